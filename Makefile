@@ -1,0 +1,29 @@
+# Short names for what one does here. `make` alone lists them.
+
+# Cargo from rustup is found even where the shell has not been told of it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# Queries were checked when they were written; building needs no database.
+export SQLX_OFFLINE := true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## install what is missing: C compiler, PostgreSQL server programs
+	@scripts/setup.sh
+
+demo: setup ## show the service at work against a twin of the gateway; KEEP=1 leaves it running
+	cargo run --locked -- demo $(if $(filter 1,$(KEEP)),--keep)
+
+test: setup ## run every test
+	cargo test --locked
+
+lint: ## check the format and run clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+
+fmt: ## format the source
+	cargo fmt

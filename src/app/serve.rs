@@ -1,0 +1,214 @@
+//! Starting and stopping the service.
+
+use crate::config::Config;
+use crate::dispatch::Dispatch;
+use crate::domain::ShopId;
+use crate::domain::schedule::Pace;
+use crate::engine::Engine;
+use crate::gateway::{ClientError, GatewayClient};
+use crate::http;
+use crate::ledger::{Ledger, Settings};
+use crate::metrics::Metrics;
+use crate::store::migrate::MigrateError;
+use crate::store::{Store, StoreError, controls};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which parts of the service run in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// The REST API.
+    pub api: bool,
+    /// The webhook listener.
+    pub webhooks: bool,
+    /// Checks, submissions of what waits, sweeps.
+    pub engine: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self {
+        api: true,
+        webhooks: true,
+        engine: true,
+    };
+}
+
+/// The bound listeners; those of roles that do not run are not used.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For internal services.
+    pub api: Option<TcpListener>,
+    /// For the gateway.
+    pub webhooks: Option<TcpListener>,
+    /// For Prometheus and probes.
+    pub ops: TcpListener,
+}
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// An address cannot be bound.
+    #[error("cannot listen on {address} ({key})")]
+    Bind {
+        /// The key of the setting.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error("the database cannot be used")]
+    Store(#[from] StoreError),
+    /// The schema.
+    #[error("the schema cannot be used")]
+    Migrate(#[from] MigrateError),
+    /// The HTTP client.
+    #[error("the gateway's client cannot be set up")]
+    Client(#[from] ClientError),
+    /// The listeners.
+    #[error("the listeners cannot be started")]
+    Http(#[source] std::io::Error),
+}
+
+/// How many jobs the ledger commits at once.
+const MAX_BATCH: usize = 512;
+
+/// How long reads on the wire may go on after a stop.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Listeners {
+    /// Binds what the roles need, so that a taken port is told before anything runs.
+    pub fn bind(config: &Config, roles: Roles) -> Result<Self, AppError> {
+        let bind = |key, address: SocketAddr| {
+            TcpListener::bind(address).map_err(|source| AppError::Bind {
+                key,
+                address,
+                source,
+            })
+        };
+        let optional = |wanted: bool, key, address| wanted.then(|| bind(key, address)).transpose();
+        Ok(Self {
+            api: optional(roles.api, "api.listen", config.api.listen)?,
+            webhooks: optional(roles.webhooks, "webhooks.listen", config.webhooks.listen)?,
+            ops: bind("ops.listen", config.ops.listen)?,
+        })
+    }
+}
+
+/// The running service.
+pub struct App {
+    store: Store,
+    dispatch: Dispatch,
+    engine: Option<Engine>,
+    servers: http::Servers,
+    drain: Duration,
+}
+
+impl App {
+    /// Starts everything. The database need not be up; readiness tells when it is.
+    pub async fn start(
+        config: Arc<Config>,
+        listeners: Listeners,
+        roles: Roles,
+        after_restore: bool,
+    ) -> Result<Self, AppError> {
+        let metrics = Arc::new(Metrics::new());
+        let store = Store::connect_lazy(
+            config.database.url.expose(),
+            config.database.max_connections,
+        )?;
+        let shops: Vec<ShopId> = config
+            .shops
+            .iter()
+            .filter_map(|shop| ShopId::parse(&shop.id).ok())
+            .collect();
+        let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
+        if let Err(error) = controls::ensure(&store, &names).await {
+            tracing::warn!(error = error.chain(), "the database does not answer yet");
+        }
+        let ledger = Ledger::start(
+            store.clone(),
+            shops,
+            ledger_settings(&config),
+            Arc::clone(&metrics),
+        );
+        let gateway = GatewayClient::new(&config.gateway)?;
+        let dispatch = Dispatch::new(
+            &config,
+            store.clone(),
+            ledger.clone(),
+            gateway,
+            Arc::clone(&metrics),
+            after_restore,
+        );
+        let engine = roles.engine.then(|| {
+            Engine::start(
+                &config,
+                store.clone(),
+                ledger.clone(),
+                dispatch.clone(),
+                Arc::clone(&metrics),
+            )
+        });
+        let parts = http::Parts {
+            config: Arc::clone(&config),
+            store: store.clone(),
+            ledger,
+            dispatch: dispatch.clone(),
+            metrics,
+        };
+        let context = Arc::new(http::Context::new(parts, tokio::runtime::Handle::current()));
+        let sockets = http::Sockets {
+            api: listeners.api,
+            webhooks: listeners.webhooks,
+            ops: Some(listeners.ops),
+        };
+        let servers =
+            http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
+        Ok(Self {
+            store,
+            dispatch,
+            engine,
+            servers,
+            drain: config.serve.drain_timeout,
+        })
+    }
+
+    /// Stops: readiness goes off, nothing new is taken, what is not yet sent is handed back; at once
+    /// when no submit is on the wire, else when those are answered, at most the drain timeout.
+    pub async fn stop(mut self) {
+        self.dispatch.stop();
+        let drained = async {
+            if let Some(engine) = self.engine.take() {
+                engine.stopped(READ_PATIENCE).await;
+            }
+            self.dispatch.drained().await;
+            self.servers.stop(true).await;
+        };
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
+            tracing::warn!(
+                submits = self.dispatch.on_the_wire(),
+                "the drain timeout is over; the leases of what is on the wire will end"
+            );
+        }
+        self.servers.stop_ops().await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
+    }
+}
+
+fn ledger_settings(config: &Config) -> Settings {
+    Settings {
+        pace: Pace {
+            first_check: config.follow.first_check,
+            max_interval: config.follow.max_interval,
+            max_interval_old: config.follow.max_interval_old,
+            recheck_after_final: config.follow.recheck_after_final.clone(),
+        },
+        lease: config.follow.lease,
+        clock_tolerance: config.follow.clock_tolerance,
+        max_batch: MAX_BATCH,
+    }
+}

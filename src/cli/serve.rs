@@ -1,0 +1,89 @@
+//! `serve` and `migrate`.
+
+use crate::app::{App, Listeners, Roles};
+use crate::cli::config::load;
+use crate::config;
+use crate::store::{Store, migrate as schema};
+use crate::telemetry;
+use anyhow::Context;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Options of `serve`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// Which parts run here; all of them when left out.
+    #[arg(long, value_delimiter = ',', value_name = "ROLE")]
+    role: Vec<Role>,
+    /// Bring the schema up to date first.
+    #[arg(long)]
+    migrate: bool,
+    /// The database was restored from a backup: look each new submit up before it is sent.
+    #[arg(long)]
+    after_restore: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Role {
+    Api,
+    Webhooks,
+    Engine,
+}
+
+fn roles(given: &[Role]) -> Roles {
+    if given.is_empty() {
+        return Roles::ALL;
+    }
+    Roles {
+        api: given.contains(&Role::Api),
+        webhooks: given.contains(&Role::Webhooks),
+        engine: given.contains(&Role::Engine),
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Result<()> {
+    let config = load(path)?;
+    let format = telemetry::Format::from_word(config.telemetry.format.as_str())
+        .unwrap_or(telemetry::Format::Auto);
+    telemetry::init(&config.telemetry.log, format)?;
+    telemetry::forbid_core_dumps()?;
+    for warning in config::warnings(&config) {
+        tracing::warn!("{warning}");
+    }
+    // Handlers first: a signal during the start must stop it too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let roles = roles(&args.role);
+    let listeners = Listeners::bind(&config, roles)?;
+    if args.migrate {
+        apply(&config).await?;
+    }
+    let app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
+    tracing::info!(version = crate::metrics::VERSION, "the service runs");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    app.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Brings the schema up to date.
+pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
+    let config = load(path)?;
+    apply(&config).await
+}
+
+async fn apply(config: &config::Config) -> anyhow::Result<()> {
+    let store = Store::connect_lazy(config.database.migrate_url().expose(), 1)?;
+    let applied = schema::migrate(&store)
+        .await
+        .context("the schema is not up to date")?;
+    store.close().await;
+    println!("{applied} migrations applied; the schema is up to date");
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Keys as they are written in a configuration: the gateway's RSA public key, the key of
+//! request fingerprints, the digest of a client's key, a subscriber's signing secret.
+//!
+//! Reading is all it can do; whoever verifies or signs does that elsewhere. The errors
+//! here never repeat what was read.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
+use spki::SubjectPublicKeyInfoRef;
+use spki::der::asn1::UintRef;
+use spki::der::{Decode as _, Reader as _, SliceReader};
+use subtle::ConstantTimeEq;
+
+use super::secret::Secret;
+
+/// The sizes that `ring::signature::RSA_PKCS1_2048_8192_SHA256` verifies.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+const RSA_ENCRYPTION: spki::ObjectIdentifier =
+    spki::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const MIN_FINGERPRINT_KEY: usize = 32;
+/// The bounds of the Standard Webhooks specification.
+const SUBSCRIBER_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// A shop's public key, which signs its webhooks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RsaPublicKey {
+    pkcs1_der: Vec<u8>,
+    bits: usize,
+}
+
+impl RsaPublicKey {
+    /// Reads what the back office shows (base64 of a DER SubjectPublicKeyInfo, line
+    /// breaks ignored) or PEM (`PUBLIC KEY` or `RSA PUBLIC KEY`).
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // An environment variable often carries line breaks as backslash and n, which
+        // base64 never contains.
+        let text = text.replace("\\r", "").replace("\\n", "\n");
+        let (body, is_pkcs1) = unarmour(&text)?;
+        let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
+        let der = STANDARD.decode(body).map_err(|_| {
+            "expected an rsa public key, base64 on one line or pem: it is not base64".to_owned()
+        })?;
+        let pkcs1_der = if is_pkcs1 { der } else { unwrap_spki(&der)? };
+        let bits = modulus_bits(&pkcs1_der)
+            .map_err(|_| "expected an rsa public key: the key itself cannot be read".to_owned())?;
+        if !RSA_BITS.contains(&bits) {
+            let (min, max) = (RSA_BITS.start(), RSA_BITS.end());
+            return Err(format!(
+                "the rsa key has {bits} bits, {min} to {max} are allowed"
+            ));
+        }
+        Ok(Self { pkcs1_der, bits })
+    }
+
+    /// The key as DER `RSAPublicKey` (PKCS#1), which is what `ring` takes.
+    pub fn pkcs1_der(&self) -> &[u8] {
+        &self.pkcs1_der
+    }
+
+    /// The size of the modulus.
+    pub fn bits(&self) -> usize {
+        self.bits
+    }
+}
+
+impl fmt::Debug for RsaPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for RsaPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "rsa {} bits, sha256 {}",
+            self.bits,
+            short_digest(&self.pkcs1_der)
+        )
+    }
+}
+
+/// The base64 inside PEM armour, and whether the armour says PKCS#1.
+fn unarmour(text: &str) -> Result<(&str, bool), String> {
+    let text = text.trim();
+    if !text.starts_with("-----BEGIN") {
+        return Ok((text, false));
+    }
+    for (label, is_pkcs1) in [("PUBLIC KEY", false), ("RSA PUBLIC KEY", true)] {
+        let begin = format!("-----BEGIN {label}-----");
+        let end = format!("-----END {label}-----");
+        let inside = text
+            .strip_prefix(&begin)
+            .and_then(|rest| rest.split_once(&end));
+        match inside {
+            Some((body, rest)) if rest.trim().is_empty() => return Ok((body, is_pkcs1)),
+            Some(_) => return Err("expected one pem block, write a list for several keys".into()),
+            None => {}
+        }
+    }
+    Err("expected a pem block of type PUBLIC KEY or RSA PUBLIC KEY".to_owned())
+}
+
+fn unwrap_spki(der: &[u8]) -> Result<Vec<u8>, String> {
+    let info = SubjectPublicKeyInfoRef::from_der(der)
+        .map_err(|_| "expected an rsa public key: it is not a SubjectPublicKeyInfo".to_owned())?;
+    if info.algorithm.oid != RSA_ENCRYPTION {
+        return Err("expected an rsa public key: it is of another algorithm".to_owned());
+    }
+    info.subject_public_key
+        .as_bytes()
+        .map(<[u8]>::to_vec)
+        .ok_or_else(|| "expected an rsa public key: the key has stray bits".to_owned())
+}
+
+/// `RSAPublicKey ::= SEQUENCE { modulus INTEGER, publicExponent INTEGER }`
+fn modulus_bits(pkcs1_der: &[u8]) -> spki::der::Result<usize> {
+    let mut reader = SliceReader::new(pkcs1_der)?;
+    let bits = reader.sequence(|inner| -> spki::der::Result<usize> {
+        let modulus = UintRef::decode(inner)?;
+        let _exponent = UintRef::decode(inner)?;
+        let bytes = modulus.as_bytes();
+        let unused = bytes
+            .first()
+            .map_or(0, |byte| byte.leading_zeros() as usize);
+        Ok(bytes.len() * 8 - unused)
+    })?;
+    reader.finish()?;
+    Ok(bits)
+}
+
+/// A key of request fingerprints, with the id that is stored beside each fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FingerprintKey {
+    id: String,
+    key: Secret<Vec<u8>>,
+}
+
+impl FingerprintKey {
+    /// Takes the bytes as they are written; nothing is decoded.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let length = bytes.len();
+        if length < MIN_FINGERPRINT_KEY {
+            return Err(format!(
+                "the key has {length} bytes, at least {MIN_FINGERPRINT_KEY} are needed"
+            ));
+        }
+        let id = short_digest(&[b"reconciler fingerprint key id\0", bytes].concat());
+        Ok(Self {
+            id,
+            key: Secret::new(bytes.to_vec()),
+        })
+    }
+
+    /// Names the key without telling it; the same key always has the same id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Secret<Vec<u8>> {
+        &self.key
+    }
+}
+
+/// The SHA-256 of a client's bearer key; the key itself is not known here.
+#[derive(Clone, Copy)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest of a key that a client presented.
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// Reads 64 hex digits.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let wrong = || {
+            let count = text.chars().count();
+            format!(
+                "expected the hex sha-256 of the key, 64 hex digits, got {count} characters{}",
+                if count == 64 {
+                    " of which some are no hex digits"
+                } else {
+                    ""
+                }
+            )
+        };
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let mut digest = [0; 32];
+        for (index, byte) in digest.iter_mut().enumerate() {
+            let digits = text.get(index * 2..index * 2 + 2).ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(digest))
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for KeyDigest {
+    /// Takes the same time wherever the difference is.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyDigest {}
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for KeyDigest {
+    /// The beginning, enough to tell two keys apart.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", hex(&self.0[..4]))
+    }
+}
+
+/// Reads a Standard Webhooks secret, `whsec_` and base64, into the bytes to sign with.
+pub(super) fn subscriber_secret(text: &str) -> Result<Secret<Vec<u8>>, String> {
+    const EXPECTED: &str = "expected whsec_ followed by base64 of 24 to 64 bytes";
+    // Senders and receivers disagree about padding, and it carries nothing.
+    let lenient = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let encoded = text
+        .trim()
+        .strip_prefix("whsec_")
+        .ok_or_else(|| format!("{EXPECTED}: the prefix is missing"))?;
+    let bytes = lenient
+        .decode(encoded)
+        .map_err(|_| format!("{EXPECTED}: it is not base64"))?;
+    if !SUBSCRIBER_SECRET.contains(&bytes.len()) {
+        return Err(format!("{EXPECTED}: it has {} bytes", bytes.len()));
+    }
+    Ok(Secret::new(bytes))
+}
+
+fn short_digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes)[..8])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

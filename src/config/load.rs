@@ -1,0 +1,291 @@
+//! The sections that stand once, key by key, with their defaults.
+//!
+//! A default may follow another setting (a longer request timeout makes the default
+//! lease longer), so that changing one value does not force a change of others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::document::Document;
+use super::fields::{Fields, Notes};
+use super::keys::FingerprintKey;
+use super::secret::{Rotating, Secret};
+use super::types::{
+    ApiConfig, DatabaseConfig, Follow, FollowConfig, GatewayConfig, LogFormat, OpsConfig,
+    RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig, WebhooksConfig,
+};
+use super::value::FromRaw;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Up to a hundred years, so that adding one to a date never overflows.
+const SPAN: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(100 * 365 * 86_400);
+/// The time of one call.
+const CALL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+
+const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_LEASE: Duration = Duration::from_secs(45);
+/// What the default lease leaves beyond the request timeout.
+const LEASE_MARGIN: Duration = Duration::from_secs(15);
+const DRAIN_MARGIN: Duration = Duration::from_secs(5);
+
+/// What was read; `None` where something is wrong.
+pub(super) struct Sections {
+    pub(super) database: Option<DatabaseConfig>,
+    pub(super) api: Option<ApiConfig>,
+    pub(super) webhooks: Option<WebhooksConfig>,
+    pub(super) ops: Option<OpsConfig>,
+    pub(super) security: Option<SecurityConfig>,
+    pub(super) gateway: Option<GatewayConfig>,
+    pub(super) follow: Option<FollowConfig>,
+    pub(super) retention: Option<RetentionConfig>,
+    pub(super) serve: Option<ServeConfig>,
+    pub(super) telemetry: Option<TelemetryConfig>,
+}
+
+/// Reads every section that is not a list.
+pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
+    let database = database(open(document, notes, "database"));
+    let api = api(open(document, notes, "api"));
+    let webhooks = webhooks(open(document, notes, "webhooks"));
+    let ops = ops(open(document, notes, "ops"));
+    let security = security(open(document, notes, "security"));
+    let gateway = gateway(open(document, notes, "gateway"));
+    let request_timeout = gateway
+        .as_ref()
+        .map_or(DEFAULT_REQUEST_TIMEOUT, |gateway| gateway.request_timeout);
+    let follow = follow(open(document, notes, "follow"), request_timeout);
+    let retention = retention(open(document, notes, "retention"));
+    let serve = serve(open(document, notes, "serve"), request_timeout);
+    let telemetry = telemetry(open(document, notes, "telemetry"));
+    Sections {
+        database,
+        api,
+        webhooks,
+        ops,
+        security,
+        gateway,
+        follow,
+        retention,
+        serve,
+        telemetry,
+    }
+}
+
+fn open<'a>(document: &mut Document, notes: &'a mut Notes, name: &str) -> Fields<'a> {
+    Fields::new(
+        name.to_owned(),
+        document.tables.remove(name).unwrap_or_default(),
+        notes,
+    )
+}
+
+/// A rule: the value is within the range.
+pub(super) fn within<T: FromRaw + PartialOrd>(
+    range: RangeInclusive<T>,
+) -> impl FnOnce(&T) -> Result<(), String> {
+    move |value| {
+        if range.contains(value) {
+            return Ok(());
+        }
+        let (min, max) = (range.start().show(), range.end().show());
+        Err(format!("must be from {min} to {max}, got {}", value.show()))
+    }
+}
+
+fn database(mut fields: Fields<'_>) -> Option<DatabaseConfig> {
+    let url = fields.guarded("url", false, database_url, show_database_url);
+    if url.as_ref().is_some_and(Vec::is_empty) {
+        fields.missing(
+            "url",
+            "is missing, set it, database.url_file or DATABASE_URL",
+        );
+    }
+    let migrate_url = fields.guarded("migrate_url", false, database_url, show_database_url);
+    let max_connections = fields.or_checked("max_connections", 16, within(1..=10_000));
+    fields.finish();
+    Some(DatabaseConfig {
+        url: url?.into_iter().next()?,
+        migrate_url: migrate_url?.into_iter().next(),
+        max_connections: max_connections?,
+    })
+}
+
+fn database_url(bytes: &[u8]) -> Result<Secret, String> {
+    let expected = "expected an address such as postgres://user:password@host:5432/database";
+    let text = std::str::from_utf8(bytes).map_err(|_| format!("{expected}, it is not utf-8"))?;
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    match url.scheme() {
+        "postgres" | "postgresql" => Ok(Secret::new(text.to_owned())),
+        _ => Err(expected.to_owned()),
+    }
+}
+
+/// Without the password and without the query, which can hold one too.
+fn show_database_url(secret: &Secret) -> String {
+    let Ok(mut url) = Url::parse(secret.expose()) else {
+        return "***".to_owned();
+    };
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return "***".to_owned();
+    }
+    url.to_string()
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn api(mut fields: Fields<'_>) -> Option<ApiConfig> {
+    let listen = fields.or("listen", local(8080));
+    let max_body = fields.or_checked("max_body", 1_048_576, within(1_024..=64 * 1_048_576));
+    fields.finish();
+    Some(ApiConfig {
+        listen: listen?,
+        max_body: max_body?,
+    })
+}
+
+fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
+    let listen = fields.or("listen", local(8081));
+    let allow_http = fields.or("allow_http", false);
+    let public_url = fields.base_url("public_url", None, allow_http.unwrap_or(true));
+    if matches!(public_url, Some(None)) {
+        let problem = "is missing, expected the address at which the gateway reaches this listener";
+        fields.missing("public_url", problem);
+    }
+    let max_body = fields.or_checked("max_body", 262_144, within(1_024..=64 * 1_048_576));
+    fields.finish();
+    Some(WebhooksConfig {
+        listen: listen?,
+        public_url: public_url??,
+        allow_http: allow_http?,
+        max_body: max_body?,
+    })
+}
+
+fn ops(mut fields: Fields<'_>) -> Option<OpsConfig> {
+    let listen = fields.or("listen", local(9090));
+    fields.finish();
+    Some(OpsConfig { listen: listen? })
+}
+
+fn security(mut fields: Fields<'_>) -> Option<SecurityConfig> {
+    let keys = fields.guarded("fingerprint_key", true, FingerprintKey::parse, |key| {
+        format!("*** (id {})", key.id())
+    });
+    if keys.as_ref().is_some_and(Vec::is_empty) {
+        let problem = "is missing, expected 32 bytes or more, or fingerprint_key_file";
+        fields.missing("fingerprint_key", problem);
+    }
+    fields.finish();
+    Some(SecurityConfig {
+        fingerprint_key: Rotating::from_values(keys?)?,
+    })
+}
+
+fn gateway(mut fields: Fields<'_>) -> Option<GatewayConfig> {
+    let allow_http = fields.or("allow_http", false);
+    // With a broken allow_http the addresses cannot be judged: one error is enough.
+    let lenient = allow_http.unwrap_or(true);
+    let base_url = fields.base_url("base_url", Some("https://gateway.unonapay.com"), lenient);
+    let reports_url = fields.base_url("reports_url", Some("https://online.unonapay.com"), lenient);
+    let follow = fields.or("follow", Follow::Result);
+    let trust_request_id = fields.or("trust_request_id", false);
+    let request_timeout =
+        fields.or_checked("request_timeout", DEFAULT_REQUEST_TIMEOUT, within(CALL));
+    let connect_default = (5 * SECOND).min(request_timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT));
+    let connect_timeout = fields.or_checked("connect_timeout", connect_default, within(CALL));
+    fields.finish();
+    Some(GatewayConfig {
+        base_url: base_url??,
+        reports_url: reports_url??,
+        follow: follow?,
+        trust_request_id: trust_request_id?,
+        connect_timeout: connect_timeout?,
+        request_timeout: request_timeout?,
+        allow_http: allow_http?,
+    })
+}
+
+fn follow(mut fields: Fields<'_>, request_timeout: Duration) -> Option<FollowConfig> {
+    let max_interval = fields.or_checked("max_interval", MINUTE, within(SPAN));
+    let fastest = max_interval.unwrap_or(MINUTE);
+    let first_check = fields.or_checked("first_check", SECOND.min(fastest), within(SPAN));
+    let max_interval_old =
+        fields.or_checked("max_interval_old", (6 * HOUR).max(fastest), within(SPAN));
+    let clock_tolerance = fields.or_checked(
+        "clock_tolerance",
+        2 * MINUTE,
+        within(Duration::ZERO..=*SPAN.end()),
+    );
+    let absence_interval = fields.or_checked("absence_interval", 10 * MINUTE, within(SPAN));
+    let in_doubt_horizon = fields.or_checked("in_doubt_horizon", DAY, within(SPAN));
+    let lease_default = DEFAULT_LEASE.max(request_timeout + LEASE_MARGIN);
+    let lease = fields.or_checked("lease", lease_default, within(SPAN));
+    let recheck = fields.or_checked("recheck_after_final", vec![HOUR, DAY], |list: &Vec<_>| {
+        list.iter().try_for_each(|after| within(SPAN)(after))
+    });
+    fields.finish();
+    Some(FollowConfig {
+        first_check: first_check?,
+        max_interval: max_interval?,
+        max_interval_old: max_interval_old?,
+        clock_tolerance: clock_tolerance?,
+        absence_interval: absence_interval?,
+        in_doubt_horizon: in_doubt_horizon?,
+        lease: lease?,
+        recheck_after_final: recheck?,
+    })
+}
+
+fn retention(mut fields: Fields<'_>) -> Option<RetentionConfig> {
+    let evidence = fields.or_checked("evidence", 400 * DAY, within(SPAN));
+    let events = fields.or_checked("events", 90 * DAY, within(SPAN));
+    fields.finish();
+    Some(RetentionConfig {
+        evidence: evidence?,
+        events: events?,
+    })
+}
+
+fn serve(mut fields: Fields<'_>, request_timeout: Duration) -> Option<ServeConfig> {
+    let default = request_timeout + DRAIN_MARGIN;
+    let drain_timeout = fields.or_checked(
+        "drain_timeout",
+        default,
+        within(Duration::ZERO..=*SPAN.end()),
+    );
+    fields.finish();
+    Some(ServeConfig {
+        drain_timeout: drain_timeout?,
+    })
+}
+
+fn telemetry(mut fields: Fields<'_>) -> Option<TelemetryConfig> {
+    let log = fields.or_checked("log", "info".to_owned(), |filter: &String| {
+        EnvFilter::try_new(filter).map(|_| ()).map_err(|error| {
+            format!("expected a log filter such as info,reconciler::engine=debug: {error}")
+        })
+    });
+    let format = fields.or("format", LogFormat::Auto);
+    let allow_http = fields.or("allow_http", false);
+    let otlp_endpoint = fields.url("otlp_endpoint", allow_http.unwrap_or(true));
+    fields.finish();
+    Some(TelemetryConfig {
+        log: log?,
+        format: format?,
+        otlp_endpoint: otlp_endpoint?,
+        allow_http: allow_http?,
+    })
+}

@@ -1,0 +1,275 @@
+//! The shell that stands between this process and the server, seen from this side.
+//!
+//! The pipe to it is the leash: the kernel closes it when this process ends in whatever
+//! way, and the shell then takes the server down. A thread or a `Drop` of ours could not
+//! do that, and asking the kernel for a signal at a parent's death would need `unsafe`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::ClusterError;
+use super::binaries::User;
+use crate::clock::Boottime;
+
+const SCRIPT: &str = include_str!("supervise.sh");
+/// Unix sockets allow 107 bytes, a little less elsewhere.
+const MAX_SOCKET_PATH: usize = 100;
+/// What is added to the base directory: `/rpg.XXXXXX/.s.PGSQL.65535`.
+const ADDED: usize = 26;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(10);
+
+/// What the server is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Signal {
+    /// Fast shutdown.
+    Int,
+    /// Immediate shutdown.
+    Quit,
+}
+
+impl Signal {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Int => "INT",
+            Self::Quit => "QUIT",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Supervisor {
+    shell: Child,
+    run_dir: PathBuf,
+    data_dir: PathBuf,
+    keeps_data: bool,
+    runs: u32,
+}
+
+impl Supervisor {
+    /// Starts the shell, which makes the working directory, but not yet the server.
+    pub(super) fn spawn(
+        binaries: &Path,
+        data_dir: Option<PathBuf>,
+        arguments: &[String],
+        user: Option<User>,
+    ) -> Result<Self, ClusterError> {
+        let mut tried = Vec::new();
+        for base in bases() {
+            let data = data_dir.as_deref().unwrap_or(Path::new(""));
+            let mut command = command(binaries, &base, data, arguments, user);
+            let mut shell = command.spawn().map_err(ClusterError::io("run sh"))?;
+            let mut line = String::new();
+            if let Some(output) = shell.stdout.take() {
+                // No line means that the directory could not be made there.
+                BufReader::new(output)
+                    .read_line(&mut line)
+                    .map_err(ClusterError::io("read from sh"))?;
+            }
+            let run_dir = PathBuf::from(line.trim_end());
+            if run_dir.is_absolute() {
+                let keeps_data = data_dir.is_some();
+                let data_dir = data_dir.unwrap_or_else(|| run_dir.join("data"));
+                return Ok(Self {
+                    shell,
+                    run_dir,
+                    data_dir,
+                    keeps_data,
+                    runs: 0,
+                });
+            }
+            let _failed = shell.wait();
+            tried.push(base);
+        }
+        Err(ClusterError::NoDirectory { tried })
+    }
+
+    pub(super) fn run_dir(&self) -> &Path {
+        &self.run_dir
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(super) fn start(&mut self) -> Result<(), ClusterError> {
+        // Each run has its own files, so that the end of one is not taken for the end
+        // of the next.
+        self.runs += 1;
+        self.send(&format!("start {}", self.runs))?;
+        let deadline = Boottime::now() + START_LIMIT;
+        while !self.is_ready() {
+            if let Some(status) = self.status() {
+                return Err(ClusterError::NotStarted {
+                    status,
+                    log: self.log_end(),
+                });
+            }
+            if deadline.remaining().is_zero() {
+                return Err(ClusterError::TooSlow {
+                    action: "start",
+                    log: self.log_end(),
+                });
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(())
+    }
+
+    /// Stops the server and waits until it has ended.
+    pub(super) fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
+        self.send(signal.word())?;
+        let deadline = Boottime::now() + STOP_LIMIT;
+        while self.status().is_none() {
+            if deadline.remaining().is_zero() {
+                return Err(ClusterError::TooSlow {
+                    action: "stop",
+                    log: self.log_end(),
+                });
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, word: &str) -> Result<(), ClusterError> {
+        let sent = match &mut self.shell.stdin {
+            Some(pipe) => writeln!(pipe, "{word}"),
+            None => Err(std::io::ErrorKind::BrokenPipe.into()),
+        };
+        sent.map_err(ClusterError::io("reach the shell that runs postgresql"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn shell_id(&self) -> u32 {
+        self.shell.id()
+    }
+
+    /// Whether the server of this run says that it takes connections.
+    fn is_ready(&self) -> bool {
+        let Some(pid) = self.pid() else { return false };
+        let text = std::fs::read_to_string(self.data_dir.join("postmaster.pid"));
+        let text = text.unwrap_or_default();
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        // Line 1 is its process, line 8 its state.
+        lines.first() == Some(&pid.as_str()) && lines.get(7) == Some(&"ready")
+    }
+
+    fn pid(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.run_dir.join(format!("pid.{}", self.runs))).ok()?;
+        Some(text.trim().to_owned()).filter(|pid| !pid.is_empty())
+    }
+
+    /// How the server ended, if it has.
+    fn status(&self) -> Option<String> {
+        let text =
+            std::fs::read_to_string(self.run_dir.join(format!("status.{}", self.runs))).ok()?;
+        text.ends_with('\n').then(|| text.trim().to_owned())
+    }
+
+    fn log_end(&self) -> String {
+        let log = std::fs::read(self.run_dir.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// Waits for the shell, which by now has been told to end.
+    fn wait_for_shell(&mut self) -> bool {
+        let deadline = Boottime::now() + STOP_LIMIT;
+        while !deadline.remaining().is_zero() {
+            match self.shell.try_wait() {
+                Ok(None) => std::thread::sleep(STEP),
+                Ok(Some(_)) | Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// For when the shell itself was killed or hangs: does its work from here.
+    fn clean_up_without_shell(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+        let pid = self.pid().and_then(|pid| pid.parse().ok());
+        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw)
+            && self.is_ready()
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+            let deadline = Boottime::now() + STOP_LIMIT;
+            while !deadline.remaining().is_zero() && rustix::process::test_kill_process(pid).is_ok()
+            {
+                std::thread::sleep(STEP);
+            }
+            // What is left of the shell may yet note the end, in the directory.
+            std::thread::sleep(10 * STEP);
+        }
+        let _ = std::fs::remove_dir_all(&self.run_dir);
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.keeps_data && self.status().is_none() {
+            // Data that stays is closed properly, so that the next start need not recover.
+            let _ = self.stop(Signal::Int);
+        }
+        drop(self.shell.stdin.take());
+        if !self.wait_for_shell() || self.run_dir.exists() {
+            self.clean_up_without_shell();
+        }
+    }
+}
+
+/// Where the working directory may be made, best first.
+fn bases() -> Vec<PathBuf> {
+    let mut bases: Vec<PathBuf> = Vec::new();
+    let usual = ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from);
+    for base in std::iter::once(std::env::temp_dir()).chain(usual) {
+        // The server reads its socket directory as a list with quotes and commas.
+        let plain = base.to_str().is_some_and(|path| {
+            path.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+        });
+        let short = base.as_os_str().len() + ADDED <= MAX_SOCKET_PATH;
+        if plain && short && base.is_absolute() && !bases.contains(&base) {
+            bases.push(base);
+        }
+    }
+    bases
+}
+
+fn command(
+    binaries: &Path,
+    base: &Path,
+    data: &Path,
+    arguments: &[String],
+    user: Option<User>,
+) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", SCRIPT, "supervise.sh"])
+        .args([binaries, base, data])
+        .args(arguments)
+        // Variables such as PGPORT or a locale must not reach the server, nor a
+        // directory that its user cannot enter.
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("LC_ALL", "C")
+        .current_dir("/")
+        // Ctrl-C on a terminal is for us; we then stop the server when we are done.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    if let Some(user) = user {
+        // Also drops the supplementary groups.
+        command.uid(user.uid).gid(user.gid);
+    }
+    command
+}

@@ -1,0 +1,102 @@
+//! A circuit breaker for the gateway's origin: when it cannot be reached, background work stops
+//! knocking and lets one probe through now and then.
+//!
+//! Requests of waiting callers pass it: they are probes with a reason. What it deliberately cannot
+//! do: decide anything about a transaction.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// So many failures in a row open it.
+const THRESHOLD: u32 = 5;
+
+/// The first pause between probes.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The state of one origin, as one replica sees it.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    failures: u32,
+    pause: Duration,
+    probe_at: Option<Instant>,
+}
+
+impl Breaker {
+    /// Whether background work may ask now. While open, one asker gets through for each pause.
+    pub(crate) fn may_ask(&self) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match inner.probe_at {
+            None => true,
+            Some(at) if at > now => false,
+            Some(_) => {
+                inner.probe_at = Some(now + inner.pause);
+                true
+            }
+        }
+    }
+
+    /// Whether it is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .probe_at
+            .is_some()
+    }
+
+    /// The gateway has answered, whatever it said.
+    pub(crate) fn answered(&self) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
+    /// The gateway could not be reached, or gave no answer at all.
+    pub(crate) fn failed(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.failures = inner.failures.saturating_add(1);
+        if inner.failures >= THRESHOLD {
+            inner.pause = (inner.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            inner.probe_at = Some(Instant::now() + inner.pause);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Breaker, FIRST_PAUSE, THRESHOLD};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_opens_after_failures_in_a_row_and_lets_one_probe_through() {
+        let breaker = Breaker::default();
+        for _ in 0..THRESHOLD {
+            assert!(breaker.may_ask());
+            breaker.failed();
+        }
+        assert!(breaker.is_open() && !breaker.may_ask());
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(breaker.may_ask(), "one probe");
+        assert!(!breaker.may_ask(), "and only one");
+        breaker.answered();
+        assert!(!breaker.is_open() && breaker.may_ask());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_between_starts_the_count_again() {
+        let breaker = Breaker::default();
+        for _ in 0..THRESHOLD - 1 {
+            breaker.failed();
+        }
+        breaker.answered();
+        breaker.failed();
+        assert!(breaker.may_ask());
+    }
+}

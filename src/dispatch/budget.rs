@@ -1,0 +1,133 @@
+//! The budget of requests to the gateway, shared by all replicas.
+//!
+//! The bucket is a row in PostgreSQL. Replicas draw from it in small portions that they must use
+//! within a second, so that a busy replica does not ask for each request and an idle one hoards
+//! nothing.
+
+use crate::domain::ShopId;
+use crate::metrics::Metrics;
+use crate::store::{Store, controls};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// Nothing is left, and waiting was not worth it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the shop's budget of requests is used up")]
+pub struct OverBudget {
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
+/// How long a portion may be used.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The longest time for which a 429 silences a shop.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
+/// The pause between two questions to an empty bucket.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// One shop's budget, as one replica sees it.
+pub(crate) struct Budget {
+    store: Store,
+    shop: ShopId,
+    rate: f64,
+    portion: Mutex<Portion>,
+    waiting: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+struct Portion {
+    left: i32,
+    until: Instant,
+    /// The gateway answered 429: nothing before this.
+    held_until: Option<Instant>,
+}
+
+impl Budget {
+    pub(crate) fn new(store: Store, shop: ShopId, rate: f64, metrics: Arc<Metrics>) -> Self {
+        let portion = Mutex::new(Portion {
+            left: 0,
+            until: Instant::now(),
+            held_until: None,
+        });
+        Self {
+            store,
+            shop,
+            rate,
+            portion,
+            waiting: AtomicUsize::new(0),
+            metrics,
+        }
+    }
+
+    /// Takes one request, waiting at most `within`. Those who wait here are callers; background
+    /// work steps back for them.
+    pub(crate) async fn take(&self, within: Duration) -> Result<(), OverBudget> {
+        let started = Instant::now();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let taken = loop {
+            if self.take_up_to(1).await == 1 {
+                break true;
+            }
+            if started.elapsed() + PAUSE > within {
+                break false;
+            }
+            tokio::time::sleep(PAUSE).await;
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.budget_waited(started.elapsed());
+        if taken {
+            Ok(())
+        } else {
+            Err(OverBudget {
+                retry_after: Duration::from_secs(1),
+            })
+        }
+    }
+
+    /// Takes what is there for background work, at once; nothing while callers wait.
+    pub(crate) async fn take_for_background(&self, wanted: i32) -> i32 {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return 0;
+        }
+        self.take_up_to(wanted).await
+    }
+
+    /// The gateway asked this shop to slow down.
+    pub(crate) async fn hold(&self, wait: Duration) {
+        self.portion.lock().await.held_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
+    }
+
+    async fn take_up_to(&self, wanted: i32) -> i32 {
+        let mut portion = self.portion.lock().await;
+        let now = Instant::now();
+        if portion.held_until.is_some_and(|until| until > now) {
+            return 0;
+        }
+        if portion.until <= now {
+            portion.left = 0;
+        }
+        if portion.left < wanted {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a quarter of a rate that fits"
+            )]
+            let quarter = (self.rate / 4.0).ceil() as i32;
+            let ask = quarter.max(wanted - portion.left);
+            // While the database is away nothing is granted: nothing could be stamped either.
+            let asked = controls::take_budget(&self.store, &self.shop, self.rate, ask).await;
+            let granted = asked.unwrap_or(0);
+            if granted > 0 {
+                portion.left += granted;
+                portion.until = now + FRESH;
+            }
+        }
+        let taken = wanted.min(portion.left);
+        portion.left -= taken;
+        taken
+    }
+}

@@ -1,0 +1,386 @@
+//! The only gate that a write to the gateway passes. What goes through it has been stamped before,
+//! and what comes of it is recorded before anybody acts on it.
+//!
+//! Sending runs in tasks of its own, so that a caller who goes away stops nothing. What it
+//! deliberately cannot do: decide to send. It sends what the ledger has stamped, once.
+
+mod breaker;
+mod budget;
+pub(crate) mod outcome;
+mod query;
+
+pub use budget::OverBudget;
+pub use query::{Query, QueryAnswer, QueryError};
+
+use crate::clock::Boottime;
+use crate::config::Config;
+use crate::domain::{Channel, RequestKey, ShopId, State, Timestamp, TrackingId};
+use crate::gateway::SensitiveBody;
+use crate::gateway::{Credentials, GatewayClient, Submission};
+use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
+use crate::metrics::Metrics;
+use crate::store::{Store, StoredTransaction, read};
+use breaker::Breaker;
+use budget::Budget;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// What came of sending.
+#[derive(Debug)]
+pub enum Sent {
+    /// It is recorded; the transaction as it is now.
+    Recorded(Box<StoredTransaction>),
+    /// It could not be recorded. The lease's end will bring it into doubt.
+    Lost(LedgerError),
+}
+
+/// One shop, as far as the gateway is concerned.
+pub(crate) struct Shop {
+    pub(crate) id: ShopId,
+    pub(crate) secret: String,
+    pub(crate) budget: Budget,
+    pub(crate) in_flight: Arc<Semaphore>,
+}
+
+struct Inner {
+    store: Store,
+    ledger: Ledger,
+    gateway: GatewayClient,
+    shops: HashMap<ShopId, Arc<Shop>>,
+    request_timeout: Duration,
+    metrics: Arc<Metrics>,
+    breaker: Breaker,
+    restored_until: Option<Boottime>,
+    submits: TaskTracker,
+    stopping: CancellationToken,
+}
+
+/// The gate. Cheap to clone.
+#[derive(Clone)]
+pub struct Dispatch(Arc<Inner>);
+
+/// How long a submit may wait for a free place beside others of its shop.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
+/// and its keys live.
+const AFTER_RESTORE: Duration = Duration::from_secs(36 * 3600);
+
+/// For how long what the gateway said is held in memory while it cannot be recorded.
+const HOLD: Duration = Duration::from_secs(3600);
+
+impl Dispatch {
+    /// Builds the gate for the configured shops.
+    pub fn new(
+        config: &Config,
+        store: Store,
+        ledger: Ledger,
+        gateway: GatewayClient,
+        metrics: Arc<Metrics>,
+        after_restore: bool,
+    ) -> Self {
+        let shops = config
+            .shops
+            .iter()
+            .filter_map(|shop| {
+                let id = ShopId::parse(&shop.id).ok()?;
+                let rate = f64::from(shop.max_requests_per_second);
+                let entry = Shop {
+                    id: id.clone(),
+                    secret: shop.secret_key.current().expose().to_owned(),
+                    budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
+                    in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
+                };
+                Some((id, Arc::new(entry)))
+            })
+            .collect();
+        Self(Arc::new(Inner {
+            store,
+            ledger,
+            gateway,
+            shops,
+            request_timeout: config.gateway.request_timeout,
+            metrics,
+            breaker: Breaker::default(),
+            restored_until: after_restore.then(|| Boottime::now() + AFTER_RESTORE),
+            submits: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        }))
+    }
+
+    pub(crate) fn shop(&self, shop: &ShopId) -> Option<Arc<Shop>> {
+        self.0.shops.get(shop).cloned()
+    }
+
+    pub(crate) fn gateway(&self) -> &GatewayClient {
+        &self.0.gateway
+    }
+
+    /// From here on nothing new is sent.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.submits.close();
+    }
+
+    /// Whether the service is on its way out.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.is_cancelled()
+    }
+
+    /// Done when the service is on its way out.
+    pub async fn stopping(&self) {
+        self.0.stopping.cancelled().await;
+    }
+
+    /// Done when no submit is on the wire.
+    pub async fn drained(&self) {
+        self.0.submits.wait().await;
+    }
+
+    /// How many submits are on the wire.
+    pub fn on_the_wire(&self) -> usize {
+        self.0.submits.len()
+    }
+
+    /// Takes one request out of the shop's budget, waiting for it at most `within`.
+    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), OverBudget> {
+        match self.shop(shop) {
+            Some(shop) => shop.budget.take(within).await,
+            None => Err(OverBudget {
+                retry_after: Duration::from_secs(1),
+            }),
+        }
+    }
+
+    /// The same for background work, which steps back while callers wait.
+    pub(crate) async fn take_budget_quietly(
+        &self,
+        shop: &ShopId,
+        within: Duration,
+    ) -> Result<(), OverBudget> {
+        let over = OverBudget {
+            retry_after: Duration::from_secs(1),
+        };
+        let Some(shop) = self.shop(shop) else {
+            return Err(over);
+        };
+        let started = Boottime::now();
+        loop {
+            if shop.budget.take_for_background(1).await == 1 {
+                return Ok(());
+            }
+            if started.elapsed() > within {
+                return Err(over);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether background work may ask the gateway now.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.0.breaker.may_ask()
+    }
+
+    /// Tells the breaker whether the gateway has answered.
+    pub(crate) fn note_answer(&self, answered: bool) {
+        if answered {
+            self.0.breaker.answered();
+        } else {
+            self.0.breaker.failed();
+        }
+        let open = self.0.breaker.is_open();
+        for shop in self.0.shops.keys() {
+            self.0.metrics.set_breaker_open(shop.as_str(), open);
+        }
+    }
+
+    /// Sends a stamped attempt in a task of its own, and records what came of it.
+    pub fn send(
+        &self,
+        transaction: &StoredTransaction,
+        attempt: u32,
+        lease: Lease,
+        body: SensitiveBody,
+    ) -> JoinHandle<Sent> {
+        let this = self.clone();
+        let transaction = transaction.clone();
+        // The task counts as on the wire from here, before it first runs.
+        self.0.submits.spawn(async move {
+            let _in_flight = this.0.metrics.submit_in_flight();
+            this.transmit(&transaction, attempt, lease, body).await
+        })
+    }
+
+    async fn transmit(
+        &self,
+        transaction: &StoredTransaction,
+        attempt: u32,
+        lease: Lease,
+        body: SensitiveBody,
+    ) -> Sent {
+        let opening = &transaction.opening;
+        let record = |learned, next_check| Record {
+            target: Target::Transaction(transaction.record.id),
+            learned,
+            lease: Some(lease.token),
+            next_check,
+        };
+        let (Some(shop), Some(tracking_id)) = (self.shop(&opening.shop), &opening.tracking_id)
+        else {
+            let learned = outcome::not_sent(attempt, "the shop is not configured here");
+            return self.settle(&opening.shop, record(learned, None)).await;
+        };
+        let place = tokio::time::timeout(PLACE_TIMEOUT, shop.in_flight.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            let learned =
+                outcome::not_sent(attempt, "too many requests of this shop are in flight");
+            return self.settle(&opening.shop, record(learned, None)).await;
+        };
+        let key = RequestKey::of(&opening.shop, tracking_id);
+        let timeout = self.0.request_timeout;
+        // A worker that was paused must not send late: by then another may have taken over.
+        let may_send = move || lease.until.remaining() > timeout;
+        if !may_send() {
+            self.0.metrics.lease_lost();
+        }
+        let credentials = Credentials {
+            shop_id: shop.id.as_str(),
+            secret: &shop.secret,
+        };
+        if self
+            .0
+            .restored_until
+            .is_some_and(|until| until > Boottime::now())
+        {
+            let known = self
+                .0
+                .gateway
+                .by_tracking_id(credentials, tracking_id.as_str())
+                .await;
+            if let Some(learned) = outcome::known_before(&known, opening, attempt) {
+                return self.settle(&opening.shop, record(learned, None)).await;
+            }
+        }
+        let started = Boottime::now();
+        let submission = self
+            .0
+            .gateway
+            .submit(credentials, opening.kind, body, key, may_send)
+            .await;
+        self.note_answer(matches!(submission, Submission::Answered(_)));
+        let outcome = outcome::of(&submission, attempt, self.0.gateway.address());
+        self.0
+            .metrics
+            .gateway_request("submit", outcome.label, started.elapsed());
+        tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
+            outcome = outcome.label, "submit answered");
+        let next = outcome
+            .retry_after
+            .map(|after| self.database_time().plus(after));
+        self.settle(&opening.shop, record(outcome.learned, next))
+            .await
+    }
+
+    /// The time for wishes about the next check: they are hints, so that this clock is good enough.
+    pub(crate) fn database_time(&self) -> Timestamp {
+        Timestamp::from(crate::clock::now_utc())
+    }
+
+    async fn settle(&self, shop: &ShopId, record: Record) -> Sent {
+        match self.record(shop, record).await {
+            Ok(Recorded {
+                transaction: Some(transaction),
+                ..
+            }) => Sent::Recorded(transaction),
+            Ok(Recorded {
+                transaction: None, ..
+            }) => Sent::Lost(LedgerError::NotFound),
+            Err(error) => Sent::Lost(error),
+        }
+    }
+
+    /// Records what the gateway said, and does not let go of it while the database is away: some
+    /// answers are given only once.
+    pub(crate) async fn record(
+        &self,
+        shop: &ShopId,
+        record: Record,
+    ) -> Result<Recorded, LedgerError> {
+        let since = Boottime::now();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let error = match self.0.ledger.record(shop, record.clone()).await {
+                Ok(recorded) => return Ok(recorded),
+                Err(error) => error,
+            };
+            let passes = match error {
+                LedgerError::Unavailable | LedgerError::FateUnknown | LedgerError::Overloaded => {
+                    true
+                }
+                LedgerError::Refused | LedgerError::NotFound => false,
+            };
+            if !passes || since.elapsed() > HOLD {
+                tracing::error!(shop = %shop, %error, "evidence could not be recorded");
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// When it is not known whether an opening was committed: nothing of it was sent, and that is
+    /// recorded once the database is back, so that it need not end in doubt.
+    pub fn disown(&self, shop: &ShopId, tracking_id: &TrackingId) {
+        let this = self.clone();
+        let (shop, tracking_id) = (shop.clone(), tracking_id.clone());
+        self.0.submits.spawn(async move {
+            let name = read::Name::TrackingId(tracking_id.to_string());
+            let found = loop {
+                match read::find(&this.0.store, &shop, &name).await {
+                    Ok(found) => break found,
+                    Err(_) if this.is_stopping() => return,
+                    Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                }
+            };
+            let Some(found) = found.filter(|t| t.state == State::Submitting) else {
+                return;
+            };
+            let record = Record {
+                target: Target::Transaction(found.record.id),
+                learned: outcome::not_sent(
+                    1,
+                    "the commit before it could not be confirmed in time",
+                ),
+                lease: Some(found.record.id),
+                next_check: None,
+            };
+            let _ = this.record(&shop, record).await;
+        });
+    }
+
+    /// Records that an attempt went silent: its worker is gone.
+    pub(crate) fn gone_silent(&self, attempt: u32) -> Learned {
+        outcome::went_silent(attempt, "the worker that was sending it is gone")
+    }
+
+    /// The body of a request that waits in the database, ready to be sent.
+    pub(crate) async fn stored_body(
+        &self,
+        shop: &ShopId,
+        id: Uuid,
+        notification_url: &str,
+    ) -> Option<SensitiveBody> {
+        let evidence = read::evidence(&self.0.store, shop, id).await.ok()?;
+        let opened = evidence
+            .iter()
+            .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"))?;
+        let fields = serde_json::from_slice(&opened.body).ok()?;
+        Some(crate::gateway::request_body(fields, notification_url))
+    }
+}

@@ -1,0 +1,180 @@
+//! What came of a submit, as evidence. Every fate has a name: not sent, refused, deferred, taken, or
+//! silent; silent may only be looked up.
+
+use crate::domain::evidence::FoundBy;
+use crate::domain::fold::Differences;
+use crate::domain::{Channel, Fact, Opening, RefusalKind, Snapshot, Timestamp};
+use crate::gateway::redact::redact;
+use crate::gateway::{
+    Address, Answer, Read, Received, Submission, SubmitReading, TrackingReading,
+    read_by_tracking_id, read_submit,
+};
+use crate::ledger::Learned;
+use serde_json::json;
+use std::time::Duration;
+
+/// Evidence of what came of a submit.
+pub(crate) struct Outcome {
+    pub(crate) learned: Learned,
+    /// When the gateway wants to be asked again.
+    pub(crate) retry_after: Option<Duration>,
+    /// The word for metrics and logs.
+    pub(crate) label: &'static str,
+}
+
+/// How long to wait after a 429 that does not say.
+const DEFAULT_RETRY: Duration = Duration::from_secs(5);
+
+/// Reads what came of a submit.
+pub(crate) fn of(submission: &Submission, attempt: u32, ours: &Address) -> Outcome {
+    match submission {
+        Submission::Answered(answer) => answered(answer, attempt, ours),
+        Submission::NotSent { reason } => Outcome {
+            learned: not_sent(attempt, reason),
+            retry_after: None,
+            label: "not_sent",
+        },
+        Submission::Unclear { reason, .. } => Outcome {
+            learned: went_silent(attempt, reason),
+            retry_after: None,
+            label: "silent",
+        },
+    }
+}
+
+fn answered(answer: &Answer, attempt: u32, ours: &Address) -> Outcome {
+    let mut retry = None;
+    let mut note = None;
+    let (fact, label) = match read_submit(&received(answer), ours) {
+        SubmitReading::Ack { task, foreign_url } => {
+            note = foreign_url.map(|url| {
+                format!(
+                    "the gateway took attempt {attempt} as task {task}; it named an address of another \
+                     origin, which is refused and never followed: {url}"
+                )
+            });
+            // The ledger puts the time of receipt.
+            (
+                Fact::Acknowledged {
+                    attempt,
+                    task,
+                    at: Timestamp::END,
+                },
+                "acknowledged",
+            )
+        }
+        SubmitReading::Transaction(snapshot) => (
+            Fact::Seen {
+                snapshot,
+                found_by: FoundBy::OwnTask,
+            },
+            "transaction",
+        ),
+        SubmitReading::Refused(refusal) => {
+            let label = match refusal.kind {
+                RefusalKind::Rejected => "rejected",
+                RefusalKind::Duplicate => "duplicate",
+                RefusalKind::Doubt => "error",
+            };
+            (Fact::Refused { attempt, refusal }, label)
+        }
+        SubmitReading::Deferred { retry_after } => {
+            let wait = retry_after.unwrap_or(DEFAULT_RETRY);
+            retry = Some(wait);
+            let until = Timestamp::from(crate::clock::now_utc()).plus(wait);
+            (Fact::Deferred { attempt, until }, "deferred")
+        }
+        SubmitReading::Unclear { reason } => (Fact::WentSilent { attempt, reason }, "unclear"),
+    };
+    let mut learned = said(
+        answer,
+        Channel::Ack,
+        &format!("attempt {attempt}"),
+        vec![fact],
+    );
+    learned.note = note;
+    Outcome {
+        learned,
+        retry_after: retry,
+        label,
+    }
+}
+
+/// After a restore the gateway may have a transaction that our database has lost. The submit is
+/// dropped when a look-up finds it, and when the look-up fails: `None` means "not there, send it".
+pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Option<Learned> {
+    let Read::Answered(answer) = known else {
+        return Some(not_sent(
+            attempt,
+            "after a restore, the look-up before the submit failed",
+        ));
+    };
+    match read_by_tracking_id(&received(answer)) {
+        TrackingReading::Empty => None,
+        TrackingReading::Found {
+            snapshots,
+            unread: 0,
+            ..
+        } => {
+            let same = |s: &Snapshot| Differences::between(opening, s) == Differences::default();
+            let ours: Vec<Fact> = snapshots
+                .into_iter()
+                .filter(|s| same(s))
+                .map(|s| Fact::Seen {
+                    snapshot: Box::new(s),
+                    found_by: FoundBy::OwnTask,
+                })
+                .collect();
+            if ours.is_empty() {
+                return None;
+            }
+            let reason = "after a restore, the gateway has it already".to_owned();
+            let mut facts = vec![Fact::NotSent { attempt, reason }];
+            facts.extend(ours);
+            Some(said(answer, Channel::Query, "after restore", facts))
+        }
+        TrackingReading::Found { .. }
+        | TrackingReading::NotAbout { .. }
+        | TrackingReading::Unreadable { .. } => Some(not_sent(
+            attempt,
+            "after a restore, the look-up before the submit failed",
+        )),
+    }
+}
+
+/// An answer, as the readers take it. The time of receipt is put by the ledger.
+pub(crate) fn received(answer: &Answer) -> Received<'_> {
+    answer.received(Timestamp::END)
+}
+
+/// An answer as evidence: its body redacted.
+pub(crate) fn said(answer: &Answer, channel: Channel, subject: &str, facts: Vec<Fact>) -> Learned {
+    Learned::said(
+        channel,
+        Some(answer.status),
+        Some(subject.to_owned()),
+        redact(&answer.body).bytes.to_vec(),
+        answer.sha256,
+        facts,
+    )
+}
+
+/// Our own word that no byte of an attempt left.
+pub(crate) fn not_sent(attempt: u32, reason: &str) -> Learned {
+    let act = json!({ "attempt": attempt, "reason": reason });
+    let fact = Fact::NotSent {
+        attempt,
+        reason: reason.to_owned(),
+    };
+    Learned::act(Channel::Local, "not_sent", &act, vec![fact])
+}
+
+/// Our own word that an attempt may have arrived and was not answered.
+pub(crate) fn went_silent(attempt: u32, reason: &str) -> Learned {
+    let act = json!({ "attempt": attempt, "reason": reason });
+    let fact = Fact::WentSilent {
+        attempt,
+        reason: reason.to_owned(),
+    };
+    Learned::act(Channel::Local, "went_silent", &act, vec![fact])
+}

@@ -1,0 +1,230 @@
+//! The two queries, `status` and `balance`: run as tasks, answered when done, and by the synchronous
+//! path where the gateway knows no asynchronous one. They create no transaction; what a status query
+//! tells is evidence like any other look-up.
+
+use crate::dispatch::{Dispatch, Shop, outcome};
+use crate::domain::evidence::FoundBy;
+use crate::domain::{Channel, Fact, ShopId, Snapshot, TaskId, Uid};
+use crate::gateway::redact::redact;
+use crate::gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
+use crate::gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
+use crate::gateway::{TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+use crate::ledger::{Record, Target};
+use serde_json::{Map, Value};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// A transaction by the gateway's uid.
+    StatusByUid(Uid),
+    /// Transactions by tracking id.
+    StatusByTrackingId(String),
+    /// The balance; the gateway's own fields.
+    Balance(Map<String, Value>),
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct QueryAnswer {
+    /// The task that answered it; none when the synchronous path did.
+    pub request_id: Option<String>,
+    /// `completed`, or `not_found` when there is nothing.
+    pub status: &'static str,
+    /// The gateway's answer, redacted.
+    pub result: Value,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum QueryError {
+    /// It did not come in time.
+    #[error("the gateway did not answer in time")]
+    Timeout,
+    /// The gateway could not be reached.
+    #[error("the gateway could not be reached")]
+    Unreachable,
+    /// The gateway answered with an error.
+    #[error("the gateway answered with http {status}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The gateway's answer, redacted.
+        result: Value,
+    },
+}
+
+/// The first pause between two looks at a task.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+impl Dispatch {
+    /// Runs a query and waits for its answer, at most for the request timeout.
+    pub async fn query(&self, shop: &ShopId, query: Query) -> Result<QueryAnswer, QueryError> {
+        let Some(entry) = self.shop(shop) else {
+            return Err(QueryError::Unreachable);
+        };
+        let deadline = Instant::now() + self.0.request_timeout;
+        let (request_id, answer) = timeout_at(deadline, self.ask(&entry, &query, deadline))
+            .await
+            .unwrap_or(Err(QueryError::Timeout))?;
+        self.learn_from(shop, &query, &answer).await;
+        conclude(&query, request_id, &answer)
+    }
+
+    /// Asks through the asynchronous mode; where that is 404 without being a task, at once.
+    async fn ask(
+        &self,
+        shop: &Shop,
+        query: &Query,
+        deadline: Instant,
+    ) -> Result<(Option<String>, Answer), QueryError> {
+        let kind = kind(query);
+        let credentials = Credentials {
+            shop_id: shop.id.as_str(),
+            secret: &shop.secret,
+        };
+        let answer = read(self.gateway().query(credentials, Mode::Async, &kind).await)?;
+        let ours = self.gateway().address();
+        if let SubmitReading::Ack { task, .. } = read_submit(&outcome::received(&answer), ours) {
+            let answer = self.follow(shop, &task, deadline).await?;
+            return Ok((Some(task.to_string()), answer));
+        }
+        if answer.status != 404 || is_answer(query, &answer) {
+            return Ok((None, answer));
+        }
+        Ok((
+            None,
+            read(self.gateway().query(credentials, Mode::Sync, &kind).await)?,
+        ))
+    }
+
+    async fn follow(
+        &self,
+        shop: &Shop,
+        task: &TaskId,
+        deadline: Instant,
+    ) -> Result<Answer, QueryError> {
+        let credentials = Credentials {
+            shop_id: shop.id.as_str(),
+            secret: &shop.secret,
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let wake = Instant::now() + pause;
+            if wake >= deadline {
+                return Err(QueryError::Timeout);
+            }
+            sleep_until(wake).await;
+            let answer = read(self.gateway().result(credentials, task).await)?;
+            match read_task(&outcome::received(&answer), TaskUrl::Result) {
+                TaskReading::Running
+                | TaskReading::Completed
+                | TaskReading::NotAboutTask { .. } => {}
+                TaskReading::Transaction(_)
+                | TaskReading::Other(_)
+                | TaskReading::Unknown
+                | TaskReading::Refused(_)
+                | TaskReading::Unreadable { .. } => return Ok(answer),
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    /// What a status query tells is evidence about the transactions that it names.
+    async fn learn_from(&self, shop: &ShopId, query: &Query, answer: &Answer) {
+        let received = outcome::received(answer);
+        let (subject, snapshots): (&str, Vec<Snapshot>) = match query {
+            Query::Balance(_) => return,
+            Query::StatusByUid(uid) => match read_by_uid(&received, uid) {
+                UidReading::Found(snapshot) => (uid.as_str(), vec![*snapshot]),
+                UidReading::Missing
+                | UidReading::NotAbout { .. }
+                | UidReading::Unreadable { .. } => return,
+            },
+            Query::StatusByTrackingId(name) => match read_by_tracking_id(&received) {
+                TrackingReading::Found { snapshots, .. } => (name, snapshots),
+                TrackingReading::Empty
+                | TrackingReading::NotAbout { .. }
+                | TrackingReading::Unreadable { .. } => return,
+            },
+        };
+        let found_by = FoundBy::TrackingId;
+        let facts = snapshots
+            .into_iter()
+            .map(|snapshot| Fact::Seen {
+                snapshot: Box::new(snapshot),
+                found_by,
+            })
+            .collect();
+        let mut learned = outcome::said(answer, Channel::Query, subject, facts);
+        // A transaction that is none of ours was asked for by a person: that is no finding.
+        learned.orphan_kind = "queried";
+        let record = Record {
+            target: Target::Snapshots,
+            learned,
+            lease: None,
+            next_check: None,
+        };
+        if let Err(error) = self.0.ledger.record(shop, record).await {
+            tracing::warn!(shop = %shop, %error, "the answer to a query was not recorded");
+        }
+    }
+}
+
+fn kind(query: &Query) -> GatewayQuery {
+    match query {
+        Query::StatusByUid(uid) => GatewayQuery::ByUid(uid.clone()),
+        Query::StatusByTrackingId(name) => GatewayQuery::ByTrackingId(name.clone()),
+        Query::Balance(fields) => GatewayQuery::Balance(fields.clone()),
+    }
+}
+
+fn read(read: Read) -> Result<Answer, QueryError> {
+    match read {
+        Read::Answered(answer) => Ok(answer),
+        Read::NotAsked { .. } => Err(QueryError::Unreachable),
+        Read::Interrupted { .. } => Err(QueryError::Timeout),
+    }
+}
+
+/// A 404 that is the gateway's own word about what was asked, and not a path that it lacks.
+fn is_answer(query: &Query, answer: &Answer) -> bool {
+    match query {
+        Query::StatusByUid(uid) => {
+            matches!(
+                read_by_uid(&outcome::received(answer), uid),
+                UidReading::Missing
+            )
+        }
+        Query::StatusByTrackingId(_) | Query::Balance(_) => false,
+    }
+}
+
+fn conclude(
+    query: &Query,
+    request_id: Option<String>,
+    answer: &Answer,
+) -> Result<QueryAnswer, QueryError> {
+    let redacted = redact(&answer.body).bytes.to_vec();
+    let result: Value = serde_json::from_slice(&redacted)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&redacted).into_owned()));
+    if (200..300).contains(&answer.status) {
+        return Ok(QueryAnswer {
+            request_id,
+            status: "completed",
+            result,
+        });
+    }
+    if is_answer(query, answer) {
+        return Ok(QueryAnswer {
+            request_id,
+            status: "not_found",
+            result,
+        });
+    }
+    Err(QueryError::Refused {
+        status: answer.status,
+        result,
+    })
+}

@@ -1,0 +1,235 @@
+//! One thing learned, by one channel, and how it is read.
+
+use crate::domain::snapshot::hex_bytes;
+use crate::domain::transaction::words;
+use crate::domain::{Snapshot, SnapshotKey, State, TaskId, Timestamp, Uid};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+words! {
+    /// By which way a thing was learned.
+    Channel {
+        /// The answer to a submit.
+        Ack = "ack",
+        /// An answer of `status_url`.
+        TaskStatus = "task_status",
+        /// An answer of `response_url`.
+        TaskResult = "task_result",
+        /// The gateway told us by itself.
+        Webhook = "webhook",
+        /// A look-up by uid or by tracking id.
+        Query = "query",
+        /// A line of the gateway's report.
+        Report = "report",
+        /// A person decided.
+        Operator = "operator",
+        /// Our own act.
+        Local = "local",
+    }
+}
+
+words! {
+    /// What an arrival changed. Verdicts depend on the order of arrival; states do not.
+    Verdict {
+        /// It moved the state, or added to what the state rests on.
+        Applied = "applied",
+        /// The same thing had been recorded before.
+        Duplicate = "duplicate",
+        /// Something greater about the same uid was known already.
+        Stale = "stale",
+        /// It tells of a transaction that does not match ours.
+        Mismatch = "mismatch",
+        /// Not believed by itself; it made a look-up due.
+        Hint = "hint",
+        /// Understood, and nothing new.
+        NothingNew = "nothing_new",
+        /// Not taken: a foreign address, or a read that says nothing of the transaction.
+        Refused = "refused",
+        /// It changed a final state.
+        Correction = "correction",
+    }
+}
+
+/// How a body without a uid is to be taken, when it answers a submit or is a task's own result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RefusalKind {
+    /// Nothing can be concluded.
+    #[serde(rename = "doubt")]
+    Doubt,
+    /// `E.1018`: the gateway takes it for a duplicate; ours or another's is not known.
+    #[serde(rename = "duplicate")]
+    Duplicate,
+    /// A documented refusal before processing.
+    #[serde(rename = "rejected")]
+    Rejected,
+}
+
+/// A refusal, with what it said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Refusal {
+    /// How it is to be taken.
+    pub kind: RefusalKind,
+    /// The gateway's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The gateway's text, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The gateway's text for the payer, redacted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub friendly_message: Option<String>,
+    /// The HTTP status that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+}
+
+/// A person's decision on a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Decision {
+    /// When it was taken.
+    pub at: Timestamp,
+    /// Breaks ties between decisions of the same moment.
+    pub id: Uuid,
+    /// The state decided: any final one, or `in_doubt`.
+    pub state: State,
+    /// The greatest snapshot known then; a greater one outranks the decision.
+    pub basis: Option<SnapshotKey>,
+    /// The API client that decided.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A recorded proof that the gateway has no such transaction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AbsenceProof {
+    /// When the proof was complete.
+    pub at: Timestamp,
+    /// The evidence ids of the empty look-ups, and of the control look-up if there was one.
+    pub lookups: Vec<Uuid>,
+    /// The proof of an `E.1018` that was no duplicate of ours: the end is `rejected`.
+    pub duplicate: bool,
+}
+
+/// How a snapshot was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FoundBy {
+    /// By the result of our own task: it is ours.
+    OwnTask,
+    /// By a tracking id, in a look-up or a signed webhook: it may be somebody else's.
+    TrackingId,
+}
+
+/// Evidence as the fold reads it. One body may hold several facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// We are about to send. Candidates found by tracking id must not be older than `not_before`.
+    Stamped {
+        /// Counts from 1.
+        attempt: u32,
+        /// When, by PostgreSQL's clock.
+        at: Timestamp,
+        /// `at` less the tolerance between the gateway's clock and ours.
+        not_before: Timestamp,
+        /// A replay under the same `RequestID` of something in doubt.
+        replay: bool,
+    },
+    /// No byte of this attempt left us.
+    NotSent {
+        /// Which attempt.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
+    /// The gateway said that it did not process this attempt (429); not before `until`.
+    Deferred {
+        /// Which attempt.
+        attempt: u32,
+        /// When it may be tried again.
+        until: Timestamp,
+    },
+    /// No answer came to this attempt, or one that says nothing; bytes may have left.
+    WentSilent {
+        /// Which attempt.
+        attempt: u32,
+        /// What happened.
+        reason: String,
+    },
+    /// The submit was answered with a task.
+    Acknowledged {
+        /// Which attempt.
+        attempt: u32,
+        /// The task.
+        task: TaskId,
+        /// When we read the answer.
+        at: Timestamp,
+    },
+    /// The submit was refused.
+    Refused {
+        /// Which attempt.
+        attempt: u32,
+        /// How.
+        refusal: Refusal,
+    },
+    /// The task runs, or has completed without saying how.
+    TaskAlive {
+        /// Which task.
+        task: TaskId,
+    },
+    /// The gateway does not know the task (any more).
+    TaskUnknown {
+        /// Which task.
+        task: TaskId,
+    },
+    /// The task is past the time for which the gateway keeps it.
+    TaskOutlived {
+        /// Which task.
+        task: TaskId,
+    },
+    /// The task itself produced an error.
+    TaskRefused {
+        /// Which task.
+        task: TaskId,
+        /// How it is to be taken.
+        refusal: Refusal,
+    },
+    /// The task's result is a transaction: it is ours.
+    TaskResult {
+        /// Which task.
+        task: TaskId,
+        /// The transaction.
+        snapshot: Box<Snapshot>,
+    },
+    /// A transaction was seen.
+    Seen {
+        /// The transaction.
+        snapshot: Box<Snapshot>,
+        /// How it was found.
+        found_by: FoundBy,
+    },
+    /// A transaction that could belong to more than one of ours; it moves nothing by itself.
+    Contested {
+        /// Whose description.
+        uid: Uid,
+    },
+    /// The gateway answered 404 to a look-up of this uid.
+    UidMissing {
+        /// Which uid.
+        uid: Uid,
+    },
+    /// A look-up by tracking id found nothing; counted by the proof of absence.
+    LookupEmpty,
+    /// What came says nothing about the transaction (a failed read, a hint, an unknown body).
+    Nothing,
+    /// Absence was proved.
+    AbsenceProved(AbsenceProof),
+    /// A person decided.
+    Decided(Decision),
+    /// A person accepts that this snapshot differs from what was asked.
+    MismatchAccepted(Box<Snapshot>),
+}
+
+/// SHA-256 of a body as it was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BodyHash(#[serde(with = "hex_bytes")] pub [u8; 32]);

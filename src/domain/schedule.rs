@@ -1,0 +1,177 @@
+//! What is to be done next for a transaction, and when. Level-triggered: it reads the state and
+//! nothing else, so that timer, webhook, operator and start-up all end in the same step.
+
+use crate::domain::absence::DUPLICATE_LOOKUPS;
+use crate::domain::fold::{Basis, Derived, Summary};
+use crate::domain::{Opening, RefusalKind, State, TaskId, Timestamp, Uid};
+use std::time::Duration;
+
+/// How long the gateway keeps a task, counted from its creation.
+pub const TASK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// The age up to which `max_interval` applies.
+const YOUNG: Duration = Duration::from_secs(15 * 60);
+
+/// The settings of the pace (`[follow]`).
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// The time from a state's beginning to its first check.
+    pub first_check: Duration,
+    /// The longest interval in the first 15 minutes.
+    pub max_interval: Duration,
+    /// The longest interval after that.
+    pub max_interval_old: Duration,
+    /// Looks after a final state, each counted from its beginning.
+    pub recheck_after_final: Vec<Duration>,
+}
+
+/// The next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Stamp it and send it.
+    Submit,
+    /// The worker that stamped it is gone: record that it went silent.
+    TakeOver {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// Ask the task.
+    AskTask(TaskId),
+    /// Record that the task is older than the gateway keeps it.
+    OutliveTask(TaskId),
+    /// Look the bound transaction up.
+    LookUpUid(Uid),
+    /// Look it up by tracking id.
+    LookUpTrackingId,
+    /// Nothing: it is final and has been looked at again.
+    Rest,
+}
+
+/// Plans the next step from what is known.
+pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
+    match derived.state {
+        State::Accepted => Step::Submit,
+        State::NotSent => Step::Rest,
+        State::Submitting
+        | State::Processing
+        | State::Pending
+        | State::InDoubt
+        | State::Successful
+        | State::Failed
+        | State::Expired
+        | State::Rejected
+        | State::NotFound => {
+            first_hand(summary, derived, now).unwrap_or_else(|| look_up(opening, summary, derived))
+        }
+    }
+}
+
+/// What our own attempts have still to tell. A transaction that was found by its tracking id alone
+/// does not answer that: until the attempts have ended, its failure may not be ours.
+fn first_hand(summary: &Summary, derived: &Derived, now: Timestamp) -> Option<Step> {
+    let known = derived
+        .uid
+        .as_ref()
+        .and_then(|uid| summary.candidates.get(uid));
+    if known.is_some_and(|candidate| candidate.bound) {
+        return None;
+    }
+    if let Some((task, known)) = summary.running_task() {
+        let age = known.acked_at.map_or(TASK_LIFETIME, |at| now.since(at));
+        if age < TASK_LIFETIME {
+            return Some(Step::AskTask(task.clone()));
+        }
+        // Of what is final only the transaction itself is of interest by now.
+        return (!derived.state.is_final()).then(|| Step::OutliveTask(task.clone()));
+    }
+    let attempt = summary
+        .unanswered_attempt()
+        .filter(|_| !derived.state.is_final());
+    attempt.map(|attempt| Step::TakeOver { attempt })
+}
+
+fn look_up(opening: &Opening, summary: &Summary, derived: &Derived) -> Step {
+    match (unsettled(opening, summary, derived), &opening.tracking_id) {
+        (Some(uid), _) => Step::LookUpUid(uid.clone()),
+        (None, Some(_)) => Step::LookUpTrackingId,
+        (None, None) => Step::Rest,
+    }
+}
+
+/// The adopted transaction, unless it has failed while another that may be ours has not ended.
+fn unsettled<'a>(opening: &Opening, summary: &'a Summary, derived: &'a Derived) -> Option<&'a Uid> {
+    let failed = matches!(derived.state, State::Failed | State::Expired);
+    let open = summary.candidates.iter().filter(|(_, candidate)| {
+        failed && !candidate.class().is_final() && summary.is_eligible(opening, candidate)
+    });
+    open.max_by_key(|(_, candidate)| candidate.bound)
+        .map(|(uid, _)| uid)
+        .or(derived.uid.as_ref())
+}
+
+/// When the next check is due, for a state that began at `since`. `None`: no more checks. The
+/// caller sees to what binds `accepted` beside it: [`Summary::deferred_until`], and a child's wait
+/// for its equal before it.
+pub fn next_check(
+    derived: &Derived,
+    since: Timestamp,
+    now: Timestamp,
+    pace: &Pace,
+) -> Option<Timestamp> {
+    if derived.state == State::NotSent {
+        return None;
+    }
+    if derived.state.is_final() {
+        return pace
+            .recheck_after_final
+            .iter()
+            .map(|after| since.plus(*after))
+            .filter(|at| *at > now)
+            .min();
+    }
+    if is_duplicate_doubt(derived) {
+        // The first is due at once: at the very moment in which the doubt begins.
+        let times = DUPLICATE_LOOKUPS.iter().map(|after| since.plus(*after));
+        if let Some(at) = times.filter(|at| *at > now || now == since).min() {
+            return Some(at);
+        }
+    }
+    let age = now.since(since);
+    let pause = interval(age, pace);
+    Some(now.plus(match derived.basis {
+        Basis::Differs(_) => slow(age, pace).max(pause),
+        _ => pause,
+    }))
+}
+
+/// Doubt that rests on `E.1018`: the look-ups have a schedule of their own.
+pub fn is_duplicate_doubt(derived: &Derived) -> bool {
+    derived.state == State::InDoubt
+        && matches!(&derived.basis, Basis::Refusal(r) if r.kind == RefusalKind::Duplicate)
+}
+
+/// The interval at an age: half of it, at least `first_check`; at most `max_interval` while young,
+/// `max_interval_old` later.
+pub fn interval(age: Duration, pace: &Pace) -> Duration {
+    let longest = if age < YOUNG {
+        pace.max_interval
+    } else {
+        pace.max_interval_old
+    };
+    (age / 2)
+        .max(pace.first_check)
+        .min(longest.max(pace.first_check))
+}
+
+/// The pace of what waits for a person: that of an old transaction from the beginning.
+fn slow(age: Duration, pace: &Pace) -> Duration {
+    (age / 2).max(pace.max_interval).min(pace.max_interval_old)
+}
+
+/// Spreads a time by up to a tenth of the way to it, so that what began together does not stay
+/// together. `random` is any number.
+pub fn jitter(now: Timestamp, due: Timestamp, random: u64) -> Timestamp {
+    let tenth = due.since(now) / 10;
+    let micros = u64::try_from(tenth.as_micros()).unwrap_or(u64::MAX).max(1);
+    due.plus(Duration::from_micros(random % micros))
+}

@@ -1,0 +1,248 @@
+//! What the evidence of one transaction amounts to, and how one more fact is joined to it.
+
+use crate::domain::candidate::{Candidate, Claim};
+use crate::domain::evidence::{AbsenceProof, Decision, FoundBy};
+use crate::domain::{Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that the evidence so far amounts to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Our attempts to send, by number.
+    #[serde(rename = "at", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempts: BTreeMap<u32, Attempt>,
+    /// The tasks that the gateway gave us.
+    #[serde(rename = "ta", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// The gateway's transactions that are, or may be, ours.
+    #[serde(rename = "ca", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub candidates: BTreeMap<Uid, Candidate>,
+    /// Transactions that could equally belong to another of ours.
+    #[serde(rename = "co", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub contested: BTreeSet<Uid>,
+    /// Uids that the gateway answered 404 to.
+    #[serde(rename = "mi", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub missing: BTreeSet<Uid>,
+    /// The latest full proof of absence.
+    #[serde(rename = "ab", default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<AbsenceProof>,
+    /// The latest proof that an `E.1018` was no duplicate of ours. It is a short one, and proves
+    /// nothing else.
+    #[serde(rename = "du", default, skip_serializing_if = "Option::is_none")]
+    pub no_duplicate: Option<AbsenceProof>,
+    /// The latest decision of a person.
+    #[serde(rename = "de", default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// One attempt to send. `None` and `false` mean "not heard of".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was stamped (the earliest stamp, should there ever be two).
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub stamped_at: Option<Timestamp>,
+    /// Candidates found by tracking id must not be older than this.
+    #[serde(rename = "nb", default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// It repeated an earlier attempt under the same `RequestID`.
+    #[serde(rename = "rp", default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
+    /// No byte left, and why.
+    #[serde(rename = "ns", default, skip_serializing_if = "Option::is_none")]
+    pub not_sent: Option<String>,
+    /// The gateway did not process it; not before this time again.
+    #[serde(rename = "df", default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<Timestamp>,
+    /// No answer, or one that says nothing, and what happened.
+    #[serde(rename = "si", default, skip_serializing_if = "Option::is_none")]
+    pub silent: Option<String>,
+    /// It was refused.
+    #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
+}
+
+/// One asynchronous task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The attempt that it answered; 0 while the ack itself is not known.
+    #[serde(rename = "a")]
+    pub attempt: u32,
+    /// When it was acknowledged.
+    #[serde(rename = "at", default, skip_serializing_if = "Option::is_none")]
+    pub acked_at: Option<Timestamp>,
+    /// The gateway does not know it (any more).
+    #[serde(rename = "un", default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+    /// It is older than the gateway keeps tasks.
+    #[serde(rename = "ol", default, skip_serializing_if = "std::ops::Not::not")]
+    pub outlived: bool,
+    /// It produced an error.
+    #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
+    /// It produced this transaction.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
+}
+
+impl Task {
+    /// Acknowledged, and nothing heard of its end.
+    pub fn is_running(&self) -> bool {
+        let ended = self.unknown || self.outlived || self.refused.is_some() || self.uid.is_some();
+        self.acked_at.is_some() && !ended
+    }
+}
+
+impl Summary {
+    /// Joins one fact. Joining it again, or in another order, gives the same summary.
+    pub fn join(&mut self, opening: &Opening, fact: &Fact) {
+        match fact {
+            Fact::Stamped {
+                attempt,
+                at,
+                not_before,
+                replay,
+            } => {
+                let entry = self.attempt(*attempt);
+                join_min(&mut entry.stamped_at, *at);
+                join_min(&mut entry.not_before, *not_before);
+                entry.replay |= *replay;
+            }
+            Fact::NotSent { attempt, reason } => {
+                join_max(&mut self.attempt(*attempt).not_sent, reason);
+            }
+            Fact::Deferred { attempt, until } => {
+                join_max(&mut self.attempt(*attempt).deferred, until);
+            }
+            Fact::WentSilent { attempt, reason } => {
+                join_max(&mut self.attempt(*attempt).silent, reason);
+            }
+            Fact::Refused { attempt, refusal } => {
+                join_max(&mut self.attempt(*attempt).refused, refusal);
+            }
+            Fact::Acknowledged { attempt, task, at } => {
+                let entry = self.task(task);
+                entry.attempt = entry.attempt.max(*attempt);
+                join_min(&mut entry.acked_at, *at);
+            }
+            Fact::TaskAlive { .. } | Fact::LookupEmpty | Fact::Nothing => {}
+            Fact::TaskUnknown { task } => self.task(task).unknown = true,
+            Fact::TaskOutlived { task } => self.task(task).outlived = true,
+            Fact::TaskRefused { task, refusal } => {
+                join_max(&mut self.task(task).refused, refusal);
+            }
+            Fact::TaskResult { task, snapshot } => {
+                join_max(&mut self.task(task).uid, &snapshot.uid);
+                self.see(opening, snapshot, FoundBy::OwnTask);
+            }
+            Fact::Seen { snapshot, found_by } => self.see(opening, snapshot, *found_by),
+            Fact::Contested { uid } => {
+                self.contested.insert(uid.clone());
+            }
+            Fact::UidMissing { uid } => {
+                self.missing.insert(uid.clone());
+            }
+            Fact::AbsenceProved(proof) if proof.duplicate => {
+                join_max(&mut self.no_duplicate, proof);
+            }
+            Fact::AbsenceProved(proof) => join_max(&mut self.absence, proof),
+            // What cannot be decided (`accepted`, say, which would be sent) is no decision.
+            Fact::Decided(decision) if !decision.state.can_be_decided() => {}
+            Fact::Decided(decision) => join_max(&mut self.decision, decision),
+            Fact::MismatchAccepted(snapshot) => {
+                let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
+                candidate.join(opening, snapshot, true);
+            }
+        }
+    }
+
+    fn attempt(&mut self, number: u32) -> &mut Attempt {
+        self.attempts.entry(number).or_default()
+    }
+
+    fn task(&mut self, task: &TaskId) -> &mut Task {
+        self.tasks.entry(task.clone()).or_default()
+    }
+
+    fn see(&mut self, opening: &Opening, snapshot: &Snapshot, found_by: FoundBy) {
+        let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
+        candidate.bound |= found_by == FoundBy::OwnTask;
+        candidate.join(opening, snapshot, false);
+    }
+
+    /// Whether a candidate may be ours: it is bound, or some snapshot of it agrees with what was
+    /// asked, is filed under our name, and is not older than our first stamp.
+    pub fn is_eligible(&self, opening: &Opening, candidate: &Candidate) -> bool {
+        candidate.bound
+            || candidate
+                .claim(opening)
+                .is_some_and(|claim| !self.predates(claim))
+    }
+
+    /// Whether a snapshot tells of something made before we first sent, or while nothing was sent.
+    pub fn is_older(&self, snapshot: &Snapshot) -> bool {
+        self.predates(snapshot.created_at.map_or(Claim::Undated, Claim::Made))
+    }
+
+    fn predates(&self, claim: Claim) -> bool {
+        let first = self
+            .attempts
+            .values()
+            .filter_map(|attempt| attempt.not_before)
+            .min();
+        first.is_none_or(|first| claim < Claim::Made(first))
+    }
+
+    /// Whether some attempt is known to have ended without naming a transaction of ours, so that
+    /// a failure found by tracking id alone may be believed.
+    pub(crate) fn has_ended_in_doubt(&self) -> bool {
+        let silent = self
+            .attempts
+            .values()
+            .any(|a| a.silent.is_some() || a.refused.is_some());
+        silent
+            || self
+                .tasks
+                .values()
+                .any(|t| t.unknown || t.outlived || t.refused.is_some())
+    }
+
+    /// All candidates that may be ours.
+    pub fn eligible<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Candidate> {
+        self.candidates
+            .values()
+            .filter(|c| self.is_eligible(opening, c))
+    }
+
+    /// The greatest snapshot of any candidate that may be ours: the basis of a decision.
+    pub fn greatest_key(&self, opening: &Opening) -> Option<SnapshotKey> {
+        self.eligible(opening)
+            .filter_map(|c| c.latest.as_deref())
+            .map(Snapshot::key)
+            .max()
+    }
+
+    /// The number of the last attempt; 0 when there was none.
+    pub fn last_attempt(&self) -> u32 {
+        self.attempts.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The task that is still worth asking, of the last attempt that has one: acknowledged, and
+    /// not known to have ended.
+    pub fn running_task(&self) -> Option<(&TaskId, &Task)> {
+        let running = self.tasks.iter().filter(|(_, task)| task.is_running());
+        running.max_by_key(|(id, task)| (task.attempt, *id))
+    }
+}
+
+fn join_max<T: Ord + Clone>(slot: &mut Option<T>, value: &T) {
+    if slot.as_ref().is_none_or(|known| value > known) {
+        *slot = Some(value.clone());
+    }
+}
+
+fn join_min<T: Ord>(slot: &mut Option<T>, value: T) {
+    if slot.as_ref().is_none_or(|known| value < *known) {
+        *slot = Some(value);
+    }
+}

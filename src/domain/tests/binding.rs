@@ -1,0 +1,314 @@
+//! Whose a transaction is, and which of several counts. One sentence of the design each.
+
+use super::given::{
+    TOLERANCE, accepted, acked, at, card_payment, currency, fold, no_duplicate, not_sent, payment,
+    refund, refused, result, seen, silent, snapshot, stamped, state, summed, task_unknown,
+    tracking, uid,
+};
+use crate::domain::fold::Basis;
+use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+
+fn running() -> Vec<Fact> {
+    vec![stamped(1, 0), acked(1, "t-1", 1)]
+}
+
+fn doubt() -> Vec<Fact> {
+    vec![stamped(1, 0), silent(1)]
+}
+
+fn with(facts: Vec<Fact>, more: &[Fact]) -> Vec<Fact> {
+    [facts, more.to_vec()].concat()
+}
+
+#[test]
+fn status_words_are_read_as_the_design_says() {
+    let of = StatusClass::of;
+    assert_eq!(of("successful", Some("P.0001")), StatusClass::Successful);
+    assert_eq!(of("failed", Some("F.0117")), StatusClass::Failed);
+    assert_eq!(of("expired", None), StatusClass::Expired);
+    for word in ["error", "deleted", "permanent"] {
+        assert_eq!(of(word, None), StatusClass::Failed);
+        assert_eq!(of(word, Some("F.0114")), StatusClass::Failed);
+        for code in ["P.9999", "E.1000", "E.1018", "E.1035", "E.1036"] {
+            assert_eq!(of(word, Some(code)), StatusClass::Pending, "{word} {code}");
+        }
+    }
+    for word in ["incomplete", "pending", "initial"] {
+        assert_eq!(of(word, None), StatusClass::Pending);
+    }
+    assert_eq!(of("Successful", None), StatusClass::Other);
+}
+
+#[test]
+fn a_time_more_than_ten_minutes_ahead_of_receipt_counts_as_absent() {
+    let ahead = |seconds| {
+        snapshot(&payment(), "u-1", "failed", seconds)
+            .received(at(0))
+            .updated_at
+    };
+    assert_eq!(ahead(600), Some(at(600)));
+    assert_eq!(ahead(601), None);
+}
+
+#[test]
+fn the_order_of_one_uid_is_final_then_time_then_success_then_the_body() {
+    let opening = payment();
+    let key = |status, updated| snapshot(&opening, "u-1", status, updated).key();
+    assert!(key("expired", 1) > key("incomplete", 9));
+    assert!(key("expired", 9) > key("successful", 1));
+    assert!(key("successful", 5) > key("failed", 5) && key("failed", 5) > key("expired", 5));
+    let undated = Snapshot {
+        updated_at: None,
+        ..snapshot(&opening, "u-1", "successful", 0)
+    };
+    assert!(undated.key() < key("expired", -1_000_000));
+    let other_body = Snapshot {
+        body_sha256: [255; 32],
+        ..snapshot(&opening, "u-1", "failed", 5)
+    };
+    assert!(other_body.key() > key("failed", 5) && other_body.key() < key("successful", 5));
+}
+
+#[test]
+fn a_candidate_is_not_older_than_our_first_stamp_less_the_tolerance() {
+    let opening = payment();
+    let made = |seconds| {
+        let created_at = Some(at(seconds));
+        let found = Snapshot {
+            created_at,
+            ..snapshot(&opening, "u-1", "successful", 5)
+        };
+        state(&opening, &with(doubt(), &[stamped(2, 500), seen(&found)]))
+    };
+    assert_eq!(made(-TOLERANCE), State::Successful);
+    assert_ne!(made(-TOLERANCE - 1), State::Successful);
+    let undated = Snapshot {
+        created_at: None,
+        ..snapshot(&opening, "u-1", "successful", 5)
+    };
+    assert_eq!(
+        state(&opening, &with(doubt(), &[seen(&undated)])),
+        State::Successful
+    );
+}
+
+#[test]
+fn nothing_seen_before_the_first_stamp_is_ours_unless_our_task_names_it() {
+    let opening = payment();
+    let found = snapshot(&opening, "u-1", "successful", 5);
+    assert_eq!(state(&opening, &[seen(&found)]), State::Accepted);
+    assert_eq!(state(&opening, &[result("t-1", &found)]), State::Successful);
+}
+
+#[test]
+fn a_child_is_filed_under_its_own_name_or_its_parents() {
+    let opening = refund();
+    let filed = |name| {
+        let found = Snapshot {
+            tracking_id: Some(tracking(name)),
+            ..snapshot(&opening, "u-1", "successful", 5)
+        };
+        state(&opening, &with(doubt(), &[seen(&found)]))
+    };
+    assert_eq!(filed("refund-1"), State::Successful);
+    assert_eq!(filed("order-1"), State::Successful);
+    assert_eq!(filed("order-2"), State::InDoubt);
+}
+
+#[test]
+fn our_own_tasks_result_is_ours_under_any_name_and_age() {
+    let opening = payment();
+    let odd = Snapshot {
+        tracking_id: Some(tracking("other")),
+        created_at: Some(at(-90_000)),
+        ..snapshot(&opening, "u-1", "successful", 5)
+    };
+    assert_eq!(
+        state(&opening, &with(running(), &[result("t-1", &odd)])),
+        State::Successful
+    );
+}
+
+#[test]
+fn a_failure_found_by_tracking_id_alone_is_no_end_while_our_task_runs() {
+    let opening = payment();
+    let failed = seen(&snapshot(&opening, "u-1", "failed", 5));
+    let facts = with(running(), std::slice::from_ref(&failed));
+    assert_eq!(state(&opening, &facts), State::Pending);
+    let facts = with(facts, &[task_unknown("t-1")]);
+    assert_eq!(state(&opening, &facts), State::Failed);
+    assert_eq!(state(&opening, &with(doubt(), &[failed])), State::Failed);
+}
+
+#[test]
+fn a_success_found_by_tracking_id_alone_is_an_end_and_can_be_corrected() {
+    let opening = payment();
+    let paid = seen(&snapshot(&opening, "u-1", "successful", 5));
+    let facts = with(running(), &[paid]);
+    assert_eq!(state(&opening, &facts), State::Successful);
+    // The task still runs, but this very transaction has been the end before.
+    let failed = seen(&snapshot(&opening, "u-1", "failed", 9));
+    assert_eq!(state(&opening, &with(facts, &[failed])), State::Failed);
+}
+
+#[test]
+fn a_later_snapshot_cannot_disown_a_transaction() {
+    let opening = payment();
+    let paid = snapshot(&opening, "u-1", "successful", 5);
+    for odd in [
+        Snapshot {
+            tracking_id: Some(tracking("other")),
+            updated_at: Some(at(9)),
+            ..paid.clone()
+        },
+        Snapshot {
+            created_at: Some(at(-90_000)),
+            updated_at: Some(at(9)),
+            ..paid.clone()
+        },
+        Snapshot {
+            amount: Some(1),
+            updated_at: Some(at(9)),
+            ..paid.clone()
+        },
+    ] {
+        assert_eq!(
+            state(&opening, &with(running(), &[seen(&paid), seen(&odd)])),
+            State::Successful
+        );
+    }
+}
+
+#[test]
+fn a_foreign_failure_leaves_what_never_left_as_it_is() {
+    let opening = card_payment();
+    let failed = seen(&snapshot(&opening, "u-1", "failed", 5));
+    let facts = [stamped(1, 0), not_sent(1), failed];
+    assert_eq!(state(&opening, &facts), State::NotSent);
+    assert_eq!(
+        state(
+            &Opening {
+                card_data: false,
+                ..opening
+            },
+            &facts
+        ),
+        State::Accepted
+    );
+}
+
+#[test]
+fn of_several_the_end_comes_first_then_ours_then_success_then_the_earlier_then_the_smaller() {
+    let opening = payment();
+    let make = |name: &str, status: &str, created: i64| Snapshot {
+        created_at: Some(at(created)),
+        ..snapshot(&opening, name, status, 5)
+    };
+    let adopted = |facts: &[Fact]| {
+        let derived = fold(&opening, &with(doubt(), facts));
+        (derived.uid.unwrap().to_string(), derived.state)
+    };
+    let own = |status| result("t-1", &make("own", status, 1));
+    let by_name = |name, status, created| seen(&make(name, status, created));
+    let (paid, failed) = (State::Successful, State::Failed);
+    // An end found by tracking id may not be taken back by our own, which has not ended.
+    let facts = [own("incomplete"), by_name("x", "successful", 1)];
+    assert_eq!(adopted(&facts), ("x".to_owned(), paid));
+    let facts = [own("failed"), by_name("x", "successful", 1)];
+    assert_eq!(adopted(&facts), ("own".to_owned(), failed));
+    let facts = [by_name("a", "failed", 1), by_name("b", "successful", 2)];
+    assert_eq!(adopted(&facts), ("b".to_owned(), paid));
+    let facts = [by_name("a", "successful", 2), by_name("b", "successful", 1)];
+    assert_eq!(adopted(&facts), ("b".to_owned(), paid));
+    let facts = [by_name("b", "successful", 1), by_name("a", "successful", 1)];
+    assert_eq!(adopted(&facts), ("a".to_owned(), paid));
+    let facts = [by_name("a", "failed", 1), by_name("b", "incomplete", 2)];
+    assert_eq!(adopted(&facts), ("a".to_owned(), failed));
+}
+
+#[test]
+fn another_amount_or_currency_keeps_it_pending_until_accepted_or_a_greater_one_agrees() {
+    let opening = payment();
+    let paid = snapshot(&opening, "u-1", "successful", 5);
+    for odd in [
+        Snapshot {
+            amount: Some(900),
+            ..paid.clone()
+        },
+        Snapshot {
+            currency: Some(currency("EUR")),
+            ..paid.clone()
+        },
+        Snapshot {
+            kind: Some("authorization".to_owned()),
+            ..paid.clone()
+        },
+    ] {
+        let facts = with(running(), &[result("t-1", &odd)]);
+        let derived = fold(&opening, &facts);
+        assert_eq!(
+            (derived.state, derived.uid),
+            (State::Pending, Some(uid("u-1")))
+        );
+        assert_eq!(derived.basis, Basis::Differs(odd.key()));
+        assert_eq!(
+            state(&opening, &with(facts.clone(), &[accepted(&odd)])),
+            State::Successful
+        );
+        let agrees = Snapshot {
+            updated_at: Some(at(9)),
+            ..paid.clone()
+        };
+        assert_eq!(
+            state(&opening, &with(facts, &[seen(&agrees)])),
+            State::Successful
+        );
+    }
+}
+
+#[test]
+fn values_absent_on_either_side_are_no_mismatch() {
+    let opening = payment();
+    let bare = Snapshot {
+        amount: None,
+        currency: None,
+        kind: None,
+        tracking_id: None,
+        ..snapshot(&opening, "u-1", "successful", 5)
+    };
+    assert_eq!(
+        state(&opening, &with(doubt(), &[seen(&bare)])),
+        State::Successful
+    );
+}
+
+#[test]
+fn a_short_proof_about_a_duplicate_proves_nothing_else() {
+    let opening = payment();
+    let duplicate = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
+    assert_eq!(state(&opening, &duplicate), State::InDoubt);
+    let proved = [duplicate.to_vec(), vec![no_duplicate(1_000)]].concat();
+    assert_eq!(state(&opening, &proved), State::Rejected);
+    assert_eq!(
+        state(&opening, &with(doubt(), &[no_duplicate(1_000)])),
+        State::InDoubt
+    );
+    assert_eq!(
+        state(&opening, &with(running(), &[no_duplicate(1_000)])),
+        State::Processing
+    );
+}
+
+#[test]
+fn a_summary_knows_the_attempt_that_nobody_answered() {
+    let unanswered = |facts: &[Fact]| summed(&payment(), facts).unanswered_attempt();
+    assert_eq!(unanswered(&[stamped(1, 0)]), Some(1));
+    assert_eq!(
+        unanswered(&[stamped(1, 0), stamped(2, 9), not_sent(2)]),
+        Some(1)
+    );
+    assert_eq!(unanswered(&doubt()), None);
+    assert_eq!(unanswered(&running()), None);
+    let summary = summed(&payment(), &[stamped(1, 0)]);
+    assert_eq!(derive(&payment(), &summary).state, State::Submitting);
+}

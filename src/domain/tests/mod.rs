@@ -1,0 +1,20 @@
+//! The rules of the domain, as properties over lists of facts and as one sentence per test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set up its case should stop right there"
+)]
+
+mod arrivals;
+mod binding;
+mod candidates;
+mod decisions;
+mod facts;
+mod finality;
+mod given;
+mod order;
+mod pace;
+mod proof;
+mod refusals;
+mod texts;
+mod words;

@@ -1,0 +1,135 @@
+//! Explanations: every state and fact has one, and it tells the person what they need.
+
+use super::facts::{cases, histories};
+use super::given::{
+    acked, at, decided, fold, payment, refused, result, seen, silent, snapshot, stamped, summed,
+    task_unknown, uid,
+};
+use crate::domain::explain::{next, note, summary, would_change};
+use crate::domain::schedule::plan;
+use crate::domain::view::{Record, TransactionView, is_open_refusal};
+use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, derive};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn text(facts: &[Fact]) -> String {
+    let opening = payment();
+    summary(&opening, &summed(&opening, facts), &fold(&opening, facts))
+}
+
+fn view(facts: &[Fact]) -> TransactionView {
+    let opening = payment();
+    let record = Record {
+        id: Uuid::from_u128(1),
+        description: None,
+        created_at: at(0),
+        updated_at: at(1),
+        finalized_at: None,
+        next_check_at: None,
+        sequence: 1,
+    };
+    TransactionView::of(
+        &opening,
+        &summed(&opening, facts),
+        &fold(&opening, facts),
+        &record,
+    )
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn everything_can_be_explained((opening, facts) in histories()) {
+        let known = summed(&opening, &facts);
+        let derived = derive(&opening, &known);
+        let said = summary(&opening, &known, &derived);
+        prop_assert!(said.ends_with('.') && !said.contains("  ") && !said.contains(".."), "{said}");
+        let step = plan(&opening, &known, &derived, at(100));
+        let parts = [vec![next(&step)], facts.iter().map(note).collect()].concat();
+        for part in parts.iter().map(String::as_str).chain(would_change(derived.state)) {
+            prop_assert!(!part.is_empty() && !part.ends_with('.'), "{part}");
+            prop_assert!(!part.contains("  "), "{part}");
+        }
+    }
+}
+
+#[test]
+fn doubt_says_that_money_may_have_moved_and_what_the_gateway_answered() {
+    let said = text(&[stamped(1, 0), refused(1, RefusalKind::Duplicate)]);
+    assert_eq!(
+        said,
+        "It is not known whether the gateway has the payment: money may have moved. It is looked \
+         up until this is known, and is not sent again on a guess. The gateway's answer: HTTP 422 \
+         E.1018, \"no\" (taken for a duplicate, which may be of this very request)."
+    );
+}
+
+#[test]
+fn a_mismatch_says_what_differs_and_what_ends_it() {
+    let odd = Snapshot {
+        amount: Some(900),
+        ..snapshot(&payment(), "u-1", "successful", 5)
+    };
+    let said = text(&[stamped(1, 0), result("t-1", &odd)]);
+    assert!(
+        said.contains("900 USD in minor units") && said.contains("another amount"),
+        "{said}"
+    );
+    let shown = view(&[stamped(1, 0), result("t-1", &odd)]);
+    assert_eq!(
+        (shown.amount, shown.gateway_amount),
+        (Some(1_000), Some(900))
+    );
+    assert_eq!(
+        (shown.status.as_deref(), shown.state),
+        (Some("successful"), "pending")
+    );
+}
+
+#[test]
+fn a_failure_that_does_not_count_yet_says_why() {
+    let failed = seen(&snapshot(&payment(), "u-1", "failed", 5));
+    let said = text(&[stamped(1, 0), acked(1, "t-1", 1), failed]);
+    assert!(said.contains("does not count as the end yet"), "{said}");
+}
+
+#[test]
+fn a_decision_says_who_and_why() {
+    let said = text(&[stamped(1, 0), silent(1), decided(9, State::Failed, None)]);
+    assert!(
+        said.contains("ops decided this at") && said.contains("the bank said so"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_task_says_that_its_text_may_be_lost() {
+    assert!(note(&task_unknown("t-1")).contains("the text of the error is lost"));
+    assert!(note(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
+}
+
+#[test]
+fn a_caller_that_waits_is_answered_at_the_end_or_with_a_place_to_send_the_payer() {
+    let opening: Opening = payment();
+    let open = snapshot(&opening, "u-1", "incomplete", 5);
+    let redirect = Snapshot {
+        redirect_url: Some("https://acs.example".to_owned()),
+        ..open.clone()
+    };
+    assert!(!view(&[stamped(1, 0), result("t-1", &open)]).is_answer());
+    assert!(view(&[stamped(1, 0), result("t-1", &redirect)]).is_answer());
+    assert!(view(&[stamped(1, 0), refused(1, RefusalKind::Rejected)]).is_answer());
+    let doubt = fold(
+        &opening,
+        &[stamped(1, 0), refused(1, RefusalKind::Duplicate)],
+    );
+    assert!(is_open_refusal(&doubt));
+    let proved = [
+        stamped(1, 0),
+        refused(1, RefusalKind::Duplicate),
+        super::given::no_duplicate(9),
+    ];
+    assert!(!is_open_refusal(&fold(&opening, &proved)));
+    assert_eq!(view(&proved).code.as_deref(), Some("E.1018"));
+}

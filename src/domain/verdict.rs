@@ -1,0 +1,184 @@
+//! What one arrival changed: its verdict, the events it causes, the findings it opens and closes.
+//!
+//! This is the one part that looks at the order of arrival. It decides nothing about the state.
+
+use crate::domain::discrepancy::findings;
+use crate::domain::fold::{Basis, Derived, Differences, Summary};
+use crate::domain::{DiscrepancyKind, Fact, Finding, Opening, Snapshot, State, Verdict, derive};
+
+/// What joining some facts did.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The summary afterwards.
+    pub summary: Summary,
+    /// The state before.
+    pub before: Derived,
+    /// The state afterwards.
+    pub after: Derived,
+    /// What the arrival amounted to. `Duplicate` is known to the store alone.
+    pub verdict: Verdict,
+    /// Findings that were not indicated before.
+    pub opened: Vec<Finding>,
+    /// Findings that heal by themselves and are indicated no more.
+    pub healed: Vec<Finding>,
+    /// Something contradicts a final state or corrects it: one look-up becomes due at once.
+    pub look_again: bool,
+}
+
+impl Change {
+    /// Whether the state, or what it rests on, moved.
+    pub fn moved(&self) -> bool {
+        self.before != self.after
+    }
+
+    /// Whether a final state changed.
+    pub fn is_correction(&self) -> bool {
+        self.before.state.is_final() && self.before.state != self.after.state
+    }
+}
+
+/// Joins facts of one piece of evidence to what is known.
+pub fn apply(opening: &Opening, known: &Summary, facts: &[Fact]) -> Change {
+    let before = derive(opening, known);
+    let mut summary = known.clone();
+    for fact in facts {
+        summary.join(opening, fact);
+    }
+    let after = derive(opening, &summary);
+    let old = findings(opening, known, &before);
+    let new = findings(opening, &summary, &after);
+    let mut opened: Vec<Finding> = new.iter().filter(|f| !f.is_among(&old)).cloned().collect();
+    let healed = old
+        .iter()
+        .filter(|o| o.kind.heals() && !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid))
+        .cloned()
+        .collect();
+    let conflict = conflict(opening, known, &summary, facts);
+    let correction = correction(&before, &after);
+    let by_person = facts
+        .iter()
+        .any(|f| matches!(f, Fact::Decided(_) | Fact::MismatchAccepted(_)));
+    let mismatch_opened = opened
+        .iter()
+        .any(|f| f.kind.heals() && !f.is_dated_as_in(&old));
+    let look_again = !by_person && (conflict.is_some() || correction.is_some() || mismatch_opened);
+    if !by_person {
+        opened.extend(conflict);
+        opened.extend(correction);
+    }
+    let verdict = verdict(opening, known, &summary, facts, (&before, &after));
+    Change {
+        summary,
+        before,
+        after,
+        verdict,
+        opened,
+        healed,
+        look_again,
+    }
+}
+
+/// The gateway now says "not final" of something that may be ours and that it had called final.
+/// Told once for each newer time at which it says so, so that the look-up which follows, and finds
+/// the same, does not ask for the next one.
+fn conflict(
+    opening: &Opening,
+    known: &Summary,
+    summary: &Summary,
+    facts: &[Fact],
+) -> Option<Finding> {
+    snapshots(facts).find_map(|snapshot| {
+        let before = known.candidates.get(&snapshot.uid)?;
+        let latest = before
+            .latest
+            .as_deref()
+            .filter(|latest| latest.class.is_final())?;
+        let newer = snapshot.updated_at > latest.updated_at.max(before.contradicted_at);
+        let ours = summary
+            .candidates
+            .get(&snapshot.uid)
+            .is_some_and(|candidate| summary.is_eligible(opening, candidate));
+        (newer && ours && !snapshot.class.is_final()).then(|| Finding {
+            kind: DiscrepancyKind::StatusConflict,
+            uid: Some(snapshot.uid.clone()),
+            basis: Some(snapshot.key()),
+            detail: format!(
+                "it was {:?}, and a newer answer says {:?}",
+                latest.status, snapshot.status
+            ),
+        })
+    })
+}
+
+/// A final state became another one.
+fn correction(before: &Derived, after: &Derived) -> Option<Finding> {
+    if !before.state.is_final() || before.state == after.state {
+        return None;
+    }
+    let kind = match after.state {
+        State::Successful => DiscrepancyKind::LateSuccess,
+        State::Failed | State::Expired if !before.state.is_presumed() => {
+            DiscrepancyKind::ManualCorrection
+        }
+        _ => return None,
+    };
+    Some(Finding {
+        kind,
+        uid: after.uid.clone(),
+        basis: match after.basis {
+            Basis::Snapshot(key) => Some(key),
+            _ => None,
+        },
+        detail: format!("it was {}, and is now {}", before.state, after.state),
+    })
+}
+
+fn snapshots(facts: &[Fact]) -> impl Iterator<Item = &Snapshot> {
+    facts.iter().filter_map(|fact| match fact {
+        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
+        _ => None,
+    })
+}
+
+fn verdict(
+    opening: &Opening,
+    known: &Summary,
+    summary: &Summary,
+    facts: &[Fact],
+    (before, after): (&Derived, &Derived),
+) -> Verdict {
+    if before.state.is_final() && before.state != after.state {
+        return Verdict::Correction;
+    }
+    if before != after {
+        return Verdict::Applied;
+    }
+    let mut seen = snapshots(facts).peekable();
+    if seen.peek().is_some() {
+        let foreign = seen.all(|s| {
+            let candidate = summary.candidates.get(&s.uid);
+            !Differences::between(opening, s).agree()
+                || candidate.is_none_or(|c| !summary.is_eligible(opening, c))
+        });
+        if foreign {
+            return Verdict::Mismatch;
+        }
+        let outranked = snapshots(facts).any(|s| {
+            let latest = known
+                .candidates
+                .get(&s.uid)
+                .and_then(|c| c.latest.as_deref());
+            latest.is_some_and(|latest| latest.outranks(s))
+        });
+        return match (known == summary, outranked) {
+            (false, _) => Verdict::Applied,
+            (true, true) => Verdict::Stale,
+            (true, false) => Verdict::NothingNew,
+        };
+    }
+    if known == summary {
+        Verdict::NothingNew
+    } else {
+        Verdict::Applied
+    }
+}

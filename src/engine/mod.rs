@@ -1,0 +1,209 @@
+//! The engine: takes leases on what is due, takes one step for each, and records what it learned.
+//!
+//! Level-triggered: a step re-reads the state and acts on nothing else, so that timer, webhook,
+//! operator and start-up all end here. Each shop has a loop of its own, so that one shop's storm
+//! does not age another's checks. What it deliberately cannot do: change a state.
+
+mod absence;
+mod gauges;
+mod step;
+mod sweep;
+
+use crate::config::{Config, Follow};
+use crate::dispatch::Dispatch;
+use crate::domain::ShopId;
+use crate::domain::schedule::Pace;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError, checks};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// What the steps need.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) ledger: Ledger,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) settings: Settings,
+}
+
+/// The settings that the engine reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) pace: Pace,
+    pub(crate) lease: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) absence_interval: Duration,
+    pub(crate) in_doubt_horizon: Duration,
+    pub(crate) follow: Follow,
+    pub(crate) trust_request_id: bool,
+    pub(crate) evidence_retention: Duration,
+    pub(crate) events_retention: Duration,
+}
+
+/// One shop, as the engine sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShopPlan {
+    pub(crate) id: ShopId,
+    pub(crate) notification_url: String,
+    pub(crate) paused: bool,
+    pub(crate) places: usize,
+}
+
+/// The running loops.
+pub struct Engine {
+    loops: Vec<JoinHandle<()>>,
+    steps: TaskTracker,
+}
+
+/// The longest pause between two looks for due work.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// The shortest.
+const BUSY: Duration = Duration::from_millis(10);
+
+/// The most leases taken at once.
+const MOST: i64 = 256;
+
+impl Engine {
+    /// Starts a loop for each shop, and the sweeps.
+    pub fn start(
+        config: &Config,
+        store: Store,
+        ledger: Ledger,
+        dispatch: Dispatch,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let settings = settings(config);
+        let shared = Arc::new(Shared {
+            store,
+            ledger,
+            dispatch,
+            metrics,
+            settings,
+        });
+        let steps = TaskTracker::new();
+        let shops: Vec<ShopPlan> = config
+            .shops
+            .iter()
+            .filter_map(|s| plan(config, s))
+            .collect();
+        let mut loops: Vec<JoinHandle<()>> = shops
+            .iter()
+            .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
+            .collect();
+        let ids: Vec<ShopId> = shops.into_iter().map(|shop| shop.id).collect();
+        loops.push(tokio::spawn(gauges::run(Arc::clone(&shared), ids.clone())));
+        loops.push(tokio::spawn(sweep::run(shared, ids)));
+        Self { loops, steps }
+    }
+
+    /// Waits until the loops have ended, after [`Dispatch::stop`]; reads on the wire get `patience`.
+    pub async fn stopped(self, patience: Duration) {
+        for running in self.loops {
+            let _ = running.await;
+        }
+        self.steps.close();
+        let _ = tokio::time::timeout(patience, self.steps.wait()).await;
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        pace: Pace {
+            first_check: config.follow.first_check,
+            max_interval: config.follow.max_interval,
+            max_interval_old: config.follow.max_interval_old,
+            recheck_after_final: config.follow.recheck_after_final.clone(),
+        },
+        lease: config.follow.lease,
+        request_timeout: config.gateway.request_timeout,
+        absence_interval: config.follow.absence_interval,
+        in_doubt_horizon: config.follow.in_doubt_horizon,
+        follow: config.gateway.follow,
+        trust_request_id: config.gateway.trust_request_id,
+        evidence_retention: config.retention.evidence,
+        events_retention: config.retention.events,
+    }
+}
+
+fn plan(config: &Config, shop: &crate::config::ShopConfig) -> Option<ShopPlan> {
+    Some(ShopPlan {
+        id: ShopId::parse(&shop.id).ok()?,
+        notification_url: config.webhooks.notification_url(&shop.id).to_string(),
+        paused: shop.submits == crate::config::Submits::Paused,
+        places: shop.max_in_flight as usize,
+    })
+}
+
+/// The loop of one shop: three lines around a step.
+async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
+    let places = Arc::new(Semaphore::new(shop.places));
+    let trouble = AtomicBool::new(false);
+    while !shared.dispatch.is_stopping() {
+        let pause = match turn(&shared, &shop, &steps, &places).await {
+            Ok(pause) => {
+                trouble.store(false, Ordering::Relaxed);
+                pause
+            }
+            Err(error) => {
+                // Said once for each outage, not at each turn.
+                if !trouble.swap(true, Ordering::Relaxed) {
+                    tracing::error!(shop = %shop.id, error = error.chain(), "due checks could not be leased");
+                }
+                IDLE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.dispatch.stopping() => {}
+        }
+    }
+}
+
+/// One turn: leases what is due and starts a step for each. Returns how long to wait for the next.
+async fn turn(
+    shared: &Arc<Shared>,
+    shop: &ShopPlan,
+    steps: &TaskTracker,
+    places: &Arc<Semaphore>,
+) -> Result<Duration, StoreError> {
+    let free = i64::try_from(places.available_permits())
+        .unwrap_or(MOST)
+        .min(MOST);
+    if free == 0 {
+        return Ok(BUSY);
+    }
+    let token = Uuid::new_v4();
+    // Taken before the lease, so that the lease is never longer than we believe.
+    let until = crate::clock::Boottime::now() + shared.settings.lease;
+    let leased =
+        checks::lease_due(&shared.store, &shop.id, free, shared.settings.lease, token).await?;
+    let full = i64::try_from(leased.len()).unwrap_or(0) == free;
+    let idle = leased.is_empty();
+    for lease in leased {
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            break;
+        };
+        let (shared, shop) = (Arc::clone(shared), shop.clone());
+        steps.spawn(async move {
+            step::take(&shared, &shop, lease, until).await;
+            drop(place);
+        });
+    }
+    if full {
+        return Ok(BUSY);
+    }
+    if !idle {
+        return Ok(Duration::from_millis(50));
+    }
+    let next = checks::next_due(&shared.store, &shop.id).await?;
+    let now = shared.dispatch.database_time();
+    Ok(next.map_or(IDLE, |at| at.since(now).clamp(BUSY, IDLE)))
+}

@@ -1,0 +1,143 @@
+//! Request bodies with card data in them: in memory, sent once, overwritten afterwards.
+//!
+//! What it deliberately cannot do: reach the copies below it. While a request is on its way, the
+//! socket and TLS buffers hold parts of it, and a number inside a `serde_json::Value` may lie in
+//! memory that the allocator has taken back.
+
+use serde_json::{Map, Value};
+use std::fmt;
+use zeroize::{Zeroize, Zeroizing};
+
+/// A body that may hold card data: overwritten when it is dropped, and never printed.
+pub struct SensitiveBody(Zeroizing<Vec<u8>>);
+
+impl SensitiveBody {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one who sends or parses them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl AsRef<[u8]> for SensitiveBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SensitiveBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The body of a submit: `{"request": {…}}` with our own `notification_url`. The fields are
+/// overwritten.
+pub fn request_body(mut fields: Map<String, Value>, notification_url: &str) -> SensitiveBody {
+    fields.insert(
+        "notification_url".to_owned(),
+        Value::String(notification_url.to_owned()),
+    );
+    query_body(fields)
+}
+
+/// The body of a query: the same without an address for webhooks. The fields are overwritten.
+pub fn query_body(fields: Map<String, Value>) -> SensitiveBody {
+    let mut request = Value::Object(Map::from_iter([(
+        "request".to_owned(),
+        Value::Object(fields),
+    )]));
+    let body = sensitive_json(&request);
+    zeroize_value(&mut request);
+    body
+}
+
+/// A value as JSON in one piece of memory: it is measured first, since a growing vector leaves
+/// copies of its content behind.
+pub fn sensitive_json(value: &Value) -> SensitiveBody {
+    let mut length = Length(0);
+    // Neither writer can fail, and a value has only text for keys.
+    let _ = serde_json::to_writer(&mut length, value);
+    let mut bytes = Vec::with_capacity(length.0);
+    let _ = serde_json::to_writer(&mut bytes, value);
+    SensitiveBody::new(bytes)
+}
+
+struct Length(usize);
+
+impl std::io::Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Overwrites every text in a value, keys included, and leaves null.
+pub fn zeroize_value(value: &mut Value) {
+    match std::mem::take(value) {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(mut text) => text.zeroize(),
+        Value::Array(mut items) => items.iter_mut().for_each(zeroize_value),
+        Value::Object(fields) => {
+            for (mut name, mut value) in fields {
+                name.zeroize();
+                zeroize_value(&mut value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_request_is_wrapped_and_our_address_wins() {
+        let fields = json!({"amount": 5, "notification_url": "https://theirs.example"});
+        let body = request_body(
+            fields.as_object().unwrap().clone(),
+            "https://ours.example/hook",
+        );
+        let back: Value = serde_json::from_slice(body.as_bytes()).unwrap();
+        assert_eq!(
+            back,
+            json!({"request": {"amount": 5, "notification_url": "https://ours.example/hook"}})
+        );
+        assert_eq!(body.0.capacity(), body.len());
+        let query = query_body(json!({"account": "a"}).as_object().unwrap().clone());
+        assert_eq!(query.as_bytes(), br#"{"request":{"account":"a"}}"#);
+    }
+
+    #[test]
+    fn nothing_prints_it() {
+        let body = SensitiveBody::new(b"4200000000000000".to_vec());
+        assert_eq!(format!("{body:?} {:?}", Some(&body)), "*** Some(***)");
+    }
+
+    #[test]
+    fn values_are_emptied() {
+        let mut value = json!({"a": ["b", {"c": "d"}], "e": 1});
+        zeroize_value(&mut value);
+        assert_eq!(value, Value::Null);
+    }
+}

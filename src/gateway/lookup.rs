@@ -1,0 +1,314 @@
+//! What the answers to look-ups say: by uid, and by tracking id.
+//!
+//! A look-up that finds nothing is the only road to "it does not exist", so that an answer counts
+//! as empty only when nothing else can be read into it. What it deliberately cannot do: choose
+//! between several transactions; candidates are weighed by the fold.
+
+use super::reading::{Received, reason};
+use super::refusals;
+use super::transaction;
+use super::wire::{self, Shape};
+use crate::domain::{Snapshot, Uid};
+use std::time::Duration;
+
+/// A list that is this long may have left older transactions out.
+pub const FULL_LIST: usize = 10;
+
+/// What the answer to a look-up by uid says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UidReading {
+    /// The transaction.
+    Found(Box<Snapshot>),
+    /// The gateway has no such uid.
+    Missing,
+    /// The answer is about the read: ask again.
+    NotAbout {
+        /// What came.
+        reason: String,
+        /// How long the gateway asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The answer should say something and cannot be understood.
+    Unreadable {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What the answer to a look-up by tracking id says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TrackingReading {
+    /// At least one transaction.
+    Found {
+        /// Those that could be read, in the order of the answer.
+        snapshots: Vec<Snapshot>,
+        /// The list is as long as lists get: older ones may be missing.
+        full: bool,
+        /// So many more rows could not be read. While there are any, nothing is proved absent.
+        unread: usize,
+    },
+    /// HTTP 200 and an empty list: the one answer that counts towards a proof of absence.
+    Empty,
+    /// The answer is about the read: ask again.
+    NotAbout {
+        /// What came.
+        reason: String,
+        /// How long the gateway asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The answer should say something and cannot be understood.
+    Unreadable {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads the answer to a look-up of `asked`.
+pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
+    let not_about = |what| UidReading::NotAbout {
+        reason: reason(received, what),
+        retry_after: received.retry_after,
+    };
+    let unreadable = |what: &str| UidReading::Unreadable {
+        reason: reason(received, what),
+    };
+    if received.is_about_the_read() {
+        return not_about("a status that describes the read");
+    }
+    match received.shape() {
+        Shape::Transaction(fields) if received.is_success() => {
+            match transaction::snapshot(&fields, received.source()) {
+                Ok(snapshot) if snapshot.uid == *asked => UidReading::Found(Box::new(snapshot)),
+                Ok(_) => unreadable("a transaction of another uid"),
+                Err(malformed) => unreadable(&format!("a transaction whose {malformed}")),
+            }
+        }
+        Shape::Error(error) if refusals::is_about_the_read(&error) => {
+            not_about("an error that describes the read")
+        }
+        Shape::Error(_) if received.http_status == 404 => UidReading::Missing,
+        Shape::Error(_) if received.http_status >= 500 => not_about("an error of the gateway"),
+        Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
+        Shape::NotJson => unreadable("no readable json"),
+        Shape::Transaction(_)
+        | Shape::List(_)
+        | Shape::Balance(_)
+        | Shape::Task(_)
+        | Shape::Error(_)
+        | Shape::Unknown => unreadable("something that is no answer to a look-up"),
+    }
+}
+
+/// Reads the answer to a look-up by tracking id.
+pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
+    let not_about = |what| TrackingReading::NotAbout {
+        reason: reason(received, what),
+        retry_after: received.retry_after,
+    };
+    let unreadable = |what| TrackingReading::Unreadable {
+        reason: reason(received, what),
+    };
+    if received.is_about_the_read() {
+        return not_about("a status that describes the read");
+    }
+    match received.shape() {
+        Shape::List(rows) if rows.is_empty() && received.http_status == 200 => {
+            TrackingReading::Empty
+        }
+        Shape::List(rows) if received.is_success() && !rows.is_empty() => {
+            let full = rows.len() >= FULL_LIST;
+            let read = |row| {
+                wire::row(row).and_then(|row| transaction::snapshot(row, received.source()).ok())
+            };
+            let snapshots: Vec<Snapshot> = rows.iter().filter_map(read).collect();
+            let unread = rows.len() - snapshots.len();
+            if snapshots.is_empty() {
+                return unreadable("a list of which no row can be read");
+            }
+            TrackingReading::Found {
+                snapshots,
+                full,
+                unread,
+            }
+        }
+        // An older path of the gateway answers with one transaction.
+        Shape::Transaction(fields) if received.is_success() => {
+            match transaction::snapshot(&fields, received.source()) {
+                Ok(snapshot) => TrackingReading::Found {
+                    snapshots: vec![snapshot],
+                    full: false,
+                    unread: 0,
+                },
+                Err(_) => unreadable("a transaction that cannot be read"),
+            }
+        }
+        Shape::Error(error) if refusals::is_about_the_read(&error) => {
+            not_about("an error that describes the read")
+        }
+        Shape::Error(_) if received.http_status >= 500 => not_about("an error of the gateway"),
+        Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
+        Shape::NotJson => unreadable("no readable json"),
+        Shape::Transaction(_)
+        | Shape::List(_)
+        | Shape::Balance(_)
+        | Shape::Task(_)
+        | Shape::Error(_)
+        | Shape::Unknown => unreadable("something that is no answer to a look-up"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::domain::Timestamp;
+    use serde_json::{Value, json};
+
+    const UID: &str = "6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001";
+
+    fn received(http_status: u16, body: &[u8]) -> Received<'_> {
+        Received {
+            http_status,
+            retry_after: Some(Duration::from_secs(3)),
+            body,
+            sha256: [7; 32],
+            truncated: false,
+            at: Timestamp::from_micros(0),
+        }
+    }
+
+    fn by_uid(http_status: u16, body: &Value) -> UidReading {
+        let body = body.to_string();
+        read_by_uid(
+            &received(http_status, body.as_bytes()),
+            &Uid::from_gateway(UID).unwrap(),
+        )
+    }
+
+    fn by_tracking_id(http_status: u16, body: &Value) -> TrackingReading {
+        read_by_tracking_id(&received(http_status, body.to_string().as_bytes()))
+    }
+
+    fn transaction(uid: &str) -> Value {
+        json!({"uid": uid, "status": "successful", "amount": 100, "currency": "EUR"})
+    }
+
+    #[test]
+    fn by_uid_finds_only_the_uid_that_was_asked() {
+        let found = |reading| matches!(reading, UidReading::Found(s) if s.uid.as_str() == UID);
+        assert!(found(by_uid(
+            200,
+            &json!({"transaction": transaction(UID)})
+        )));
+        assert!(found(by_uid(200, &transaction(UID))));
+        let unreadable = |reading| matches!(reading, UidReading::Unreadable { .. });
+        assert!(unreadable(by_uid(
+            200,
+            &json!({"transaction": transaction("other")})
+        )));
+        assert!(unreadable(by_uid(422, &transaction(UID))));
+        assert!(unreadable(by_uid(200, &json!({"transactions": []}))));
+        assert!(unreadable(by_uid(200, &json!({}))));
+    }
+
+    #[test]
+    fn a_uid_is_missing_only_by_the_gateways_own_word() {
+        let gone = json!({"response": {"message": "Record not found"}});
+        assert_eq!(by_uid(404, &gone), UidReading::Missing);
+        assert_eq!(
+            by_uid(404, &json!({"message": "Record not found"})),
+            UidReading::Missing
+        );
+        let not_about = |reading| matches!(reading, UidReading::NotAbout { .. });
+        assert!(not_about(by_uid(
+            404,
+            &json!({"code": "E.1021", "message": "x"})
+        )));
+        let page = b"<html>404 Not Found</html>";
+        let uid = Uid::from_gateway(UID).unwrap();
+        assert!(not_about(read_by_uid(&received(404, page), &uid)));
+        assert!(not_about(read_by_uid(&received(404, b""), &uid)));
+        for status in [401, 403, 429, 302, 502, 503, 504] {
+            assert!(not_about(by_uid(status, &gone)), "{status}");
+        }
+        let task = json!({"status": "unknown", "request_id": "1"});
+        assert!(matches!(by_uid(404, &task), UidReading::Unreadable { .. }));
+        assert!(matches!(
+            by_uid(404, &json!({})),
+            UidReading::Unreadable { .. }
+        ));
+    }
+
+    #[test]
+    fn only_a_plain_empty_list_is_empty() {
+        assert_eq!(
+            by_tracking_id(200, &json!({"transactions": []})),
+            TrackingReading::Empty
+        );
+        for (status, body) in [
+            (201, json!({"transactions": []})),
+            (404, json!({"transactions": []})),
+            (200, json!({"transactions": null})),
+            (200, json!({"transactions": {}})),
+            (200, json!([])),
+            (200, json!({"response": {"message": "Record not found"}})),
+            (404, json!({"response": {"message": "Record not found"}})),
+        ] {
+            let reading = by_tracking_id(status, &body);
+            assert!(
+                matches!(reading, TrackingReading::Unreadable { .. }),
+                "{status} {body}"
+            );
+        }
+        for status in [401, 403, 429, 302, 502, 503, 504] {
+            let reading = by_tracking_id(status, &json!({"transactions": []}));
+            assert!(
+                matches!(reading, TrackingReading::NotAbout { .. }),
+                "{status}"
+            );
+        }
+        let cut = Received {
+            truncated: true,
+            ..received(200, br#"{"transactions":[]}"#)
+        };
+        assert!(matches!(
+            read_by_tracking_id(&cut),
+            TrackingReading::Unreadable { .. }
+        ));
+    }
+
+    #[test]
+    fn rows_in_every_clothing() {
+        let rows = json!({"transactions": [
+            transaction("a"), {"transaction": transaction("b")},
+            {"uid": "c", "status": "failed", "transaction": {"status": "failed"}},
+            {"no": "uid"}, 5, {"uid": "d", "status": "successful", "amount": "1,5"},
+        ]});
+        let TrackingReading::Found {
+            snapshots,
+            full,
+            unread,
+        } = by_tracking_id(200, &rows)
+        else {
+            panic!("nothing found")
+        };
+        let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
+        assert_eq!((uids, full, unread), (vec!["a", "b", "c"], false, 3));
+
+        let ten = json!({"transactions": vec![transaction("x"); 10]});
+        assert!(matches!(
+            by_tracking_id(200, &ten),
+            TrackingReading::Found { full: true, .. }
+        ));
+        let junk = json!({"transactions": [1, 2]});
+        assert!(matches!(
+            by_tracking_id(200, &junk),
+            TrackingReading::Unreadable { .. }
+        ));
+        let one = json!({"transaction": transaction("x")});
+        assert!(matches!(
+            by_tracking_id(200, &one),
+            TrackingReading::Found { unread: 0, .. }
+        ));
+    }
+}

@@ -1,0 +1,33 @@
+//! The gateway, as seen from here: its JSON, its addresses, its signatures, and the HTTP client.
+//!
+//! This is the only place that knows what the gateway's bodies look like. Everything that leaves
+//! it is made of the words of [`crate::domain`], with card data already taken out. It deliberately
+//! cannot store, schedule or conclude anything, and it never sends a request twice by itself.
+
+pub mod address;
+pub mod authenticity;
+pub mod card;
+pub mod redact;
+
+mod answer;
+mod client;
+mod fields;
+mod gate;
+mod lookup;
+mod reading;
+mod refusals;
+mod requests;
+mod transaction;
+mod webhook;
+mod wire;
+
+pub use address::{Address, InvalidAddress, Mode};
+pub use answer::{Answer, MAX_BODY};
+pub use authenticity::{Authenticity, WebhookKeys};
+pub use card::{SensitiveBody, query_body, request_body, zeroize_value};
+pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submission};
+pub use lookup::{FULL_LIST, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+pub use reading::{Received, SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
+pub use redact::{Redacted, carries_card_data, looks_like_card_number, redact, redact_text};
+pub use requests::{FieldProblem, balance_query, check_request, status_query};
+pub use webhook::{WebhookReading, read_webhook};

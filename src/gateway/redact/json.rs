@@ -1,0 +1,295 @@
+//! Rewrites valid JSON in place: what is not redacted keeps its bytes, its order, its spacing and
+//! the spelling of its numbers.
+//!
+//! What it deliberately cannot do: read text that is not JSON; its caller makes sure.
+
+use super::keys::{self, KeyClass};
+use super::{MARK, scan, text};
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// What a redacted value becomes.
+const QUOTED_MARK: &[u8] = b"\"[redacted]\"";
+
+/// Whether the bytes are one JSON document that a strict reader takes.
+pub(super) fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok()
+        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
+/// The redacted document, or `None` when nothing in it has to go. `depth` counts documents that
+/// lie as text in others.
+pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
+    let mut copy = Rewrite {
+        source: json,
+        copied: 0,
+        out: None,
+    };
+    let mut at = 0;
+    let mut class = KeyClass::Plain;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                let end = string_end(json, at);
+                let next = skip_blanks(json, end);
+                if json.get(next) == Some(&b':') {
+                    class = key(&mut copy, at..end, depth);
+                    at = skip_blanks(json, next + 1);
+                    if class == KeyClass::Sensitive {
+                        at = sensitive_value(&mut copy, at);
+                        class = KeyClass::Plain;
+                    }
+                } else {
+                    string(&mut copy, at..end, class, depth);
+                    class = KeyClass::Plain;
+                    at = end;
+                }
+            }
+            b'-' | b'0'..=b'9' => {
+                let end = scalar_end(json, at);
+                if number_carries_card(class, &json[at..end]) {
+                    copy.replace(at..end, QUOTED_MARK);
+                }
+                class = KeyClass::Plain;
+                at = end;
+            }
+            b' ' | b'\t' | b'\n' | b'\r' => at += 1,
+            // A bracket, a comma or a word: the key's value has begun or is over.
+            _ => {
+                class = KeyClass::Plain;
+                at += 1;
+            }
+        }
+    }
+    copy.finish()
+}
+
+/// Whether a string under a key of this class has to change, and into what.
+pub(super) fn redacted_string(class: KeyClass, value: &str, depth: u8) -> Option<String> {
+    let exempt = match class {
+        KeyClass::Id => true,
+        KeyClass::LooseId => keys::is_uid(value),
+        KeyClass::Time => !scan::has_unbroken_hit(value.as_bytes()) && value.len() <= 64,
+        KeyClass::Amount => keys::is_decimal(value),
+        KeyClass::Token => keys::is_token(value),
+        KeyClass::Plain | KeyClass::Sensitive => false,
+    };
+    if exempt {
+        None
+    } else {
+        text::redacted(value, depth)
+    }
+}
+
+/// Whether a number under a key of this class has to go.
+pub(super) fn number_carries_card(class: KeyClass, number: &[u8]) -> bool {
+    match class {
+        KeyClass::Id | KeyClass::Amount => return false,
+        KeyClass::Time => return scan::has_unbroken_hit(number),
+        KeyClass::Plain | KeyClass::Sensitive | KeyClass::LooseId | KeyClass::Token => {}
+    }
+    if number.len() >= 13 && scan::has_any_unbroken_hit(number) {
+        return true;
+    }
+    // `4.2e15` is a card number as well.
+    if !number.iter().any(|b| matches!(b, b'e' | b'E')) {
+        return false;
+    }
+    std::str::from_utf8(number)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok())
+        .filter(|value| (1e12..1e19).contains(&value.abs()))
+        .is_some_and(|value| scan::has_any_unbroken_hit(format!("{:.0}", value.abs()).as_bytes()))
+}
+
+/// Whether a string under a sensitive key still says something.
+pub(super) fn says_something(value: &str) -> bool {
+    !value.is_empty() && value != MARK
+}
+
+fn key(copy: &mut Rewrite<'_>, range: Range<usize>, depth: u8) -> KeyClass {
+    let name = unescape(&copy.source[range.start + 1..range.end - 1]);
+    let class = match keys::classify(&name) {
+        KeyClass::Sensitive => KeyClass::Sensitive,
+        // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
+        _ if depth > 0 => KeyClass::Plain,
+        class => class,
+    };
+    if text::redacted(&name, depth).is_some() {
+        copy.replace(range, QUOTED_MARK);
+    }
+    class
+}
+
+fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u8) {
+    let value = unescape(&copy.source[range.start + 1..range.end - 1]);
+    if let Some(redacted) = redacted_string(class, &value, depth) {
+        let quoted = serde_json::to_vec(&redacted).unwrap_or_else(|_| QUOTED_MARK.to_vec());
+        copy.replace(range, &quoted);
+    }
+}
+
+/// Redacts the whole value that begins at `start`, and returns its end.
+fn sensitive_value(copy: &mut Rewrite<'_>, start: usize) -> usize {
+    let json = copy.source;
+    let end = value_end(json, start);
+    let value = &json[start..end];
+    let silent = match value {
+        b"null" => true,
+        [b'"', inner @ .., b'"'] => !says_something(&unescape(inner)),
+        [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => {
+            inner.iter().all(u8::is_ascii_whitespace)
+        }
+        _ => false,
+    };
+    if !silent {
+        copy.replace(start..end, QUOTED_MARK);
+    }
+    end
+}
+
+fn value_end(json: &[u8], start: usize) -> usize {
+    match json.get(start) {
+        Some(b'"') => string_end(json, start),
+        Some(b'{' | b'[') => bracket_end(json, start),
+        Some(_) | None => scalar_end(json, start),
+    }
+}
+
+/// The end of the object or array at `start`; the end of the text when it is cut off.
+pub(super) fn bracket_end(json: &[u8], start: usize) -> usize {
+    let mut depth = 0_usize;
+    let mut at = start;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(json, at);
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    return at + 1;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    json.len()
+}
+
+/// The end of the string at `start`, its closing quote included.
+pub(super) fn string_end(json: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    json.len()
+}
+
+fn scalar_end(json: &[u8], start: usize) -> usize {
+    let ends = |b: &u8| matches!(b, b',' | b'}' | b']') || b.is_ascii_whitespace();
+    json[start..]
+        .iter()
+        .position(ends)
+        .map_or(json.len(), |n| start + n)
+}
+
+pub(super) fn skip_blanks(json: &[u8], mut at: usize) -> usize {
+    while json.get(at).is_some_and(u8::is_ascii_whitespace) {
+        at += 1;
+    }
+    at
+}
+
+/// The text between the quotes, its escapes resolved. Lone surrogates become `U+FFFD`.
+pub(super) fn unescape(raw: &[u8]) -> Cow<'_, str> {
+    if !raw.contains(&b'\\') {
+        return String::from_utf8_lossy(raw);
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    let mut at = 0;
+    while let Some(byte) = raw.get(at) {
+        if *byte != b'\\' {
+            out.push(*byte);
+            at += 1;
+            continue;
+        }
+        let (symbol, length) = escape(&raw[at..]);
+        let mut room = [0_u8; 4];
+        out.extend_from_slice(symbol.encode_utf8(&mut room).as_bytes());
+        at += length;
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// What the escape at the beginning stands for, and its length.
+fn escape(raw: &[u8]) -> (char, usize) {
+    let symbol = match raw.get(1) {
+        Some(b'u') => return unicode_escape(raw),
+        Some(b'n') => '\n',
+        Some(b't') => '\t',
+        Some(b'r') => '\r',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(other) => char::from(*other),
+        None => '\\',
+    };
+    (symbol, 2)
+}
+
+fn unicode_escape(raw: &[u8]) -> (char, usize) {
+    let Some(first) = hex_unit(raw) else {
+        return ('u', 2);
+    };
+    if let Some(symbol) = char::from_u32(first) {
+        return (symbol, 6);
+    }
+    let second = raw
+        .get(6..)
+        .filter(|rest| rest.starts_with(b"\\u"))
+        .and_then(hex_unit);
+    let pair = second.filter(|low| (0xDC00..0xE000).contains(low) && first < 0xDC00);
+    match pair.and_then(|low| char::from_u32(0x10000 + ((first - 0xD800) << 10) + (low - 0xDC00))) {
+        Some(symbol) => (symbol, 12),
+        None => (char::REPLACEMENT_CHARACTER, 6),
+    }
+}
+
+fn hex_unit(raw: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(raw.get(2..6)?).ok()?;
+    let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    plain
+        .then(|| u32::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// A copy that is made only when something differs.
+struct Rewrite<'a> {
+    source: &'a [u8],
+    copied: usize,
+    out: Option<Vec<u8>>,
+}
+
+impl Rewrite<'_> {
+    fn replace(&mut self, range: Range<usize>, with: &[u8]) {
+        let out = self
+            .out
+            .get_or_insert_with(|| Vec::with_capacity(self.source.len()));
+        out.extend_from_slice(&self.source[self.copied..range.start]);
+        out.extend_from_slice(with);
+        self.copied = range.end;
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        let mut out = self.out?;
+        out.extend_from_slice(&self.source[self.copied..]);
+        Some(out)
+    }
+}

@@ -1,0 +1,269 @@
+//! What the redactor promises, and attacks on it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
+
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn text_of(json: &str) -> String {
+    String::from_utf8(redact(json.as_bytes()).bytes).unwrap()
+}
+
+#[test]
+fn bodies_without_card_data_come_back_byte_for_byte() {
+    for body in [
+        r#"{ "b": 1.50, "a": 12345678901234567890, "a": {"x": [ ] } }"#,
+        r#"{"status":"processing","request_id":"0f6d2a54-3c1e-4b7e-9a55-6a3f3f0b9c11"}"#,
+        "<html><body>502 Bad Gateway</body></html>",
+        "",
+    ] {
+        let redacted = redact(body.as_bytes());
+        assert!(!redacted.changed, "{body}");
+        assert_eq!(redacted.bytes, body.as_bytes());
+    }
+}
+
+#[test]
+fn named_values_go_at_any_depth_and_the_rest_keeps_its_bytes() {
+    let body = r#"{"a": [{"number": "x", "exp_month":5,"b":1.50}], "encrypted_credit_card": {"number":"y"}, "holder" : null}"#;
+    let clean = r#"{"a": [{"number": "[redacted]", "exp_month":"[redacted]","b":1.50}], "encrypted_credit_card": "[redacted]", "holder" : null}"#;
+    assert_eq!(text_of(body), clean);
+    assert_eq!(
+        text_of(r#"{"n\u0075mber":"123"}"#),
+        r#"{"n\u0075mber":"[redacted]"}"#
+    );
+    assert_eq!(
+        text_of(r#"{"number":1,"number":null}"#),
+        r#"{"number":"[redacted]","number":null}"#
+    );
+    assert_eq!(text_of(r#"{"verificationValue":[1,"}"],"z":2}"#), {
+        r#"{"verificationValue":"[redacted]","z":2}"#
+    });
+}
+
+#[test]
+fn card_numbers_go_wherever_they_hide() {
+    for body in [
+        r#"{"message":"card 4200000000000000 declined"}"#,
+        r#"{"message":"card 4200 0000 0000 0000 declined"}"#,
+        r#"{"message":"\u0034200000000000000"}"#,
+        r#"{"x":4200000000000000}"#,
+        r#"{"x":4200000000000000.0}"#,
+        r#"{"x":4.2e15}"#,
+        r#"{"x":-4200000000000000}"#,
+        r#"{"4200000000000000":1}"#,
+        r#"{"x":["4200-0000-0000-0000"]}"#,
+        r#"{"url":"https://x.example/?pan=4200000000000000&y=1"}"#,
+        r#"{"url":"https://x.example/?pan=%34200000000000000"}"#,
+        r#"{"url":"https://x.example/?pan=%2534200000000000000"}"#,
+        r#"{"raw":"{\"pan\":\"4200000000000000\"}"}"#,
+        r#"{"raw":"{\"pan\":4200000000000000"}"#,
+        r#"{"token":"4200000000000000"}"#,
+        r#"{"uid":{"x":"4200000000000000"}}"#,
+        r#"[{"uid":null},4200000000000000]"#,
+        r#"{"paid_at":"4200000000000000"}"#,
+        r#"{"amount":"4200 0000 0000 0000"}"#,
+        r#"{"id":"4200000000000000"}"#,
+        r#"{"id":"4200-000000000000"}"#,
+        r#"{"cut":"4200000000000000"#,
+        "4\x002\x000\x000\x000\x000\x000\x000\x000\x000\x000\x000\x000\x000\x000\x000\x00",
+        "\u{feff}{\"x\":\"4200000000000000\"}",
+    ] {
+        let redacted = redact(body.as_bytes());
+        assert!(redacted.changed, "{body}");
+        let left: String = String::from_utf8_lossy(&redacted.bytes)
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect();
+        assert!(left.len() < 13, "{body} left {left}");
+        assert!(!redact(&redacted.bytes).changed, "{body} is not stable");
+    }
+}
+
+#[test]
+fn ids_times_and_amounts_stay() {
+    let body = r#"{"uid":"4200000000000000","parent_uid":"4200000000000000","tracking_id":"4200 0000 0000 0000","request_id":4200000000000000,"amount":4200000000000000,"created_at":"2026-02-03T10:15:33.480123456-0300","id":"6a0f5f1c-2f0e-4d2a-9f60-400000000009","brand":"visa","bin":"420000","first_1":"4","last_4":"0000","token":"a42000000000000000bbbbbbbbbbbbbbbb","stamp":"a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"}"#;
+    assert_eq!(text_of(body), body);
+}
+
+#[test]
+fn texts_for_people() {
+    assert_eq!(
+        redact_text("card 4200000000000000 is bad"),
+        "card [redacted] is bad"
+    );
+    assert!(matches!(redact_text("Number is invalid"), Cow::Borrowed(_)));
+    assert!(looks_like_card_number("order-4200000000000000"));
+    assert!(looks_like_card_number("4200-0000-0000-0000"));
+    assert!(!looks_like_card_number("ord-1001-1"));
+    assert!(!looks_like_card_number("ord-20261122-180908"));
+}
+
+#[test]
+fn requests_with_card_data_are_told_apart() {
+    let token = json!({"amount": 3245, "currency": "EUR", "description": "Order number: 1001",
+        "credit_card": {"token": "5b1f0c2e-7d54-4a0b-8f1a-93b0c2d4e611"}});
+    assert!(!carries_card_data(&token));
+    for part in [
+        json!({"credit_card": {"number": "x"}}),
+        json!({"encrypted_credit_card": {"number": "$begatewaycse_x"}}),
+        json!({"recipient_credit_card": {"exp_year": 2031}}),
+        json!({"description": "4200 0000 0000 0000"}),
+    ] {
+        assert!(carries_card_data(&part), "{part}");
+    }
+}
+
+/// Digits that pass the check, of a length and with a beginning that cards have.
+fn card_number() -> impl Strategy<Value = String> {
+    (2..=6_u8, prop::collection::vec(0..=9_u8, 11..=17)).prop_map(|(first, rest)| {
+        let mut digits = vec![first];
+        digits.extend(rest);
+        let weight = |(place, digit): (usize, &u8)| {
+            let doubled = u32::from(*digit) * if place % 2 == 0 { 2 } else { 1 };
+            doubled / 10 + doubled % 10
+        };
+        let sum: u32 = digits.iter().rev().enumerate().map(weight).sum();
+        digits.push(u8::try_from((10 - sum % 10) % 10).unwrap());
+        digits
+            .iter()
+            .map(|digit| char::from(b'0' + digit))
+            .collect()
+    })
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let key = prop_oneof![
+        "[a-z_]{1,8}",
+        Just("number".to_owned()),
+        Just("uid".to_owned()),
+        Just("token".to_owned()),
+        Just("paid_at".to_owned()),
+        Just("amount".to_owned()),
+        Just("encrypted_x".to_owned()),
+        card_number(),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,24}".prop_map(Value::from),
+        card_number().prop_map(Value::from),
+        ("[ -~]{0,9}", card_number(), "[ -~]{0,9}").prop_map(|(a, b, c)| json!(a + &b + &c)),
+        (card_number(), "[ %&=\"{}\\\\:x0-9.-]{0,30}").prop_map(|(a, b)| json!(b + &a)),
+    ];
+    leaf.prop_recursive(4, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::vec((key.clone(), inner.clone()), 0..5)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            inner.prop_map(|value| Value::String(value.to_string())),
+        ]
+    })
+}
+
+/// Fails when a card number is left where nothing exempts it.
+fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
+    match value {
+        Value::String(text) if class == KeyClass::Plain => {
+            match serde_json::from_str::<Value>(text) {
+                Ok(Value::Null | Value::Bool(_) | Value::Number(_)) | Err(_) => {
+                    assert!(scan::first_hit(text.as_bytes(), 0).is_none(), "{text}");
+                }
+                Ok(document) => assert_clean(&document, KeyClass::Plain, true),
+            }
+        }
+        Value::Number(number) if class == KeyClass::Plain => {
+            assert!(
+                !scan::has_any_unbroken_hit(number.to_string().as_bytes()),
+                "{number}"
+            );
+        }
+        Value::Array(items) => {
+            items
+                .iter()
+                .for_each(|item| assert_clean(item, KeyClass::Plain, nested));
+        }
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            assert!(scan::first_hit(name.as_bytes(), 0).is_none(), "{name}");
+            let class = if nested {
+                KeyClass::Plain
+            } else {
+                keys::classify(name)
+            };
+            assert_clean(value, class, nested);
+        }),
+        Value::Null | Value::Bool(_) | Value::String(_) | Value::Number(_) => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn json_keeps_no_card_number_and_is_stable(value in any_json()) {
+        let body = serde_json::to_vec(&value).unwrap();
+        let redacted = redact(&body);
+        prop_assert_eq!(redacted.changed, carries_card_data(&value));
+        let back: Value = serde_json::from_slice(&redacted.bytes).unwrap();
+        assert_clean(&back, KeyClass::Plain, false);
+        prop_assert!(!carries_card_data(&back), "{} from {}", back, value);
+        prop_assert!(!redact(&redacted.bytes).changed);
+        if !redacted.changed {
+            prop_assert_eq!(redacted.bytes, body);
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered_and_stable(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let redacted = redact(&bytes);
+        prop_assert!(!redact(&redacted.bytes).changed);
+    }
+
+    #[test]
+    fn broken_json_keeps_no_card_number_and_is_stable(value in any_json(), cut in 0.0..1.0_f64) {
+        let body = serde_json::to_string(&value).unwrap();
+        let mut end = (body.len() as f64 * cut) as usize;
+        while !body.is_char_boundary(end) { end -= 1; }
+        let redacted = redact(&body.as_bytes()[..end]);
+        let again = redact(&redacted.bytes);
+        prop_assert!(!again.changed, "{:?} {:?}", redacted, again);
+    }
+
+    #[test]
+    fn a_card_number_in_any_text_goes(before in "[^0-9]{0,12}", pan in card_number(), after in "[^0-9]{0,12}") {
+        let text = format!("{before}{pan}{after}");
+        let clean = redact_text(&text).into_owned();
+        prop_assert!(!clean.contains(&pan), "{}", clean);
+        prop_assert_eq!(redact_text(&clean).into_owned(), clean);
+    }
+
+    #[test]
+    fn exempt_fields_keep_every_text(uid in card_number(), at in "[0-9T:. -]{0,30}") {
+        let body = json!({"uid": uid, "tracking_id": uid, "parent_uid": uid, "request_id": uid,
+            "amount": uid.parse::<u64>().unwrap_or(0)}).to_string();
+        prop_assert_eq!(text_of(&body), body);
+        let times = json!({"created_at": format!("2026-02-03T10:15:33.480{at}Z")}).to_string();
+        prop_assert!(!redact(times.as_bytes()).changed || scan::has_unbroken_hit(at.as_bytes()));
+    }
+}
+
+/// Run with `--release --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+#[expect(clippy::disallowed_methods, reason = "measures")]
+fn speed_on_a_webhook() {
+    let samples: Value =
+        serde_json::from_str(include_str!("../../../tests/data/samples.json")).unwrap();
+    let body = samples["samples"]["webhook_payment_successful"]["raw_body_utf8"]
+        .as_str()
+        .unwrap();
+    let start = std::time::Instant::now();
+    for _ in 0..100_000 {
+        std::hint::black_box(redact(std::hint::black_box(body.as_bytes())));
+    }
+    println!("{} bytes: {:?} each", body.len(), start.elapsed() / 100_000);
+}

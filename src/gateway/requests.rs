@@ -1,0 +1,334 @@
+//! What a request must look like before it is worth sending, per kind.
+//!
+//! Only what the gateway's documents mark as required is required here, and only types and limits
+//! that they state are checked: the acquirer's own rules are the gateway's to enforce, and fields
+//! that nobody here knows are forwarded. What it deliberately cannot do: change a field, or repeat
+//! a value in what it says about it.
+
+use super::client::Query;
+use super::fields::Fields;
+use super::redact::looks_like_card_number;
+use crate::domain::money::{gateway_exponent, iso_exponent};
+use crate::domain::{Currency, TrackingId, TransactionType, Uid};
+use serde_json::{Map, Value};
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldProblem {
+    /// Where, as a JSON pointer (RFC 6901) into the caller's body.
+    pub pointer: String,
+    /// What is wrong; never what was there.
+    pub message: String,
+}
+
+/// What a request of some kind must have.
+struct Needs {
+    parent: bool,
+    currency: bool,
+    description: bool,
+    reason: bool,
+    /// The object with the card that it is about.
+    card: Option<&'static str>,
+}
+
+const fn needs(kind: TransactionType) -> Needs {
+    let parentless = Needs {
+        parent: false,
+        currency: true,
+        description: true,
+        reason: false,
+        card: None,
+    };
+    let child = Needs {
+        parent: true,
+        currency: false,
+        description: false,
+        reason: false,
+        card: None,
+    };
+    match kind {
+        // Card, token or encrypted card: which of them is for the gateway to say.
+        TransactionType::Payment
+        | TransactionType::Authorization
+        | TransactionType::Tokenization => parentless,
+        TransactionType::Payout => Needs {
+            card: Some("recipient_credit_card"),
+            ..parentless
+        },
+        TransactionType::Checkup => Needs {
+            card: Some("credit_card"),
+            ..parentless
+        },
+        TransactionType::Capture | TransactionType::Void | TransactionType::Chargeback => child,
+        TransactionType::Refund => Needs {
+            reason: true,
+            ..child
+        },
+    }
+}
+
+/// Checks the fields of a request: those inside the gateway's `request`. The tracking id is a name
+/// of our own API and is parsed there.
+pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<FieldProblem> {
+    if fields.get("request").is_some_and(Value::is_object) && !fields.contains_key("amount") {
+        return vec![problem(
+            "/request",
+            "fields are given without the request wrapper",
+        )];
+    }
+    let needs = needs(kind);
+    let mut problems = Problems {
+        fields,
+        found: Vec::new(),
+    };
+    problems.amount();
+    problems.currency(needs.currency);
+    problems.parent_uid(needs.parent);
+    problems.text("description", 255, needs.description);
+    problems.text("reason", 255, needs.reason);
+    if let Some(card) = needs.card {
+        problems.card_given(card);
+    }
+    for name in ["test", "duplicate_check"] {
+        problems.of_type(name, "a boolean", Value::is_boolean);
+    }
+    for name in [
+        "language",
+        "return_url",
+        "verification_url",
+        "expired_at",
+        "dynamic_billing_descriptor",
+    ] {
+        problems.of_type(name, "a string", Value::is_string);
+    }
+    for name in OBJECTS {
+        problems.of_type(name, "an object", Value::is_object);
+    }
+    for (object, name, most) in LIMITS {
+        problems.limit(object, name, *most);
+    }
+    disguised_card_numbers(fields, "", &mut problems.found);
+    problems.found
+}
+
+const OBJECTS: [&str; 6] = [
+    "credit_card",
+    "encrypted_credit_card",
+    "recipient_credit_card",
+    "customer",
+    "billing_address",
+    "additional_data",
+];
+
+/// The documented lengths, in characters.
+const LIMITS: &[(&str, &str, usize)] = &[
+    ("credit_card", "number", 19),
+    ("credit_card", "holder", 32),
+    ("recipient_credit_card", "number", 19),
+    ("recipient_credit_card", "holder", 32),
+    ("billing_address", "first_name", 30),
+    ("billing_address", "last_name", 30),
+    ("billing_address", "city", 60),
+    ("billing_address", "address", 255),
+];
+
+fn problem(pointer: &str, message: &str) -> FieldProblem {
+    FieldProblem {
+        pointer: pointer.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+struct Problems<'a> {
+    fields: &'a Fields,
+    found: Vec<FieldProblem>,
+}
+
+impl Problems<'_> {
+    fn add(&mut self, name: &str, message: &str) {
+        self.found.push(problem(&format!("/{name}"), message));
+    }
+
+    /// A field that is there and not null.
+    fn given(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name).filter(|value| !value.is_null())
+    }
+
+    fn amount(&mut self) {
+        let message = match self.given("amount") {
+            None => "is required",
+            Some(Value::Number(number)) if number.is_f64() => {
+                "must be an integer in minor units, without a fraction"
+            }
+            Some(Value::Number(number)) => match number.as_i64() {
+                Some(1..) => return,
+                Some(_) => "must be greater than 0",
+                None => "is too large",
+            },
+            Some(Value::String(_)) => "must be an integer in minor units, not a string",
+            Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
+                "must be an integer in minor units"
+            }
+        };
+        self.add("amount", message);
+    }
+
+    fn currency(&mut self, required: bool) {
+        let message = match self.given("currency") {
+            None if required => "is required",
+            None => return,
+            Some(value) => match value.as_str().and_then(Currency::parse) {
+                None => "must be a currency code of three letters",
+                Some(currency) if is_known(currency) => return,
+                Some(_) => "is not a known currency",
+            },
+        };
+        self.add("currency", message);
+    }
+
+    fn parent_uid(&mut self, required: bool) {
+        let message = match self.given("parent_uid") {
+            None if required => "is required",
+            None => return,
+            Some(value) => match value.as_str().and_then(Uid::from_gateway) {
+                None => "must be the uid of a transaction",
+                Some(_) => return,
+            },
+        };
+        self.add("parent_uid", message);
+    }
+
+    fn text(&mut self, name: &str, most: usize, required: bool) {
+        let message = match self.given(name) {
+            None if required => "is required".to_owned(),
+            None => return,
+            Some(Value::String(text)) if text.trim().is_empty() && required => {
+                "must not be blank".to_owned()
+            }
+            Some(Value::String(text)) if text.chars().count() > most => at_most(most),
+            Some(Value::String(_)) => return,
+            Some(_) => "must be a string".to_owned(),
+        };
+        self.add(name, &message);
+    }
+
+    /// The card itself, or something encrypted in its place.
+    fn card_given(&mut self, name: &str) {
+        let encrypted = self.fields.keys().any(|key| key.starts_with("encrypted_"));
+        if self.given(name).is_none() && !encrypted {
+            self.add(name, "is required");
+        }
+    }
+
+    fn of_type(&mut self, name: &str, expected: &str, is: fn(&Value) -> bool) {
+        if self.given(name).is_some_and(|value| !is(value)) {
+            self.add(name, &format!("must be {expected}"));
+        }
+    }
+
+    fn limit(&mut self, object: &str, name: &str, most: usize) {
+        let value = self
+            .given(object)
+            .and_then(|object| object.get(name))
+            .and_then(Value::as_str);
+        // What the card's owner has encrypted is longer than what is in it.
+        if value.is_some_and(|text| !text.starts_with('$') && text.chars().count() > most) {
+            self.add(&format!("{object}/{name}"), &at_most(most));
+        }
+    }
+}
+
+fn at_most(most: usize) -> String {
+    format!("must have at most {most} characters")
+}
+
+/// ISO 4217, and what the gateway's own table has beyond it.
+fn is_known(currency: Currency) -> bool {
+    iso_exponent(currency).is_some() || gateway_exponent(currency) != 2
+}
+
+/// Ids are stored as they are, so that none may be a card number in disguise.
+fn disguised_card_numbers(fields: &Fields, pointer: &str, found: &mut Vec<FieldProblem>) {
+    for (name, value) in fields {
+        let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let is_name = matches!(
+            name.as_str(),
+            "uid" | "parent_uid" | "tracking_id" | "request_id"
+        );
+        let disguised = match value {
+            Value::String(text) => looks_like_card_number(text),
+            Value::Number(number) => looks_like_card_number(&number.to_string()),
+            Value::Null | Value::Bool(_) => false,
+            Value::Array(items) => {
+                for (place, item) in items.iter().enumerate() {
+                    if let Value::Object(inner) = item {
+                        disguised_card_numbers(inner, &format!("{pointer}/{place}"), found);
+                    }
+                }
+                false
+            }
+            Value::Object(inner) => {
+                disguised_card_numbers(inner, &pointer, found);
+                false
+            }
+        };
+        if is_name && disguised {
+            found.push(problem(&pointer, "must not look like a card number"));
+        }
+    }
+}
+
+/// Reads the body of a status query: `uid` or `tracking_id`, one of them.
+pub fn status_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProblem>> {
+    let mut found = Vec::new();
+    disguised_card_numbers(fields, "", &mut found);
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
+    match (given("uid"), given("tracking_id")) {
+        (Some(uid), None) => uid
+            .as_str()
+            .and_then(Uid::from_gateway)
+            .map(Query::ByUid)
+            .ok_or_else(|| vec![problem("/uid", "must be the uid of a transaction")]),
+        (None, Some(id)) => id
+            .as_str()
+            .and_then(TrackingId::from_gateway)
+            .filter(|id| id.as_str() != "." && id.as_str() != "..")
+            .map(|id| Query::ByTrackingId(id.as_str().to_owned()))
+            .ok_or_else(|| vec![problem("/tracking_id", "must be a tracking id")]),
+        (None, None) => Err(vec![problem("", "needs uid or tracking_id")]),
+        (Some(_), Some(_)) => Err(vec![problem("", "needs uid or tracking_id, not both")]),
+    }
+}
+
+/// Reads the body of a balance query: `account`, `currency` or `gateway_id`; which of them the
+/// acquirer wants is for the gateway to say.
+pub fn balance_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProblem>> {
+    let mut problems = Problems {
+        fields,
+        found: Vec::new(),
+    };
+    problems.currency(false);
+    problems.of_type("account", "a string", Value::is_string);
+    problems.of_type("gateway_id", "a string or an integer", |value| {
+        value.is_string() || value.is_i64() || value.is_u64()
+    });
+    if ["account", "currency", "gateway_id"]
+        .iter()
+        .all(|name| problems.given(name).is_none())
+    {
+        problems
+            .found
+            .push(problem("", "needs account, currency or gateway_id"));
+    }
+    if problems.found.is_empty() {
+        Ok(Query::Balance(fields.clone()))
+    } else {
+        Err(problems.found)
+    }
+}
+
+#[cfg(test)]
+mod tests;

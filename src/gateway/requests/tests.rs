@@ -1,0 +1,226 @@
+//! Each rule of a request, and above all what is not refused.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use super::*;
+use serde_json::json;
+
+fn fields(value: &Value) -> Fields {
+    value.as_object().unwrap().clone()
+}
+
+fn check(kind: TransactionType, value: &Value) -> Vec<(String, String)> {
+    check_request(kind, &fields(value))
+        .into_iter()
+        .map(|p| (p.pointer, p.message))
+        .collect()
+}
+
+fn pointers(kind: TransactionType, value: &Value) -> Vec<String> {
+    check(kind, value)
+        .into_iter()
+        .map(|(pointer, _)| pointer)
+        .collect()
+}
+
+fn payment() -> Value {
+    json!({"amount": 3245, "currency": "EUR", "description": "Order 1001", "tracking_id": "ord-1"})
+}
+
+fn with(name: &str, value: Value) -> Value {
+    let mut fields = payment();
+    fields[name] = value;
+    fields
+}
+
+#[test]
+fn the_least_of_each_kind() {
+    let child = json!({"parent_uid": "6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1005", "amount": 1});
+    let nothing = json!({});
+    for kind in TransactionType::ALL.iter().copied() {
+        let (least, missing): (Value, &[&str]) = match kind {
+            TransactionType::Payment
+            | TransactionType::Authorization
+            | TransactionType::Tokenization => {
+                (payment(), &["/amount", "/currency", "/description"])
+            }
+            TransactionType::Payout => (
+                with("recipient_credit_card", json!({"token": "x"})),
+                &[
+                    "/amount",
+                    "/currency",
+                    "/description",
+                    "/recipient_credit_card",
+                ],
+            ),
+            TransactionType::Checkup => (
+                with("credit_card", json!({"token": "x"})),
+                &["/amount", "/currency", "/description", "/credit_card"],
+            ),
+            TransactionType::Capture | TransactionType::Void | TransactionType::Chargeback => {
+                (child.clone(), &["/amount", "/parent_uid"])
+            }
+            TransactionType::Refund => {
+                let mut refund = child.clone();
+                refund["reason"] = json!("customer request");
+                (refund, &["/amount", "/parent_uid", "/reason"])
+            }
+        };
+        assert_eq!(check(kind, &least), [], "{kind}");
+        assert_eq!(pointers(kind, &nothing), missing, "{kind}");
+    }
+}
+
+#[test]
+fn amounts() {
+    for (value, message) in [
+        (
+            json!("3245"),
+            "must be an integer in minor units, not a string",
+        ),
+        (
+            json!(32.45),
+            "must be an integer in minor units, without a fraction",
+        ),
+        (
+            json!(3245.0),
+            "must be an integer in minor units, without a fraction",
+        ),
+        (json!(0), "must be greater than 0"),
+        (json!(-5), "must be greater than 0"),
+        (json!(u64::MAX), "is too large"),
+        (json!(true), "must be an integer in minor units"),
+        (json!(null), "is required"),
+    ] {
+        let found = check(TransactionType::Payment, &with("amount", value));
+        assert_eq!(found, [("/amount".to_owned(), message.to_owned())]);
+    }
+    assert_eq!(
+        check(TransactionType::Payment, &with("amount", json!(i64::MAX))),
+        []
+    );
+}
+
+#[test]
+fn currencies() {
+    for known in [
+        "EUR", "eur", "BYN", "BYR", "STD", "CLF", "MOP", "XAF", "RUB",
+    ] {
+        assert_eq!(
+            check(TransactionType::Payment, &with("currency", json!(known))),
+            [],
+            "{known}"
+        );
+    }
+    for unknown in [
+        json!("EURO"),
+        json!("E1R"),
+        json!(978),
+        json!("QQQ"),
+        json!(""),
+    ] {
+        let found = pointers(TransactionType::Payment, &with("currency", unknown.clone()));
+        assert_eq!(found, ["/currency"], "{unknown}");
+    }
+}
+
+#[test]
+fn texts_and_limits() {
+    let long = |n| json!("ж".repeat(n));
+    let one = |name, value| pointers(TransactionType::Payment, &with(name, value));
+    assert_eq!(one("description", long(255)), [""; 0]);
+    assert_eq!(one("description", long(256)), ["/description"]);
+    assert_eq!(one("description", json!("  ")), ["/description"]);
+    assert_eq!(one("description", json!(5)), ["/description"]);
+    assert_eq!(one("test", json!("yes")), ["/test"]);
+    assert_eq!(one("test", json!(null)), [""; 0]);
+    assert_eq!(one("customer", json!([])), ["/customer"]);
+    assert_eq!(
+        one("credit_card", json!({"number": "4".repeat(20)})),
+        ["/credit_card/number"]
+    );
+    assert_eq!(
+        one(
+            "credit_card",
+            json!({"number": "4".repeat(19), "holder": "A"})
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        one(
+            "credit_card",
+            json!({"number": "$begatewaycse_1_0_0$abcdefgh"})
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        one("credit_card", json!({"exp_month": "05", "exp_year": 2031})),
+        [""; 0]
+    );
+    assert_eq!(
+        one("billing_address", json!({"city": "x".repeat(61)})),
+        ["/billing_address/city"]
+    );
+    assert_eq!(one("some_new_field", json!({"any": ["thing"]})), [""; 0]);
+    assert_eq!(
+        pointers(TransactionType::Payment, &json!({"request": payment()})),
+        ["/request"]
+    );
+}
+
+#[test]
+fn no_message_repeats_a_value() {
+    let body = json!({"amount": "4200000000000000", "currency": "4200000000000000",
+        "description": 4_200_000_000_000_000_u64, "parent_uid": "4200000000000000",
+        "credit_card": {"number": "42000000000000001234", "holder": "JOHN ".repeat(9)},
+        "extra": [{"u/id": 1, "uid": "4200 0000 0000 0000"}]});
+    let found = check(TransactionType::Refund, &body);
+    let told = format!("{found:?}");
+    assert!(!told.contains("42000") && !told.contains("JOHN"), "{told}");
+    assert!(pointers(TransactionType::Refund, &body).contains(&"/extra/0/uid".to_owned()));
+    assert!(pointers(TransactionType::Refund, &body).contains(&"/parent_uid".to_owned()));
+}
+
+#[test]
+fn encrypted_cards_stand_for_cards() {
+    let encrypted = with(
+        "encrypted_credit_card",
+        json!({"number": "$begatewaycse_x"}),
+    );
+    assert_eq!(check(TransactionType::Checkup, &encrypted), []);
+    assert_eq!(check(TransactionType::Payout, &encrypted), []);
+}
+
+#[test]
+fn queries() {
+    let status = |value: &Value| status_query(&fields(value));
+    assert!(matches!(status(&json!({"uid": "a"})), Ok(Query::ByUid(_))));
+    assert!(matches!(
+        status(&json!({"tracking_id": "a b"})),
+        Ok(Query::ByTrackingId(_))
+    ));
+    for bad in [
+        json!({}),
+        json!({"uid": "a", "tracking_id": "b"}),
+        json!({"uid": 5}),
+        json!({"tracking_id": ".."}),
+        json!({"tracking_id": "4200000000000000"}),
+    ] {
+        assert!(status(&bad).is_err(), "{bad}");
+    }
+    let balance = |value: &Value| balance_query(&fields(value));
+    for good in [
+        json!({"account": "a"}),
+        json!({"currency": "EUR"}),
+        json!({"gateway_id": 5}),
+    ] {
+        assert!(matches!(balance(&good), Ok(Query::Balance(_))), "{good}");
+    }
+    for bad in [
+        json!({}),
+        json!({"account": 5}),
+        json!({"currency": "x"}),
+        json!({"x": 1}),
+    ] {
+        assert!(balance(&bad).is_err(), "{bad}");
+    }
+}

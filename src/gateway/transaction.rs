@@ -1,0 +1,101 @@
+//! One transaction of the gateway becomes a [`Snapshot`].
+//!
+//! Versions 2 and 3 differ in where the card lies; everything else that is kept has the same name.
+//! A field on which a binding hangs (sum, currency, names) makes the whole transaction unreadable
+//! when it is there and malformed: an absent value counts as agreeing, a garbled one must not.
+
+use super::fields::{self, Fields, Malformed};
+use crate::domain::snapshot::Card;
+use crate::domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
+use serde_json::Value;
+
+/// Where a transaction was read: the hash of the whole body, and when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) sha256: [u8; 32],
+    pub(super) at: Timestamp,
+}
+
+/// Reads one transaction.
+pub(super) fn snapshot(transaction: &Fields, source: Source) -> Result<Snapshot, Malformed> {
+    let code = fields::word(transaction, "code");
+    let status = fields::word(transaction, "status").unwrap_or_default();
+    let snapshot = Snapshot {
+        uid: uid(transaction, "uid")?.ok_or(Malformed("uid"))?,
+        class: StatusClass::of(&status, code.as_deref()),
+        status,
+        kind: name_of_kind(transaction)?,
+        code,
+        message: fields::text(transaction, "message"),
+        friendly_message: fields::text(transaction, "friendly_message"),
+        amount: fields::integer(transaction, "amount")?,
+        currency: currency(transaction)?,
+        tracking_id: tracking_id(transaction)?,
+        parent_uid: uid(transaction, "parent_uid")?,
+        description: fields::text(transaction, "description"),
+        created_at: fields::time(transaction, "created_at"),
+        updated_at: fields::time(transaction, "updated_at"),
+        paid_at: fields::time(transaction, "paid_at"),
+        manually_corrected_at: fields::time(transaction, "manually_corrected_at"),
+        redirect_url: fields::text(transaction, "redirect_url"),
+        card: card(transaction),
+        test: fields::flag(transaction, "test"),
+        body_sha256: source.sha256,
+    };
+    Ok(snapshot.received(source.at))
+}
+
+fn uid(transaction: &Fields, name: &'static str) -> Result<Option<Uid>, Malformed> {
+    fields::exact(transaction, name)?
+        .map(|text| Uid::from_gateway(&text).ok_or(Malformed(name)))
+        .transpose()
+}
+
+fn tracking_id(transaction: &Fields) -> Result<Option<TrackingId>, Malformed> {
+    const NAME: &str = "tracking_id";
+    fields::exact(transaction, NAME)?
+        .map(|text| TrackingId::from_gateway(&text).ok_or(Malformed(NAME)))
+        .transpose()
+}
+
+fn currency(transaction: &Fields) -> Result<Option<Currency>, Malformed> {
+    const NAME: &str = "currency";
+    fields::exact(transaction, NAME)?
+        .map(|text| Currency::parse(text.trim()).ok_or(Malformed(NAME)))
+        .transpose()
+}
+
+fn name_of_kind(transaction: &Fields) -> Result<Option<String>, Malformed> {
+    const NAME: &str = "type";
+    fields::exact(transaction, NAME)?;
+    Ok(fields::word(transaction, NAME))
+}
+
+/// Version 2 has `credit_card` or `recipient_credit_card`, version 3 `payment_method`, which lies
+/// under `recipient` for a payout.
+fn card(transaction: &Fields) -> Option<Card> {
+    let object = |fields: &Fields, name: &str| fields.get(name).and_then(Value::as_object).cloned();
+    let card = object(transaction, "credit_card")
+        .or_else(|| object(transaction, "payment_method"))
+        .or_else(|| object(transaction, "recipient_credit_card"))
+        .or_else(|| object(&object(transaction, "recipient")?, "payment_method"))?;
+    let card = Card {
+        brand: fields::word(&card, "brand"),
+        last_4: fields::word(&card, "last_4"),
+        first_1: fields::word(&card, "first_1"),
+        bin: fields::word(&card, "bin"),
+        token: token(&card, "token"),
+        stamp: token(&card, "stamp"),
+        issuer_country: fields::word(&card, "issuer_country"),
+        issuer_name: fields::text(&card, "issuer_name"),
+        product: fields::text(&card, "product"),
+    };
+    (card != Card::default()).then_some(card)
+}
+
+/// A token must stay usable: it is kept whole, or not at all.
+fn token(card: &Fields, name: &'static str) -> Option<String> {
+    let token = fields::exact(card, name).ok().flatten()?;
+    let harmless = super::redact::is_harmless_token(&token);
+    (harmless && token.len() <= fields::MAX_TEXT && !token.contains('\0')).then_some(token)
+}

@@ -1,0 +1,133 @@
+//! What a webhook's body says.
+//!
+//! Four kinds of body reach the same address. Only a transaction concerns us; the others are kept.
+//! What it deliberately cannot do: believe. Whether the sender is the gateway is decided by
+//! [`super::authenticity`] over the same bytes, and what follows from it by the fold.
+
+use super::transaction::{self, Source};
+use super::wire::{Shape, row, shape};
+use crate::domain::{Snapshot, Timestamp};
+use serde_json::Value;
+
+/// What a webhook says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WebhookReading {
+    /// A transaction; a chargeback brings the transaction along that it takes back.
+    Transaction {
+        /// The transaction.
+        snapshot: Box<Snapshot>,
+        /// `parent_transaction`, when it is there and readable.
+        parent: Option<Box<Snapshot>>,
+    },
+    /// A subscription changed.
+    Subscription,
+    /// A checkout token ran out unused.
+    ExpiredToken,
+    /// Nothing that we know.
+    Unknown {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads a webhook. `sha256` is that of the body as it was received, `at` when that was.
+pub fn read_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> WebhookReading {
+    let unknown = |reason: String| WebhookReading::Unknown { reason };
+    match shape(body) {
+        Shape::Transaction(fields) => {
+            let source = Source { sha256, at };
+            match transaction::snapshot(&fields, source) {
+                Ok(snapshot) => WebhookReading::Transaction {
+                    snapshot: Box::new(snapshot),
+                    parent: fields
+                        .get("parent_transaction")
+                        .and_then(row)
+                        .and_then(|parent| transaction::snapshot(parent, source).ok())
+                        .map(Box::new),
+                },
+                Err(malformed) => unknown(format!("a transaction whose {malformed}")),
+            }
+        }
+        Shape::NotJson => unknown("no readable json".to_owned()),
+        Shape::List(_) => unknown("a list".to_owned()),
+        Shape::Balance(_) | Shape::Task(_) | Shape::Error(_) | Shape::Unknown => other(body),
+    }
+}
+
+fn other(body: &[u8]) -> WebhookReading {
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
+        return WebhookReading::Unknown {
+            reason: "no object".to_owned(),
+        };
+    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    if text("event").ends_with(".subscription")
+        || (text("id").starts_with("sbs_") && fields.contains_key("state"))
+    {
+        return WebhookReading::Subscription;
+    }
+    let expired = fields.get("expired").and_then(Value::as_bool) == Some(true);
+    if expired && fields.contains_key("token") {
+        return WebhookReading::ExpiredToken;
+    }
+    WebhookReading::Unknown {
+        reason: "an object without a uid".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "a test may fail loudly")]
+    use super::*;
+    use serde_json::json;
+
+    fn read(body: &Value) -> WebhookReading {
+        read_webhook(
+            body.to_string().as_bytes(),
+            [1; 32],
+            Timestamp::from_micros(0),
+        )
+    }
+
+    #[test]
+    fn a_chargeback_brings_its_parent() {
+        let parent = json!({"uid": "p", "status": "successful", "amount": 5});
+        for parent in [parent.clone(), json!({"transaction": parent})] {
+            let body = json!({"transaction": {"uid": "c", "type": "chargeback",
+                "status": "successful", "parent_uid": "p", "parent_transaction": parent}});
+            let WebhookReading::Transaction { snapshot, parent } = read(&body) else {
+                panic!("{body}")
+            };
+            assert_eq!(snapshot.uid.as_str(), "c");
+            assert_eq!(parent.map(|p| p.uid.to_string()).as_deref(), Some("p"));
+        }
+        let lame = json!({"uid": "c", "status": "failed", "parent_transaction": 5});
+        assert!(matches!(
+            read(&lame),
+            WebhookReading::Transaction { parent: None, .. }
+        ));
+    }
+
+    #[test]
+    fn bodies_that_are_no_transactions() {
+        let subscription = json!({"id": "sbs_1", "state": "active", "plan": {},
+            "event": "created.subscription", "last_transaction": {"uid": "x"}});
+        assert_eq!(read(&subscription), WebhookReading::Subscription);
+        let token = json!({"token": "t", "shop_id": 1, "order": {}, "status": "error",
+            "expired": true, "message": "token has expired"});
+        assert_eq!(read(&token), WebhookReading::ExpiredToken);
+        for body in [
+            json!({}),
+            json!([]),
+            json!({"transactions": []}),
+            json!({"message": "x"}),
+        ] {
+            assert!(
+                matches!(read(&body), WebhookReading::Unknown { .. }),
+                "{body}"
+            );
+        }
+        let garbled = json!({"transaction": {"uid": "a", "status": "successful", "amount": "x"}});
+        assert!(matches!(read(&garbled), WebhookReading::Unknown { .. }));
+    }
+}

@@ -1,0 +1,199 @@
+//! The shapes of the gateway's bodies, told apart.
+//!
+//! The same keys mean different things in different bodies: `status` belongs to a task, to a
+//! transaction or to a balance, and `transaction` is the envelope in version 2 and a section of the
+//! acquirer in version 3. So a body is told by the keys around them, in a fixed order. This is
+//! total: any bytes give a shape.
+//!
+//! What it deliberately cannot do: know what was asked, or what the shape means for a payment.
+
+use super::fields::{self, Fields, MAX_TEXT, MAX_WORD, clean};
+use super::redact;
+use serde_json::Value;
+
+/// What a body is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    /// `transactions`: a list, as a look-up by tracking id gives it.
+    List(Vec<Value>),
+    /// One transaction, of version 2 or 3; the fields of the transaction itself.
+    Transaction(Fields),
+    /// The answer to a balance request.
+    Balance(Value),
+    /// It speaks of an asynchronous task.
+    Task(TaskBody),
+    /// An error, in any of its spellings.
+    Error(ErrorBody),
+    /// JSON that is nothing known.
+    Unknown,
+    /// Not JSON: empty, cut off, HTML, nested too deep.
+    NotJson,
+}
+
+/// The status word of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TaskWord {
+    Processing,
+    Completed,
+    Unknown,
+    /// There are the task's id and addresses, but no word.
+    Unsaid,
+}
+
+/// What a body says of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TaskBody {
+    pub(super) word: TaskWord,
+    pub(super) request_id: Option<String>,
+    pub(super) status_url: Option<String>,
+    pub(super) response_url: Option<String>,
+}
+
+/// What an error says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ErrorBody {
+    /// Every code that it names, in capitals: `E.1025`.
+    pub(super) codes: Vec<String>,
+    pub(super) message: Option<String>,
+    pub(super) friendly_message: Option<String>,
+    /// The texts of `errors`, each with the path of its field; as they came, not redacted.
+    pub(super) texts: Vec<(String, String)>,
+}
+
+/// Tells what a body is.
+pub(super) fn shape(body: &[u8]) -> Shape {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => shape_of_object(fields),
+        Ok(_) => Shape::Unknown,
+        Err(_) => Shape::NotJson,
+    }
+}
+
+/// The order of these questions is what tells the bodies apart.
+fn shape_of_object(mut fields: Fields) -> Shape {
+    if let Some(Value::Array(rows)) = fields.get_mut("transactions") {
+        return Shape::List(std::mem::take(rows));
+    }
+    if let Some(Value::Object(inner)) = fields.get_mut("transaction")
+        && has_uid(inner)
+    {
+        return Shape::Transaction(std::mem::take(inner));
+    }
+    if has_uid(&fields) {
+        return Shape::Transaction(fields);
+    }
+    if fields.get("result").is_some_and(Value::is_object) && fields.contains_key("status") {
+        return Shape::Balance(Value::Object(fields));
+    }
+    if let Some(task) = task(&fields) {
+        return Shape::Task(task);
+    }
+    match error(&fields) {
+        Some(error) => Shape::Error(error),
+        None => Shape::Unknown,
+    }
+}
+
+/// The transaction in one row of a list: enveloped or not, version 2 or 3.
+pub(super) fn row(row: &Value) -> Option<&Fields> {
+    let fields = row.as_object()?;
+    match fields.get("transaction") {
+        Some(Value::Object(inner)) if has_uid(inner) => Some(inner),
+        Some(_) | None => has_uid(fields).then_some(fields),
+    }
+}
+
+fn has_uid(fields: &Fields) -> bool {
+    fields::exact(fields, "uid").is_ok_and(|uid| uid.is_some())
+}
+
+fn task(fields: &Fields) -> Option<TaskBody> {
+    let text = |name| fields::exact(fields, name).ok().flatten();
+    let word = match fields.get("status").and_then(Value::as_str) {
+        Some("processing") => TaskWord::Processing,
+        Some("completed") => TaskWord::Completed,
+        Some("unknown") => TaskWord::Unknown,
+        Some(_) | None => TaskWord::Unsaid,
+    };
+    let task = TaskBody {
+        word,
+        request_id: text("request_id"),
+        status_url: text("status_url"),
+        response_url: text("response_url"),
+    };
+    let addressed = task.status_url.is_some() || task.response_url.is_some();
+    (word != TaskWord::Unsaid || (addressed && !fields.contains_key("errors"))).then_some(task)
+}
+
+fn error(fields: &Fields) -> Option<ErrorBody> {
+    let empty = Fields::new();
+    let inner = fields.get("response").and_then(Value::as_object);
+    let layers = [fields, inner.unwrap_or(&empty)];
+    let codes: Vec<String> = layers.iter().flat_map(|layer| codes(layer)).collect();
+    let text = |name: &'static str| {
+        layers
+            .iter()
+            .find_map(|layer| fields::exact(layer, name).ok().flatten())
+    };
+    let told = inner.is_some()
+        || fields.contains_key("errors")
+        || fields.contains_key("message")
+        || !codes.is_empty();
+    let mut texts = Vec::new();
+    for layer in layers {
+        if let Some(errors) = layer.get("errors") {
+            collect_texts(errors, "", &mut texts);
+        }
+    }
+    let cut = |text: String| clean(&text, MAX_TEXT);
+    told.then(|| ErrorBody {
+        codes,
+        message: text("message").map(cut).or_else(|| summary(&texts)),
+        friendly_message: text("friendly_message").map(cut),
+        texts,
+    })
+}
+
+/// A code is one letter, a dot and digits; other things are called `code` elsewhere.
+fn codes(layer: &Fields) -> impl Iterator<Item = String> {
+    ["code", "error_code"]
+        .into_iter()
+        .filter_map(|name| fields::exact(layer, name).ok().flatten())
+        .map(|code| clean(&code.trim().to_ascii_uppercase(), MAX_WORD))
+        .filter(|code| {
+            matches!(code.split_once('.'), Some((letter, digits))
+                if letter.len() == 1 && !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        })
+}
+
+/// Recursion is bounded by the depth that the JSON reader takes.
+fn collect_texts(errors: &Value, path: &str, out: &mut Vec<(String, String)>) {
+    match errors {
+        Value::String(text) if text.trim().is_empty() => {}
+        Value::String(text) => out.push((path.to_owned(), text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, path, out)),
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            collect_texts(value, &path, out);
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// The texts of `errors` in one line. What is said of a card field may repeat what was in it.
+fn summary(texts: &[(String, String)]) -> Option<String> {
+    let lines: Vec<String> = texts
+        .iter()
+        .map(|(path, text)| match path.rsplit('.').next() {
+            Some(name) if redact::names_card_data(name) => format!("{path} is refused"),
+            Some("" | "base") | None => text.clone(),
+            Some(_) => format!("{path} {text}"),
+        })
+        .collect();
+    (!lines.is_empty()).then(|| clean(&lines.join("; "), MAX_TEXT))
+}

@@ -1,0 +1,234 @@
+//! Reading request bodies: bounded in size and in time, and overwritten after use, since any of
+//! them may hold card data.
+//!
+//! What it deliberately cannot do: reach the buffers of the connection itself, which hold each piece
+//! of a body until the next one comes.
+
+use crate::gateway::card::zeroize_value;
+use crate::http::problem::{Kind, Problem};
+use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::Payload;
+use futures_util::StreamExt;
+use serde_json::{Map, Value};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// The longest time that a body may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A JSON body, overwritten when it is dropped.
+pub(crate) struct Json(Value);
+
+impl Json {
+    /// Reads JSON. Of two fields with one name the last counts.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        // The reader's own message could repeat a piece of the body.
+        serde_json::from_slice(bytes).map(Self).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let detail = format!("the body is not json: line {line}, column {column}");
+            Problem::new(Kind::Malformed, detail)
+        })
+    }
+
+    pub(crate) fn value(&self) -> &Value {
+        &self.0
+    }
+
+    /// The fields, when it is an object.
+    pub(crate) fn fields(&self) -> Result<&Map<String, Value>, Problem> {
+        self.0
+            .as_object()
+            .ok_or_else(|| Problem::invalid("", "must be an object"))
+    }
+}
+
+impl Drop for Json {
+    fn drop(&mut self) {
+        zeroize_value(&mut self.0);
+    }
+}
+
+/// Reads a JSON body of an API request.
+pub(crate) async fn json(
+    req: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<(Json, Zeroizing<Vec<u8>>), Problem> {
+    require_json(req.headers())?;
+    let bytes = read(req, payload, limit).await?;
+    Ok((Json::parse(&bytes)?, bytes))
+}
+
+/// Fails unless the body is `application/json` in UTF-8, and not compressed.
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let plain = text(header::CONTENT_ENCODING)
+        .is_none_or(|encoding| encoding.trim().eq_ignore_ascii_case("identity"));
+    if plain && text(header::CONTENT_TYPE).is_some_and(is_json) {
+        return Ok(());
+    }
+    let detail = "send the body as application/json in utf-8, without a content encoding";
+    Err(Problem::new(Kind::UnsupportedMediaType, detail))
+}
+
+fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|t| t.eq_ignore_ascii_case("application/json"));
+    is_json
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+                let value = value.trim().trim_matches('"');
+                value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("utf8")
+            }
+            Some(_) | None => true,
+        })
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read(
+    req: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let told = req.headers().get(header::CONTENT_LENGTH);
+    let told = told
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .unwrap_or(0);
+    let told = usize::try_from(told).unwrap_or(usize::MAX);
+    if told > limit {
+        return Err(too_large(limit));
+    }
+    match tokio::time::timeout(PATIENCE, collect(payload, told, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(
+            Problem::new(Kind::RequestTimeout, "the body did not come in 10 seconds")
+                .header(header::CONNECTION, "close"),
+        ),
+    }
+}
+
+async fn collect(
+    mut payload: Payload,
+    told: usize,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(told));
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(broken)?;
+        if piece.len() > limit - bytes.len() {
+            return Err(too_large(limit));
+        }
+        if piece.len() > bytes.capacity() - bytes.len() {
+            // A vector that grows by itself leaves its old memory as it was.
+            let mut larger = Vec::with_capacity((bytes.len() + piece.len()) * 2);
+            larger.extend_from_slice(&bytes);
+            bytes = Zeroizing::new(larger);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(
+        Kind::PayloadTooLarge,
+        format!("at most {limit} bytes are taken"),
+    )
+}
+
+fn broken(error: PayloadError) -> Problem {
+    match error {
+        PayloadError::Overflow => Problem::new(Kind::PayloadTooLarge, "the body is too large"),
+        other => Problem::new(Kind::Malformed, "the body broke off").caused(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use actix_web::ResponseError;
+    use actix_web::test::TestRequest;
+    use actix_web::{FromRequest, dev};
+    use bytes::Bytes;
+
+    async fn payload(pieces: &[&'static str]) -> Payload {
+        let pieces: Vec<Result<Bytes, PayloadError>> = pieces
+            .iter()
+            .map(|p| Ok(Bytes::from_static(p.as_bytes())))
+            .collect();
+        let stream = futures_util::stream::iter(pieces);
+        let mut payload = dev::Payload::from(
+            Box::pin(stream) as std::pin::Pin<Box<dyn futures_util::Stream<Item = _>>>
+        );
+        let request = TestRequest::default().to_http_request();
+        Payload::from_request(&request, &mut payload).await.unwrap()
+    }
+
+    #[actix_web::test]
+    async fn the_limit_holds_with_and_without_a_length() {
+        let bare = TestRequest::default().to_http_request();
+        let body = read(&bare, payload(&["ab", "c", "defgh"]).await, 8)
+            .await
+            .unwrap();
+        assert_eq!(body.as_slice(), b"abcdefgh");
+        let error = read(&bare, payload(&["ab", "cdefghi"]).await, 8)
+            .await
+            .unwrap_err();
+        assert_eq!(error.status_code(), 413);
+        let told = TestRequest::default()
+            .insert_header(("content-length", "9"))
+            .to_http_request();
+        let error = read(&told, payload(&[]).await, 8).await.unwrap_err();
+        assert_eq!(error.status_code(), 413);
+    }
+
+    #[test]
+    fn json_in_utf8_and_nothing_else() {
+        let good = ["application/json", "Application/JSON; charset=UTF-8"];
+        for good in good
+            .into_iter()
+            .chain(["application/json;charset=\"utf-8\"; x=y"])
+        {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in [
+            "",
+            "text/json",
+            "application/jsonx",
+            "application/json; charset=latin1",
+        ] {
+            assert!(!is_json(bad), "{bad}");
+        }
+        let compressed = TestRequest::default()
+            .insert_header(("content-type", "application/json"))
+            .insert_header(("content-encoding", "gzip"))
+            .to_http_request();
+        assert_eq!(
+            require_json(compressed.headers())
+                .unwrap_err()
+                .status_code(),
+            415
+        );
+    }
+
+    #[test]
+    fn an_error_repeats_nothing_of_the_body() {
+        let error = Json::parse(br#"{"number": 42000000000x"#).err().unwrap();
+        assert!(!format!("{error:?}").contains("4200"));
+        assert_eq!(error.status_code(), 400);
+        assert_eq!(
+            Json::parse(b"[]")
+                .unwrap()
+                .fields()
+                .unwrap_err()
+                .status_code(),
+            422
+        );
+        assert_eq!(Json::parse(br#"{"a":1,"a":2}"#).unwrap().value()["a"], 2);
+    }
+}

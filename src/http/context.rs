@@ -1,0 +1,169 @@
+//! What the handlers share.
+//!
+//! It holds handles to the other parts and a few values worked out once at the start. It
+//! deliberately has no state of a transaction: that is read from the store each time.
+
+use crate::clock::Boottime;
+use crate::config::{Config, ShopConfig, Submits};
+use crate::dispatch::Dispatch;
+use crate::domain::ShopId;
+use crate::gateway::authenticity::Reason;
+use crate::http::auth::Clients;
+use crate::http::limits::Throttle;
+use crate::http::problem::Problem;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::store::{Store, controls};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// What the handlers of all three listeners share.
+pub struct Context {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Store,
+    pub(crate) ledger: Ledger,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clients: Clients,
+    pub(crate) forgeries: Throttle<(ShopId, Reason)>,
+    pub(crate) schema_is_current: AtomicBool,
+    shops: HashMap<String, Arc<Shop>>,
+    tasks: Handle,
+    draining: AtomicBool,
+}
+
+/// A shop, as the handlers need it.
+pub(crate) struct Shop {
+    pub(crate) id: ShopId,
+    pub(crate) config: ShopConfig,
+    pub(crate) notification_url: String,
+    paused: Mutex<Option<(Boottime, bool)>>,
+}
+
+/// What the handlers are built from.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The database, to read from.
+    pub store: Store,
+    /// The one door.
+    pub ledger: Ledger,
+    /// Sends to the gateway.
+    pub dispatch: Dispatch,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How long it may take until a pause at another replica is noticed here.
+const PAUSE_NOTICED: Duration = Duration::from_secs(1);
+
+/// How often a forged webhook of one kind is recorded; the others are only counted.
+const FORGERY_RECORDED: Duration = Duration::from_secs(1);
+
+impl Context {
+    /// Puts the parts together. `tasks` is the runtime that outlives the listeners: what must go on
+    /// when a caller goes away runs there.
+    pub fn new(parts: Parts, tasks: Handle) -> Self {
+        let Parts {
+            config,
+            store,
+            ledger,
+            dispatch,
+            metrics,
+        } = parts;
+        let shops = config.shops.iter().filter_map(|shop| {
+            // The configuration takes the same ids, so that none is left out here.
+            let id = ShopId::parse(&shop.id).ok()?;
+            let notification_url = config.webhooks.notification_url(&shop.id).to_string();
+            let paused = Mutex::new(None);
+            let shop = Shop {
+                id,
+                config: shop.clone(),
+                notification_url,
+                paused,
+            };
+            Some((shop.config.id.clone(), Arc::new(shop)))
+        });
+        Self {
+            shops: shops.collect(),
+            clients: Clients::new(&config.clients, Boottime::now()),
+            forgeries: Throttle::new(FORGERY_RECORDED),
+            schema_is_current: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            config,
+            store,
+            ledger,
+            dispatch,
+            metrics,
+            tasks,
+        }
+    }
+
+    /// The shop with this id.
+    pub(crate) fn shop(&self, id: &str) -> Option<&Arc<Shop>> {
+        self.shops.get(id)
+    }
+
+    /// All shops.
+    pub(crate) fn shops(&self) -> impl ExactSizeIterator<Item = &Arc<Shop>> {
+        self.shops.values()
+    }
+
+    /// Whether the service is about to stop: nothing new is begun, and nobody is kept waiting.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire) || self.dispatch.is_stopping()
+    }
+
+    /// Begins to stop: readiness is withdrawn, and those who wait are answered.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether new submits of a shop are stopped, by its configuration or by an operator.
+    pub(crate) async fn is_paused(&self, shop: &Shop) -> Result<bool, Problem> {
+        if shop.config.submits == Submits::Paused {
+            return Ok(true);
+        }
+        let now = Boottime::now();
+        if let Some((at, paused)) = *shop.paused.lock().unwrap_or_else(PoisonError::into_inner)
+            && now.duration_since(at) < PAUSE_NOTICED
+        {
+            return Ok(paused);
+        }
+        let paused = controls::is_paused(&self.store, &shop.id).await?;
+        shop.note_paused(now, paused);
+        Ok(paused)
+    }
+
+    /// Stops or allows new submits of a shop. Tells whether they are stopped now.
+    pub(crate) async fn set_paused(
+        &self,
+        shop: &Shop,
+        paused: bool,
+        by: &str,
+    ) -> Result<bool, Problem> {
+        controls::set_paused(&self.store, &shop.id, paused, by).await?;
+        shop.note_paused(Boottime::now(), paused);
+        self.is_paused(shop).await
+    }
+
+    /// Runs something to its end whatever becomes of the caller who asked for it. `None` when it
+    /// broke off.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let task = self.tasks.spawn(work);
+        task.await
+            .map_err(|error| Problem::internal(error.to_string()))
+    }
+}
+
+impl Shop {
+    fn note_paused(&self, now: Boottime, paused: bool) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, paused));
+    }
+}

@@ -1,0 +1,405 @@
+//! `POST /v1/shops/{shop}/{collection}`: opens a transaction, or answers with the one that stands
+//! under its tracking id already.
+//!
+//! From the moment the row may be committed, everything runs in a task of its own: a caller who
+//! goes away in between must not leave a stamp behind that nobody acts on. What this deliberately
+//! cannot do: change a state. It opens, hands the attempt to the dispatcher, and reads.
+
+use crate::config::Scope;
+use crate::dispatch::Sent;
+use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
+use crate::gateway::card::{SensitiveBody, request_body};
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::idempotency::{self, Match};
+use crate::http::parents;
+use crate::http::prefer::Prefer;
+use crate::http::problem::{Kind, Problem};
+use crate::http::reply;
+use crate::http::request::{self, Params};
+use crate::http::submission::Submission;
+use crate::http::wait;
+use crate::ledger::{Lease, LedgerError, Open, Opened, Stamp, Stamped};
+use crate::store::StoredTransaction;
+use crate::store::read::{self, Name};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+/// How long a request waits for the shop's budget.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// What the dispatcher needs beyond the request's own timeout to store the answer.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// When a submit to a paused shop should be tried again.
+const PAUSED: Duration = Duration::from_secs(30);
+
+/// Everything but the unreserved characters of RFC 3986.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// One POST, read and allowed.
+struct Post {
+    context: web::Data<Context>,
+    caller: Caller,
+    submission: Submission,
+    prefer: Prefer,
+    force: bool,
+    started: Instant,
+}
+
+/// A transaction to answer with, and the attempt that is under way for this very request.
+struct Begun {
+    transaction: Box<StoredTransaction>,
+    sending: Option<JoinHandle<Sent>>,
+}
+
+/// Takes one POST.
+pub(crate) async fn create(
+    kind: TransactionType,
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let started = Instant::now();
+    let caller = context.authorize(&req, Scope::Submit)?;
+    let force = is_forced(&req, &caller)?;
+    let (json, raw) = body::json(&req, payload, context.config.api.max_body).await?;
+    let submission = Submission::read(kind, json, &raw)?;
+    drop(raw);
+    request::about(&req, |about| {
+        about.tracking_id = Some(submission.tracking_id.to_string())
+    });
+    let given = Prefer::of(req.headers());
+    // Card data waits in no database, so that it is sent while its caller waits.
+    let prefer = if submission.card_data {
+        given.waiting()
+    } else {
+        given
+    };
+    let post = Post {
+        context,
+        caller,
+        submission,
+        prefer,
+        force,
+        started,
+    };
+    match post.known().await? {
+        Some(known) => post.again(known).await,
+        None => post.open().await,
+    }
+}
+
+fn is_forced(req: &HttpRequest, caller: &Caller) -> Result<bool, Problem> {
+    let mut params = Params::of(req, &["force"]);
+    let force = params
+        .read("force", "true or false", |text| text.parse().ok())
+        .unwrap_or(false);
+    params.finish()?;
+    if force {
+        caller.require(Scope::Operate)?;
+    }
+    Ok(force)
+}
+
+impl Post {
+    /// The transaction that was made through the API under this tracking id.
+    async fn known(&self) -> Result<Option<Box<StoredTransaction>>, Problem> {
+        let name = Name::TrackingId(self.submission.tracking_id.to_string());
+        let found = read::find(&self.context.store, &self.caller.shop.id, &name).await?;
+        Ok(found
+            .filter(|known| known.opening.origin == Origin::Api)
+            .map(Box::new))
+    }
+
+    /// Opens a transaction.
+    async fn open(self) -> Result<HttpResponse, Problem> {
+        self.may_submit().await?;
+        let parent =
+            parents::find(&self.context, &self.caller, &self.submission, self.force).await?;
+        let send_now = !self.prefer.respond_async;
+        if send_now {
+            self.take_budget().await?;
+        }
+        let (fingerprint, fingerprint_key) = self.fingerprint()?;
+        let open = Open {
+            opening: self.opening(parent.as_ref().and_then(|p| p.tracking_id.clone())),
+            description: self.submission.description.clone(),
+            fingerprint,
+            fingerprint_key,
+            request: self.submission.kept.clone(),
+            request_sha256: self.submission.sha256,
+            send_now,
+            not_before: None,
+            parent_limit: parent.map(|parent| parent.limit),
+        };
+        let body = send_now.then(|| self.body());
+        let work = open_and_send(web::Data::clone(&self.context), open, body);
+        match self.context.to_the_end(work).await?? {
+            Beginning::Begun(begun) => self.answer(begun, false).await,
+            Beginning::Exists(known) => Box::pin(self.again(known)).await,
+            Beginning::Exceeds { left } => {
+                let message = format!("is more than the {left} that the parent has left");
+                Err(Problem::invalid("/amount", message))
+            }
+        }
+    }
+
+    /// Answers a request whose tracking id is in use. The same request that was not sent begins
+    /// its next attempt.
+    async fn again(self, known: Box<StoredTransaction>) -> Result<HttpResponse, Problem> {
+        self.require_same(&known)?;
+        if known.state != State::NotSent {
+            return self
+                .answer(
+                    Begun {
+                        transaction: known,
+                        sending: None,
+                    },
+                    true,
+                )
+                .await;
+        }
+        self.may_submit().await?;
+        self.take_budget().await?;
+        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body());
+        let begun = self.context.to_the_end(work).await??;
+        self.answer(begun, true).await
+    }
+
+    fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
+        let keys = &self.context.config.security.fingerprint_key;
+        let (kind, body) = (self.submission.kind, self.submission.body.value());
+        let stored = (known.fingerprint.as_slice(), known.fingerprint_key.as_str());
+        let compared = idempotency::compare(keys, kind, body, stored)
+            .map_err(|error| Problem::internal(error.to_string()))?;
+        let detail = match compared {
+            Match::Same if known.opening.kind == kind => return Ok(()),
+            Match::Same | Match::Different => {
+                "another request was made under this tracking id; use a new one"
+            }
+            Match::UnknownKey => {
+                "it cannot be told whether this is the same request: the key of its fingerprint is \
+                 no longer configured"
+            }
+        };
+        Err(Problem::new(Kind::TrackingIdConflict, detail))
+    }
+
+    /// Fails when nothing may be sent now.
+    async fn may_submit(&self) -> Result<(), Problem> {
+        if self.context.is_draining() {
+            return Err(Problem::unavailable("this replica is about to stop"));
+        }
+        if self.context.is_paused(&self.caller.shop).await? {
+            let problem = Problem::new(Kind::Unavailable, "submits of this shop are paused");
+            return Err(problem.retry_after(PAUSED));
+        }
+        Ok(())
+    }
+
+    async fn take_budget(&self) -> Result<(), Problem> {
+        let shop = &self.caller.shop.id;
+        self.context
+            .dispatch
+            .take_budget(shop, BUDGET_WAIT)
+            .await
+            .map_err(|over| {
+                let detail =
+                    "the shop's limit of requests to the gateway is reached; nothing was sent";
+                Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
+            })
+    }
+
+    fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {
+        let keys = &self.context.config.security.fingerprint_key;
+        idempotency::fingerprint(keys, self.submission.kind, self.submission.body.value())
+            .map_err(|error| Problem::internal(error.to_string()))
+    }
+
+    fn opening(&self, parent_tracking_id: Option<crate::domain::TrackingId>) -> Opening {
+        let asked = &self.submission;
+        Opening {
+            shop: self.caller.shop.id.clone(),
+            tracking_id: Some(asked.tracking_id.clone()),
+            kind: asked.kind,
+            origin: Origin::Api,
+            amount: asked.amount,
+            currency: asked.currency,
+            parent_uid: asked.parent_uid.clone(),
+            parent_tracking_id,
+            card_data: asked.card_data,
+            test: asked.test,
+            // Set by the ledger.
+            opened_at: Timestamp::from_micros(0),
+        }
+    }
+
+    fn body(&self) -> SensitiveBody {
+        request_body(self.submission.fields(), &self.caller.shop.notification_url)
+    }
+
+    /// Waits as long as was preferred, and answers with the transaction as it is then.
+    async fn answer(self, begun: Begun, replayed: bool) -> Result<HttpResponse, Problem> {
+        let sent_by_us = begun.sending.is_some();
+        let stored = self.settle(begun).await;
+        if sent_by_us && stored.state == State::NotSent {
+            return Err(Problem::not_sent(&stored.view()));
+        }
+        let done = replayed || stored.state.is_final();
+        let status = if done {
+            StatusCode::OK
+        } else {
+            StatusCode::ACCEPTED
+        };
+        let mut response = reply::head(status, &stored, self.prefer);
+        response.insert_header((header::LOCATION, self.location()));
+        if replayed {
+            response.insert_header(("Idempotent-Replayed", "true"));
+        }
+        Ok(response.json(stored.view()))
+    }
+
+    /// The transaction when the wait is over. When it cannot be read, as it was last seen: it is
+    /// stored, and a caller who is told of a failure would not know that.
+    async fn settle(&self, begun: Begun) -> StoredTransaction {
+        let Begun {
+            transaction,
+            sending,
+        } = begun;
+        let (shop, id) = (&self.caller.shop.id, transaction.record.id);
+        if let Some(wait) = self.prefer.wait {
+            let done = |stored: &StoredTransaction| stored.view().is_answer();
+            let deadline = self.started + wait;
+            let waited = wait::transaction(&self.context, shop, id, deadline, done).await;
+            return waited.unwrap_or(*transaction);
+        }
+        let Some(sending) = sending else {
+            return *transaction;
+        };
+        let longest = self.context.config.gateway.request_timeout + MARGIN;
+        match timeout(longest, sending).await {
+            Ok(Ok(Sent::Recorded(stored))) => *stored,
+            Ok(Ok(Sent::Lost(_)) | Err(_)) | Err(_) => {
+                let now = read::by_id(&self.context.store, shop, id).await;
+                now.ok().flatten().unwrap_or(*transaction)
+            }
+        }
+    }
+
+    fn location(&self) -> String {
+        let tracking_id = self.submission.tracking_id.as_str();
+        let name = utf8_percent_encode(tracking_id, ESCAPED);
+        format!("/v1/shops/{}/transactions/{name}", self.caller.shop.id)
+    }
+}
+
+/// What came of opening.
+enum Beginning {
+    Begun(Begun),
+    Exists(Box<StoredTransaction>),
+    Exceeds { left: i64 },
+}
+
+async fn open_and_send(
+    context: web::Data<Context>,
+    open: Open,
+    body: Option<SensitiveBody>,
+) -> Result<Beginning, Problem> {
+    let (shop, tracking_id) = (open.opening.shop.clone(), open.opening.tracking_id.clone());
+    let stamped = open.send_now;
+    let opened = context.ledger.open(open).await.inspect_err(|error| {
+        if let (true, LedgerError::FateUnknown, Some(id)) = (stamped, error, &tracking_id) {
+            context.dispatch.disown(&shop, id);
+        }
+    })?;
+    Ok(match opened {
+        Opened::Created { transaction, lease } => {
+            let sending = lease.zip(body).map(|(lease, body)| {
+                send(
+                    &context,
+                    &transaction,
+                    transaction.summary.last_attempt(),
+                    lease,
+                    body,
+                )
+            });
+            Beginning::Begun(Begun {
+                transaction,
+                sending,
+            })
+        }
+        Opened::Exists { transaction } => Beginning::Exists(transaction),
+        Opened::Exceeds { left } => Beginning::Exceeds { left },
+    })
+}
+
+async fn stamp_and_send(
+    context: web::Data<Context>,
+    known: Box<StoredTransaction>,
+    body: SensitiveBody,
+) -> Result<Begun, Problem> {
+    let (shop, tracking_id) = (known.opening.shop, known.opening.tracking_id);
+    let stamp = Stamp {
+        id: known.record.id,
+        lease: None,
+        replay: false,
+    };
+    let stamped = context
+        .ledger
+        .stamp(&shop, stamp)
+        .await
+        .inspect_err(|error| {
+            if let (LedgerError::FateUnknown, Some(id)) = (error, &tracking_id) {
+                context.dispatch.disown(&shop, id);
+            }
+        })?;
+    Ok(match stamped {
+        Stamped::Ready {
+            transaction,
+            attempt,
+            lease,
+        } => {
+            let sending = Some(send(&context, &transaction, attempt, lease, body));
+            Begun {
+                transaction,
+                sending,
+            }
+        }
+        // Somebody else was first.
+        Stamped::No { transaction } => Begun {
+            transaction,
+            sending: None,
+        },
+    })
+}
+
+fn send(
+    context: &Context,
+    transaction: &StoredTransaction,
+    attempt: u32,
+    lease: Lease,
+    body: SensitiveBody,
+) -> JoinHandle<Sent> {
+    context.dispatch.send(transaction, attempt, lease, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_escapes_what_a_path_would_not_keep() {
+        let name = utf8_percent_encode("a:b+c&d=\"e\"~f", ESCAPED).to_string();
+        assert_eq!(name, "a%3Ab%2Bc%26d%3D%22e%22~f");
+    }
+}

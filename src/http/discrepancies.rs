@@ -1,0 +1,143 @@
+//! Findings: lists of them, and a person closing one.
+//!
+//! Closing a mismatch accepts what the gateway has: that is evidence, from which the state follows.
+//! What it deliberately cannot do: open one, or hide one that new evidence indicates again.
+
+use crate::clock;
+use crate::config::Scope;
+use crate::domain::view::DiscrepancyView;
+use crate::domain::{DiscrepancyKind, Fact, Snapshot, Timestamp};
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::cursor::{self, List};
+use crate::http::operate;
+use crate::http::problem::Problem;
+use crate::http::reply;
+use crate::http::request::{self, Params};
+use crate::http::transactions::{next_cursor, one_of};
+use crate::ledger::{Close, discrepancy_view};
+use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+/// The page size when none is asked for, and the largest.
+const PAGE: (i64, i64) = (50, 200);
+
+/// `GET /v1/shops/{shop}/discrepancies`
+pub(crate) async fn list(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Read)?;
+    let shop = &caller.shop.id;
+    let mut params = Params::of(&req, &["status", "kind", "limit", "cursor"]);
+    let open = params.read("status", "open or resolved", |text| match text {
+        "open" => Some(true),
+        "resolved" => Some(false),
+        _ => None,
+    });
+    let kinds = one_of(DiscrepancyKind::ALL);
+    let kind = params.read("kind", &kinds, DiscrepancyKind::parse);
+    let before = params.read("cursor", "a next_cursor of this list", |text| {
+        cursor::read(List::Discrepancies, shop, text)
+    });
+    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    params.finish()?;
+    let mut page = discrepancies::list(&context.store, shop, open, kind, before, limit + 1).await?;
+    let next = next_cursor(&mut page, limit, |last| {
+        cursor::write(List::Discrepancies, shop, last.id)
+    });
+    let found: Vec<DiscrepancyView> = page.iter().map(discrepancy_view).collect();
+    let body = json!({"discrepancies": found, "next_cursor": next});
+    Ok(reply::json(StatusCode::OK, &body))
+}
+
+/// `POST /v1/shops/{shop}/discrepancies/{id}/resolve`
+pub(crate) async fn resolve(
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Operate)?;
+    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let reason = operate::reason(json.fields()?).map_err(|e| Problem::validation(vec![e]))?;
+    let found = find(&context, &caller, &req).await?;
+    if !found.is_open {
+        return Ok(reply::json(StatusCode::OK, &discrepancy_view(&found)));
+    }
+    if let Some(id) = found.transaction_id {
+        let about = read::by_id(&context.store, &caller.shop.id, id).await?;
+        if let Some(stored) = about {
+            record(&context, &caller, &found, stored, &reason).await?;
+        }
+    }
+    let close = Close {
+        id: found.id,
+        by: caller.name().to_owned(),
+        reason,
+    };
+    let closed = context.ledger.close(&caller.shop.id, close).await?;
+    Ok(reply::json(StatusCode::OK, &discrepancy_view(&closed)))
+}
+
+async fn find(
+    context: &Context,
+    caller: &Caller,
+    req: &HttpRequest,
+) -> Result<DiscrepancyRow, Problem> {
+    let id = request::finding_id(req)?;
+    discrepancies::by_id(&context.store, &caller.shop.id, id)
+        .await?
+        .ok_or_else(|| Problem::not_found("there is no such discrepancy"))
+}
+
+/// Leaves the decision in the evidence of the transaction, before the finding is closed.
+async fn record(
+    context: &web::Data<Context>,
+    caller: &Caller,
+    found: &DiscrepancyRow,
+    stored: StoredTransaction,
+    reason: &str,
+) -> Result<(), Problem> {
+    let now: Timestamp = clock::now_utc().into();
+    let mut told = json!({
+        "discrepancy": found.id,
+        "kind": found.kind.as_str(),
+        "uid": found.uid,
+        "by": caller.name(),
+        "at": now.to_rfc3339(),
+        "reason": reason,
+    });
+    let mut learned = match accepted(found, &stored) {
+        Some(snapshot) => {
+            // The whole snapshot, so that an auditor can derive the state again.
+            told["snapshot"] = whole(snapshot)?;
+            let fact = Fact::MismatchAccepted(Box::new(snapshot.clone()));
+            operate::act("mismatch_accepted", &told, vec![fact])
+        }
+        None => operate::act("discrepancy_resolved", &told, Vec::new()),
+    };
+    let (by, kind) = (caller.name(), found.kind);
+    learned.note = Some(format!("{by} closed the finding {kind}: {reason}"));
+    operate::record(context, stored, learned).await.map(drop)
+}
+
+/// The snapshot that closing this finding accepts, if it accepts one.
+fn accepted<'a>(found: &DiscrepancyRow, stored: &'a StoredTransaction) -> Option<&'a Snapshot> {
+    let mismatch = matches!(
+        found.kind,
+        DiscrepancyKind::AmountMismatch
+            | DiscrepancyKind::CurrencyMismatch
+            | DiscrepancyKind::TypeMismatch
+    );
+    let uid = found.uid.as_deref().filter(|_| mismatch)?;
+    let candidates = &stored.summary.candidates;
+    let (_, candidate) = candidates.iter().find(|(known, _)| known.as_str() == uid)?;
+    candidate.latest.as_deref()
+}
+
+fn whole(snapshot: &Snapshot) -> Result<Value, Problem> {
+    serde_json::to_value(snapshot).map_err(|error| Problem::internal(error.to_string()))
+}

@@ -1,0 +1,150 @@
+//! `GET /v1/shops/{shop}/events`: the feed, in commit order and without gaps.
+//!
+//! What it deliberately cannot do: remember who has read what. A reader keeps `next_after` and goes
+//! on from there.
+
+use crate::config::Scope;
+use crate::http::auth::Caller;
+use crate::http::context::Context;
+use crate::http::prefer::{self, Prefer};
+use crate::http::problem::{Kind, Problem};
+use crate::http::request::{self, Params};
+use crate::http::wait;
+use crate::store::feed::{self, EventRow};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+/// The page size when none is asked for, and the largest.
+const PAGE: (i64, i64) = (100, 500);
+
+/// An event of the contract: with the transaction, or with the discrepancy.
+#[derive(Serialize)]
+struct Event {
+    seq: i64,
+    #[serde(rename = "type")]
+    kind: String,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discrepancy: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    events: Vec<Event>,
+    next_after: i64,
+}
+
+/// Reads a piece of the feed; with `Prefer: wait=N`, waits for the next event when there is none.
+pub(crate) async fn list(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let started = Instant::now();
+    let caller = context.authorize(&req, Scope::Read)?;
+    let mut params = Params::of(&req, &["after", "limit"]);
+    let after = params
+        .read("after", "a whole number from 0", |text| {
+            text.parse().ok().filter(|n| *n >= 0)
+        })
+        .unwrap_or(0);
+    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    params.finish()?;
+    let prefer = Prefer::of(req.headers()).waiting();
+    let deadline = started + prefer.wait.unwrap_or_default();
+    let rows = rows(&context, &caller, (after, limit), deadline).await?;
+    let next_after = rows.last().map_or(after, |row| row.seq);
+    let events = rows.into_iter().map(event).collect::<Result<_, _>>()?;
+    let mut response = HttpResponse::Ok();
+    if let Some(applied) = prefer.applied() {
+        response.insert_header((prefer::APPLIED, applied));
+    }
+    Ok(response.json(Page { events, next_after }))
+}
+
+async fn rows(
+    context: &Context,
+    caller: &Caller,
+    (after, limit): (i64, i64),
+    deadline: Instant,
+) -> Result<Vec<EventRow>, Problem> {
+    let shop = &caller.shop.id;
+    let watch = context.ledger.watch_shop(shop);
+    loop {
+        let changed = watch.changed();
+        let rows = feed::after(&context.store, shop, after, limit).await?;
+        // Read after the events: what was dropped in between shows.
+        let first_kept = feed::bounds(&context.store, shop).await?.first;
+        let is_next = rows
+            .first()
+            .is_none_or(|row| row.seq == after.saturating_add(1));
+        if !is_next || after.saturating_add(1) < first_kept {
+            return Err(truncated(first_kept));
+        }
+        if !rows.is_empty() || !wait::more_time(context, deadline, changed).await {
+            return Ok(rows);
+        }
+    }
+}
+
+fn truncated(first_kept: i64) -> Problem {
+    let after = first_kept - 1;
+    let detail = format!(
+        "the first event that is kept is {first_kept}; read the transactions again, then go on \
+         with after={after}"
+    );
+    Problem::new(Kind::FeedTruncated, detail).member("first_after", json!(after))
+}
+
+fn event(row: EventRow) -> Result<Event, Problem> {
+    let object = RawValue::from_string(row.payload)
+        .map_err(|_| Problem::internal(format!("the payload of event {} is not json", row.seq)))?;
+    let (transaction, discrepancy) = if row.kind.starts_with("discrepancy.") {
+        (None, Some(object))
+    } else {
+        (Some(object), None)
+    };
+    Ok(Event {
+        seq: row.seq,
+        kind: row.kind,
+        at: row.at.to_rfc3339(),
+        transaction,
+        discrepancy,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::domain::Timestamp;
+
+    fn told(kind: &str, payload: &str) -> Result<serde_json::Value, Problem> {
+        let row = EventRow {
+            seq: 7,
+            kind: kind.to_owned(),
+            at: Timestamp::from_micros(0),
+            transaction_id: None,
+            payload: payload.to_owned(),
+        };
+        event(row).map(|event| serde_json::to_value(event).unwrap())
+    }
+
+    #[test]
+    fn an_event_carries_what_it_is_about() {
+        let at = "1970-01-01T00:00:00Z";
+        assert_eq!(
+            told("transaction.updated", r#"{"id":1}"#).unwrap(),
+            json!({"seq": 7, "type": "transaction.updated", "at": at, "transaction": {"id": 1}})
+        );
+        assert_eq!(
+            told("discrepancy.opened", r#"{"id":2}"#).unwrap(),
+            json!({"seq": 7, "type": "discrepancy.opened", "at": at, "discrepancy": {"id": 2}})
+        );
+        assert!(told("transaction.updated", "{").is_err());
+    }
+}

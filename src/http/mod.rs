@@ -1,0 +1,34 @@
+//! The REST API, the webhook listener and the operations listener.
+//!
+//! Handlers parse, allow, hand on, and read. What this deliberately cannot do: change a
+//! transaction. Whatever moves one goes through the ledger as evidence; whatever is sent to the
+//! gateway is sent by the dispatcher; and no text of an inner error is shown outside.
+
+mod auth;
+mod body;
+mod context;
+mod create;
+mod cursor;
+mod discrepancies;
+mod events;
+mod idempotency;
+mod limits;
+mod observe;
+mod operate;
+mod ops;
+mod parents;
+mod prefer;
+mod problem;
+mod queries;
+mod reply;
+mod request;
+mod routes;
+mod server;
+mod submission;
+mod transactions;
+mod wait;
+mod webhooks;
+
+pub use context::{Context, Parts};
+pub use routes::{configure_api, configure_ops, configure_webhooks};
+pub use server::{Servers, Sockets, Workers, start};

@@ -1,0 +1,272 @@
+//! What a person may do: have a transaction looked at, decide what became of it, and stop a shop's
+//! submits.
+//!
+//! What it deliberately cannot do: set a state. A decision is evidence like any other, and the fold
+//! says what it amounts to.
+
+use crate::clock;
+use crate::config::Scope;
+use crate::domain::evidence::Decision;
+use crate::domain::{Channel, Fact, State, Timestamp, Verdict, derive};
+use crate::gateway::redact::redact_text;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::prefer::Prefer;
+use crate::http::problem::{FieldError, Problem};
+use crate::http::reply;
+use crate::http::transactions::named;
+use crate::http::wait;
+use crate::ledger::{Learned, Record, Target};
+use crate::store::StoredTransaction;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// The longest reason, in characters.
+const MAX_REASON: usize = 1_000;
+
+/// `POST …/transactions/{tracking_id}/check`
+pub(crate) async fn check(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let started = Instant::now();
+    let caller = context.authorize(&req, Scope::Operate)?;
+    let stored = named(&context, &caller, &req).await?;
+    let asked = json!({"by": caller.name(), "at": now().to_rfc3339()});
+    let mut learned = act("check", &asked, Vec::new());
+    learned.look_again = true;
+    learned.verdict = Some(Verdict::Hint);
+    learned.note = Some(format!("{} asked for a look at the gateway", caller.name()));
+    let mut stored = record(&context, stored, learned).await?;
+    let prefer = Prefer::of(req.headers()).waiting();
+    if let Some(wait) = prefer.wait {
+        let done = |stored: &StoredTransaction| stored.view().is_answer();
+        let (shop, id) = (&caller.shop.id, stored.record.id);
+        stored = wait::transaction(&context, shop, id, started + wait, done).await?;
+    }
+    Ok(reply::transaction(StatusCode::ACCEPTED, &stored, prefer))
+}
+
+/// `POST …/transactions/{tracking_id}/resolve`
+pub(crate) async fn resolve(
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Operate)?;
+    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let fields = json.fields()?;
+    let (state, reason) = match (decided_state(fields), reason(fields)) {
+        (Ok(state), Ok(reason)) => (state, reason),
+        (state, reason) => {
+            let errors = [state.err(), reason.err()].into_iter().flatten();
+            return Err(Problem::validation(errors.collect()));
+        }
+    };
+    let stored = named(&context, &caller, &req).await?;
+    let decision = decide(&stored, state, reason, caller.name())?;
+    // The whole decision, so that an auditor can derive the state again from what is stored.
+    let told = serde_json::to_value(&decision).map_err(|e| Problem::internal(e.to_string()))?;
+    let learned = act("decided", &told, vec![Fact::Decided(decision)]);
+    let stored = record(&context, stored, learned).await?;
+    Ok(reply::transaction(
+        StatusCode::OK,
+        &stored,
+        Prefer::default(),
+    ))
+}
+
+/// A decision that will hold, judged by what is known now.
+fn decide(
+    stored: &StoredTransaction,
+    state: State,
+    reason: String,
+    by: &str,
+) -> Result<Decision, Problem> {
+    let (opening, known) = (&stored.opening, &stored.summary);
+    // Of two decisions the later counts; clocks of replicas differ.
+    let after_last = known
+        .decision
+        .as_ref()
+        .map(|last| last.at.plus(Duration::from_micros(1)));
+    let decision = Decision {
+        at: after_last.map_or(now(), |least| now().max(least)),
+        id: Uuid::now_v7(),
+        state,
+        basis: known.greatest_key(opening),
+        by: by.to_owned(),
+        reason,
+    };
+    let mut summary = known.clone();
+    summary.join(opening, &Fact::Decided(decision.clone()));
+    let outcome = derive(opening, &summary).state;
+    if outcome == state {
+        return Ok(decision);
+    }
+    let message = format!("the gateway calls this transaction {outcome}; that cannot be doubted");
+    Err(Problem::invalid("/state", message))
+}
+
+fn decided_state(fields: &Map<String, Value>) -> Result<State, FieldError> {
+    let allowed = |state: &State| state.is_final() || *state == State::InDoubt;
+    let state = fields
+        .get("state")
+        .and_then(Value::as_str)
+        .and_then(State::parse);
+    state.filter(allowed).ok_or_else(|| {
+        let words = State::ALL
+            .iter()
+            .filter(|state| allowed(state))
+            .map(|state| state.as_str());
+        let words: Vec<&str> = words.collect();
+        FieldError::new("/state", format!("must be one of {}", words.join(", ")))
+    })
+}
+
+/// The reason that a person gives, as it may be kept.
+pub(crate) fn reason(fields: &Map<String, Value>) -> Result<String, FieldError> {
+    let text = fields
+        .get("reason")
+        .and_then(Value::as_str)
+        .map(str::trim)
+        .unwrap_or_default();
+    if text.is_empty() || text.chars().count() > MAX_REASON {
+        let message = format!("must be a text of 1 to {MAX_REASON} characters");
+        return Err(FieldError::new("/reason", message));
+    }
+    // PostgreSQL keeps no zero byte in a text.
+    Ok(redact_text(text).replace('\0', "\u{fffd}"))
+}
+
+/// An act of a person. Doing the same thing twice is two acts.
+pub(crate) fn act(name: &str, told: &Value, facts: Vec<Fact>) -> Learned {
+    let mut learned = Learned::act(Channel::Operator, name, told, facts);
+    learned.id = Uuid::now_v7();
+    learned
+}
+
+/// Hands evidence about a transaction to the ledger. Gives the transaction as it is then.
+pub(crate) async fn record(
+    context: &web::Data<Context>,
+    stored: StoredTransaction,
+    learned: Learned,
+) -> Result<StoredTransaction, Problem> {
+    let target = Target::Transaction(stored.record.id);
+    let record = Record {
+        target,
+        learned,
+        lease: None,
+        next_check: None,
+    };
+    let recorded = context.ledger.record(&stored.opening.shop, record).await?;
+    Ok(recorded.transaction.map_or(stored, |now| *now))
+}
+
+/// `POST /v1/shops/{shop}/pause`
+pub(crate) async fn pause(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    set_paused(&context, &req, true).await
+}
+
+/// `POST /v1/shops/{shop}/resume`
+pub(crate) async fn resume(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    set_paused(&context, &req, false).await
+}
+
+/// What is told is what holds: a shop that its configuration pauses stays paused.
+async fn set_paused(
+    context: &Context,
+    req: &HttpRequest,
+    paused: bool,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(req, Scope::Operate)?;
+    let paused = context
+        .set_paused(&caller.shop, paused, caller.name())
+        .await?;
+    let shop = caller.shop.id.as_str();
+    tracing::warn!(
+        shop,
+        paused,
+        client = caller.name(),
+        "an operator switched submits of a shop"
+    );
+    Ok(reply::json(
+        StatusCode::OK,
+        &json!({"shop_id": shop, "paused": paused}),
+    ))
+}
+
+fn now() -> Timestamp {
+    clock::now_utc().into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    fn fields(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_decision_names_an_end_or_doubt() {
+        for state in [
+            "successful",
+            "failed",
+            "expired",
+            "rejected",
+            "not_sent",
+            "not_found",
+        ] {
+            assert!(
+                decided_state(&fields(json!({ "state": state }))).is_ok(),
+                "{state}"
+            );
+        }
+        assert_eq!(
+            decided_state(&fields(json!({"state": "in_doubt"}))),
+            Ok(State::InDoubt)
+        );
+        for state in [
+            json!("pending"),
+            json!("accepted"),
+            json!("done"),
+            json!(1),
+            json!(null),
+        ] {
+            let error = decided_state(&fields(json!({ "state": state }))).unwrap_err();
+            assert_eq!(error.pointer, "/state");
+        }
+    }
+
+    #[test]
+    fn a_reason_is_given_bounded_and_redacted() {
+        let of = |text: &str| reason(&fields(json!({ "reason": text })));
+        assert_eq!(of(" the bank says so ").unwrap(), "the bank says so");
+        assert_eq!(of("card 4200000000000000").unwrap(), "card [redacted]");
+        assert_eq!(of("a\0b").unwrap(), "a\u{fffd}b");
+        assert!(of(&"ж".repeat(1_000)).is_ok());
+        for bad in ["", "  ", &"a".repeat(1_001)] {
+            assert_eq!(of(bad).unwrap_err().pointer, "/reason");
+        }
+        assert!(reason(&fields(json!({"reason": 5}))).is_err());
+    }
+
+    #[test]
+    fn the_same_act_twice_is_two_acts() {
+        let told = json!({"by": "ops"});
+        let (first, second) = (act("check", &told, vec![]), act("check", &told, vec![]));
+        assert_ne!(first.id, second.id);
+        assert_eq!(first.body_sha256, second.body_sha256);
+    }
+}

@@ -1,0 +1,70 @@
+//! The operations listener: is it alive, is it ready, what does it measure, which build is it.
+//!
+//! What it deliberately cannot do: show a setting or anything about a transaction. It has no keys.
+
+use crate::http::context::Context;
+use crate::http::reply;
+use crate::metrics::{REVISION, VERSION};
+use crate::store::migrate::{self, MigrateError};
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde_json::json;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the database may take to answer a readiness probe.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// `GET /livez`: the process answers. A database that is away is no reason to be restarted.
+pub(crate) async fn livez() -> HttpResponse {
+    reply::json(StatusCode::OK, &json!({"status": "alive"}))
+}
+
+/// `GET /readyz`: requests can be served.
+pub(crate) async fn readyz(context: web::Data<Context>) -> HttpResponse {
+    let mut reasons = Vec::new();
+    if context.is_draining() {
+        reasons.push("the service is about to stop".to_owned());
+    }
+    reasons.extend(database(&context).await.err());
+    let (status, word) = match reasons.as_slice() {
+        [] => (StatusCode::OK, "ready"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
+    reply::json(status, &json!({"status": word, "reasons": reasons}))
+}
+
+/// The schema is looked at until it has been found current: it never goes back.
+async fn database(context: &Context) -> Result<(), String> {
+    let look = async {
+        if context.schema_is_current.load(Ordering::Relaxed) {
+            return context.store.ping().await.map_err(MigrateError::from);
+        }
+        migrate::check(&context.store).await
+    };
+    match timeout(PATIENCE, look).await {
+        Ok(Ok(())) => {
+            context.schema_is_current.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Ok(Err(error @ MigrateError::Behind(_))) => Err(error.to_string()),
+        Ok(Err(MigrateError::Store(_) | MigrateError::Failed(_))) => {
+            Err("the database cannot be reached".to_owned())
+        }
+        Err(_) => Err("the database did not answer within a second".to_owned()),
+    }
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(context: web::Data<Context>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(context.metrics.render())
+}
+
+/// `GET /version`
+pub(crate) async fn version() -> HttpResponse {
+    let body = json!({"name": "reconciler", "version": VERSION, "revision": REVISION});
+    reply::json(StatusCode::OK, &body)
+}

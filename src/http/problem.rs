@@ -1,0 +1,422 @@
+//! What is told to a caller when something does not work: problem documents (RFC 9457) with stable
+//! types, and the one map from inner errors to them.
+//!
+//! What it deliberately cannot do: show the inside. The cause of a failure is kept for the log, and
+//! a detail is written here or redacted before it comes here.
+
+use crate::domain::view::TransactionView;
+use crate::gateway::FieldProblem;
+use crate::gateway::redact::redact_text;
+use crate::ledger::LedgerError;
+use crate::store::StoreError;
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong. The suffixes of the types are part of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Malformed,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    TrackingIdConflict,
+    FeedTruncated,
+    PayloadTooLarge,
+    UnsupportedMediaType,
+    Validation,
+    TooManyRequests,
+    Internal,
+    GatewayUnreachable,
+    Unavailable,
+    GatewayTimeout,
+}
+
+impl Kind {
+    /// The status, the suffix of the type, and the title.
+    const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "the body is not json"),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "valid credentials are needed",
+            ),
+            Self::Forbidden => (
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "the key does not allow this",
+            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "there is no such thing"),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "the path does not take this method",
+            ),
+            Self::RequestTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "the body came too slowly",
+            ),
+            Self::TrackingIdConflict => (
+                StatusCode::CONFLICT,
+                "tracking-id-conflict",
+                "the tracking id stands for another request",
+            ),
+            Self::FeedTruncated => (
+                StatusCode::GONE,
+                "feed-truncated",
+                "the events asked for are no longer kept",
+            ),
+            Self::PayloadTooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "payload-too-large",
+                "the body is too large",
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "the body must be application/json",
+            ),
+            Self::Validation => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "validation",
+                "the request is not valid",
+            ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "there are too many requests",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "something went wrong here",
+            ),
+            Self::GatewayUnreachable => (
+                StatusCode::BAD_GATEWAY,
+                "gateway-unreachable",
+                "the gateway could not be reached",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "the service cannot do this now",
+            ),
+            Self::GatewayTimeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "gateway-timeout",
+                "the gateway did not answer in time",
+            ),
+        }
+    }
+
+    /// The kind that fits a status that something else has chosen.
+    fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden,
+            404 => Self::NotFound,
+            405 => Self::MethodNotAllowed,
+            408 => Self::RequestTimeout,
+            413 => Self::PayloadTooLarge,
+            415 => Self::UnsupportedMediaType,
+            429 => Self::TooManyRequests,
+            503 => Self::Unavailable,
+            400..=499 => Self::Malformed,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// One field that is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// A JSON pointer into the body, or `/query/<name>` for a parameter of the query string.
+    pub(crate) pointer: String,
+    /// What is wrong with it.
+    pub(crate) message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<FieldProblem> for FieldError {
+    fn from(problem: FieldProblem) -> Self {
+        Self::new(problem.pointer, problem.message)
+    }
+}
+
+/// A problem, on its way to the caller.
+#[derive(Debug)]
+pub(crate) struct Problem(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    headers: Vec<(header::HeaderName, Cow<'static, str>)>,
+    members: Map<String, Value>,
+    cause: Option<String>,
+}
+
+/// When a caller should try again, where nothing better is known.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        let headers = Vec::new();
+        let (errors, members) = (Vec::new(), Map::new());
+        Self(Box::new(Parts {
+            kind,
+            detail: detail.into(),
+            errors,
+            headers,
+            members,
+            cause: None,
+        }))
+    }
+
+    /// Fields that are not valid.
+    pub(crate) fn validation(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{} is not valid", place(&only.pointer)),
+            several => format!("{} fields are not valid", several.len()),
+        };
+        let mut problem = Self::new(Kind::Validation, detail);
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// One field that is not valid.
+    pub(crate) fn invalid(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::validation(vec![FieldError::new(pointer, message)])
+    }
+
+    pub(crate) fn not_found(detail: &'static str) -> Self {
+        Self::new(Kind::NotFound, detail)
+    }
+
+    /// It may work later.
+    pub(crate) fn unavailable(detail: &'static str) -> Self {
+        Self::new(Kind::Unavailable, detail).retry_after(TRY_AGAIN)
+    }
+
+    /// A failure that is nobody's business outside; `cause` goes to the log.
+    pub(crate) fn internal(cause: impl Into<String>) -> Self {
+        Self::new(
+            Kind::Internal,
+            "the failure has been logged under the request id",
+        )
+        .caused(cause)
+    }
+
+    /// The transaction was not sent.
+    pub(crate) fn not_sent(transaction: &TransactionView) -> Self {
+        let mut problem = Self::new(
+            Kind::GatewayUnreachable,
+            "the request was not sent, or the gateway did not process it; the same request may be \
+             posted again",
+        );
+        // The view is made of plain fields, so that it always becomes a value.
+        let transaction = serde_json::to_value(transaction).unwrap_or(Value::Null);
+        problem
+            .0
+            .members
+            .insert("transaction".to_owned(), transaction);
+        problem
+    }
+
+    /// Whole seconds, rounded up, since `Retry-After` knows no others.
+    pub(crate) fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.header(header::RETRY_AFTER, seconds.max(1).to_string())
+    }
+
+    pub(crate) fn header(
+        mut self,
+        name: header::HeaderName,
+        value: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        self.0.headers.push((name, value.into()));
+        self
+    }
+
+    pub(crate) fn member(mut self, name: &'static str, value: Value) -> Self {
+        self.0.members.insert(name.to_owned(), value);
+        self
+    }
+
+    pub(crate) fn caused(mut self, cause: impl Into<String>) -> Self {
+        self.0.cause = Some(cause.into());
+        self
+    }
+
+    /// What is behind it, for the log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
+    /// The answer. `request_id` names the request in our log.
+    pub(crate) fn response(&self, request_id: Option<&str>) -> HttpResponse {
+        let (status, suffix, title) = self.0.kind.facts();
+        let mut body = json!({
+            "type": format!("urn:reconciler:problem:{suffix}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": redact_text(&self.0.detail),
+            "instance": request_id.map(|id| format!("urn:reconciler:request:{id}")),
+            "request_id": request_id,
+        });
+        if let Value::Object(members) = &mut body {
+            if self.0.kind == Kind::Validation {
+                members.insert("errors".to_owned(), errors(&self.0.errors));
+            }
+            members.extend(self.0.members.clone());
+        }
+        let mut response = HttpResponse::build(status);
+        for (name, value) in &self.0.headers {
+            response.insert_header((name.clone(), value.as_ref()));
+        }
+        response
+            .content_type("application/problem+json")
+            .body(body.to_string())
+    }
+}
+
+fn errors(errors: &[FieldError]) -> Value {
+    errors
+        .iter()
+        .map(|e| json!({"pointer": redact_text(&e.pointer), "message": redact_text(&e.message)}))
+        .collect()
+}
+
+fn place(pointer: &str) -> &str {
+    if pointer.is_empty() {
+        "the body"
+    } else {
+        pointer
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.kind.facts().2)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.0.kind.facts().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.response(None)
+    }
+}
+
+/// The problem for an answer that was refused before any handler of ours had a say.
+pub(crate) fn for_status(status: StatusCode) -> Problem {
+    Problem::new(Kind::of(status), "the request could not be read")
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Conflict(_) => {
+                Self::unavailable("the database cannot be reached").caused(error.chain())
+            }
+            StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
+                Self::internal(error.chain())
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        let detail = match &error {
+            LedgerError::Unavailable => "the database cannot be reached",
+            LedgerError::FateUnknown => {
+                "it is not known whether this was stored; the same request may be made again"
+            }
+            LedgerError::Overloaded => "too much is waiting to be stored",
+            LedgerError::Refused => return Self::internal(error.to_string()),
+            LedgerError::NotFound => return Self::not_found("there is no such transaction"),
+        };
+        Self::unavailable(detail).caused(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use actix_web::body::to_bytes;
+
+    async fn told(problem: &Problem) -> (HttpResponse<()>, Value) {
+        let (head, body) = problem.response(Some("r-1")).into_parts();
+        let bytes = to_bytes(body).await.unwrap_or_default();
+        (head, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[actix_web::test]
+    async fn a_problem_document_has_the_members_of_the_contract() {
+        let problem = Problem::invalid("/amount", "must be a whole number");
+        let (head, body) = told(&problem).await;
+        assert_eq!(head.status(), 422);
+        assert_eq!(
+            head.headers().get("content-type").unwrap(),
+            "application/problem+json"
+        );
+        assert_eq!(body["type"], "urn:reconciler:problem:validation");
+        assert_eq!(body["status"], 422);
+        assert_eq!(body["request_id"], "r-1");
+        assert_eq!(
+            body["errors"],
+            json!([{"pointer": "/amount", "message": "must be a whole number"}])
+        );
+    }
+
+    #[actix_web::test]
+    async fn no_detail_keeps_a_card_number() {
+        let problem = Problem::new(Kind::Malformed, "card 4200000000000000 is not json");
+        let (_, body) = told(&problem).await;
+        assert!(!body.to_string().contains("4200000000000000"));
+        let problem = Problem::invalid("/4200000000000000", "unknown");
+        let (_, body) = told(&problem).await;
+        assert!(!body.to_string().contains("4200000000000000"), "{body}");
+    }
+
+    #[actix_web::test]
+    async fn waiting_is_told_in_whole_seconds() {
+        for (after, header) in [(0, "1"), (999, "1"), (1_000, "1"), (1_001, "2")] {
+            let problem = Problem::new(Kind::TooManyRequests, "slow")
+                .retry_after(Duration::from_millis(after));
+            let (head, _) = told(&problem).await;
+            assert_eq!(head.headers().get("retry-after").unwrap(), header);
+        }
+    }
+
+    #[actix_web::test]
+    async fn the_cause_is_for_the_log_alone() {
+        let problem = Problem::internal("relation does not exist");
+        let (head, body) = told(&problem).await;
+        assert_eq!(head.status(), 500);
+        assert!(!body.to_string().contains("relation"));
+        assert_eq!(problem.cause(), Some("relation does not exist"));
+    }
+}

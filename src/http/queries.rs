@@ -1,0 +1,185 @@
+//! `POST /v1/shops/{shop}/queries/…`: the two request kinds that create no transaction.
+//!
+//! What it deliberately cannot do: change a transaction. What a status query tells is recorded as
+//! evidence by the dispatcher, through the one door.
+
+use crate::config::Scope;
+use crate::dispatch::{Query, QueryAnswer, QueryError};
+use crate::gateway::redact::redact_value;
+use crate::gateway::{self, FieldProblem, carries_card_data};
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::problem::{FieldError, Kind, Problem};
+use crate::http::reply;
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// How long a query waits for the shop's budget.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// `POST …/queries/status`
+pub(crate) async fn status(
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Submit)?;
+    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let query = status_query(json.fields()?)?;
+    ask(&context, &caller, query).await
+}
+
+/// `POST …/queries/balance`
+pub(crate) async fn balance(
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Submit)?;
+    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let query = balance_query(json.fields()?)?;
+    ask(&context, &caller, query).await
+}
+
+fn status_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
+    only(fields, &["uid", "tracking_id"])?;
+    read(gateway::status_query(fields))
+}
+
+fn balance_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
+    only(fields, &["account", "currency", "gateway_id"])?;
+    if let Some((name, _)) = fields.iter().find(|(_, value)| carries_card_data(value)) {
+        return Err(Problem::invalid(
+            format!("/{name}"),
+            "must not look like a card number",
+        ));
+    }
+    read(gateway::balance_query(fields))
+}
+
+fn read(parsed: Result<gateway::Query, Vec<FieldProblem>>) -> Result<Query, Problem> {
+    match parsed {
+        Ok(gateway::Query::ByUid(uid)) => Ok(Query::StatusByUid(uid)),
+        Ok(gateway::Query::ByTrackingId(name)) => Ok(Query::StatusByTrackingId(name)),
+        Ok(gateway::Query::Balance(fields)) => Ok(Query::Balance(fields)),
+        Err(problems) => Err(Problem::validation(
+            problems.into_iter().map(FieldError::from).collect(),
+        )),
+    }
+}
+
+/// A query says nothing but what it asks for.
+fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Problem> {
+    let unknown: Vec<FieldError> = fields
+        .keys()
+        .filter(|name| !known.contains(&name.as_str()))
+        .map(|name| {
+            let name = name.replace('~', "~0").replace('/', "~1");
+            FieldError::new(format!("/{name}"), "is not a field of this query")
+        })
+        .collect();
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::validation(unknown))
+    }
+}
+
+async fn ask(context: &Context, caller: &Caller, query: Query) -> Result<HttpResponse, Problem> {
+    if context.is_draining() {
+        return Err(Problem::unavailable("this replica is about to stop"));
+    }
+    let shop = &caller.shop.id;
+    context
+        .dispatch
+        .take_budget(shop, BUDGET_WAIT)
+        .await
+        .map_err(|over| {
+            let detail = "the shop's limit of requests to the gateway is reached";
+            Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
+        })?;
+    let answer = context.dispatch.query(shop, query).await.map_err(failed)?;
+    let QueryAnswer {
+        request_id,
+        status,
+        result,
+    } = answer;
+    // It is redacted when it is read; once more costs little, and nothing else stands here.
+    let result = redact_value(&result);
+    let body = json!({"request_id": request_id, "status": status, "result": result});
+    Ok(reply::json(StatusCode::OK, &body))
+}
+
+fn failed(error: QueryError) -> Problem {
+    match error {
+        QueryError::Timeout => Problem::new(
+            Kind::GatewayTimeout,
+            "the gateway's answer did not come in time",
+        ),
+        QueryError::Unreachable => {
+            Problem::new(Kind::GatewayUnreachable, "the gateway could not be reached")
+        }
+        QueryError::Refused { status, .. } => {
+            let detail = format!("the gateway did not answer the query: HTTP {status}");
+            Problem::new(Kind::GatewayUnreachable, detail)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    fn fields(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_status_is_asked_by_one_name() {
+        let by = |value| status_query(&fields(value));
+        assert!(matches!(
+            by(json!({"uid": "a-1"})),
+            Ok(Query::StatusByUid(_))
+        ));
+        assert!(matches!(
+            by(json!({"tracking_id": "a b"})),
+            Ok(Query::StatusByTrackingId(_))
+        ));
+        for bad in [
+            json!({}),
+            json!({"uid": ""}),
+            json!({"uid": 5}),
+            json!({"uid": "a", "tracking_id": "b"}),
+            json!({"tracking_id": ""}),
+            json!({"tracking_id": "4200000000000000"}),
+            json!({"uid": "a", "x": 1}),
+        ] {
+            assert!(by(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_balance_is_asked_by_account_currency_or_gateway() {
+        let by = |value| balance_query(&fields(value));
+        for good in [
+            json!({"account": "a"}),
+            json!({"currency": "EUR"}),
+            json!({"gateway_id": 5}),
+        ] {
+            assert!(by(good.clone()).is_ok(), "{good}");
+        }
+        for bad in [
+            json!({}),
+            json!({"currency": null}),
+            json!({"x": "y"}),
+            json!({"account": "4200000000000000"}),
+            json!({"account": ["a"]}),
+        ] {
+            assert!(by(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

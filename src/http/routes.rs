@@ -1,0 +1,125 @@
+//! Which path leads to which handler. A path that is not listed here is 404, and one that is asked
+//! with another method 405, both as problem documents.
+
+use crate::domain::TransactionType;
+use crate::http::idempotency::collection;
+use crate::http::problem::{Kind, Problem};
+use crate::http::{create, discrepancies, events, operate, ops, queries, transactions, webhooks};
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, Resource, Route, web};
+
+const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
+const DISCREPANCIES: &str = "/v1/shops/{shop}/discrepancies";
+
+/// The routes of the REST API.
+pub fn configure_api(service: &mut web::ServiceConfig) {
+    for kind in TransactionType::ALL.iter().copied() {
+        let take = move |context, req, payload| create::create(kind, context, req, payload);
+        let path = format!("/v1/shops/{{shop}}/{}", collection(kind));
+        service.service(post(&path, web::post().to(take)));
+    }
+    let one = |rest: &str| format!("{TRANSACTIONS}/{{tracking_id}}{rest}");
+    service
+        .service(get(TRANSACTIONS, web::get().to(transactions::list)))
+        .service(get(&one(""), web::get().to(transactions::get)))
+        .service(get(
+            &one("/evidence"),
+            web::get().to(transactions::evidence),
+        ))
+        .service(get(&one("/explain"), web::get().to(transactions::explain)))
+        .service(post(&one("/check"), web::post().to(operate::check)))
+        .service(post(&one("/resolve"), web::post().to(operate::resolve)))
+        .service(post(
+            "/v1/shops/{shop}/pause",
+            web::post().to(operate::pause),
+        ))
+        .service(post(
+            "/v1/shops/{shop}/resume",
+            web::post().to(operate::resume),
+        ))
+        .service(get("/v1/shops/{shop}/events", web::get().to(events::list)))
+        .service(get(DISCREPANCIES, web::get().to(discrepancies::list)))
+        .service(post(
+            &format!("{DISCREPANCIES}/{{id}}/resolve"),
+            web::post().to(discrepancies::resolve),
+        ))
+        .service(post(
+            "/v1/shops/{shop}/queries/status",
+            web::post().to(queries::status),
+        ))
+        .service(post(
+            "/v1/shops/{shop}/queries/balance",
+            web::post().to(queries::balance),
+        ))
+        .default_service(web::to(unknown_path));
+}
+
+/// The routes of the webhook listener.
+pub fn configure_webhooks(service: &mut web::ServiceConfig) {
+    service
+        .service(post("/webhooks/{shop}", web::post().to(webhooks::receive)))
+        .default_service(web::to(unknown_path));
+}
+
+/// The routes of the operations listener.
+pub fn configure_ops(service: &mut web::ServiceConfig) {
+    service
+        .service(get("/livez", web::get().to(ops::livez)))
+        .service(get("/readyz", web::get().to(ops::readyz)))
+        .service(get("/metrics", web::get().to(ops::metrics)))
+        .service(get("/version", web::get().to(ops::version)))
+        .default_service(web::to(unknown_path));
+}
+
+fn get(path: &str, route: Route) -> Resource {
+    only(path, &Method::GET, route)
+}
+
+fn post(path: &str, route: Route) -> Resource {
+    only(path, &Method::POST, route)
+}
+
+/// A resource that takes one method.
+fn only(path: &str, method: &Method, route: Route) -> Resource {
+    let allowed = method.to_string();
+    let refuse = move |_: HttpRequest| {
+        let problem = Problem::new(Kind::MethodNotAllowed, format!("use {allowed}"))
+            .header(header::ALLOW, allowed.clone());
+        async move { Err::<actix_web::HttpResponse, Problem>(problem) }
+    };
+    web::resource(path.to_owned())
+        .route(route)
+        .default_service(web::to(refuse))
+}
+
+async fn unknown_path() -> Result<actix_web::HttpResponse, Problem> {
+    Err(Problem::not_found("there is nothing under this path"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::http::observe::observe;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body_json};
+    use actix_web::{App, http::StatusCode};
+    use serde_json::Value;
+
+    #[actix_web::test]
+    async fn unknown_paths_and_wrong_methods_are_problems() {
+        let app = init_service(App::new().wrap(from_fn(observe)).configure(configure_api)).await;
+        let ask = |request: TestRequest| call_service(&app, request.to_request());
+        let response = ask(TestRequest::get().uri("/v1/shops/1/nothing")).await;
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert!(response.headers().contains_key("x-request-id"));
+        let body: Value = read_body_json(response).await;
+        assert_eq!(body["type"], "urn:reconciler:problem:not-found");
+        assert!(body["request_id"].is_string());
+        let response = ask(TestRequest::delete().uri("/v1/shops/1/payments")).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(response.headers().get("allow").unwrap(), "POST");
+        let body: Value = read_body_json(response).await;
+        assert_eq!(body["type"], "urn:reconciler:problem:method-not-allowed");
+    }
+}

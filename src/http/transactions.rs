@@ -1,0 +1,348 @@
+//! Reading transactions: one, a list, the evidence behind one, and why it is where it is.
+//!
+//! What it deliberately cannot do: look anything up at the gateway. It tells what is known.
+
+use crate::clock;
+use crate::config::Scope;
+use crate::domain::schedule::{Step, plan};
+use crate::domain::view::TransactionView;
+use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType, Verdict, explain};
+use crate::http::auth::Caller;
+use crate::http::context::Context;
+use crate::http::cursor::{self, List};
+use crate::http::prefer::Prefer;
+use crate::http::problem::Problem;
+use crate::http::reply;
+use crate::http::request::{self, Params, no_transaction};
+use crate::http::wait;
+use crate::store::read::{self, Filter};
+use crate::store::{EvidenceRow, StoredTransaction};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// The page size when none is asked for, and the largest.
+const PAGE: (i64, i64) = (50, 200);
+
+/// How much of a long history an explanation tells.
+const LATEST: usize = 100;
+
+/// The transaction that the path names.
+pub(crate) async fn named(
+    context: &Context,
+    caller: &Caller,
+    req: &HttpRequest,
+) -> Result<StoredTransaction, Problem> {
+    let name = request::name(req)?;
+    read::find(&context.store, &caller.shop.id, &name)
+        .await?
+        .ok_or_else(no_transaction)
+}
+
+/// `GET …/transactions/{tracking_id}`
+pub(crate) async fn get(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let started = Instant::now();
+    let caller = context.authorize(&req, Scope::Read)?;
+    let prefer = Prefer::of(req.headers()).waiting();
+    let mut stored = named(&context, &caller, &req).await?;
+    let is_known = |stored: &StoredTransaction| request::none_match(&req, &reply::tag(stored));
+    if let Some(wait) = prefer.wait {
+        let wanted = |stored: &StoredTransaction| match is_known(stored) {
+            Some(known) => !known,
+            None => stored.view().is_answer(),
+        };
+        let (shop, id) = (&caller.shop.id, stored.record.id);
+        if !wanted(&stored) {
+            stored = wait::transaction(&context, shop, id, started + wait, wanted).await?;
+        }
+    }
+    if is_known(&stored) == Some(true) {
+        return Ok(reply::head(StatusCode::NOT_MODIFIED, &stored, prefer).finish());
+    }
+    Ok(reply::transaction(StatusCode::OK, &stored, prefer))
+}
+
+/// `GET …/transactions`
+pub(crate) async fn list(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Read)?;
+    let shop = &caller.shop.id;
+    let (filter, limit) = filter(&req, shop)?;
+    // One more than asked for tells whether there is another page.
+    let mut page = read::list(&context.store, shop, &filter, limit + 1).await?;
+    let next = next_cursor(&mut page, limit, |last| {
+        cursor::write(List::Transactions, shop, last.record.id)
+    });
+    let transactions: Vec<TransactionView> = page.iter().map(StoredTransaction::view).collect();
+    let body = json!({"transactions": transactions, "next_cursor": next});
+    Ok(reply::json(StatusCode::OK, &body))
+}
+
+/// Cuts a page to its size, and writes the cursor to the next one if there is one.
+pub(crate) fn next_cursor<T>(
+    page: &mut Vec<T>,
+    limit: i64,
+    write: impl FnOnce(&T) -> String,
+) -> Option<String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if page.len() <= limit {
+        return None;
+    }
+    page.truncate(limit);
+    page.last().map(write)
+}
+
+fn filter(req: &HttpRequest, shop: &ShopId) -> Result<(Filter, i64), Problem> {
+    let mut params = Params::of(
+        req,
+        &[
+            "state",
+            "type",
+            "origin",
+            "tracking_id",
+            "uid",
+            "parent_uid",
+            "created_from",
+            "created_to",
+            "limit",
+            "cursor",
+        ],
+    );
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let time = "a time of RFC 3339, such as 2026-11-22T10:00:00Z";
+    let filter = Filter {
+        state: params.read("state", &one_of(State::ALL), State::parse),
+        kind: params.read(
+            "type",
+            &one_of(TransactionType::ALL),
+            TransactionType::parse,
+        ),
+        origin: params.read("origin", &one_of(Origin::ALL), Origin::parse),
+        tracking_id: params.read("tracking_id", "a tracking id", text),
+        uid: params.read("uid", "a uid of the gateway", text),
+        parent_uid: params.read("parent_uid", "a uid of the gateway", text),
+        created_from: params.read("created_from", time, moment),
+        created_to: params.read("created_to", time, moment),
+        before: params.read("cursor", "a next_cursor of this list", |text| {
+            cursor::read(List::Transactions, shop, text)
+        }),
+    };
+    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    params.finish()?;
+    Ok((filter, limit))
+}
+
+/// The words that a parameter may have.
+pub(crate) fn one_of(words: &[impl ToString]) -> String {
+    let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+    format!("one of {}", words.join(", "))
+}
+
+/// A plus that nobody escaped comes out of a query string as a blank.
+fn moment(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).or_else(|| Timestamp::parse(&text.replace(' ', "+")))
+}
+
+/// `GET …/transactions/{tracking_id}/evidence`
+pub(crate) async fn evidence(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Read)?;
+    let stored = named(&context, &caller, &req).await?;
+    let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
+    let evidence: Vec<Value> = rows.into_iter().map(piece).collect();
+    Ok(reply::json(
+        StatusCode::OK,
+        &json!({ "evidence": evidence }),
+    ))
+}
+
+fn piece(row: EvidenceRow) -> Value {
+    let body = String::from_utf8(row.body).map_or_else(
+        |raw| json!({"base64": STANDARD.encode(raw.as_bytes())}),
+        Value::String,
+    );
+    json!({
+        "id": row.id,
+        "channel": row.channel.as_str(),
+        "verdict": row.verdict.as_str(),
+        "received_at": row.received_at.to_rfc3339(),
+        "http_status": row.http_status,
+        "body": body,
+        "position": row.position,
+        "subject": row.subject,
+        "signed": row.signed,
+        "note": row.note,
+    })
+}
+
+/// `GET …/transactions/{tracking_id}/explain`
+pub(crate) async fn explain(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let caller = context.authorize(&req, Scope::Read)?;
+    let stored = named(&context, &caller, &req).await?;
+    let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
+    let derived = stored.derived();
+    let step = plan(
+        &stored.opening,
+        &stored.summary,
+        &derived,
+        clock::now_utc().into(),
+    );
+    let next = stored
+        .record
+        .next_check_at
+        .filter(|_| step != Step::Rest)
+        .map(|at| json!({"at": at.to_rfc3339(), "what": explain::next(&step)}));
+    let body = json!({
+        "state": derived.state.as_str(),
+        "summary": explain::summary(&stored.opening, &stored.summary, &derived),
+        "because": because(&rows),
+        "next": next,
+        "would_change": explain::would_change(derived.state),
+    });
+    let response = HttpResponse::Ok()
+        .insert_header((header::ETAG, reply::tag(&stored)))
+        .json(body);
+    Ok(response)
+}
+
+/// What has been learned, without what only repeats it; of looks that told nothing new, the last.
+fn because(rows: &[EvidenceRow]) -> Vec<Value> {
+    let last_quiet = rows
+        .iter()
+        .rposition(|row| row.verdict == Verdict::NothingNew);
+    let told = rows
+        .iter()
+        .enumerate()
+        .filter(|(at, row)| match row.verdict {
+            Verdict::Duplicate => false,
+            Verdict::NothingNew => Some(*at) == last_quiet,
+            Verdict::Applied
+            | Verdict::Stale
+            | Verdict::Mismatch
+            | Verdict::Hint
+            | Verdict::Refused
+            | Verdict::Correction => true,
+        });
+    let told: Vec<&EvidenceRow> = told.map(|(_, row)| row).collect();
+    told[told.len().saturating_sub(LATEST)..]
+        .iter()
+        .map(|row| {
+            json!({
+                "at": row.received_at.to_rfc3339(),
+                "channel": row.channel.as_str(),
+                "text": row.note,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::domain::Channel;
+    use actix_web::test::TestRequest;
+    use uuid::Uuid;
+
+    fn read_filter(query: &str) -> Result<(Filter, i64), Problem> {
+        let path = format!("/v1/shops/1001/transactions?{query}");
+        let req = TestRequest::with_uri(&path).to_http_request();
+        filter(&req, &ShopId::parse("1001").unwrap())
+    }
+
+    #[test]
+    fn a_list_is_narrowed_down_by_known_words() {
+        let (filter, limit) = read_filter(
+            "state=in_doubt&type=refund&origin=api&uid=u&parent_uid=p&tracking_id=a%3Ab&limit=7\
+             &created_from=2026-11-22T13:00:00+03:00&created_to=2026-11-22T10:00:01Z",
+        )
+        .unwrap();
+        assert_eq!(filter.state, Some(State::InDoubt));
+        assert_eq!(filter.kind, Some(TransactionType::Refund));
+        assert_eq!(filter.origin, Some(Origin::Api));
+        assert_eq!(filter.tracking_id.as_deref(), Some("a:b"));
+        assert_eq!(
+            filter.created_from,
+            Timestamp::parse("2026-11-22T10:00:00Z")
+        );
+        assert_eq!(limit, 7);
+        assert_eq!(read_filter("").unwrap().1, 50);
+        for bad in [
+            "state=done",
+            "state=",
+            "type=x",
+            "origin=us",
+            "limit=201",
+            "cursor=AAAA",
+            "cursor=",
+            "created_from=yesterday",
+            "uid=",
+            "sort=asc",
+            "uid=%00",
+        ] {
+            assert!(read_filter(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_says_whether_there_is_another() {
+        let mut page = vec![3, 2, 1];
+        assert_eq!(next_cursor(&mut page, 3, i32::to_string), None);
+        assert_eq!(
+            next_cursor(&mut page, 2, i32::to_string).as_deref(),
+            Some("2")
+        );
+        assert_eq!(page, [3, 2]);
+        assert_eq!(next_cursor(&mut Vec::<i32>::new(), 2, i32::to_string), None);
+    }
+
+    fn row(position: i32, verdict: Verdict, body: &[u8]) -> EvidenceRow {
+        EvidenceRow {
+            id: Uuid::nil(),
+            position,
+            channel: Channel::Query,
+            verdict,
+            received_at: Timestamp::from_micros(0),
+            http_status: Some(200),
+            subject: None,
+            signed: None,
+            note: format!("note {position}"),
+            body: body.to_vec(),
+        }
+    }
+
+    #[test]
+    fn bodies_are_text_or_base64() {
+        let text = piece(row(1, Verdict::Applied, "{\"a\":\"ж\"}".as_bytes()));
+        assert_eq!(text["body"], "{\"a\":\"ж\"}");
+        let raw = piece(row(1, Verdict::Applied, &[0xff, 0]));
+        assert_eq!(raw["body"], json!({"base64": "/wA="}));
+    }
+
+    #[test]
+    fn an_explanation_leaves_out_what_only_repeats() {
+        let rows = [
+            row(1, Verdict::Applied, b""),
+            row(2, Verdict::NothingNew, b""),
+            row(3, Verdict::Duplicate, b""),
+            row(4, Verdict::NothingNew, b""),
+            row(5, Verdict::Mismatch, b""),
+        ];
+        let told = because(&rows);
+        let notes: Vec<&str> = told.iter().filter_map(|t| t["text"].as_str()).collect();
+        assert_eq!(notes, ["note 1", "note 4", "note 5"]);
+    }
+}

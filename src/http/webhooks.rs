@@ -1,0 +1,258 @@
+//! The webhook listener: `POST /webhooks/{shop}` and nothing else.
+//!
+//! The order is: limit, authenticate over the raw bytes, parse, record, and only then answer 200,
+//! so that 200 means durable and applied. Everything it says goes through the one door as evidence.
+//! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
+//! account of one that is forged.
+
+use crate::clock::{self, Boottime};
+use crate::config::WebhookSignature;
+use crate::domain::evidence::FoundBy;
+use crate::domain::{Channel, Fact, Timestamp, Verdict};
+use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, verify};
+use crate::gateway::redact::redact;
+use crate::gateway::{WebhookReading, read_webhook};
+use crate::http::body;
+use crate::http::context::{Context, Shop};
+use crate::http::problem::{Kind, Problem};
+use crate::http::reply;
+use crate::http::request;
+use crate::ledger::{Learned, LedgerError, Record, Recorded, Target};
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Where the shop stands in `/webhooks/{shop}`.
+const SHOP: usize = 2;
+
+/// How long the answer to a forgery waits for the note about it.
+const NOTE: Duration = Duration::from_secs(1);
+
+/// Takes one webhook.
+pub(crate) async fn receive(
+    context: web::Data<Context>,
+    req: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let name = request::segment(&req, SHOP).unwrap_or_default();
+    let Some(shop) = context.shop(&name).map(Arc::clone) else {
+        context.metrics.webhook("unknown", "unknown_shop");
+        return Err(Problem::not_found("there is no such shop"));
+    };
+    request::about(&req, |about| about.shop = Some(shop.id.clone()));
+    let taken = take(&context, &shop, &req, payload).await;
+    let outcome = match &taken {
+        Ok(recorded) if recorded.transaction.is_none() => "kept",
+        Ok(recorded) => recorded.verdict.as_str(),
+        Err(problem) => failure(problem.status_code()),
+    };
+    context.metrics.webhook(shop.id.as_str(), outcome);
+    taken.map(|_| reply::json(StatusCode::OK, &json!({"status": "recorded"})))
+}
+
+/// The word for a webhook that was not taken.
+fn failure(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+        StatusCode::INTERNAL_SERVER_ERROR => "error",
+        _ => "unreadable",
+    }
+}
+
+async fn take(
+    context: &Context,
+    shop: &Shop,
+    req: &HttpRequest,
+    payload: web::Payload,
+) -> Result<Recorded, Problem> {
+    let raw = body::read(req, payload, context.config.webhooks.max_body).await?;
+    let started = Instant::now();
+    let believed = match authenticity(shop, req, &raw) {
+        Authenticity::Signed => true,
+        Authenticity::BasicOnly => false,
+        Authenticity::Refused(reason) => {
+            note_forgery(context, shop, reason).await;
+            return Err(unauthorized());
+        }
+    };
+    let learned = learned(&raw, believed, clock::now_utc().into());
+    let named = learned.facts.iter().find_map(|fact| match fact {
+        Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
+        _ => None,
+    });
+    request::about(req, |about| {
+        about.tracking_id = named.map(ToString::to_string)
+    });
+    let record = Record {
+        target: Target::Snapshots,
+        learned,
+        lease: None,
+        next_check: None,
+    };
+    let recorded = context.ledger.record(&shop.id, record).await?;
+    context.metrics.webhook_committed(started.elapsed());
+    Ok(recorded)
+}
+
+fn authenticity(shop: &Shop, req: &HttpRequest, raw: &[u8]) -> Authenticity {
+    let keys = WebhookKeys {
+        shop_id: shop.id.as_str(),
+        secrets: &shop.config.secret_key,
+        public_keys: &shop.config.public_key,
+        signature_required: shop.config.webhook_signature == WebhookSignature::Required,
+    };
+    let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
+    verify(
+        header("authorization"),
+        header("content-signature"),
+        raw,
+        &keys,
+    )
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        Kind::Unauthorized,
+        "the credentials or the signature are wrong",
+    )
+    .header(header::WWW_AUTHENTICATE, "Basic realm=\"webhooks\"")
+}
+
+/// What a webhook that is not refused amounts to. Without a signature it is a hint.
+fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
+    let sha256: [u8; 32] = Sha256::digest(raw).into();
+    let kept = redact(raw).bytes;
+    let mut learned = Learned::said(Channel::Webhook, None, None, kept, sha256, Vec::new());
+    learned.signed = Some(signed);
+    match read_webhook(raw, sha256, now) {
+        WebhookReading::Transaction { snapshot, parent } => {
+            let snapshot = Box::new(snapshot.received(now));
+            learned.facts = vec![Fact::Seen {
+                snapshot,
+                found_by: FoundBy::TrackingId,
+            }];
+            learned.parent = parent.map(|parent| Box::new(parent.received(now)));
+            if !signed {
+                learned.verdict = Some(Verdict::Hint);
+                learned.look_again = true;
+            }
+        }
+        WebhookReading::Subscription => learned.orphan_kind = "subscription",
+        WebhookReading::ExpiredToken => learned.orphan_kind = "expired_token",
+        WebhookReading::Unknown { reason } => {
+            learned.orphan_kind = "unknown";
+            learned.note = Some(format!("a webhook that is {reason}"));
+            learned.unknown = Some(reason);
+        }
+    }
+    learned
+}
+
+/// Lists a forgery as a finding. Once per second and kind at most: a flood of them costs nothing.
+async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
+    if !context
+        .forgeries
+        .allows((shop.id.clone(), reason), Boottime::now())
+    {
+        return;
+    }
+    let subject = Some(reason.as_str().to_owned());
+    let mut learned = Learned::said(
+        Channel::Webhook,
+        None,
+        subject,
+        Vec::new(),
+        [0; 32],
+        Vec::new(),
+    );
+    learned.orphan_kind = "refused";
+    learned.verdict = Some(Verdict::Refused);
+    learned.note = Some(forgery(reason).to_owned());
+    let record = Record {
+        target: Target::Snapshots,
+        learned,
+        lease: None,
+        next_check: None,
+    };
+    match timeout(NOTE, context.ledger.record(&shop.id, record)).await {
+        Ok(Ok(_)) => {}
+        // It is counted in any case.
+        Ok(Err(error)) => note_lost(shop, Some(error)),
+        Err(_) => note_lost(shop, None),
+    }
+}
+
+fn note_lost(shop: &Shop, error: Option<LedgerError>) {
+    let error = error.map(|error| error.to_string());
+    tracing::warn!(shop = %shop.id, error, "a refused webhook was counted and could not be listed");
+}
+
+const fn forgery(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoCredentials => "a webhook came without credentials",
+        Reason::WrongCredentials => "a webhook came with wrong credentials",
+        Reason::NoSignature => "a webhook came without a signature",
+        Reason::WrongSignature => "a webhook came with a wrong signature",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_micros(1_800_000_000_000_000)
+    }
+
+    #[test]
+    fn a_signed_transaction_is_seen_and_an_unsigned_one_is_a_hint() {
+        let body = json!({"transaction": {"uid": "u", "status": "successful", "tracking_id": "a"}});
+        let raw = body.to_string().into_bytes();
+        let signed = learned(&raw, true, now());
+        assert!(matches!(signed.facts.as_slice(), [Fact::Seen { .. }]));
+        assert_eq!(
+            (signed.signed, signed.verdict, signed.look_again),
+            (Some(true), None, false)
+        );
+        assert_eq!(signed.body, raw);
+        let hint = learned(&raw, false, now());
+        assert_eq!(hint.verdict, Some(Verdict::Hint));
+        assert_eq!((hint.signed, hint.look_again), (Some(false), true));
+    }
+
+    #[test]
+    fn card_data_is_gone_and_the_hash_is_of_what_came() {
+        let raw =
+            br#"{"transaction":{"uid":"u","status":"failed","credit_card":{"holder":"A B"}}}"#;
+        let learned = learned(raw, true, now());
+        assert!(!String::from_utf8_lossy(&learned.body).contains("A B"));
+        assert_eq!(learned.body_sha256, <[u8; 32]>::from(Sha256::digest(raw)));
+    }
+
+    #[test]
+    fn other_bodies_are_kept_under_their_name() {
+        let token = json!({"token": "t", "expired": true}).to_string();
+        assert_eq!(
+            learned(token.as_bytes(), true, now()).orphan_kind,
+            "expired_token"
+        );
+        let unknown = learned(b"<html>", true, now());
+        assert_eq!(unknown.orphan_kind, "unknown");
+        assert!(unknown.unknown.is_some() && unknown.facts.is_empty());
+    }
+
+    #[test]
+    fn an_updated_at_from_the_future_is_not_believed() {
+        let raw =
+            br#"{"transaction":{"uid":"u","status":"failed","updated_at":"2099-01-01T00:00:00Z"}}"#;
+        let learned = learned(raw, true, now());
+        let seen = learned.snapshots().next().and_then(|s| s.updated_at);
+        assert_eq!(seen, None);
+    }
+}

@@ -1,0 +1,160 @@
+//! Evidence on its way into the ledger: what was said, as it may be kept, and how it is read.
+
+use crate::domain::explain::note;
+use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
+
+/// One thing learned.
+#[derive(Debug, Clone)]
+pub struct Learned {
+    /// Its id: made of the content where the same thing may be said again.
+    pub id: Uuid,
+    /// The way it came.
+    pub channel: Channel,
+    /// The HTTP status of an answer.
+    pub http_status: Option<u16>,
+    /// What was asked.
+    pub subject: Option<String>,
+    /// Whether the signature of a webhook held.
+    pub signed: Option<bool>,
+    /// What was said, redacted.
+    pub body: Vec<u8>,
+    /// SHA-256 of the bytes as they were received.
+    pub body_sha256: [u8; 32],
+    /// How it is read.
+    pub facts: Vec<Fact>,
+    /// The parent that a chargeback's webhook carries along.
+    pub parent: Option<Box<Snapshot>>,
+    /// One sentence, where the facts say less than there is to say.
+    pub note: Option<String>,
+    /// The verdict where it does not follow from the facts (`hint`, `refused`).
+    pub verdict: Option<Verdict>,
+    /// A look at the gateway becomes due at once.
+    pub look_again: bool,
+    /// Something could not be understood: `unknown_body` is opened with this text.
+    pub unknown: Option<String>,
+    /// A finding that goes with it.
+    pub finding: Option<(DiscrepancyKind, String)>,
+    /// What a webhook that belongs to nothing is kept as.
+    pub orphan_kind: &'static str,
+}
+
+impl Learned {
+    /// Something said by the gateway. Saying the same again gives the same id.
+    pub fn said(
+        channel: Channel,
+        http_status: Option<u16>,
+        subject: Option<String>,
+        body: Vec<u8>,
+        body_sha256: [u8; 32],
+        facts: Vec<Fact>,
+    ) -> Self {
+        let repeats = !facts.iter().any(|fact| matches!(fact, Fact::LookupEmpty));
+        let id = if repeats {
+            content_id(&[
+                channel.as_str().as_bytes(),
+                &http_status.unwrap_or(0).to_be_bytes(),
+                subject.as_deref().unwrap_or("").as_bytes(),
+                &body_sha256,
+            ])
+        } else {
+            Uuid::now_v7()
+        };
+        Self {
+            id,
+            channel,
+            http_status,
+            subject,
+            signed: None,
+            body,
+            body_sha256,
+            facts,
+            parent: None,
+            note: None,
+            verdict: None,
+            look_again: false,
+            unknown: None,
+            finding: None,
+            orphan_kind: "transaction",
+        }
+    }
+
+    /// An act of our own or of a person. `body` is the act in JSON, so that an auditor can derive
+    /// the state again from what is stored.
+    pub fn act(channel: Channel, act: &str, body: &serde_json::Value, facts: Vec<Fact>) -> Self {
+        let body = body.to_string().into_bytes();
+        let sha256: [u8; 32] = Sha256::digest(&body).into();
+        Self::said(channel, None, Some(act.to_owned()), body, sha256, facts)
+    }
+
+    /// One sentence about it.
+    pub(crate) fn sentence(&self) -> String {
+        let text = match &self.note {
+            Some(note) => note.clone(),
+            None if self.facts.is_empty() => note(&Fact::Nothing),
+            None => self.facts.iter().map(note).collect::<Vec<_>>().join("; "),
+        };
+        // PostgreSQL's text cannot hold NUL.
+        text.replace('\0', "\u{FFFD}")
+    }
+
+    /// The snapshots in it.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
+        self.facts.iter().filter_map(|fact| match fact {
+            Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
+            _ => None,
+        })
+    }
+}
+
+/// A UUID of version 8 over the parts' SHA-256.
+pub(crate) fn content_id(parts: &[&[u8]]) -> Uuid {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut bytes = [0_u8; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The hash of a chain after one more piece.
+pub(crate) struct Link<'a> {
+    pub(crate) previous: &'a [u8; 32],
+    pub(crate) id: Uuid,
+    pub(crate) position: i32,
+    pub(crate) verdict: Verdict,
+    pub(crate) at: Timestamp,
+    pub(crate) note: &'a str,
+}
+
+impl Link<'_> {
+    pub(crate) fn hash(&self, learned: &Learned) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        hasher.update(self.previous);
+        hasher.update(self.id.as_bytes());
+        hasher.update(self.position.to_be_bytes());
+        hasher.update(self.at.micros().to_be_bytes());
+        for text in [
+            learned.channel.as_str(),
+            self.verdict.as_str(),
+            learned.subject.as_deref().unwrap_or(""),
+            self.note,
+        ] {
+            hasher.update((text.len() as u64).to_be_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(learned.http_status.unwrap_or(0).to_be_bytes());
+        hasher.update([match learned.signed {
+            None => 0_u8,
+            Some(false) => 1,
+            Some(true) => 2,
+        }]);
+        hasher.update(learned.body_sha256);
+        hasher.update(Sha256::digest(&learned.body));
+        hasher.finalize().into()
+    }
+}

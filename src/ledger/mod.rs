@@ -1,0 +1,320 @@
+//! The one door. After creation, only the ledger changes a transaction's state: handlers, workers
+//! and operators hand it evidence, and it commits the evidence together with what follows from it.
+//!
+//! Jobs of one shop are taken in batches, one PostgreSQL transaction a batch (group commit); batches
+//! of different shops commit in parallel. Nobody is answered before the commit.
+//!
+//! What it deliberately cannot do: talk to the gateway, or know of HTTP.
+
+mod batch;
+mod commit;
+mod evidence;
+mod findings;
+mod route;
+mod waiters;
+
+pub use evidence::Learned;
+pub use findings::view as discrepancy_view;
+pub use waiters::Watch;
+
+use crate::clock::Boottime;
+use crate::domain::schedule::Pace;
+use crate::domain::{Opening, ShopId, Timestamp, Verdict};
+use crate::metrics::Metrics;
+use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// The settings that the ledger reads.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// When checks come.
+    pub pace: Pace,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// How far the gateway's clock may be behind ours.
+    pub clock_tolerance: Duration,
+    /// The most jobs in one commit.
+    pub max_batch: usize,
+}
+
+/// The right to act on one transaction until it ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    /// The fencing token.
+    pub token: Uuid,
+    /// The end, on a clock that counts suspension and that nobody can set.
+    pub until: Boottime,
+}
+
+/// A transaction to be opened.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// What was asked. `opened_at` is set by the ledger.
+    pub opening: Opening,
+    /// The description of the request.
+    pub description: Option<String>,
+    /// HMAC of the request.
+    pub fingerprint: Vec<u8>,
+    /// Which key made it.
+    pub fingerprint_key: String,
+    /// The request as it may be kept: redacted.
+    pub request: Vec<u8>,
+    /// SHA-256 of the request as it came.
+    pub request_sha256: [u8; 32],
+    /// Stamp the first attempt in the same commit, and give the caller the lease; else the engine
+    /// sends it when it is due.
+    pub send_now: bool,
+    /// Not to be sent before this time.
+    pub not_before: Option<Timestamp>,
+    /// For a child: what may still be taken from the parent is checked under the parent's lock.
+    pub parent_limit: Option<ParentLimit>,
+}
+
+/// What a child may take from its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParentLimit {
+    /// The parent, by our id.
+    pub parent: Uuid,
+    /// Take it although it is more than is left.
+    pub force: bool,
+    /// A child equal in parent and amount, sent less than this ago, makes the new one wait.
+    pub duplicate_window: Option<Duration>,
+}
+
+/// What came of opening.
+#[derive(Debug, Clone)]
+pub enum Opened {
+    /// It is new. With a lease when it was stamped for sending now.
+    Created {
+        /// As it is stored.
+        transaction: Box<StoredTransaction>,
+        /// The right to send attempt 1.
+        lease: Option<Lease>,
+    },
+    /// There is one under this tracking id already.
+    Exists {
+        /// As it is stored.
+        transaction: Box<StoredTransaction>,
+    },
+    /// The parent has not that much left.
+    Exceeds {
+        /// What is left, in minor units.
+        left: i64,
+    },
+}
+
+/// Evidence to be recorded.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// About what.
+    pub target: Target,
+    /// What was learned.
+    pub learned: Learned,
+    /// The lease under which it was learned; with it comes the right to schedule.
+    pub lease: Option<Uuid>,
+    /// The next check, instead of what the pace says.
+    pub next_check: Option<Timestamp>,
+}
+
+/// What evidence is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A transaction of ours.
+    Transaction(Uuid),
+    /// Whatever the snapshots in it belong to: a webhook.
+    Snapshots,
+}
+
+/// What came of recording.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What it changed.
+    pub verdict: Verdict,
+    /// The transaction afterwards; none for an orphan.
+    pub transaction: Option<Box<StoredTransaction>>,
+}
+
+/// A new attempt to be stamped.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    /// Which transaction.
+    pub id: Uuid,
+    /// The lease under which the engine has it; `None` for a caller who posts again on `not_sent`.
+    pub lease: Option<Uuid>,
+    /// A replay under the same `RequestID` of what is in doubt.
+    pub replay: bool,
+}
+
+/// What came of stamping.
+#[derive(Debug, Clone)]
+pub enum Stamped {
+    /// The attempt may be sent under this lease.
+    Ready {
+        /// The transaction, now submitting.
+        transaction: Box<StoredTransaction>,
+        /// Which attempt.
+        attempt: u32,
+        /// The right to send it.
+        lease: Lease,
+    },
+    /// Not to be sent: the lease is lost, or the state is another.
+    No {
+        /// As it is.
+        transaction: Box<StoredTransaction>,
+    },
+}
+
+/// A finding to be closed by a person.
+#[derive(Debug, Clone)]
+pub struct Close {
+    /// Which finding.
+    pub id: Uuid,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why the ledger could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// The database is not available; nothing is known to have been committed.
+    #[error("the database is unavailable")]
+    Unavailable,
+    /// The commit's fate could not be learned in time.
+    #[error("it is not known whether the commit took place")]
+    FateUnknown,
+    /// The database refused this very item.
+    #[error("the database refused the data")]
+    Refused,
+    /// No such transaction or finding.
+    #[error("not found")]
+    NotFound,
+    /// Too much is waiting already.
+    #[error("too much is waiting")]
+    Overloaded,
+}
+
+/// One thing to do, with the way to answer.
+pub(crate) enum Job {
+    Open(
+        Box<Open>,
+        oneshot::Sender<Result<Opened, LedgerError>>,
+        Uuid,
+    ),
+    Record(Box<Record>, oneshot::Sender<Result<Recorded, LedgerError>>),
+    Stamp(Stamp, oneshot::Sender<Result<Stamped, LedgerError>>, Uuid),
+    Close(Close, oneshot::Sender<Result<DiscrepancyRow, LedgerError>>),
+}
+
+/// What the committers share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) waiters: waiters::Waiters,
+}
+
+/// The handle that everybody else has.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    queues: Arc<HashMap<ShopId, mpsc::Sender<Job>>>,
+}
+
+/// How many jobs of a shop may wait before more are turned away.
+const QUEUE: usize = 8_192;
+
+impl Ledger {
+    /// Starts one committer for each shop. They end when the last handle is dropped.
+    pub fn start(
+        store: Store,
+        shops: impl IntoIterator<Item = ShopId>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            store,
+            settings,
+            metrics,
+            waiters: waiters::Waiters::default(),
+        });
+        let queues = shops
+            .into_iter()
+            .map(|shop| {
+                let (sender, receiver) = mpsc::channel(QUEUE);
+                tokio::spawn(commit::run(Arc::clone(&shared), shop.clone(), receiver));
+                (shop, sender)
+            })
+            .collect();
+        Self {
+            shared,
+            queues: Arc::new(queues),
+        }
+    }
+
+    /// Opens a transaction, or finds the one that has its tracking id.
+    pub async fn open(&self, open: Open) -> Result<Opened, LedgerError> {
+        let shop = open.opening.shop.clone();
+        self.run(&shop, |answer| {
+            Job::Open(Box::new(open), answer, Uuid::now_v7())
+        })
+        .await
+    }
+
+    /// Records evidence with its consequence.
+    pub async fn record(&self, shop: &ShopId, record: Record) -> Result<Recorded, LedgerError> {
+        self.run(shop, |answer| Job::Record(Box::new(record), answer))
+            .await
+    }
+
+    /// Stamps an attempt, when the lease and the state allow it.
+    pub async fn stamp(&self, shop: &ShopId, stamp: Stamp) -> Result<Stamped, LedgerError> {
+        self.run(shop, |answer| Job::Stamp(stamp, answer, Uuid::new_v4()))
+            .await
+    }
+
+    /// Closes a finding.
+    pub async fn close(&self, shop: &ShopId, close: Close) -> Result<DiscrepancyRow, LedgerError> {
+        self.run(shop, |answer| Job::Close(close, answer)).await
+    }
+
+    /// Wakes when a transaction changes through this process.
+    pub fn watch(&self, shop: &ShopId, id: Uuid) -> Watch {
+        self.shared.waiters.watch(shop, id)
+    }
+
+    /// Wakes when anything of a shop has been committed through this process.
+    pub fn watch_shop(&self, shop: &ShopId) -> Watch {
+        self.shared.waiters.watch(shop, Uuid::nil())
+    }
+
+    async fn run<T>(
+        &self,
+        shop: &ShopId,
+        job: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Job,
+    ) -> Result<T, LedgerError> {
+        let queue = self.queues.get(shop).ok_or(LedgerError::NotFound)?;
+        let (sender, receiver) = oneshot::channel();
+        queue.try_send(job(sender)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
+        })?;
+        receiver.await.unwrap_or(Err(LedgerError::FateUnknown))
+    }
+}
+
+impl From<&StoreError> for LedgerError {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Conflict(_) => Self::Unavailable,
+            StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
+                Self::Refused
+            }
+        }
+    }
+}

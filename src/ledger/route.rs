@@ -1,0 +1,254 @@
+//! To whom evidence belongs. A body may tell of several transactions; each is brought to its owner,
+//! to the one that may be its owner, to a new row, or to those that belong to nobody.
+//!
+//! Everything is read before anything is locked, so that nothing is locked late.
+
+use crate::domain::evidence::FoundBy;
+use crate::domain::{Fact, ShopId, Snapshot, TransactionType, Uid, Verdict};
+use crate::ledger::batch::Rows;
+use crate::ledger::{Job, Learned, Record, Target};
+use crate::store::{StoreError, batch as rows};
+use sqlx::PgConnection;
+use std::collections::{BTreeSet, HashMap};
+use uuid::Uuid;
+
+/// What is known of owners before the batch locks anything.
+#[derive(Debug, Default)]
+pub(crate) struct Routing {
+    owners: HashMap<String, Uuid>,
+    ours: HashMap<String, Uuid>,
+    children: HashMap<String, Vec<Uuid>>,
+    claims: Vec<(String, Uuid)>,
+}
+
+/// Where facts of one piece of evidence go.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// To this transaction.
+    To(Uuid, Vec<Fact>),
+    /// To a new one of origin `gateway`.
+    Adopt(Box<Snapshot>),
+    /// To nobody.
+    Orphan(Option<Box<Snapshot>>),
+}
+
+impl Routing {
+    /// Looks up everything that the jobs of a batch name.
+    pub(crate) async fn look_up(
+        conn: &mut PgConnection,
+        shop: &ShopId,
+        jobs: &[Job],
+    ) -> Result<Self, StoreError> {
+        let mut uids = BTreeSet::new();
+        let mut tracking = BTreeSet::new();
+        let mut parents = BTreeSet::new();
+        for job in jobs {
+            match job {
+                Job::Open(open, ..) => {
+                    tracking.extend(open.opening.tracking_id.iter().map(ToString::to_string));
+                }
+                Job::Record(record, _) => {
+                    for snapshot in record.learned.snapshots() {
+                        uids.insert(snapshot.uid.to_string());
+                        tracking.extend(snapshot.tracking_id.iter().map(ToString::to_string));
+                        let parent = snapshot.parent_uid.iter().map(ToString::to_string);
+                        parents.extend(parent.clone());
+                        uids.extend(parent);
+                    }
+                }
+                Job::Stamp(..) | Job::Close(..) => {}
+            }
+        }
+        let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
+        let mut found = Self::default();
+        if !uids.is_empty() {
+            found
+                .owners
+                .extend(rows::owners_of_uids(conn, shop, &list(uids)).await?);
+        }
+        if !tracking.is_empty() {
+            found
+                .ours
+                .extend(rows::by_tracking_ids(conn, shop, &list(tracking)).await?);
+        }
+        if !parents.is_empty() {
+            for child in rows::open_children(conn, shop, &list(parents)).await? {
+                found
+                    .children
+                    .entry(child.parent_uid)
+                    .or_default()
+                    .push(child.id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// All transactions that the jobs may touch, to be locked at once.
+    pub(crate) fn touched(&self, jobs: &[Job]) -> BTreeSet<Uuid> {
+        let mut ids: BTreeSet<Uuid> = self.owners.values().copied().collect();
+        ids.extend(self.children.values().flatten());
+        for job in jobs {
+            match job {
+                Job::Open(open, ..) => ids.extend(open.parent_limit.map(|limit| limit.parent)),
+                Job::Record(record, _) => {
+                    if let Target::Transaction(id) = record.target {
+                        ids.insert(id);
+                    }
+                    let names = record
+                        .learned
+                        .snapshots()
+                        .filter_map(|s| s.tracking_id.as_ref());
+                    ids.extend(names.filter_map(|name| self.ours.get(name.as_str())));
+                }
+                Job::Stamp(stamp, ..) => {
+                    ids.insert(stamp.id);
+                }
+                Job::Close(..) => {}
+            }
+        }
+        ids
+    }
+
+    /// The transaction made through the API under a tracking id.
+    pub(crate) fn ours(&self, tracking_id: &str) -> Option<Uuid> {
+        self.ours.get(tracking_id).copied()
+    }
+
+    /// Who owns a uid.
+    pub(crate) fn owner(&self, uid: &Uid) -> Option<Uuid> {
+        self.owners.get(uid.as_str()).copied()
+    }
+
+    /// Makes a transaction the owner of a uid that had none.
+    pub(crate) fn claim(&mut self, uid: &Uid, id: Uuid) {
+        self.owners.insert(uid.to_string(), id);
+        self.claims.push((uid.to_string(), id));
+    }
+
+    /// The owners that this very batch has made.
+    pub(crate) fn new_claims(&self) -> Vec<(String, Uuid)> {
+        self.claims.clone()
+    }
+
+    /// Decides where the facts of one record go. The target itself always gets its evidence.
+    pub(crate) fn deliver(&self, record: &Record, rows: &Rows) -> Vec<Delivery> {
+        let learned = &record.learned;
+        let target = match record.target {
+            Target::Transaction(id) => Some(id),
+            Target::Snapshots => None,
+        };
+        let mut shares: Vec<(Uuid, Vec<Fact>)> =
+            target.map(|id| (id, Vec::new())).into_iter().collect();
+        let mut others = Vec::new();
+        for fact in &learned.facts {
+            let homes = match fact {
+                Fact::Seen {
+                    snapshot,
+                    found_by: FoundBy::TrackingId,
+                } => self.homes(snapshot, fact, target, rows),
+                fact => target
+                    .map(|id| Home::Row(id, fact.clone()))
+                    .into_iter()
+                    .collect(),
+            };
+            for home in homes {
+                match home {
+                    Home::Row(id, fact) => match shares.iter_mut().find(|(to, _)| *to == id) {
+                        Some((_, facts)) => facts.push(fact),
+                        None => shares.push((id, vec![fact])),
+                    },
+                    Home::New(snapshot) => others.push(Delivery::Adopt(snapshot)),
+                    Home::Nobody(snapshot) => others.push(Delivery::Orphan(Some(snapshot))),
+                }
+            }
+        }
+        if shares.is_empty() && others.is_empty() {
+            others.push(Delivery::Orphan(None));
+        }
+        let hint = learned.verdict == Some(Verdict::Hint);
+        shares
+            .into_iter()
+            .map(|(id, facts)| Delivery::To(id, if hint { Vec::new() } else { facts }))
+            .chain(others)
+            .collect()
+    }
+
+    fn homes(&self, s: &Snapshot, fact: &Fact, target: Option<Uuid>, rows: &Rows) -> Vec<Home> {
+        if let Some(owner) = self.owner(&s.uid) {
+            return vec![Home::Row(owner, fact.clone())];
+        }
+        let kind = s.kind.as_deref().and_then(TransactionType::parse);
+        let named = s.tracking_id.as_ref().and_then(|t| self.ours(t.as_str()));
+        let is_child = s.parent_uid.is_some() || kind.is_some_and(TransactionType::is_child);
+        if !is_child {
+            return match named.or(target) {
+                Some(id) => vec![Home::Row(id, fact.clone())],
+                None => vec![Home::Nobody(Box::new(s.clone()))],
+            };
+        }
+        let same_kind = |id: &Uuid| {
+            rows.get(*id)
+                .is_some_and(|row| Some(row.opening.kind) == kind)
+        };
+        if let Some(id) = named.filter(same_kind) {
+            return vec![Home::Row(id, fact.clone())];
+        }
+        match self.possible_children(s, kind, rows).as_slice() {
+            [only] => vec![Home::Row(*only, fact.clone())],
+            [] => match s.parent_uid.as_ref().and_then(|uid| self.owner(uid)) {
+                Some(_) if kind.is_some() => vec![Home::New(Box::new(s.clone()))],
+                _ => vec![Home::Nobody(Box::new(s.clone()))],
+            },
+            several => several
+                .iter()
+                .map(|id| Home::Row(*id, Fact::Contested { uid: s.uid.clone() }))
+                .collect(),
+        }
+    }
+
+    /// Children of the same parent that this could be: same kind and amount, filed under their own
+    /// name or the parent's, not older than they were sent, and without a uid of their own.
+    fn possible_children(
+        &self,
+        s: &Snapshot,
+        kind: Option<TransactionType>,
+        rows: &Rows,
+    ) -> Vec<Uuid> {
+        let Some(parent) = &s.parent_uid else {
+            return Vec::new();
+        };
+        let Some(children) = self.children.get(parent.as_str()) else {
+            return Vec::new();
+        };
+        let fits = |id: &&Uuid| {
+            rows.get(**id).is_some_and(|row| {
+                let differences = crate::domain::fold::Differences::between(&row.opening, s);
+                Some(row.opening.kind) == kind
+                    && differences.agree()
+                    && !differences.tracking_id
+                    && !row.summary.is_older(s)
+                    && row.derived().uid.is_none()
+            })
+        };
+        children.iter().filter(fits).copied().collect()
+    }
+}
+
+enum Home {
+    Row(Uuid, Fact),
+    New(Box<Snapshot>),
+    Nobody(Box<Snapshot>),
+}
+
+/// The facts of a webhook, as they are told of something adopted: it is what it is.
+pub(crate) fn adopted_facts(snapshot: &Snapshot) -> Vec<Fact> {
+    vec![Fact::Seen {
+        snapshot: Box::new(snapshot.clone()),
+        found_by: FoundBy::OwnTask,
+    }]
+}
+
+/// What an orphan is kept as.
+pub(crate) fn orphan_kind(learned: &Learned) -> &'static str {
+    learned.orphan_kind
+}

@@ -1,0 +1,18 @@
+//! Brings every payment sent through UnonaPay's asynchronous mode to one durable, explained, final
+//! state. `ARCHITECTURE.md` has the map.
+
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod dispatch;
+pub mod domain;
+pub mod engine;
+pub mod gateway;
+pub mod http;
+pub mod ledger;
+pub mod metrics;
+pub mod store;
+pub mod telemetry;
+pub mod twin;

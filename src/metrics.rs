@@ -1,0 +1,342 @@
+//! What the engineer on call watches: every metric of this process, declared once.
+//!
+//! The doc comment of a metric is its help text. Labels are shops, words from closed
+//! sets and route templates; an id of a transaction, a uid or a path as it was asked for
+//! never becomes one. Metrics tell and never decide: nothing reads a value back.
+//!
+//! Some values are levels of the whole service, read from Postgres now and then
+//! (`set_*`): every replica reports the same number, so a dashboard takes the maximum
+//! over replicas. All others belong to this process and are summed.
+
+mod levels;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+pub use levels::{OpenTransactions, ShopLevel};
+
+use levels::{Levels, levels, replace};
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The source revision of this build, given to the compiler as `RECONCILER_REVISION`.
+pub const REVISION: &str = match option_env!("RECONCILER_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
+
+/// Commits and other work inside one machine room.
+const FAST: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Calls that another company answers, and requests that wait for them.
+const SLOW: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0,
+];
+/// From a second to the last look at a transaction that nobody could explain.
+const LIFE: &[f64] = &[
+    0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0,
+    604_800.0,
+];
+/// Items in one group commit.
+const SIZE: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// Declares the struct, the registration and the list of families from one table.
+macro_rules! metrics {
+    ($( $(#[doc = $help:literal])+ $field:ident: $kind:ident ($name:literal $(, [$($label:literal),+])? $(, $buckets:ident)?); )+) => {
+        /// The registry and every metric in it. One is made at start and shared.
+        pub struct Metrics {
+            registry: Registry,
+            families: Vec<Family>,
+            levels: Levels,
+            $( $(#[doc = $help])+ $field: $kind, )+
+        }
+
+        impl Metrics {
+            fn build() -> prometheus::Result<Self> {
+                let registry = Registry::new();
+                let mut families = Vec::new();
+                $(
+                    let help = concat!($($help),+).trim();
+                    let $field = make!($kind, $name, help $(, [$($label),+])? $(, $buckets)?);
+                    registry.register(Box::new($field.clone()))?;
+                    families.push(Family::of($name, help, &$field));
+                )+
+                Ok(Self { registry, families, levels: Levels::default(), $($field),+ })
+            }
+        }
+    };
+}
+
+macro_rules! make {
+    (IntCounter, $name:literal, $help:ident) => { IntCounter::new($name, $help)? };
+    (IntGauge, $name:literal, $help:ident) => { IntGauge::new($name, $help)? };
+    (Gauge, $name:literal, $help:ident) => { Gauge::new($name, $help)? };
+    (Histogram, $name:literal, $help:ident, $buckets:ident) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))?
+    };
+    (HistogramVec, $name:literal, $help:ident, [$($label:literal),+], $buckets:ident) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),+])?
+    };
+    ($kind:ident, $name:literal, $help:ident, [$($label:literal),+]) => {
+        $kind::new(Opts::new($name, $help), &[$($label),+])?
+    };
+}
+
+metrics! {
+    /// Webhooks answered, by shop and what became of them.
+    webhooks: IntCounterVec("reconciler_webhooks_total", ["shop", "outcome"]);
+    /// Time from a webhook's last byte to its commit.
+    webhook_commit: Histogram("reconciler_webhook_commit_seconds", FAST);
+    /// Evidence recorded, by channel and by what it changed.
+    evidence: IntCounterVec("reconciler_evidence_total", ["channel", "verdict"]);
+    /// Requests to the gateway, by operation and by how they ended.
+    gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["operation", "outcome"]);
+    /// Time of requests to the gateway, from the first byte to the last, by operation.
+    gateway_request: HistogramVec("reconciler_gateway_request_seconds", ["operation"], SLOW);
+    /// Time that requests to the gateway waited for the shop's budget.
+    gateway_budget_wait: Histogram("reconciler_gateway_budget_wait_seconds", SLOW);
+    /// Whether requests to a shop's gateway are held back after failures: 1 when they are.
+    breaker_open: IntGaugeVec("reconciler_breaker_open", ["shop"]);
+    /// Transactions that are not final, by shop and state.
+    transactions_open: GaugeVec("reconciler_transactions_open", ["shop", "state"]);
+    /// Age of the oldest transaction that is not final, by shop and state.
+    oldest_open: GaugeVec("reconciler_oldest_open_seconds", ["shop", "state"]);
+    /// Money whose fate is in doubt, in minor units, by shop and currency.
+    money_in_doubt: GaugeVec("reconciler_money_in_doubt_minor", ["shop", "currency"]);
+    /// Time from creation to a final state, by type and by the channel that told.
+    time_to_final: HistogramVec("reconciler_time_to_final_seconds", ["type", "channel"], LIFE);
+    /// Checks that are due now and not yet taken.
+    checks_due: Gauge("reconciler_checks_due");
+    /// How late the most overdue check is.
+    check_lag: Gauge("reconciler_check_lag_seconds");
+    /// Leases that another worker had taken when their holder came back to act.
+    lease_lost: IntCounter("reconciler_lease_lost_total");
+    /// Submits whose bytes may be on the wire now.
+    submits_in_flight: IntGauge("reconciler_submits_in_flight");
+    /// Discrepancies that nobody has resolved, by shop and kind.
+    discrepancies_open: GaugeVec("reconciler_discrepancies_open", ["shop", "kind"]);
+    /// Items that the database refused alone; each is kept for a person to look at.
+    quarantine: IntCounter("reconciler_quarantine_total");
+    /// Messages to subscribers that are not delivered yet.
+    outbox_pending: Gauge("reconciler_outbox_pending");
+    /// Time of HTTP requests to this service, by route template and status.
+    http_request: HistogramVec("reconciler_http_request_seconds", ["route", "status"], SLOW);
+    /// Items in one group commit.
+    ledger_batch_size: Histogram("reconciler_ledger_batch_size", SIZE);
+    /// Time of one group commit, from its first lock to its answer.
+    ledger_commit: Histogram("reconciler_ledger_commit_seconds", FAST);
+    /// Always 1; the labels say which build this is.
+    build_info: IntGaugeVec("reconciler_build_info", ["version", "revision"]);
+}
+
+impl Metrics {
+    /// A registry of its own with everything registered, so that tests do not meet.
+    pub fn new() -> Self {
+        #[expect(
+            clippy::expect_used,
+            reason = "fails only on a name or label that is wrong in the table above"
+        )]
+        let metrics = Self::build().expect("the table of metrics is consistent");
+        #[cfg(target_os = "linux")]
+        {
+            // Another process collector in the same registry is the only way to fail.
+            let process = prometheus::process_collector::ProcessCollector::for_self();
+            let _already_there = metrics.registry.register(Box::new(process));
+        }
+        metrics
+            .build_info
+            .with_label_values(&[VERSION, REVISION])
+            .set(1);
+        metrics
+    }
+
+    /// Everything in the text format of Prometheus. A family that has no value yet is
+    /// there with its help and type, so that a missing name always means a wrong name.
+    pub fn render(&self) -> String {
+        let gathered = self.registry.gather();
+        let mut text = TextEncoder::new()
+            .encode_to_string(&gathered)
+            .unwrap_or_default();
+        let present: BTreeSet<&str> = gathered.iter().map(|family| family.name()).collect();
+        for family in &self.families {
+            if !present.contains(family.name) {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "# HELP {} {}", family.name, family.help);
+                let _ = writeln!(text, "# TYPE {} {}", family.name, family.kind);
+            }
+        }
+        text
+    }
+
+    /// Counts a webhook that was answered. `shop` must be one that is configured.
+    pub fn webhook(&self, shop: &str, outcome: &'static str) {
+        self.webhooks.with_label_values(&[shop, outcome]).inc();
+    }
+
+    /// Records how long a webhook took until it was committed.
+    pub fn webhook_committed(&self, took: Duration) {
+        self.webhook_commit.observe(took.as_secs_f64());
+    }
+
+    /// Counts a piece of evidence.
+    pub fn evidence(&self, channel: &'static str, verdict: &'static str) {
+        self.evidence.with_label_values(&[channel, verdict]).inc();
+    }
+
+    /// Counts and times one request to the gateway.
+    pub fn gateway_request(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+        self.gateway_requests
+            .with_label_values(&[operation, outcome])
+            .inc();
+        self.gateway_request
+            .with_label_values(&[operation])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Records how long a request waited for the shop's budget.
+    pub fn budget_waited(&self, waited: Duration) {
+        self.gateway_budget_wait.observe(waited.as_secs_f64());
+    }
+
+    /// Says whether a shop's requests are held back.
+    pub fn set_breaker_open(&self, shop: &str, open: bool) {
+        self.breaker_open
+            .with_label_values(&[shop])
+            .set(i64::from(open));
+    }
+
+    /// Records a transaction that became final.
+    pub fn finalized(&self, r#type: &'static str, channel: &'static str, took: Duration) {
+        self.time_to_final
+            .with_label_values(&[r#type, channel])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a lease that was lost to another worker.
+    pub fn lease_lost(&self) {
+        self.lease_lost.inc();
+    }
+
+    /// Counts a submit as on the wire until the guard is dropped.
+    #[must_use = "the submit counts as on the wire while the guard lives"]
+    pub fn submit_in_flight(&self) -> InFlight {
+        self.submits_in_flight.inc();
+        InFlight(self.submits_in_flight.clone())
+    }
+
+    /// Counts an item that was put aside.
+    pub fn quarantined(&self) {
+        self.quarantine.inc();
+    }
+
+    /// Times one HTTP request. `route` is the template, never the path.
+    pub fn http_request(&self, route: &str, status: u16, took: Duration) {
+        self.http_request
+            .with_label_values(&[route, &status.to_string()])
+            .observe(took.as_secs_f64());
+    }
+
+    /// Records one group commit.
+    pub fn ledger_committed(&self, items: usize, took: Duration) {
+        self.ledger_batch_size.observe(items as f64);
+        self.ledger_commit.observe(took.as_secs_f64());
+    }
+
+    /// Replaces what is known of open transactions; what is not named falls to 0.
+    pub fn set_open(&self, rows: &[OpenTransactions]) {
+        let counts = rows
+            .iter()
+            .map(|row| ([&*row.shop, &*row.state], row.count as f64));
+        replace(
+            &self.transactions_open,
+            &self.levels.transactions_open,
+            counts,
+        );
+        let ages = rows
+            .iter()
+            .map(|row| ([&*row.shop, &*row.state], row.oldest.as_secs_f64()));
+        replace(&self.oldest_open, &self.levels.oldest_open, ages);
+    }
+
+    /// Replaces the money in doubt by shop and currency; what is not named falls to 0.
+    pub fn set_money_in_doubt(&self, rows: &[ShopLevel]) {
+        replace(
+            &self.money_in_doubt,
+            &self.levels.money_in_doubt,
+            levels(rows),
+        );
+    }
+
+    /// Replaces the open discrepancies by shop and kind; what is not named falls to 0.
+    pub fn set_discrepancies_open(&self, rows: &[ShopLevel]) {
+        replace(
+            &self.discrepancies_open,
+            &self.levels.discrepancies_open,
+            levels(rows),
+        );
+    }
+
+    /// Sets how many checks are due and how late the most overdue one is.
+    pub fn set_checks(&self, due: i64, lag: Duration) {
+        self.checks_due.set(due as f64);
+        self.check_lag.set(lag.as_secs_f64());
+    }
+
+    /// Sets how many messages wait for delivery.
+    pub fn set_outbox_pending(&self, pending: i64) {
+        self.outbox_pending.set(pending as f64);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A submit that counts as on the wire until this is dropped.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The head of a family, for when it has no values yet.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: &'static str,
+}
+
+impl Family {
+    fn of(name: &'static str, help: &'static str, metric: &impl Collector) -> Self {
+        use prometheus::proto::MetricType;
+        let kind = match metric
+            .collect()
+            .first()
+            .map(|family| family.get_field_type())
+        {
+            Some(MetricType::COUNTER) => "counter",
+            Some(MetricType::GAUGE) => "gauge",
+            Some(MetricType::HISTOGRAM) => "histogram",
+            Some(MetricType::SUMMARY) => "summary",
+            Some(MetricType::UNTYPED) | None => "untyped",
+        };
+        Self { name, help, kind }
+    }
+}
+
+#[cfg(test)]
+mod tests;

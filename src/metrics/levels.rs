@@ -1,0 +1,68 @@
+//! Values that are replaced as a whole: what is no longer named falls to 0 instead of
+//! staying at its last value or vanishing, so that an alert on it ends.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus::GaugeVec;
+
+/// Open transactions of one shop in one state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenTransactions {
+    /// The shop.
+    pub shop: String,
+    /// Our state.
+    pub state: String,
+    /// How many there are.
+    pub count: i64,
+    /// The age of the oldest.
+    pub oldest: Duration,
+}
+
+/// One value of a level with two labels: shop, then state, kind or currency.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShopLevel {
+    /// The shop.
+    pub shop: String,
+    /// The second label.
+    pub label: String,
+    /// The value.
+    pub value: i64,
+}
+
+/// Label sets that have been shown.
+type Seen = Mutex<BTreeSet<[String; 2]>>;
+
+/// The label sets that each level has shown.
+#[derive(Default)]
+pub(super) struct Levels {
+    pub(super) transactions_open: Seen,
+    pub(super) oldest_open: Seen,
+    pub(super) money_in_doubt: Seen,
+    pub(super) discrepancies_open: Seen,
+}
+
+/// The rows as labels and values.
+pub(super) fn levels(rows: &[ShopLevel]) -> impl Iterator<Item = ([&str; 2], f64)> {
+    rows.iter()
+        .map(|row| ([&*row.shop, &*row.label], row.value as f64))
+}
+
+/// Sets the gauge to exactly these rows; label sets seen before and not named become 0.
+pub(super) fn replace<'a>(
+    gauge: &GaugeVec,
+    seen: &Seen,
+    rows: impl Iterator<Item = ([&'a str; 2], f64)>,
+) {
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut named = BTreeSet::new();
+    for (labels, value) in rows {
+        gauge.with_label_values(&labels).set(value);
+        named.insert(labels.map(str::to_owned));
+    }
+    for labels in seen.difference(&named) {
+        gauge.with_label_values(labels).set(0.0);
+    }
+    seen.extend(named);
+}

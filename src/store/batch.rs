@@ -1,0 +1,635 @@
+//! The statements of a group commit, in the order in which they lock: transactions, due checks,
+//! uids, findings, and last the feed's counter. All of them take many rows at once.
+
+use crate::domain::{DiscrepancyKind, ShopId, State, Timestamp, TransactionType};
+use crate::store::rows::RawTransaction;
+use crate::store::{
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
+    StoreError, StoredTransaction, TransactionWrite,
+};
+use sqlx::PgConnection;
+use sqlx::types::time::OffsetDateTime;
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// The server's clock. Taken first in each batch, so that everything in it has one time.
+pub async fn now(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
+    let now = sqlx::query_scalar!(
+        r#"-- now
+        SELECT clock_timestamp() AS "now!""#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(now.into())
+}
+
+/// Inserts transactions; those whose tracking id is taken are left out. Returns the ids inserted.
+pub async fn insert_transactions(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[NewTransaction],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let mut c = TransactionColumns::default();
+    for NewTransaction { stored } in rows {
+        c.push(stored)?;
+    }
+    let inserted = sqlx::query_scalar!(
+        r#"-- insert_transactions
+        INSERT INTO transactions (shop_id, id, tracking_id, type, origin, amount, currency, description,
+            parent_uid, parent_tracking_id, card_data, test, fingerprint, fingerprint_key, created_at,
+            state, state_since, uid, summary, sequence, updated_at, finalized_at, evidence_count, evidence_head)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+            $8::text[], $9::text[], $10::text[], $11::bool[], $12::bool[], $13::bytea[], $14::text[],
+            $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::text[], $20::bigint[],
+            $21::timestamptz[], $22::timestamptz[], $23::int[], $24::bytea[])
+        -- A fixed order, so that two replicas with the same tracking ids cannot deadlock.
+        ORDER BY 3, 2
+        ON CONFLICT DO NOTHING
+        RETURNING id"#,
+        shop.as_str(),
+        &c.id,
+        &c.tracking_id as &[Option<String>],
+        &c.kind as &[&str],
+        &c.origin as &[&str],
+        &c.amount as &[Option<i64>],
+        &c.currency as &[Option<String>],
+        &c.description as &[Option<String>],
+        &c.parent_uid as &[Option<String>],
+        &c.parent_tracking_id as &[Option<String>],
+        &c.card_data,
+        &c.test as &[Option<bool>],
+        &c.fingerprint as &[Option<Vec<u8>>],
+        &c.fingerprint_key as &[Option<String>],
+        &c.created_at,
+        &c.state as &[&str],
+        &c.state_since,
+        &c.uid as &[Option<String>],
+        &c.summary,
+        &c.sequence,
+        &c.updated_at,
+        &c.finalized_at as &[Option<OffsetDateTime>],
+        &c.evidence_count,
+        &c.evidence_head,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(inserted.into_iter().collect())
+}
+
+#[derive(Default)]
+struct TransactionColumns {
+    id: Vec<Uuid>,
+    tracking_id: Vec<Option<String>>,
+    kind: Vec<&'static str>,
+    origin: Vec<&'static str>,
+    amount: Vec<Option<i64>>,
+    currency: Vec<Option<String>>,
+    description: Vec<Option<String>>,
+    parent_uid: Vec<Option<String>>,
+    parent_tracking_id: Vec<Option<String>>,
+    card_data: Vec<bool>,
+    test: Vec<Option<bool>>,
+    fingerprint: Vec<Option<Vec<u8>>>,
+    fingerprint_key: Vec<Option<String>>,
+    created_at: Vec<OffsetDateTime>,
+    state: Vec<&'static str>,
+    state_since: Vec<OffsetDateTime>,
+    uid: Vec<Option<String>>,
+    summary: Vec<String>,
+    sequence: Vec<i64>,
+    updated_at: Vec<OffsetDateTime>,
+    finalized_at: Vec<Option<OffsetDateTime>>,
+    evidence_count: Vec<i32>,
+    evidence_head: Vec<Vec<u8>>,
+}
+
+impl TransactionColumns {
+    fn push(&mut self, row: &StoredTransaction) -> Result<(), StoreError> {
+        let opening = &row.opening;
+        let named = !row.fingerprint.is_empty();
+        self.id.push(row.record.id);
+        self.tracking_id
+            .push(opening.tracking_id.as_ref().map(ToString::to_string));
+        self.kind.push(opening.kind.as_str());
+        self.origin.push(opening.origin.as_str());
+        self.amount.push(opening.amount);
+        self.currency.push(opening.currency.map(|c| c.to_string()));
+        self.description.push(row.record.description.clone());
+        self.parent_uid
+            .push(opening.parent_uid.as_ref().map(ToString::to_string));
+        self.parent_tracking_id
+            .push(opening.parent_tracking_id.as_ref().map(ToString::to_string));
+        self.card_data.push(opening.card_data);
+        self.test.push(opening.test);
+        self.fingerprint
+            .push(named.then(|| row.fingerprint.clone()));
+        self.fingerprint_key
+            .push(named.then(|| row.fingerprint_key.clone()));
+        self.created_at.push(row.record.created_at.into());
+        self.state.push(row.state.as_str());
+        self.state_since.push(row.state_since.into());
+        self.uid.push(row.derived().uid.map(|uid| uid.to_string()));
+        self.summary.push(encode(&row.summary, row.record.id)?);
+        self.sequence.push(row.record.sequence);
+        self.updated_at.push(row.record.updated_at.into());
+        self.finalized_at
+            .push(row.record.finalized_at.map(OffsetDateTime::from));
+        self.evidence_count.push(row.evidence_count);
+        self.evidence_head.push(row.evidence_head.to_vec());
+        Ok(())
+    }
+}
+
+fn encode(summary: &crate::domain::Summary, row: Uuid) -> Result<String, StoreError> {
+    serde_json::to_string(summary)
+        .map_err(|_| StoreError::inconsistent("transactions", "summary", row))
+}
+
+/// Which transactions own these uids.
+pub async fn owners_of_uids(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    uids: &[String],
+) -> Result<Vec<(String, Uuid)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- owners_of_uids
+        SELECT uid, transaction_id FROM uids WHERE shop_id = $1 AND uid = ANY($2)",
+        shop.as_str(),
+        uids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.uid, r.transaction_id))
+        .collect())
+}
+
+/// Which transactions made through the API go by these tracking ids.
+pub async fn by_tracking_ids(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    tracking_ids: &[String],
+) -> Result<Vec<(String, Uuid)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- by_tracking_ids
+        SELECT tracking_id AS "tracking_id!", id FROM transactions
+        WHERE shop_id = $1 AND tracking_id = ANY($2) AND origin = 'api'"#,
+        shop.as_str(),
+        tracking_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.tracking_id, r.id)).collect())
+}
+
+/// A child that has no uid yet: a possible owner of what the gateway tells of its parent.
+#[derive(Debug, Clone)]
+pub struct OpenChild {
+    /// Which transaction.
+    pub id: Uuid,
+    /// Its parent.
+    pub parent_uid: String,
+}
+
+/// The children of these parents that were made through the API and have no uid yet.
+pub async fn open_children(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    parents: &[String],
+) -> Result<Vec<OpenChild>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- open_children
+        SELECT id, parent_uid AS "parent_uid!" FROM transactions
+        WHERE shop_id = $1 AND parent_uid = ANY($2) AND parent_uid IS NOT NULL
+          AND origin = 'api' AND uid IS NULL"#,
+        shop.as_str(),
+        parents
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| OpenChild {
+            id: r.id,
+            parent_uid: r.parent_uid,
+        })
+        .collect())
+}
+
+/// What one child has taken, or may have taken, from its parent.
+#[derive(Debug, Clone)]
+pub struct Spent {
+    /// The child's kind.
+    pub kind: TransactionType,
+    /// Its state.
+    pub state: State,
+    /// How much, in minor units.
+    pub amount: Option<i64>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+}
+
+impl Spent {
+    /// Whether this child lessens what is left for a new one of a kind: everything that succeeded
+    /// or may still succeed does. Captures and voids share the hold; refunds and chargebacks share
+    /// what was taken.
+    pub fn counts_against(&self, kind: TransactionType) -> bool {
+        let alive = !self.state.is_final() || self.state == State::Successful;
+        let takes_hold = |kind| matches!(kind, TransactionType::Capture | TransactionType::Void);
+        alive && takes_hold(self.kind) == takes_hold(kind)
+    }
+}
+
+/// What the children of a parent have taken; the parent is locked, so that none is added meanwhile.
+pub async fn spent_by_children(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    parent_uid: &str,
+) -> Result<Vec<Spent>, StoreError> {
+    let rows = sqlx::query!(
+        "-- spent_by_children
+        SELECT id, type AS kind, state, amount, created_at FROM transactions
+        WHERE shop_id = $1 AND parent_uid = $2",
+        shop.as_str(),
+        parent_uid
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let bad = |column| StoreError::inconsistent("transactions", column, r.id);
+            Ok(Spent {
+                kind: TransactionType::parse(&r.kind).ok_or_else(|| bad("type"))?,
+                state: State::parse(&r.state).ok_or_else(|| bad("state"))?,
+                amount: r.amount,
+                opened_at: r.created_at.into(),
+            })
+        })
+        .collect()
+}
+
+/// Locks transactions in the order of their ids, and reads them.
+pub async fn lock_transactions(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    ids: &[Uuid],
+) -> Result<Vec<StoredTransaction>, StoreError> {
+    let rows = sqlx::query_as!(
+        RawTransaction,
+        r#"-- lock_transactions
+        SELECT shop_id, id, tracking_id, type AS kind, origin, amount, currency, description, parent_uid,
+            parent_tracking_id, card_data, test, fingerprint, fingerprint_key, created_at, state,
+            state_since, summary, sequence, updated_at, finalized_at, evidence_count, evidence_head,
+            NULL::timestamptz AS next_check_at
+        FROM transactions WHERE shop_id = $1 AND id = ANY($2)
+        ORDER BY id FOR UPDATE"#,
+        shop.as_str(),
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(StoredTransaction::try_from).collect()
+}
+
+/// Locks rows of the hot table in the order of their transactions. Workers that take leases skip
+/// locked rows, so that nobody waits for anybody in a circle.
+pub async fn lock_checks(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    ids: &[Uuid],
+) -> Result<Vec<CheckRow>, StoreError> {
+    let rows = sqlx::query!(
+        "-- lock_checks
+        SELECT transaction_id, due_at, lease, again FROM due_checks
+        WHERE shop_id = $1 AND transaction_id = ANY($2)
+        ORDER BY transaction_id FOR UPDATE",
+        shop.as_str(),
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| CheckRow {
+            transaction_id: r.transaction_id,
+            due_at: r.due_at.into(),
+            lease: r.lease,
+            again: r.again,
+        })
+        .collect())
+}
+
+/// Which of these pieces of evidence are stored already.
+pub async fn known_evidence(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    keys: &[(Uuid, Uuid)],
+) -> Result<HashSet<(Uuid, Uuid)>, StoreError> {
+    let (transactions, ids): (Vec<Uuid>, Vec<Uuid>) = keys.iter().copied().unzip();
+    let rows = sqlx::query!(
+        r#"-- known_evidence
+        SELECT e.transaction_id, e.id
+        FROM UNNEST($2::uuid[], $3::uuid[]) AS k(transaction_id, id)
+        JOIN evidence e ON e.shop_id = $1 AND e.transaction_id = k.transaction_id AND e.id = k.id"#,
+        shop.as_str(),
+        &transactions,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.transaction_id, r.id)).collect())
+}
+
+/// Appends evidence. All of it is new: the transactions are locked, and [`known_evidence`] was asked.
+pub async fn insert_evidence(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    rows: &[EvidenceWrite],
+) -> Result<(), StoreError> {
+    let column = |f: fn(&EvidenceWrite) -> Uuid| rows.iter().map(f).collect::<Vec<_>>();
+    sqlx::query!(
+        "-- insert_evidence
+        INSERT INTO evidence (shop_id, received_at, transaction_id, id, position, channel, verdict,
+            http_status, subject, signed, note, body, body_sha256, chain)
+        SELECT $1, $2, * FROM UNNEST($3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::text[], $8::int[],
+            $9::text[], $10::bool[], $11::text[], $12::bytea[], $13::bytea[], $14::bytea[])",
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        &column(|r| r.transaction_id),
+        &column(|r| r.id),
+        &rows.iter().map(|r| r.position).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.channel.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.verdict.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.http_status.map(i32::from)).collect::<Vec<_>>() as &[Option<i32>],
+        &rows.iter().map(|r| r.subject.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &rows.iter().map(|r| r.signed).collect::<Vec<_>>() as &[Option<bool>],
+        &rows.iter().map(|r| r.note.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.body.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+        &rows.iter().map(|r| r.body_sha256.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+        &rows.iter().map(|r| r.chain.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes the moving columns of locked transactions.
+pub async fn update_transactions(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[TransactionWrite],
+) -> Result<(), StoreError> {
+    let summaries = rows
+        .iter()
+        .map(|r| encode(&r.summary, r.id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let done = sqlx::query!(
+        "-- update_transactions
+        UPDATE transactions t SET state = w.state, state_since = w.state_since, uid = w.uid,
+            summary = w.summary, sequence = w.sequence, updated_at = w.updated_at,
+            finalized_at = w.finalized_at, evidence_count = w.evidence_count,
+            evidence_head = w.evidence_head
+        FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::bigint[],
+            $8::timestamptz[], $9::timestamptz[], $10::int[], $11::bytea[])
+            AS w(id, state, state_since, uid, summary, sequence, updated_at, finalized_at,
+                evidence_count, evidence_head)
+        WHERE t.shop_id = $1 AND t.id = w.id",
+        shop.as_str(),
+        &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.state.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows
+            .iter()
+            .map(|r| r.state_since.into())
+            .collect::<Vec<OffsetDateTime>>(),
+        &rows
+            .iter()
+            .map(|r| r.uid.as_ref().map(ToString::to_string))
+            .collect::<Vec<_>>() as &[Option<String>],
+        &summaries,
+        &rows.iter().map(|r| r.sequence).collect::<Vec<_>>(),
+        &rows
+            .iter()
+            .map(|r| r.updated_at.into())
+            .collect::<Vec<OffsetDateTime>>(),
+        &rows
+            .iter()
+            .map(|r| r.finalized_at.map(OffsetDateTime::from))
+            .collect::<Vec<_>>() as &[Option<OffsetDateTime>],
+        &rows.iter().map(|r| r.evidence_count).collect::<Vec<_>>(),
+        &rows
+            .iter()
+            .map(|r| r.evidence_head.as_slice())
+            .collect::<Vec<_>>() as &[&[u8]],
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() != rows.len() as u64 {
+        return Err(StoreError::inconsistent(
+            "transactions",
+            "id",
+            "a locked row is gone",
+        ));
+    }
+    Ok(())
+}
+
+/// Claims uids. Returns `false` when somebody else has claimed one in between: the batch must be
+/// folded anew.
+pub async fn claim_uids(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    claims: &[(String, Uuid)],
+) -> Result<bool, StoreError> {
+    let (uids, ids): (Vec<String>, Vec<Uuid>) = claims.iter().cloned().unzip();
+    let done = sqlx::query!(
+        "-- claim_uids
+        INSERT INTO uids (shop_id, uid, transaction_id)
+        SELECT $1, * FROM UNNEST($2::text[], $3::uuid[]) ORDER BY 2
+        ON CONFLICT DO NOTHING",
+        shop.as_str(),
+        &uids,
+        &ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == claims.len() as u64)
+}
+
+/// Writes rows of the hot table.
+pub async fn put_checks(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[CheckWrite],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- put_checks
+        INSERT INTO due_checks (shop_id, transaction_id, due_at, lease, again, state, since)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::timestamptz[], $4::uuid[], $5::bool[], $6::text[],
+            $7::timestamptz[])
+        ON CONFLICT (shop_id, transaction_id) DO UPDATE SET due_at = excluded.due_at,
+            lease = excluded.lease, again = excluded.again, state = excluded.state,
+            since = excluded.since",
+        shop.as_str(),
+        &rows.iter().map(|r| r.transaction_id).collect::<Vec<_>>(),
+        &rows
+            .iter()
+            .map(|r| r.due_at.into())
+            .collect::<Vec<OffsetDateTime>>(),
+        &rows.iter().map(|r| r.lease).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|r| r.again).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.state.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows
+            .iter()
+            .map(|r| r.since.into())
+            .collect::<Vec<OffsetDateTime>>(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes transactions out of the hot table: they are final and have been looked at again.
+pub async fn drop_checks(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- drop_checks
+        DELETE FROM due_checks WHERE shop_id = $1 AND transaction_id = ANY($2)",
+        shop.as_str(),
+        ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Opens findings; one that is open already is not opened again. Returns the ids opened.
+pub async fn open_discrepancies(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[DiscrepancyRow],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let text = |f: fn(&DiscrepancyRow) -> Option<String>| rows.iter().map(f).collect::<Vec<_>>();
+    let opened = sqlx::query_scalar!(
+        "-- open_discrepancies
+        INSERT INTO discrepancies (shop_id, id, kind, transaction_id, tracking_id, uid, subject, amount,
+            currency, detail, opened_at)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+            $8::bigint[], $9::text[], $10::text[], $11::timestamptz[])
+        ON CONFLICT DO NOTHING
+        RETURNING id",
+        shop.as_str(),
+        &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.kind.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.transaction_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &text(|r| r.tracking_id.clone()) as &[Option<String>],
+        &text(|r| r.uid.clone()) as &[Option<String>],
+        &rows.iter().map(|r| r.subject.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.amount).collect::<Vec<_>>() as &[Option<i64>],
+        &text(|r| r.currency.clone()) as &[Option<String>],
+        &rows.iter().map(|r| r.detail.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.opened_at.into()).collect::<Vec<OffsetDateTime>>(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(opened.into_iter().collect())
+}
+
+/// Closes findings of a transaction that are indicated no more. Returns them as they are now.
+pub async fn heal_discrepancies(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    healed: &[(Uuid, DiscrepancyKind, String)],
+    reason: &str,
+) -> Result<Vec<DiscrepancyRow>, StoreError> {
+    let rows = sqlx::query_as!(
+        crate::store::discrepancies::RawDiscrepancy,
+        r#"-- heal_discrepancies
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = $6
+        FROM UNNEST($3::uuid[], $4::text[], $5::text[]) AS h(transaction_id, kind, subject)
+        WHERE d.shop_id = $1 AND d.status = 'open' AND d.transaction_id = h.transaction_id
+          AND d.kind = h.kind AND d.subject = h.subject
+        RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
+            d.currency, d.detail, d.opened_at, d.resolved_at, d.reason"#,
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        &healed.iter().map(|h| h.0).collect::<Vec<_>>(),
+        &healed.iter().map(|h| h.1.as_str()).collect::<Vec<_>>() as &[&str],
+        &healed.iter().map(|h| h.2.as_str()).collect::<Vec<_>>() as &[&str],
+        reason
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(DiscrepancyRow::try_from).collect()
+}
+
+/// Keeps webhooks that belong to nothing of ours. Returns the ids that were new.
+pub async fn put_orphans(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    rows: &[OrphanWrite],
+) -> Result<HashSet<Uuid>, StoreError> {
+    let text = |f: fn(&OrphanWrite) -> Option<String>| rows.iter().map(f).collect::<Vec<_>>();
+    let new = sqlx::query_scalar!(
+        "-- put_orphans
+        INSERT INTO orphans (shop_id, received_at, id, kind, uid, tracking_id, parent_uid, signed, note,
+            body, body_sha256)
+        SELECT $1, $2, * FROM UNNEST($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[],
+            $8::bool[], $9::text[], $10::bytea[], $11::bytea[])
+        ON CONFLICT DO NOTHING
+        RETURNING id",
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.kind).collect::<Vec<_>>() as &[&str],
+        &text(|r| r.uid.clone()) as &[Option<String>],
+        &text(|r| r.tracking_id.clone()) as &[Option<String>],
+        &text(|r| r.parent_uid.clone()) as &[Option<String>],
+        &rows.iter().map(|r| r.signed).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.note.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.body.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+        &rows.iter().map(|r| r.body_sha256.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(new.into_iter().collect())
+}
+
+/// Appends events. The shop's counter is the last row that a batch locks, so that numbers follow
+/// commit order without gaps. Returns the last number given.
+pub async fn append_events(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    rows: &[EventWrite],
+) -> Result<i64, StoreError> {
+    let last = sqlx::query_scalar!(
+        r#"-- append_events
+        WITH counter AS (
+            INSERT INTO shop_feeds AS f (shop_id, last_seq) VALUES ($1, $2)
+            ON CONFLICT (shop_id) DO UPDATE SET last_seq = f.last_seq + $2
+            RETURNING last_seq
+        ), appended AS (
+            INSERT INTO events (shop_id, seq, type, at, transaction_id, payload)
+            SELECT $1, counter.last_seq - $2 + e.place, e.type, $3, e.transaction_id, e.payload
+            FROM counter, UNNEST($4::text[], $5::uuid[], $6::text[])
+                WITH ORDINALITY AS e(type, transaction_id, payload, place)
+        )
+        SELECT last_seq AS "last_seq!" FROM counter"#,
+        shop.as_str(),
+        i64::try_from(rows.len()).unwrap_or(i64::MAX),
+        OffsetDateTime::from(at),
+        &rows.iter().map(|r| r.kind).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.transaction_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|r| r.payload.as_str()).collect::<Vec<_>>() as &[&str],
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(last)
+}

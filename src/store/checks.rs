@@ -1,0 +1,206 @@
+//! The hot table as workers see it: leases, and what gauges read.
+
+use crate::domain::{ShopId, State, Timestamp};
+use crate::store::rows::RawTransaction;
+use crate::store::{Store, StoreError, StoredTransaction};
+use sqlx::types::time::OffsetDateTime;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A transaction that this worker alone may act on until the lease ends.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    /// The transaction, as it was when the lease was taken.
+    pub transaction: StoredTransaction,
+    /// The fencing token.
+    pub lease: Uuid,
+    /// When it had been due.
+    pub due_at: Timestamp,
+    /// When the lease was taken, by the server's clock.
+    pub now: Timestamp,
+}
+
+/// Takes leases on what is due at a shop, the longest due first. Rows that another worker has in
+/// hand are skipped.
+pub async fn lease_due(
+    store: &Store,
+    shop: &ShopId,
+    limit: i64,
+    lease: Duration,
+    token: Uuid,
+) -> Result<Vec<Leased>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- lease_due
+        WITH due AS (
+            SELECT transaction_id, due_at FROM due_checks
+            WHERE shop_id = $1 AND due_at <= clock_timestamp()
+            ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), taken AS (
+            UPDATE due_checks d SET lease = $3, again = false,
+                due_at = clock_timestamp() + make_interval(secs => $4)
+            FROM due WHERE d.shop_id = $1 AND d.transaction_id = due.transaction_id
+            RETURNING d.transaction_id, due.due_at AS was_due, clock_timestamp() AS now
+        )
+        SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
+            t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
+            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!"
+        FROM taken JOIN transactions t ON t.shop_id = $1 AND t.id = taken.transaction_id"#,
+        shop.as_str(),
+        limit,
+        token,
+        lease.as_secs_f64()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let raw = RawTransaction {
+                shop_id: r.shop_id,
+                id: r.id,
+                tracking_id: r.tracking_id,
+                kind: r.kind,
+                origin: r.origin,
+                amount: r.amount,
+                currency: r.currency,
+                description: r.description,
+                parent_uid: r.parent_uid,
+                parent_tracking_id: r.parent_tracking_id,
+                card_data: r.card_data,
+                test: r.test,
+                fingerprint: r.fingerprint,
+                fingerprint_key: r.fingerprint_key,
+                created_at: r.created_at,
+                state: r.state,
+                state_since: r.state_since,
+                summary: r.summary,
+                sequence: r.sequence,
+                updated_at: r.updated_at,
+                finalized_at: r.finalized_at,
+                evidence_count: r.evidence_count,
+                evidence_head: r.evidence_head,
+                next_check_at: None,
+            };
+            Ok(Leased {
+                transaction: raw.try_into()?,
+                lease: token,
+                due_at: r.was_due.into(),
+                now: r.now.into(),
+            })
+        })
+        .collect()
+}
+
+/// Gives leases back unused: what was leased becomes due at once.
+pub async fn release(store: &Store, shop: &ShopId, token: Uuid) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "-- release
+        UPDATE due_checks SET lease = NULL, due_at = clock_timestamp()
+        WHERE shop_id = $1 AND lease = $2 AND state <> 'submitting'",
+        shop.as_str(),
+        token
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Puts off one leased check, and gives the lease back; nothing happens when the lease is lost.
+pub async fn postpone(
+    store: &Store,
+    shop: &ShopId,
+    id: Uuid,
+    token: Uuid,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- postpone
+        UPDATE due_checks SET lease = NULL, due_at = CASE WHEN again THEN clock_timestamp() ELSE $4 END
+        WHERE shop_id = $1 AND transaction_id = $2 AND lease = $3",
+        shop.as_str(),
+        id,
+        token,
+        OffsetDateTime::from(until)
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The time of the next due check of a shop, if it has any.
+pub async fn next_due(store: &Store, shop: &ShopId) -> Result<Option<Timestamp>, StoreError> {
+    let at = sqlx::query_scalar!(
+        "-- next_due
+        SELECT due_at FROM due_checks WHERE shop_id = $1 ORDER BY due_at LIMIT 1",
+        shop.as_str()
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(at.map(Timestamp::from))
+}
+
+/// What gauges tell of one state of one shop.
+#[derive(Debug, Clone)]
+pub struct OpenGauge {
+    /// The state.
+    pub state: State,
+    /// How many are in it.
+    pub count: i64,
+    /// The age of the oldest, in seconds.
+    pub oldest_seconds: f64,
+}
+
+/// Counts the open transactions of a shop by state.
+pub async fn open_gauges(store: &Store, shop: &ShopId) -> Result<Vec<OpenGauge>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- open_gauges
+        SELECT state, count(*) AS "count!",
+            extract(epoch FROM clock_timestamp() - min(since))::float8 AS "oldest!"
+        FROM due_checks WHERE shop_id = $1 GROUP BY state"#,
+        shop.as_str()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let state = State::parse(&r.state)
+                .ok_or_else(|| StoreError::inconsistent("due_checks", "state", &r.state))?;
+            Ok(OpenGauge {
+                state,
+                count: r.count,
+                oldest_seconds: r.oldest,
+            })
+        })
+        .collect()
+}
+
+/// How much money is in doubt at a shop, by currency, in minor units.
+pub async fn money_in_doubt(
+    store: &Store,
+    shop: &ShopId,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- money_in_doubt
+        SELECT coalesce(t.currency, '') AS "currency!", coalesce(sum(t.amount), 0)::bigint AS "amount!"
+        FROM due_checks d JOIN transactions t ON t.shop_id = d.shop_id AND t.id = d.transaction_id
+        WHERE d.shop_id = $1 AND d.state = 'in_doubt' GROUP BY 1"#,
+        shop.as_str()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.currency, r.amount)).collect())
+}
+
+/// How many checks of a shop are due, and how late the latest is, in seconds.
+pub async fn lag(store: &Store, shop: &ShopId) -> Result<(i64, f64), StoreError> {
+    let row = sqlx::query!(
+        r#"-- lag
+        SELECT count(*) AS "due!",
+            coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 AS "lag!"
+        FROM due_checks WHERE shop_id = $1 AND due_at <= clock_timestamp()"#,
+        shop.as_str()
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok((row.due, row.lag))
+}

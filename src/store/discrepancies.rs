@@ -1,0 +1,147 @@
+//! Findings: lists of them, and closing one.
+
+use crate::domain::{DiscrepancyKind, ShopId, Timestamp};
+use crate::store::{DiscrepancyRow, Store, StoreError};
+use sqlx::PgConnection;
+use sqlx::types::time::OffsetDateTime;
+use uuid::Uuid;
+
+/// The columns of a finding, as PostgreSQL has them.
+#[derive(Debug)]
+pub(crate) struct RawDiscrepancy {
+    pub id: Uuid,
+    pub kind: String,
+    pub status: String,
+    pub transaction_id: Option<Uuid>,
+    pub tracking_id: Option<String>,
+    pub uid: Option<String>,
+    pub subject: String,
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+    pub detail: String,
+    pub opened_at: OffsetDateTime,
+    pub resolved_at: Option<OffsetDateTime>,
+    pub reason: Option<String>,
+}
+
+impl TryFrom<RawDiscrepancy> for DiscrepancyRow {
+    type Error = StoreError;
+
+    fn try_from(raw: RawDiscrepancy) -> Result<Self, StoreError> {
+        let kind = DiscrepancyKind::parse(&raw.kind)
+            .ok_or_else(|| StoreError::inconsistent("discrepancies", "kind", raw.id))?;
+        Ok(Self {
+            id: raw.id,
+            kind,
+            is_open: raw.status == "open",
+            transaction_id: raw.transaction_id,
+            tracking_id: raw.tracking_id,
+            uid: raw.uid,
+            subject: raw.subject,
+            amount: raw.amount,
+            currency: raw.currency,
+            detail: raw.detail,
+            opened_at: raw.opened_at.into(),
+            resolved_at: raw.resolved_at.map(Timestamp::from),
+            reason: raw.reason,
+        })
+    }
+}
+
+/// Lists findings, newest first.
+pub async fn list(
+    store: &Store,
+    shop: &ShopId,
+    open: Option<bool>,
+    kind: Option<DiscrepancyKind>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<DiscrepancyRow>, StoreError> {
+    let status = open.map(|open| if open { "open" } else { "resolved" });
+    let rows = sqlx::query_as!(
+        RawDiscrepancy,
+        "-- list_discrepancies
+        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency, detail,
+            opened_at, resolved_at, reason
+        FROM discrepancies
+        WHERE shop_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
+          AND id < coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+        ORDER BY id DESC LIMIT $5",
+        shop.as_str(),
+        status,
+        kind.map(DiscrepancyKind::as_str),
+        before,
+        limit
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter().map(DiscrepancyRow::try_from).collect()
+}
+
+/// One finding.
+pub async fn by_id(
+    store: &Store,
+    shop: &ShopId,
+    id: Uuid,
+) -> Result<Option<DiscrepancyRow>, StoreError> {
+    let row = sqlx::query_as!(
+        RawDiscrepancy,
+        "-- discrepancy_by_id
+        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency, detail,
+            opened_at, resolved_at, reason
+        FROM discrepancies WHERE shop_id = $1 AND id = $2",
+        shop.as_str(),
+        id
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    row.map(DiscrepancyRow::try_from).transpose()
+}
+
+/// Closes findings by id; those that are closed already are left alone. Returns them as they are now.
+pub async fn close(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    closings: &[(Uuid, String)],
+) -> Result<Vec<DiscrepancyRow>, StoreError> {
+    let (ids, reasons): (Vec<Uuid>, Vec<String>) = closings.iter().cloned().unzip();
+    let rows = sqlx::query_as!(
+        RawDiscrepancy,
+        r#"-- close_discrepancies
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = c.reason
+        FROM UNNEST($3::uuid[], $4::text[]) AS c(id, reason)
+        WHERE d.shop_id = $1 AND d.status = 'open' AND d.id = c.id
+        RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
+            d.currency, d.detail, d.opened_at, d.resolved_at, d.reason"#,
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        &ids,
+        &reasons
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(DiscrepancyRow::try_from).collect()
+}
+
+/// How many findings of each kind are open at a shop.
+pub async fn open_counts(
+    store: &Store,
+    shop: &ShopId,
+) -> Result<Vec<(DiscrepancyKind, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- open_discrepancy_counts
+        SELECT kind, count(*) AS "count!" FROM discrepancies
+        WHERE shop_id = $1 AND status = 'open' GROUP BY kind"#,
+        shop.as_str()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let kind = DiscrepancyKind::parse(&r.kind)
+                .ok_or_else(|| StoreError::inconsistent("discrepancies", "kind", &r.kind))?;
+            Ok((kind, r.count))
+        })
+        .collect()
+}

@@ -1,0 +1,78 @@
+//! The only place with SQL. One function per statement; each statement names itself in its first
+//! comment and stays inside one shop.
+//!
+//! What it deliberately cannot do: decide anything. It knows rows and the words of the domain, and
+//! nothing of the gateway or of HTTP.
+
+pub mod batch;
+pub mod checks;
+pub mod controls;
+pub mod discrepancies;
+pub mod error;
+pub mod feed;
+pub mod migrate;
+pub mod read;
+pub mod rows;
+pub mod sweeps;
+
+pub use error::StoreError;
+pub use rows::{
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, NewTransaction,
+    OrphanWrite, StoredTransaction, TransactionWrite,
+};
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A pool of connections to the one PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// How long a caller waits for a connection before the database counts as unavailable.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Prepares a pool. No connection is made yet, so that a database that is down at the start
+    /// is like one that goes down later.
+    pub fn connect_lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("reconciler")
+            .options([
+                // A hung client must not hold a shop's rows, and a hung statement not a client.
+                ("idle_in_transaction_session_timeout", "15s"),
+                ("statement_timeout", "30s"),
+                ("lock_timeout", "10s"),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// The pool, for statements outside a batch.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&self) -> Result<sqlx::PgTransaction<'static>, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query!("-- ping\nSELECT 1 AS one")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives the connections back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,110 @@
+//! Statements of the slow sweeps: partitions, orphans and retention.
+
+use crate::domain::ShopId;
+use crate::store::{Store, StoreError};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Makes partitions ahead, by a function that runs with its owner's rights.
+pub async fn ensure_partitions(store: &Store, months_ahead: i32) -> Result<(), StoreError> {
+    sqlx::query_scalar!(
+        "-- ensure_partitions
+        SELECT ensure_evidence_partitions($1)",
+        months_ahead
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// A webhook that had belonged to nothing.
+#[derive(Debug, Clone)]
+pub struct OrphanRow {
+    /// Made of the content.
+    pub id: Uuid,
+    /// Whether its signature held.
+    pub signed: bool,
+    /// What was said, redacted.
+    pub body: Vec<u8>,
+    /// SHA-256 of the original.
+    pub body_sha256: Vec<u8>,
+}
+
+/// Orphans whose uid, parent or name has an owner now.
+pub async fn matchable_orphans(
+    store: &Store,
+    shop: &ShopId,
+    limit: i64,
+) -> Result<Vec<OrphanRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        OrphanRow,
+        "-- matchable_orphans
+        SELECT o.id, o.signed, o.body, o.body_sha256 FROM orphans o
+        WHERE o.shop_id = $1 AND o.matched_to IS NULL AND o.kind = 'transaction' AND o.signed
+          AND (EXISTS (SELECT 1 FROM transactions t WHERE t.shop_id = $1
+                 AND t.tracking_id = o.tracking_id AND t.origin = 'api')
+            OR EXISTS (SELECT 1 FROM uids u WHERE u.shop_id = $1 AND u.uid IN (o.uid, o.parent_uid)))
+        LIMIT $2",
+        shop.as_str(),
+        limit
+    )
+    .fetch_all(store.pool())
+    .await?)
+}
+
+/// Notes to which transaction an orphan belongs.
+pub async fn orphan_matched(
+    store: &Store,
+    shop: &ShopId,
+    orphan: Uuid,
+    transaction: Uuid,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- orphan_matched
+        UPDATE orphans SET matched_to = $3 WHERE shop_id = $1 AND id = $2",
+        shop.as_str(),
+        orphan,
+        transaction
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}
+
+/// Drops a portion of events that are older than they are kept. Returns how many.
+pub async fn forget_events(
+    store: &Store,
+    shop: &ShopId,
+    keep: Duration,
+) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "-- forget_events
+        WITH old AS (
+            SELECT seq FROM events WHERE shop_id = $1
+              AND at < clock_timestamp() - make_interval(secs => $2)
+            ORDER BY seq LIMIT 10000
+        ), moved AS (
+            UPDATE shop_feeds SET first_seq = greatest(first_seq, (SELECT max(seq) + 1 FROM old))
+            WHERE shop_id = $1 AND EXISTS (SELECT 1 FROM old)
+        )
+        DELETE FROM events WHERE shop_id = $1 AND seq IN (SELECT seq FROM old)",
+        shop.as_str(),
+        keep.as_secs_f64()
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Drops months of evidence that are older than they are kept, by a function that runs with its
+/// owner's rights. Returns how many months were dropped.
+pub async fn forget_evidence(store: &Store, keep: Duration) -> Result<i32, StoreError> {
+    let dropped = sqlx::query_scalar!(
+        "-- forget_evidence
+        SELECT forget_evidence(make_interval(secs => $1))",
+        keep.as_secs_f64()
+    )
+    .fetch_one(store.pool())
+    .await?;
+    Ok(dropped.unwrap_or(0))
+}

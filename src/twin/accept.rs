@@ -1,0 +1,242 @@
+//! Makes a task of a request that is taken, with its plan and its timers; or
+//! finds out why it is refused.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::answer::Answer;
+use super::behaviour::Refusal;
+use super::clock::ms;
+use super::course::Plan;
+use super::journal::Call;
+use super::random::{generator, uuid};
+use super::request::{self, Order};
+use super::script::{End, Script, TaskScript};
+use super::settings::{Appears, RefusalsAt};
+use super::tasks::{State, Task};
+use super::transactions::Kind;
+use super::world::{Claim, World};
+
+/// What the gateway made of a request: a task, or a refusal.
+pub type Made = Result<String, Answer>;
+
+/// The body of a POST, as far as it could be read.
+pub struct Read<'a> {
+    value: Result<Value, serde_json::Error>,
+    call: &'a Call,
+}
+
+impl<'a> Read<'a> {
+    /// Reads it.
+    pub fn new(call: &'a Call, body: &[u8]) -> Self {
+        Self {
+            value: serde_json::from_slice(body),
+            call,
+        }
+    }
+
+    /// A text field of the request.
+    pub fn field(&self, name: &str) -> Option<String> {
+        let request = self.value.as_ref().ok()?.get("request")?;
+        request.get(name)?.as_str().map(str::to_owned)
+    }
+
+    /// What stands in the `request` wrapper, or what is wrong.
+    pub fn request(&self) -> Result<&Map<String, Value>, Refusal> {
+        if !self.call.json {
+            return Err(malformed(415, "E.1024", "Unsupported MIME type"));
+        }
+        let Ok(value) = &self.value else {
+            return Err(malformed(400, "E.1026", "Invalid JSON"));
+        };
+        value
+            .get("request")
+            .and_then(Value::as_object)
+            .ok_or_else(|| malformed(400, "E.1017", "Request is missing"))
+    }
+}
+
+fn malformed(status: u16, code: &str, message: &str) -> Refusal {
+    let errors = json!({"base": [message]});
+    Refusal {
+        status,
+        code: code.into(),
+        message: message.into(),
+        errors,
+    }
+}
+
+impl World {
+    /// Makes the task, or refuses.
+    pub fn make(
+        &mut self,
+        call: &Call,
+        kind: Kind,
+        shop: &Arc<str>,
+        read: &Read<'_>,
+        script: Option<Arc<Script>>,
+    ) -> Made {
+        let v3 = self.v3(call, script.as_deref());
+        let request = read
+            .request()
+            .map_err(|refusal| self.refused(&refusal, v3))?;
+        let order = request::read(kind, request, self.switches.require_card);
+        let examined = order.and_then(|order| {
+            let (currency, shown_id) = self.examine(shop, &order)?;
+            self.examine_duplicate(shop, &order)?;
+            Ok((order, currency, shown_id))
+        });
+        match examined {
+            Ok((order, currency, shown_id)) => {
+                let named =
+                    script.or_else(|| self.scripts.named(order.card_scenario.unwrap_or("ok")));
+                let script = named.unwrap_or_default();
+                let task = self.new_task(call, shop, order.tracking_id.as_deref(), script);
+                self.go(shop, order, currency, shown_id, task.clone(), v3);
+                Ok(task)
+            }
+            Err(refusal) if call.asynchronous && self.switches.refusals_at == RefusalsAt::Task => {
+                let script = Arc::new(refusing(refusal));
+                let id = read.field("tracking_id");
+                let task = self.new_task(call, shop, id.as_deref(), script);
+                self.go_nowhere(shop, kind, task.clone(), v3);
+                Ok(task)
+            }
+            Err(refusal) => Err(self.refused(&refusal, v3)),
+        }
+    }
+
+    /// A task that runs, with an id that repeats from run to run.
+    pub fn new_task(
+        &mut self,
+        call: &Call,
+        shop: &Arc<str>,
+        tracking_id: Option<&str>,
+        script: Arc<Script>,
+    ) -> String {
+        let operation = call.operation.name();
+        let nth = self
+            .meet("task", shop, tracking_id.unwrap_or_default())
+            .to_string();
+        let names = [
+            "task",
+            shop,
+            operation,
+            tracking_id.unwrap_or_default(),
+            &nth,
+        ];
+        let id = uuid(&mut generator(self.seed, &names));
+        let unknown = script.task.end == End::Unknown;
+        let task = Task {
+            id: id.clone(),
+            shop: shop.clone(),
+            operation,
+            tracking_id: tracking_id.map(str::to_owned),
+            created: self.now,
+            state: if unknown {
+                State::Unknown
+            } else {
+                State::Running
+            },
+            script,
+            result_reads: 0,
+            status_reads: 0,
+            is_over: false,
+            waiters: Vec::new(),
+        };
+        self.tasks.insert(id.clone(), task);
+        id
+    }
+
+    /// When a task of this script ends, drawn so that it repeats.
+    pub fn end_of(&self, task: &str, script: &TaskScript) -> u64 {
+        let delay = script.delay.unwrap_or(self.switches.task_delay);
+        let seconds = delay.draw(&mut generator(self.seed, &["delay", task]));
+        self.now.saturating_add(ms(seconds))
+    }
+
+    /// Sets an order going.
+    fn go(
+        &mut self,
+        shop: &Arc<str>,
+        order: Order,
+        currency: String,
+        tracking_id: Option<String>,
+        task: String,
+        v3: bool,
+    ) {
+        let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
+            return;
+        };
+        let mut random = generator(self.seed, &["uids", &task]);
+        let uids: Vec<_> = script
+            .transactions
+            .iter()
+            .map(|_| uuid(&mut random))
+            .collect();
+        if let (Some(parent), false) = (&order.parent_uid, uids.is_empty()) {
+            let claim = Claim {
+                uids: uids.clone(),
+                amount: order.amount,
+                kind: order.kind,
+            };
+            self.claims.entry(parent.clone()).or_default().push(claim);
+        }
+        let ends = self.end_of(&task, &script.task);
+        let plan = Plan {
+            shop: shop.clone(),
+            kind: order.kind,
+            amount: order.amount,
+            currency,
+            tracking_id,
+            parent_uid: order.parent_uid,
+            details: Arc::new(order.details),
+            script,
+            uids,
+            v3,
+            made_at: self.stamp,
+            task,
+        };
+        self.start(
+            &Arc::new(plan),
+            ends,
+            self.switches.appears == Appears::Start,
+        );
+    }
+
+    /// Sets a task going that only ends in a refusal.
+    fn go_nowhere(&mut self, shop: &Arc<str>, kind: Kind, task: String, v3: bool) {
+        let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
+            return;
+        };
+        let ends = self.end_of(&task, &script.task);
+        let plan = Plan {
+            shop: shop.clone(),
+            kind,
+            amount: 0,
+            currency: String::new(),
+            tracking_id: None,
+            parent_uid: None,
+            details: Arc::default(),
+            script,
+            uids: Vec::new(),
+            v3,
+            made_at: self.stamp,
+            task,
+        };
+        self.start(&Arc::new(plan), ends, false);
+    }
+}
+
+fn refusing(refusal: Refusal) -> Script {
+    let task = TaskScript {
+        end: End::Refuse(refusal),
+        ..TaskScript::default()
+    };
+    Script {
+        task,
+        transactions: Vec::new(),
+        ..Script::default()
+    }
+}

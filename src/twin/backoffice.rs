@@ -1,0 +1,283 @@
+//! What people do in the gateway's back office, by the control API: make
+//! transactions that nobody here asked for, correct them by hand, and have them
+//! told of again.
+
+use std::sync::Arc;
+
+use actix_web::web::{Bytes, Data, Path};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::bodies;
+use super::clock::cut;
+use super::control::{Answered, Problem, good, parse};
+use super::random::{generator, uuid};
+use super::running::Twin;
+use super::script::WebhookScript;
+use super::transactions::{Details, Kind, Transaction, Turn};
+use super::world::{Claim, World};
+
+/// A transaction as the truth shows it: the version 2 body and what it hides.
+pub fn shown(world: &World, of: &Transaction) -> Value {
+    let mut shown = bodies::listed(of, &world.origin, false, &world.switches);
+    shown["shop"] = json!(&*of.shop);
+    shown["hidden"] = json!(of.hidden);
+    shown["notification_url"] = json!(of.details.notification_url);
+    shown
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    shop: Option<String>,
+    uid: Option<String>,
+    #[serde(rename = "type", default = "payment")]
+    kind: Kind,
+    #[serde(default = "successful")]
+    status: String,
+    amount: i64,
+    currency: String,
+    tracking_id: Option<String>,
+    parent_uid: Option<String>,
+    description: Option<String>,
+    reason: Option<String>,
+    code: Option<String>,
+    message: Option<String>,
+    notification_url: Option<String>,
+    #[serde(default)]
+    test: bool,
+    created_at: Option<String>,
+    #[serde(default)]
+    created_offset_seconds: f64,
+    #[serde(default)]
+    notify: bool,
+    #[serde(default)]
+    v3: bool,
+    webhook: Option<WebhookScript>,
+    #[serde(default)]
+    fields: Map<String, Value>,
+}
+
+fn payment() -> Kind {
+    Kind::Payment
+}
+
+fn successful() -> String {
+    "successful".to_owned()
+}
+
+/// Makes a transaction that no request asked for.
+pub async fn create(twin: Data<Twin>, body: Bytes) -> Answered {
+    let create: Create = parse(&body)?;
+    let made = twin.with(|world| {
+        let shop = shop(world, create.shop.as_deref())?;
+        let created = match &create.created_at {
+            None => cut(world.stamp + seconds(create.created_offset_seconds)?),
+            Some(text) => OffsetDateTime::parse(text, &Rfc3339)
+                .map_err(|error| Problem::unusable(format!("created_at: {error}")))?,
+        };
+        let notify = create.notify;
+        let transaction = created_transaction(world, shop, create, created);
+        if world.transactions.contains_key(&transaction.uid) {
+            return Err(Problem::unusable("this uid is taken"));
+        }
+        if let Some(parent) = &transaction.parent_uid {
+            let uids = vec![transaction.uid.clone()];
+            let claim = Claim {
+                uids,
+                amount: transaction.amount,
+                kind: transaction.kind,
+            };
+            world.claims.entry(parent.clone()).or_default().push(claim);
+        }
+        let uid = transaction.uid.clone();
+        world.insert(transaction);
+        if notify {
+            world.announce(world.now, &uid);
+        }
+        Ok(told(world, &uid))
+    })?;
+    good(made)
+}
+
+fn created_transaction(
+    world: &mut World,
+    shop: Arc<str>,
+    create: Create,
+    created: OffsetDateTime,
+) -> Transaction {
+    let number = world.meet("back office", &shop, "").to_string();
+    let uid = create
+        .uid
+        .unwrap_or_else(|| uuid(&mut generator(world.seed, &["back office", &shop, &number])));
+    let details = Details {
+        description: create
+            .description
+            .or_else(|| Some("Made in the back office".to_owned())),
+        reason: create.reason,
+        test: create.test,
+        notification_url: create.notification_url,
+        ..Details::default()
+    };
+    let mut transaction = Transaction {
+        uid,
+        shop,
+        kind: create.kind,
+        tracking_id: create.tracking_id,
+        parent_uid: create.parent_uid,
+        status: String::new(),
+        code: None,
+        message: None,
+        amount: create.amount,
+        currency: create.currency,
+        details: Arc::new(details),
+        created_at: created,
+        updated_at: created,
+        paid_at: None,
+        corrected_at: None,
+        appeared: world
+            .now
+            .saturating_sub(super::clock::ms(world.switches.lookup_lag)),
+        v3: create.v3,
+        webhook: create.webhook.unwrap_or_default(),
+        held: None,
+        hidden: false,
+        overlay: create.fields,
+    };
+    let turn = Turn {
+        status: &create.status,
+        code: create.code.as_deref(),
+        message: create.message.as_deref(),
+        ..Turn::default()
+    };
+    transaction.turn(turn, created);
+    transaction
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangePost {
+    status: Option<String>,
+    code: Option<String>,
+    message: Option<String>,
+    amount: Option<i64>,
+    currency: Option<String>,
+    tracking_id: Option<String>,
+    notification_url: Option<String>,
+    hidden: Option<bool>,
+    #[serde(default = "yes")]
+    corrected: bool,
+    #[serde(default = "yes")]
+    touch: bool,
+    #[serde(default)]
+    notify: bool,
+    #[serde(default)]
+    fields: Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Changes a transaction by hand. Its `updated_at` moves, unless `touch` is false.
+pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> Answered {
+    let change: ChangePost = parse(&body)?;
+    let notify = change.notify;
+    let changed = twin.with(|world| {
+        apply(world, &uid, change)?;
+        if notify {
+            world.announce(world.now, &uid);
+        }
+        Ok::<_, Problem>(told(world, &uid))
+    })?;
+    good(changed)
+}
+
+fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem> {
+    let stamp = world.stamp;
+    let missing = || Problem::missing("no transaction has this uid");
+    let transaction = world.transactions.get_mut(uid).ok_or_else(missing)?;
+    let before = (transaction.updated_at, transaction.corrected_at);
+    if let Some(status) = &change.status {
+        let turn = Turn {
+            status,
+            code: change.code.as_deref(),
+            message: change.message.as_deref(),
+            amount: change.amount,
+            corrected: change.corrected,
+        };
+        transaction.turn(turn, stamp);
+    } else if change.amount.is_some() || change.currency.is_some() || !change.fields.is_empty() {
+        transaction.updated_at = stamp.max(transaction.updated_at + time::Duration::MILLISECOND);
+        transaction.amount = change.amount.unwrap_or(transaction.amount);
+        if change.corrected {
+            transaction.corrected_at = Some(transaction.updated_at);
+        }
+    }
+    if !change.touch {
+        (transaction.updated_at, transaction.corrected_at) = before;
+    }
+    if let Some(currency) = change.currency {
+        transaction.currency = currency;
+    }
+    if let Some(hidden) = change.hidden {
+        transaction.hidden = hidden;
+    }
+    if let Some(url) = change.notification_url {
+        let details = Details {
+            notification_url: Some(url),
+            ..(*transaction.details).clone()
+        };
+        transaction.details = Arc::new(details);
+    }
+    transaction.overlay.extend(change.fields);
+    if let Some(tracking_id) = change.tracking_id {
+        rename(world, uid, tracking_id);
+    }
+    Ok(())
+}
+
+/// Moves a transaction to another tracking id.
+fn rename(world: &mut World, uid: &str, tracking_id: String) {
+    let Some(transaction) = world.transactions.get_mut(uid) else {
+        return;
+    };
+    let shop = transaction.shop.clone();
+    let old = transaction.tracking_id.replace(tracking_id.clone());
+    if let Some(old) = old
+        && let Some(uids) = world.by_tracking_id.get_mut(&(shop.clone(), old))
+    {
+        uids.retain(|known| known != uid);
+    }
+    world
+        .by_tracking_id
+        .entry((shop, tracking_id))
+        .or_default()
+        .push(uid.to_owned());
+}
+
+fn told(world: &World, uid: &str) -> Value {
+    let transaction = world.transactions.get(uid).map(|found| shown(world, found));
+    json!({"uid": uid, "transaction": transaction})
+}
+
+fn seconds(number: f64) -> Result<time::Duration, Problem> {
+    const TEN_YEARS: f64 = 3.2e8;
+    if number.abs() <= TEN_YEARS {
+        return Ok(time::Duration::seconds_f64(number));
+    }
+    Err(Problem::unusable("an offset must be within ten years"))
+}
+
+/// The shop that a control request means; the first one if it names none.
+pub fn shop(world: &World, name: Option<&str>) -> Result<Arc<str>, Problem> {
+    let found = match name {
+        Some(name) => world.shops.get(name),
+        None => world.shops.values().next(),
+    };
+    found
+        .map(|(shop, _)| shop.clone())
+        .ok_or_else(|| Problem::unusable("no such shop"))
+}

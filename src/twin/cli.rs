@@ -1,0 +1,96 @@
+//! The command line of the twin.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::settings::Settings;
+use super::sign::KeyName;
+use super::{Error, run};
+
+/// Run the gateway simulator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// A shop and its secret key; can be given several times.
+    #[arg(long = "shop", value_name = "ID:SECRET", default_value = "1001:secret", value_parser = shop)]
+    pub shops: Vec<(String, String)>,
+    /// Where randomness starts: the same seed and requests give the same answers.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How much faster than reality delays, retention and webhook retries run.
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub time_scale: f64,
+    /// HTTP worker threads.
+    #[arg(long, default_value_t = 2)]
+    pub workers: usize,
+    /// The origin in status_url, response_url and redirect_url [default: the address listened on].
+    #[arg(long)]
+    pub public_url: Option<String>,
+    /// Answer the control API to other machines too.
+    #[arg(long)]
+    pub control_from_anywhere: bool,
+}
+
+fn shop(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((id, secret)) if !id.is_empty() && !secret.is_empty() => {
+            Ok((id.to_owned(), secret.to_owned()))
+        }
+        _ => Err("a shop is given as ID:SECRET".to_owned()),
+    }
+}
+
+/// A factor of time, or why it cannot be one.
+pub fn scale(text: &str) -> Result<f64, String> {
+    let scale: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if scale.is_finite() && (0.001..=1_000_000.0).contains(&scale) {
+        return Ok(scale);
+    }
+    Err("the time scale must be from 0.001 to 1000000".to_owned())
+}
+
+/// Runs the twin until SIGTERM or SIGINT; prints one line of JSON when it listens.
+pub async fn run_cli(args: Args) -> Result<(), Error> {
+    let listener = TcpListener::bind(args.listen).map_err(Error::Listen)?;
+    let listen = listener.local_addr().map_err(Error::Listen)?;
+    let public_url = args
+        .public_url
+        .unwrap_or_else(|| format!("http://{listen}"));
+    let settings = Settings {
+        shops: args.shops.into_iter().collect::<BTreeMap<_, _>>(),
+        seed: args.seed,
+        time_scale: args.time_scale,
+        workers: args.workers,
+        public_url: Some(public_url.clone()),
+        control_from_anywhere: args.control_from_anywhere,
+        ..Settings::default()
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let ready = json!({
+        "listen": listen.to_string(),
+        "public_key": KeyName::Default.public(),
+        "public_url": public_url,
+    });
+    announce(&ready.to_string()).map_err(Error::Listen)?;
+    run(listener, settings, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await
+}
+
+/// Connections are accepted from the bind on, so the line may come before the server.
+fn announce(line: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}

@@ -1,0 +1,148 @@
+//! Two times at once. Virtual time, in milliseconds since the start, decides
+//! when things happen: task delays, retention and retries; it can be scaled
+//! and advanced. Stamps are what bodies show; they are the wall clock, because
+//! the service under test compares them with its own.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// Virtual milliseconds since the twin started.
+pub type Ms = u64;
+
+const FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// The twin's only source of time.
+pub struct Clock {
+    anchor: Mutex<Anchor>,
+}
+
+struct Anchor {
+    at: Instant,
+    base_ms: f64,
+    scale: f64,
+    stamp_offset: time::Duration,
+}
+
+impl Clock {
+    /// A clock whose virtual time runs `scale` times as fast as the real one.
+    pub fn new(scale: f64) -> Self {
+        let anchor = Anchor {
+            at: real_now(),
+            base_ms: 0.0,
+            scale,
+            stamp_offset: time::Duration::ZERO,
+        };
+        Self {
+            anchor: Mutex::new(anchor),
+        }
+    }
+
+    fn anchor(&self) -> MutexGuard<'_, Anchor> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Virtual now.
+    pub fn now(&self) -> Ms {
+        self.anchor().virtual_ms() as Ms
+    }
+
+    /// The time that bodies show: UTC, cut to milliseconds.
+    pub fn stamp(&self) -> OffsetDateTime {
+        let offset = self.anchor().stamp_offset;
+        cut(wall() + offset)
+    }
+
+    /// The factor between real and virtual time.
+    pub fn scale(&self) -> f64 {
+        self.anchor().scale
+    }
+
+    /// Jumps virtual time forward; with `stamps`, what bodies show jumps too.
+    pub fn advance(&self, seconds: f64, stamps: bool) {
+        let mut anchor = self.anchor();
+        anchor.base_ms += seconds.max(0.0) * 1000.0;
+        if stamps {
+            anchor.stamp_offset += time::Duration::seconds_f64(seconds);
+        }
+    }
+
+    /// Changes the factor from now on.
+    pub fn set_scale(&self, scale: f64) {
+        let mut anchor = self.anchor();
+        anchor.base_ms = anchor.virtual_ms();
+        anchor.at = real_now();
+        anchor.scale = scale;
+    }
+
+    /// How long a stretch of virtual milliseconds lasts in reality.
+    pub fn real(&self, virtual_ms: Ms) -> Duration {
+        Duration::from_secs_f64(virtual_ms as f64 / 1000.0 / self.scale())
+    }
+}
+
+impl Anchor {
+    fn virtual_ms(&self) -> f64 {
+        self.base_ms + self.at.elapsed().as_secs_f64() * 1000.0 * self.scale
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the twin shares no code, its clock included"
+)]
+fn wall() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a suspended twin is a suspended gateway"
+)]
+fn real_now() -> Instant {
+    Instant::now()
+}
+
+/// Virtual milliseconds of a number of seconds that a script or setting names.
+pub fn ms(seconds: f64) -> Ms {
+    // A float-to-integer cast saturates, so nonsense in a script cannot panic.
+    (seconds.max(0.0) * 1000.0) as Ms
+}
+
+/// Cuts to the milliseconds that the gateway's bodies carry.
+pub fn cut(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_millisecond(at.millisecond()).unwrap_or(at)
+}
+
+/// A time as the gateway writes it, such as `2026-02-03T10:15:30.120Z`.
+pub fn text(at: OffsetDateTime) -> String {
+    at.to_offset(time::UtcOffset::UTC)
+        .format(FORMAT)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn virtual_time_scales_and_jumps_while_stamps_stay() {
+        let clock = Clock::new(1000.0);
+        clock.advance(3600.0, false);
+        assert!(clock.now() >= 3_600_000);
+        assert!((clock.stamp() - wall()).abs() < time::Duration::seconds(5));
+        clock.advance(60.0, true);
+        assert!(clock.stamp() - wall() > time::Duration::seconds(55));
+        assert_eq!(clock.real(1000), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn times_are_written_with_milliseconds() {
+        let at = time::macros::datetime!(2026-02-03 10:15:30.120_9 UTC);
+        assert_eq!(text(cut(at)), "2026-02-03T10:15:30.120Z");
+    }
+}

@@ -1,0 +1,323 @@
+//! The control API under `/_twin/`: its paths, and what sets scripts, switches,
+//! faults and the clock. No credentials; other machines are turned away unless
+//! the twin was started otherwise.
+
+use std::fmt;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::web::{self, Bytes, Data, ServiceConfig};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::backoffice;
+use super::faults::Fault;
+use super::running::Twin;
+use super::scenario;
+use super::script::Script;
+use super::settings::Switches;
+use super::truth;
+use super::webhook_post;
+
+/// All paths of the control API.
+pub fn configure(config: &mut ServiceConfig) {
+    let scope = web::scope("/_twin")
+        .wrap(from_fn(local_only))
+        .route("/health", web::get().to(truth::health))
+        .route("/keys", web::get().to(truth::keys))
+        .route("/scenarios", web::get().to(truth::scenarios))
+        .route("/scripts", web::post().to(set_script))
+        .route("/scripts", web::delete().to(clear_scripts))
+        .route("/settings", web::get().to(settings))
+        .route("/settings", web::post().to(change_settings))
+        .route("/faults", web::post().to(add_fault))
+        .route("/faults", web::delete().to(clear_faults))
+        .route("/advance", web::post().to(advance))
+        .route("/reset", web::post().to(reset))
+        .route("/log", web::get().to(truth::log))
+        .route("/counts", web::get().to(truth::counts))
+        .route("/tasks", web::get().to(truth::tasks))
+        .route("/webhooks", web::get().to(truth::webhooks))
+        .route("/webhooks", web::post().to(webhook_post::send_webhook))
+        .route("/transactions", web::get().to(truth::transactions))
+        .route("/transactions", web::post().to(backoffice::create))
+        .route("/transactions/{uid}", web::post().to(backoffice::change));
+    config.service(scope);
+}
+
+/// Why the control API refuses.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    message: String,
+}
+
+impl Problem {
+    /// A body that cannot be used.
+    pub fn unusable(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            message: message.into(),
+        }
+    }
+
+    /// Something that is not there.
+    pub fn missing(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::build(self.status).json(json!({"error": self.message}))
+    }
+}
+
+/// What every handler of the control API gives.
+pub type Answered = Result<HttpResponse, Problem>;
+
+/// Reads a JSON body; an empty one is an empty object.
+pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| Problem::unusable(error.to_string()))
+}
+
+/// A good answer.
+pub fn good(body: Value) -> Answered {
+    Ok(HttpResponse::Ok().json(body))
+}
+
+async fn local_only<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let open = request
+        .app_data::<Data<Twin>>()
+        .is_some_and(|twin| twin.control_from_anywhere);
+    let local = request
+        .peer_addr()
+        .is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    if open || local {
+        return next.call(request).await;
+    }
+    let message = "the control API answers to this machine only".to_owned();
+    Err(Problem {
+        status: StatusCode::FORBIDDEN,
+        message,
+    }
+    .into())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScriptPost {
+    tracking_id: Option<String>,
+    prefix: Option<String>,
+    scenario: Option<String>,
+    script: Option<Value>,
+}
+
+/// Sets the script of a tracking id or of a prefix: a scenario, a script, or a
+/// scenario with what the script says laid over it.
+async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
+    let post: ScriptPost = parse(&body)?;
+    let base = match &post.scenario {
+        None => Script::default(),
+        Some(name) => scenario::named(name)
+            .ok_or_else(|| Problem::unusable(format!("no scenario is called {name}")))?,
+    };
+    let mut merged = json!(base);
+    merge(&mut merged, post.script.unwrap_or(Value::Null));
+    let script: Script = serde_json::from_value(merged.clone())
+        .map_err(|error| Problem::unusable(error.to_string()))?;
+    twin.with(|world| match (post.tracking_id, post.prefix) {
+        (Some(tracking_id), None) => {
+            world.scripts.set_exact(tracking_id, script);
+            Ok(())
+        }
+        (None, Some(prefix)) => {
+            world.scripts.set_prefix(prefix, script);
+            Ok(())
+        }
+        _ => Err(Problem::unusable("name either a tracking_id or a prefix")),
+    })?;
+    good(json!({"script": merged}))
+}
+
+async fn clear_scripts(twin: Data<Twin>) -> Answered {
+    twin.with(|world| world.scripts.clear());
+    good(json!({}))
+}
+
+/// Lays `patch` over `value`, object by object (RFC 7396, but null is a value).
+/// An object with one key laid over one with another replaces it when the two
+/// are variants of one choice, such as `{"fixed": …}` and `{"bimodal": …}`.
+fn merge(value: &mut Value, patch: Value) {
+    match (value, patch) {
+        (_, Value::Null) => {}
+        (Value::Object(fields), Value::Object(patch)) if !is_choice(fields, &patch) => {
+            for (name, part) in patch {
+                match fields.get_mut(&name) {
+                    Some(known) if part.is_object() && known.is_object() => merge(known, part),
+                    _ => {
+                        fields.insert(name, part);
+                    }
+                }
+            }
+        }
+        (value, patch) => *value = patch,
+    }
+}
+
+fn is_choice(
+    fields: &serde_json::Map<String, Value>,
+    patch: &serde_json::Map<String, Value>,
+) -> bool {
+    const CHOICES: [&str; 9] = [
+        "fixed",
+        "exponential",
+        "bimodal",
+        "trickle",
+        "answer",
+        "refuse",
+        "transaction",
+        "hang",
+        "crash",
+    ];
+    let one = |map: &serde_json::Map<String, Value>| {
+        map.len() == 1 && map.keys().all(|key| CHOICES.contains(&key.as_str()))
+    };
+    one(fields) && one(patch)
+}
+
+async fn settings(twin: Data<Twin>) -> Answered {
+    good(twin.with(|world| shown_settings(&twin, world)))
+}
+
+fn shown_settings(twin: &Twin, world: &super::world::World) -> Value {
+    let mut shown = json!(world.switches);
+    shown["faults"] = json!(world.faults.list());
+    shown["time_scale"] = json!(twin.clock.scale());
+    shown
+}
+
+/// Changes the switches that the body names. `faults` replaces all faults, and
+/// `time_scale` sets the pace of the clock.
+async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
+    let mut patch: serde_json::Map<String, Value> = parse(&body)?;
+    let scale = patch
+        .remove("time_scale")
+        .map(|scale| super::cli::scale(&scale.to_string()))
+        .transpose()
+        .map_err(Problem::unusable)?;
+    let faults = patch
+        .remove("faults")
+        .map(serde_json::from_value::<Vec<Fault>>)
+        .transpose()
+        .map_err(|error| Problem::unusable(error.to_string()))?;
+    let shown = twin.with(|world| {
+        let mut merged = json!(world.switches);
+        if let Some(fields) = merged.as_object_mut() {
+            for (name, value) in patch {
+                fields.insert(name, value);
+            }
+        }
+        let switches: Switches =
+            serde_json::from_value(merged).map_err(|error| Problem::unusable(error.to_string()))?;
+        world.switches = switches;
+        if let Some(faults) = faults {
+            world.faults.clear();
+            for fault in faults {
+                world.faults.add(fault, world.now);
+            }
+        }
+        if let Some(scale) = scale {
+            twin.set_scale(scale);
+        }
+        Ok(shown_settings(&twin, world))
+    })?;
+    good(shown)
+}
+
+async fn add_fault(twin: Data<Twin>, body: Bytes) -> Answered {
+    let fault: Fault = parse(&body)?;
+    let faults = twin.with(|world| {
+        world.faults.add(fault, world.now);
+        json!(world.faults.list())
+    });
+    good(json!({"faults": faults}))
+}
+
+async fn clear_faults(twin: Data<Twin>) -> Answered {
+    twin.with(|world| world.faults.clear());
+    good(json!({"faults": []}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    seconds: f64,
+    #[serde(default)]
+    stamps: bool,
+}
+
+/// Jumps virtual time forward; with `stamps`, the times in bodies too.
+async fn advance(twin: Data<Twin>, body: Bytes) -> Answered {
+    const TEN_YEARS: f64 = 3.2e8;
+    let jump: Advance = parse(&body)?;
+    if !(0.0..=TEN_YEARS).contains(&jump.seconds) {
+        return Err(Problem::unusable("seconds must be from 0 to ten years"));
+    }
+    twin.advance(jump.seconds, jump.stamps);
+    good(json!({"virtual_ms": twin.clock.now()}))
+}
+
+/// Forgets everything that happened or was set; the clock goes on.
+async fn reset(twin: Data<Twin>) -> Answered {
+    twin.reset();
+    good(json!({}))
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_replaces_choices() {
+        let mut script = json!(scenario::named("threeds"));
+        let patch = json!({"task": {"delay": {"fixed": {"seconds": 9.0}}, "end": "crash"},
+            "webhook": {"delay": 5.0}});
+        merge(&mut script, patch);
+        assert_eq!(script["task"]["delay"], json!({"fixed": {"seconds": 9.0}}));
+        assert_eq!(script["webhook"]["delay"], json!(5.0));
+        assert_eq!(script["webhook"]["copies"], json!(1));
+        merge(
+            &mut script,
+            json!({"task": {"delay": {"exponential": {"mean": 1.0}}}}),
+        );
+        let script: Script = serde_json::from_value(script).expect("still a script");
+        assert_eq!(
+            script.task.delay,
+            Some(super::super::script::Delay::Exponential { mean: 1.0 })
+        );
+        assert_eq!(script.transactions[0].status, "incomplete");
+    }
+}

@@ -1,0 +1,71 @@
+//! How often each tracking id was posted, and what came of it. Counts are never dropped.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::journal::{Call, Note, Operation};
+
+/// Requests per tracking id.
+#[derive(Clone, Debug, Default)]
+pub struct Count {
+    requests: u64,
+    posts: u64,
+    refused: u64,
+    replayed: u64,
+    accepted: u64,
+    statuses: BTreeMap<String, u64>,
+}
+
+impl Count {
+    /// Counts a request.
+    pub fn add(&mut self, call: &Call, note: &Note) {
+        self.requests += 1;
+        if !matches!(call.operation, Operation::Submit(_)) {
+            return;
+        }
+        self.posts += 1;
+        self.replayed += u64::from(note.replayed);
+        self.accepted += u64::from(note.accepted);
+        let whole = matches!(note.fate, "answered" | "trickle");
+        let refused = whole
+            && note
+                .status
+                .is_some_and(|status| (400..500).contains(&status));
+        self.refused += u64::from(refused);
+        let status = note
+            .status
+            .map_or_else(|| "none".to_owned(), |status| status.to_string());
+        *self.statuses.entry(status).or_default() += 1;
+    }
+
+    /// Replaces a 200 that was noted before the answer was known.
+    pub fn amend(&mut self, status: u16) {
+        if let Some(wrong) = self.statuses.get_mut("200") {
+            *wrong = wrong.saturating_sub(1);
+        }
+        self.statuses.retain(|_, times| *times > 0);
+        *self.statuses.entry(status.to_string()).or_default() += 1;
+        self.refused += u64::from((400..500).contains(&status));
+    }
+
+    /// POSTs whose bytes arrived and that were not positively refused.
+    pub fn unrefused(&self) -> u64 {
+        self.posts - self.refused
+    }
+
+    /// What the control API shows.
+    pub fn shown(&self, shop: &str, tracking_id: &str) -> Value {
+        json!({
+            "shop": shop,
+            "tracking_id": tracking_id,
+            "requests": self.requests,
+            "posts": self.posts,
+            "refused": self.refused,
+            "unrefused": self.unrefused(),
+            "replayed": self.replayed,
+            "accepted": self.accepted,
+            "statuses": self.statuses,
+        })
+    }
+}

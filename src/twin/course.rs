@@ -1,0 +1,348 @@
+//! The life of what a request set going: its transactions come into being and
+//! change, its task ends, and webhooks are handed to the outbox.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Map, json};
+use time::OffsetDateTime;
+
+use super::answer::Answer;
+use super::bodies;
+use super::clock::{Ms, ms};
+use super::outbox::Parcel;
+use super::script::{End, Script, Signature};
+use super::settings::{ChildrenNotify, WebhookShape};
+use super::tasks;
+use super::transactions::{Details, Kind, Transaction, Turn};
+use super::world::{Event, World};
+
+/// What a request set going.
+pub struct Plan {
+    /// The shop.
+    pub shop: Arc<str>,
+    /// The type of transaction.
+    pub kind: Kind,
+    /// The amount asked for.
+    pub amount: i64,
+    /// The currency asked for.
+    pub currency: String,
+    /// The tracking id that the transactions show.
+    pub tracking_id: Option<String>,
+    /// The parent of a child.
+    pub parent_uid: Option<String>,
+    /// The rest of the request.
+    pub details: Arc<Details>,
+    /// What is to happen.
+    pub script: Arc<Script>,
+    /// One uid for each of the script's transactions.
+    pub uids: Vec<String>,
+    /// Bodies in the shape of API version 3.
+    pub v3: bool,
+    /// When the request was taken, as bodies show it.
+    pub made_at: OffsetDateTime,
+    /// The task.
+    pub task: String,
+}
+
+/// A step in a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// A transaction comes into being in its first status.
+    Appear(usize),
+    /// It comes into being, and is still being processed.
+    AppearEarly(usize),
+    /// It takes its first status.
+    Settle(usize),
+    /// It changes.
+    Change(usize, usize),
+    /// The task ends.
+    End,
+}
+
+impl World {
+    /// Sets the timers of a plan.
+    pub fn start(&mut self, plan: &Arc<Plan>, ends: Ms, early: bool) {
+        let now = self.now;
+        for (index, course) in plan.script.transactions.iter().enumerate() {
+            let step = |step| Event::Course(plan.clone(), step);
+            match course.at {
+                Some(after) => self.at(now.saturating_add(ms(after)), step(Step::Appear(index))),
+                None if early => {
+                    self.at(now, step(Step::AppearEarly(index)));
+                    self.at(ends, step(Step::Settle(index)));
+                }
+                None => self.at(ends, step(Step::Appear(index))),
+            }
+        }
+        self.at(ends, Event::Course(plan.clone(), Step::End));
+    }
+
+    /// Takes a step of a plan at the time for which it was set.
+    pub fn step(&mut self, due: Ms, plan: &Arc<Plan>, step: Step) {
+        match step {
+            Step::Appear(index) => {
+                self.appear(due, plan, index, None);
+                self.first_status(due, plan, index);
+            }
+            Step::AppearEarly(index) => self.appear(due, plan, index, Some("incomplete")),
+            Step::Settle(index) => {
+                let (Some(uid), Some(course)) =
+                    (plan.uids.get(index), plan.script.transactions.get(index))
+                else {
+                    return;
+                };
+                let turn = Turn {
+                    status: &course.status,
+                    code: course.code.as_deref(),
+                    message: course.message.as_deref(),
+                    ..Turn::default()
+                };
+                let stamp = self.stamp;
+                if let Some(transaction) = self.transactions.get_mut(uid) {
+                    transaction.turn(turn, stamp);
+                }
+                self.first_status(due, plan, index);
+            }
+            Step::Change(index, change) => self.change(due, plan, index, change),
+            Step::End => self.end_task(plan),
+        }
+    }
+
+    /// Brings a transaction into being, in the script's first status or another one.
+    fn appear(&mut self, due: Ms, plan: &Plan, index: usize, status: Option<&str>) {
+        let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
+        else {
+            return;
+        };
+        // The gateway dates a transaction from its request, not from its end.
+        let created_at = if course.at.is_some() {
+            self.stamp
+        } else {
+            plan.made_at
+        };
+        let mut transaction = Transaction {
+            uid: uid.clone(),
+            shop: plan.shop.clone(),
+            kind: plan.kind,
+            tracking_id: plan.tracking_id.clone(),
+            parent_uid: plan.parent_uid.clone(),
+            status: String::new(),
+            code: None,
+            message: None,
+            amount: course.amount.unwrap_or(plan.amount) + course.amount_delta,
+            currency: course
+                .currency
+                .clone()
+                .unwrap_or_else(|| plan.currency.clone()),
+            details: plan.details.clone(),
+            created_at,
+            updated_at: created_at,
+            paid_at: None,
+            corrected_at: None,
+            appeared: due,
+            v3: plan.v3,
+            webhook: plan.script.webhook.clone(),
+            held: None,
+            hidden: false,
+            overlay: Map::new(),
+        };
+        let first = Turn {
+            status: status.unwrap_or(&course.status),
+            code: course.code.as_deref().filter(|_| status.is_none()),
+            message: course.message.as_deref().filter(|_| status.is_none()),
+            ..Turn::default()
+        };
+        transaction.turn(first, self.stamp);
+        self.insert(transaction);
+    }
+
+    /// Adds a transaction to the world.
+    pub fn insert(&mut self, transaction: Transaction) {
+        if let Some(tracking_id) = &transaction.tracking_id {
+            let key = (transaction.shop.clone(), tracking_id.clone());
+            self.by_tracking_id
+                .entry(key)
+                .or_default()
+                .push(transaction.uid.clone());
+        }
+        self.transactions
+            .insert(transaction.uid.clone(), transaction);
+    }
+
+    /// What follows the first status: a webhook, and the timers of later changes.
+    fn first_status(&mut self, due: Ms, plan: &Arc<Plan>, index: usize) {
+        let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
+        else {
+            return;
+        };
+        let is_final = self
+            .transactions
+            .get(uid)
+            .is_some_and(Transaction::is_final);
+        if is_final || course.notify {
+            self.announce(due, uid);
+        }
+        for (number, change) in course.changes.iter().enumerate() {
+            let event = Event::Course(plan.clone(), Step::Change(index, number));
+            self.at(due.saturating_add(ms(change.after)), event);
+        }
+    }
+
+    fn change(&mut self, due: Ms, plan: &Plan, index: usize, number: usize) {
+        let stamp = self.stamp;
+        let Some(uid) = plan.uids.get(index) else {
+            return;
+        };
+        let Some(course) = plan.script.transactions.get(index) else {
+            return;
+        };
+        let Some(change) = course.changes.get(number) else {
+            return;
+        };
+        let Some(transaction) = self.transactions.get_mut(uid) else {
+            return;
+        };
+        let turn = Turn {
+            status: &change.status,
+            code: change.code.as_deref(),
+            message: change.message.as_deref(),
+            amount: change.amount,
+            corrected: change.corrected,
+        };
+        transaction.turn(turn, stamp);
+        if change.notify {
+            self.announce(due, uid);
+        }
+    }
+
+    fn end_task(&mut self, plan: &Plan) {
+        let named = match &plan.script.task.end {
+            End::Transaction { index } => plan.uids.get(*index),
+            End::Unknown => plan.uids.first(),
+            End::Crash | End::Refuse(_) | End::Answer(_) => None,
+        };
+        let answer = match &plan.script.task.end {
+            End::Refuse(refusal) => bodies::refusal(refusal, self.switches.error_shape, plan.v3),
+            End::Answer(canned) => Answer::canned(canned),
+            End::Crash => tasks::crashed(&self.switches),
+            End::Transaction { .. } | End::Unknown => named
+                .and_then(|uid| self.transactions.get(uid))
+                .map(|found| {
+                    let body = bodies::transaction(found, &self.origin, plan.v3, &self.switches);
+                    Answer::json(200, &body)
+                })
+                .unwrap_or_else(|| tasks::crashed(&self.switches)),
+        };
+        if let Some(task) = self.tasks.get_mut(&plan.task) {
+            task.end(answer);
+        }
+    }
+
+    /// Hands the webhooks about a transaction's present status to the outbox.
+    pub fn announce(&mut self, due: Ms, uid: &str) {
+        let Some(url) = self.webhook_url(uid) else {
+            return;
+        };
+        let Some(body) = self.webhook_body(uid) else {
+            return;
+        };
+        let Some(transaction) = self.transactions.get_mut(uid) else {
+            return;
+        };
+        let script = transaction.webhook.clone();
+        if !script.send || !self.switches.webhooks {
+            return;
+        }
+        if script.reorder && !transaction.is_final() {
+            transaction.held = Some(body);
+            return;
+        }
+        let held = transaction.held.take();
+        let parcel = |body: Bytes, signature, due| Parcel {
+            shop: transaction.shop.clone(),
+            url: url.clone(),
+            uid: transaction.uid.clone(),
+            tracking_id: transaction.tracking_id.clone(),
+            status: transaction.status.clone(),
+            body,
+            signature,
+            credentials: script.credentials,
+            attempts: 0,
+            due,
+        };
+        let mut next = due.saturating_add(ms(script.delay));
+        let gap = ms(script.gap);
+        let mut parcels = Vec::new();
+        if script.forged_first {
+            parcels.push(parcel(body.clone(), Signature::Bad, next));
+            next = next.saturating_add(gap);
+        }
+        for _ in 0..script.copies.max(1) {
+            parcels.push(parcel(body.clone(), script.signature, next));
+            next = next.saturating_add(gap);
+        }
+        if let Some(held) = held {
+            let late = Parcel {
+                status: "incomplete".into(),
+                ..parcel(held, script.signature, next)
+            };
+            parcels.push(late);
+        }
+        for parcel in parcels {
+            self.post(parcel);
+        }
+    }
+
+    /// Takes a webhook in and sets its timer.
+    pub fn post(&mut self, parcel: Parcel) {
+        let due = parcel.due;
+        let id = self.outbox.take_in(parcel);
+        self.at(due, Event::Send(id));
+    }
+
+    fn webhook_url(&self, uid: &str) -> Option<String> {
+        let transaction = self.transactions.get(uid)?;
+        let own = || transaction.details.notification_url.clone();
+        // A chargeback is announced to the address in the back office, for
+        // which its parent's stands in.
+        let parents = || {
+            let parent = self.transactions.get(transaction.parent_uid.as_deref()?)?;
+            parent.details.notification_url.clone()
+        };
+        match (transaction.kind, self.switches.children_notify) {
+            (Kind::Chargeback, _) => own().or_else(parents),
+            (kind, _) if !kind.is_child() => own(),
+            (_, ChildrenNotify::Never) => None,
+            (_, ChildrenNotify::OwnUrl) => own(),
+            (_, ChildrenNotify::ParentUrl) => parents(),
+        }
+    }
+
+    /// The body of a webhook about a transaction as it is now.
+    pub fn webhook_body(&self, uid: &str) -> Option<Bytes> {
+        let transaction = self.transactions.get(uid)?;
+        let v3 = match self.switches.webhook_shape {
+            WebhookShape::Same => transaction.v3,
+            WebhookShape::V2 => false,
+            WebhookShape::V3 => true,
+        };
+        let mut body = bodies::transaction(transaction, &self.origin, v3, &self.switches);
+        let parent = transaction
+            .parent_uid
+            .as_deref()
+            .and_then(|uid| self.transactions.get(uid));
+        if let (Kind::Chargeback, Some(parent)) = (transaction.kind, parent) {
+            let parent = bodies::listed(parent, &self.origin, v3, &self.switches);
+            let inner = if v3 {
+                Some(&mut body)
+            } else {
+                body.get_mut("transaction")
+            };
+            if let Some(inner) = inner.and_then(|inner| inner.as_object_mut()) {
+                inner.insert("parent_transaction".into(), json!(parent));
+            }
+        }
+        Some(Bytes::from(body.to_string()))
+    }
+}

@@ -1,0 +1,146 @@
+//! Faults of the gateway as a whole, laid over every script: for the next so
+//! many requests, for so many seconds, or until they are taken away.
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde::{Deserialize, Serialize};
+
+use super::behaviour::{Act, Behaviour};
+use super::clock::{Ms, ms};
+use super::journal::Operation;
+
+/// One fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fault {
+    /// The operation or group of operations that it strikes; `*` is all.
+    pub operation: String,
+    /// Only tracking ids that begin so.
+    pub tracking_id: Option<String>,
+    /// What it does.
+    pub act: Act,
+    /// Whether the request takes effect all the same.
+    pub effect: bool,
+    /// Seconds of delay before the answer.
+    pub latency: f64,
+    /// It strikes so many times; absent: without limit.
+    pub times: Option<u32>,
+    /// It lasts so many virtual seconds; absent: without limit.
+    pub seconds: Option<f64>,
+    /// The share of requests that it strikes.
+    pub share: f64,
+    /// How often it has struck.
+    #[serde(skip_deserializing)]
+    pub struck: u32,
+    #[serde(skip)]
+    until: Option<Ms>,
+}
+
+impl Default for Fault {
+    fn default() -> Self {
+        Self {
+            operation: "*".into(),
+            tracking_id: None,
+            act: Act::Normal,
+            effect: false,
+            latency: 0.0,
+            times: None,
+            seconds: None,
+            share: 1.0,
+            struck: 0,
+            until: None,
+        }
+    }
+}
+
+/// The faults in force; the first that fits strikes.
+#[derive(Default)]
+pub struct Faults {
+    list: Vec<Fault>,
+}
+
+impl Faults {
+    /// Adds one, from now on.
+    pub fn add(&mut self, mut fault: Fault, now: Ms) {
+        fault.until = fault.seconds.map(|seconds| now.saturating_add(ms(seconds)));
+        self.list.push(fault);
+    }
+
+    /// Takes all away.
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+
+    /// Those in force.
+    pub fn list(&self) -> &[Fault] {
+        &self.list
+    }
+
+    /// What strikes this request.
+    pub fn strike(
+        &mut self,
+        operation: Operation,
+        tracking_id: Option<&str>,
+        now: Ms,
+        random: &mut StdRng,
+    ) -> Option<Behaviour> {
+        if self.list.is_empty() {
+            return None;
+        }
+        self.list.retain(|fault| {
+            fault.until.is_none_or(|until| now < until)
+                && fault.times.is_none_or(|times| fault.struck < times)
+        });
+        let fault = self.list.iter_mut().find(|fault| {
+            operation.is_meant_by(&fault.operation)
+                && fault.tracking_id.as_deref().is_none_or(|start| {
+                    tracking_id.is_some_and(|tracking_id| tracking_id.starts_with(start))
+                })
+                && (fault.share >= 1.0 || random.random::<f64>() < fault.share)
+        })?;
+        fault.struck += 1;
+        let act = fault.act.clone();
+        Some(Behaviour {
+            act,
+            effect: fault.effect,
+            times: None,
+            latency: fault.latency,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::twin::random::generator;
+
+    #[test]
+    fn a_fault_ends_after_its_times_or_its_seconds() {
+        let mut random = generator(1, &[]);
+        let mut faults = Faults::default();
+        let hang = || Fault {
+            act: Act::Hang,
+            ..Fault::default()
+        };
+        faults.add(
+            Fault {
+                times: Some(1),
+                operation: "result".into(),
+                ..hang()
+            },
+            0,
+        );
+        faults.add(
+            Fault {
+                seconds: Some(1.0),
+                ..hang()
+            },
+            0,
+        );
+        let mut strike =
+            |operation, now| faults.strike(operation, None, now, &mut random).is_some();
+        assert!(strike(Operation::TaskResult, 0));
+        assert!(strike(Operation::Balance, 999));
+        assert!(!strike(Operation::TaskResult, 1000));
+    }
+}

@@ -1,0 +1,270 @@
+//! Everything that only reads: look-ups by uid and by tracking id, the balance,
+//! and the tasks' status and result. Queries can run as tasks too.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::accept::Read;
+use super::answer::{Answer, Reply};
+use super::behaviour::{Act, Behaviour};
+use super::bodies;
+use super::clock::ms;
+use super::journal::{Call, Note, Operation};
+use super::script::Script;
+use super::settings::{BodyShape, LookupOrder};
+use super::tasks::{self, State};
+use super::transactions::Transaction;
+use super::world::{Event, World};
+
+/// How many transactions a look-up by tracking id shows.
+const LISTED: usize = 10;
+
+/// A question.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// Who asks.
+    pub shop: Arc<str>,
+    /// What.
+    pub what: Asked,
+    /// The answer's shape.
+    pub v3: bool,
+}
+
+/// What a query asks for.
+#[derive(Clone, Debug)]
+pub enum Asked {
+    /// One transaction.
+    Uid(String),
+    /// The latest under a tracking id.
+    TrackingId(String),
+    /// The balance, of this currency and account.
+    Balance(Option<String>, Option<String>),
+}
+
+impl World {
+    /// Handles a look-up.
+    pub fn look_up(&mut self, call: Call, what: Asked) -> Reply {
+        let tracking_id = match &what {
+            Asked::TrackingId(id) => Some(id.clone()),
+            Asked::Uid(uid) => self
+                .transactions
+                .get(uid)
+                .and_then(|t| t.tracking_id.clone()),
+            Asked::Balance(..) => None,
+        };
+        let mut note = Note {
+            tracking_id,
+            ..Note::default()
+        };
+        let reply = self.looked_up(&call, what, &mut note);
+        self.noted(call, note, reply)
+    }
+
+    /// Handles a POST of a balance query.
+    pub fn balance(&mut self, call: Call, body: &[u8]) -> Reply {
+        let read = Read::new(&call, body);
+        let asked = Asked::Balance(read.field("currency"), read.field("account"));
+        let refusal = read.request().err();
+        let mut note = Note::default();
+        let reply = match refusal {
+            Some(refusal) if self.authenticate(&call).is_some() => {
+                bodies::refusal(&refusal, self.switches.error_shape, call.v3).into()
+            }
+            _ => self.looked_up(&call, asked, &mut note),
+        };
+        self.noted(call, note, reply)
+    }
+
+    fn noted(&mut self, call: Call, mut note: Note, reply: Reply) -> Reply {
+        note.status = reply.status_seen();
+        note.fate = reply.fate();
+        self.journal.record(self.stamp, self.now, call, note);
+        reply
+    }
+
+    fn looked_up(&mut self, call: &Call, what: Asked, note: &mut Note) -> Reply {
+        let Some(shop) = self.authenticate(call) else {
+            return bodies::access_denied().into();
+        };
+        note.shop = Some(shop.clone());
+        let tracking_id = note.tracking_id.clone().unwrap_or_default();
+        let behaviour = self.bend_lookup(call, &shop, &tracking_id);
+        let v3 = match self.switches.body_shape {
+            BodyShape::Header => call.v3,
+            BodyShape::V2 => false,
+            BodyShape::V3 => true,
+        };
+        let query = Query {
+            shop: shop.clone(),
+            what,
+            v3,
+        };
+        if !call.asynchronous {
+            let answer = self.answer_query(&query);
+            return self.reply(answer, &behaviour, v3);
+        }
+        if !self.switches.async_queries {
+            let nothing = Answer::json(404, &json!({"message": "Not found"}));
+            return self.reply(nothing, &behaviour, v3);
+        }
+        let script = Arc::new(Script::default());
+        let ends_by = script.task.clone();
+        let task = self.new_task(call, &shop, note.tracking_id.as_deref(), script);
+        let ends = self.end_of(&task, &ends_by);
+        self.at(ends, Event::QueryEnds(task.clone(), query));
+        note.task = Some(task.clone());
+        let answer = tasks::acknowledged(&task, self.task_origin());
+        self.reply(answer, &behaviour, v3)
+    }
+
+    fn bend_lookup(&mut self, call: &Call, shop: &str, tracking_id: &str) -> Behaviour {
+        let id = Some(tracking_id);
+        if let Some(fault) = self
+            .faults
+            .strike(call.operation, id, self.now, &mut self.random)
+        {
+            return fault;
+        }
+        let script = self.scripts.find(tracking_id);
+        match script.map(|script| script.lookup.clone()) {
+            Some(behaviour) if behaviour != Behaviour::default() => {
+                let nth = self.meet("lookup", shop, tracking_id);
+                if behaviour.applies(nth) {
+                    behaviour
+                } else {
+                    Behaviour::default()
+                }
+            }
+            _ => Behaviour::default(),
+        }
+    }
+
+    /// Ends the task of a query with what is true at that moment.
+    pub fn end_query(&mut self, task: &str, query: &Query) {
+        let answer = self.answer_query(query);
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.end(answer);
+        }
+    }
+
+    fn answer_query(&self, query: &Query) -> Answer {
+        match &query.what {
+            Asked::Uid(uid) => self.answer_uid(query, uid),
+            Asked::TrackingId(id) => self.answer_tracking_id(query, id),
+            Asked::Balance(currency, account) => balance(currency.as_deref(), account.as_deref()),
+        }
+    }
+
+    fn answer_uid(&self, query: &Query, uid: &str) -> Answer {
+        match self
+            .transactions
+            .get(uid)
+            .filter(|found| self.shows(found, &query.shop))
+        {
+            None => bodies::record_not_found(),
+            Some(found) => {
+                let v3 = query.v3 || found.v3;
+                let body = bodies::transaction(found, &self.origin, v3, &self.switches);
+                Answer::json(200, &body)
+            }
+        }
+    }
+
+    fn answer_tracking_id(&self, query: &Query, tracking_id: &str) -> Answer {
+        let key = (query.shop.clone(), tracking_id.to_owned());
+        let uids = self
+            .by_tracking_id
+            .get(&key)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut found: Vec<&Transaction> = uids
+            .iter()
+            .filter_map(|uid| self.transactions.get(uid))
+            .filter(|found| self.shows(found, &query.shop))
+            .collect();
+        found.sort_by(|a, b| (b.created_at, &b.uid).cmp(&(a.created_at, &a.uid)));
+        found.truncate(LISTED);
+        if self.switches.lookup_order == LookupOrder::Oldest {
+            found.reverse();
+        }
+        let listed: Vec<Value> = found
+            .into_iter()
+            .map(|t| bodies::listed(t, &self.origin, query.v3 || t.v3, &self.switches))
+            .collect();
+        Answer::json(200, &json!({"transactions": listed}))
+    }
+
+    /// Whether a look-up by this shop can see a transaction yet.
+    fn shows(&self, transaction: &Transaction, shop: &Arc<str>) -> bool {
+        let visible = transaction
+            .appeared
+            .saturating_add(ms(self.switches.lookup_lag));
+        transaction.shop == *shop && !transaction.hidden && visible <= self.now
+    }
+
+    /// Handles a read of a task's status or result.
+    pub fn read_task(&mut self, call: Call, id: &str) -> Reply {
+        let tracking_id = self.tasks.get(id).and_then(|task| task.tracking_id.clone());
+        let mut note = Note {
+            tracking_id,
+            task: Some(id.to_owned()),
+            ..Note::default()
+        };
+        let reply = self.task_read(&call, id, &mut note);
+        self.noted(call, note, reply)
+    }
+
+    fn task_read(&mut self, call: &Call, id: &str, note: &mut Note) -> Reply {
+        let Some(shop) = self.authenticate(call) else {
+            return bodies::access_denied().into();
+        };
+        note.shop = Some(shop.clone());
+        let tracking_id = note.tracking_id.as_deref();
+        let fault = self
+            .faults
+            .strike(call.operation, tracking_id, self.now, &mut self.random);
+        let result = call.operation == Operation::TaskResult;
+        let (now, origin) = (self.now, self.task_origin().to_owned());
+        let Some(task) = self.tasks.get_mut(id).filter(|task| task.shop == shop) else {
+            let behaviour = fault.unwrap_or_default();
+            return self.reply(tasks::unknown(id), &behaviour, call.v3);
+        };
+        // A script bends the reads of a finished task only; before, there is
+        // nothing yet that could be lost.
+        let ended = matches!(task.state, State::Ended(_));
+        let (bent, met) = if result {
+            (&task.script.task.result, &mut task.result_reads)
+        } else {
+            (&task.script.task.status, &mut task.status_reads)
+        };
+        let scripted = (ended && bent.applies(*met)).then(|| bent.clone());
+        if scripted.is_some() && fault.is_none() {
+            *met += 1;
+        }
+        let behaviour = fault.or(scripted).unwrap_or_default();
+        let answer = if !behaviour.effect && behaviour.act != Act::Normal {
+            tasks::unknown(id)
+        } else if result {
+            task.read_result(now, &self.switches)
+        } else {
+            task.read_status(now, &origin, &self.switches)
+        };
+        self.reply(answer, &behaviour, call.v3)
+    }
+}
+
+fn balance(currency: Option<&str>, account: Option<&str>) -> Answer {
+    let account = account.unwrap_or("SYNTH-ACCOUNT-1");
+    let body = json!({
+        "status": "successful",
+        "result": {
+            "gatewayId": 101,
+            "account": account,
+            "amount": 123_456_789,
+            "currency": currency.unwrap_or("EUR"),
+            "bankInfo": {"Account": account, "Amount": 1_234_567.89},
+        },
+    });
+    Answer::json(200, &body)
+}

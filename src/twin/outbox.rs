@@ -1,0 +1,247 @@
+//! Webhooks on their way: what is to be sent where, the documented schedule of
+//! repeats, and what the receivers answered.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::Rng;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::clock::{Ms, text};
+use super::journal::Filter;
+use super::script::{Credentials, Signature};
+
+/// A webhook on its way.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// The shop whose credentials it carries.
+    pub shop: Arc<str>,
+    /// Where to.
+    pub url: String,
+    /// The transaction that it tells of.
+    pub uid: String,
+    /// That transaction's tracking id.
+    pub tracking_id: Option<String>,
+    /// The status that it tells.
+    pub status: String,
+    /// The raw body; repeats carry the same bytes.
+    pub body: Bytes,
+    /// How it is signed.
+    pub signature: Signature,
+    /// How it identifies itself.
+    pub credentials: Credentials,
+    /// How often it has been sent.
+    pub attempts: u32,
+    /// When it is due, in virtual time.
+    pub due: Ms,
+}
+
+struct Attempt {
+    at: OffsetDateTime,
+    parcel: u64,
+    number: u32,
+    url: String,
+    uid: String,
+    tracking_id: Option<String>,
+    shop: Arc<str>,
+    status: String,
+    signature: Signature,
+    answer: Result<u16, String>,
+    next_in_seconds: Option<f64>,
+}
+
+/// All webhooks.
+pub struct Outbox {
+    parcels: HashMap<u64, Parcel>,
+    next: u64,
+    /// Those to be sent right now.
+    pub ready: Vec<u64>,
+    attempts: VecDeque<Attempt>,
+    limit: usize,
+    answers: BTreeMap<String, u64>,
+    given_up: u64,
+}
+
+/// Seconds before repeat `n` (counted from 1), with `draw` from 0 to 29.
+pub fn repeat_delay(n: u32, draw: u32) -> u64 {
+    let base = (2.12 * f64::from(n)).floor() as u64;
+    base.pow(3) + u64::from(draw) * (u64::from(n) + 1)
+}
+
+impl Outbox {
+    /// An empty one that remembers so many deliveries.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            parcels: HashMap::new(),
+            next: 1,
+            ready: Vec::new(),
+            attempts: VecDeque::new(),
+            limit,
+            answers: BTreeMap::new(),
+            given_up: 0,
+        }
+    }
+
+    /// Takes a parcel and gives it a number.
+    pub fn take_in(&mut self, parcel: Parcel) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.parcels.insert(id, parcel);
+        id
+    }
+
+    /// A parcel that has not arrived yet.
+    pub fn parcel(&self, id: u64) -> Option<&Parcel> {
+        self.parcels.get(&id)
+    }
+
+    /// How many have not arrived yet.
+    pub fn waiting(&self) -> usize {
+        self.parcels.len()
+    }
+
+    /// Notes what came of sending one; says when to send it again.
+    pub fn delivered(
+        &mut self,
+        id: u64,
+        at: OffsetDateTime,
+        answer: Result<u16, String>,
+        retries: u32,
+        random: &mut StdRng,
+    ) -> Option<Ms> {
+        let parcel = self.parcels.get_mut(&id)?;
+        parcel.attempts += 1;
+        let word = answer
+            .as_ref()
+            .map_or_else(|_| "error".to_owned(), ToString::to_string);
+        *self.answers.entry(word).or_default() += 1;
+        let again = answer != Ok(200) && parcel.attempts <= retries;
+        let wait = again.then(|| repeat_delay(parcel.attempts, random.random_range(0..30)));
+        let attempt = Attempt {
+            at,
+            parcel: id,
+            number: parcel.attempts,
+            url: parcel.url.clone(),
+            uid: parcel.uid.clone(),
+            tracking_id: parcel.tracking_id.clone(),
+            shop: parcel.shop.clone(),
+            status: parcel.status.clone(),
+            signature: parcel.signature,
+            answer,
+            next_in_seconds: wait.map(|seconds| seconds as f64),
+        };
+        // The next one counts from when this one was due, so that a jump of the
+        // clock past several repeats sends all of them.
+        let next = wait.map(|seconds| parcel.due.saturating_add(seconds.saturating_mul(1000)));
+        match next {
+            Some(due) => parcel.due = due,
+            None => {
+                self.given_up += u64::from(attempt.answer != Ok(200));
+                self.parcels.remove(&id);
+            }
+        }
+        if self.attempts.len() >= self.limit {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back(attempt);
+        next
+    }
+
+    /// The deliveries, oldest first.
+    pub fn log(&self, filter: &Filter) -> Value {
+        let matching =
+            |attempt: &&Attempt| filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref());
+        let limit = filter.limit.unwrap_or(usize::MAX);
+        let mut shown: Vec<Value> = self
+            .attempts
+            .iter()
+            .rev()
+            .filter(matching)
+            .take(limit)
+            .map(Attempt::shown)
+            .collect();
+        shown.reverse();
+        json!({
+            "deliveries": shown,
+            "answers": self.answers,
+            "waiting": self.parcels.len(),
+            "given_up": self.given_up,
+        })
+    }
+}
+
+impl Attempt {
+    fn shown(&self) -> Value {
+        json!({
+            "at": text(self.at),
+            "webhook": self.parcel,
+            "attempt": self.number,
+            "url": self.url,
+            "shop": &*self.shop,
+            "uid": self.uid,
+            "tracking_id": self.tracking_id,
+            "transaction_status": self.status,
+            "signature": self.signature,
+            "answer": self.answer.as_ref().ok(),
+            "error": self.answer.as_ref().err(),
+            "next_in_seconds": self.next_in_seconds,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_is_the_documented_one() {
+        assert_eq!(repeat_delay(1, 0), 8);
+        assert_eq!(repeat_delay(1, 29), 66);
+        let total = |draw| (1..=15).map(|n| repeat_delay(n, draw)).sum::<u64>() as f64 / 3600.0;
+        assert!((35.5..35.7).contains(&total(0)), "{}", total(0));
+        assert!((36.6..36.8).contains(&total(29)), "{}", total(29));
+    }
+
+    #[test]
+    fn only_200_stops_it_and_so_do_fifteen_repeats() {
+        let mut random = crate::twin::random::generator(1, &[]);
+        let mut outbox = Outbox::new(100);
+        let parcel = Parcel {
+            shop: Arc::from("1001"),
+            url: String::new(),
+            uid: "u".into(),
+            tracking_id: None,
+            status: "successful".into(),
+            body: Bytes::new(),
+            signature: Signature::Good,
+            credentials: Credentials::Good,
+            attempts: 0,
+            due: 0,
+        };
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let id = outbox.take_in(parcel.clone());
+        assert!(
+            outbox
+                .delivered(id, now, Ok(201), 15, &mut random)
+                .is_some()
+        );
+        assert!(
+            outbox
+                .delivered(id, now, Ok(200), 15, &mut random)
+                .is_none()
+        );
+        let id = outbox.take_in(parcel);
+        let mut sent = 1;
+        while outbox
+            .delivered(id, now, Err("refused".into()), 15, &mut random)
+            .is_some()
+        {
+            sent += 1;
+        }
+        assert_eq!(sent, 16);
+        assert_eq!(outbox.waiting(), 0);
+    }
+}

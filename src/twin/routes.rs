@@ -1,0 +1,222 @@
+//! The gateway's paths. Each handler reads the request to its end, lets the
+//! world decide, and sends the answer the way the world said.
+
+use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use actix_web::web::{self, Data, Path, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde_json::json;
+
+use super::answer::{Answer, Delivery, Reply};
+use super::journal::{Call, Operation};
+use super::lookups::Asked;
+use super::running::Twin;
+use super::submit::Next;
+use super::transactions::{Kind, Turn};
+
+/// No request of the documented protocol comes near this.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// All paths of the gateway.
+pub fn configure(config: &mut ServiceConfig) {
+    for (prefix, asynchronous) in [("", false), ("/async", true)] {
+        for kind in Kind::ALL {
+            let path = format!("{prefix}/transactions/{}", kind.collection());
+            let handler =
+                move |twin, request, payload| submit(twin, request, payload, kind, asynchronous);
+            config.route(&path, web::post().to(handler));
+        }
+        let handler = move |twin, request, payload| balance(twin, request, payload, asynchronous);
+        config.route(&format!("{prefix}/balance"), web::post().to(handler));
+        let handler = move |twin, request, uid| by_uid(twin, request, uid, asynchronous);
+        config.route(
+            &format!("{prefix}/transactions/{{uid}}"),
+            web::get().to(handler),
+        );
+        let handler = move |twin, request, id| by_tracking_id(twin, request, id, asynchronous);
+        let path = format!("{prefix}/v2/transactions/tracking_id/{{id:.*}}");
+        config.route(&path, web::get().to(handler));
+    }
+    for (path, operation) in [
+        ("/async/status/{id}", Operation::TaskStatus),
+        ("/async/result/{id}", Operation::TaskResult),
+    ] {
+        let handler = move |twin, request, id| task(twin, request, id, operation);
+        config.route(path, web::get().to(handler));
+    }
+    config.route("/process/{uid}", web::get().to(process));
+}
+
+fn call(request: &HttpRequest, operation: Operation, asynchronous: bool) -> Call {
+    let header = |name: &str| {
+        let value = request.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    let method = if request.method() == actix_web::http::Method::POST {
+        "POST"
+    } else {
+        "GET"
+    };
+    Call {
+        method,
+        path: request.path().to_owned(),
+        operation,
+        asynchronous,
+        authorization: header(AUTHORIZATION.as_str()),
+        idempotency_key: header("RequestID"),
+        v3: header("X-API-Version").as_deref() == Some("3"),
+        json: header(CONTENT_TYPE.as_str())
+            .is_some_and(|kind| kind.to_ascii_lowercase().starts_with("application/json")),
+    }
+}
+
+/// Reads a body to its end; none when it broke off or is too long.
+async fn body(mut payload: Payload) -> Option<Bytes> {
+    let mut body = BytesMut::new();
+    while let Some(part) = payload.next().await {
+        let part = part.ok()?;
+        if body.len() + part.len() > BODY_LIMIT {
+            return None;
+        }
+        body.extend_from_slice(&part);
+    }
+    Some(body.freeze())
+}
+
+async fn finish(twin: &Twin, mut reply: Reply) -> HttpResponse {
+    reply
+        .answer
+        .headers
+        .push(("X-Request-Id".to_owned(), twin.next_answer_id()));
+    reply.send(twin.clock.scale()).await
+}
+
+async fn broken_off(twin: &Twin) -> HttpResponse {
+    twin.with(|world| world.journal.broken_body());
+    let answer = Answer::json(400, &json!({"message": "Bad request"}));
+    Reply {
+        delivery: Delivery::Reset,
+        ..Reply::from(answer)
+    }
+    .send(1.0)
+    .await
+}
+
+async fn submit(
+    twin: Data<Twin>,
+    request: HttpRequest,
+    payload: Payload,
+    kind: Kind,
+    asynchronous: bool,
+) -> HttpResponse {
+    let Some(body) = body(payload).await else {
+        return broken_off(&twin).await;
+    };
+    let call = call(&request, Operation::Submit(kind), asynchronous);
+    match twin.with(|world| world.submit(call, kind, &body)) {
+        Next::Reply(reply) => finish(&twin, reply).await,
+        Next::Wait(wait, done) => {
+            // A sender that is gone means that the task has ended already.
+            let _ = done.await;
+            let reply = twin.with(|world| world.end_of_wait(&wait));
+            finish(&twin, reply).await
+        }
+    }
+}
+
+async fn balance(
+    twin: Data<Twin>,
+    request: HttpRequest,
+    payload: Payload,
+    asynchronous: bool,
+) -> HttpResponse {
+    let Some(body) = body(payload).await else {
+        return broken_off(&twin).await;
+    };
+    let call = call(&request, Operation::Balance, asynchronous);
+    let reply = twin.with(|world| world.balance(call, &body));
+    finish(&twin, reply).await
+}
+
+async fn by_uid(
+    twin: Data<Twin>,
+    request: HttpRequest,
+    uid: Path<String>,
+    asynchronous: bool,
+) -> HttpResponse {
+    let call = call(&request, Operation::QueryUid, asynchronous);
+    let reply = twin.with(|world| world.look_up(call, Asked::Uid(uid.into_inner())));
+    finish(&twin, reply).await
+}
+
+async fn by_tracking_id(
+    twin: Data<Twin>,
+    request: HttpRequest,
+    id: Path<String>,
+    asynchronous: bool,
+) -> HttpResponse {
+    let call = call(&request, Operation::QueryTrackingId, asynchronous);
+    let reply = twin.with(|world| world.look_up(call, Asked::TrackingId(id.into_inner())));
+    finish(&twin, reply).await
+}
+
+async fn task(
+    twin: Data<Twin>,
+    request: HttpRequest,
+    id: Path<String>,
+    operation: Operation,
+) -> HttpResponse {
+    let call = call(&request, operation, true);
+    let reply = twin.with(|world| world.read_task(call, &id));
+    finish(&twin, reply).await
+}
+
+/// What a customer's browser gets from `redirect_url`.
+#[derive(serde::Deserialize)]
+struct Decision {
+    outcome: Option<String>,
+}
+
+/// The customer came to the 3-DS page: with `?outcome=successful` or
+/// `?outcome=failed` the transaction ends at once, else the page asks.
+async fn process(
+    twin: Data<Twin>,
+    uid: Path<String>,
+    decision: web::Query<Decision>,
+) -> HttpResponse {
+    let outcome = match decision.outcome.as_deref() {
+        Some("successful") => "successful",
+        Some("failed") => "failed",
+        _ => {
+            let page = "<h1>3-D Secure</h1><a href=\"?outcome=successful\">approve</a> \
+                        <a href=\"?outcome=failed\">decline</a>";
+            return HttpResponse::Ok()
+                .content_type("text/html; charset=utf-8")
+                .body(page);
+        }
+    };
+    let back = twin.with(|world| {
+        let stamp = world.stamp;
+        let transaction = world.transactions.get_mut(uid.as_str())?;
+        let back = transaction.details.return_url.clone();
+        if !transaction.is_final() {
+            transaction.turn(
+                Turn {
+                    status: outcome,
+                    ..Turn::default()
+                },
+                stamp,
+            );
+            world.announce(world.now, &uid);
+        }
+        Some(back)
+    });
+    match back {
+        None => HttpResponse::NotFound().body("no such transaction"),
+        Some(None) => HttpResponse::Ok().body(outcome),
+        Some(Some(url)) => HttpResponse::Found()
+            .insert_header(("Location", url))
+            .finish(),
+    }
+}

@@ -1,0 +1,145 @@
+//! What the gateway refuses although the request is well-formed: parents that
+//! are not there or not in the right state, amounts over the rest, and the same
+//! thing twice within half a minute.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::behaviour::Refusal;
+use super::clock::ms;
+use super::request::Order;
+use super::scenario;
+use super::settings::DuplicateCheck;
+use super::transactions::{Kind, Transaction};
+use super::world::World;
+
+impl World {
+    /// The currency of an order and the tracking id that its transaction will
+    /// show, or why the gateway refuses it.
+    pub fn examine(
+        &self,
+        shop: &Arc<str>,
+        order: &Order,
+    ) -> Result<(String, Option<String>), Refusal> {
+        let Some(parent_uid) = &order.parent_uid else {
+            return Ok((
+                order.currency.clone().unwrap_or_default(),
+                order.tracking_id.clone(),
+            ));
+        };
+        if !order.kind.is_child() {
+            return Ok((
+                order.currency.clone().unwrap_or_default(),
+                order.tracking_id.clone(),
+            ));
+        }
+        let parent = self
+            .transactions
+            .get(parent_uid)
+            .filter(|parent| parent.shop == *shop && !parent.hidden)
+            .ok_or_else(no_parent)?;
+        self.parent_allows(parent, order)?;
+        let own = order
+            .tracking_id
+            .clone()
+            .filter(|_| self.switches.children_own_tracking_id);
+        Ok((
+            parent.currency.clone(),
+            own.or_else(|| parent.tracking_id.clone()),
+        ))
+    }
+
+    fn parent_allows(&self, parent: &Transaction, order: &Order) -> Result<(), Refusal> {
+        let (right_kind, verb) = match order.kind {
+            Kind::Capture => (parent.kind == Kind::Authorization, "captured"),
+            Kind::Void => (parent.kind == Kind::Authorization, "voided"),
+            Kind::Chargeback => (has_money(parent.kind), "charged back"),
+            _ => (has_money(parent.kind), "refunded"),
+        };
+        if !right_kind || parent.status != "successful" {
+            return Err(base(format!("transaction can't be {verb}")));
+        }
+        let rest = parent.amount - self.claimed(&parent.uid, order.kind);
+        if order.amount > rest {
+            return Err(base(format!("Amount can't be greater than {rest}")));
+        }
+        Ok(())
+    }
+
+    /// How much of a parent is spoken for, as far as it limits this kind.
+    fn claimed(&self, parent_uid: &str, kind: Kind) -> i64 {
+        let claims = self
+            .claims
+            .get(parent_uid)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let competes = |other: Kind| match kind {
+            Kind::Capture | Kind::Void => matches!(other, Kind::Capture | Kind::Void),
+            _ => other == kind,
+        };
+        let holds = |claim: &&super::world::Claim| {
+            let mut existing = claim
+                .uids
+                .iter()
+                .filter_map(|uid| self.transactions.get(uid))
+                .peekable();
+            let lives = |found: &Transaction| {
+                !matches!(found.status.as_str(), "failed" | "expired" | "error")
+            };
+            competes(claim.kind) && (existing.peek().is_none() || existing.any(lives))
+        };
+        claims.iter().filter(holds).map(|claim| claim.amount).sum()
+    }
+
+    /// The 30-second rule: refuses what equals something a moment ago, and
+    /// remembers this one.
+    pub fn examine_duplicate(&mut self, shop: &str, order: &Order) -> Result<(), Refusal> {
+        let looked_at = match self.switches.duplicate_check {
+            DuplicateCheck::Off => false,
+            DuplicateCheck::Children => order.kind.is_child(),
+            DuplicateCheck::All => true,
+        };
+        let (true, Some(what)) = (looked_at, &order.duplicate_key) else {
+            return Ok(());
+        };
+        let key = format!("{shop} {} {} {what}", order.kind.name(), order.amount);
+        let (now, window) = (self.now, ms(self.switches.duplicate_window));
+        let fresh = |seen: &u64| now.saturating_sub(*seen) < window;
+        if order.duplicate_check && self.recent.get(&key).is_some_and(fresh) {
+            let status = self.switches.duplicate_status;
+            return Err(Refusal {
+                status,
+                ..scenario::duplicate()
+            });
+        }
+        if self.recent.len() >= 100_000 {
+            self.recent.retain(|_, seen| fresh(seen));
+        }
+        self.recent.insert(key, now);
+        Ok(())
+    }
+}
+
+fn has_money(kind: Kind) -> bool {
+    matches!(kind, Kind::Payment | Kind::Capture)
+}
+
+fn no_parent() -> Refusal {
+    Refusal {
+        status: 400,
+        code: "E.1025".into(),
+        message: "Parent uid Parent transaction is not found.".into(),
+        errors: json!({"parent_uid": ["Parent transaction is not found"]}),
+    }
+}
+
+fn base(message: String) -> Refusal {
+    let errors = json!({"base": [message]});
+    Refusal {
+        status: 422,
+        code: "E.1025".into(),
+        message,
+        errors,
+    }
+}

@@ -1,0 +1,73 @@
+//! `RequestID`, and the 30-second rule that is often taken for it.
+
+use serde_json::json;
+
+use super::super::answer::Reply;
+use super::super::journal::{Call, Filter, Operation};
+use super::super::settings::Switches;
+use super::super::transactions::Kind;
+use super::{Gateway, body, payment, task};
+
+const PAY: Operation = Operation::Submit(Kind::Payment);
+
+fn pay_with_key(gateway: &mut Gateway, tracking_id: &str) -> Reply {
+    let call = Call {
+        idempotency_key: Some("key-1".into()),
+        ..Gateway::call(PAY)
+    };
+    let reply = gateway.post_as(call, Kind::Payment, payment(tracking_id));
+    gateway.pass(0.0);
+    reply
+}
+
+#[test]
+fn the_same_key_meets_the_same_task_for_a_day() {
+    let mut gateway = Gateway::new();
+    let first = task(&pay_with_key(&mut gateway, "ok-1"));
+    gateway.pass(86_399.0);
+    assert_eq!(task(&pay_with_key(&mut gateway, "ok-1")), first);
+    assert_eq!(gateway.found("ok-1").len(), 1);
+    gateway.pass(1.0);
+    assert_ne!(task(&pay_with_key(&mut gateway, "ok-1")), first);
+    gateway.pass(1.0);
+    assert_eq!(gateway.found("ok-1").len(), 2);
+    let counts = gateway.world.journal.counts(&Filter::default());
+    assert_eq!(counts["tracking_ids"][0]["replayed"], 1);
+}
+
+#[test]
+fn a_key_is_ignored_where_the_switch_says_so() {
+    let mut gateway = Gateway::with(Switches {
+        request_id_async: false,
+        ..Switches::default()
+    });
+    let first = task(&pay_with_key(&mut gateway, "ok-1"));
+    assert_ne!(task(&pay_with_key(&mut gateway, "ok-1")), first);
+}
+
+#[test]
+fn a_request_that_was_never_answered_is_found_again_by_its_key() {
+    let mut gateway = Gateway::new();
+    assert_eq!(pay_with_key(&mut gateway, "hang-1").status_seen(), None);
+    task(&pay_with_key(&mut gateway, "hang-1"));
+    gateway.pass(1.0);
+    assert_eq!(gateway.found("hang-1").len(), 1);
+}
+
+#[test]
+fn equal_payments_clash_only_with_equal_cards() {
+    let mut gateway = Gateway::new();
+    let pay = |id: &str, token: Option<&str>| {
+        let mut request = payment(id);
+        if let Some(token) = token {
+            request["credit_card"] = json!({"token": token});
+        }
+        request
+    };
+    task(&gateway.post(Kind::Payment, pay("ok-1", None)));
+    task(&gateway.post(Kind::Payment, pay("ok-2", None)));
+    task(&gateway.post(Kind::Payment, pay("ok-3", Some("token-a"))));
+    task(&gateway.post(Kind::Payment, pay("ok-4", Some("token-b"))));
+    let reply = gateway.post(Kind::Payment, pay("ok-5", Some("token-a")));
+    assert_eq!(body(&reply)["code"], json!("E.1018"));
+}

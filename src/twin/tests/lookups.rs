@@ -1,0 +1,131 @@
+//! Look-ups: which transactions, in which order, how many; and queries as tasks.
+
+use serde_json::{Value, json};
+
+use super::super::journal::Operation;
+use super::super::lookups::Asked;
+use super::super::settings::{Appears, LookupOrder, Switches};
+use super::super::transactions::Kind;
+use super::{Gateway, body, payment, task};
+
+#[test]
+fn a_look_up_shows_the_ten_latest_newest_first() {
+    for (order, first) in [(LookupOrder::Newest, 12), (LookupOrder::Oldest, 3)] {
+        let mut gateway = Gateway::with(Switches {
+            lookup_order: order,
+            ..Switches::default()
+        });
+        for amount in 1..=12 {
+            let mut request = payment("ok-1");
+            request["amount"] = json!(amount);
+            gateway.post(Kind::Payment, request);
+            gateway.pass(1.0);
+        }
+        let found = gateway.found("ok-1");
+        assert_eq!((found.len(), &found[0]["amount"]), (10, &json!(first)));
+    }
+}
+
+#[test]
+fn what_does_not_exist_is_an_empty_list_or_404() {
+    let mut gateway = Gateway::new();
+    assert_eq!(gateway.found("ok-1"), Vec::<Value>::new());
+    let (status, body) = gateway.look_up(Asked::Uid("nobody".into()));
+    assert_eq!(
+        (status, &body["response"]["message"]),
+        (404, &json!("Record not found"))
+    );
+}
+
+#[test]
+fn a_transaction_can_be_seen_from_the_post_on_or_from_the_end_or_later() {
+    let seen = |switches: Switches, after: f64| {
+        let mut gateway = Gateway::with(switches);
+        gateway.pay("ok-1");
+        gateway.pass(after);
+        gateway
+            .found("ok-1")
+            .first()
+            .map(|found| found["status"].clone())
+    };
+    let start = || Switches {
+        appears: Appears::Start,
+        ..Switches::default()
+    };
+    assert_eq!(seen(start(), 0.0), Some(json!("incomplete")));
+    assert_eq!(seen(start(), 1.0), Some(json!("successful")));
+    assert_eq!(seen(Switches::default(), 0.9), None);
+    assert_eq!(
+        seen(
+            Switches {
+                lookup_lag: 5.0,
+                ..Switches::default()
+            },
+            5.9
+        ),
+        None
+    );
+    let late = seen(
+        Switches {
+            lookup_lag: 5.0,
+            ..Switches::default()
+        },
+        6.0,
+    );
+    assert_eq!(late, Some(json!("successful")));
+}
+
+#[test]
+fn a_query_runs_as_a_task_and_its_404_is_read_once() {
+    let mut gateway = Gateway::new();
+    let call = Gateway::call(Operation::QueryUid);
+    let reply = gateway.world.look_up(call, Asked::Uid("nobody".into()));
+    let id = task(&reply);
+    assert_eq!(gateway.result(&id).0, 425);
+    gateway.pass(1.0);
+    assert_eq!(
+        gateway.result(&id).1["response"]["message"],
+        json!("Record not found")
+    );
+    assert_eq!(gateway.result(&id).1["status"], json!("unknown"));
+    let call = Gateway::call(Operation::Balance);
+    let reply = gateway
+        .world
+        .balance(call, br#"{"request":{"currency":"USD"}}"#);
+    gateway.pass(1.0);
+    assert_eq!(
+        gateway.result(&task(&reply)).1["result"]["currency"],
+        json!("USD")
+    );
+}
+
+#[test]
+fn queries_can_be_missing_from_the_asynchronous_paths() {
+    let mut gateway = Gateway::with(Switches {
+        async_queries: false,
+        ..Switches::default()
+    });
+    let call = Gateway::call(Operation::QueryTrackingId);
+    let reply = gateway
+        .world
+        .look_up(call, Asked::TrackingId("ok-1".into()));
+    assert_eq!(reply.answer.status, 404);
+}
+
+#[test]
+fn wrong_credentials_are_refused_everywhere() {
+    let mut gateway = Gateway::new();
+    let mut call = Gateway::call(Operation::QueryUid);
+    call.authorization = Some("Basic MTAwMTp3cm9uZw==".into());
+    let reply = gateway
+        .world
+        .look_up(call.clone(), Asked::Uid("nobody".into()));
+    assert_eq!(
+        (reply.answer.status, &body(&reply)["response"]["message"]),
+        (401, &json!("Access denied"))
+    );
+    let reply = gateway.post_as(call, Kind::Payment, payment("ok-1"));
+    assert_eq!(reply.answer.status, 401);
+    gateway.pass(1.0);
+    assert!(gateway.found("ok-1").is_empty());
+}

@@ -1,0 +1,147 @@
+//! The twin's own tests: the simulated gateway without HTTP, moved by hand,
+//! and one run over real sockets.
+
+mod children;
+mod idempotency;
+mod lookups;
+mod over_http;
+mod scenarios;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::answer::{Delivery, Reply};
+use super::journal::{Call, Operation};
+use super::lookups::Asked;
+use super::settings::{Settings, Switches};
+use super::submit::Next;
+use super::transactions::Kind;
+use super::world::World;
+
+/// A gateway whose clock is moved by hand.
+struct Gateway {
+    world: World,
+    now: u64,
+}
+
+impl Gateway {
+    fn new() -> Self {
+        Self::with(Switches::default())
+    }
+
+    fn with(switches: Switches) -> Self {
+        let shops = [("1001".to_owned(), "secret".to_owned())].into();
+        let settings = Settings {
+            shops,
+            switches,
+            ..Settings::default()
+        };
+        let mut gateway = Self {
+            world: World::new(&settings, "http://twin".into()),
+            now: 0,
+        };
+        gateway.pass(0.0);
+        gateway
+    }
+
+    /// Lets so many seconds pass.
+    fn pass(&mut self, seconds: f64) {
+        self.now += (seconds * 1000.0) as u64;
+        let start = time::macros::datetime!(2026-02-03 10:00 UTC);
+        let stamp: OffsetDateTime = start + time::Duration::milliseconds(self.now as i64);
+        self.world.settle(self.now, stamp);
+    }
+
+    fn call(operation: Operation) -> Call {
+        Call {
+            method: "POST",
+            path: String::new(),
+            operation,
+            asynchronous: true,
+            authorization: Some(format!("Basic {}", STANDARD.encode("1001:secret"))),
+            idempotency_key: None,
+            v3: false,
+            json: true,
+        }
+    }
+
+    /// Posts a request with its own call.
+    fn post_as(&mut self, call: Call, kind: Kind, request: Value) -> Reply {
+        let body = json!({"request": request}).to_string();
+        match self.world.submit(call, kind, body.as_bytes()) {
+            Next::Reply(reply) => reply,
+            Next::Wait(..) => panic!("an asynchronous request does not wait"),
+        }
+    }
+
+    fn post(&mut self, kind: Kind, request: Value) -> Reply {
+        let reply = self.post_as(Self::call(Operation::Submit(kind)), kind, request);
+        // What starts at once has started before anyone can look.
+        self.pass(0.0);
+        reply
+    }
+
+    /// Posts a payment under a tracking id.
+    fn pay(&mut self, tracking_id: &str) -> Reply {
+        self.post(Kind::Payment, payment(tracking_id))
+    }
+
+    fn read(&mut self, operation: Operation, task: &str) -> (u16, Value) {
+        let reply = self.world.read_task(Self::call(operation), task);
+        assert_eq!(reply.delivery, Delivery::Plain);
+        (reply.answer.status, body(&reply))
+    }
+
+    fn result(&mut self, task: &str) -> (u16, Value) {
+        self.read(Operation::TaskResult, task)
+    }
+
+    /// A synchronous look-up.
+    fn look_up(&mut self, what: Asked) -> (u16, Value) {
+        let call = Call {
+            asynchronous: false,
+            ..Self::call(Operation::QueryUid)
+        };
+        let reply = self.world.look_up(call, what);
+        (reply.answer.status, body(&reply))
+    }
+
+    /// The transactions under a tracking id, as the gateway shows them.
+    fn found(&mut self, tracking_id: &str) -> Vec<Value> {
+        let (status, body) = self.look_up(Asked::TrackingId(tracking_id.to_owned()));
+        assert_eq!(status, 200);
+        body["transactions"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Statuses told by the webhooks that are due by now, in order.
+    fn webhooks(&mut self) -> Vec<String> {
+        let ready = std::mem::take(&mut self.world.outbox.ready);
+        let parcels = ready.iter().filter_map(|id| self.world.outbox.parcel(*id));
+        parcels.map(|parcel| parcel.status.clone()).collect()
+    }
+}
+
+fn payment(tracking_id: &str) -> Value {
+    json!({"amount": 3245, "currency": "EUR", "description": "Order", "tracking_id": tracking_id,
+        "notification_url": "http://127.0.0.1:9/hook"})
+}
+
+fn body(reply: &Reply) -> Value {
+    serde_json::from_slice(&reply.answer.body).unwrap_or(Value::Null)
+}
+
+/// The id of the task that an answer acknowledges.
+fn task(reply: &Reply) -> String {
+    assert_eq!(
+        reply.answer.status,
+        200,
+        "{}",
+        String::from_utf8_lossy(&reply.answer.body)
+    );
+    body(reply)["request_id"]
+        .as_str()
+        .map(str::to_owned)
+        .unwrap_or_default()
+}

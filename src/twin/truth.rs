@@ -1,0 +1,114 @@
+//! The reading half of the control API: what really exists, what arrived, and
+//! what was sent.
+
+use actix_web::web::{Data, Query};
+use serde_json::{Value, json};
+
+use super::backoffice;
+use super::control::{Answered, good};
+use super::journal::Filter;
+use super::running::Twin;
+use super::scenario;
+use super::scenario_table::TABLE;
+use super::sign::KeyName;
+
+/// Whether it runs, and how much there is in it.
+pub async fn health(twin: Data<Twin>) -> Answered {
+    let body = twin.with(|world| {
+        json!({
+            "status": "ok",
+            "seed": world.seed,
+            "time_scale": twin.clock.scale(),
+            "virtual_ms": world.now,
+            "requests": world.journal.total(),
+            "transactions": world.transactions.len(),
+            "tasks": world.tasks.len(),
+            "webhooks_waiting": world.outbox.waiting(),
+        })
+    });
+    good(body)
+}
+
+/// The public keys that verify webhooks.
+pub async fn keys(twin: Data<Twin>) -> Answered {
+    let active = twin.with(|world| world.switches.signing_key);
+    let shown = |name: KeyName| json!({"public_key": name.public(), "pem": name.public_pem()});
+    good(json!({
+        "active": active,
+        "public_key": active.public(),
+        "pem": active.public_pem(),
+        "default": shown(KeyName::Default),
+        "rotated": shown(KeyName::Rotated),
+    }))
+}
+
+/// The table of scenarios, each with its script.
+pub async fn scenarios() -> Answered {
+    let table: Vec<Value> = TABLE
+        .iter()
+        .map(|scenario| {
+            let script = scenario::named(scenario.name);
+            json!({"name": scenario.name, "about": scenario.about, "script": script})
+        })
+        .collect();
+    good(json!({"scenarios": table}))
+}
+
+/// The requests that arrived.
+pub async fn log(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+    good(twin.with(|world| world.journal.log(&filter)))
+}
+
+/// How often each tracking id was posted.
+pub async fn counts(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+    good(twin.with(|world| world.journal.counts(&filter)))
+}
+
+/// The deliveries of webhooks.
+pub async fn webhooks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+    good(twin.with(|world| world.outbox.log(&filter)))
+}
+
+/// The tasks, newest first.
+pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+    let shown = twin.with(|world| {
+        let mut tasks: Vec<_> = world
+            .tasks
+            .values()
+            .filter(|task| filter.wants(Some(&*task.shop), task.tracking_id.as_deref()))
+            .collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.created));
+        tasks.truncate(filter.limit.unwrap_or(1000));
+        let rows = tasks.into_iter().map(|task| {
+            json!({
+                "request_id": task.id,
+                "shop": &*task.shop,
+                "operation": task.operation,
+                "tracking_id": task.tracking_id,
+                "created_virtual_ms": task.created,
+                "state": task.word(),
+            })
+        });
+        rows.collect::<Vec<_>>()
+    });
+    good(json!({"tasks": shown}))
+}
+
+/// The truth: every transaction there is, hidden ones included.
+pub async fn transactions(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+    let shown = twin.with(|world| {
+        let mut found: Vec<_> = world
+            .transactions
+            .values()
+            .filter(|t| filter.wants(Some(&*t.shop), t.tracking_id.as_deref()))
+            .collect();
+        found.sort_by(|a, b| (a.created_at, &a.uid).cmp(&(b.created_at, &b.uid)));
+        let skipped = found.len().saturating_sub(filter.limit.unwrap_or(1000));
+        found.drain(..skipped);
+        found
+            .into_iter()
+            .map(|t| backoffice::shown(world, t))
+            .collect::<Vec<_>>()
+    });
+    good(json!({"transactions": shown}))
+}

@@ -1,0 +1,121 @@
+//! Posts what a test likes to a webhook address: any body, any headers, signed
+//! rightly, wrongly or not at all.
+
+use std::time::Duration;
+
+use actix_web::web::{Bytes, Data};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::backoffice::shop;
+use super::control::{Answered, Problem, good, parse};
+use super::running::Twin;
+use super::script::{Credentials, Signature};
+use super::sign::KeyName;
+use super::webhooks::{Letter, basic, content_signature, send};
+use super::world::World;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WebhookPost {
+    url: Option<String>,
+    shop: Option<String>,
+    uid: Option<String>,
+    body: Option<Value>,
+    #[serde(default)]
+    headers: Map<String, Value>,
+    #[serde(default)]
+    signature: Signature,
+    #[serde(default)]
+    credentials: Credentials,
+    #[serde(default = "one")]
+    times: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Posts a webhook right now and tells what was answered. The body is the one
+/// given, a string as it is, or else what the transaction `uid` looks like.
+pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
+    let post: WebhookPost = parse(&body)?;
+    let (letter, key) = twin.with(|world| written(world, &post))?;
+    let mut letter = letter;
+    if let Some(signature) = content_signature(&twin.signer, post.signature, key, &letter.body) {
+        letter
+            .headers
+            .push(("Content-Signature".to_owned(), signature));
+    }
+    // Headers of the request come last and replace what the twin would send.
+    for (name, value) in &post.headers {
+        letter
+            .headers
+            .retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        letter.headers.push((name.clone(), value));
+    }
+    let mut answers = Vec::new();
+    for _ in 0..post.times.min(10_000) {
+        let again = Letter {
+            url: letter.url.clone(),
+            headers: letter.headers.clone(),
+            body: letter.body.clone(),
+            timeout: letter.timeout,
+        };
+        answers.push(match send(&twin.client, again).await {
+            Err(error) => json!({"error": error}),
+            Ok(response) => {
+                let status = response.status().as_u16();
+                json!({"status": status, "body": response.text().await.unwrap_or_default()})
+            }
+        });
+    }
+    good(json!({"answers": answers}))
+}
+
+fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Problem> {
+    let found = match &post.uid {
+        None => None,
+        Some(uid) => Some(
+            world
+                .transactions
+                .get(uid)
+                .ok_or_else(|| Problem::missing("no transaction has this uid"))?,
+        ),
+    };
+    let owner = found.map(|found| &*found.shop);
+    let shop = shop(world, post.shop.as_deref().or(owner))?;
+    let url = post
+        .url
+        .clone()
+        .or_else(|| found?.details.notification_url.clone());
+    let url = url.ok_or_else(|| Problem::unusable("no url is known"))?;
+    let body = match (&post.body, &post.uid) {
+        (Some(Value::String(text)), _) => Bytes::from(text.clone()),
+        (Some(json), _) => Bytes::from(json.to_string()),
+        (None, Some(uid)) => world.webhook_body(uid).unwrap_or_default(),
+        (None, None) => return Err(Problem::unusable("name a body or a uid")),
+    };
+    let secret = world
+        .shops
+        .get(&*shop)
+        .map(|(_, secret)| secret.as_str())
+        .unwrap_or_default();
+    let headers = basic(post.credentials, &shop, secret)
+        .map(|value| ("Authorization".to_owned(), value))
+        .into_iter()
+        .collect();
+    let timeout = Duration::from_secs_f64(world.switches.webhook_timeout.clamp(0.001, 86_400.0));
+    Ok((
+        Letter {
+            url,
+            headers,
+            body,
+            timeout,
+        },
+        world.switches.signing_key,
+    ))
+}

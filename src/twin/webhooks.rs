@@ -1,0 +1,167 @@
+//! Sends webhooks: Basic credentials of the shop, `Content-Signature` over the
+//! raw body, and again by the documented schedule until the answer is 200.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use reqwest::Client;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+
+use super::random::generator;
+use super::running::Twin;
+use super::script::{Credentials, Signature};
+use super::sign::{KeyName, Signer};
+use super::world::Event;
+
+/// One webhook, ready to leave.
+pub struct Letter {
+    /// Where to.
+    pub url: String,
+    /// Header names and values besides the content type.
+    pub headers: Vec<(String, String)>,
+    /// The raw body.
+    pub body: Bytes,
+    /// How long the receiver has.
+    pub timeout: Duration,
+}
+
+/// The client that webhooks leave by. Certificates are not checked: the twin's
+/// secrets are test secrets, and receivers in CI sign their own.
+pub fn client() -> Result<Client, reqwest::Error> {
+    // Fails when a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+}
+
+/// Sends a letter once.
+pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, String> {
+    let mut request = client
+        .post(&letter.url)
+        .timeout(letter.timeout)
+        .header(CONTENT_TYPE, "application/json")
+        .body(letter.body);
+    for (name, value) in letter.headers {
+        request = request.header(name, value);
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where webhooks leave"
+    )]
+    let sent = request.send().await;
+    sent.map_err(|error| error_text(&error))
+}
+
+fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}
+
+/// The `Authorization` header, unless it is left out.
+pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<String> {
+    let secret = match credentials {
+        Credentials::Good => secret,
+        Credentials::Bad => "wrong-secret",
+        Credentials::Missing => return None,
+    };
+    Some(format!(
+        "Basic {}",
+        STANDARD.encode(format!("{shop}:{secret}"))
+    ))
+}
+
+/// The `Content-Signature` header, unless it is left out.
+pub fn content_signature(
+    signer: &Signer,
+    how: Signature,
+    key: KeyName,
+    body: &[u8],
+) -> Option<String> {
+    let signed = match how {
+        Signature::Missing => return None,
+        Signature::Good => signer.sign(key, body),
+        Signature::OtherKey => signer.sign(key.other(), body),
+        Signature::Bad => signer.sign(key, &[body, b" "].concat()),
+    };
+    signed.ok()
+}
+
+/// Sends one webhook of the outbox and notes what came of it.
+pub async fn deliver(twin: Arc<Twin>, id: u64) {
+    let Ok(_permit) = twin.senders.acquire().await else {
+        return;
+    };
+    let Some(letter) = prepare(&twin, id) else {
+        return;
+    };
+    let answer = send(&twin.client, letter)
+        .await
+        .map(|response| response.status().as_u16());
+    twin.with(|world| {
+        let (retries, stamp) = (world.switches.webhook_retries, world.stamp);
+        let number = id.to_string();
+        let sent = world
+            .outbox
+            .parcel(id)
+            .map_or(0, |parcel| parcel.attempts)
+            .to_string();
+        let mut random = generator(world.seed, &["repeat", &number, &sent]);
+        if let Some(due) = world
+            .outbox
+            .delivered(id, stamp, answer, retries, &mut random)
+        {
+            world.at(due, Event::Send(id));
+        }
+    });
+}
+
+fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
+    let (parcel, secret, key, signed, timeout) = twin.with(|world| {
+        let parcel = world.outbox.parcel(id)?.clone();
+        let secret = world
+            .shops
+            .get(&*parcel.shop)
+            .map(|(_, secret)| secret.clone());
+        let switches = &world.switches;
+        let timeout = Duration::from_secs_f64(switches.webhook_timeout.clamp(0.001, 86_400.0));
+        Some((
+            parcel,
+            secret?,
+            switches.signing_key,
+            switches.sign_webhooks,
+            timeout,
+        ))
+    })?;
+    // Signing takes a millisecond, so it stays outside the lock.
+    let how = if signed {
+        parcel.signature
+    } else {
+        Signature::Missing
+    };
+    let signature = content_signature(&twin.signer, how, key, &parcel.body);
+    let authorization = basic(parcel.credentials, &parcel.shop, &secret);
+    let headers = authorization
+        .map(|value| (AUTHORIZATION.to_string(), value))
+        .into_iter()
+        .chain(signature.map(|value| ("Content-Signature".to_owned(), value)))
+        .collect();
+    Some(Letter {
+        url: parcel.url,
+        headers,
+        body: parcel.body,
+        timeout,
+    })
+}
