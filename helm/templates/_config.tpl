@@ -63,7 +63,7 @@ hence a writer of our own.
 {{- range concat (list $config.security) $config.shops $config.clients $config.subscribers -}}
 {{- range $key, $value := . -}}
 {{- if hasSuffix "_file" $key -}}
-{{- $files = kindIs "slice" $value | ternary (concat $files ($value | default list)) (append $files $value) -}}
+{{- $files = concat $files (kindIs "slice" $value | ternary $value (list $value)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -99,14 +99,19 @@ hence a writer of our own.
 
 {{- define "reconciler.config" -}}
 {{- $config := include "reconciler.settings" . | fromJson -}}
-# Made by the chart; change the values, not this.
-{{- range list "database" "api" "webhooks" "ops" "security" "gateway" "follow" "retention" "serve" "telemetry" }}
-{{- with get $config . }}
-{{- $table := include "reconciler.mounted" . | fromJson }}
-{{- if $table }}
+# Made by the chart: change the values, not this.
+{{- range $section := list "database" "api" "webhooks" "ops" "security" "gateway" "follow" "retention" "serve" "telemetry" }}
+{{- with get $config $section }}
 
-[{{ $.section }}]
+[{{ $section }}]
+{{- include "reconciler.toml.table" (include "reconciler.mounted" . | fromJson) }}
 {{- end }}
 {{- end }}
+{{- range $list := list "shops" "clients" "subscribers" }}
+{{- range get $config $list }}
+
+[[{{ $list }}]]
+{{- include "reconciler.toml.table" (include "reconciler.mounted" . | fromJson) }}
 {{- end }}
 {{- end }}
+{{ end }}

@@ -122,9 +122,10 @@ fn failed(error: QueryError) -> Problem {
         QueryError::Unreachable => {
             Problem::new(Kind::GatewayUnreachable, "the gateway could not be reached")
         }
-        QueryError::Refused { status, .. } => {
-            let detail = format!("the gateway did not answer the query: HTTP {status}");
-            Problem::new(Kind::GatewayUnreachable, detail)
+        QueryError::Refused { status, result } => {
+            let detail = format!("the gateway answered the query with HTTP {status}");
+            let problem = Problem::new(Kind::GatewayUnreachable, detail);
+            problem.member("result", redact_value(&result))
         }
     }
 }

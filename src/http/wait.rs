@@ -10,7 +10,7 @@ use crate::http::problem::Problem;
 use crate::http::request::no_transaction;
 use crate::store::{StoredTransaction, read};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// How often the row is read again although nobody told of a change.
@@ -48,6 +48,10 @@ pub(crate) async fn more_time(
         return false;
     }
     // Woken or not: the row is read again.
-    let _ = timeout(left.min(READ_AGAIN), changed).await;
+    tokio::select! {
+        () = changed => {}
+        () = sleep(left.min(READ_AGAIN)) => {}
+        () = context.dispatch.stopping() => {}
+    }
     true
 }

@@ -1,0 +1,251 @@
+//! The closing table: how each transaction ended, what proved it, what it cost, and whether
+//! the twin agrees.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Error;
+use super::board::{Row, seconds};
+use super::client::Server;
+use super::screen::{Screen, Tone, column};
+use super::settings::SHOP;
+
+/// How one transaction ended.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) tracking_id: String,
+    pub(super) state: String,
+    /// What it rests on.
+    pub(super) proof: String,
+    /// The time to the final state.
+    pub(super) took: String,
+    /// Requests that the gateway was sent for it.
+    pub(super) requests: u64,
+    /// What the twin knows of it.
+    pub(super) truth: String,
+    /// What is wrong with it, if anything.
+    pub(super) wrong: Option<String>,
+}
+
+/// Asks the service and the twin how everything ended.
+pub(super) async fn outcomes(
+    api: &Server,
+    twin: &Server,
+    rows: &[Row],
+) -> Result<Vec<Outcome>, Error> {
+    let mut outcomes = Vec::new();
+    for row in rows {
+        outcomes.push(outcome(api, twin, row).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn outcome(api: &Server, twin: &Server, row: &Row) -> Result<Outcome, Error> {
+    let name = utf8_percent_encode(&row.tracking_id, NON_ALPHANUMERIC);
+    let truth = twin
+        .get(&format!(
+            "/_twin/transactions?shop={SHOP}&tracking_id={name}"
+        ))
+        .await?;
+    let counts = twin
+        .get(&format!("/_twin/counts?shop={SHOP}&tracking_id={name}"))
+        .await?;
+    let truth = list(&truth["transactions"]);
+    let path = format!("/v1/shops/{SHOP}/transactions/{name}");
+    let (transaction, evidence) = match &row.problem {
+        Some(_) => (Value::Null, Value::Null),
+        None => (
+            api.get(&path).await?,
+            api.get(&format!("{path}/evidence")).await?,
+        ),
+    };
+    let state = transaction["state"].as_str().unwrap_or("refused");
+    Ok(Outcome {
+        tracking_id: row.tracking_id.clone(),
+        state: state.to_owned(),
+        proof: proof(&transaction, list(&evidence["evidence"])),
+        took: time_to_final(&transaction).unwrap_or_default(),
+        requests: counts["tracking_ids"][0]["requests"].as_u64().unwrap_or(0),
+        truth: told(truth),
+        wrong: wrong(row, &transaction, truth),
+    })
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// What the twin knows, in a few words.
+fn told(truth: &[Value]) -> String {
+    let words: Vec<&str> = truth
+        .iter()
+        .filter_map(|it| it["status"].as_str())
+        .collect();
+    match words.is_empty() {
+        true => "nothing there".to_owned(),
+        false => words.join(", "),
+    }
+}
+
+/// What is wrong with an end, judged by what the twin knows to be true.
+fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
+    if let Some(problem) = &row.problem {
+        return Some(format!("the service refused it: {problem}"));
+    }
+    let state = transaction["state"].as_str().unwrap_or_default();
+    if state != row.scene.end {
+        return Some(format!("{state} instead of {}", row.scene.end));
+    }
+    let uid = transaction["uid"].as_str();
+    let ours = truth.iter().find(|it| it["uid"].as_str() == uid);
+    let paid = truth.iter().any(|it| it["status"] == "successful");
+    match (ours, uid) {
+        (None, Some(uid)) => Some(format!("the gateway has no transaction {uid}")),
+        (None, None) if truth.is_empty() => None,
+        (None, None) => Some(format!("{state}, but the gateway has it")),
+        (Some(ours), _) => {
+            let differs = ours["amount"] != transaction["amount"];
+            // A person has to decide, and nothing else may.
+            let waits = state == "pending" && differs;
+            let agrees = ours["status"].as_str() == Some(state) && !differs;
+            let missed = paid && state != "successful";
+            let is_wrong = !waits && (!agrees || missed);
+            is_wrong.then(|| format!("{state}, but the gateway has {}", told(truth)))
+        }
+    }
+}
+
+/// What the state rests on: the evidence that moved it last before it was final.
+fn proof(transaction: &Value, evidence: &[Value]) -> String {
+    let final_at = moment(&transaction["finalized_at"]);
+    let is_in_time = |piece: &&Value| {
+        let received = moment(&piece["received_at"]);
+        final_at.is_none_or(|at| received.is_some_and(|received| received <= at))
+    };
+    let of = |verdict: &str| {
+        let moved = evidence.iter().filter(move |it| it["verdict"] == verdict);
+        moved.filter(is_in_time).next_back()
+    };
+    let Some(piece) = of("correction").or_else(|| of("applied")) else {
+        return String::new();
+    };
+    let is_refusal = transaction["state"] == "rejected";
+    let word = match piece["channel"].as_str().unwrap_or_default() {
+        "ack" if is_refusal => "refusal of the POST",
+        "ack" => "answer to the POST",
+        "task_result" if is_refusal => "refusal by the task",
+        "task_result" => "task result",
+        "task_status" => "task status",
+        "webhook" => "webhook",
+        "query" => "look-up",
+        "local" if transaction["state"] == "not_found" => "proof of absence",
+        "operator" => "a person",
+        other => other,
+    };
+    match piece["verdict"] == "correction" {
+        true => format!("{word}, corrected"),
+        false => word.to_owned(),
+    }
+}
+
+fn time_to_final(transaction: &Value) -> Option<String> {
+    let created = moment(&transaction["created_at"])?;
+    let finalized = moment(&transaction["finalized_at"])?;
+    (finalized - created).try_into().ok().map(seconds)
+}
+
+fn moment(value: &Value) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
+}
+
+/// The table, one line for each.
+pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
+    let widest = |of: fn(&Outcome) -> &str, least: usize| {
+        let widths = outcomes.iter().map(|it| of(it).chars().count());
+        widths.max().unwrap_or(0).max(least)
+    };
+    let name = widest(|it| &it.tracking_id, 11);
+    let proof = widest(|it| &it.proof, 9);
+    let head = format!(
+        "{}  {}  {}  {}  {}  {}",
+        column("tracking_id", name),
+        column("state", 10),
+        column("proved by", proof),
+        "  time",
+        "requests",
+        "the gateway has"
+    );
+    let mut lines = vec![screen.tinted(&head, Tone::Faint)];
+    lines.extend(outcomes.iter().map(|it| {
+        let tone = match (&it.wrong, it.state.as_str()) {
+            (Some(_), _) => Tone::Bad,
+            (None, "pending") => Tone::Open,
+            (None, _) => Tone::Good,
+        };
+        let note = if it.wrong.is_some() { "  WRONG" } else { "" };
+        format!(
+            "{}  {}  {}  {:>6}  {:>8}  {}{note}",
+            column(&it.tracking_id, name),
+            screen.tinted(&column(&it.state, 10), tone),
+            column(&it.proof, proof),
+            it.took,
+            it.requests,
+            it.truth
+        )
+    }));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::scenes::SCENES;
+    use serde_json::json;
+
+    fn row(name: &str) -> Row {
+        let scene = SCENES.iter().find(|scene| scene.name == name);
+        Row::new(*scene.expect("there is such a scene"), name.to_owned())
+    }
+
+    #[test]
+    fn what_the_twin_knows_decides() {
+        let paid = json!({"state": "successful", "uid": "u", "amount": 5});
+        let truth = |status: &str| vec![json!({"uid": "u", "status": status, "amount": 5})];
+        assert_eq!(wrong(&row("ok-1"), &paid, &truth("successful")), None);
+        assert!(wrong(&row("ok-1"), &paid, &truth("failed")).is_some());
+        assert!(wrong(&row("ok-1"), &paid, &[]).is_some());
+        let absent = json!({"state": "not_found", "uid": null});
+        assert_eq!(wrong(&row("crashnone-10"), &absent, &[]), None);
+        assert!(wrong(&row("crashnone-10"), &absent, &truth("successful")).is_some());
+        assert!(wrong(&row("ok-1"), &absent, &[]).is_some());
+    }
+
+    #[test]
+    fn another_amount_waits_for_a_person_and_is_no_success() {
+        let truth = vec![json!({"uid": "u", "status": "successful", "amount": 6})];
+        let waits = json!({"state": "pending", "uid": "u", "amount": 5});
+        assert_eq!(wrong(&row("mismatch-13"), &waits, &truth), None);
+        let taken = json!({"state": "successful", "uid": "u", "amount": 5});
+        assert!(wrong(&row("ok-1"), &taken, &truth).is_some());
+    }
+
+    #[test]
+    fn the_proof_is_what_moved_the_state_last_before_it_was_final() {
+        let at = |second: u8| format!("2026-11-22T10:00:0{second}Z");
+        let piece = |channel: &str, verdict: &str, second: u8| json!({"channel": channel, "verdict": verdict, "received_at": at(second)});
+        let transaction = json!({"state": "successful", "finalized_at": at(3)});
+        let evidence = [
+            piece("ack", "applied", 1),
+            piece("webhook", "applied", 2),
+            piece("task_result", "applied", 4),
+        ];
+        assert_eq!(proof(&transaction, &evidence), "webhook");
+        let corrected = [
+            piece("task_result", "applied", 1),
+            piece("webhook", "correction", 2),
+        ];
+        assert_eq!(proof(&transaction, &corrected), "webhook, corrected");
+    }
+}

@@ -1,0 +1,202 @@
+//! The twin and the service as processes of their own, each on a leash.
+//!
+//! Between this process and each of them stands a shell that reads a pipe from here. The
+//! kernel closes the pipe when this process ends in whatever way, and the shell then ends
+//! the program: nothing is left running, not even after a `kill -9`.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+
+use super::Error;
+use crate::clock::Boottime;
+
+const SCRIPT: &str = include_str!("processes/leash.sh");
+/// How long a program has to stop before it is killed.
+const GRACE: Duration = Duration::from_secs(8);
+/// How long the shell may take to see to that.
+const STOP_LIMIT: Duration = Duration::from_secs(12);
+const STEP: Duration = Duration::from_millis(20);
+/// How much of a log is shown when something went wrong.
+const SHOWN_LINES: usize = 20;
+
+/// Who reads what the program prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// We do, line by line.
+    Piped,
+    /// Its log.
+    Logged,
+}
+
+/// A running program.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: &'static str,
+    shell: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts this very binary with other arguments; what it says goes to `log`.
+    pub(super) fn start(
+        name: &'static str,
+        arguments: &[&str],
+        log: &Path,
+        output: Output,
+    ) -> Result<Self, Error> {
+        let file = open_log(log)?;
+        let second = file.try_clone().map_err(Error::io("share a log"))?;
+        let binary = std::env::current_exe().map_err(Error::io("find this program"))?;
+        let shell = Command::new("/bin/sh")
+            .args(["-c", SCRIPT, "leash.sh"])
+            .arg((GRACE.as_millis() / 100).to_string())
+            .arg(binary)
+            .args(arguments)
+            // A DATABASE_URL or a setting of the caller's must never reach the demo's service.
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("LC_ALL", "C")
+            // Ctrl-C on a terminal is for us; we then stop it.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(match output {
+                Output::Piped => Stdio::piped(),
+                Output::Logged => Stdio::from(second),
+            })
+            .stderr(Stdio::from(file))
+            .spawn()
+            .map_err(Error::io("run sh"))?;
+        let log = log.to_owned();
+        Ok(Self { name, shell, log })
+    }
+
+    /// The first line that it prints.
+    pub(super) async fn first_line(&mut self, within: Duration) -> Result<String, Error> {
+        let mut line = String::new();
+        if let Some(output) = self.shell.stdout.take() {
+            let mut output: BufReader<ChildStdout> = BufReader::new(output);
+            match timeout(within, output.read_line(&mut line)).await {
+                Ok(read) => read.map_err(Error::io(format!("read from the {}", self.name)))?,
+                Err(_) => return Err(self.too_slow()),
+            };
+        }
+        if line.is_empty() {
+            let status = self.shell.wait().await;
+            return Err(self.ended(status.ok()));
+        }
+        Ok(line)
+    }
+
+    /// Waits until it has ended by itself, well.
+    pub(super) async fn finish(mut self, within: Duration) -> Result<(), Error> {
+        // Waiting would close the pipe, and with it the leash.
+        let leash = self.shell.stdin.take();
+        let waited = timeout(within, self.shell.wait()).await;
+        self.shell.stdin = leash;
+        match waited {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(status) => Err(self.ended(status.ok())),
+            Err(_) => Err(self.too_slow()),
+        }
+    }
+
+    /// An error if it has ended.
+    pub(super) fn still_runs(&mut self) -> Result<(), Error> {
+        match self.shell.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(status) => Err(self.ended(status)),
+            Err(source) => Err(Error::io(format!("watch the {}", self.name))(source)),
+        }
+    }
+
+    /// Where what it says goes.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// It has not done something in time.
+    pub(super) fn too_slow(&self) -> Error {
+        Error::TooSlow {
+            name: self.name,
+            log: tail(&self.log),
+        }
+    }
+
+    fn ended(&self, status: Option<ExitStatus>) -> Error {
+        Error::Ended {
+            name: self.name,
+            status: status.map_or_else(|| "for no known reason".to_owned(), |it| it.to_string()),
+            log: tail(&self.log),
+        }
+    }
+
+    /// Stops it and waits until it has ended.
+    pub(super) async fn stop(mut self) {
+        drop(self.shell.stdin.take());
+        if timeout(STOP_LIMIT, self.shell.wait()).await.is_err() {
+            self.kill();
+        }
+    }
+
+    /// For when the shell hangs, or was killed itself: ends everything that it had started.
+    fn kill(&mut self) {
+        let group = self.shell.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Process {
+    /// The last resort, for panics: elsewhere it is stopped.
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let deadline = Boottime::now() + STOP_LIMIT;
+        while matches!(self.shell.try_wait(), Ok(None)) {
+            if deadline.remaining().is_zero() {
+                return self.kill();
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+}
+
+/// Waits until `ready` says so, as long as the program runs.
+pub(super) async fn wait_until(
+    process: &mut Process,
+    within: Duration,
+    mut ready: impl AsyncFnMut() -> bool,
+) -> Result<(), Error> {
+    let deadline = Boottime::now() + within;
+    while !ready().await {
+        process.still_runs()?;
+        if deadline.remaining().is_zero() {
+            return Err(process.too_slow());
+        }
+        sleep(STEP).await;
+    }
+    Ok(())
+}
+
+fn open_log(path: &Path) -> Result<File, Error> {
+    let mut options = File::options();
+    options.create(true).append(true).mode(0o600);
+    options
+        .open(path)
+        .map_err(Error::io(format!("open {}", path.display())))
+}
+
+/// The end of a log.
+pub(super) fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}

@@ -1,0 +1,135 @@
+//! Where the demo prints: a terminal, on which lines are drawn again in place, or a file
+//! or pipe, to which lines are only added.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::clock::Boottime;
+
+/// What is assumed of a terminal that does not tell its size.
+const USUAL: Size = Size {
+    lines: 24,
+    columns: 80,
+};
+
+/// Lines and columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) lines: usize,
+    pub(super) columns: usize,
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub(super) struct Screen {
+    is_live: bool,
+    has_colours: bool,
+    started: Boottime,
+    /// How many lines at the bottom are drawn again next time.
+    drawn: usize,
+}
+
+/// How a text is shown on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Faint,
+    Good,
+    Bad,
+    Open,
+}
+
+impl Screen {
+    pub(super) fn new() -> Self {
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let is_live = std::io::stdout().is_terminal() && !is_dumb;
+        let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            is_live,
+            has_colours: is_live && !wants_none,
+            started: Boottime::now(),
+            drawn: 0,
+        }
+    }
+
+    /// Whether lines can be drawn again.
+    pub(super) fn is_live(&self) -> bool {
+        self.is_live
+    }
+
+    /// The terminal's size now.
+    pub(super) fn size(&self) -> Size {
+        let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+        told.filter(|size| size.ws_row > 0 && size.ws_col > 0)
+            .map_or(USUAL, |size| Size {
+                lines: size.ws_row.into(),
+                columns: size.ws_col.into(),
+            })
+    }
+
+    /// Says what happens now, with the time since the start.
+    pub(super) fn step(&mut self, text: &str) -> std::io::Result<()> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        self.line(&format!("{seconds:6.1} s  {text}"))
+    }
+
+    /// Adds a line, which stays.
+    pub(super) fn line(&mut self, text: &str) -> std::io::Result<()> {
+        self.drawn = 0;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{text}")?;
+        out.flush()
+    }
+
+    /// Draws lines in place of those that were drawn last.
+    pub(super) fn draw(&mut self, lines: &[String]) -> std::io::Result<()> {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        text.push_str("\r\x1b[J");
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        self.drawn = lines.len();
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()
+    }
+
+    /// A text in a tone, where the terminal has any.
+    pub(super) fn tinted(&self, text: &str, tone: Tone) -> String {
+        let code = match tone {
+            Tone::Faint => "2",
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Open => "33",
+        };
+        if self.has_colours {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// A text in a column: cut when it is too long, filled up when it is too short.
+pub(super) fn column(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return format!("{text:width$}");
+    }
+    let kept = text.chars().take(width.saturating_sub(1));
+    kept.chain(std::iter::once('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_have_their_width() {
+        assert_eq!(column("ab", 4), "ab  ");
+        assert_eq!(column("abcd", 4), "abcd");
+        assert_eq!(column("abcde", 4), "abc…");
+        assert_eq!(column("ab", 0), "…");
+    }
+}

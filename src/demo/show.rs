@@ -1,0 +1,213 @@
+//! The run of all scenes: requests go out at their times, the event feed tells what became
+//! of them, and the table shows it, until all have come to rest.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Error;
+use super::board::{self, Row};
+use super::client::{Answer, Server};
+use super::screen::Screen;
+use super::settings::SHOP;
+use super::stage::Stage;
+use crate::clock::Boottime;
+
+/// After this, what has not come to rest is taken as it is.
+const LIMIT: Duration = Duration::from_secs(75);
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is told to the one who keeps the table.
+enum News {
+    /// The feed has told of a transaction.
+    Changed(Value),
+    /// A POST was answered.
+    Answered(usize, Answer),
+}
+
+/// The scenes under way.
+pub(super) struct Show<'a> {
+    api: &'a Server,
+    rows: Vec<Row>,
+    calls: JoinSet<Result<News, Error>>,
+    started: Boottime,
+}
+
+impl<'a> Show<'a> {
+    pub(super) fn new(api: &'a Server, rows: Vec<Row>) -> Self {
+        Self {
+            api,
+            rows,
+            calls: JoinSet::new(),
+            started: Boottime::now(),
+        }
+    }
+
+    /// Plays all scenes; gives the rows as they came to rest.
+    pub(super) async fn play(
+        mut self,
+        stage: &mut Stage,
+        screen: &mut Screen,
+    ) -> Result<Vec<Row>, Error> {
+        let mut feed = Feed::follow(self.api.clone()).await?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.started = Boottime::now();
+        loop {
+            self.send_what_is_due();
+            if screen.is_live() {
+                let lines = board::lines(&self.rows, screen, screen.size());
+                screen.draw(&lines).map_err(Error::Print)?;
+            }
+            let all_rest = self.rows.iter().all(Row::is_at_rest);
+            if (all_rest && self.calls.is_empty()) || self.started.elapsed() > LIMIT {
+                return Ok(self.rows);
+            }
+            tokio::select! {
+                _ = ticks.tick() => stage.still_runs()?,
+                news = feed.next() => self.take_in(news?, screen)?,
+                Some(call) = self.calls.join_next() => {
+                    // A call is never cancelled, and one that panics says nothing.
+                    if let Ok(news) = call {
+                        self.take_in(news?, screen)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_what_is_due(&mut self) {
+        for index in 0..self.rows.len() {
+            let scene = self.rows[index].scene;
+            let is_due = self.started.elapsed() >= scene.delay();
+            if self.rows[index].sent.is_some() || !is_due {
+                continue;
+            }
+            let parent = scene.parent.map(|name| self.uid_of(name));
+            if parent == Some(None) {
+                continue;
+            }
+            let row = &mut self.rows[index];
+            row.sent = Some(Boottime::now());
+            let request = scene.request(&row.tracking_id, parent.flatten().as_deref());
+            let path = format!("/v1/shops/{SHOP}/{}", scene.collection());
+            let api = self.api.clone();
+            self.calls.spawn(async move {
+                let answer = api.post(&path, &request).await?;
+                Ok(News::Answered(index, answer))
+            });
+        }
+    }
+
+    /// The gateway's id of a scene's transaction, once that has succeeded.
+    fn uid_of(&self, scene: &str) -> Option<String> {
+        let parent = self.rows.iter().find(|row| row.scene.name == scene)?;
+        let is_good = parent.state() == "successful";
+        parent.text("uid").filter(|_| is_good).map(str::to_owned)
+    }
+
+    fn take_in(&mut self, news: News, screen: &mut Screen) -> Result<(), Error> {
+        let index = match &news {
+            News::Answered(index, _) => Some(*index),
+            News::Changed(transaction) => {
+                let told = transaction["tracking_id"].as_str();
+                let ours = |row: &Row| Some(row.tracking_id.as_str()) == told;
+                self.rows.iter().position(ours)
+            }
+        };
+        let Some(row) = index.and_then(|index| self.rows.get_mut(index)) else {
+            return Ok(());
+        };
+        let has_changed = match news {
+            News::Changed(transaction) => row.learn(&transaction),
+            News::Answered(_, answer) if answer.status < 300 => row.learn(&answer.body),
+            News::Answered(_, answer) => {
+                row.refuse(format!("{} {}", answer.status, answer.body));
+                true
+            }
+        };
+        if has_changed && !screen.is_live() {
+            screen.step(&board::line(row)).map_err(Error::Print)?;
+        }
+        Ok(())
+    }
+}
+
+/// The shop's event feed, read from where it ends now.
+struct Feed {
+    events: mpsc::Receiver<Result<Value, Error>>,
+    /// Ends the reader with the feed.
+    _reader: JoinSet<()>,
+}
+
+impl Feed {
+    async fn follow(api: Server) -> Result<Self, Error> {
+        let mut after = 0;
+        loop {
+            let (events, next) = page(&api, after, 0).await?;
+            after = next;
+            if events.is_empty() {
+                break;
+            }
+        }
+        let (sender, events) = mpsc::channel(64);
+        let mut reader = JoinSet::new();
+        reader.spawn(read(api, after, sender));
+        Ok(Self {
+            events,
+            _reader: reader,
+        })
+    }
+
+    async fn next(&mut self) -> Result<News, Error> {
+        loop {
+            match self.events.recv().await {
+                Some(Ok(mut event)) if event["transaction"].is_object() => {
+                    return Ok(News::Changed(event["transaction"].take()));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                // The reader ends after an error only, which was told.
+                None => std::future::pending().await,
+            }
+        }
+    }
+}
+
+async fn read(api: Server, mut after: i64, events: mpsc::Sender<Result<Value, Error>>) {
+    loop {
+        let told = match page(&api, after, 5).await {
+            Ok((told, next)) => {
+                after = next;
+                told.into_iter().map(Ok).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        for event in told {
+            let is_last = event.is_err();
+            if events.send(event).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+}
+
+/// A piece of the feed, and where the next one begins. Waits so many seconds for the first event.
+async fn page(api: &Server, after: i64, wait: u32) -> Result<(Vec<Value>, i64), Error> {
+    let path = format!("/v1/shops/{SHOP}/events?after={after}&limit=500");
+    let answer = api.get_waiting(&path, wait).await?;
+    // The beginning of an old feed is gone: it says from where there is something.
+    if let (410, Some(first)) = (answer.status, answer.body["first_after"].as_i64()) {
+        return Ok((vec![Value::Null], first));
+    }
+    let mut body = answer.good(&path)?;
+    let next = body["next_after"].as_i64().unwrap_or(after);
+    let events = match body["events"].take() {
+        Value::Array(events) => events,
+        _ => Vec::new(),
+    };
+    Ok((events, next))
+}

@@ -1,0 +1,185 @@
+//! What the demo runs: PostgreSQL, the twin and the service, started in this order and
+//! stopped the other way round.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::client::Server;
+use super::postgres::{Cluster, Options};
+use super::processes::{Output, Process, tail, wait_until};
+use super::screen::Screen;
+use super::settings::{Account, SHOP, Settings, random_hex};
+use super::{Args, Error};
+
+const DATABASE: &str = "reconciler";
+const START_LIMIT: Duration = Duration::from_secs(60);
+const WATCH: Duration = Duration::from_millis(200);
+
+/// Everything that has to be stopped in the end.
+#[derive(Debug)]
+pub(super) struct Stage {
+    data: Option<PathBuf>,
+    cluster: Option<Cluster>,
+    twin: Option<Process>,
+    service: Option<Process>,
+}
+
+/// Where things are, once they run.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The service's own.
+    pub(super) settings: Settings,
+    /// The twin's origin.
+    pub(super) twin: String,
+}
+
+impl Stage {
+    pub(super) fn new(data: Option<PathBuf>) -> Self {
+        Self {
+            data,
+            cluster: None,
+            twin: None,
+            service: None,
+        }
+    }
+
+    /// Starts everything and waits until it is ready.
+    pub(super) async fn set(&mut self, args: &Args, screen: &mut Screen) -> Result<Places, Error> {
+        let mut step = |text: &str| screen.step(text).map_err(Error::Print);
+        step("starting a private postgresql")?;
+        let home = self.start_cluster().await?;
+        let database = self.database().await?;
+        step("starting the twin of the gateway")?;
+        let account = self.start_twin(args.seed, &home).await?;
+        let settings = Settings::write(&home, &database, &account)?;
+        step("bringing the schema up to date")?;
+        let file = settings.file.display().to_string();
+        let log = home.join("service.log");
+        let arguments = ["migrate", "--config", &file];
+        let migration = Process::start("migration", &arguments, &log, Output::Logged)?;
+        migration.finish(START_LIMIT).await?;
+        step("starting the service")?;
+        let arguments = ["serve", "--config", &file];
+        let service = Process::start("service", &arguments, &log, Output::Logged)?;
+        let service = self.service.insert(service);
+        let ops = Server::new(settings.ops.as_str(), None)?;
+        wait_until(service, START_LIMIT, async || ops.is_good("/readyz").await).await?;
+        let twin = account.gateway;
+        Ok(Places { settings, twin })
+    }
+
+    /// Starts PostgreSQL; gives the directory for all other files, which goes when it stops
+    /// unless the data was to stay.
+    async fn start_cluster(&mut self) -> Result<PathBuf, Error> {
+        let data_dir = match &self.data {
+            None => None,
+            Some(data) => {
+                let name = data.display();
+                std::fs::create_dir_all(data).map_err(Error::io(format!("make {name}")))?;
+                let found = data.canonicalize();
+                let data = found.map_err(Error::io(format!("find {name}")))?;
+                self.data = Some(data.clone());
+                Some(data.join("postgresql"))
+            }
+        };
+        let options = Options {
+            durable: data_dir.is_some(),
+            data_dir,
+            ..Options::default()
+        };
+        let cluster = self.cluster.insert(Cluster::start(options).await?);
+        let home = self.data.as_deref().unwrap_or(cluster.socket_dir());
+        Ok(home.to_owned())
+    }
+
+    async fn database(&self) -> Result<String, Error> {
+        let Some(cluster) = &self.cluster else {
+            return Ok(String::new());
+        };
+        if !cluster.has_database(DATABASE).await? {
+            cluster.create_database(DATABASE).await?;
+        }
+        Ok(cluster.url(DATABASE))
+    }
+
+    async fn start_twin(&mut self, seed: u64, home: &Path) -> Result<Account, Error> {
+        let secret = random_hex();
+        let (shop, seed) = (format!("{SHOP}:{secret}"), seed.to_string());
+        let arguments = [
+            "twin",
+            "--listen",
+            "127.0.0.1:0",
+            "--shop",
+            &shop,
+            "--seed",
+            &seed,
+        ];
+        let log = home.join("twin.log");
+        let twin = Process::start("twin", &arguments, &log, Output::Piped)?;
+        let line = self.twin.insert(twin).first_line(START_LIMIT).await?;
+        let told: Value = serde_json::from_str(&line).unwrap_or_default();
+        let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
+        Ok(Account {
+            gateway: text("public_url"),
+            secret,
+            public_key: text("public_key"),
+        })
+    }
+
+    /// An error if something has ended.
+    pub(super) fn still_runs(&mut self) -> Result<(), Error> {
+        let running = self.twin.iter_mut().chain(&mut self.service);
+        running.map(Process::still_runs).collect()
+    }
+
+    /// Waits until something ends that should not.
+    pub(super) async fn watch(&mut self) -> Result<(), Error> {
+        loop {
+            self.still_runs()?;
+            sleep(WATCH).await;
+        }
+    }
+
+    /// Shows the end of the service's log, and keeps the whole of it.
+    pub(super) fn show_log(&self, screen: &mut Screen) {
+        let Some(service) = &self.service else { return };
+        let end = tail(service.log());
+        let kept = match &self.data {
+            Some(_) => Ok(service.log().to_owned()),
+            None => keep_copy(service.log()),
+        };
+        let place = kept.map_or_else(
+            |error| format!("its log could not be kept: {error}"),
+            |path| format!("all of its log: {}", path.display()),
+        );
+        // Whoever is gone does not read this either.
+        let _ = screen.line(&format!("\nthe service said last:\n{end}\n{place}"));
+    }
+
+    /// Stops everything and waits until it has ended.
+    pub(super) async fn strike(self) {
+        if let Some(service) = self.service {
+            service.stop().await;
+        }
+        if let Some(twin) = self.twin {
+            twin.stop().await;
+        }
+        let cluster = self.cluster;
+        // Dropping it waits for the server's end.
+        let _ = tokio::task::spawn_blocking(move || drop(cluster)).await;
+    }
+}
+
+/// Copies a log to where it is not removed with everything else.
+fn keep_copy(log: &Path) -> std::io::Result<PathBuf> {
+    let mut file = tempfile::Builder::new()
+        .prefix("reconciler-demo-")
+        .suffix(".log")
+        .tempfile()?;
+    std::io::copy(&mut std::fs::File::open(log)?, &mut file)?;
+    let (_, path) = file.keep()?;
+    Ok(path)
+}
