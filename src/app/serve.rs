@@ -126,9 +126,7 @@ impl App {
             .filter_map(|shop| ShopId::parse(&shop.id).ok())
             .collect();
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
-        if let Err(error) = controls::ensure(&store, &names).await {
-            tracing::warn!(error = error.chain(), "the database does not answer yet");
-        }
+        tokio::spawn(ensure_controls(store.clone(), names));
         let ledger = Ledger::start(
             store.clone(),
             shops,
@@ -196,6 +194,14 @@ impl App {
         }
         self.servers.stop_ops().await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
+    }
+}
+
+/// Makes sure that each shop has its row, as soon as the database answers.
+async fn ensure_controls(store: Store, shops: Vec<String>) {
+    while let Err(error) = controls::ensure(&store, &shops).await {
+        tracing::warn!(error = error.chain(), "the database does not answer yet");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

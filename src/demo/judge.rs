@@ -61,6 +61,11 @@ async fn outcome(api: &Server, twin: &Server, row: &Row) -> Result<Outcome, Erro
             api.get(&format!("{path}/evidence")).await?,
         ),
     };
+    let mut wrong = wrong(row, &transaction, truth);
+    if let (Some(text), None) = (&mut wrong, &row.problem) {
+        let told = api.get(&format!("{path}/explain")).await?;
+        text.push_str(&format!(" ({})", told["summary"].as_str().unwrap_or("?")));
+    }
     let state = transaction["state"].as_str().unwrap_or("refused");
     Ok(Outcome {
         tracking_id: row.tracking_id.clone(),
@@ -69,7 +74,7 @@ async fn outcome(api: &Server, twin: &Server, row: &Row) -> Result<Outcome, Erro
         took: time_to_final(&transaction).unwrap_or_default(),
         requests: counts["tracking_ids"][0]["requests"].as_u64().unwrap_or(0),
         truth: told(truth),
-        wrong: wrong(row, &transaction, truth),
+        wrong,
     })
 }
 
@@ -125,12 +130,15 @@ fn proof(transaction: &Value, evidence: &[Value]) -> String {
         final_at.is_none_or(|at| received.is_some_and(|received| received <= at))
     };
     let of = |verdict: &str| {
-        let moved = evidence.iter().filter(move |it| it["verdict"] == verdict);
-        moved.filter(is_in_time).next_back()
+        let has_moved = |it: &&Value| it["verdict"] == verdict && is_in_time(it);
+        evidence.iter().rfind(has_moved)
     };
     let Some(piece) = of("correction").or_else(|| of("applied")) else {
         return String::new();
     };
+    if transaction["state"] == "pending" {
+        return "waits for a person".to_owned();
+    }
     let is_refusal = transaction["state"] == "rejected";
     let word = match piece["channel"].as_str().unwrap_or_default() {
         "ack" if is_refusal => "refusal of the POST",
@@ -156,7 +164,8 @@ fn time_to_final(transaction: &Value) -> Option<String> {
     (finalized - created).try_into().ok().map(seconds)
 }
 
-fn moment(value: &Value) -> Option<OffsetDateTime> {
+/// A time in JSON.
+pub(super) fn moment(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
@@ -199,6 +208,7 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
     use crate::demo::scenes::SCENES;

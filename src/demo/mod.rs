@@ -7,6 +7,7 @@
 //! not passed on. Nothing is left running, however it ends.
 
 mod board;
+mod claims;
 mod client;
 mod judge;
 pub mod postgres;

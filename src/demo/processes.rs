@@ -51,13 +51,23 @@ impl Process {
         log: &Path,
         output: Output,
     ) -> Result<Self, Error> {
+        let binary = std::env::current_exe().map_err(Error::io("find this program"))?;
+        Self::spawn(name, (&binary, arguments), log, output, GRACE)
+    }
+
+    fn spawn(
+        name: &'static str,
+        (program, arguments): (&Path, &[&str]),
+        log: &Path,
+        output: Output,
+        grace: Duration,
+    ) -> Result<Self, Error> {
         let file = open_log(log)?;
         let second = file.try_clone().map_err(Error::io("share a log"))?;
-        let binary = std::env::current_exe().map_err(Error::io("find this program"))?;
         let shell = Command::new("/bin/sh")
             .args(["-c", SCRIPT, "leash.sh"])
-            .arg((GRACE.as_millis() / 100).to_string())
-            .arg(binary)
+            .arg((grace.as_millis() / 100).to_string())
+            .arg(program)
             .args(arguments)
             // A DATABASE_URL or a setting of the caller's must never reach the demo's service.
             .env_clear()
@@ -96,10 +106,10 @@ impl Process {
 
     /// Waits until it has ended by itself, well.
     pub(super) async fn finish(mut self, within: Duration) -> Result<(), Error> {
-        // Waiting would close the pipe, and with it the leash.
+        // The wait would close the pipe, and so end the program.
         let leash = self.shell.stdin.take();
         let waited = timeout(within, self.shell.wait()).await;
-        self.shell.stdin = leash;
+        drop(leash);
         match waited {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(status) => Err(self.ended(status.ok())),
@@ -199,4 +209,87 @@ pub(super) fn tail(log: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, test_kill_process};
+
+    const SHELL: &str = "/bin/sh";
+    const SHORT: Duration = Duration::from_millis(300);
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// A shell that runs a script, which prints its process id first.
+    async fn script(text: &str, directory: &Path) -> (Process, Pid) {
+        let text = format!("echo $$; {text}");
+        let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", &text]);
+        let log = directory.join("log");
+        let started = Process::spawn("script", program, &log, Output::Piped, SHORT);
+        let mut process = started.expect("it starts");
+        let line = process.first_line(LONG).await.expect("it prints");
+        let pid = line.trim().parse().ok().and_then(Pid::from_raw);
+        (process, pid.expect("that is a process id"))
+    }
+
+    async fn is_gone(pid: Pid) -> bool {
+        let deadline = Boottime::now() + LONG;
+        while test_kill_process(pid).is_ok() && !deadline.remaining().is_zero() {
+            sleep(STEP).await;
+        }
+        test_kill_process(pid).is_err()
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_stopped_may_tidy_up() {
+        let home = tempfile::tempdir().expect("a directory can be made");
+        let text = "trap 'echo tidy >&2; exit' TERM; while :; do sleep 0.05; done";
+        let (mut process, pid) = script(text, home.path()).await;
+        process.still_runs().expect("it runs");
+        process.stop().await;
+        assert!(test_kill_process(pid).is_err());
+        assert_eq!(tail(&home.path().join("log")), "tidy");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_stop_is_killed() {
+        let home = tempfile::tempdir().expect("a directory can be made");
+        let text = "trap '' TERM; while :; do sleep 0.05; done";
+        let (process, pid) = script(text, home.path()).await;
+        process.stop().await;
+        assert!(is_gone(pid).await);
+    }
+
+    /// What the kernel does when we are killed: the pipe closes, and nothing else happens.
+    #[tokio::test]
+    async fn a_closed_pipe_is_enough() {
+        let home = tempfile::tempdir().expect("a directory can be made");
+        let (mut process, pid) = script("exec sleep 600", home.path()).await;
+        drop(process.shell.stdin.take());
+        assert!(is_gone(pid).await);
+    }
+
+    #[tokio::test]
+    async fn a_killed_shell_does_not_free_the_program() {
+        let home = tempfile::tempdir().expect("a directory can be made");
+        let (mut process, pid) = script("exec sleep 600", home.path()).await;
+        process.shell.start_kill().expect("the shell runs");
+        drop(process);
+        assert!(is_gone(pid).await);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ends_says_why() {
+        let home = tempfile::tempdir().expect("a directory can be made");
+        let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", "echo no >&2; exit 3"]);
+        let log = home.path().join("log");
+        let process = Process::spawn("script", program, &log, Output::Logged, SHORT);
+        let error = process.expect("it starts").finish(LONG).await;
+        let text = error.expect_err("it fails").to_string();
+        assert!(
+            text.contains("exit status: 3") && text.ends_with("\nno"),
+            "{text}"
+        );
+    }
 }

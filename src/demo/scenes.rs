@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const CURRENCY: &str = "EUR";
 /// The documented test card. Its number must reach the gateway and no disk.
-const CARD: &str = "4200000000000000";
+pub(super) const CARD: &str = "4200000000000000";
 
 /// One transaction of the demo.
 #[derive(Clone, Copy, Debug)]

@@ -150,6 +150,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
 

@@ -129,10 +129,18 @@ impl Stage {
         })
     }
 
+    /// Every directory with files of the database or of the service.
+    pub(super) fn places(&self) -> Vec<&Path> {
+        let cluster = self.cluster.as_ref();
+        let of_cluster = cluster.map(|it| [it.data_dir(), it.socket_dir()]);
+        let places = of_cluster.into_iter().flatten();
+        places.chain(self.data.as_deref()).collect()
+    }
+
     /// An error if something has ended.
     pub(super) fn still_runs(&mut self) -> Result<(), Error> {
-        let running = self.twin.iter_mut().chain(&mut self.service);
-        running.map(Process::still_runs).collect()
+        let mut running = self.twin.iter_mut().chain(&mut self.service);
+        running.try_for_each(Process::still_runs)
     }
 
     /// Waits until something ends that should not.

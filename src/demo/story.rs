@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::board::Row;
+use super::claims;
 use super::client::Server;
-use super::judge::{self, Outcome};
+use super::judge;
 use super::scenes::{PAID, SCENES};
 use super::screen::{Screen, Tone};
 use super::settings::SHOP;
@@ -28,29 +29,29 @@ pub(super) async fn tell(
     screen.step("everything is ready").map_err(Error::Print)?;
     print(screen, &addresses(&places))?;
     print(screen, &[String::new()])?;
-    let started = Boottime::now();
+    let (began, started) = (clock::now_utc(), Boottime::now());
     let show = Show::new(&api, rows(&suffix));
     let rows = show.play(stage, screen).await?;
     let took = started.elapsed();
     let queries = queries(&api, &rows).await?;
     let outcomes = judge::outcomes(&api, &twin, &rows).await?;
+    let findings = claims::findings(&api, began).await?;
+    let claims = claims::claims(&twin, stage, &outcomes, took).await?;
     print(screen, &[String::new()])?;
     print(screen, &judge::table(&outcomes, screen))?;
-    print(screen, &queries)?;
-    let (conclusion, right) = conclusion(&twin, &outcomes, took).await?;
-    let tone = if right { Tone::Good } else { Tone::Bad };
-    let conclusion: Vec<String> = conclusion
-        .iter()
-        .map(|line| screen.tinted(line, tone))
-        .collect();
-    print(screen, &conclusion)?;
+    print(screen, &[queries, findings, vec![String::new()]].concat())?;
+    for claim in &claims {
+        let tone = if claim.holds { Tone::Good } else { Tone::Bad };
+        let line = screen.tinted(&claim.text, tone);
+        print(screen, &[line])?;
+    }
     let again = if args.keep {
         by_hand(&places, &suffix)
     } else {
         vec!["With --keep it goes on running, for requests of your own.".to_owned()]
     };
     print(screen, &again)?;
-    Ok(right)
+    Ok(claims.iter().all(|claim| claim.holds))
 }
 
 fn print(screen: &mut Screen, lines: &[String]) -> Result<(), Error> {
@@ -84,6 +85,10 @@ fn addresses(places: &Places) -> Vec<String> {
         format!("          metrics     {}/metrics", settings.ops),
         format!("          the twin    {}/_twin/transactions", places.twin),
         format!("          settings    {}", settings.file.display()),
+        format!(
+            "          curl -H 'Authorization: Bearer {}' {}/v1/shops/{SHOP}/transactions",
+            settings.bearer, settings.api
+        ),
     ]
 }
 
@@ -139,46 +144,9 @@ async fn queries(api: &Server, rows: &[Row]) -> Result<Vec<String>, Error> {
             word.as_str().unwrap_or("nothing"),
             told_after(status_after)
         ),
-        String::new(),
     ])
 }
 
 fn told_after(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
-}
-
-/// What it all comes to, and whether that is right.
-async fn conclusion(
-    twin: &Server,
-    outcomes: &[Outcome],
-    took: Duration,
-) -> Result<(Vec<String>, bool), Error> {
-    let counts = twin.get(&format!("/_twin/counts?shop={SHOP}")).await?;
-    let twice = counts["over_one_unrefused"].as_array();
-    let never_twice = twice.is_some_and(Vec::is_empty);
-    let wrong: Vec<&Outcome> = outcomes.iter().filter(|it| it.wrong.is_some()).collect();
-    let mut lines: Vec<String> = wrong
-        .iter()
-        .map(|it| format!("{}: {}", it.tracking_id, it.wrong.as_deref().unwrap_or("")))
-        .collect();
-    lines.push(if wrong.is_empty() {
-        format!(
-            "All {} ended as the gateway's own books say, in {:.0} s and {} requests.",
-            outcomes.len(),
-            took.as_secs_f64(),
-            counts["requests"]
-        )
-    } else {
-        format!(
-            "{} of {} did not end as they should.",
-            wrong.len(),
-            outcomes.len()
-        )
-    });
-    lines.push(if never_twice {
-        "No transaction was sent a second time unless the gateway had refused the first.".to_owned()
-    } else {
-        format!("Sent more than once: {}", counts["over_one_unrefused"])
-    });
-    Ok((lines, wrong.is_empty() && never_twice))
 }

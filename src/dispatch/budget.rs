@@ -68,7 +68,7 @@ impl Budget {
     /// work steps back for them.
     pub(crate) async fn take(&self, within: Duration) -> Result<(), OverBudget> {
         let started = Instant::now();
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let waiting = Waiting::begin(&self.waiting);
         let taken = loop {
             if self.take_up_to(1).await == 1 {
                 break true;
@@ -78,7 +78,7 @@ impl Budget {
             }
             tokio::time::sleep(PAUSE).await;
         };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        drop(waiting);
         self.metrics.budget_waited(started.elapsed());
         if taken {
             Ok(())
@@ -129,5 +129,21 @@ impl Budget {
         let taken = wanted.min(portion.left);
         portion.left -= taken;
         taken
+    }
+}
+
+/// One caller who waits. Counted down also when the caller goes away.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -14,7 +14,7 @@ pub use query::{Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
 use crate::config::Config;
-use crate::domain::{Channel, RequestKey, ShopId, State, Timestamp, TrackingId};
+use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
 use crate::gateway::SensitiveBody;
 use crate::gateway::{Credentials, GatewayClient, Submission};
 use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
@@ -335,29 +335,27 @@ impl Dispatch {
     }
 
     /// When it is not known whether an opening was committed: nothing of it was sent, and that is
-    /// recorded once the database is back, so that it need not end in doubt.
-    pub fn disown(&self, shop: &ShopId, tracking_id: &TrackingId) {
+    /// recorded once the database is back, so that it need not end in doubt. The id is that of this
+    /// very opening: its first attempt can have been stamped by nobody else.
+    pub fn disown(&self, shop: &ShopId, id: Uuid) {
         let this = self.clone();
-        let (shop, tracking_id) = (shop.clone(), tracking_id.clone());
+        let shop = shop.clone();
         self.0.submits.spawn(async move {
-            let name = read::Name::TrackingId(tracking_id.to_string());
             let found = loop {
-                match read::find(&this.0.store, &shop, &name).await {
+                match read::by_id(&this.0.store, &shop, id).await {
                     Ok(found) => break found,
                     Err(_) if this.is_stopping() => return,
                     Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
                 }
             };
-            let Some(found) = found.filter(|t| t.state == State::Submitting) else {
+            if found.is_none() {
                 return;
-            };
+            }
+            let reason = "the commit before it could not be confirmed in time";
             let record = Record {
-                target: Target::Transaction(found.record.id),
-                learned: outcome::not_sent(
-                    1,
-                    "the commit before it could not be confirmed in time",
-                ),
-                lease: Some(found.record.id),
+                target: Target::Transaction(id),
+                learned: outcome::not_sent(1, reason),
+                lease: Some(id),
                 next_check: None,
             };
             let _ = this.record(&shop, record).await;

@@ -150,8 +150,7 @@ impl Context {
         self.is_paused(shop).await
     }
 
-    /// Runs something to its end whatever becomes of the caller who asked for it. `None` when it
-    /// broke off.
+    /// Runs something to its end whatever becomes of the caller who asked for it.
     pub(crate) async fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

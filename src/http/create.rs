@@ -9,6 +9,7 @@ use crate::config::Scope;
 use crate::dispatch::Sent;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
 use crate::gateway::card::{SensitiveBody, request_body};
+use crate::http::attempts::{Beginning, Begun, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
@@ -20,15 +21,15 @@ use crate::http::reply;
 use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
 use crate::http::wait;
-use crate::ledger::{Lease, LedgerError, Open, Opened, Stamp, Stamped};
+use crate::ledger::Open;
 use crate::store::StoredTransaction;
 use crate::store::read::{self, Name};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 /// How long a request waits for the shop's budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
@@ -54,12 +55,6 @@ struct Post {
     prefer: Prefer,
     force: bool,
     started: Instant,
-}
-
-/// A transaction to answer with, and the attempt that is under way for this very request.
-struct Begun {
-    transaction: Box<StoredTransaction>,
-    sending: Option<JoinHandle<Sent>>,
 }
 
 /// Takes one POST.
@@ -132,6 +127,7 @@ impl Post {
         }
         let (fingerprint, fingerprint_key) = self.fingerprint()?;
         let open = Open {
+            id: Uuid::now_v7(),
             opening: self.opening(parent.as_ref().and_then(|p| p.tracking_id.clone())),
             description: self.submission.description.clone(),
             fingerprint,
@@ -301,96 +297,6 @@ impl Post {
         let name = utf8_percent_encode(tracking_id, ESCAPED);
         format!("/v1/shops/{}/transactions/{name}", self.caller.shop.id)
     }
-}
-
-/// What came of opening.
-enum Beginning {
-    Begun(Begun),
-    Exists(Box<StoredTransaction>),
-    Exceeds { left: i64 },
-}
-
-async fn open_and_send(
-    context: web::Data<Context>,
-    open: Open,
-    body: Option<SensitiveBody>,
-) -> Result<Beginning, Problem> {
-    let (shop, tracking_id) = (open.opening.shop.clone(), open.opening.tracking_id.clone());
-    let stamped = open.send_now;
-    let opened = context.ledger.open(open).await.inspect_err(|error| {
-        if let (true, LedgerError::FateUnknown, Some(id)) = (stamped, error, &tracking_id) {
-            context.dispatch.disown(&shop, id);
-        }
-    })?;
-    Ok(match opened {
-        Opened::Created { transaction, lease } => {
-            let sending = lease.zip(body).map(|(lease, body)| {
-                send(
-                    &context,
-                    &transaction,
-                    transaction.summary.last_attempt(),
-                    lease,
-                    body,
-                )
-            });
-            Beginning::Begun(Begun {
-                transaction,
-                sending,
-            })
-        }
-        Opened::Exists { transaction } => Beginning::Exists(transaction),
-        Opened::Exceeds { left } => Beginning::Exceeds { left },
-    })
-}
-
-async fn stamp_and_send(
-    context: web::Data<Context>,
-    known: Box<StoredTransaction>,
-    body: SensitiveBody,
-) -> Result<Begun, Problem> {
-    let (shop, tracking_id) = (known.opening.shop, known.opening.tracking_id);
-    let stamp = Stamp {
-        id: known.record.id,
-        lease: None,
-        replay: false,
-    };
-    let stamped = context
-        .ledger
-        .stamp(&shop, stamp)
-        .await
-        .inspect_err(|error| {
-            if let (LedgerError::FateUnknown, Some(id)) = (error, &tracking_id) {
-                context.dispatch.disown(&shop, id);
-            }
-        })?;
-    Ok(match stamped {
-        Stamped::Ready {
-            transaction,
-            attempt,
-            lease,
-        } => {
-            let sending = Some(send(&context, &transaction, attempt, lease, body));
-            Begun {
-                transaction,
-                sending,
-            }
-        }
-        // Somebody else was first.
-        Stamped::No { transaction } => Begun {
-            transaction,
-            sending: None,
-        },
-    })
-}
-
-fn send(
-    context: &Context,
-    transaction: &StoredTransaction,
-    attempt: u32,
-    lease: Lease,
-    body: SensitiveBody,
-) -> JoinHandle<Sent> {
-    context.dispatch.send(transaction, attempt, lease, body)
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ async fn record(
         None => operate::act("discrepancy_resolved", &told, Vec::new()),
     };
     let (by, kind) = (caller.name(), found.kind);
+    learned.reason = Some(reason.to_owned());
     learned.note = Some(format!("{by} closed the finding {kind}: {reason}"));
     operate::record(context, stored, learned).await.map(drop)
 }

@@ -4,6 +4,7 @@
 //! transaction. Whatever moves one goes through the ledger as evidence; whatever is sent to the
 //! gateway is sent by the dispatcher; and no text of an inner error is shown outside.
 
+mod attempts;
 mod auth;
 mod body;
 mod context;

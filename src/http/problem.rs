@@ -4,6 +4,10 @@
 //! What it deliberately cannot do: show the inside. The cause of a failure is kept for the log, and
 //! a detail is written here or redacted before it comes here.
 
+mod kind;
+
+pub(crate) use kind::Kind;
+
 use crate::domain::view::TransactionView;
 use crate::gateway::FieldProblem;
 use crate::gateway::redact::redact_text;
@@ -16,124 +20,6 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
-
-/// What went wrong. The suffixes of the types are part of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Malformed,
-    Unauthorized,
-    Forbidden,
-    NotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    TrackingIdConflict,
-    FeedTruncated,
-    PayloadTooLarge,
-    UnsupportedMediaType,
-    Validation,
-    TooManyRequests,
-    Internal,
-    GatewayUnreachable,
-    Unavailable,
-    GatewayTimeout,
-}
-
-impl Kind {
-    /// The status, the suffix of the type, and the title.
-    const fn facts(self) -> (StatusCode, &'static str, &'static str) {
-        match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "the body is not json"),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "valid credentials are needed",
-            ),
-            Self::Forbidden => (
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "the key does not allow this",
-            ),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "there is no such thing"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "the path does not take this method",
-            ),
-            Self::RequestTimeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "request-timeout",
-                "the body came too slowly",
-            ),
-            Self::TrackingIdConflict => (
-                StatusCode::CONFLICT,
-                "tracking-id-conflict",
-                "the tracking id stands for another request",
-            ),
-            Self::FeedTruncated => (
-                StatusCode::GONE,
-                "feed-truncated",
-                "the events asked for are no longer kept",
-            ),
-            Self::PayloadTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload-too-large",
-                "the body is too large",
-            ),
-            Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "the body must be application/json",
-            ),
-            Self::Validation => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "validation",
-                "the request is not valid",
-            ),
-            Self::TooManyRequests => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "there are too many requests",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "something went wrong here",
-            ),
-            Self::GatewayUnreachable => (
-                StatusCode::BAD_GATEWAY,
-                "gateway-unreachable",
-                "the gateway could not be reached",
-            ),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "the service cannot do this now",
-            ),
-            Self::GatewayTimeout => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "gateway-timeout",
-                "the gateway did not answer in time",
-            ),
-        }
-    }
-
-    /// The kind that fits a status that something else has chosen.
-    fn of(status: StatusCode) -> Self {
-        match status.as_u16() {
-            401 => Self::Unauthorized,
-            403 => Self::Forbidden,
-            404 => Self::NotFound,
-            405 => Self::MethodNotAllowed,
-            408 => Self::RequestTimeout,
-            413 => Self::PayloadTooLarge,
-            415 => Self::UnsupportedMediaType,
-            429 => Self::TooManyRequests,
-            503 => Self::Unavailable,
-            400..=499 => Self::Malformed,
-            _ => Self::Internal,
-        }
-    }
-}
 
 /// One field that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -362,61 +248,4 @@ impl From<LedgerError> for Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
-    use super::*;
-    use actix_web::body::to_bytes;
-
-    async fn told(problem: &Problem) -> (HttpResponse<()>, Value) {
-        let (head, body) = problem.response(Some("r-1")).into_parts();
-        let bytes = to_bytes(body).await.unwrap_or_default();
-        (head, serde_json::from_slice(&bytes).unwrap())
-    }
-
-    #[actix_web::test]
-    async fn a_problem_document_has_the_members_of_the_contract() {
-        let problem = Problem::invalid("/amount", "must be a whole number");
-        let (head, body) = told(&problem).await;
-        assert_eq!(head.status(), 422);
-        assert_eq!(
-            head.headers().get("content-type").unwrap(),
-            "application/problem+json"
-        );
-        assert_eq!(body["type"], "urn:reconciler:problem:validation");
-        assert_eq!(body["status"], 422);
-        assert_eq!(body["request_id"], "r-1");
-        assert_eq!(
-            body["errors"],
-            json!([{"pointer": "/amount", "message": "must be a whole number"}])
-        );
-    }
-
-    #[actix_web::test]
-    async fn no_detail_keeps_a_card_number() {
-        let problem = Problem::new(Kind::Malformed, "card 4200000000000000 is not json");
-        let (_, body) = told(&problem).await;
-        assert!(!body.to_string().contains("4200000000000000"));
-        let problem = Problem::invalid("/4200000000000000", "unknown");
-        let (_, body) = told(&problem).await;
-        assert!(!body.to_string().contains("4200000000000000"), "{body}");
-    }
-
-    #[actix_web::test]
-    async fn waiting_is_told_in_whole_seconds() {
-        for (after, header) in [(0, "1"), (999, "1"), (1_000, "1"), (1_001, "2")] {
-            let problem = Problem::new(Kind::TooManyRequests, "slow")
-                .retry_after(Duration::from_millis(after));
-            let (head, _) = told(&problem).await;
-            assert_eq!(head.headers().get("retry-after").unwrap(), header);
-        }
-    }
-
-    #[actix_web::test]
-    async fn the_cause_is_for_the_log_alone() {
-        let problem = Problem::internal("relation does not exist");
-        let (head, body) = told(&problem).await;
-        assert_eq!(head.status(), 500);
-        assert!(!body.to_string().contains("relation"));
-        assert_eq!(problem.cause(), Some("relation does not exist"));
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use crate::config::WebhookSignature;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, verify};
-use crate::gateway::redact::redact;
+use crate::gateway::redact::{redact, redact_text};
 use crate::gateway::{WebhookReading, read_webhook};
 use crate::http::body;
 use crate::http::context::{Context, Shop};
@@ -86,9 +86,8 @@ async fn take(
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,
     });
-    request::about(req, |about| {
-        about.tracking_id = named.map(ToString::to_string)
-    });
+    let named = named.map(|name| redact_text(name.as_str()).into_owned());
+    request::about(req, |about| about.tracking_id = named);
     let record = Record {
         target: Target::Snapshots,
         learned,

@@ -106,7 +106,7 @@ struct Batch<'a> {
     evidence: Vec<EvidenceWrite>,
     events: Vec<EventWrite>,
     opened: Vec<DiscrepancyRow>,
-    healed: Vec<(Uuid, DiscrepancyKind, String)>,
+    healed: Vec<rows::Healed>,
     closings: Vec<(Uuid, String)>,
     orphans: Vec<OrphanWrite>,
     by_name: HashMap<String, Uuid>,
@@ -154,7 +154,7 @@ impl<'a> Batch<'a> {
         conn: &mut PgConnection,
         lease_until: Boottime,
     ) -> Result<Self, StoreError> {
-        let at = rows::now(conn).await?;
+        let at = rows::begin_batch(conn).await?;
         let routing = Routing::look_up(conn, shop, jobs).await?;
         let ids: Vec<Uuid> = routing.touched(jobs).into_iter().collect();
         let mut map = BTreeMap::new();
@@ -246,7 +246,7 @@ impl<'a> Batch<'a> {
 
     fn draft(&mut self, job: &Job) -> Draft {
         match job {
-            Job::Open(open, _, id) => self.open(open, *id),
+            Job::Open(open, _) => self.open(open, open.id),
             Job::Record(record, _) => self.record(record),
             Job::Stamp(stamp, _, token) => self.stamp(stamp, *token),
             Job::Close(close, _) => self.close(close),
@@ -473,8 +473,7 @@ impl<'a> Batch<'a> {
     }
 
     fn close(&mut self, close: &Close) -> Draft {
-        self.closings
-            .push((close.id, format!("{}: {}", close.by, close.reason)));
+        self.closings.push((close.id, close.reason.clone()));
         Draft::Closed { id: close.id }
     }
 
@@ -577,7 +576,7 @@ impl<'a> Batch<'a> {
         let evidence = row.chain(learned, verdict, at);
         self.evidence.push(evidence);
         self.note_change(id, &before, &change);
-        self.note_findings(id, &change);
+        self.note_findings(id, &change, learned.reason.as_deref());
         self.note_claims(id, &facts);
         if !change.before.state.is_final() && change.after.state.is_final() {
             let row = self.rows.get(id);
@@ -619,7 +618,7 @@ impl<'a> Batch<'a> {
         });
     }
 
-    fn note_findings(&mut self, id: Uuid, change: &verdict::Change) {
+    fn note_findings(&mut self, id: Uuid, change: &verdict::Change, reason: Option<&str>) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
@@ -628,10 +627,14 @@ impl<'a> Batch<'a> {
             .iter()
             .map(|f| findings::about(&row.stored, f, self.at));
         self.opened.extend(opened);
-        self.healed.extend(change.healed.iter().map(|f| {
-            let subject = f.uid.as_ref().map(ToString::to_string).unwrap_or_default();
-            (id, f.kind, subject)
-        }));
+        let reason = reason.unwrap_or("what the gateway has agrees now");
+        self.healed
+            .extend(change.healed.iter().map(|f| rows::Healed {
+                transaction_id: id,
+                kind: f.kind,
+                subject: f.uid.as_ref().map(ToString::to_string).unwrap_or_default(),
+                reason: reason.to_owned(),
+            }));
     }
 
     /// Notes the uids among these facts that are this transaction's from now on. Only those have been
@@ -1068,10 +1071,7 @@ impl Batch<'_> {
         }
         let mut closed = Vec::new();
         if !self.healed.is_empty() {
-            let reason = "what the gateway has agrees now, or a person accepted it";
-            closed.extend(
-                rows::heal_discrepancies(conn, self.shop, self.at, &self.healed, reason).await?,
-            );
+            closed.extend(rows::heal_discrepancies(conn, self.shop, self.at, &self.healed).await?);
         }
         if !self.closings.is_empty() {
             closed.extend(discrepancies::close(conn, self.shop, self.at, &self.closings).await?);

@@ -175,7 +175,7 @@ async fn quarantine(shared: &Shared, shop: &ShopId, job: &Job) -> Result<(), Sto
         body_sha256: learned.body_sha256,
     };
     let mut tx = shared.store.begin().await?;
-    let at = rows::now(&mut tx).await?;
+    let at = rows::begin_batch(&mut tx).await?;
     rows::put_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
     let finding = super::findings::about_shop(
         crate::domain::DiscrepancyKind::UnknownBody,
@@ -192,7 +192,7 @@ async fn quarantine(shared: &Shared, shop: &ShopId, job: &Job) -> Result<(), Sto
 fn answer_job(job: Job, answer: Result<Answer, LedgerError>) {
     let mixed = || LedgerError::Refused;
     match (job, answer) {
-        (Job::Open(_, to, _), answer) => {
+        (Job::Open(_, to), answer) => {
             let _ = to.send(answer.and_then(|answer| match answer {
                 Answer::Opened(opened) => Ok(opened),
                 _ => Err(mixed()),

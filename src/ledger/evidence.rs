@@ -34,6 +34,8 @@ pub struct Learned {
     pub look_again: bool,
     /// Something could not be understood: `unknown_body` is opened with this text.
     pub unknown: Option<String>,
+    /// Why a person did it; goes into the findings that it closes.
+    pub reason: Option<String>,
     /// A finding that goes with it.
     pub finding: Option<(DiscrepancyKind, String)>,
     /// What a webhook that belongs to nothing is kept as.
@@ -76,6 +78,7 @@ impl Learned {
             look_again: false,
             unknown: None,
             finding: None,
+            reason: None,
             orphan_kind: "transaction",
         }
     }

@@ -53,6 +53,9 @@ pub struct Lease {
 /// A transaction to be opened.
 #[derive(Debug, Clone)]
 pub struct Open {
+    /// The id of the transaction, chosen by the caller, so that it can be found again when the
+    /// fate of the commit is unknown.
+    pub id: Uuid,
     /// What was asked. `opened_at` is set by the ledger.
     pub opening: Opening,
     /// The description of the request.
@@ -201,11 +204,7 @@ pub enum LedgerError {
 
 /// One thing to do, with the way to answer.
 pub(crate) enum Job {
-    Open(
-        Box<Open>,
-        oneshot::Sender<Result<Opened, LedgerError>>,
-        Uuid,
-    ),
+    Open(Box<Open>, oneshot::Sender<Result<Opened, LedgerError>>),
     Record(Box<Record>, oneshot::Sender<Result<Recorded, LedgerError>>),
     Stamp(Stamp, oneshot::Sender<Result<Stamped, LedgerError>>, Uuid),
     Close(Close, oneshot::Sender<Result<DiscrepancyRow, LedgerError>>),
@@ -260,10 +259,8 @@ impl Ledger {
     /// Opens a transaction, or finds the one that has its tracking id.
     pub async fn open(&self, open: Open) -> Result<Opened, LedgerError> {
         let shop = open.opening.shop.clone();
-        self.run(&shop, |answer| {
-            Job::Open(Box::new(open), answer, Uuid::now_v7())
-        })
-        .await
+        self.run(&shop, |answer| Job::Open(Box::new(open), answer))
+            .await
     }
 
     /// Records evidence with its consequence.

@@ -12,15 +12,19 @@ use sqlx::types::time::OffsetDateTime;
 use std::collections::HashSet;
 use uuid::Uuid;
 
-/// The server's clock. Taken first in each batch, so that everything in it has one time.
-pub async fn now(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
-    let now = sqlx::query_scalar!(
-        r#"-- now
-        SELECT clock_timestamp() AS "now!""#
+/// The server's clock. Taken first in each batch, so that everything in it has one time. Also sets
+/// the limits of this transaction: a hung client must not hold a shop's rows, nor a hung statement
+/// a client. They are set here and not at the connection, since PgBouncer shares connections.
+pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
+    let row = sqlx::query!(
+        r#"-- begin_batch
+        SELECT clock_timestamp() AS "now!", set_config('lock_timeout', '10s', true) AS a,
+            set_config('statement_timeout', '30s', true) AS b,
+            set_config('idle_in_transaction_session_timeout', '15s', true) AS c"#
     )
     .fetch_one(conn)
     .await?;
-    Ok(now.into())
+    Ok(row.now.into())
 }
 
 /// Inserts transactions; those whose tracking id is taken are left out. Returns the ids inserted.
@@ -539,29 +543,42 @@ pub async fn open_discrepancies(
     Ok(opened.into_iter().collect())
 }
 
-/// Closes findings of a transaction that are indicated no more. Returns them as they are now.
+/// A finding of a transaction that is indicated no more.
+#[derive(Debug, Clone)]
+pub struct Healed {
+    /// Of which transaction.
+    pub transaction_id: Uuid,
+    /// Which kind.
+    pub kind: DiscrepancyKind,
+    /// About what.
+    pub subject: String,
+    /// Why it is closed.
+    pub reason: String,
+}
+
+/// Closes findings of transactions that are indicated no more. Returns them as they are now.
 pub async fn heal_discrepancies(
     conn: &mut PgConnection,
     shop: &ShopId,
     at: Timestamp,
-    healed: &[(Uuid, DiscrepancyKind, String)],
-    reason: &str,
+    healed: &[Healed],
 ) -> Result<Vec<DiscrepancyRow>, StoreError> {
     let rows = sqlx::query_as!(
         crate::store::discrepancies::RawDiscrepancy,
         r#"-- heal_discrepancies
-        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = $6
-        FROM UNNEST($3::uuid[], $4::text[], $5::text[]) AS h(transaction_id, kind, subject)
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = h.reason
+        FROM UNNEST($3::uuid[], $4::text[], $5::text[], $6::text[])
+            AS h(transaction_id, kind, subject, reason)
         WHERE d.shop_id = $1 AND d.status = 'open' AND d.transaction_id = h.transaction_id
           AND d.kind = h.kind AND d.subject = h.subject
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
             d.currency, d.detail, d.opened_at, d.resolved_at, d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
-        &healed.iter().map(|h| h.0).collect::<Vec<_>>(),
-        &healed.iter().map(|h| h.1.as_str()).collect::<Vec<_>>() as &[&str],
-        &healed.iter().map(|h| h.2.as_str()).collect::<Vec<_>>() as &[&str],
-        reason
+        &healed.iter().map(|h| h.transaction_id).collect::<Vec<_>>(),
+        &healed.iter().map(|h| h.kind.as_str()).collect::<Vec<_>>() as &[&str],
+        &healed.iter().map(|h| h.subject.as_str()).collect::<Vec<_>>() as &[&str],
+        &healed.iter().map(|h| h.reason.as_str()).collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(conn)
     .await?;

@@ -38,14 +38,7 @@ impl Store {
     /// Prepares a pool. No connection is made yet, so that a database that is down at the start
     /// is like one that goes down later.
     pub fn connect_lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("reconciler")
-            .options([
-                // A hung client must not hold a shop's rows, and a hung statement not a client.
-                ("idle_in_transaction_session_timeout", "15s"),
-                ("statement_timeout", "30s"),
-                ("lock_timeout", "10s"),
-            ]);
+        let options = PgConnectOptions::from_str(url)?.application_name("reconciler");
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)

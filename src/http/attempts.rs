@@ -1,0 +1,88 @@
+//! Opening a transaction, or stamping its next attempt, and handing it to the dispatcher.
+//!
+//! These run to their end whatever becomes of the caller ([`Context::to_the_end`]): between the
+//! commit of a stamp and the hand-over nothing may break off. What they deliberately cannot do: wait
+//! for the gateway.
+
+use crate::dispatch::Sent;
+use crate::gateway::SensitiveBody;
+use crate::http::context::Context;
+use crate::http::problem::Problem;
+use crate::ledger::{LedgerError, Open, Opened, Stamp, Stamped};
+use crate::store::StoredTransaction;
+use actix_web::web::Data;
+use tokio::task::JoinHandle;
+
+/// A transaction to answer with, and the attempt that is under way for this very request.
+pub(crate) struct Begun {
+    pub(crate) transaction: Box<StoredTransaction>,
+    pub(crate) sending: Option<JoinHandle<Sent>>,
+}
+
+/// What came of opening.
+pub(crate) enum Beginning {
+    Begun(Begun),
+    Exists(Box<StoredTransaction>),
+    Exceeds { left: i64 },
+}
+
+/// Opens a transaction and, where that gave a lease, hands attempt 1 to the dispatcher.
+pub(crate) async fn open_and_send(
+    context: Data<Context>,
+    open: Open,
+    body: Option<SensitiveBody>,
+) -> Result<Beginning, Problem> {
+    let (shop, id, stamped) = (open.opening.shop.clone(), open.id, open.send_now);
+    let opened = context.ledger.open(open).await.inspect_err(|error| {
+        if stamped && matches!(error, LedgerError::FateUnknown) {
+            context.dispatch.disown(&shop, id);
+        }
+    })?;
+    Ok(match opened {
+        Opened::Created { transaction, lease } => {
+            let sending = lease.zip(body).map(|(lease, body)| {
+                let attempt = transaction.summary.last_attempt();
+                context.dispatch.send(&transaction, attempt, lease, body)
+            });
+            Beginning::Begun(Begun {
+                transaction,
+                sending,
+            })
+        }
+        Opened::Exists { transaction } => Beginning::Exists(transaction),
+        Opened::Exceeds { left } => Beginning::Exceeds { left },
+    })
+}
+
+/// Stamps the next attempt of what was not sent, and hands it to the dispatcher.
+pub(crate) async fn stamp_and_send(
+    context: Data<Context>,
+    known: Box<StoredTransaction>,
+    body: SensitiveBody,
+) -> Result<Begun, Problem> {
+    let shop = known.opening.shop;
+    let stamp = Stamp {
+        id: known.record.id,
+        lease: None,
+        replay: false,
+    };
+    let stamped = context.ledger.stamp(&shop, stamp).await?;
+    Ok(match stamped {
+        Stamped::Ready {
+            transaction,
+            attempt,
+            lease,
+        } => {
+            let sending = Some(context.dispatch.send(&transaction, attempt, lease, body));
+            Begun {
+                transaction,
+                sending,
+            }
+        }
+        // Somebody else was first.
+        Stamped::No { transaction } => Begun {
+            transaction,
+            sending: None,
+        },
+    })
+}
