@@ -113,19 +113,21 @@ pub(super) fn seconds(time: Duration) -> String {
     format!("{:4.1} s", time.as_secs_f64())
 }
 
-/// The whole table as lines; settled rows leave when the terminal is too low for all.
+/// The table as lines. Where the terminal is too low for all, rows that rest make room.
 pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
     let fixed = NAME + STATE + TIME + GAPS;
     let about = size.columns.saturating_sub(fixed + 1);
     let about = about.clamp(NARROWEST_ABOUT, WIDEST_ABOUT);
     // The head, the last line, and the one on which the cursor stands.
     let room = size.lines.saturating_sub(3).max(1);
-    let shown: Vec<&Row> = if rows.len() <= room {
-        rows.iter().collect()
-    } else {
-        let open = rows.iter().filter(|row| !row.is_at_rest());
-        open.take(room).collect()
+    let mut too_many = rows.len().saturating_sub(room);
+    let mut leaves = |row: &Row| {
+        let leaves = too_many > 0 && row.is_at_rest();
+        too_many -= usize::from(leaves);
+        leaves
     };
+    let stay = rows.iter().filter(|row| !leaves(row));
+    let shown: Vec<&Row> = stay.take(room).collect();
     let head = format!(
         "{}  {}  {}  {}",
         column("tracking_id", NAME),

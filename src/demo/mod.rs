@@ -120,13 +120,23 @@ pub async fn run(args: Args) -> Result<bool, Error> {
         told = Box::pin(story::tell(&args, &mut stage, &mut screen)) => told,
         () = stop.asked() => Err(Error::Interrupted),
     };
+    let told = match told {
+        Err(error @ Error::Call { .. }) => Err(stage.why(error).await),
+        told => told,
+    };
     let kept = match &told {
         Ok(_) if args.keep => keep(&mut stage, &mut stop, &mut screen).await,
         _ => Ok(()),
     };
     let told = told.and_then(|right| kept.map(|()| right));
-    if !matches!(told, Ok(true) | Err(Error::Interrupted | Error::Print(_))) {
-        stage.show_log(&mut screen);
+    match &told {
+        Ok(true) | Err(Error::Interrupted | Error::Print(_)) => {}
+        // These show the end of a log themselves.
+        Err(Error::Ended { .. } | Error::TooSlow { .. }) => stage.keep_log(&mut screen),
+        Ok(false) | Err(_) => {
+            stage.show_log(&mut screen);
+            stage.keep_log(&mut screen);
+        }
     }
     // Whoever is gone does not read this either.
     let _ = screen.step("stopping");

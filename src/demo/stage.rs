@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client::Server;
 use super::postgres::{Cluster, Options};
@@ -16,7 +16,9 @@ use super::{Args, Error};
 
 const DATABASE: &str = "reconciler";
 const START_LIMIT: Duration = Duration::from_secs(60);
-const WATCH: Duration = Duration::from_millis(200);
+const WATCH: Duration = Duration::from_millis(50);
+/// How long it takes at most until the end of a program is noticed.
+const REAPED: Duration = Duration::from_millis(500);
 
 /// Everything that has to be stopped in the end.
 #[derive(Debug)]
@@ -151,20 +153,36 @@ impl Stage {
         }
     }
 
-    /// Shows the end of the service's log, and keeps the whole of it.
+    /// Why a request was not answered, where something has ended.
+    pub(super) async fn why(&mut self, error: Error) -> Error {
+        let ended = timeout(REAPED, self.watch()).await;
+        match ended {
+            Ok(Err(ended)) => ended,
+            Ok(Ok(())) | Err(_) => error,
+        }
+    }
+
+    /// Shows the end of the service's log.
     pub(super) fn show_log(&self, screen: &mut Screen) {
         let Some(service) = &self.service else { return };
         let end = tail(service.log());
+        // Whoever is gone does not read this either.
+        let _ = screen.line(&format!("\nthe service said last:\n{end}"));
+    }
+
+    /// Keeps the service's log beyond the end, and says where.
+    pub(super) fn keep_log(&self, screen: &mut Screen) {
+        let Some(service) = &self.service else { return };
         let kept = match &self.data {
             Some(_) => Ok(service.log().to_owned()),
             None => keep_copy(service.log()),
         };
         let place = kept.map_or_else(
-            |error| format!("its log could not be kept: {error}"),
-            |path| format!("all of its log: {}", path.display()),
+            |error| format!("the service's log could not be kept: {error}"),
+            |path| format!("the service's log: {}", path.display()),
         );
         // Whoever is gone does not read this either.
-        let _ = screen.line(&format!("\nthe service said last:\n{end}\n{place}"));
+        let _ = screen.line(&place);
     }
 
     /// Stops everything and waits until it has ended.

@@ -1,33 +1,54 @@
 //! One group commit: look up, lock, fold, write. The order of locks is fixed: transactions by id,
 //! due checks, uids, findings, and last the feed's counter.
+//!
+//! What it reads and writes is behind [`Tables`]; it knows neither pools nor commits.
 
 use crate::clock::Boottime;
 use crate::domain::view::TransactionView;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, Origin, ShopId, Snapshot, State};
 use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, derive, schedule, verdict};
-use crate::ledger::commit::{Failure, existing};
+use crate::ledger::commit::Failure;
 use crate::ledger::evidence::Link;
 use crate::ledger::route::{Delivery, Routing, adopted_facts, orphan_kind};
+use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{
-    Close, Job, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped,
+    Close, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped,
     findings,
 };
 use crate::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
-    StoreError, StoredTransaction, TransactionWrite, batch as rows, discrepancies,
+    StoreError, StoredTransaction, TransactionWrite, batch as rows,
 };
 use serde_json::json;
-use sqlx::PgConnection;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What a job came to.
-pub(crate) enum Answer {
+/// One thing to do. It may be run twice, when the fate of a COMMIT is unknown.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Opens a transaction.
+    Open(Box<Open>),
+    /// Records evidence.
+    Record(Box<Record>),
+    /// Stamps an attempt, which gets this token.
+    Stamp(Stamp, Uuid),
+    /// Closes a finding.
+    Close(Close),
+}
+
+/// What it came to.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of opening.
     Opened(Opened),
+    /// Of recording.
     Recorded(Recorded),
+    /// Of stamping.
     Stamped(Stamped),
+    /// Of closing.
     Closed(Box<DiscrepancyRow>),
+    /// There is no such thing.
     NotFound,
 }
 
@@ -99,6 +120,7 @@ struct Batch<'a> {
     shop: &'a ShopId,
     settings: &'a Settings,
     at: Timestamp,
+    chance: u64,
     lease_until: Boottime,
     rows: Rows,
     routing: Routing,
@@ -119,47 +141,79 @@ struct Batch<'a> {
 pub(crate) async fn run(
     shared: &Shared,
     shop: &ShopId,
-    jobs: &[Job],
+    works: &[Work],
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
-    let lease_until = Boottime::now() + shared.settings.lease;
     let mut tx = shared.store.begin().await?;
-    let mut batch = Batch::load(shared, shop, jobs, &mut tx, lease_until).await?;
-    let drafts: Vec<Draft> = jobs.iter().map(|job| batch.draft(job)).collect();
-    let kept = batch.write(&mut tx).await?;
-    let Some(closed) = kept else {
-        // Another writer took a name or a uid in between: fold anew.
-        return Err(StoreError::Conflict(sqlx::Error::RowNotFound).into());
-    };
+    let fold = Fold::run(&mut *tx, &shared.settings, shop, works, rand::random()).await?;
     tx.commit().await.map_err(|error| Failure {
         error: StoreError::from(error),
         committing: true,
     })?;
     shared
         .metrics
-        .ledger_committed(jobs.len(), started.elapsed());
-    batch.tell(shared);
-    let mut answers = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        answers.push(batch.answer(shared, draft, &closed).await?);
+        .ledger_committed(works.len(), started.elapsed());
+    fold.batch.tell(shared);
+    Ok(fold.answers(&shared.store).await?)
+}
+
+/// A batch that has been folded and written, and awaits its commit.
+pub struct Fold<'a> {
+    batch: Batch<'a>,
+    drafts: Vec<Draft>,
+    closed: Vec<DiscrepancyRow>,
+}
+
+impl<'a> Fold<'a> {
+    /// Reads what a batch needs, folds it, and writes what follows. `chance` is any number: it
+    /// spreads due checks.
+    pub async fn run<T: Tables>(
+        tables: &mut T,
+        settings: &'a Settings,
+        shop: &'a ShopId,
+        works: &[Work],
+        chance: u64,
+    ) -> Result<Self, StoreError> {
+        // Taken before the lease is, so that the lease is never longer than we believe.
+        let lease_until = Boottime::now() + settings.lease;
+        let mut batch = Batch::load(settings, shop, works, tables, lease_until).await?;
+        batch.chance = chance;
+        let drafts = works.iter().map(|work| batch.draft(work)).collect();
+        match batch.write(tables).await? {
+            Some(closed) => Ok(Self {
+                batch,
+                drafts,
+                closed,
+            }),
+            // Another writer took a name or a uid in between: fold anew.
+            None => Err(StoreError::Conflict(sqlx::Error::RowNotFound)),
+        }
     }
-    Ok(answers)
+
+    /// What each piece of work came to. Asked after the commit.
+    pub async fn answers<R: Reads>(self, reads: &R) -> Result<Vec<Answer>, StoreError> {
+        let mut answers = Vec::with_capacity(self.drafts.len());
+        for draft in self.drafts {
+            answers.push(self.batch.answer(reads, draft, &self.closed).await?);
+        }
+        Ok(answers)
+    }
 }
 
 impl<'a> Batch<'a> {
-    async fn load(
-        shared: &'a Shared,
+    async fn load<T: Tables>(
+        settings: &'a Settings,
         shop: &'a ShopId,
-        jobs: &[Job],
-        conn: &mut PgConnection,
+        works: &[Work],
+        tables: &mut T,
         lease_until: Boottime,
     ) -> Result<Self, StoreError> {
-        let at = rows::begin_batch(conn).await?;
-        let routing = Routing::look_up(conn, shop, jobs).await?;
-        let ids: Vec<Uuid> = routing.touched(jobs).into_iter().collect();
+        let at = tables.begin_batch().await?;
+        let routing = Routing::look_up(tables, shop, works).await?;
+        let ids: Vec<Uuid> = routing.touched(works).into_iter().collect();
         let mut map = BTreeMap::new();
         if !ids.is_empty() {
-            for stored in rows::lock_transactions(conn, shop, &ids).await? {
+            for stored in tables.lock_transactions(shop, &ids).await? {
                 let id = stored.record.id;
                 map.insert(
                     id,
@@ -172,7 +226,7 @@ impl<'a> Batch<'a> {
                     },
                 );
             }
-            for check in rows::lock_checks(conn, shop, &ids).await? {
+            for check in tables.lock_checks(shop, &ids).await? {
                 if let Some(row) = map.get_mut(&check.transaction_id) {
                     row.stored.record.next_check_at = Some(check.due_at);
                     row.check = Some(check);
@@ -181,8 +235,9 @@ impl<'a> Batch<'a> {
         }
         let mut batch = Self {
             shop,
-            settings: &shared.settings,
+            settings,
             at,
+            chance: 0,
             lease_until,
             rows: Rows { map },
             routing,
@@ -198,20 +253,20 @@ impl<'a> Batch<'a> {
             counted: Vec::new(),
             ended: Vec::new(),
         };
-        batch.load_known(conn, jobs).await?;
-        batch.load_spent(conn, jobs).await?;
+        batch.load_known(tables, works).await?;
+        batch.load_spent(tables, works).await?;
         Ok(batch)
     }
 
     /// Which of the evidence at hand has been recorded before.
-    async fn load_known(
+    async fn load_known<T: Tables>(
         &mut self,
-        conn: &mut PgConnection,
-        jobs: &[Job],
+        tables: &mut T,
+        works: &[Work],
     ) -> Result<(), StoreError> {
         let mut keys = Vec::new();
-        for job in jobs {
-            if let Job::Record(record, _) = job {
+        for work in works {
+            if let Work::Record(record) = work {
                 for delivery in self.routing.deliver(record, &self.rows) {
                     if let Delivery::To(id, _) = delivery {
                         keys.push((id, record.learned.id));
@@ -220,36 +275,36 @@ impl<'a> Batch<'a> {
             }
         }
         if !keys.is_empty() {
-            self.known = rows::known_evidence(conn, self.shop, &keys).await?;
+            self.known = tables.known_evidence(self.shop, &keys).await?;
         }
         Ok(())
     }
 
     /// What the children of locked parents have taken.
-    async fn load_spent(
+    async fn load_spent<T: Tables>(
         &mut self,
-        conn: &mut PgConnection,
-        jobs: &[Job],
+        tables: &mut T,
+        works: &[Work],
     ) -> Result<(), StoreError> {
-        for job in jobs {
-            let Job::Open(open, ..) = job else { continue };
+        for work in works {
+            let Work::Open(open) = work else { continue };
             let (Some(limit), Some(uid)) = (open.parent_limit, &open.opening.parent_uid) else {
                 continue;
             };
             if !self.spent.contains_key(&limit.parent) {
-                let spent = rows::spent_by_children(conn, self.shop, uid.as_str()).await?;
+                let spent = tables.spent_by_children(self.shop, uid.as_str()).await?;
                 self.spent.insert(limit.parent, spent);
             }
         }
         Ok(())
     }
 
-    fn draft(&mut self, job: &Job) -> Draft {
-        match job {
-            Job::Open(open, _) => self.open(open, open.id),
-            Job::Record(record, _) => self.record(record),
-            Job::Stamp(stamp, _, token) => self.stamp(stamp, *token),
-            Job::Close(close, _) => self.close(close),
+    fn draft(&mut self, work: &Work) -> Draft {
+        match work {
+            Work::Open(open) => self.open(open, open.id),
+            Work::Record(record) => self.record(record),
+            Work::Stamp(stamp, token) => self.stamp(stamp, *token),
+            Work::Close(close) => self.close(close),
         }
     }
 
@@ -806,7 +861,7 @@ impl<'a> Batch<'a> {
                 return Some(until);
             }
             let due = schedule::next_check(&derived, row.stored.state_since, at, pace)?;
-            Some(schedule::jitter(at, due, rand::random()))
+            Some(schedule::jitter(at, due, self.chance ^ id.as_u64_pair().1))
         };
         let again = look_again || fresh || check.as_ref().is_some_and(|c| c.again && mine);
         let due = match (again, record.next_check) {
@@ -972,32 +1027,38 @@ fn to_json(value: &impl serde::Serialize) -> String {
 
 impl Batch<'_> {
     /// Writes everything. `None` when another writer was first and the batch must be folded anew.
-    async fn write(
+    async fn write<T: Tables>(
         &mut self,
-        conn: &mut PgConnection,
+        tables: &mut T,
     ) -> Result<Option<Vec<DiscrepancyRow>>, StoreError> {
-        if !self.write_transactions(conn).await? {
+        if !self.write_transactions(tables).await? {
             return Ok(None);
         }
         if !self.evidence.is_empty() {
-            rows::insert_evidence(conn, self.shop, self.at, &self.evidence).await?;
+            tables
+                .insert_evidence(self.shop, self.at, &self.evidence)
+                .await?;
         }
-        self.write_checks(conn).await?;
+        self.write_checks(tables).await?;
         let claims = self.routing.new_claims();
-        if !claims.is_empty() && !rows::claim_uids(conn, self.shop, &claims).await? {
+        if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
             return Ok(None);
         }
         if !self.orphans.is_empty() {
-            rows::put_orphans(conn, self.shop, self.at, &self.orphans).await?;
+            tables
+                .put_orphans(self.shop, self.at, &self.orphans)
+                .await?;
         }
-        let closed = self.write_findings(conn).await?;
+        let closed = self.write_findings(tables).await?;
         if !self.events.is_empty() {
-            rows::append_events(conn, self.shop, self.at, &self.events).await?;
+            tables
+                .append_events(self.shop, self.at, &self.events)
+                .await?;
         }
         Ok(Some(closed))
     }
 
-    async fn write_transactions(&self, conn: &mut PgConnection) -> Result<bool, StoreError> {
+    async fn write_transactions<T: Tables>(&self, tables: &mut T) -> Result<bool, StoreError> {
         let fresh: Vec<NewTransaction> = self
             .rows
             .map
@@ -1015,16 +1076,16 @@ impl Batch<'_> {
             .map(|row| transaction_write(&row.stored))
             .collect();
         if !changed.is_empty() {
-            rows::update_transactions(conn, self.shop, &changed).await?;
+            tables.update_transactions(self.shop, &changed).await?;
         }
         if fresh.is_empty() {
             return Ok(true);
         }
-        let inserted = rows::insert_transactions(conn, self.shop, &fresh).await?;
+        let inserted = tables.insert_transactions(self.shop, &fresh).await?;
         Ok(inserted.len() == fresh.len())
     }
 
-    async fn write_checks(&self, conn: &mut PgConnection) -> Result<(), StoreError> {
+    async fn write_checks<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
         let mut puts = Vec::new();
         let mut drops = Vec::new();
         for (id, row) in &self.rows.map {
@@ -1046,17 +1107,17 @@ impl Batch<'_> {
             }
         }
         if !puts.is_empty() {
-            rows::put_checks(conn, self.shop, &puts).await?;
+            tables.put_checks(self.shop, &puts).await?;
         }
         if !drops.is_empty() {
-            rows::drop_checks(conn, self.shop, &drops).await?;
+            tables.drop_checks(self.shop, &drops).await?;
         }
         Ok(())
     }
 
-    async fn write_findings(
+    async fn write_findings<T: Tables>(
         &mut self,
-        conn: &mut PgConnection,
+        tables: &mut T,
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let event = |kind, row: &DiscrepancyRow| EventWrite {
             kind,
@@ -1064,17 +1125,21 @@ impl Batch<'_> {
             payload: to_json(&findings::view(row)),
         };
         if !self.opened.is_empty() {
-            let new = rows::open_discrepancies(conn, self.shop, &self.opened).await?;
+            let new = tables.open_discrepancies(self.shop, &self.opened).await?;
             let new = self.opened.iter().filter(|row| new.contains(&row.id));
             self.events
                 .extend(new.map(|row| event("discrepancy.opened", row)));
         }
         let mut closed = Vec::new();
         if !self.healed.is_empty() {
-            closed.extend(rows::heal_discrepancies(conn, self.shop, self.at, &self.healed).await?);
+            closed.extend(
+                tables
+                    .heal_discrepancies(self.shop, self.at, &self.healed)
+                    .await?,
+            );
         }
         if !self.closings.is_empty() {
-            closed.extend(discrepancies::close(conn, self.shop, self.at, &self.closings).await?);
+            closed.extend(tables.close(self.shop, self.at, &self.closings).await?);
         }
         self.events
             .extend(closed.iter().map(|row| event("discrepancy.resolved", row)));
@@ -1096,59 +1161,67 @@ impl Batch<'_> {
         shared.waiters.wake(self.shop, moved.chain(fed));
     }
 
-    async fn answer(
+    async fn answer<R: Reads>(
         &self,
-        shared: &Shared,
+        reads: &R,
         draft: Draft,
         closed: &[DiscrepancyRow],
     ) -> Result<Answer, StoreError> {
         let row = |id: Uuid| self.rows.get(id).cloned().map(Box::new);
-        let answer = match draft {
-            Draft::Created { id, lease } => match row(id) {
-                Some(transaction) => Answer::Opened(Opened::Created { transaction, lease }),
-                None => self.read_created(shared, id, lease).await?,
-            },
-            Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
-                Answer::Opened(Opened::Exists { transaction: t })
-            }),
-            Draft::ReadBack { tracking_id } => existing(shared, self.shop, &tracking_id)
-                .await?
-                .map_or(Answer::NotFound, Answer::Opened),
-            Draft::Exceeds { left } => Answer::Opened(Opened::Exceeds { left }),
-            Draft::Recorded { verdict, id } => Answer::Recorded(Recorded {
-                verdict,
-                transaction: id.and_then(row),
-            }),
-            Draft::Ready { id, attempt, lease } => {
-                row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Stamped(Stamped::Ready {
-                        transaction,
-                        attempt,
-                        lease,
-                    })
-                })
-            }
-            Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {
-                Answer::Stamped(Stamped::No { transaction })
-            }),
-            Draft::Closed { id } => match closed.iter().find(|row| row.id == id) {
-                Some(row) => Answer::Closed(Box::new(row.clone())),
-                None => discrepancies::by_id(&shared.store, self.shop, id)
+        let answer =
+            match draft {
+                Draft::Created { id, lease } => match row(id) {
+                    Some(transaction) => Answer::Opened(Opened::Created { transaction, lease }),
+                    None => self.read_created(reads, id, lease).await?,
+                },
+                Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
+                    Answer::Opened(Opened::Exists { transaction: t })
+                }),
+                // Another writer was first.
+                Draft::ReadBack { tracking_id } => reads
+                    .named(self.shop, &tracking_id)
                     .await?
-                    .map_or(Answer::NotFound, |row| Answer::Closed(Box::new(row))),
-            },
-            Draft::NotFound => Answer::NotFound,
-        };
+                    .map_or(Answer::NotFound, |found| {
+                        Answer::Opened(Opened::Exists {
+                            transaction: Box::new(found),
+                        })
+                    }),
+                Draft::Exceeds { left } => Answer::Opened(Opened::Exceeds { left }),
+                Draft::Recorded { verdict, id } => Answer::Recorded(Recorded {
+                    verdict,
+                    transaction: id.and_then(row),
+                }),
+                Draft::Ready { id, attempt, lease } => {
+                    row(id).map_or(Answer::NotFound, |transaction| {
+                        Answer::Stamped(Stamped::Ready {
+                            transaction,
+                            attempt,
+                            lease,
+                        })
+                    })
+                }
+                Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Stamped(Stamped::No { transaction })
+                }),
+                Draft::Closed { id } => match closed.iter().find(|row| row.id == id) {
+                    Some(row) => Answer::Closed(Box::new(row.clone())),
+                    None => reads
+                        .finding(self.shop, id)
+                        .await?
+                        .map_or(Answer::NotFound, |row| Answer::Closed(Box::new(row))),
+                },
+                Draft::NotFound => Answer::NotFound,
+            };
         Ok(answer)
     }
 
-    async fn read_created(
+    async fn read_created<R: Reads>(
         &self,
-        shared: &Shared,
+        reads: &R,
         id: Uuid,
         lease: Option<Lease>,
     ) -> Result<Answer, StoreError> {
-        let found = crate::store::read::by_id(&shared.store, self.shop, id).await?;
+        let found = reads.by_id(self.shop, id).await?;
         Ok(found.map_or(Answer::NotFound, |transaction| {
             Answer::Opened(Opened::Created {
                 transaction: Box::new(transaction),

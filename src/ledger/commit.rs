@@ -5,8 +5,8 @@
 //! run again: every job is written so that a second run finds what the first one left.
 
 use crate::domain::{ShopId, Verdict};
-use crate::ledger::batch::{self, Answer};
-use crate::ledger::{Job, LedgerError, Opened, Recorded, Shared, Target};
+use crate::ledger::batch::{self, Answer, Work};
+use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
 use crate::store::{OrphanWrite, StoreError, batch as rows};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
@@ -58,22 +58,24 @@ pub(crate) async fn run(shared: Arc<Shared>, shop: ShopId, mut jobs: mpsc::Recei
 }
 
 async fn commit(shared: &Shared, shop: &ShopId, jobs: Vec<Job>) {
-    match attempt(shared, shop, &jobs).await {
+    let (works, replies): (Vec<Work>, Vec<Reply>) =
+        jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
+    match attempt(shared, shop, &works).await {
         Ok(answers) => {
-            for (job, answer) in jobs.into_iter().zip(answers) {
-                answer_job(job, Ok(answer));
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                reply(Ok(answer));
             }
         }
         Err(Failure { error, committing }) if is_data(&error) && !committing => {
-            for job in jobs {
-                alone(shared, shop, job).await;
+            for (work, reply) in works.into_iter().zip(replies) {
+                reply(alone(shared, shop, work).await);
             }
         }
         Err(failure) => {
-            tracing::error!(shop = %shop, jobs = jobs.len(), error = failure.error.chain(),
+            tracing::error!(shop = %shop, jobs = works.len(), error = failure.error.chain(),
                 committing = failure.committing, "a batch could not be committed");
-            for job in jobs {
-                answer_job(job, Err(failure.told()));
+            for reply in replies {
+                reply(Err(failure.told()));
             }
         }
     }
@@ -97,12 +99,12 @@ fn is_data(error: &StoreError) -> bool {
 }
 
 /// Runs a batch, again as often as that can help.
-async fn attempt(shared: &Shared, shop: &ShopId, jobs: &[Job]) -> Result<Vec<Answer>, Failure> {
+async fn attempt(shared: &Shared, shop: &ShopId, works: &[Work]) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut conflicts = 0;
     let mut committing = false;
     loop {
-        let failure = match batch::run(shared, shop, jobs).await {
+        let failure = match batch::run(shared, shop, works).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
@@ -130,20 +132,15 @@ async fn attempt(shared: &Shared, shop: &ShopId, jobs: &[Job]) -> Result<Vec<Ans
 }
 
 /// Runs one job by itself; one that fails by itself is kept aside.
-async fn alone(shared: &Shared, shop: &ShopId, job: Job) {
-    let failure = match attempt(shared, shop, std::slice::from_ref(&job)).await {
-        Ok(mut answers) => {
-            if let Some(answer) = answers.pop() {
-                answer_job(job, Ok(answer));
-            }
-            return;
-        }
+async fn alone(shared: &Shared, shop: &ShopId, work: Work) -> Result<Answer, LedgerError> {
+    let failure = match attempt(shared, shop, std::slice::from_ref(&work)).await {
+        Ok(mut answers) => return answers.pop().ok_or(LedgerError::Refused),
         Err(failure) => failure,
     };
     tracing::error!(shop = %shop, error = failure.error.chain(), "one item was refused by itself");
-    let told = match &job {
-        Job::Record(record, _) if record.target == Target::Snapshots => {
-            match quarantine(shared, shop, &job).await {
+    match &work {
+        Work::Record(record) if record.target == Target::Snapshots => {
+            match quarantine(shared, shop, record).await {
                 Ok(()) => Ok(Answer::Recorded(Recorded {
                     verdict: Verdict::Refused,
                     transaction: None,
@@ -152,15 +149,11 @@ async fn alone(shared: &Shared, shop: &ShopId, job: Job) {
             }
         }
         _ => Err(failure.told()),
-    };
-    answer_job(job, told);
+    }
 }
 
 /// Keeps a webhook that cannot be recorded, with nothing of it interpreted.
-async fn quarantine(shared: &Shared, shop: &ShopId, job: &Job) -> Result<(), StoreError> {
-    let Job::Record(record, _) = job else {
-        return Ok(());
-    };
+async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(), StoreError> {
     shared.metrics.quarantined();
     let learned = &record.learned;
     let orphan = OrphanWrite {
@@ -186,51 +179,4 @@ async fn quarantine(shared: &Shared, shop: &ShopId, job: &Job) -> Result<(), Sto
     rows::open_discrepancies(&mut tx, shop, std::slice::from_ref(&finding)).await?;
     tx.commit().await?;
     Ok(())
-}
-
-/// Answers a caller. One who has gone away needs no answer.
-fn answer_job(job: Job, answer: Result<Answer, LedgerError>) {
-    let mixed = || LedgerError::Refused;
-    match (job, answer) {
-        (Job::Open(_, to), answer) => {
-            let _ = to.send(answer.and_then(|answer| match answer {
-                Answer::Opened(opened) => Ok(opened),
-                _ => Err(mixed()),
-            }));
-        }
-        (Job::Record(_, to), answer) => {
-            let _ = to.send(answer.and_then(|answer| match answer {
-                Answer::Recorded(recorded) => Ok(recorded),
-                Answer::NotFound => Err(LedgerError::NotFound),
-                _ => Err(mixed()),
-            }));
-        }
-        (Job::Stamp(_, to, _), answer) => {
-            let _ = to.send(answer.and_then(|answer| match answer {
-                Answer::Stamped(stamped) => Ok(stamped),
-                Answer::NotFound => Err(LedgerError::NotFound),
-                _ => Err(mixed()),
-            }));
-        }
-        (Job::Close(_, to), answer) => {
-            let _ = to.send(answer.and_then(|answer| match answer {
-                Answer::Closed(row) => Ok(*row),
-                Answer::NotFound => Err(LedgerError::NotFound),
-                _ => Err(mixed()),
-            }));
-        }
-    }
-}
-
-/// An answer that has to be read after the commit, because another writer was first.
-pub(crate) async fn existing(
-    shared: &Shared,
-    shop: &ShopId,
-    tracking_id: &str,
-) -> Result<Option<Opened>, StoreError> {
-    let name = crate::store::read::Name::TrackingId(tracking_id.to_owned());
-    let found = crate::store::read::find(&shared.store, shop, &name).await?;
-    Ok(found.map(|transaction| Opened::Exists {
-        transaction: Box::new(transaction),
-    }))
 }

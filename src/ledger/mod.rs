@@ -11,8 +11,10 @@ mod commit;
 mod evidence;
 mod findings;
 mod route;
+pub mod tables;
 mod waiters;
 
+pub use batch::{Answer, Fold, Work};
 pub use evidence::Learned;
 pub use findings::view as discrepancy_view;
 pub use waiters::Watch;
@@ -203,12 +205,13 @@ pub enum LedgerError {
 }
 
 /// One thing to do, with the way to answer.
-pub(crate) enum Job {
-    Open(Box<Open>, oneshot::Sender<Result<Opened, LedgerError>>),
-    Record(Box<Record>, oneshot::Sender<Result<Recorded, LedgerError>>),
-    Stamp(Stamp, oneshot::Sender<Result<Stamped, LedgerError>>, Uuid),
-    Close(Close, oneshot::Sender<Result<DiscrepancyRow, LedgerError>>),
+pub(crate) struct Job {
+    pub(crate) work: Work,
+    pub(crate) reply: Reply,
 }
+
+/// Takes the answer of one job.
+pub(crate) type Reply = Box<dyn FnOnce(Result<Answer, LedgerError>) + Send>;
 
 /// What the committers share.
 pub(crate) struct Shared {
@@ -259,25 +262,41 @@ impl Ledger {
     /// Opens a transaction, or finds the one that has its tracking id.
     pub async fn open(&self, open: Open) -> Result<Opened, LedgerError> {
         let shop = open.opening.shop.clone();
-        self.run(&shop, |answer| Job::Open(Box::new(open), answer))
-            .await
+        let work = Work::Open(Box::new(open));
+        self.run(&shop, work, |answer| match answer {
+            Answer::Opened(opened) => Some(opened),
+            _ => None,
+        })
+        .await
     }
 
     /// Records evidence with its consequence.
     pub async fn record(&self, shop: &ShopId, record: Record) -> Result<Recorded, LedgerError> {
-        self.run(shop, |answer| Job::Record(Box::new(record), answer))
-            .await
+        let work = Work::Record(Box::new(record));
+        self.run(shop, work, |answer| match answer {
+            Answer::Recorded(recorded) => Some(recorded),
+            _ => None,
+        })
+        .await
     }
 
     /// Stamps an attempt, when the lease and the state allow it.
     pub async fn stamp(&self, shop: &ShopId, stamp: Stamp) -> Result<Stamped, LedgerError> {
-        self.run(shop, |answer| Job::Stamp(stamp, answer, Uuid::new_v4()))
-            .await
+        let work = Work::Stamp(stamp, Uuid::new_v4());
+        self.run(shop, work, |answer| match answer {
+            Answer::Stamped(stamped) => Some(stamped),
+            _ => None,
+        })
+        .await
     }
 
     /// Closes a finding.
     pub async fn close(&self, shop: &ShopId, close: Close) -> Result<DiscrepancyRow, LedgerError> {
-        self.run(shop, |answer| Job::Close(close, answer)).await
+        self.run(shop, Work::Close(close), |answer| match answer {
+            Answer::Closed(row) => Some(*row),
+            _ => None,
+        })
+        .await
     }
 
     /// Wakes when a transaction changes through this process.
@@ -290,17 +309,29 @@ impl Ledger {
         self.shared.waiters.watch(shop, Uuid::nil())
     }
 
-    async fn run<T>(
+    /// `want` takes the answer that belongs to the work.
+    async fn run<T: Send + 'static>(
         &self,
         shop: &ShopId,
-        job: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Job,
+        work: Work,
+        want: fn(Answer) -> Option<T>,
     ) -> Result<T, LedgerError> {
         let queue = self.queues.get(shop).ok_or(LedgerError::NotFound)?;
         let (sender, receiver) = oneshot::channel();
-        queue.try_send(job(sender)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
-        })?;
+        let reply = Box::new(move |answer: Result<Answer, LedgerError>| {
+            let answer = answer.and_then(|answer| match answer {
+                Answer::NotFound => Err(LedgerError::NotFound),
+                answer => want(answer).ok_or(LedgerError::Refused),
+            });
+            // One who has gone away needs no answer.
+            let _ = sender.send(answer);
+        });
+        queue
+            .try_send(Job { work, reply })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
+            })?;
         receiver.await.unwrap_or(Err(LedgerError::FateUnknown))
     }
 }

@@ -6,9 +6,9 @@
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Fact, ShopId, Snapshot, TransactionType, Uid, Verdict};
 use crate::ledger::batch::Rows;
-use crate::ledger::{Job, Learned, Record, Target};
-use crate::store::{StoreError, batch as rows};
-use sqlx::PgConnection;
+use crate::ledger::tables::Tables;
+use crate::ledger::{Learned, Record, Target, Work};
+use crate::store::StoreError;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -34,20 +34,20 @@ pub(crate) enum Delivery {
 
 impl Routing {
     /// Looks up everything that the jobs of a batch name.
-    pub(crate) async fn look_up(
-        conn: &mut PgConnection,
+    pub(crate) async fn look_up<T: Tables>(
+        tables: &mut T,
         shop: &ShopId,
-        jobs: &[Job],
+        works: &[Work],
     ) -> Result<Self, StoreError> {
         let mut uids = BTreeSet::new();
         let mut tracking = BTreeSet::new();
         let mut parents = BTreeSet::new();
-        for job in jobs {
-            match job {
-                Job::Open(open, ..) => {
+        for work in works {
+            match work {
+                Work::Open(open) => {
                     tracking.extend(open.opening.tracking_id.iter().map(ToString::to_string));
                 }
-                Job::Record(record, _) => {
+                Work::Record(record) => {
                     for snapshot in record.learned.snapshots() {
                         uids.insert(snapshot.uid.to_string());
                         tracking.extend(snapshot.tracking_id.iter().map(ToString::to_string));
@@ -56,7 +56,7 @@ impl Routing {
                         uids.extend(parent);
                     }
                 }
-                Job::Stamp(..) | Job::Close(..) => {}
+                Work::Stamp(..) | Work::Close(_) => {}
             }
         }
         let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
@@ -64,15 +64,15 @@ impl Routing {
         if !uids.is_empty() {
             found
                 .owners
-                .extend(rows::owners_of_uids(conn, shop, &list(uids)).await?);
+                .extend(tables.owners_of_uids(shop, &list(uids)).await?);
         }
         if !tracking.is_empty() {
             found
                 .ours
-                .extend(rows::by_tracking_ids(conn, shop, &list(tracking)).await?);
+                .extend(tables.by_tracking_ids(shop, &list(tracking)).await?);
         }
         if !parents.is_empty() {
-            for child in rows::open_children(conn, shop, &list(parents)).await? {
+            for child in tables.open_children(shop, &list(parents)).await? {
                 found
                     .children
                     .entry(child.parent_uid)
@@ -84,13 +84,13 @@ impl Routing {
     }
 
     /// All transactions that the jobs may touch, to be locked at once.
-    pub(crate) fn touched(&self, jobs: &[Job]) -> BTreeSet<Uuid> {
+    pub(crate) fn touched(&self, works: &[Work]) -> BTreeSet<Uuid> {
         let mut ids: BTreeSet<Uuid> = self.owners.values().copied().collect();
         ids.extend(self.children.values().flatten());
-        for job in jobs {
-            match job {
-                Job::Open(open, ..) => ids.extend(open.parent_limit.map(|limit| limit.parent)),
-                Job::Record(record, _) => {
+        for work in works {
+            match work {
+                Work::Open(open) => ids.extend(open.parent_limit.map(|limit| limit.parent)),
+                Work::Record(record) => {
                     if let Target::Transaction(id) = record.target {
                         ids.insert(id);
                     }
@@ -100,10 +100,10 @@ impl Routing {
                         .filter_map(|s| s.tracking_id.as_ref());
                     ids.extend(names.filter_map(|name| self.ours.get(name.as_str())));
                 }
-                Job::Stamp(stamp, ..) => {
+                Work::Stamp(stamp, _) => {
                     ids.insert(stamp.id);
                 }
-                Job::Close(..) => {}
+                Work::Close(_) => {}
             }
         }
         ids

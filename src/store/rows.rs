@@ -82,7 +82,7 @@ impl TryFrom<RawTransaction> for StoredTransaction {
         let bad = |column| StoreError::inconsistent("transactions", column, row);
         let opening = Opening {
             shop: ShopId::parse(&raw.shop_id).map_err(|_| bad("shop_id"))?,
-            tracking_id: optional(raw.tracking_id, |t| TrackingId::from_gateway(t))
+            tracking_id: optional(raw.tracking_id, TrackingId::from_gateway)
                 .map_err(|()| bad("tracking_id"))?,
             kind: TransactionType::parse(&raw.kind).ok_or_else(|| bad("type"))?,
             origin: Origin::parse(&raw.origin).ok_or_else(|| bad("origin"))?,
@@ -90,7 +90,7 @@ impl TryFrom<RawTransaction> for StoredTransaction {
             currency: optional(raw.currency, Currency::parse).map_err(|()| bad("currency"))?,
             parent_uid: optional(raw.parent_uid, Uid::from_gateway)
                 .map_err(|()| bad("parent_uid"))?,
-            parent_tracking_id: optional(raw.parent_tracking_id, |t| TrackingId::from_gateway(t))
+            parent_tracking_id: optional(raw.parent_tracking_id, TrackingId::from_gateway)
                 .map_err(|()| bad("parent_tracking_id"))?,
             card_data: raw.card_data,
             test: raw.test,

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Runs one program for a caller who may be killed at any moment.
 #
 # arguments: TENTHS (how many tenths of a second the program has to stop), then the

@@ -250,20 +250,3 @@ proptest! {
         prop_assert!(!redact(times.as_bytes()).changed || scan::has_unbroken_hit(at.as_bytes()));
     }
 }
-
-/// Run with `--release --ignored --nocapture`.
-#[test]
-#[ignore = "measures"]
-#[expect(clippy::disallowed_methods, reason = "measures")]
-fn speed_on_a_webhook() {
-    let samples: Value =
-        serde_json::from_str(include_str!("../../../tests/data/samples.json")).unwrap();
-    let body = samples["samples"]["webhook_payment_successful"]["raw_body_utf8"]
-        .as_str()
-        .unwrap();
-    let start = std::time::Instant::now();
-    for _ in 0..100_000 {
-        std::hint::black_box(redact(std::hint::black_box(body.as_bytes())));
-    }
-    println!("{} bytes: {:?} each", body.len(), start.elapsed() / 100_000);
-}

@@ -1,0 +1,127 @@
+//! What a batch reads and writes, one method for each statement of [`crate::store::batch`].
+//!
+//! PostgreSQL is behind it in the service. Everything above it is the ledger itself, so that the
+//! simulation of `tests/it/sim` runs the very same code over tables in memory.
+
+use crate::domain::{ShopId, Timestamp};
+use crate::store::batch::{self as rows, Healed, OpenChild, Spent};
+use crate::store::{
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
+    Store, StoreError, StoredTransaction, TransactionWrite, discrepancies, read,
+};
+use sqlx::PgConnection;
+use std::collections::HashSet;
+use uuid::Uuid;
+
+/// Names each statement once: as a method, and as the function that PostgreSQL is asked with.
+macro_rules! statements {
+    ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty = $real:path;)*) => {
+        /// The tables inside one transaction of the database.
+        pub trait Tables: Send {
+            $($(#[$doc])* fn $name(&mut self, $($arg: $type),*)
+                -> impl Future<Output = Result<$out, StoreError>> + Send;)*
+        }
+
+        impl Tables for PgConnection {
+            $(async fn $name(&mut self, $($arg: $type),*) -> Result<$out, StoreError> {
+                $real(self, $($arg),*).await
+            })*
+        }
+    };
+}
+
+statements! {
+    /// The server's time, which the whole batch has.
+    fn begin_batch() -> Timestamp = rows::begin_batch;
+    /// Which transactions own these uids.
+    fn owners_of_uids(shop: &ShopId, uids: &[String]) -> Vec<(String, Uuid)> = rows::owners_of_uids;
+    /// Which transactions made through the API go by these tracking ids.
+    fn by_tracking_ids(shop: &ShopId, names: &[String]) -> Vec<(String, Uuid)>
+        = rows::by_tracking_ids;
+    /// The children of these parents that have no uid yet.
+    fn open_children(shop: &ShopId, parents: &[String]) -> Vec<OpenChild> = rows::open_children;
+    /// Locks transactions, and reads them.
+    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<StoredTransaction>
+        = rows::lock_transactions;
+    /// Locks due checks, and reads them.
+    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<CheckRow> = rows::lock_checks;
+    /// Which of these pieces of evidence are stored already.
+    fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>
+        = rows::known_evidence;
+    /// What the children of a parent have taken.
+    fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent> = rows::spent_by_children;
+    /// Inserts transactions whose tracking ids are free; returns the ids inserted.
+    fn insert_transactions(shop: &ShopId, new: &[NewTransaction]) -> HashSet<Uuid>
+        = rows::insert_transactions;
+    /// Writes the moving columns of locked transactions.
+    fn update_transactions(shop: &ShopId, changed: &[TransactionWrite]) -> ()
+        = rows::update_transactions;
+    /// Appends evidence.
+    fn insert_evidence(shop: &ShopId, at: Timestamp, new: &[EvidenceWrite]) -> ()
+        = rows::insert_evidence;
+    /// Writes due checks.
+    fn put_checks(shop: &ShopId, checks: &[CheckWrite]) -> () = rows::put_checks;
+    /// Removes due checks.
+    fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
+    /// Claims uids; `false` when somebody else was first.
+    fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool = rows::claim_uids;
+    /// Keeps webhooks that belong to nothing; returns the ids that were new.
+    fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>
+        = rows::put_orphans;
+    /// Opens findings; returns the ids that were new.
+    fn open_discrepancies(shop: &ShopId, new: &[DiscrepancyRow]) -> HashSet<Uuid>
+        = rows::open_discrepancies;
+    /// Closes findings that are indicated no more.
+    fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed])
+        -> Vec<DiscrepancyRow> = rows::heal_discrepancies;
+    /// Closes findings for a person.
+    fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>
+        = discrepancies::close;
+    /// Appends events; returns the last number given.
+    fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64
+        = rows::append_events;
+}
+
+/// What an answer may have to read after the commit.
+pub trait Reads: Sync {
+    /// The transaction that goes by a tracking id.
+    fn named(
+        &self,
+        shop: &ShopId,
+        tracking_id: &str,
+    ) -> impl Future<Output = Result<Option<StoredTransaction>, StoreError>> + Send;
+    /// A transaction by our id.
+    fn by_id(
+        &self,
+        shop: &ShopId,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<StoredTransaction>, StoreError>> + Send;
+    /// A finding.
+    fn finding(
+        &self,
+        shop: &ShopId,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<DiscrepancyRow>, StoreError>> + Send;
+}
+
+impl Reads for Store {
+    async fn named(
+        &self,
+        shop: &ShopId,
+        tracking_id: &str,
+    ) -> Result<Option<StoredTransaction>, StoreError> {
+        read::find(self, shop, &read::Name::TrackingId(tracking_id.to_owned())).await
+    }
+
+    async fn by_id(
+        &self,
+        shop: &ShopId,
+        id: Uuid,
+    ) -> Result<Option<StoredTransaction>, StoreError> {
+        read::by_id(self, shop, id).await
+    }
+
+    async fn finding(&self, shop: &ShopId, id: Uuid) -> Result<Option<DiscrepancyRow>, StoreError> {
+        discrepancies::by_id(self, shop, id).await
+    }
+}
