@@ -11,6 +11,7 @@ use crate::gateway::authenticity::Reason;
 use crate::http::auth::Clients;
 use crate::http::limits::Throttle;
 use crate::http::problem::Problem;
+use crate::http::turns::Turns;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
@@ -28,6 +29,7 @@ pub struct Context {
     pub(crate) dispatch: Dispatch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clients: Clients,
+    pub(crate) turns: Turns,
     pub(crate) forgeries: Throttle<(ShopId, Reason)>,
     pub(crate) schema_is_current: AtomicBool,
     shops: HashMap<String, Arc<Shop>>,
@@ -90,6 +92,7 @@ impl Context {
         Self {
             shops: shops.collect(),
             clients: Clients::new(&config.clients, Boottime::now()),
+            turns: Turns::default(),
             forgeries: Throttle::new(FORGERY_RECORDED),
             schema_is_current: AtomicBool::new(false),
             draining: AtomicBool::new(false),

@@ -20,6 +20,7 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
 use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
+use crate::http::turns::Turn;
 use crate::http::wait;
 use crate::ledger::Open;
 use crate::store::StoredTransaction;
@@ -88,9 +89,15 @@ pub(crate) async fn create(
         force,
         started,
     };
+    let turn = (post.context.turns)
+        .take(&post.caller.shop.id, &post.submission.tracking_id)
+        .await;
     match post.known().await? {
-        Some(known) => post.again(known).await,
-        None => post.open().await,
+        Some(known) => {
+            drop(turn);
+            post.again(known).await
+        }
+        None => post.open(turn).await,
     }
 }
 
@@ -117,7 +124,7 @@ impl Post {
     }
 
     /// Opens a transaction.
-    async fn open(self) -> Result<HttpResponse, Problem> {
+    async fn open(self, turn: Turn) -> Result<HttpResponse, Problem> {
         self.may_submit().await?;
         let parent =
             parents::find(&self.context, &self.caller, &self.submission, self.force).await?;
@@ -140,7 +147,9 @@ impl Post {
         };
         let body = send_now.then(|| self.body());
         let work = open_and_send(web::Data::clone(&self.context), open, body);
-        match self.context.to_the_end(work).await?? {
+        let beginning = self.context.to_the_end(work).await??;
+        drop(turn);
+        match beginning {
             Beginning::Begun(begun) => self.answer(begun, false).await,
             Beginning::Exists(known) => Box::pin(self.again(known)).await,
             Beginning::Exceeds { left } => {
@@ -205,9 +214,11 @@ impl Post {
 
     async fn take_budget(&self) -> Result<(), Problem> {
         let shop = &self.caller.shop.id;
+        // Counted from the request's beginning: time spent in a queue of equals is part of it.
+        let wait = BUDGET_WAIT.saturating_sub(self.started.elapsed());
         self.context
             .dispatch
-            .take_budget(shop, BUDGET_WAIT)
+            .take_budget(shop, wait)
             .await
             .map_err(|over| {
                 let detail =

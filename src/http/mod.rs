@@ -27,6 +27,7 @@ mod routes;
 mod server;
 mod submission;
 mod transactions;
+mod turns;
 mod wait;
 mod webhooks;
 
