@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt
+.PHONY: help setup demo test lint fmt chart image
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -27,3 +27,9 @@ lint: ## check the format and run clippy, warnings are errors
 
 fmt: ## format the source
 	cargo fmt
+
+chart: ## check the Helm chart, the alerts and the dashboard
+	@scripts/check-chart.sh
+
+image: ## build the image and try it; takes some minutes, needs root
+	@scripts/image.sh

@@ -54,7 +54,7 @@ make_debian() {
     mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/*.sources 2>/dev/null | head -n 1)
     rm -rf "$root"
     debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$work/debootstrap.log"
-    # Where packages come from on this machine, for the base of the build alone.
+    # Where packages come from on this machine; the build's base is made of this one, and needs some.
     cp -r /etc/apt/sources.list.d/. "$root/etc/apt/sources.list.d/"
     container=$(buildah from scratch)
     tar -C "$root" -cf "$work/debian.tar" .

@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
+pub mod probe;
 pub mod store;
 pub mod telemetry;
 pub mod twin;

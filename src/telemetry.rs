@@ -12,9 +12,9 @@ use std::panic::PanicHookInfo;
 
 use rustix::process::{Resource, Rlimit};
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
@@ -91,7 +91,10 @@ where
         .with_span_list(false)
         .log_internal_errors(false)
         .with_writer(writer);
-    Registry::default().with(layer.with_filter(filter.and(filter_fn(may_log))))
+    Registry::default()
+        .with(filter)
+        .with(filter_fn(may_log))
+        .with(layer)
 }
 
 fn pretty<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
@@ -103,10 +106,16 @@ where
         .with_ansi(colours)
         .log_internal_errors(false)
         .with_writer(writer);
-    Registry::default().with(layer.with_filter(filter.and(filter_fn(may_log))))
+    Registry::default()
+        .with(filter)
+        .with(filter_fn(may_log))
+        .with(layer)
 }
 
 /// Below `info` only our own code may log: of that we know what it prints.
+///
+/// This and the filter stand in front of the one output and not on it: there, a record of the `log`
+/// crate that is held back would take the next line of the same thread with it.
 fn may_log(metadata: &Metadata<'_>) -> bool {
     let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
     ours || *metadata.level() <= Level::INFO

@@ -5,4 +5,4 @@
 
 mod serve;
 
-pub use serve::{App, AppError, Listeners, Roles};
+pub use serve::{App, AppError, Listeners, Roles, ledger_settings};

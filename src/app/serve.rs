@@ -205,7 +205,8 @@ async fn ensure_controls(store: Store, shops: Vec<String>) {
     }
 }
 
-fn ledger_settings(config: &Config) -> Settings {
+/// What the ledger reads of the configuration.
+pub fn ledger_settings(config: &Config) -> Settings {
     Settings {
         pace: Pace {
             first_check: config.follow.first_check,

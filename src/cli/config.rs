@@ -1,11 +1,31 @@
 //! `check-config`: every value, and where it comes from. Secrets are hidden.
 
 use crate::config;
+use crate::domain::money;
 use std::path::Path;
 
 /// Loads the configuration. All mistakes are told at once.
 pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {
     config::load(path, config::environment()).map_err(|errors| anyhow::anyhow!("{errors}"))
+}
+
+/// What works and is unwise, one sentence each.
+pub(super) fn warnings(config: &config::Config) -> Vec<String> {
+    let disputed = config.shops.iter().filter_map(|shop| {
+        let codes = money::disputed(&shop.currency_exponents);
+        let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+        (!codes.is_empty()).then(|| {
+            format!(
+                "shop {}: the gateway counts the minor units of {} otherwise than ISO 4217 does; \
+                 before one of them is used, ask the gateway and set it in currency_exponents",
+                shop.id,
+                codes.join(" ")
+            )
+        })
+    });
+    let mut all = config::warnings(config);
+    all.extend(disputed);
+    all
 }
 
 /// Prints every value; fails when the configuration cannot be used.
@@ -24,7 +44,7 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
             setting.key, setting.value, setting.origin
         );
     }
-    for warning in config::warnings(&config) {
+    for warning in warnings(&config) {
         println!("warning: {warning}");
     }
     println!("the configuration can be used");

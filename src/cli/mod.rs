@@ -1,7 +1,12 @@
 //! The command line: what can be asked of the binary, and how each answer becomes an exit code.
 
 mod config;
+mod desk;
+mod operate;
+mod probe;
 mod serve;
+mod sheet;
+mod show;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -27,6 +32,20 @@ enum Command {
     Migrate,
     /// Check the configuration, and tell every value and where it comes from.
     CheckConfig,
+    /// Show a transaction: how it stands, why, and everything that was said about it.
+    Show(show::ShowArgs),
+    /// List transactions, the newest first.
+    List(show::ListArgs),
+    /// List what does not fit together.
+    Discrepancies(show::FindingsArgs),
+    /// Have a transaction looked at, at the gateway, now.
+    Check(operate::CheckArgs),
+    /// Stop new submits of a shop; what was sent is followed on.
+    Pause(operate::PauseArgs),
+    /// Allow new submits of a shop again.
+    Resume(operate::PauseArgs),
+    /// Ask a shop, with test transactions, what the gateway's documents leave open.
+    Probe(probe::ProbeArgs),
     /// Run the main job end to end on a private database and a simulated gateway.
     Demo(crate::demo::Args),
     /// Run the gateway simulator.
@@ -48,6 +67,13 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
             Command::Migrate => outcome(serve::migrate(path).await),
             Command::CheckConfig => outcome(config::check(path)),
+            Command::Show(args) => outcome(show::show(path, args).await),
+            Command::List(args) => outcome(show::list(path, args).await),
+            Command::Discrepancies(args) => outcome(show::findings(path, args).await),
+            Command::Check(args) => outcome(operate::check(path, args).await),
+            Command::Pause(args) => outcome(operate::set_paused(path, args, true).await),
+            Command::Resume(args) => outcome(operate::set_paused(path, args, false).await),
+            Command::Probe(args) => outcome(Box::pin(probe::probe(path, args)).await),
             Command::Demo(args) => match Box::pin(crate::demo::run(args)).await {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,

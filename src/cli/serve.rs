@@ -1,7 +1,7 @@
 //! `serve` and `migrate`.
 
 use crate::app::{App, Listeners, Roles};
-use crate::cli::config::load;
+use crate::cli::config::{load, warnings};
 use crate::config;
 use crate::store::{Store, migrate as schema};
 use crate::telemetry;
@@ -49,7 +49,7 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         .unwrap_or(telemetry::Format::Auto);
     telemetry::init(&config.telemetry.log, format)?;
     telemetry::forbid_core_dumps()?;
-    for warning in config::warnings(&config) {
+    for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
     // Handlers first: a signal during the start must stop it too.

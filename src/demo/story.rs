@@ -27,7 +27,12 @@ pub(super) async fn tell(
     let twin = Server::new(places.twin.as_str(), None)?;
     let suffix = suffix(args);
     screen.step("everything is ready").map_err(Error::Print)?;
-    print(screen, &addresses(&places))?;
+    let docs = if api.is_good("/docs").await {
+        "/docs"
+    } else {
+        ""
+    };
+    print(screen, &addresses(&places, docs))?;
     print(screen, &[String::new()])?;
     let (began, started) = (clock::now_utc(), Boottime::now());
     let show = Show::new(&api, rows(&suffix));
@@ -74,10 +79,11 @@ fn rows(suffix: &str) -> Vec<Row> {
     SCENES.iter().map(row).collect()
 }
 
-fn addresses(places: &Places) -> Vec<String> {
+/// Where to look while it runs, and a request to begin with.
+fn addresses(places: &Places, docs: &str) -> Vec<String> {
     let settings = &places.settings;
     vec![
-        format!("          rest api    {}/docs", settings.api),
+        format!("          rest api    {}{docs}", settings.api),
         format!(
             "          webhooks    {}/webhooks/{SHOP}",
             settings.webhooks

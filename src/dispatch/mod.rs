@@ -6,7 +6,7 @@
 
 mod breaker;
 mod budget;
-pub(crate) mod outcome;
+pub mod outcome;
 mod query;
 
 pub use budget::OverBudget;
@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
 use crate::gateway::SensitiveBody;
 use crate::gateway::{Credentials, GatewayClient, Submission};
-use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
+use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoredTransaction, read};
 use breaker::Breaker;
@@ -274,7 +274,8 @@ impl Dispatch {
             .submit(credentials, opening.kind, body, key, may_send)
             .await;
         self.note_answer(matches!(submission, Submission::Answered(_)));
-        let outcome = outcome::of(&submission, attempt, self.0.gateway.address());
+        let now = self.database_time();
+        let outcome = outcome::of(&submission, attempt, self.0.gateway.address(), now);
         self.0
             .metrics
             .gateway_request("submit", outcome.label, started.elapsed());
@@ -360,11 +361,6 @@ impl Dispatch {
             };
             let _ = this.record(&shop, record).await;
         });
-    }
-
-    /// Records that an attempt went silent: its worker is gone.
-    pub(crate) fn gone_silent(&self, attempt: u32) -> Learned {
-        outcome::went_silent(attempt, "the worker that was sending it is gone")
     }
 
     /// The body of a request that waits in the database, ready to be sent.

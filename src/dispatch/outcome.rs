@@ -14,21 +14,35 @@ use serde_json::json;
 use std::time::Duration;
 
 /// Evidence of what came of a submit.
-pub(crate) struct Outcome {
-    pub(crate) learned: Learned,
+pub struct Outcome {
+    /// What was learned.
+    pub learned: Learned,
     /// When the gateway wants to be asked again.
-    pub(crate) retry_after: Option<Duration>,
+    pub retry_after: Option<Duration>,
     /// The word for metrics and logs.
-    pub(crate) label: &'static str,
+    pub label: &'static str,
 }
 
 /// How long to wait after a 429 that does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 
-/// Reads what came of a submit.
-pub(crate) fn of(submission: &Submission, attempt: u32, ours: &Address) -> Outcome {
+/// The word for an answered read in metrics.
+pub(crate) fn status_class(status: u16) -> &'static str {
+    match status {
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        404 => "404",
+        425 => "425",
+        429 => "429",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// Reads what came of a submit. `now` is the time from which a pause is counted.
+pub fn of(submission: &Submission, attempt: u32, ours: &Address, now: Timestamp) -> Outcome {
     match submission {
-        Submission::Answered(answer) => answered(answer, attempt, ours),
+        Submission::Answered(answer) => answered(answer, attempt, ours, now),
         Submission::NotSent { reason } => Outcome {
             learned: not_sent(attempt, reason),
             retry_after: None,
@@ -42,7 +56,7 @@ pub(crate) fn of(submission: &Submission, attempt: u32, ours: &Address) -> Outco
     }
 }
 
-fn answered(answer: &Answer, attempt: u32, ours: &Address) -> Outcome {
+fn answered(answer: &Answer, attempt: u32, ours: &Address, now: Timestamp) -> Outcome {
     let mut retry = None;
     let mut note = None;
     let (fact, label) = match read_submit(&received(answer), ours) {
@@ -81,7 +95,7 @@ fn answered(answer: &Answer, attempt: u32, ours: &Address) -> Outcome {
         SubmitReading::Deferred { retry_after } => {
             let wait = retry_after.unwrap_or(DEFAULT_RETRY);
             retry = Some(wait);
-            let until = Timestamp::from(crate::clock::now_utc()).plus(wait);
+            let until = now.plus(wait);
             (Fact::Deferred { attempt, until }, "deferred")
         }
         SubmitReading::Unclear { reason } => (Fact::WentSilent { attempt, reason }, "unclear"),
@@ -160,7 +174,7 @@ pub(crate) fn said(answer: &Answer, channel: Channel, subject: &str, facts: Vec<
 }
 
 /// Our own word that no byte of an attempt left.
-pub(crate) fn not_sent(attempt: u32, reason: &str) -> Learned {
+pub fn not_sent(attempt: u32, reason: &str) -> Learned {
     let act = json!({ "attempt": attempt, "reason": reason });
     let fact = Fact::NotSent {
         attempt,

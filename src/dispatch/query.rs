@@ -2,6 +2,7 @@
 //! path where the gateway knows no asynchronous one. They create no transaction; what a status query
 //! tells is evidence like any other look-up.
 
+use crate::clock::Boottime;
 use crate::dispatch::{Dispatch, Shop, outcome};
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, ShopId, Snapshot, TaskId, Uid};
@@ -84,19 +85,20 @@ impl Dispatch {
             shop_id: shop.id.as_str(),
             secret: &shop.secret,
         };
-        let answer = read(self.gateway().query(credentials, Mode::Async, &kind).await)?;
+        let asked = self.gateway().query(credentials, Mode::Async, &kind);
+        let answer = self.counted("query", asked).await?;
         let ours = self.gateway().address();
         if let SubmitReading::Ack { task, .. } = read_submit(&outcome::received(&answer), ours) {
             let answer = self.follow(shop, &task, deadline).await?;
             return Ok((Some(task.to_string()), answer));
         }
-        if answer.status != 404 || is_answer(query, &answer) {
+        // A 404 may be about the path as well as about what was asked for: the other path tells.
+        if answer.status != 404 {
             return Ok((None, answer));
         }
-        Ok((
-            None,
-            read(self.gateway().query(credentials, Mode::Sync, &kind).await)?,
-        ))
+        self.may_ask_again(shop, deadline).await?;
+        let asked = self.gateway().query(credentials, Mode::Sync, &kind);
+        Ok((None, self.counted("query", asked).await?))
     }
 
     async fn follow(
@@ -116,7 +118,9 @@ impl Dispatch {
                 return Err(QueryError::Timeout);
             }
             sleep_until(wake).await;
-            let answer = read(self.gateway().result(credentials, task).await)?;
+            self.may_ask_again(shop, deadline).await?;
+            let asked = self.gateway().result(credentials, task);
+            let answer = self.counted("task_result", asked).await?;
             match read_task(&outcome::received(&answer), TaskUrl::Result) {
                 TaskReading::Running
                 | TaskReading::Completed
@@ -129,6 +133,31 @@ impl Dispatch {
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+
+    /// Waits for a read, and counts it.
+    async fn counted(
+        &self,
+        operation: &'static str,
+        asked: impl Future<Output = Read>,
+    ) -> Result<Answer, QueryError> {
+        let started = Boottime::now();
+        let read = asked.await;
+        let label = match &read {
+            Read::Answered(answer) => outcome::status_class(answer.status),
+            Read::NotAsked { .. } => "unreachable",
+            Read::Interrupted { .. } => "interrupted",
+        };
+        let took = started.elapsed();
+        self.0.metrics.gateway_request(operation, label, took);
+        answered(read)
+    }
+
+    /// Every further request of a query comes out of the shop's budget, too.
+    async fn may_ask_again(&self, shop: &Shop, deadline: Instant) -> Result<(), QueryError> {
+        let within = deadline.saturating_duration_since(Instant::now());
+        let taken = shop.budget.take(within).await;
+        taken.map_err(|_| QueryError::Timeout)
     }
 
     /// What a status query tells is evidence about the transactions that it names.
@@ -180,7 +209,7 @@ fn kind(query: &Query) -> GatewayQuery {
     }
 }
 
-fn read(read: Read) -> Result<Answer, QueryError> {
+fn answered(read: Read) -> Result<Answer, QueryError> {
     match read {
         Read::Answered(answer) => Ok(answer),
         Read::NotAsked { .. } => Err(QueryError::Unreachable),

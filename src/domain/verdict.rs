@@ -61,7 +61,9 @@ pub fn apply(opening: &Opening, known: &Summary, facts: &[Fact]) -> Change {
     let mismatch_opened = opened
         .iter()
         .any(|f| f.kind.heals() && !f.is_dated_as_in(&old));
-    let look_again = !by_person && (conflict.is_some() || correction.is_some() || mismatch_opened);
+    let answered = task_has_answered(known, &summary, &before);
+    let look_again =
+        !by_person && (conflict.is_some() || correction.is_some() || mismatch_opened || answered);
     if !by_person {
         opened.extend(conflict);
         opened.extend(correction);
@@ -108,6 +110,13 @@ fn conflict(
             ),
         })
     })
+}
+
+/// Our own task has told its end of what was final already. As long as it ran a look went to the task,
+/// whose result does not change any more; the look at the transaction itself is still owed.
+fn task_has_answered(known: &Summary, summary: &Summary, before: &Derived) -> bool {
+    let ended = known.running_task().is_some() && summary.running_task().is_none();
+    before.state.is_final() && ended
 }
 
 /// A final state became another one.

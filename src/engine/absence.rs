@@ -7,31 +7,25 @@ use crate::domain::absence::{
 use crate::domain::evidence::{AbsenceProof, FoundBy};
 use crate::domain::schedule::is_duplicate_doubt;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Timestamp};
-use crate::engine::step::is_unbound;
-use crate::engine::{Shared, ShopPlan};
+use crate::engine::hands::{Hands, Question};
 use crate::gateway::Received;
-use crate::gateway::{Credentials, Read};
 use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Learned, Record, Target};
-use crate::store::{EvidenceRow, StoreError, StoredTransaction, controls, read};
+use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use serde_json::json;
 
 /// Judges the look-ups of a transaction in doubt, and records the proof when it is complete.
-pub(crate) async fn judge(shared: &Shared, shop: &ShopPlan, transaction: &StoredTransaction) {
-    if !is_unbound(transaction) {
+pub(crate) async fn judge<H: Hands>(hands: &H, transaction: &StoredTransaction) {
+    if transaction.derived().uid.is_some() {
         return;
     }
-    if let Err(error) = try_judge(shared, shop, transaction).await {
-        tracing::warn!(shop = %shop.id, error = error.chain(), "look-ups could not be judged");
+    if let Err(error) = try_judge(hands, transaction).await {
+        tracing::warn!(shop = %hands.shop(), error = error.chain(), "look-ups could not be judged");
     }
 }
 
-async fn try_judge(
-    shared: &Shared,
-    shop: &ShopPlan,
-    transaction: &StoredTransaction,
-) -> Result<(), StoreError> {
-    let rows = read::evidence(&shared.store, &shop.id, transaction.record.id).await?;
+async fn try_judge<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Result<(), StoreError> {
+    let rows = hands.evidence(transaction.record.id).await?;
     let empty: Vec<EmptyLookup> = rows
         .iter()
         .filter(|row| is_empty(transaction, row))
@@ -46,26 +40,26 @@ async fn try_judge(
     let derived = transaction.derived();
     if is_duplicate_doubt(&derived) {
         if let Proof::Complete(ids) = judge_duplicate(&empty, transaction.state_since) {
-            prove(shared, shop, transaction, ids, true, last).await;
+            prove(hands, transaction, ids, true, last).await;
         }
         return Ok(());
     }
     let kind = transaction.opening.kind;
-    let abilities = controls::capabilities(&shared.store, &shop.id).await?;
+    let abilities = hands.capabilities().await?;
     let own = abilities
         .iter()
         .any(|a| a == &format!("own_tracking_id:{kind}"));
-    let horizon_at = horizon(shared, transaction);
+    let horizon_at = horizon(hands, transaction);
     if !is_provable(kind, own) {
         if last > horizon_at {
-            too_long(shared, shop, transaction).await;
+            too_long(hands, transaction).await;
         }
         return Ok(());
     }
-    let control = read::control(&shared.store, &shop.id).await?;
-    let (worked_at, _) = controls::last_lookup_worked(&shared.store, &shop.id).await?;
+    let control = hands.control().await?;
+    let worked_at = hands.last_lookup_worked().await?;
     let rules = ProofRules {
-        interval: shared.settings.absence_interval,
+        interval: hands.settings().absence_interval,
         horizon_at,
         control_needed: control.is_some(),
     };
@@ -74,11 +68,11 @@ async fn try_judge(
         .into_iter()
         .collect();
     match weigh(&empty, &controls, rules) {
-        Proof::Complete(ids) => prove(shared, shop, transaction, ids, false, last).await,
+        Proof::Complete(ids) => prove(hands, transaction, ids, false, last).await,
         Proof::LookUpAt(_) => {}
         Proof::ControlMissing => {
             if let Some((id, name, uid)) = control {
-                control_lookup(shared, shop, id, &name, &uid).await?;
+                control_lookup(hands, id, &name, &uid).await?;
             }
         }
     }
@@ -86,7 +80,7 @@ async fn try_judge(
 }
 
 /// The last lease's end, plus the request timeout, plus the horizon.
-fn horizon(shared: &Shared, transaction: &StoredTransaction) -> Timestamp {
+fn horizon<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Timestamp {
     let stamped = transaction
         .summary
         .attempts
@@ -95,9 +89,9 @@ fn horizon(shared: &Shared, transaction: &StoredTransaction) -> Timestamp {
         .max();
     stamped
         .unwrap_or(transaction.record.created_at)
-        .plus(shared.settings.lease)
-        .plus(shared.settings.request_timeout)
-        .plus(shared.settings.in_doubt_horizon)
+        .plus(hands.settings().lease)
+        .plus(hands.settings().request_timeout)
+        .plus(hands.settings().in_doubt_horizon)
 }
 
 /// An empty look-up: HTTP 200, a list of fewer than ten rows, all readable, and no candidate in it.
@@ -135,9 +129,8 @@ fn is_empty(transaction: &StoredTransaction, row: &EvidenceRow) -> bool {
     }
 }
 
-async fn prove(
-    shared: &Shared,
-    shop: &ShopPlan,
+async fn prove<H: Hands>(
+    hands: &H,
     transaction: &StoredTransaction,
     lookups: Vec<uuid::Uuid>,
     duplicate: bool,
@@ -150,11 +143,11 @@ async fn prove(
         duplicate,
     });
     let learned = Learned::act(Channel::Local, "absence_proved", &act, vec![fact]);
-    send(shared, shop, transaction.record.id, learned).await;
+    send(hands, transaction.record.id, learned).await;
 }
 
 /// A child whose absence cannot be proved at this shop stays in doubt, and a person is told.
-async fn too_long(shared: &Shared, shop: &ShopPlan, transaction: &StoredTransaction) {
+async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction) {
     let kind = transaction.opening.kind;
     let text = format!(
         "in doubt past the horizon; this shop's gateway has not been seen to answer a {kind} under \
@@ -164,42 +157,32 @@ async fn too_long(shared: &Shared, shop: &ShopPlan, transaction: &StoredTransact
     let mut learned = Learned::act(Channel::Local, "pending_too_long", &act, Vec::new());
     learned.note = Some(text.clone());
     learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
-    send(shared, shop, transaction.record.id, learned).await;
+    send(hands, transaction.record.id, learned).await;
 }
 
-async fn send(shared: &Shared, shop: &ShopPlan, id: uuid::Uuid, learned: Learned) {
+async fn send<H: Hands>(hands: &H, id: uuid::Uuid, learned: Learned) {
     let record = Record {
         target: Target::Transaction(id),
         learned,
         lease: None,
         next_check: None,
     };
-    if let Err(error) = shared.dispatch.record(&shop.id, record).await {
-        tracing::warn!(shop = %shop.id, %id, %error, "a proof was not recorded");
+    if let Err(error) = hands.record(record).await {
+        tracing::warn!(shop = %hands.shop(), %id, %error, "a proof was not recorded");
     }
 }
 
 /// Looks up a transaction that is known to exist. When it is found, look-ups work.
-async fn control_lookup(
-    shared: &Shared,
-    shop: &ShopPlan,
+async fn control_lookup<H: Hands>(
+    hands: &H,
     id: uuid::Uuid,
     name: &str,
     uid: &str,
 ) -> Result<(), StoreError> {
-    let Some(entry) = shared.dispatch.shop(&shop.id) else {
+    if hands.admit().await.is_err() {
         return Ok(());
-    };
-    let credentials = Credentials {
-        shop_id: entry.id.as_str(),
-        secret: &entry.secret,
-    };
-    let read = shared
-        .dispatch
-        .gateway()
-        .by_tracking_id(credentials, name)
-        .await;
-    let Read::Answered(answer) = read else {
+    }
+    let Some(answer) = hands.ask(Question::TrackingId(name)).await else {
         return Ok(());
     };
     let received = crate::dispatch::outcome::received(&answer);
@@ -215,20 +198,16 @@ async fn control_lookup(
             .collect();
         let mut learned = said(&answer, Channel::Query, name, facts);
         learned.note = Some("a control look-up found it, so that look-ups work".to_owned());
-        send(shared, shop, id, learned).await;
-        controls::lookup_worked(&shared.store, &shop.id).await?;
+        send(hands, id, learned).await;
+        hands.lookup_worked().await?;
     }
     Ok(())
 }
 
 /// A look-up by tracking id has found what we know: look-ups work, and for a child, this shop's
 /// gateway answers children under their own tracking ids.
-pub(crate) async fn note_working(
-    shared: &Shared,
-    shop: &ShopPlan,
-    transaction: &StoredTransaction,
-) {
-    let noted = controls::lookup_worked(&shared.store, &shop.id).await;
+pub(crate) async fn note_working<H: Hands>(hands: &H, transaction: &StoredTransaction) {
+    let noted = hands.lookup_worked().await;
     let kind = transaction.opening.kind;
     let own = transaction
         .derived()
@@ -237,11 +216,13 @@ pub(crate) async fn note_working(
         .and_then(|candidate| candidate.latest)
         .is_some_and(|s| s.tracking_id == transaction.opening.tracking_id);
     let learned = if kind.is_child() && own {
-        controls::add_capability(&shared.store, &shop.id, &format!("own_tracking_id:{kind}")).await
+        hands
+            .add_capability(&format!("own_tracking_id:{kind}"))
+            .await
     } else {
         Ok(())
     };
     if let Err(error) = noted.and(learned) {
-        tracing::warn!(shop = %shop.id, error = error.chain(), "a working look-up was not noted");
+        tracing::warn!(shop = %hands.shop(), error = error.chain(), "a working look-up was not noted");
     }
 }

@@ -6,8 +6,10 @@
 
 mod absence;
 mod gauges;
-mod step;
-mod sweep;
+pub mod hands;
+mod reads;
+pub mod step;
+pub mod sweep;
 
 use crate::config::{Config, Follow};
 use crate::dispatch::Dispatch;
@@ -35,16 +37,25 @@ pub(crate) struct Shared {
 
 /// The settings that the engine reads.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    pub(crate) pace: Pace,
-    pub(crate) lease: Duration,
-    pub(crate) request_timeout: Duration,
-    pub(crate) absence_interval: Duration,
-    pub(crate) in_doubt_horizon: Duration,
-    pub(crate) follow: Follow,
-    pub(crate) trust_request_id: bool,
-    pub(crate) evidence_retention: Duration,
-    pub(crate) events_retention: Duration,
+pub struct Settings {
+    /// When checks come.
+    pub pace: Pace,
+    /// How long a lease lasts.
+    pub lease: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// The least time between two look-ups of a proof.
+    pub absence_interval: Duration,
+    /// How long doubt lasts before absence can be proved.
+    pub in_doubt_horizon: Duration,
+    /// Which address of a task is asked.
+    pub follow: Follow,
+    /// Whether requests in doubt are repeated under their `RequestID`.
+    pub trust_request_id: bool,
+    /// How long evidence is kept.
+    pub evidence_retention: Duration,
+    /// How long events are kept.
+    pub events_retention: Duration,
 }
 
 /// One shop, as the engine sees it.
@@ -193,7 +204,12 @@ async fn turn(
         };
         let (shared, shop) = (Arc::clone(shared), shop.clone());
         steps.spawn(async move {
-            step::take(&shared, &shop, lease, until).await;
+            let hands = hands::Real {
+                shared: &shared,
+                shop: &shop,
+            };
+            let timeout = shared.settings.request_timeout;
+            step::take(&hands, &lease, || until.remaining() >= timeout).await;
             drop(place);
         });
     }

@@ -8,7 +8,7 @@
 use super::client::Query;
 use super::fields::Fields;
 use super::redact::looks_like_card_number;
-use crate::domain::money::{gateway_exponent, iso_exponent};
+use crate::domain::money::is_known;
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
 use serde_json::{Map, Value};
 
@@ -240,11 +240,6 @@ impl Problems<'_> {
 
 fn at_most(most: usize) -> String {
     format!("must have at most {most} characters")
-}
-
-/// ISO 4217, and what the gateway's own table has beyond it.
-fn is_known(currency: Currency) -> bool {
-    iso_exponent(currency).is_some() || gateway_exponent(currency) != 2
 }
 
 /// Ids are stored as they are, so that none may be a card number in disguise.

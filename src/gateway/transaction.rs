@@ -5,6 +5,7 @@
 //! when it is there and malformed: an absent value counts as agreeing, a garbled one must not.
 
 use super::fields::{self, Fields, Malformed};
+use super::redact;
 use crate::domain::snapshot::Card;
 use crate::domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
 use serde_json::Value;
@@ -20,19 +21,21 @@ pub(super) struct Source {
 pub(super) fn snapshot(transaction: &Fields, source: Source) -> Result<Snapshot, Malformed> {
     let code = fields::word(transaction, "code");
     let status = fields::word(transaction, "status").unwrap_or_default();
+    let names = redact::holders(transaction);
+    let free = |name| fields::text(transaction, name).map(|text| redact::strike(&text, &names));
     let snapshot = Snapshot {
         uid: uid(transaction, "uid")?.ok_or(Malformed("uid"))?,
         class: StatusClass::of(&status, code.as_deref()),
         status,
         kind: name_of_kind(transaction)?,
         code,
-        message: fields::text(transaction, "message"),
-        friendly_message: fields::text(transaction, "friendly_message"),
+        message: free("message"),
+        friendly_message: free("friendly_message"),
         amount: fields::integer(transaction, "amount")?,
         currency: currency(transaction)?,
         tracking_id: tracking_id(transaction)?,
         parent_uid: uid(transaction, "parent_uid")?,
-        description: fields::text(transaction, "description"),
+        description: free("description"),
         created_at: fields::time(transaction, "created_at"),
         updated_at: fields::time(transaction, "updated_at"),
         paid_at: fields::time(transaction, "paid_at"),

@@ -16,7 +16,7 @@ use crate::http::problem::Problem;
 use crate::http::reply;
 use crate::http::request::{self, Params};
 use crate::http::transactions::{next_cursor, one_of};
-use crate::ledger::{Close, discrepancy_view};
+use crate::ledger::{Close, act, discrepancy_view};
 use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -115,9 +115,9 @@ async fn record(
             // The whole snapshot, so that an auditor can derive the state again.
             told["snapshot"] = whole(snapshot)?;
             let fact = Fact::MismatchAccepted(Box::new(snapshot.clone()));
-            operate::act("mismatch_accepted", &told, vec![fact])
+            act("mismatch_accepted", &told, vec![fact])
         }
-        None => operate::act("discrepancy_resolved", &told, Vec::new()),
+        None => act("discrepancy_resolved", &told, Vec::new()),
     };
     let (by, kind) = (caller.name(), found.kind);
     learned.reason = Some(reason.to_owned());

@@ -29,7 +29,7 @@ mod submission;
 mod transactions;
 mod turns;
 mod wait;
-mod webhooks;
+pub mod webhooks;
 
 pub use context::{Context, Parts};
 pub use routes::{configure_api, configure_ops, configure_webhooks};

@@ -7,7 +7,7 @@
 use crate::clock;
 use crate::config::Scope;
 use crate::domain::evidence::Decision;
-use crate::domain::{Channel, Fact, State, Timestamp, Verdict, derive};
+use crate::domain::{Fact, State, Timestamp, derive};
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::Context;
@@ -16,7 +16,7 @@ use crate::http::problem::{FieldError, Problem};
 use crate::http::reply;
 use crate::http::transactions::named;
 use crate::http::wait;
-use crate::ledger::{Learned, Record, Target};
+use crate::ledger::{Learned, act, look};
 use crate::store::StoredTransaction;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -36,11 +36,7 @@ pub(crate) async fn check(
     let started = Instant::now();
     let caller = context.authorize(&req, Scope::Operate)?;
     let stored = named(&context, &caller, &req).await?;
-    let asked = json!({"by": caller.name(), "at": now().to_rfc3339()});
-    let mut learned = act("check", &asked, Vec::new());
-    learned.look_again = true;
-    learned.verdict = Some(Verdict::Hint);
-    learned.note = Some(format!("{} asked for a look at the gateway", caller.name()));
+    let learned = look(caller.name(), now());
     let mut stored = record(&context, stored, learned).await?;
     let prefer = Prefer::of(req.headers()).waiting();
     if let Some(wait) = prefer.wait {
@@ -142,28 +138,13 @@ pub(crate) fn reason(fields: &Map<String, Value>) -> Result<String, FieldError> 
     Ok(redact_text(text).replace('\0', "\u{fffd}"))
 }
 
-/// An act of a person. Doing the same thing twice is two acts.
-pub(crate) fn act(name: &str, told: &Value, facts: Vec<Fact>) -> Learned {
-    let mut learned = Learned::act(Channel::Operator, name, told, facts);
-    learned.id = Uuid::now_v7();
-    learned
-}
-
 /// Hands evidence about a transaction to the ledger. Gives the transaction as it is then.
 pub(crate) async fn record(
     context: &web::Data<Context>,
     stored: StoredTransaction,
     learned: Learned,
 ) -> Result<StoredTransaction, Problem> {
-    let target = Target::Transaction(stored.record.id);
-    let record = Record {
-        target,
-        learned,
-        lease: None,
-        next_check: None,
-    };
-    let recorded = context.ledger.record(&stored.opening.shop, record).await?;
-    Ok(recorded.transaction.map_or(stored, |now| *now))
+    Ok(context.ledger.record_about(stored, learned).await?)
 }
 
 /// `POST /v1/shops/{shop}/pause`
@@ -260,13 +241,5 @@ mod tests {
             assert_eq!(of(bad).unwrap_err().pointer, "/reason");
         }
         assert!(reason(&fields(json!({"reason": 5}))).is_err());
-    }
-
-    #[test]
-    fn the_same_act_twice_is_two_acts() {
-        let told = json!({"by": "ops"});
-        let (first, second) = (act("check", &told, vec![]), act("check", &told, vec![]));
-        assert_ne!(first.id, second.id);
-        assert_eq!(first.body_sha256, second.body_sha256);
     }
 }

@@ -4,7 +4,7 @@
 //! Path segments are taken from the path as it was sent and decoded once. The router decodes a part
 //! of the escapes before it matches; decoding what it leaves would decode some twice.
 
-use crate::domain::{ShopId, TransactionId};
+use crate::domain::ShopId;
 use crate::gateway::redact::redact_text;
 use crate::http::problem::{FieldError, Problem};
 use crate::store::read::Name;
@@ -52,12 +52,7 @@ pub(crate) fn name(req: &HttpRequest) -> Result<Name, Problem> {
     about(req, |about| {
         about.tracking_id = Some(redact_text(&text).into_owned())
     });
-    match text.strip_prefix('~') {
-        Some(id) => TransactionId::parse(id)
-            .map(|id| Name::Id(id.0))
-            .map_err(|_| no_transaction()),
-        None => Ok(Name::TrackingId(text)),
-    }
+    Name::parse(&text).ok_or_else(no_transaction)
 }
 
 /// The finding that the path names.

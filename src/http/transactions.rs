@@ -4,9 +4,8 @@
 
 use crate::clock;
 use crate::config::Scope;
-use crate::domain::schedule::{Step, plan};
 use crate::domain::view::TransactionView;
-use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType, Verdict, explain};
+use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::cursor::{self, List};
@@ -15,20 +14,16 @@ use crate::http::problem::Problem;
 use crate::http::reply;
 use crate::http::request::{self, Params, no_transaction};
 use crate::http::wait;
+use crate::ledger::{Explanation, Piece};
+use crate::store::StoredTransaction;
 use crate::store::read::{self, Filter};
-use crate::store::{EvidenceRow, StoredTransaction};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 /// The page size when none is asked for, and the largest.
 const PAGE: (i64, i64) = (50, 200);
-
-/// How much of a long history an explanation tells.
-const LATEST: usize = 100;
 
 /// The transaction that the path names.
 pub(crate) async fn named(
@@ -159,30 +154,11 @@ pub(crate) async fn evidence(
     let caller = context.authorize(&req, Scope::Read)?;
     let stored = named(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
-    let evidence: Vec<Value> = rows.into_iter().map(piece).collect();
+    let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
     Ok(reply::json(
         StatusCode::OK,
         &json!({ "evidence": evidence }),
     ))
-}
-
-fn piece(row: EvidenceRow) -> Value {
-    let body = String::from_utf8(row.body).map_or_else(
-        |raw| json!({"base64": STANDARD.encode(raw.as_bytes())}),
-        Value::String,
-    );
-    json!({
-        "id": row.id,
-        "channel": row.channel.as_str(),
-        "verdict": row.verdict.as_str(),
-        "received_at": row.received_at.to_rfc3339(),
-        "http_status": row.http_status,
-        "body": body,
-        "position": row.position,
-        "subject": row.subject,
-        "signed": row.signed,
-        "note": row.note,
-    })
 }
 
 /// `GET …/transactions/{tracking_id}/explain`
@@ -193,69 +169,18 @@ pub(crate) async fn explain(
     let caller = context.authorize(&req, Scope::Read)?;
     let stored = named(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
-    let derived = stored.derived();
-    let step = plan(
-        &stored.opening,
-        &stored.summary,
-        &derived,
-        clock::now_utc().into(),
-    );
-    let next = stored
-        .record
-        .next_check_at
-        .filter(|_| step != Step::Rest)
-        .map(|at| json!({"at": at.to_rfc3339(), "what": explain::next(&step)}));
-    let body = json!({
-        "state": derived.state.as_str(),
-        "summary": explain::summary(&stored.opening, &stored.summary, &derived),
-        "because": because(&rows),
-        "next": next,
-        "would_change": explain::would_change(derived.state),
-    });
+    let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());
     let response = HttpResponse::Ok()
         .insert_header((header::ETAG, reply::tag(&stored)))
-        .json(body);
+        .json(explanation);
     Ok(response)
-}
-
-/// What has been learned, without what only repeats it; of looks that told nothing new, the last.
-fn because(rows: &[EvidenceRow]) -> Vec<Value> {
-    let last_quiet = rows
-        .iter()
-        .rposition(|row| row.verdict == Verdict::NothingNew);
-    let told = rows
-        .iter()
-        .enumerate()
-        .filter(|(at, row)| match row.verdict {
-            Verdict::Duplicate => false,
-            Verdict::NothingNew => Some(*at) == last_quiet,
-            Verdict::Applied
-            | Verdict::Stale
-            | Verdict::Mismatch
-            | Verdict::Hint
-            | Verdict::Refused
-            | Verdict::Correction => true,
-        });
-    let told: Vec<&EvidenceRow> = told.map(|(_, row)| row).collect();
-    told[told.len().saturating_sub(LATEST)..]
-        .iter()
-        .map(|row| {
-            json!({
-                "at": row.received_at.to_rfc3339(),
-                "channel": row.channel.as_str(),
-                "text": row.note,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Channel;
     use actix_web::test::TestRequest;
-    use uuid::Uuid;
 
     fn read_filter(query: &str) -> Result<(Filter, i64), Problem> {
         let path = format!("/v1/shops/1001/transactions?{query}");
@@ -307,42 +232,5 @@ mod tests {
         );
         assert_eq!(page, [3, 2]);
         assert_eq!(next_cursor(&mut Vec::<i32>::new(), 2, i32::to_string), None);
-    }
-
-    fn row(position: i32, verdict: Verdict, body: &[u8]) -> EvidenceRow {
-        EvidenceRow {
-            id: Uuid::nil(),
-            position,
-            channel: Channel::Query,
-            verdict,
-            received_at: Timestamp::from_micros(0),
-            http_status: Some(200),
-            subject: None,
-            signed: None,
-            note: format!("note {position}"),
-            body: body.to_vec(),
-        }
-    }
-
-    #[test]
-    fn bodies_are_text_or_base64() {
-        let text = piece(row(1, Verdict::Applied, "{\"a\":\"ж\"}".as_bytes()));
-        assert_eq!(text["body"], "{\"a\":\"ж\"}");
-        let raw = piece(row(1, Verdict::Applied, &[0xff, 0]));
-        assert_eq!(raw["body"], json!({"base64": "/wA="}));
-    }
-
-    #[test]
-    fn an_explanation_leaves_out_what_only_repeats() {
-        let rows = [
-            row(1, Verdict::Applied, b""),
-            row(2, Verdict::NothingNew, b""),
-            row(3, Verdict::Duplicate, b""),
-            row(4, Verdict::NothingNew, b""),
-            row(5, Verdict::Mismatch, b""),
-        ];
-        let told = because(&rows);
-        let notes: Vec<&str> = told.iter().filter_map(|t| t["text"].as_str()).collect();
-        assert_eq!(notes, ["note 1", "note 4", "note 5"]);
     }
 }

@@ -124,7 +124,7 @@ fn unauthorized() -> Problem {
 }
 
 /// What a webhook that is not refused amounts to. Without a signature it is a hint.
-fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
+pub fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
     let sha256: [u8; 32] = Sha256::digest(raw).into();
     let kept = redact(raw).bytes;
     let mut learned = Learned::said(Channel::Webhook, None, None, kept, sha256, Vec::new());

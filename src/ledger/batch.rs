@@ -121,7 +121,7 @@ struct Batch<'a> {
     settings: &'a Settings,
     at: Timestamp,
     chance: u64,
-    lease_until: Boottime,
+    began: Boottime,
     rows: Rows,
     routing: Routing,
     known: HashSet<(Uuid, Uuid)>,
@@ -145,7 +145,10 @@ pub(crate) async fn run(
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut tx = shared.store.begin().await?;
-    let fold = Fold::run(&mut *tx, &shared.settings, shop, works, rand::random()).await?;
+    // Taken before the batch is, so that no lease is ever longer than we believe.
+    let began = Boottime::now();
+    let chance = rand::random();
+    let fold = Fold::run(&mut *tx, &shared.settings, shop, works, began, chance).await?;
     tx.commit().await.map_err(|error| Failure {
         error: StoreError::from(error),
         committing: true,
@@ -165,18 +168,17 @@ pub struct Fold<'a> {
 }
 
 impl<'a> Fold<'a> {
-    /// Reads what a batch needs, folds it, and writes what follows. `chance` is any number: it
-    /// spreads due checks.
+    /// Reads what a batch needs, folds it, and writes what follows. Leases are counted from `began`.
+    /// `chance` is any number: it spreads due checks.
     pub async fn run<T: Tables>(
         tables: &mut T,
         settings: &'a Settings,
         shop: &'a ShopId,
         works: &[Work],
+        began: Boottime,
         chance: u64,
     ) -> Result<Self, StoreError> {
-        // Taken before the lease is, so that the lease is never longer than we believe.
-        let lease_until = Boottime::now() + settings.lease;
-        let mut batch = Batch::load(settings, shop, works, tables, lease_until).await?;
+        let mut batch = Batch::load(settings, shop, works, tables, began).await?;
         batch.chance = chance;
         let drafts = works.iter().map(|work| batch.draft(work)).collect();
         match batch.write(tables).await? {
@@ -206,7 +208,7 @@ impl<'a> Batch<'a> {
         shop: &'a ShopId,
         works: &[Work],
         tables: &mut T,
-        lease_until: Boottime,
+        began: Boottime,
     ) -> Result<Self, StoreError> {
         let at = tables.begin_batch().await?;
         let routing = Routing::look_up(tables, shop, works).await?;
@@ -238,7 +240,7 @@ impl<'a> Batch<'a> {
             settings,
             at,
             chance: 0,
-            lease_until,
+            began,
             rows: Rows { map },
             routing,
             known: HashSet::new(),
@@ -323,7 +325,7 @@ impl<'a> Batch<'a> {
             Some(ours) if ours == id && open.send_now => {
                 let lease = Lease {
                     token: id,
-                    until: self.lease_until,
+                    until: self.began + self.settings.lease,
                 };
                 return Draft::Created {
                     id,
@@ -346,7 +348,7 @@ impl<'a> Batch<'a> {
         self.by_name.insert(name, id);
         let lease = Lease {
             token: id,
-            until: self.lease_until,
+            until: self.began + self.settings.lease,
         };
         Draft::Created {
             id,
@@ -493,7 +495,7 @@ impl<'a> Batch<'a> {
         let clear = row.stored.summary.is_clear_to_send();
         let lease = Lease {
             token,
-            until: self.lease_until,
+            until: self.began + self.settings.lease,
         };
         // A second run of a batch whose COMMIT took place.
         if held == Some(token) && derived.state == State::Submitting {
@@ -866,7 +868,8 @@ impl<'a> Batch<'a> {
         let again = look_again || fresh || check.as_ref().is_some_and(|c| c.again && mine);
         let due = match (again, record.next_check) {
             (true, _) => Some(at),
-            (false, Some(wish)) if mine => Some(wish),
+            // What was not sent waits for its caller, and for nothing of ours.
+            (false, Some(wish)) if mine && derived.state != State::NotSent => Some(wish),
             (false, _) => planned(),
         };
         let free = mine || (moved && (held.is_none() || derived.state.is_final()));

@@ -6,17 +6,21 @@
 //!
 //! What it deliberately cannot do: talk to the gateway, or know of HTTP.
 
+mod acts;
 mod batch;
 mod commit;
 mod evidence;
 mod findings;
 mod route;
 pub mod tables;
+mod telling;
 mod waiters;
 
+pub use acts::{act, look};
 pub use batch::{Answer, Fold, Work};
 pub use evidence::Learned;
 pub use findings::view as discrepancy_view;
+pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
 
 use crate::clock::Boottime;

@@ -137,3 +137,29 @@ pub async fn add_capability(store: &Store, shop: &ShopId, word: &str) -> Result<
     .await?;
     Ok(())
 }
+
+/// Notes what a probe has seen. `dropped` are words, or what stands before the colon of words, that
+/// hold no longer; of what was known, nothing else is touched.
+pub async fn note_capabilities(
+    store: &Store,
+    shop: &ShopId,
+    dropped: &[String],
+    added: &[String],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- note_capabilities
+        INSERT INTO shop_controls AS c (shop_id, capabilities)
+        VALUES ($1, array_to_string($3::text[], ','))
+        ON CONFLICT (shop_id) DO UPDATE SET capabilities = array_to_string(ARRAY(
+            SELECT word FROM UNNEST(string_to_array(c.capabilities, ',')) AS known(word)
+            WHERE NOT word = ANY($2) AND NOT split_part(word, ':', 1) = ANY($2)
+            UNION SELECT UNNEST($3::text[])
+        ), ',')",
+        shop.as_str(),
+        dropped,
+        added
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(())
+}

@@ -3,7 +3,13 @@
 use crate::store::{Store, StoreError};
 use sqlx::migrate::Migrator;
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+/// The embedded migrations. One that a newer release has applied is no error: after a step back, the
+/// older program goes on with the newer schema, as the deploy order promises.
+fn migrator() -> Migrator {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.set_ignore_missing(true);
+    migrator
+}
 
 /// Why the schema is not as this program needs it.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +28,7 @@ pub enum MigrateError {
 /// Applies what is missing. Returns how many migrations were applied.
 pub async fn migrate(store: &Store) -> Result<usize, MigrateError> {
     let before = applied(store).await?.len();
-    MIGRATOR
+    migrator()
         .run(store.pool())
         .await
         .map_err(MigrateError::Failed)?;
@@ -32,7 +38,7 @@ pub async fn migrate(store: &Store) -> Result<usize, MigrateError> {
 /// Fails when a migration of this program has not been applied.
 pub async fn check(store: &Store) -> Result<(), MigrateError> {
     let applied = applied(store).await?;
-    match MIGRATOR
+    match migrator()
         .iter()
         .find(|migration| !applied.contains(&migration.version))
     {

@@ -1,6 +1,8 @@
 //! Reads for the API: one transaction, lists of them, and their evidence.
 
-use crate::domain::{Channel, Origin, ShopId, State, Timestamp, TransactionType, Verdict};
+use crate::domain::{
+    Channel, Origin, ShopId, State, Timestamp, TransactionId, TransactionType, Verdict,
+};
 use crate::store::rows::RawTransaction;
 use crate::store::{EvidenceRow, Store, StoreError, StoredTransaction};
 use sqlx::types::time::OffsetDateTime;
@@ -13,6 +15,16 @@ pub enum Name {
     Id(Uuid),
     /// By tracking id: the one made through the API, else the only one of origin `gateway`.
     TrackingId(String),
+}
+
+impl Name {
+    /// Reads a name as people write it; `None` when there is no id after the `~`.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix('~') {
+            Some(id) => TransactionId::parse(id).ok().map(|id| Self::Id(id.0)),
+            None => Some(Self::TrackingId(text.to_owned())),
+        }
+    }
 }
 
 /// Finds one transaction.

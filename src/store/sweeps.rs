@@ -108,3 +108,32 @@ pub async fn forget_evidence(store: &Store, keep: Duration) -> Result<i32, Store
     .await?;
     Ok(dropped.unwrap_or(0))
 }
+
+/// Open transactions that have been in their state for longer than a time, and of which nobody has
+/// been told yet.
+pub async fn stuck(
+    store: &Store,
+    shop: &ShopId,
+    longer_than: Duration,
+    limit: i64,
+) -> Result<Vec<(Uuid, String)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- stuck
+        SELECT d.transaction_id, d.state FROM due_checks d
+        WHERE d.shop_id = $1 AND d.since < clock_timestamp() - make_interval(secs => $2)
+          AND d.state IN ('accepted', 'processing', 'pending', 'in_doubt')
+          AND NOT EXISTS (SELECT 1 FROM discrepancies f WHERE f.shop_id = $1
+                AND f.transaction_id = d.transaction_id AND f.kind = 'pending_too_long'
+                AND f.opened_at >= d.since)
+        LIMIT $3",
+        shop.as_str(),
+        longer_than.as_secs_f64(),
+        limit
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.transaction_id, r.state))
+        .collect())
+}

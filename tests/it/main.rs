@@ -1,1 +1,35 @@
-//! x
+//! The integration tests: the whole service, a real PostgreSQL, and a gateway over real HTTP.
+//!
+//! Files are named after what could hurt, tests after what is promised. Every test gets a world of
+//! its own ([`world::Setup`]): a fresh database, a gateway twin, the service. When the test is done
+//! the world checks the rules that always hold, whatever the test was about.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail loudly"
+)]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    reason = "one binary; helpers stand ready for its tests"
+)]
+
+mod card_data;
+mod contract;
+mod corrections;
+mod creating;
+mod database;
+mod doubt;
+mod feed;
+mod operators;
+mod outcomes;
+mod probe;
+mod refusals;
+mod replicas;
+mod stopping;
+mod terminal;
+mod tidy;
+mod webhooks;
+mod wire;
+mod world;

@@ -2,12 +2,13 @@
 
 use super::facts::cases;
 use super::given::currency;
-use crate::domain::money::{gateway_exponent, iso_exponent};
+use crate::domain::money::{decimal, disputed, exponent, gateway_exponent, is_known, iso_exponent};
 use crate::domain::{
     Channel, Currency, DiscrepancyKind, RequestKey, ShopId, State, TaskId, Timestamp, TrackingId,
     TransactionType, Uid, Verdict,
 };
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -105,6 +106,62 @@ fn minor_units_are_those_of_the_gateway_which_differ_from_the_iso_for_some() {
     assert_eq!(both("MOP"), (1, Some(2)));
     assert_eq!(both("UGX"), (2, Some(0)));
     assert_eq!(both("QQQ"), (2, None));
+}
+
+#[test]
+fn a_shop_can_say_what_its_minor_units_are() {
+    let none = BTreeMap::new();
+    let own = BTreeMap::from([("IDR".to_owned(), 2), ("UGX".to_owned(), 0)]);
+    let both = |code| {
+        (
+            exponent(currency(code), &none),
+            exponent(currency(code), &own),
+        )
+    };
+    assert_eq!(both("IDR"), (0, 2));
+    assert_eq!(both("UGX"), (2, 0));
+    assert_eq!(both("MOP"), (1, 1));
+    assert_eq!(both("EUR"), (2, 2));
+}
+
+#[test]
+fn currencies_whose_minor_units_are_in_dispute_are_told_unless_the_shop_has_said() {
+    let told = |own: &[&str]| {
+        let own = own.iter().map(|code| ((*code).to_owned(), 2)).collect();
+        let codes = disputed(&own).into_iter().map(|c| c.to_string());
+        codes.collect::<Vec<_>>().join(" ")
+    };
+    let all = "CLF CVE IDR IQD IRR KPW LAK LBP MMK MOP SLL UGX UYW";
+    assert_eq!(told(&[]), all);
+    assert_eq!(
+        told(&["CVE", "UGX"]),
+        all.replace("CVE ", "").replace("UGX ", "")
+    );
+}
+
+#[test]
+fn a_request_may_name_the_currencies_of_iso_4217_and_the_gateways_old_ones() {
+    for good in ["EUR", "JPY", "XCG", "ZWG", "STN", "BYN", "BYR", "STD"] {
+        assert!(is_known(currency(good)), "{good}");
+    }
+    for bad in ["QQQ", "EUX", "DEM", "AAA", "ZZZ", "BTC"] {
+        assert!(!is_known(currency(bad)), "{bad}");
+    }
+}
+
+#[test]
+fn minor_units_are_shown_as_a_decimal_number() {
+    for (minor, places, shown) in [
+        (3_245, 2, "32.45"),
+        (5, 2, "0.05"),
+        (0, 2, "0.00"),
+        (-7, 3, "-0.007"),
+        (1_234, 0, "1234"),
+        (1_234, 4, "0.1234"),
+        (i64::MIN, 2, "-92233720368547758.08"),
+    ] {
+        assert_eq!(decimal(minor, places), shown);
+    }
 }
 
 #[test]

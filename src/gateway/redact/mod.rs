@@ -10,10 +10,12 @@
 
 mod json;
 mod keys;
+mod names;
 mod scan;
 mod text;
 
 use keys::KeyClass;
+pub(super) use names::{holders, strike};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -37,14 +39,26 @@ pub fn redact(bytes: &[u8]) -> Redacted {
         text::redacted_bytes(bytes, 0)
     };
     match rewritten {
-        Some(bytes) => Redacted {
-            bytes,
+        Some(rewritten) => Redacted {
+            bytes: without_names(bytes, rewritten),
             changed: true,
         },
         None => Redacted {
             bytes: bytes.to_vec(),
             changed: false,
         },
+    }
+}
+
+/// A body that names its card holder may repeat the name in a message.
+fn without_names(original: &[u8], rewritten: Vec<u8>) -> Vec<u8> {
+    let names =
+        serde_json::from_slice(original).map(|fields: serde_json::Map<_, _>| holders(&fields));
+    match names {
+        Ok(names) if !names.is_empty() && std::str::from_utf8(&rewritten).is_ok() => {
+            names::strike_json(rewritten, &names)
+        }
+        Ok(_) | Err(_) => rewritten,
     }
 }
 

@@ -250,3 +250,24 @@ proptest! {
         prop_assert!(!redact(times.as_bytes()).changed || scan::has_unbroken_hit(at.as_bytes()));
     }
 }
+
+#[test]
+fn a_holder_is_taken_out_of_the_messages_of_the_same_body_too() {
+    let body = json!({"transaction": {
+        "uid": "u", "message": "the card of ANNA \"A\" MEIER was charged",
+        "credit_card": {"holder": "ANNA \"A\" MEIER", "last_4": "4444"},
+    }});
+    let redacted = redact(body.to_string().as_bytes());
+    let text = String::from_utf8(redacted.bytes).unwrap();
+    assert!(!text.contains("MEIER") && text.contains("4444"), "{text}");
+    serde_json::from_str::<Value>(&text).unwrap();
+}
+
+#[test]
+fn a_holder_of_one_word_cannot_strike_words_of_the_protocol() {
+    let body = json!({"status": "successful", "credit_card": {"holder": "successful"}});
+    let redacted = redact(body.to_string().as_bytes());
+    let value: Value = serde_json::from_slice(&redacted.bytes).unwrap();
+    assert_eq!(value["status"], "successful");
+    assert_eq!(value["credit_card"]["holder"], "[redacted]");
+}

@@ -26,79 +26,55 @@ pub(crate) enum Kind {
 impl Kind {
     /// The status, the suffix of the type, and the title.
     pub(super) const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+        let (suffix, title) = self.words();
+        (self.status(), suffix, title)
+    }
+
+    const fn status(self) -> StatusCode {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "the body is not json"),
-            Self::Unauthorized => (
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "valid credentials are needed",
-            ),
-            Self::Forbidden => (
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "the key does not allow this",
-            ),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "there is no such thing"),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "the path does not take this method",
-            ),
-            Self::RequestTimeout => (
-                StatusCode::REQUEST_TIMEOUT,
-                "request-timeout",
-                "the body came too slowly",
-            ),
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TrackingIdConflict => StatusCode::CONFLICT,
+            Self::FeedTruncated => StatusCode::GONE,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Validation => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::GatewayUnreachable => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Malformed => ("malformed", "the body is not json"),
+            Self::Unauthorized => ("unauthorized", "valid credentials are needed"),
+            Self::Forbidden => ("forbidden", "the key does not allow this"),
+            Self::NotFound => ("not-found", "there is no such thing"),
+            Self::MethodNotAllowed => ("method-not-allowed", "the path does not take this method"),
+            Self::RequestTimeout => ("request-timeout", "the body came too slowly"),
             Self::TrackingIdConflict => (
-                StatusCode::CONFLICT,
                 "tracking-id-conflict",
                 "the tracking id stands for another request",
             ),
-            Self::FeedTruncated => (
-                StatusCode::GONE,
-                "feed-truncated",
-                "the events asked for are no longer kept",
-            ),
-            Self::PayloadTooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "payload-too-large",
-                "the body is too large",
-            ),
+            Self::FeedTruncated => ("feed-truncated", "the events asked for are no longer kept"),
+            Self::PayloadTooLarge => ("payload-too-large", "the body is too large"),
             Self::UnsupportedMediaType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 "the body must be application/json",
             ),
-            Self::Validation => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "validation",
-                "the request is not valid",
-            ),
-            Self::TooManyRequests => (
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "there are too many requests",
-            ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal",
-                "something went wrong here",
-            ),
-            Self::GatewayUnreachable => (
-                StatusCode::BAD_GATEWAY,
-                "gateway-unreachable",
-                "the gateway could not be reached",
-            ),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "unavailable",
-                "the service cannot do this now",
-            ),
-            Self::GatewayTimeout => (
-                StatusCode::GATEWAY_TIMEOUT,
-                "gateway-timeout",
-                "the gateway did not answer in time",
-            ),
+            Self::Validation => ("validation", "the request is not valid"),
+            Self::TooManyRequests => ("too-many-requests", "there are too many requests"),
+            Self::Internal => ("internal", "something went wrong here"),
+            Self::GatewayUnreachable => ("gateway-unreachable", "the gateway could not be reached"),
+            Self::Unavailable => ("unavailable", "the service cannot do this now"),
+            Self::GatewayTimeout => ("gateway-timeout", "the gateway did not answer in time"),
         }
     }
 

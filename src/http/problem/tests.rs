@@ -1,3 +1,5 @@
+//! What a problem document tells, and what it must not.
+
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 use super::*;
 use actix_web::body::to_bytes;

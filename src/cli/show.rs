@@ -1,0 +1,294 @@
+//! `show`, `list` and `discrepancies`: what is known, read from the database.
+
+use crate::cli::desk::{Desk, ShopArg};
+use crate::cli::sheet::{self, Amount, second};
+use crate::clock;
+use crate::domain::view::TransactionView;
+use crate::domain::{DiscrepancyKind, State, TransactionType};
+use crate::ledger::{Explanation, Piece, discrepancy_view};
+use crate::store::read::{self, Filter};
+use crate::store::{StoredTransaction, discrepancies};
+use serde_json::json;
+use std::path::Path;
+
+/// Options of `show`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// The tracking id, or `~` and the id of the transaction.
+    tracking_id: String,
+    #[command(flatten)]
+    shop: ShopArg,
+    /// Print JSON: the transaction, why it is in its state, and all evidence with its bodies.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// Only those in this state.
+    #[arg(long, value_parser = word(State::parse, State::ALL))]
+    state: Option<State>,
+    /// Only those of this type.
+    #[arg(long = "type", value_name = "TYPE", value_parser = word(TransactionType::parse, TransactionType::ALL))]
+    kind: Option<TransactionType>,
+    #[command(flatten)]
+    shop: ShopArg,
+    /// How many, the newest first.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Options of `discrepancies`.
+#[derive(Debug, clap::Args)]
+pub(super) struct FindingsArgs {
+    /// Only findings of this kind.
+    #[arg(long, value_parser = word(DiscrepancyKind::parse, DiscrepancyKind::ALL))]
+    kind: Option<DiscrepancyKind>,
+    /// Only findings with this status.
+    #[arg(long, value_enum, default_value_t = Status::Open)]
+    status: Status,
+    #[command(flatten)]
+    shop: ShopArg,
+    /// How many, the newest first.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
+    limit: i64,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Status {
+    Open,
+    Resolved,
+    All,
+}
+
+/// Reads one word of a list; the error names all of them.
+fn word<T: ToString + Sync + 'static>(
+    parse: fn(&str) -> Option<T>,
+    all: &'static [T],
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync {
+    move |text| {
+        let words = || all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        parse(text).ok_or_else(|| format!("must be one of {}", words().join(", ")))
+    }
+}
+
+/// Shows one transaction with everything that led to its state.
+pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<()> {
+    let desk = Desk::open(path, &args.shop)?;
+    let stored = desk.find(&args.tracking_id).await?;
+    let rows = read::evidence(&desk.store, &desk.id, stored.record.id).await?;
+    let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());
+    let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
+    let view = stored.view();
+    let amount = amount(&desk, &view);
+    if args.json {
+        return sheet::print_json(&json!({
+            "transaction": view,
+            "amount": amount,
+            "explain": explanation,
+            "evidence": evidence,
+        }));
+    }
+    let parts = [
+        facts(&desk, &view, amount),
+        told(&explanation),
+        everything(&evidence),
+    ];
+    sheet::print(&parts.join("\n\n"))
+}
+
+/// What was asked for. A child has the currency of its parent, which the gateway tells.
+fn amount(desk: &Desk, view: &TransactionView) -> Option<Amount> {
+    let overrides = &desk.shop.currency_exponents;
+    let currency = view
+        .currency
+        .as_deref()
+        .or(view.gateway_currency.as_deref());
+    Amount::of(view.amount, currency, overrides)
+}
+
+/// What is known, without what is not.
+fn facts(desk: &Desk, view: &TransactionView, amount: Option<Amount>) -> String {
+    let overrides = &desk.shop.currency_exponents;
+    let at_gateway = Amount::of(
+        view.gateway_amount,
+        view.gateway_currency.as_deref(),
+        overrides,
+    );
+    let differs = at_gateway.filter(|theirs| amount.as_ref() != Some(theirs));
+    let state = if view.is_final {
+        format!("{} (final)", view.state)
+    } else {
+        view.state.to_owned()
+    };
+    let code = [view.code.as_deref(), view.message.as_deref()];
+    let code: Vec<&str> = code.into_iter().flatten().collect();
+    let card = view.card.as_ref().map(|card| {
+        let parts = [card.brand.as_deref(), card.last_4.as_deref()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(" …")
+    });
+    sheet::pairs(vec![
+        ("transaction", view.tracking_id.clone()),
+        ("id", Some(view.id.to_string())),
+        ("shop", Some(view.shop_id.clone())),
+        ("type", Some(view.kind.to_owned())),
+        ("made by", Some(view.origin.to_owned())),
+        ("state", Some(state)),
+        ("amount", amount.map(|amount| amount.long())),
+        ("amount at the gateway", differs.map(|amount| amount.long())),
+        ("description", view.description.clone()),
+        ("uid", view.uid.clone()),
+        ("parent uid", view.parent_uid.clone()),
+        ("task", view.request_id.clone()),
+        ("status at the gateway", view.status.clone()),
+        (
+            "code and message",
+            Some(code.join(" ")).filter(|text| !text.is_empty()),
+        ),
+        ("redirect url", view.redirect_url.clone()),
+        ("card", card.filter(|text| !text.is_empty())),
+        ("test", view.test.then(|| "yes".to_owned())),
+        ("created", Some(second(view.created_at))),
+        ("changed", Some(second(view.updated_at))),
+        ("final since", view.finalized_at.map(second)),
+        ("paid", view.paid_at.map(second)),
+        ("next check", view.next_check_at.map(second)),
+    ])
+}
+
+fn told(explanation: &Explanation) -> String {
+    let mut lines = vec![sheet::plain(&explanation.summary)];
+    if let Some(next) = &explanation.next {
+        lines.push(format!(
+            "Next, at {}: {}.",
+            next.at,
+            sheet::plain(&next.what)
+        ));
+    }
+    lines.push("What would change it:".to_owned());
+    let reasons = explanation.would_change.iter();
+    lines.extend(reasons.map(|what| format!("  - {what}")));
+    lines.join("\n")
+}
+
+fn everything(evidence: &[Piece]) -> String {
+    let rows = evidence.iter().map(|piece| {
+        vec![
+            piece.position.to_string(),
+            piece.received_at.clone(),
+            piece.channel.to_owned(),
+            piece.http_status.map(|s| s.to_string()).unwrap_or_default(),
+            piece.verdict.to_owned(),
+            piece.note.clone(),
+        ]
+    });
+    let names = [
+        "#",
+        "received",
+        "channel",
+        "http",
+        "verdict",
+        "what it says",
+    ];
+    sheet::table(&names, rows.collect())
+}
+
+/// Lists transactions.
+pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<()> {
+    let desk = Desk::open(path, &args.shop)?;
+    let filter = Filter {
+        state: args.state,
+        kind: args.kind,
+        ..Filter::default()
+    };
+    let mut page = read::list(&desk.store, &desk.id, &filter, args.limit + 1).await?;
+    let more = cut(&mut page, args.limit);
+    let views: Vec<TransactionView> = page.iter().map(StoredTransaction::view).collect();
+    if args.json {
+        return sheet::print_json(&json!({"transactions": views, "more": more}));
+    }
+    let rows = views.iter().map(|view| {
+        vec![
+            view.tracking_id
+                .clone()
+                .unwrap_or_else(|| format!("~{}", view.id)),
+            view.kind.to_owned(),
+            view.state.to_owned(),
+            amount(&desk, view)
+                .map(|amount| amount.short())
+                .unwrap_or_default(),
+            view.uid.clone().unwrap_or_default(),
+            second(view.created_at),
+            view.next_check_at.map(second).unwrap_or_default(),
+        ]
+    });
+    let names = [
+        "transaction",
+        "type",
+        "state",
+        "amount",
+        "uid",
+        "created",
+        "next check",
+    ];
+    sheet::print(&sheet::table(&names, rows.collect()))?;
+    tell_of_more(more)
+}
+
+/// Lists findings.
+pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow::Result<()> {
+    let desk = Desk::open(path, &args.shop)?;
+    let open = match args.status {
+        Status::Open => Some(true),
+        Status::Resolved => Some(false),
+        Status::All => None,
+    };
+    let limit = args.limit + 1;
+    let mut page = discrepancies::list(&desk.store, &desk.id, open, args.kind, None, limit).await?;
+    let more = cut(&mut page, args.limit);
+    let views: Vec<_> = page.iter().map(discrepancy_view).collect();
+    if args.json {
+        return sheet::print_json(&json!({"discrepancies": views, "more": more}));
+    }
+    let overrides = &desk.shop.currency_exponents;
+    let rows = views.iter().map(|view| {
+        let amount = Amount::of(view.amount, view.currency.as_deref(), overrides);
+        let name = view.tracking_id.clone().or_else(|| view.uid.clone());
+        vec![
+            view.id.to_string(),
+            view.kind.to_owned(),
+            view.status.to_owned(),
+            name.unwrap_or_default(),
+            amount.map(|amount| amount.short()).unwrap_or_default(),
+            second(view.opened_at),
+            view.detail.clone(),
+        ]
+    });
+    let names = [
+        "id", "kind", "status", "about", "amount", "opened", "detail",
+    ];
+    sheet::print(&sheet::table(&names, rows.collect()))?;
+    tell_of_more(more)
+}
+
+/// Cuts a page to its size; whether there was more.
+fn cut<T>(page: &mut Vec<T>, limit: i64) -> bool {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = page.len() > limit;
+    page.truncate(limit);
+    more
+}
+
+fn tell_of_more(more: bool) -> anyhow::Result<()> {
+    if more {
+        sheet::print("There are more; --limit shows them.")?;
+    }
+    Ok(())
+}

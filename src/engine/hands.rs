@@ -1,0 +1,249 @@
+//! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
+//! and the gateway; in the simulation of `tests/it/sim`, models of them.
+
+use crate::clock::Boottime;
+use crate::dispatch::outcome::status_class;
+use crate::domain::{ShopId, TaskId, Timestamp, Uid};
+use crate::engine::step::PUT_OFF;
+use crate::engine::{Settings, Shared, ShopPlan};
+use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
+use crate::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped};
+use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a check waits for the shop's budget before it is put off.
+const BUDGET_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a shop is silent after a 429 that does not say.
+const SLOW_DOWN: Duration = Duration::from_secs(2);
+
+/// A question to the gateway.
+#[derive(Debug, Clone, Copy)]
+pub enum Question<'a> {
+    /// How far a task is.
+    TaskStatus(&'a TaskId),
+    /// What came of a task.
+    TaskResult(&'a TaskId),
+    /// A transaction by uid.
+    Uid(&'a Uid),
+    /// Transactions by tracking id.
+    TrackingId(&'a str),
+}
+
+/// What a step can do, at one shop.
+pub trait Hands: Sync {
+    /// A request that is ready to be sent.
+    type Body: Send;
+
+    /// At which shop.
+    fn shop(&self) -> &ShopId;
+    /// The engine's settings.
+    fn settings(&self) -> &Settings;
+    /// Asks leave to ask the gateway; else for how long the check is to be put off.
+    fn admit(&self) -> impl Future<Output = Result<(), Duration>> + Send;
+    /// Whether new submits are stopped.
+    fn is_paused(&self) -> impl Future<Output = bool> + Send;
+    /// Puts a leased check off, and gives the lease back.
+    fn postpone(
+        &self,
+        id: Uuid,
+        lease: Uuid,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Records evidence, and does not let go of it while the database is away.
+    fn record(&self, record: Record) -> impl Future<Output = Result<Recorded, LedgerError>> + Send;
+    /// Stamps an attempt.
+    fn stamp(&self, stamp: Stamp) -> impl Future<Output = Result<Stamped, LedgerError>> + Send;
+    /// The body of a request that waits in the database.
+    fn stored_body(&self, id: Uuid) -> impl Future<Output = Option<Self::Body>> + Send;
+    /// Sends a stamped attempt and records what came of it.
+    fn send(
+        &self,
+        transaction: &StoredTransaction,
+        attempt: u32,
+        lease: Lease,
+        body: Self::Body,
+    ) -> impl Future<Output = ()> + Send;
+    /// Asks the gateway. `None` when there was no answer at all.
+    fn ask(&self, question: Question<'_>) -> impl Future<Output = Option<Answer>> + Send;
+    /// A lease had ended before its work was done.
+    fn lease_lost(&self);
+    /// All evidence of a transaction.
+    fn evidence(
+        &self,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Vec<EvidenceRow>, StoreError>> + Send;
+    /// A transaction known to exist: our id, its tracking id, its uid.
+    fn control(
+        &self,
+    ) -> impl Future<Output = Result<Option<(Uuid, String, String)>, StoreError>> + Send;
+    /// What this shop's gateway has been seen to do.
+    fn capabilities(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
+    /// Notes that it has been seen to do something.
+    fn add_capability(&self, word: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// When a look-up last found what is known to exist.
+    fn last_lookup_worked(
+        &self,
+    ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
+    /// Notes that one did just now.
+    fn lookup_worked(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// The service's own hands, at one shop.
+pub(crate) struct Real<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) shop: &'a ShopPlan,
+}
+
+impl Hands for Real<'_> {
+    type Body = SensitiveBody;
+
+    fn shop(&self) -> &ShopId {
+        &self.shop.id
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    async fn admit(&self) -> Result<(), Duration> {
+        let dispatch = &self.shared.dispatch;
+        if dispatch.is_stopping() {
+            return Err(Duration::ZERO);
+        }
+        if !dispatch.may_ask() {
+            return Err(PUT_OFF);
+        }
+        let taken = dispatch
+            .take_budget_quietly(&self.shop.id, BUDGET_WAIT)
+            .await;
+        taken.map_err(|_| PUT_OFF)
+    }
+
+    async fn is_paused(&self) -> bool {
+        let paused = async || controls::is_paused(&self.shared.store, &self.shop.id).await;
+        self.shop.paused || paused().await.unwrap_or(true)
+    }
+
+    async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {
+        checks::postpone(&self.shared.store, &self.shop.id, id, lease, until).await
+    }
+
+    async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+        self.shared.dispatch.record(&self.shop.id, record).await
+    }
+
+    async fn stamp(&self, stamp: Stamp) -> Result<Stamped, LedgerError> {
+        self.shared.ledger.stamp(&self.shop.id, stamp).await
+    }
+
+    async fn stored_body(&self, id: Uuid) -> Option<SensitiveBody> {
+        let (shop, url) = (&self.shop.id, &self.shop.notification_url);
+        self.shared.dispatch.stored_body(shop, id, url).await
+    }
+
+    async fn send(
+        &self,
+        transaction: &StoredTransaction,
+        attempt: u32,
+        lease: Lease,
+        body: SensitiveBody,
+    ) {
+        // The task runs by itself; that it can be waited for keeps the step's place.
+        let dispatch = &self.shared.dispatch;
+        let _ = dispatch.send(transaction, attempt, lease, body).await;
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Option<Answer> {
+        let entry = self.shared.dispatch.shop(&self.shop.id)?;
+        let (gateway, shop) = (self.shared.dispatch.gateway(), credentials(&entry));
+        let (shared, entry) = (self.shared, &entry);
+        match question {
+            Question::TaskStatus(task) => {
+                answered(shared, entry, "task_status", gateway.status(shop, task)).await
+            }
+            Question::TaskResult(task) => {
+                answered(shared, entry, "task_result", gateway.result(shop, task)).await
+            }
+            Question::Uid(uid) => {
+                answered(shared, entry, "by_uid", gateway.by_uid(shop, uid)).await
+            }
+            Question::TrackingId(name) => {
+                let read = gateway.by_tracking_id(shop, name);
+                answered(shared, entry, "by_tracking_id", read).await
+            }
+        }
+    }
+
+    fn lease_lost(&self) {
+        self.shared.metrics.lease_lost();
+    }
+
+    async fn evidence(&self, id: Uuid) -> Result<Vec<EvidenceRow>, StoreError> {
+        read::evidence(&self.shared.store, &self.shop.id, id).await
+    }
+
+    async fn control(&self) -> Result<Option<(Uuid, String, String)>, StoreError> {
+        read::control(&self.shared.store, &self.shop.id).await
+    }
+
+    async fn capabilities(&self) -> Result<Vec<String>, StoreError> {
+        controls::capabilities(&self.shared.store, &self.shop.id).await
+    }
+
+    async fn add_capability(&self, word: &str) -> Result<(), StoreError> {
+        controls::add_capability(&self.shared.store, &self.shop.id, word).await
+    }
+
+    async fn last_lookup_worked(&self) -> Result<Option<Timestamp>, StoreError> {
+        let worked = controls::last_lookup_worked(&self.shared.store, &self.shop.id).await?;
+        Ok(worked.0)
+    }
+
+    async fn lookup_worked(&self) -> Result<(), StoreError> {
+        controls::lookup_worked(&self.shared.store, &self.shop.id).await
+    }
+}
+
+fn credentials<'a>(shop: &'a crate::dispatch::Shop) -> Credentials<'a> {
+    Credentials {
+        shop_id: shop.id.as_str(),
+        secret: &shop.secret,
+    }
+}
+
+/// Waits for a read and counts it. `None` when there was no answer at all.
+async fn answered(
+    shared: &Shared,
+    shop: &crate::dispatch::Shop,
+    operation: &'static str,
+    read: impl Future<Output = Read>,
+) -> Option<Answer> {
+    let started = Boottime::now();
+    let (outcome, answer) = match read.await {
+        Read::Answered(answer) => (status_class(answer.status), Some(answer)),
+        Read::NotAsked { reason } => {
+            tracing::info!(operation, reason, "the gateway could not be reached");
+            ("unreachable", None)
+        }
+        Read::Interrupted { reason, .. } => {
+            tracing::info!(
+                operation,
+                reason,
+                "a read was interrupted; it is read again"
+            );
+            ("interrupted", None)
+        }
+    };
+    shared.dispatch.note_answer(answer.is_some());
+    if let Some(answer) = answer.as_ref().filter(|answer| answer.status == 429) {
+        shop.budget
+            .hold(answer.retry_after.unwrap_or(SLOW_DOWN))
+            .await;
+    }
+    shared
+        .metrics
+        .gateway_request(operation, outcome, started.elapsed());
+    answer
+}

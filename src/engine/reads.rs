@@ -1,0 +1,162 @@
+//! What a read told, as evidence.
+
+use crate::dispatch::outcome::{received, said};
+use crate::domain::evidence::FoundBy;
+use crate::domain::{Channel, Fact, TaskId, Uid, Verdict};
+use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
+use crate::gateway::{read_by_tracking_id, read_by_uid, read_task};
+use crate::ledger::Learned;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What a read told, on its way into the ledger.
+pub(crate) struct Told {
+    pub(crate) learned: Learned,
+    /// Not before this, when the gateway asked for a pause.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// Reads an answer about a task as evidence.
+pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Told {
+    let channel = match which {
+        TaskUrl::Status => Channel::TaskStatus,
+        TaskUrl::Result => Channel::TaskResult,
+    };
+    let task_id = task.clone();
+    let mut retry = None;
+    let mut unknown = None;
+    let mut about_read = None;
+    let facts = match read_task(&received(answer), which) {
+        TaskReading::Running | TaskReading::Completed => vec![Fact::TaskAlive { task: task_id }],
+        TaskReading::Transaction(snapshot) => vec![Fact::TaskResult {
+            task: task_id,
+            snapshot,
+        }],
+        TaskReading::Unknown => vec![Fact::TaskUnknown { task: task_id }],
+        TaskReading::Refused(refusal) => vec![Fact::TaskRefused {
+            task: task_id,
+            refusal,
+        }],
+        TaskReading::NotAboutTask {
+            reason,
+            retry_after,
+        } => {
+            retry = retry_after;
+            about_read = Some(reason);
+            Vec::new()
+        }
+        TaskReading::Other(_) => {
+            unknown = Some("the task gave something that is no transaction".to_owned());
+            Vec::new()
+        }
+        TaskReading::Unreadable { reason } => {
+            unknown = Some(reason);
+            Vec::new()
+        }
+    };
+    let mut learned = said(answer, channel, task.as_str(), facts);
+    if let Some(reason) = about_read {
+        learned.verdict = Some(Verdict::Refused);
+        learned.note = Some(format!(
+            "the answer is about the read and not the task: {reason}"
+        ));
+    }
+    if let Some(reason) = unknown {
+        learned.note = Some(format!("the answer could not be understood: {reason}"));
+        learned.unknown = Some(reason);
+    }
+    Told {
+        learned,
+        retry_after: retry,
+    }
+}
+
+/// Reads the answer to a look-up by uid as evidence.
+pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
+    let mut retry = None;
+    let mut unknown = None;
+    let mut refused = None;
+    let facts = match read_by_uid(&received(answer), uid) {
+        UidReading::Found(snapshot) => {
+            vec![Fact::Seen {
+                snapshot,
+                found_by: FoundBy::TrackingId,
+            }]
+        }
+        UidReading::Missing => vec![Fact::UidMissing { uid: uid.clone() }],
+        UidReading::NotAbout {
+            reason,
+            retry_after,
+        } => {
+            retry = retry_after;
+            refused = Some(reason);
+            Vec::new()
+        }
+        UidReading::Unreadable { reason } => {
+            unknown = Some(reason);
+            Vec::new()
+        }
+    };
+    let mut learned = said(answer, Channel::Query, uid.as_str(), facts);
+    describe(&mut learned, refused, unknown);
+    Told {
+        learned,
+        retry_after: retry,
+    }
+}
+
+fn describe(learned: &mut Learned, refused: Option<String>, unknown: Option<String>) {
+    if let Some(reason) = refused {
+        learned.verdict = Some(Verdict::Refused);
+        learned.note = Some(format!(
+            "the look-up failed, and says nothing of the transaction: {reason}"
+        ));
+    }
+    if let Some(reason) = unknown {
+        learned.note = Some(format!("the answer could not be understood: {reason}"));
+        learned.unknown = Some(reason);
+    }
+}
+
+/// Reads the answer to a look-up by tracking id as evidence. Each such look-up is kept, since empty
+/// ones count towards a proof.
+pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
+    let mut retry = None;
+    let mut unknown = None;
+    let mut refused = None;
+    let facts = match read_by_tracking_id(&received(answer)) {
+        TrackingReading::Found {
+            snapshots, unread, ..
+        } => {
+            unknown = (unread > 0).then(|| format!("{unread} rows of a look-up are unreadable"));
+            let found_by = FoundBy::TrackingId;
+            snapshots
+                .into_iter()
+                .map(|snapshot| Fact::Seen {
+                    snapshot: Box::new(snapshot),
+                    found_by,
+                })
+                .collect()
+        }
+        TrackingReading::Empty => vec![Fact::LookupEmpty],
+        TrackingReading::NotAbout {
+            reason,
+            retry_after,
+        } => {
+            retry = retry_after;
+            refused = Some(reason);
+            Vec::new()
+        }
+        TrackingReading::Unreadable { reason } => {
+            unknown = Some(reason);
+            Vec::new()
+        }
+    };
+    let mut learned = said(answer, Channel::Query, name, facts);
+    learned.id = Uuid::now_v7();
+    describe(&mut learned, refused, unknown);
+    Told {
+        learned,
+        retry_after: retry,
+    }
+}

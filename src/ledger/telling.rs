@@ -1,0 +1,204 @@
+//! What is told about one transaction: why it is where it is, and everything that was said.
+//!
+//! The API and the terminal tell the same. What it deliberately cannot do: look anything up, at the
+//! gateway or in the store. It puts into words what it is given.
+
+use crate::domain::schedule::{Step, plan};
+use crate::domain::{Timestamp, Verdict, explain};
+use crate::store::{EvidenceRow, StoredTransaction};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use uuid::Uuid;
+
+/// How much of a long history an explanation tells.
+const LATEST: usize = 100;
+
+/// Why a transaction is in its state, what happens next, and what would change it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The state.
+    pub state: &'static str,
+    /// What it means and what it rests on.
+    pub summary: String,
+    /// What was learned, in order of arrival.
+    pub because: Vec<Because>,
+    /// What happens next, if anything does.
+    pub next: Option<Next>,
+    /// What would change the state.
+    pub would_change: Vec<&'static str>,
+}
+
+/// One thing that was learned.
+#[derive(Debug, Clone, Serialize)]
+pub struct Because {
+    /// When, in RFC 3339.
+    pub at: String,
+    /// By which channel.
+    pub channel: &'static str,
+    /// What, in a sentence.
+    pub text: String,
+}
+
+/// What happens next.
+#[derive(Debug, Clone, Serialize)]
+pub struct Next {
+    /// When, in RFC 3339.
+    pub at: String,
+    /// What.
+    pub what: String,
+}
+
+/// One piece of evidence.
+#[derive(Debug, Clone, Serialize)]
+pub struct Piece {
+    /// Its id.
+    pub id: Uuid,
+    /// By which channel it came.
+    pub channel: &'static str,
+    /// What it changed.
+    pub verdict: &'static str,
+    /// When, in RFC 3339.
+    pub received_at: String,
+    /// The HTTP status of an answer.
+    pub http_status: Option<i32>,
+    /// What was said, redacted.
+    pub body: Body,
+    /// Its place in the order of arrival.
+    pub position: i32,
+    /// What was asked.
+    pub subject: Option<String>,
+    /// Whether the signature of a webhook held.
+    pub signed: Option<bool>,
+    /// What it says, in a sentence.
+    pub note: String,
+}
+
+/// A body: text, or base64 where it is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Body {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Raw {
+        /// The bytes.
+        base64: String,
+    },
+}
+
+impl Explanation {
+    /// Explains a transaction from its evidence, as of `now`.
+    pub fn of(stored: &StoredTransaction, rows: &[EvidenceRow], now: Timestamp) -> Self {
+        let (opening, known, derived) = (&stored.opening, &stored.summary, stored.derived());
+        let step = plan(opening, known, &derived, now);
+        let due = stored.record.next_check_at.filter(|_| step != Step::Rest);
+        Self {
+            state: derived.state.as_str(),
+            summary: explain::summary(opening, known, &derived),
+            because: because(rows),
+            next: due.map(|at| Next {
+                at: at.to_rfc3339(),
+                what: explain::next(&step),
+            }),
+            would_change: explain::would_change(derived.state),
+        }
+    }
+}
+
+impl From<EvidenceRow> for Piece {
+    fn from(row: EvidenceRow) -> Self {
+        let body = String::from_utf8(row.body).map_or_else(
+            |raw| Body::Raw {
+                base64: STANDARD.encode(raw.as_bytes()),
+            },
+            Body::Text,
+        );
+        Self {
+            id: row.id,
+            channel: row.channel.as_str(),
+            verdict: row.verdict.as_str(),
+            received_at: row.received_at.to_rfc3339(),
+            http_status: row.http_status,
+            body,
+            position: row.position,
+            subject: row.subject,
+            signed: row.signed,
+            note: row.note,
+        }
+    }
+}
+
+/// What has been learned, without what only repeats it; of looks that told nothing new, the last.
+fn because(rows: &[EvidenceRow]) -> Vec<Because> {
+    let last_quiet = rows
+        .iter()
+        .rposition(|row| row.verdict == Verdict::NothingNew);
+    let told = rows
+        .iter()
+        .enumerate()
+        .filter(|(at, row)| match row.verdict {
+            Verdict::Duplicate => false,
+            Verdict::NothingNew => Some(*at) == last_quiet,
+            Verdict::Applied
+            | Verdict::Stale
+            | Verdict::Mismatch
+            | Verdict::Hint
+            | Verdict::Refused
+            | Verdict::Correction => true,
+        });
+    let told: Vec<&EvidenceRow> = told.map(|(_, row)| row).collect();
+    told[told.len().saturating_sub(LATEST)..]
+        .iter()
+        .map(|row| Because {
+            at: row.received_at.to_rfc3339(),
+            channel: row.channel.as_str(),
+            text: row.note.clone(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::domain::Channel;
+    use serde_json::{json, to_value};
+
+    fn row(position: i32, verdict: Verdict, body: &[u8]) -> EvidenceRow {
+        EvidenceRow {
+            id: Uuid::nil(),
+            position,
+            channel: Channel::Query,
+            verdict,
+            received_at: Timestamp::from_micros(0),
+            http_status: Some(200),
+            subject: None,
+            signed: None,
+            note: format!("note {position}"),
+            body: body.to_vec(),
+        }
+    }
+
+    #[test]
+    fn bodies_are_text_or_base64() {
+        let piece = |body: &[u8]| to_value(Piece::from(row(1, Verdict::Applied, body))).unwrap();
+        let text = piece("{\"a\":\"ж\"}".as_bytes());
+        assert_eq!(text["body"], "{\"a\":\"ж\"}");
+        assert_eq!(text["subject"], json!(null));
+        assert_eq!(piece(&[0xff, 0])["body"], json!({"base64": "/wA="}));
+    }
+
+    #[test]
+    fn an_explanation_leaves_out_what_only_repeats() {
+        let rows = [
+            row(1, Verdict::Applied, b""),
+            row(2, Verdict::NothingNew, b""),
+            row(3, Verdict::Duplicate, b""),
+            row(4, Verdict::NothingNew, b""),
+            row(5, Verdict::Mismatch, b""),
+        ];
+        let notes: Vec<String> = because(&rows).into_iter().map(|told| told.text).collect();
+        assert_eq!(notes, ["note 1", "note 4", "note 5"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! What goes wrong on purpose: a decline, and a refund of something that does not exist.
+
+use super::payments::{of_submit, of_task};
+use super::talk::Silence;
+use super::{Card, Probe, name};
+use crate::domain::{TaskId, TransactionType};
+use crate::gateway::{SubmitReading, TaskReading, TaskUrl};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+impl Probe {
+    /// A payment with a card that is declined.
+    pub(super) async fn decline(&mut self) {
+        if matches!(&self.options.card, Card::Token { declined: None, .. }) {
+            let why = "there is no token of a card that is declined";
+            self.notes.open("decline_result", why);
+            return;
+        }
+        let tracking_id = name();
+        let fields = self.payment(&tracking_id, true);
+        let kind = TransactionType::Payment;
+        if let Err(silence) = self
+            .fail(kind, &tracking_id, fields, "decline_result")
+            .await
+        {
+            self.notes.open("decline_result", silence);
+        }
+    }
+
+    /// A refund whose parent does not exist: refused at once, or by its task.
+    pub(super) async fn refusal(&mut self) {
+        let tracking_id = name();
+        let mut fields = self.fields(&tracking_id);
+        fields.insert("parent_uid".to_owned(), json!(Uuid::new_v4()));
+        fields.insert("reason".to_owned(), json!("reconciler probe"));
+        let kind = TransactionType::Refund;
+        if let Err(silence) = self.fail(kind, &tracking_id, fields, "refusal").await {
+            self.notes.open("refusal", silence);
+        }
+        for question in ["error_result", "status_read"] {
+            let why = "no task of the probe ended in anything but HTTP 200";
+            self.notes.open(question, why);
+        }
+    }
+
+    /// Sends what is to fail, and reads its task as often as it takes to see what a read uses up.
+    async fn fail(
+        &mut self,
+        kind: TransactionType,
+        tracking_id: &str,
+        fields: Map<String, Value>,
+        question: &'static str,
+    ) -> Result<(), Silence> {
+        let heard = self.talk.submit(kind, tracking_id, fields).await?;
+        match (&heard.reading, question) {
+            (SubmitReading::Ack { task, .. }, _) => self.end_in_error(task, question).await,
+            (SubmitReading::Refused(_), "refusal") => {
+                self.notes.answer(question, "submit", of_submit(&heard));
+                Ok(())
+            }
+            _ => Err(of_submit(&heard)),
+        }
+    }
+
+    async fn end_in_error(&mut self, task: &TaskId, question: &'static str) -> Result<(), Silence> {
+        let patience = self.options.patience;
+        // The status is read until it tells of the end: at least one read of it comes after that.
+        let status = self.talk.end_of(task, TaskUrl::Status, patience).await?;
+        if matches!(status.reading, TaskReading::Unknown) {
+            return Err(format!("status_url, {}", of_task(&status)));
+        }
+        let first = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let told = format!(
+            "status_url, {}; then response_url, {}",
+            of_task(&status),
+            of_task(&first)
+        );
+        if matches!(first.reading, TaskReading::Unknown) {
+            self.notes.answer("status_read", "burns", told.clone());
+            // What the status said was the result.
+            return self.answered(question, status.status, &status.reading, told);
+        }
+        self.answered(question, first.status, &first.reading, told.clone())?;
+        if first.status == 200 {
+            return Ok(());
+        }
+        self.notes.answer("status_read", "keeps", told);
+        let second = self.talk.task(task, TaskUrl::Result).await?;
+        let answer = match second.reading {
+            TaskReading::Unknown => "once",
+            _ => "again",
+        };
+        let told = format!("{}; then {}", of_task(&first), of_task(&second));
+        self.notes.answer("error_result", answer, told);
+        Ok(())
+    }
+
+    fn answered(
+        &mut self,
+        question: &'static str,
+        status: u16,
+        reading: &TaskReading,
+        told: String,
+    ) -> Result<(), Silence> {
+        match (question, reading) {
+            ("refusal", TaskReading::Refused(_)) => self.notes.answer(question, "task", told),
+            ("decline_result", TaskReading::Transaction(_) | TaskReading::Refused(_)) => {
+                self.notes.answer(question, status.to_string(), told);
+            }
+            _ => return Err(told),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,292 @@
+//! What a payment shows: how it is followed and found, what a repeat of it brings, and what two
+//! equal ones do.
+
+use super::talk::{Heard, Silence};
+use super::{Paid, Probe, Stop, name};
+use crate::domain::{Snapshot, TaskId, TransactionType};
+use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
+use serde_json::Value;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long after its end a transaction may take to be found.
+const LAG: Duration = Duration::from_secs(10);
+
+/// The pause between two looks at the first payment: short, since its timing is the question.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Probe {
+    /// The first payment, and whether it is the test that it was sent as.
+    pub(super) async fn first_payment(&mut self) -> Result<Paid, Stop> {
+        let tracking_id = name();
+        let fields = self.payment(&tracking_id, false);
+        let sent = self
+            .talk
+            .submit(TransactionType::Payment, &tracking_id, fields)
+            .await;
+        let snapshot = match sent.map_err(Stop::NoPayment)? {
+            Heard {
+                reading: SubmitReading::Ack { task, .. },
+                ..
+            } => self.follow_closely(&tracking_id, &task).await?,
+            Heard {
+                reading: SubmitReading::Transaction(snapshot),
+                ..
+            } => *snapshot,
+            heard => return Err(Stop::NoPayment(of_submit(&heard))),
+        };
+        if snapshot.test != Some(true) {
+            return Err(Stop::NotATest {
+                uid: snapshot.uid.to_string(),
+            });
+        }
+        let paid = Paid {
+            tracking_id,
+            snapshot,
+        };
+        self.look_ups(&paid).await;
+        Ok(paid)
+    }
+
+    /// Follows the first payment, and watches when it comes to be seen.
+    async fn follow_closely(&mut self, tracking_id: &str, task: &TaskId) -> Result<Snapshot, Stop> {
+        let (started, mut seen_after) = (Instant::now(), None);
+        let ended = loop {
+            let heard = self.talk.task(task, TaskUrl::Result).await;
+            let heard = heard.map_err(Stop::NoPayment)?;
+            if !runs(&heard.reading) {
+                break heard;
+            }
+            self.early(&heard);
+            match seen_after {
+                Some(after) => self.notes.answer(
+                    "visible_while_running",
+                    "yes",
+                    format!("it was found {} after the acknowledgement", seconds(after)),
+                ),
+                None if self.is_found(tracking_id).await => seen_after = Some(started.elapsed()),
+                None => {}
+            }
+            if started.elapsed() > self.options.patience {
+                return Err(Stop::NoPayment(format!(
+                    "task {task} has not ended in time"
+                )));
+            }
+            sleep(PAUSE).await;
+        };
+        let why = "the task had ended before it was first asked about";
+        self.notes.open("early_result", why);
+        let TaskReading::Transaction(snapshot) = &ended.reading else {
+            return Err(Stop::NoPayment(of_task(&ended)));
+        };
+        if seen_after.is_none() {
+            self.seen_late(tracking_id).await;
+        }
+        self.read_again(task).await;
+        Ok((**snapshot).clone())
+    }
+
+    fn early(&mut self, heard: &Heard<TaskReading>) {
+        if matches!(heard.reading, TaskReading::Running) {
+            let detail = "while the task ran, its result said that it is processing";
+            self.notes
+                .answer("early_result", heard.status.to_string(), detail);
+        }
+    }
+
+    async fn is_found(&mut self, tracking_id: &str) -> bool {
+        let heard = self.talk.by_tracking_id(tracking_id).await;
+        heard.is_ok_and(|heard| matches!(heard.reading, TrackingReading::Found { .. }))
+    }
+
+    /// It was not found while its task ran: how long it takes after that.
+    async fn seen_late(&mut self, tracking_id: &str) {
+        let ended = Instant::now();
+        while ended.elapsed() < LAG {
+            if self.is_found(tracking_id).await {
+                let after = seconds(ended.elapsed());
+                let detail = format!("it was found {after} after the result was there");
+                self.notes.answer("visible_while_running", "no", detail);
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+        let detail = format!("it was not even found {} after its end", seconds(LAG));
+        self.notes.answer("visible_while_running", "no", detail);
+    }
+
+    async fn read_again(&mut self, task: &TaskId) {
+        match self.talk.task(task, TaskUrl::Result).await {
+            Ok(heard) if matches!(heard.reading, TaskReading::Transaction(_)) => {
+                self.notes
+                    .answer("result_again", "yes", "the second read gave the same again");
+            }
+            Ok(heard) => self.notes.answer("result_again", "no", of_task(&heard)),
+            Err(silence) => self.notes.open("result_again", silence),
+        }
+    }
+
+    /// Whether both look-ups find the test transaction.
+    async fn look_ups(&mut self, paid: &Paid) {
+        let by_uid = self.talk.by_uid(&paid.snapshot.uid).await;
+        let by_uid = by_uid.map(|heard| matches!(heard.reading, UidReading::Found(_)));
+        let by_name = self.is_found(&paid.tracking_id).await;
+        match by_uid {
+            Ok(by_uid) => {
+                let answer = if by_uid && by_name { "yes" } else { "no" };
+                let found = |found| if found { "found" } else { "not found" };
+                let detail = format!(
+                    "by uid {}, by tracking id {}",
+                    found(by_uid),
+                    found(by_name)
+                );
+                self.notes.answer("test_lookup", answer, detail);
+            }
+            Err(silence) => self.notes.open("test_lookup", silence),
+        }
+    }
+
+    /// The same POST three times: at once, while the task runs, and after its end.
+    pub(super) async fn repeats(&mut self) {
+        if let Err(silence) = self.try_repeats().await {
+            for question in ["request_id", "repeat_running", "repeat_ended"] {
+                self.notes.open(question, silence.clone());
+            }
+        }
+    }
+
+    async fn try_repeats(&mut self) -> Result<(), Silence> {
+        let tracking_id = name();
+        let mut fields = self.payment(&tracking_id, false);
+        // Else the 30-second rule could be taken for an answer to this question.
+        fields.insert("duplicate_check".to_owned(), Value::Bool(false));
+        let kind = TransactionType::Payment;
+        let first = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
+        let SubmitReading::Ack { task, .. } = &first.reading else {
+            return Err(of_submit(&first));
+        };
+        let second = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
+        let still_runs = runs(&self.talk.task(task, TaskUrl::Result).await?.reading);
+        let (word, told) = compared(task, &second)?;
+        if still_runs {
+            self.notes.answer("repeat_running", word, told.clone());
+        } else {
+            let why = "the task had ended before the repeat was answered";
+            self.notes.open("repeat_running", why);
+        }
+        let honoured = match word {
+            "same_task" | "transaction" => "honoured",
+            "new_task" => "ignored",
+            _ => "refused",
+        };
+        self.notes.answer("request_id", honoured, told);
+        let patience = self.options.patience;
+        self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let third = self.talk.submit(kind, &tracking_id, fields).await?;
+        let (word, told) = compared(task, &third)?;
+        self.notes.answer("repeat_ended", word, told);
+        Ok(())
+    }
+
+    /// Two payments that are equal in amount and card, right after each other.
+    pub(super) async fn duplicates(&mut self) {
+        if let Err(silence) = self.try_duplicates().await {
+            self.notes.open("duplicate", silence);
+        }
+    }
+
+    async fn try_duplicates(&mut self) -> Result<(), Silence> {
+        let (kind, first, second) = (TransactionType::Payment, name(), name());
+        let mut fields = self.payment(&first, false);
+        let heard = self.talk.submit(kind, &first, fields.clone()).await?;
+        if !matches!(heard.reading, SubmitReading::Ack { .. }) {
+            return Err(of_submit(&heard));
+        }
+        fields.insert("tracking_id".to_owned(), Value::String(second.clone()));
+        let heard = self.talk.submit(kind, &second, fields).await?;
+        let SubmitReading::Ack { task, .. } = &heard.reading else {
+            self.notes.answer("duplicate", "submit", of_submit(&heard));
+            return Ok(());
+        };
+        let patience = self.options.patience;
+        let ended = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let answer = match &ended.reading {
+            TaskReading::Transaction(snapshot) if snapshot.code.as_deref() == Some("F.0108") => {
+                "transaction"
+            }
+            TaskReading::Transaction(_) => "none",
+            TaskReading::Refused(_) => "task",
+            _ => return Err(of_task(&ended)),
+        };
+        self.notes.answer("duplicate", answer, of_task(&ended));
+        Ok(())
+    }
+}
+
+/// Whether a task has no result yet.
+fn runs(reading: &TaskReading) -> bool {
+    matches!(
+        reading,
+        TaskReading::Running | TaskReading::Completed | TaskReading::NotAboutTask { .. }
+    )
+}
+
+/// What a repeat came to, beside the task of the first.
+fn compared(
+    first: &TaskId,
+    repeat: &Heard<SubmitReading>,
+) -> Result<(&'static str, String), Silence> {
+    let told = of_submit(repeat);
+    match &repeat.reading {
+        SubmitReading::Ack { task, .. } if task == first => Ok(("same_task", told)),
+        SubmitReading::Ack { .. } => Ok(("new_task", told)),
+        SubmitReading::Transaction(_) => Ok(("transaction", told)),
+        SubmitReading::Refused(_) => Ok(("refused", told)),
+        SubmitReading::Deferred { .. } | SubmitReading::Unclear { .. } => Err(told),
+    }
+}
+
+/// The answer to a submit in one line.
+pub(super) fn of_submit(heard: &Heard<SubmitReading>) -> String {
+    let told = match &heard.reading {
+        SubmitReading::Ack { task, .. } => format!("task {task}"),
+        SubmitReading::Transaction(snapshot) => of_snapshot(snapshot),
+        SubmitReading::Refused(refusal) => of_refusal(refusal),
+        SubmitReading::Deferred { .. } => "too many requests".to_owned(),
+        SubmitReading::Unclear { reason } => reason.clone(),
+    };
+    format!("http {}: {told}", heard.status)
+}
+
+/// What was said of a task in one line.
+pub(super) fn of_task(heard: &Heard<TaskReading>) -> String {
+    let told = match &heard.reading {
+        TaskReading::Running => "processing".to_owned(),
+        TaskReading::Completed => "completed".to_owned(),
+        TaskReading::Transaction(snapshot) => of_snapshot(snapshot),
+        TaskReading::Other(_) => "an answer that is no transaction".to_owned(),
+        TaskReading::Unknown => "the task is unknown".to_owned(),
+        TaskReading::Refused(refusal) => of_refusal(refusal),
+        TaskReading::NotAboutTask { reason, .. } | TaskReading::Unreadable { reason } => {
+            reason.clone()
+        }
+    };
+    format!("http {}: {told}", heard.status)
+}
+
+fn of_snapshot(snapshot: &Snapshot) -> String {
+    let code = snapshot.code.as_deref().unwrap_or("without a code");
+    format!("transaction {}, {} {code}", snapshot.uid, snapshot.status)
+}
+
+fn of_refusal(refusal: &crate::domain::Refusal) -> String {
+    let code = refusal.code.as_deref().unwrap_or("no code");
+    match &refusal.message {
+        Some(message) => format!("{code}, {message:?}"),
+        None => code.to_owned(),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}

@@ -1,0 +1,47 @@
+//! Whether the queries exist in the asynchronous mode.
+
+use super::payments::{of_submit, of_task};
+use super::talk::Silence;
+use super::{Paid, Probe};
+use crate::gateway::{Query, SubmitReading, TaskUrl};
+use serde_json::{Map, json};
+
+impl Probe {
+    /// Asks for the first payment by both its names, and for the balance.
+    pub(super) async fn queries(&mut self, paid: &Paid) {
+        let currency = json!(self.options.currency.as_str());
+        let asked = [
+            ("async_status_uid", Query::ByUid(paid.snapshot.uid.clone())),
+            (
+                "async_status_tracking_id",
+                Query::ByTrackingId(paid.tracking_id.clone()),
+            ),
+            (
+                "async_balance",
+                Query::Balance(Map::from_iter([("currency".to_owned(), currency)])),
+            ),
+        ];
+        for (question, query) in asked {
+            if let Err(silence) = self.query(question, &query).await {
+                self.notes.open(question, silence);
+            }
+        }
+    }
+
+    async fn query(&mut self, question: &'static str, query: &Query) -> Result<(), Silence> {
+        let heard = self.talk.query(query).await?;
+        let told = of_submit(&heard);
+        match &heard.reading {
+            SubmitReading::Ack { task, .. } => {
+                let patience = self.options.patience;
+                let ended = self.talk.end_of(task, TaskUrl::Result, patience).await;
+                let ended = ended.map_or_else(|silence| silence, |ended| of_task(&ended));
+                let told = format!("{told}; its result, {ended}");
+                self.notes.answer(question, "yes", told);
+            }
+            _ if heard.status == 404 => self.notes.answer(question, "no", told),
+            _ => return Err(told),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! The danger: a schema that drifts from the program, and a database that goes away.
+
+use crate::world::{Database, SHOP, Setup, eventually, payment, private_cluster};
+use reconciler::demo::postgres::{Cluster, StopMode};
+use reconciler::domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
+use reconciler::store::{Store, migrate};
+use serde_json::json;
+use std::collections::BTreeSet;
+
+fn with_database(test: impl AsyncFnOnce(&Database)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let database = Database::fresh().await;
+        test(&database).await;
+        database.remove().await;
+    });
+}
+
+#[test]
+fn migrations_apply_to_an_empty_database_and_only_once() {
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let database = Database::empty().await;
+        let store = Store::connect_lazy(&database.url, 2).unwrap();
+        assert!(
+            migrate::check(&store).await.is_err(),
+            "an empty database is behind"
+        );
+        assert!(migrate::migrate(&store).await.unwrap() > 0);
+        assert_eq!(migrate::migrate(&store).await.unwrap(), 0);
+        migrate::check(&store).await.unwrap();
+        store.close().await;
+        database.remove().await;
+    });
+}
+
+#[test]
+fn every_table_and_column_says_what_it_is() {
+    with_database(async |database| {
+        let silent = database
+            .all::<String>(
+                "SELECT c.relname || coalesce('.' || a.attname, '') FROM pg_class c
+                 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                   AND NOT c.relispartition AND c.relname <> '_sqlx_migrations'
+                   AND (col_description(c.oid, a.attnum) IS NULL
+                     OR obj_description(c.oid, 'pg_class') IS NULL)",
+            )
+            .await;
+        assert!(silent.is_empty(), "no comment on {silent:?}");
+    });
+}
+
+#[test]
+fn every_key_begins_with_the_shop() {
+    with_database(async |database| {
+        let others = database
+            .all::<String>(
+                "SELECT i.indrelid::regclass::text FROM pg_index i
+                 JOIN pg_class c ON c.oid = i.indrelid
+                 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+                 WHERE i.indisprimary AND c.relnamespace = 'public'::regnamespace
+                   AND c.relname <> '_sqlx_migrations' AND a.attname <> 'shop_id'",
+            )
+            .await;
+        assert!(others.is_empty(), "{others:?}");
+        let without = database
+            .all::<String>(
+                "SELECT c.relname::text FROM pg_class c
+                 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+                   AND c.relname <> '_sqlx_migrations' AND NOT EXISTS
+                     (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)",
+            )
+            .await;
+        assert!(without.is_empty(), "no primary key on {without:?}");
+    });
+}
+
+#[test]
+fn the_words_of_the_schema_are_those_of_the_program() {
+    fn words<T: ToString>(all: &[T]) -> BTreeSet<String> {
+        all.iter().map(ToString::to_string).collect()
+    }
+    let events = [
+        "transaction.updated",
+        "transaction.finalized",
+        "transaction.corrected",
+        "discrepancy.opened",
+        "discrepancy.resolved",
+    ];
+    let finals: Vec<State> = State::ALL
+        .iter()
+        .copied()
+        .filter(|s| s.is_final())
+        .collect();
+    let expected = [
+        ("transactions_state_known", words(State::ALL)),
+        ("transactions_final_has_time", words(&finals)),
+        ("transactions_type_known", words(TransactionType::ALL)),
+        ("transactions_origin_known", words(Origin::ALL)),
+        ("evidence_channel_known", words(Channel::ALL)),
+        ("evidence_verdict_known", words(Verdict::ALL)),
+        ("discrepancies_kind_known", words(DiscrepancyKind::ALL)),
+        ("discrepancies_status_known", words(&["open", "resolved"])),
+        ("events_type_known", words(&events)),
+    ];
+    with_database(async |database| {
+        for (constraint, words) in expected {
+            let query = sqlx::query_scalar::<_, String>(
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+                 WHERE conname = $1 AND conparentid = 0",
+            );
+            let text: String = query
+                .bind(constraint)
+                .fetch_one(&database.pool)
+                .await
+                .unwrap();
+            // Every other piece stands between quotes.
+            let found: BTreeSet<String> = text
+                .split('\'')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect();
+            assert_eq!(found, words, "{constraint}: {text}");
+        }
+    });
+}
+
+/// A world on a server of its own, which the test may stop.
+fn with_server(test: impl AsyncFnOnce(&crate::world::World, &mut Cluster)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (mut cluster, url) = runtime.block_on(private_cluster());
+    Setup::default()
+        .database(&url)
+        .run(async |world| test(world, &mut cluster).await);
+}
+
+#[test]
+fn a_database_that_is_restarted_in_the_middle_loses_and_doubles_nothing() {
+    with_server(async |world, cluster| {
+        let slow = json!({"task_delay": {"fixed": {"seconds": 1.0}}});
+        world.twin().switch(slow).await;
+        let before: Vec<String> = (0..10).map(|n| format!("ok-restart-{n}")).collect();
+        for name in &before {
+            world.pay(name).await.expect(202);
+        }
+        let during: Vec<String> = (0..20).map(|n| format!("ok-during-{n}")).collect();
+        let asking = futures_util::future::join_all(during.iter().map(|name| world.pay(name)));
+        let crash = async { cluster.restart(StopMode::Immediate).unwrap() };
+        let (answers, ()) = tokio::join!(asking, crash);
+        for answer in answers {
+            assert!([200, 202, 503].contains(&answer.status), "{}", answer.text);
+        }
+        world.until_ready().await;
+        for name in &during {
+            // A caller who was told 503 asks again, with the same body.
+            let what = format!("{name} is taken");
+            eventually(&what, async || {
+                let answer = world.pay(name).await;
+                [200, 202].contains(&answer.status).then_some(())
+            })
+            .await;
+        }
+        for name in before.iter().chain(&during) {
+            let done = world.until_final(name).await;
+            assert_eq!(done["state"], "successful", "{done}");
+            assert_eq!(world.twin().posts(name).await, 1, "{name}");
+        }
+    });
+}
+
+#[test]
+fn while_the_database_is_away_nothing_is_taken_or_acknowledged() {
+    with_server(async |world, cluster| {
+        world.twin().switch(json!({"webhooks": false})).await;
+        world.pay("never-known").await.expect(202);
+        let made = json!({"uid": "away-1", "tracking_id": "never-known", "amount": 3245,
+            "currency": "EUR", "test": true});
+        world.twin().make(made).await;
+        cluster.stop(StopMode::Fast).unwrap();
+
+        let refused = world.pay("ok-away").await;
+        assert!(refused.header("retry-after").is_some(), "{}", refused.text);
+        refused.expect_problem(503, "unavailable");
+        assert_eq!(world.twin().posts("ok-away").await, 0);
+        world
+            .get("transactions/never-known")
+            .await
+            .expect_problem(503, "unavailable");
+        let webhook = json!({"url": world.hook_url(), "uid": "away-1"});
+        assert_eq!(world.twin().send_webhook(webhook.clone()).await, [503]);
+        assert_eq!(world.readiness().await, Some(503));
+        world.ops("/livez").await.expect(200);
+
+        cluster.resume().unwrap();
+        world.until_ready().await;
+        assert_eq!(world.twin().send_webhook(webhook).await, [200]);
+        assert_eq!(
+            world.until_final("never-known").await["state"],
+            "successful"
+        );
+        world.pay("ok-away").await.expect(202);
+        assert_eq!(world.until_final("ok-away").await["state"], "successful");
+        assert_eq!(world.twin().posts("ok-away").await, 1);
+    });
+}
+
+#[test]
+fn what_the_gateway_said_is_held_until_the_database_is_back() {
+    with_server(async |world, cluster| {
+        world.twin().switch(json!({"webhooks": false})).await;
+        // The gateway answers late, when the database is gone; the answer comes only once.
+        let script = json!({"submit": {"latency": 0.7}});
+        world.twin().script("reject-held", "reject", script).await;
+        let body = payment("reject-held");
+        let asking = world.post("payments", body);
+        let going = async {
+            world.twin().until_posted("reject-held").await;
+            cluster.stop(StopMode::Fast).unwrap();
+        };
+        let (answer, ()) = tokio::join!(asking, going);
+        assert!([202, 503].contains(&answer.status), "{}", answer.text);
+        cluster.resume().unwrap();
+        world.until_ready().await;
+        let done = world.until_final("reject-held").await;
+        assert_eq!(done["state"], "rejected");
+        let acks = world.evidence_by("reject-held", "ack").await;
+        assert_eq!((acks.len(), &acks[0]["http_status"]), (1, &json!(422)));
+    });
+}
+
+#[test]
+fn a_connection_of_the_pool_that_is_cut_is_no_second_post() {
+    Setup::default().run(async |world| {
+        for round in 0..10 {
+            world
+                .database
+                .execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = 'reconciler'",
+                )
+                .await;
+            let name = format!("ok-cut-{round}");
+            eventually("it is taken", async || {
+                [200, 202]
+                    .contains(&world.pay(&name).await.status)
+                    .then_some(())
+            })
+            .await;
+            assert_eq!(world.until_final(&name).await["state"], "successful");
+            assert_eq!(world.twin().posts(&name).await, 1);
+        }
+        assert_eq!(world.path(""), format!("/v1/shops/{SHOP}/"));
+    });
+}

@@ -1,0 +1,331 @@
+//! The danger: a rule of the house that nobody holds. The compiler refuses circles between crates
+//! and not inside one; this is the referee.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The rank of each module. Lower ones never import higher ones, those of one rank not each other.
+const RANKS: &[(&str, u8)] = &[
+    ("domain", 0),
+    ("clock", 0),
+    ("config", 0),
+    ("metrics", 0),
+    ("telemetry", 0),
+    ("store", 1),
+    ("gateway", 1),
+    ("ledger", 2),
+    ("dispatch", 3),
+    ("engine", 4),
+    ("http", 4),
+    ("app", 5),
+    ("twin", 5),
+    ("demo", 5),
+    ("probe", 5),
+    ("cli", 6),
+    ("main", 7),
+    ("lib", 7),
+];
+
+/// The leaves that every module may use, the twin included.
+const LEAVES: [&str; 4] = ["clock", "config", "metrics", "telemetry"];
+
+/// The longest file and the longest function, in lines.
+const LONGEST: (usize, usize) = (600, 70);
+
+struct Source {
+    path: PathBuf,
+    /// The top-level module that it belongs to.
+    module: String,
+    /// How deep it lies below the root of the crate.
+    depth: usize,
+    text: String,
+}
+
+impl Source {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The lines of code, with their numbers; whole-line comments are left out.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate().map(|(n, line)| (n + 1, line));
+        lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
+    }
+}
+
+fn sources(root: &str) -> Vec<Source> {
+    fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let mut files = Vec::new();
+    walk(&base, &mut files);
+    files.sort();
+    let read = |file: PathBuf| {
+        let path = file.strip_prefix(&base).unwrap().with_extension("");
+        let mut parts: Vec<String> = path
+            .iter()
+            .map(|part| part.to_string_lossy().into_owned())
+            .collect();
+        if parts.last().is_some_and(|last| last == "mod") {
+            parts.pop();
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let path = file
+            .strip_prefix(env!("CARGO_MANIFEST_DIR"))
+            .unwrap()
+            .to_owned();
+        let module = parts.first().map_or(root, String::as_str).to_owned();
+        Source {
+            path,
+            module,
+            depth: parts.len(),
+            text,
+        }
+    };
+    files.into_iter().map(read).collect()
+}
+
+/// The top-level modules that a line names by `crate::…`.
+fn named(line: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, prefix) in line.match_indices("crate::") {
+        let before = line[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let rest = &line[at + prefix.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let (mut depth, mut word) = (0, String::new());
+                for c in group.chars() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => {
+                            found.extend(first_word(&std::mem::take(&mut word)));
+                        }
+                        _ if depth == 0 => word.push(c),
+                        _ => {}
+                    }
+                }
+                found.extend(first_word(&word));
+            }
+            None => found.extend(first_word(rest)),
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> Option<String> {
+    let word: String = text
+        .trim()
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
+    (!word.is_empty()).then_some(word)
+}
+
+#[test]
+fn imports_are_read_in_every_spelling() {
+    let of = |line: &str| named(line).into_iter().collect::<Vec<_>>();
+    assert_eq!(of("use crate::domain::State;"), ["domain"]);
+    assert_eq!(
+        of("let x = crate::clock::now_utc() + crate::store::x();"),
+        ["clock", "store"]
+    );
+    assert_eq!(
+        of("use crate::{http, config::{Config, Follow}, metrics::Metrics};"),
+        ["config", "http", "metrics"]
+    );
+    assert_eq!(
+        of("pub(crate) fn x(), \"mycrate::nothing\" $crate::macros"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn modules_import_downwards_only() {
+    let ranks: BTreeMap<&str, u8> = RANKS.iter().copied().collect();
+    let mut broken = Vec::new();
+    for source in sources("src") {
+        let module = source.module.as_str();
+        let rank = *ranks
+            .get(module)
+            .unwrap_or_else(|| panic!("{module} has no rank"));
+        // The whole text, so that a group over several lines is one line here.
+        let code: Vec<&str> = source.code().map(|(_, line)| line.trim()).collect();
+        for other in named(&code.join(" ")) {
+            let Some(theirs) = ranks.get(other.as_str()) else {
+                continue;
+            };
+            let twins = module == "twin" && !LEAVES.contains(&other.as_str());
+            if other != module && (*theirs >= rank || twins) {
+                broken.push(format!("{} imports {other}", source.name()));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "against the ranks:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn no_module_climbs_out_of_itself() {
+    let mut broken = Vec::new();
+    for source in sources("src")
+        .into_iter()
+        .filter(|s| !["lib", "main"].contains(&&*s.module))
+    {
+        for (number, line) in source.code() {
+            let mut climbs = 0;
+            while line.contains(&"super::".repeat(climbs + 1)) {
+                climbs += 1;
+            }
+            // A module inside the file lies one deeper.
+            let inner = usize::from(line.starts_with(' '));
+            if climbs >= source.depth + inner {
+                broken.push(format!("{}:{number}: {}", source.name(), line.trim()));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "these reach the root by super::\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn sql_is_in_the_store_alone() {
+    let mut broken = Vec::new();
+    for source in sources("src") {
+        // The private server makes and drops whole databases: that is its own business.
+        if source.module == "store" || source.path.starts_with("src/demo") {
+            continue;
+        }
+        for (number, line) in source.code() {
+            let calls = [
+                "query!",
+                "query_as!",
+                "query_scalar!",
+                "sqlx::query",
+                "query_scalar(",
+                "query_as(",
+                ".execute(&mut",
+                "QueryBuilder",
+            ];
+            if calls.iter().any(|call| line.contains(call)) {
+                broken.push(format!("{}:{number}: {}", source.name(), line.trim()));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "sql outside the store:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn every_statement_names_itself() {
+    let mut broken = Vec::new();
+    for source in sources("src/store") {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let call = ["query!(", "query_as!(", "query_scalar!("]
+                .iter()
+                .any(|c| line.contains(c));
+            let near = lines[at..(at + 4).min(lines.len())].concat();
+            if call && !near.contains("-- ") {
+                broken.push(format!("{}:{}", source.name(), at + 1));
+            }
+        }
+    }
+    assert!(
+        broken.is_empty(),
+        "statements without a name:\n{}",
+        broken.join("\n")
+    );
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for source in sources("src").into_iter().chain(sources("tests/it")) {
+        assert!(
+            source.text.starts_with("//!"),
+            "{} does not begin with //!",
+            source.name()
+        );
+    }
+}
+
+#[test]
+fn no_file_and_no_function_is_too_long() {
+    let mut broken = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests/it")) {
+        let lines: Vec<&str> = source.text.lines().collect();
+        if lines.len() > LONGEST.0 {
+            broken.push(format!("{} has {} lines", source.name(), lines.len()));
+        }
+        for (at, line) in lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| is_function(line))
+        {
+            if let Some(length) = length(&lines[at..]).filter(|length| *length > LONGEST.1) {
+                broken.push(format!(
+                    "{}:{}: {length} lines of {}",
+                    source.name(),
+                    at + 1,
+                    line.trim()
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "too long:\n{}", broken.join("\n"));
+}
+
+/// The lines of the function that begins here; `None` when it has no body of its own lines.
+fn length(lines: &[&str]) -> Option<usize> {
+    let head = lines
+        .iter()
+        .position(|line| line.ends_with(['{', ';', '}']))?;
+    let first = lines.first().filter(|_| lines[head].ends_with('{'))?;
+    let end = format!("{}}}", &first[..first.len() - first.trim_start().len()]);
+    lines
+        .iter()
+        .position(|line| **line == end)
+        .map(|end| end + 1)
+}
+
+#[test]
+fn functions_are_measured_to_their_last_line() {
+    let of = |text: &str| length(&text.lines().collect::<Vec<_>>());
+    assert_eq!(
+        of("fn a() {\n    b();\n    if c {\n    }\n}\nfn d() {}"),
+        Some(5)
+    );
+    assert_eq!(
+        of("    fn a(\n        b: B,\n    ) -> C\n    where\n        D: E,\n    {\n    }"),
+        Some(7)
+    );
+    assert_eq!(of("fn a() {}"), None);
+    assert_eq!(of("    fn a();\n    fn b() {\n    }"), None);
+}
+
+fn is_function(line: &str) -> bool {
+    let mut words = line.trim_start().split(' ');
+    words.find(|word| !word.starts_with("pub") && !["const", "async", "unsafe"].contains(word))
+        == Some("fn")
+}

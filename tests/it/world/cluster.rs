@@ -1,0 +1,149 @@
+//! The one PostgreSQL server of the test binary, and a fresh database for each test.
+//!
+//! The server is started by the first test that needs it. A supervising shell holds the other end
+//! of a pipe and stops the server when this process ends, however it ends.
+
+use reconciler::demo::postgres::{Cluster, Options};
+use reconciler::store::{Store, migrate};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::OnceCell;
+
+const TEMPLATE: &str = "migrated";
+
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+async fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(prepare).await
+}
+
+async fn prepare() -> Cluster {
+    let options = Options {
+        max_connections: 400,
+        ..Options::default()
+    };
+    let cluster = Cluster::start(options).await.expect("a PostgreSQL server");
+    cluster
+        .create_database(TEMPLATE)
+        .await
+        .expect("the template");
+    migrated(&cluster.url(TEMPLATE)).await;
+    cluster
+}
+
+async fn migrated(url: &str) {
+    let store = Store::connect_lazy(url, 1).expect("a url");
+    migrate::migrate(&store)
+        .await
+        .expect("migrations apply to an empty database");
+    store.close().await;
+}
+
+/// A server of the test's own, with a migrated database; for tests that stop it.
+pub async fn private_cluster() -> (Cluster, String) {
+    let cluster = Cluster::start(Options::default())
+        .await
+        .expect("a PostgreSQL server");
+    cluster.create_database("own").await.expect("a database");
+    let url = cluster.url("own");
+    migrated(&url).await;
+    (cluster, url)
+}
+
+/// The database of one test.
+pub struct Database {
+    /// Where it is.
+    pub url: String,
+    /// For reading what the service left there.
+    pub pool: PgPool,
+    name: Option<String>,
+}
+
+impl Database {
+    /// A migrated database that nobody else uses.
+    pub async fn fresh() -> Self {
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let cluster = cluster().await;
+        cluster
+            .create_from_template(TEMPLATE, &name)
+            .await
+            .expect("a copy of the template");
+        Self {
+            name: Some(name.clone()),
+            ..Self::at(cluster.url(&name))
+        }
+    }
+
+    /// An empty database, for the migrations themselves.
+    pub async fn empty() -> Self {
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let cluster = cluster().await;
+        cluster.create_database(&name).await.expect("a database");
+        Self {
+            name: Some(name.clone()),
+            ..Self::at(cluster.url(&name))
+        }
+    }
+
+    /// A database that somebody else looks after.
+    pub fn at(url: String) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .connect_lazy(&url)
+            .expect("a url");
+        Self {
+            url,
+            pool,
+            name: None,
+        }
+    }
+
+    /// One value.
+    pub async fn one<T>(&self, sql: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(sql)
+            .fetch_one(&self.pool)
+            .await
+            .expect(sql)
+    }
+
+    /// One column.
+    pub async fn all<T>(&self, sql: &'static str) -> Vec<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(sql)
+            .fetch_all(&self.pool)
+            .await
+            .expect(sql)
+    }
+
+    /// A statement that changes something: what an accident would do.
+    pub async fn execute(&self, sql: &'static str) -> u64 {
+        sqlx::query(sql)
+            .execute(&self.pool)
+            .await
+            .expect(sql)
+            .rows_affected()
+    }
+
+    /// Where the server keeps its files.
+    pub async fn data_directory(&self) -> std::path::PathBuf {
+        cluster().await.data_dir().to_owned()
+    }
+
+    /// Removes it.
+    pub async fn remove(self) {
+        self.pool.close().await;
+        if let Some(name) = &self.name {
+            cluster()
+                .await
+                .drop_database(name)
+                .await
+                .expect("dropping a database");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! A scripted gateway, byte by byte: for what no twin does, and for tests that must look at the
+//! bytes, or do something while the gateway holds a request.
+
+use serde_json::{Value, json};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// A request as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `POST` or `GET`.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The head, as it came.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+    /// Which connection it came on, and which request on it this is, both from 0.
+    pub place: (usize, usize),
+    /// How many POSTs of transactions came before it.
+    pub posts_before: usize,
+}
+
+impl Request {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Whether it submits a transaction.
+    pub fn is_submit(&self) -> bool {
+        self.method == "POST" && self.path.starts_with("/async/transactions/")
+    }
+}
+
+/// What the gateway does with a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Answers with JSON, and keeps the connection open.
+    Json(u16, Value),
+    /// Sends these bytes and closes the connection.
+    Raw(Vec<u8>),
+    /// Closes the connection without a word.
+    Close,
+    /// Says nothing for ever.
+    Hang,
+}
+
+type Held = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Script = Arc<dyn Fn(Request) -> Held + Send + Sync>;
+
+/// The scripted gateway.
+pub struct FakeGateway {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Request>>>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for FakeGateway {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl FakeGateway {
+    /// Listens, in a runtime of its own, so that it can be there before the world is.
+    pub fn start<F>(script: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Reply> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let listener = runtime
+            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let script: Script = Arc::new(move |request| Box::pin(script(request)));
+        let log = Arc::clone(&seen);
+        runtime.spawn(async move {
+            for number in 0.. {
+                let Ok((stream, _)) = listener.accept().await else {
+                    return;
+                };
+                tokio::spawn(converse(
+                    stream,
+                    number,
+                    Arc::clone(&script),
+                    Arc::clone(&log),
+                ));
+            }
+        });
+        Self {
+            address,
+            seen,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// Its origin.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Request> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Every submit so far.
+    pub fn submits(&self) -> Vec<Request> {
+        self.seen().into_iter().filter(Request::is_submit).collect()
+    }
+}
+
+async fn converse(
+    mut stream: TcpStream,
+    connection: usize,
+    script: Script,
+    seen: Arc<Mutex<Vec<Request>>>,
+) {
+    let mut buffer = Vec::new();
+    for number in 0.. {
+        let Some(mut request) = receive(&mut stream, &mut buffer).await else {
+            return;
+        };
+        request.place = (connection, number);
+        {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            request.posts_before = seen.iter().filter(|r: &&Request| r.is_submit()).count();
+            seen.push(request.clone());
+        }
+        let bytes = match script(request).await {
+            Reply::Json(status, body) => {
+                let body = body.to_string();
+                let length = body.len();
+                format!(
+                    "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\
+                     Content-Length: {length}\r\n\r\n{body}"
+                )
+                .into_bytes()
+            }
+            Reply::Raw(bytes) => {
+                let _ = stream.write_all(&bytes).await;
+                return;
+            }
+            Reply::Close => return,
+            Reply::Hang => std::future::pending().await,
+        };
+        if stream.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads one request; `None` when the other side is gone.
+async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
+    let end = loop {
+        if let Some(at) = find(buffer, b"\r\n\r\n") {
+            break at;
+        }
+        more(stream, buffer).await?;
+    };
+    let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+    buffer.drain(..end + 4);
+    let mut first = head.lines().next()?.split(' ');
+    let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let mut request = Request {
+        method,
+        path,
+        head,
+        body: Vec::new(),
+        place: (0, 0),
+        posts_before: 0,
+    };
+    let chunked = request.header("transfer-encoding").is_some();
+    assert!(
+        !chunked,
+        "the gateway is promised a length:\n{}",
+        request.head
+    );
+    let length = request
+        .header("content-length")
+        .map_or(0, |text| text.parse().expect("a length"));
+    while buffer.len() < length {
+        more(stream, buffer).await?;
+    }
+    request.body = buffer.drain(..length).collect();
+    Some(request)
+}
+
+async fn more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
+    let read = stream.read_buf(buffer).await.ok()?;
+    (read > 0).then_some(())
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
+}
+
+/// The answer of a gateway that takes a submit as a task, with addresses on this origin.
+pub fn ack(origin: &str, task: &str) -> Value {
+    json!({
+        "status": "processing", "request_id": task,
+        "status_url": format!("{origin}/async/status/{task}"),
+        "response_url": format!("{origin}/async/result/{task}"),
+    })
+}
+
+/// A payment as the gateway describes it.
+pub fn transaction(uid: &str, tracking_id: &str, status: &str) -> Value {
+    let now = reconciler::clock::now_utc();
+    let at = now
+        .format(&time::format_description::well_known::Rfc3339)
+        .expect("a time");
+    json!({
+        "uid": uid, "id": uid, "status": status, "type": "payment", "amount": 3245,
+        "currency": "EUR", "tracking_id": tracking_id, "test": true, "message": "of the test",
+        "created_at": at, "updated_at": at,
+    })
+}
+
+/// A transaction in its envelope.
+pub fn wrapped(transaction: &Value) -> Value {
+    json!({"transaction": transaction})
+}

@@ -1,0 +1,185 @@
+//! The world of one test: its database, its gateway, the service, and those who talk to them.
+//!
+//! `Setup::default().run(async |world| …)` builds it, runs the test, and always finishes: the rules
+//! that hold in every world are checked, and the service is stopped. Nothing sleeps for a fixed
+//! time; what takes time is waited for by its condition ([`eventually`]).
+
+mod cluster;
+mod fake;
+mod http;
+mod merchant;
+mod metrics;
+mod process;
+mod rules;
+mod service;
+mod setup;
+mod twin;
+mod wait;
+
+pub use cluster::{Database, private_cluster};
+pub use fake::{FakeGateway, Reply, Request, ack, transaction, wrapped};
+pub use http::{Answer, Http};
+pub use merchant::Merchant;
+pub use metrics::Metrics;
+pub use process::Process;
+pub use service::{Addresses, Service};
+pub use setup::{CANARY_CVC, CANARY_PAN, KEY, SECRET, SHOP, Setup, card_payment, payment};
+pub use twin::Twin;
+pub use wait::eventually;
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures_util::FutureExt;
+
+/// Everything that one test has.
+pub struct World {
+    /// What it was set up with; further replicas are started from it.
+    pub setup: Setup,
+    /// Its own database.
+    pub database: Database,
+    merchant: Merchant,
+    twin: Twin,
+    service: RefCell<Option<Service>>,
+    addresses: Addresses,
+}
+
+/// The world speaks for the merchant: `world.pay("ok-1")`.
+impl Deref for World {
+    type Target = Merchant;
+
+    fn deref(&self) -> &Merchant {
+        &self.merchant
+    }
+}
+
+impl World {
+    async fn build(setup: Setup) -> Self {
+        let database = match setup.own_database() {
+            Some(url) => Database::at(url),
+            None => Database::fresh().await,
+        };
+        let twin = Twin::reserve().await;
+        if setup.twin_is_up() {
+            twin.up().await;
+        }
+        let addresses = Addresses::reserve();
+        let merchant = Merchant::new(&addresses, KEY);
+        let service = RefCell::new(None);
+        let world = Self {
+            setup,
+            database,
+            merchant,
+            twin,
+            service,
+            addresses,
+        };
+        if world.setup.service_is_up() {
+            world.start().await;
+        }
+        world
+    }
+
+    /// The gateway twin.
+    pub fn twin(&self) -> &Twin {
+        &self.twin
+    }
+
+    /// The configuration of a service at these addresses; webhooks always go to the first one.
+    pub fn config_text(&self, addresses: &Addresses) -> String {
+        self.setup.text(
+            &self.database.url,
+            &self.twin.base(),
+            addresses,
+            &self.addresses,
+        )
+    }
+
+    /// Starts the service in this process, at the addresses that it always has.
+    pub async fn start(&self) {
+        let text = self.config_text(&self.addresses);
+        let service = Service::start(&text, &self.addresses).await;
+        assert!(
+            self.service.replace(Some(service)).is_none(),
+            "it runs already"
+        );
+        self.merchant.until_ready().await;
+    }
+
+    /// Stops the service in this process as a SIGTERM would.
+    pub async fn stop(&self) {
+        let service = self.service.take();
+        service.expect("it does not run").stop().await;
+    }
+
+    /// Starts one more replica in this process, on addresses of its own.
+    pub async fn replica(&self) -> (Service, Merchant) {
+        let addresses = Addresses::reserve();
+        let service = Service::start(&self.config_text(&addresses), &addresses).await;
+        let merchant = Merchant::new(&addresses, KEY);
+        merchant.until_ready().await;
+        (service, merchant)
+    }
+
+    /// Starts the real binary, at the addresses that the world's service always has.
+    pub async fn process(&self) -> Process {
+        let process = Process::start(&self.config_text(&self.addresses), &self.addresses);
+        self.merchant.until_ready().await;
+        process
+    }
+
+    /// Starts the real binary as one more replica.
+    pub async fn another_process(&self) -> (Process, Merchant) {
+        let addresses = Addresses::reserve();
+        let process = Process::start(&self.config_text(&addresses), &addresses);
+        let merchant = Merchant::new(&addresses, KEY);
+        merchant.until_ready().await;
+        (process, merchant)
+    }
+
+    /// What the metrics of the world's service say now.
+    pub async fn metrics(&self) -> Metrics {
+        self.merchant.metrics().await
+    }
+
+    /// Holds the world to the rules that always hold, and takes it down.
+    async fn finish(self, ended_well: bool) {
+        let broken = rules::broken(&self).await;
+        if !ended_well || !broken.is_empty() {
+            rules::tell(&self).await;
+        }
+        if let Some(service) = self.service.take() {
+            service.stop().await;
+        }
+        self.twin.down().await;
+        self.database.remove().await;
+        if ended_well {
+            assert!(
+                broken.is_empty(),
+                "rules broken at the end:\n{}",
+                broken.join("\n")
+            );
+        }
+    }
+}
+
+impl Setup {
+    /// Builds the world, runs the test in it, and finishes whatever came of the test.
+    pub fn run(self, test: impl AsyncFnOnce(&World)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let world = World::build(self).await;
+            let ended = AssertUnwindSafe(test(&world)).catch_unwind().await;
+            world.finish(ended.is_ok()).await;
+            if let Err(panic) = ended {
+                resume_unwind(panic);
+            }
+        });
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    }
+}

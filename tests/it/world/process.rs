@@ -1,0 +1,69 @@
+//! The real binary, for tests in which a process ends.
+
+use crate::world::{Addresses, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use tempfile::TempDir;
+
+/// A running `reconciler serve`.
+pub struct Process {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Process {
+    /// Starts it. What it logs is kept in a file.
+    pub fn start(config: &str, _addresses: &Addresses) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, config).expect("a file");
+        let log = std::fs::File::create(directory.path().join("log")).expect("a file");
+        let child = Command::new(env!("CARGO_BIN_EXE_reconciler"))
+            .arg("serve")
+            .arg("--config")
+            .arg(&path)
+            .env_clear()
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        Self { child, directory }
+    }
+
+    /// Everything that it has printed.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Sends a signal to it.
+    pub fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).expect("an id");
+        kill_process(Pid::from_raw(id).expect("an id"), signal).expect("it runs");
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the process ends", async || {
+            self.child.try_wait().expect("a child")
+        })
+        .await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the process printed:\n{}", self.log());
+        }
+    }
+}

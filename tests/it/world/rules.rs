@@ -1,0 +1,157 @@
+//! What holds at the end of every test, whatever it was about.
+
+use crate::world::World;
+use reconciler::domain::{ShopId, derive};
+use reconciler::store::read::{Filter, list};
+use reconciler::store::{Store, feed};
+
+/// The rules that are broken, each in a sentence.
+pub async fn broken(world: &World) -> Vec<String> {
+    let mut broken = Vec::new();
+    if world.twin().is_up() {
+        for counts in world.twin().sent_too_often().await {
+            broken.push(format!("sent more than once without a refusal: {counts}"));
+        }
+    }
+    for (rule, sql) in RULES {
+        let rows: Vec<String> = world.database.all(sql).await;
+        broken.extend(rows.into_iter().map(|row| format!("{rule}: {row}")));
+    }
+    broken.extend(states(world).await);
+    broken
+}
+
+/// Each statement lists what breaks its rule.
+const RULES: [(&str, &str); 9] = [
+    (
+        "an open transaction has no due check",
+        "SELECT t.id || ' is ' || t.state FROM transactions t
+         WHERE t.finalized_at IS NULL AND NOT EXISTS (SELECT FROM due_checks d
+            WHERE d.shop_id = t.shop_id AND d.transaction_id = t.id)",
+    ),
+    (
+        "a due check tells another state",
+        "SELECT t.id || ' is ' || t.state || ', not ' || d.state FROM transactions t
+         JOIN due_checks d ON d.shop_id = t.shop_id AND d.transaction_id = t.id
+         WHERE d.state <> t.state OR d.since <> t.state_since",
+    ),
+    (
+        "the positions of evidence have a gap",
+        "SELECT t.id || ' has ' || count(e.id) || ' of ' || t.evidence_count FROM transactions t
+         LEFT JOIN evidence e ON e.shop_id = t.shop_id AND e.transaction_id = t.id
+         GROUP BY t.shop_id, t.id
+         HAVING count(e.id) <> t.evidence_count OR min(e.position) <> 1
+            OR max(e.position) <> t.evidence_count OR count(DISTINCT e.position) <> count(e.id)",
+    ),
+    (
+        "the chain of evidence does not end in its head",
+        "SELECT t.id::text FROM transactions t
+         JOIN evidence e ON e.shop_id = t.shop_id AND e.transaction_id = t.id
+            AND e.position = t.evidence_count
+         WHERE e.chain <> t.evidence_head",
+    ),
+    (
+        "the feed has a gap",
+        "SELECT f.shop_id || ': ' || count(e.seq) || ' events up to ' || f.last_seq FROM shop_feeds f
+         LEFT JOIN events e ON e.shop_id = f.shop_id
+         GROUP BY f.shop_id, f.last_seq, f.first_seq
+         HAVING count(e.seq) <> f.last_seq - f.first_seq + 1 OR max(e.seq) <> f.last_seq",
+    ),
+    (
+        "an event belongs to no feed",
+        "SELECT shop_id || ' ' || seq FROM events e
+         WHERE NOT EXISTS (SELECT FROM shop_feeds f WHERE f.shop_id = e.shop_id)",
+    ),
+    (
+        "a final state was not told",
+        "SELECT t.id || ' is ' || t.state FROM transactions t WHERE t.finalized_at IS NOT NULL
+         AND NOT EXISTS (SELECT FROM events e WHERE e.shop_id = t.shop_id
+            AND e.transaction_id = t.id AND e.type <> 'discrepancy.opened'
+            AND e.payload::json->>'state' = t.state)
+         AND NOT EXISTS (SELECT FROM shop_feeds f WHERE f.shop_id = t.shop_id AND f.first_seq > 1)",
+    ),
+    (
+        "an adopted uid belongs to another",
+        "SELECT t.uid FROM transactions t WHERE t.uid IS NOT NULL AND NOT EXISTS (
+            SELECT FROM uids u WHERE u.shop_id = t.shop_id AND u.uid = t.uid
+            AND u.transaction_id = t.id)",
+    ),
+    (
+        "evidence fell through the monthly partitions",
+        "SELECT transaction_id::text FROM evidence_default",
+    ),
+];
+
+/// The state in the table is a cache of the fold.
+async fn states(world: &World) -> Vec<String> {
+    let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
+    let mut broken = Vec::new();
+    for shop in world
+        .database
+        .all::<String>("SELECT DISTINCT shop_id FROM transactions")
+        .await
+    {
+        let shop = ShopId::parse(&shop).expect("a shop");
+        let rows = list(&store, &shop, &Filter::default(), 100_000)
+            .await
+            .expect("rows");
+        for row in rows {
+            let derived = derive(&row.opening, &row.summary);
+            if derived.state != row.state {
+                let (id, state) = (row.record.id, row.state);
+                broken.push(format!(
+                    "{id} is stored as {state}, its evidence says {derived:?}"
+                ));
+            }
+        }
+        let bounds = feed::bounds(&store, &shop).await.expect("bounds");
+        let events = feed::after(&store, &shop, 0, 100_000)
+            .await
+            .expect("events");
+        let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
+        if seqs != (bounds.first..=bounds.last).collect::<Vec<_>>() {
+            broken.push(format!(
+                "the feed of {shop} is {seqs:?}, kept are {bounds:?}"
+            ));
+        }
+    }
+    store.close().await;
+    broken
+}
+
+/// Prints what happened in a world, for the one who reads why a test failed.
+pub async fn tell(world: &World) {
+    let rows: Vec<String> = world
+        .database
+        .all(
+            "SELECT t.tracking_id || ' [' || t.state || '] ' || e.position || ' ' || e.received_at
+                || ' ' || e.channel || ' ' || e.verdict || ' ' || coalesce(e.http_status::text, '-')
+                || ' ' || left(e.note, 200)
+             FROM transactions t JOIN evidence e ON e.shop_id = t.shop_id AND e.transaction_id = t.id
+             ORDER BY t.created_at, e.position LIMIT 80",
+        )
+        .await;
+    eprintln!("--- evidence\n{}", rows.join("\n"));
+    let rows: Vec<String> = world
+        .database
+        .all(
+            "SELECT kind || ' ' || status || ' ' || coalesce(tracking_id, '-') || ' ' || detail
+             FROM discrepancies ORDER BY id LIMIT 50",
+        )
+        .await;
+    eprintln!("--- findings\n{}", rows.join("\n"));
+    if world.twin().is_up() {
+        let log = world.twin().get("log?limit=30").await;
+        for request in log["requests"].as_array().into_iter().flatten() {
+            eprintln!(
+                "twin: {} {} {} {} {}",
+                request["at"],
+                request["method"],
+                request["path"],
+                request["status"],
+                request["fate"]
+            );
+        }
+        eprintln!("twin: {}", world.twin().get("webhooks?limit=5").await);
+    }
+}
