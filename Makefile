@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt chart image
+.PHONY: help setup demo test lint fmt chart image fuzz
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,3 +33,10 @@ chart: ## check the Helm chart, the alerts and the dashboard
 
 image: ## build the image and try it; takes some minutes, needs root
 	@scripts/image.sh
+
+fuzz: ## feed made-up bytes to all that reads from outside; FOR=60 seconds each
+	@set -e; cd fuzz; for target in $$(sed -n 's/^name = "\(.*\)"$$/\1/p' Cargo.toml | tail -n +2); do \
+		mkdir -p "corpus/$$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" "corpus/$$target" "seeds/$$target" -- \
+			-max_total_time=$(or $(FOR),60) -max_len=4096; \
+	done

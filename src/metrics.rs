@@ -128,6 +128,10 @@ metrics! {
     quarantine: IntCounter("reconciler_quarantine_total");
     /// Messages to subscribers that are not delivered yet.
     outbox_pending: Gauge("reconciler_outbox_pending");
+    /// Messages to subscribers that were tried, by subscriber and what came of each try.
+    deliveries: IntCounterVec("reconciler_deliveries_total", ["subscriber", "outcome"]);
+    /// Whether a subscriber has answered 410 Gone and is told nothing more of a shop: 1 when it has.
+    subscriber_disabled: GaugeVec("reconciler_subscriber_disabled", ["shop", "subscriber"]);
     /// Time of HTTP requests to this service, by route template and status.
     http_request: HistogramVec("reconciler_http_request_seconds", ["route", "status"], SLOW);
     /// Items in one group commit.
@@ -289,6 +293,22 @@ impl Metrics {
     pub fn set_checks(&self, due: i64, lag: Duration) {
         self.checks_due.set(due as f64);
         self.check_lag.set(lag.as_secs_f64());
+    }
+
+    /// Counts a try to deliver a message. `subscriber` must be one that is configured.
+    pub fn delivery(&self, subscriber: &str, outcome: &'static str) {
+        self.deliveries
+            .with_label_values(&[subscriber, outcome])
+            .inc();
+    }
+
+    /// Replaces which subscribers are told nothing more; what is not named falls to 0.
+    pub fn set_subscribers_disabled(&self, rows: &[ShopLevel]) {
+        replace(
+            &self.subscriber_disabled,
+            &self.levels.subscriber_disabled,
+            levels(rows),
+        );
     }
 
     /// Sets how many messages wait for delivery.

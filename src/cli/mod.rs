@@ -4,6 +4,7 @@ mod config;
 mod desk;
 mod operate;
 mod probe;
+mod replay;
 mod serve;
 mod sheet;
 mod show;
@@ -44,6 +45,8 @@ enum Command {
     Pause(operate::PauseArgs),
     /// Allow new submits of a shop again.
     Resume(operate::PauseArgs),
+    /// Tell a subscriber events once more; one that answered 410 Gone is told again from here on.
+    Replay(replay::ReplayArgs),
     /// Ask a shop, with test transactions, what the gateway's documents leave open.
     Probe(probe::ProbeArgs),
     /// Run the main job end to end on a private database and a simulated gateway.
@@ -73,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Check(args) => outcome(operate::check(path, args).await),
             Command::Pause(args) => outcome(operate::set_paused(path, args, true).await),
             Command::Resume(args) => outcome(operate::set_paused(path, args, false).await),
+            Command::Replay(args) => outcome(replay::replay(path, args).await),
             Command::Probe(args) => outcome(Box::pin(probe::probe(path, args)).await),
             Command::Demo(args) => match Box::pin(crate::demo::run(args)).await {
                 Ok(true) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@
 mod absence;
 mod gauges;
 pub mod hands;
+mod outbox;
 mod reads;
 pub mod step;
 pub mod sweep;
@@ -83,7 +84,7 @@ const BUSY: Duration = Duration::from_millis(10);
 const MOST: i64 = 256;
 
 impl Engine {
-    /// Starts a loop for each shop, and the sweeps.
+    /// Starts a loop for each shop, the outbox, and the sweeps.
     pub fn start(
         config: &Config,
         store: Store,
@@ -110,6 +111,7 @@ impl Engine {
             .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
             .collect();
         let ids: Vec<ShopId> = shops.into_iter().map(|shop| shop.id).collect();
+        loops.extend(outbox::start(config, &shared, &ids));
         loops.push(tokio::spawn(gauges::run(Arc::clone(&shared), ids.clone())));
         loops.push(tokio::spawn(sweep::run(shared, ids)));
         Self { loops, steps }

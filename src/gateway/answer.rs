@@ -115,8 +115,8 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(clean(&text, MAX_HEADER))
 }
 
-/// Seconds, or a date that is read against the gateway's own `Date`: no clock of ours takes part.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// Seconds, or a date that is read against the sender's own `Date`: no clock of ours takes part.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -131,7 +131,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// An error with its causes in one line, without the address, which names transactions.
-pub(super) fn describe(error: reqwest::Error) -> String {
+pub(crate) fn describe(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut cause = error.source();

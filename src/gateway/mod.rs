@@ -23,6 +23,7 @@ mod wire;
 
 pub use address::{Address, InvalidAddress, Mode};
 pub use answer::{Answer, MAX_BODY};
+pub(crate) use answer::{describe, retry_after};
 pub use authenticity::{Authenticity, WebhookKeys};
 pub use card::{SensitiveBody, query_body, request_body, zeroize_value};
 pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submission};

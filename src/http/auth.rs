@@ -9,10 +9,15 @@ use crate::config::{ClientConfig, KeyDigest, Scope};
 use crate::http::context::{Context, Shop};
 use crate::http::limits::Bucket;
 use crate::http::problem::{Kind, Problem};
-use crate::http::request;
+use crate::http::{request, stream};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// When a client that reads too many streams may ask again.
+const STREAM_RETRY: Duration = Duration::from_secs(5);
 
 /// All clients of the API.
 pub(crate) struct Clients(Vec<Arc<Client>>);
@@ -21,6 +26,7 @@ pub(crate) struct Clients(Vec<Arc<Client>>);
 pub(crate) struct Client {
     pub(crate) config: ClientConfig,
     bucket: Option<Bucket>,
+    streams: Arc<Semaphore>,
 }
 
 /// A client at a shop that it may address.
@@ -36,6 +42,7 @@ impl Clients {
             bucket: config
                 .max_requests_per_second
                 .map(|rate| Bucket::new(rate, now)),
+            streams: Arc::new(Semaphore::new(stream::PER_CLIENT)),
         };
         Self(
             clients
@@ -67,6 +74,19 @@ impl Caller {
     /// The name that stands in evidence.
     pub(crate) fn name(&self) -> &str {
         &self.client.config.name
+    }
+
+    /// A place for one more stream of the client.
+    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.client.streams)
+            .try_acquire_owned()
+            .map_err(|_| {
+                Problem::new(
+                    Kind::TooManyRequests,
+                    "this client reads as many streams as it may",
+                )
+                .retry_after(STREAM_RETRY)
+            })
     }
 
     /// Fails unless the client has this scope as well.

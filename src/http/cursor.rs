@@ -11,8 +11,10 @@ use uuid::Uuid;
 
 /// Which list a cursor belongs to; one list's cursor is no good for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum List {
+pub enum List {
+    /// Transactions.
     Transactions,
+    /// Findings.
     Discrepancies,
 }
 
@@ -28,14 +30,14 @@ impl List {
 const CHECK: usize = 6;
 
 /// Writes the cursor that continues after `last`.
-pub(crate) fn write(list: List, shop: &ShopId, last: Uuid) -> String {
+pub fn write(list: List, shop: &ShopId, last: Uuid) -> String {
     let mut bytes = last.as_bytes().to_vec();
     bytes.extend_from_slice(&check(list, shop, last));
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Reads a cursor back. `None` when it is not one of this list and shop.
-pub(crate) fn read(list: List, shop: &ShopId, text: &str) -> Option<Uuid> {
+pub fn read(list: List, shop: &ShopId, text: &str) -> Option<Uuid> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (id, given) = bytes.split_at_checked(16)?;
     let id = Uuid::from_slice(id).ok()?;

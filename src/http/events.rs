@@ -1,15 +1,16 @@
-//! `GET /v1/shops/{shop}/events`: the feed, in commit order and without gaps.
+//! `GET /v1/shops/{shop}/events`: the feed, in commit order and without gaps, as pages or as a stream.
 //!
 //! What it deliberately cannot do: remember who has read what. A reader keeps `next_after` and goes
 //! on from there.
 
 use crate::config::Scope;
+use crate::domain::ShopId;
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::prefer::{self, Prefer};
 use crate::http::problem::{Kind, Problem};
 use crate::http::request::{self, Params};
-use crate::http::wait;
+use crate::http::{stream, wait};
 use crate::store::feed::{self, EventRow};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -22,10 +23,10 @@ const PAGE: (i64, i64) = (100, 500);
 
 /// An event of the contract: with the transaction, or with the discrepancy.
 #[derive(Serialize)]
-struct Event {
-    seq: i64,
+pub(crate) struct Event {
+    pub(crate) seq: i64,
     #[serde(rename = "type")]
-    kind: String,
+    pub(crate) kind: String,
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<Box<RawValue>>,
@@ -48,12 +49,16 @@ pub(crate) async fn list(
     let caller = context.authorize(&req, Scope::Read)?;
     let mut params = Params::of(&req, &["after", "limit"]);
     let after = params
-        .read("after", "a whole number from 0", |text| {
-            text.parse().ok().filter(|n| *n >= 0)
-        })
+        .read("after", "a whole number from 0", number)
         .unwrap_or(0);
     let limit = request::limit(&mut params, PAGE.0, PAGE.1);
     params.finish()?;
+    if stream::is_wanted(req.headers()) {
+        // A reader that comes back asks as it did at first, and says in the header how far it came.
+        let after = resumed(&req)?.unwrap_or(after);
+        let place = caller.stream_place()?;
+        return stream::open(context, caller.shop.id.clone(), after, place).await;
+    }
     let prefer = Prefer::of(req.headers()).waiting();
     let deadline = started + prefer.wait.unwrap_or_default();
     let rows = rows(&context, &caller, (after, limit), deadline).await?;
@@ -76,18 +81,47 @@ async fn rows(
     let watch = context.ledger.watch_shop(shop);
     loop {
         let changed = watch.changed();
-        let rows = feed::after(&context.store, shop, after, limit).await?;
-        // Read after the events: what was dropped in between shows.
-        let first_kept = feed::bounds(&context.store, shop).await?.first;
-        let is_next = rows
-            .first()
-            .is_none_or(|row| row.seq == after.saturating_add(1));
-        if !is_next || after.saturating_add(1) < first_kept {
-            return Err(truncated(first_kept));
-        }
+        let rows = piece(context, shop, after, limit).await?;
         if !rows.is_empty() || !wait::more_time(context, deadline, changed).await {
             return Ok(rows);
         }
+    }
+}
+
+/// What follows an event and is there now; an error when the next one is no longer kept.
+pub(crate) async fn piece(
+    context: &Context,
+    shop: &ShopId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<EventRow>, Problem> {
+    let rows = feed::after(&context.store, shop, after, limit).await?;
+    // Read after the events: what was dropped in between shows.
+    let first_kept = feed::bounds(&context.store, shop).await?.first;
+    let is_next = rows
+        .first()
+        .is_none_or(|row| row.seq == after.saturating_add(1));
+    if !is_next || after.saturating_add(1) < first_kept {
+        return Err(truncated(first_kept));
+    }
+    Ok(rows)
+}
+
+fn number(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|n| *n >= 0)
+}
+
+/// The event that a reader of a stream has seen last.
+fn resumed(req: &HttpRequest) -> Result<Option<i64>, Problem> {
+    let Some(value) = req.headers().get(stream::LAST_EVENT_ID) else {
+        return Ok(None);
+    };
+    match value.to_str().ok().and_then(number) {
+        Some(after) => Ok(Some(after)),
+        None => Err(Problem::invalid(
+            "Last-Event-ID",
+            "must be the id of an event of this feed",
+        )),
     }
 }
 
@@ -100,7 +134,7 @@ fn truncated(first_kept: i64) -> Problem {
     Problem::new(Kind::FeedTruncated, detail).member("first_after", json!(after))
 }
 
-fn event(row: EventRow) -> Result<Event, Problem> {
+pub(crate) fn event(row: EventRow) -> Result<Event, Problem> {
     let object = RawValue::from_string(row.payload)
         .map_err(|_| Problem::internal(format!("the payload of event {} is not json", row.seq)))?;
     let (transaction, discrepancy) = if row.kind.starts_with("discrepancy.") {

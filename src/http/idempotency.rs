@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 
 /// How a request compares to the one that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Match {
+pub enum Match {
     /// It is the same.
     Same,
     /// It is another.
@@ -24,7 +24,7 @@ pub(crate) enum Match {
 }
 
 /// The fingerprint of a request, and the id of its key.
-pub(crate) fn fingerprint(
+pub fn fingerprint(
     keys: &Rotating<FingerprintKey>,
     kind: TransactionType,
     body: &Value,
@@ -34,7 +34,7 @@ pub(crate) fn fingerprint(
 }
 
 /// Compares a request with a stored fingerprint, in a time that does not depend on it.
-pub(crate) fn compare(
+pub fn compare(
     keys: &Rotating<FingerprintKey>,
     kind: TransactionType,
     body: &Value,

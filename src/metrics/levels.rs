@@ -41,6 +41,7 @@ pub(super) struct Levels {
     pub(super) oldest_open: Seen,
     pub(super) money_in_doubt: Seen,
     pub(super) discrepancies_open: Seen,
+    pub(super) subscriber_disabled: Seen,
 }
 
 /// The rows as labels and values.

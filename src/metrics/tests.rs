@@ -57,6 +57,8 @@ fn labels_are_those_of_the_contract() {
     metrics.ledger_committed(3, second);
     metrics.set_checks(4, second);
     metrics.set_outbox_pending(5);
+    metrics.delivery("orders", "delivered");
+    metrics.set_subscribers_disabled(&[level("1001", "orders", 1)]);
     metrics.set_open(&[OpenTransactions {
         shop: "1001".to_owned(),
         state: "pending".to_owned(),
@@ -80,6 +82,8 @@ fn labels_are_those_of_the_contract() {
         "reconciler_checks_due 4",
         "reconciler_check_lag_seconds 1",
         "reconciler_outbox_pending 5",
+        r#"reconciler_deliveries_total{outcome="delivered",subscriber="orders"} 1"#,
+        r#"reconciler_subscriber_disabled{shop="1001",subscriber="orders"} 1"#,
         r#"reconciler_transactions_open{shop="1001",state="pending"} 2"#,
         r#"reconciler_oldest_open_seconds{shop="1001",state="pending"} 1"#,
         r#"reconciler_money_in_doubt_minor{currency="EUR",shop="1001"} 1234"#,

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod migrate;
 pub mod read;
 pub mod rows;
+pub mod subscribers;
 pub mod sweeps;
 
 pub use error::StoreError;

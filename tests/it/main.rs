@@ -17,6 +17,7 @@
 
 mod card_data;
 mod contract;
+mod corpus;
 mod corrections;
 mod creating;
 mod database;
@@ -28,8 +29,11 @@ mod probe;
 mod refusals;
 mod replicas;
 mod stopping;
+mod streams;
+mod subscribers;
 mod terminal;
 mod tidy;
+mod undelivered;
 mod webhooks;
 mod wire;
 mod world;

@@ -71,6 +71,11 @@ impl Merchant {
         format!("/v1/shops/{}/{rest}", self.shop)
     }
 
+    /// The address of something in the API, by its path from the root.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.api)
+    }
+
     /// Reads something at the shop.
     pub async fn get(&self, rest: &str) -> Answer {
         self.raw(Method::GET, &self.path(rest), &[], "").await

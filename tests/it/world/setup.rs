@@ -161,6 +161,12 @@ impl Setup {
         self
     }
 
+    /// A receiver of messages; lines of TOML.
+    pub fn subscriber(mut self, lines: &str) -> Self {
+        self.clients.push(format!("[[subscribers]]\n{lines}\n"));
+        self
+    }
+
     /// A scripted gateway instead of the twin.
     pub fn gateway(mut self, fake: &FakeGateway) -> Self {
         self.gateway = Some(fake.base());

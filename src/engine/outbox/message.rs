@@ -1,0 +1,124 @@
+//! What a subscriber is told: the body of a message, and the id that stays the same however often
+//! it is told.
+//!
+//! The same event always makes the same bytes, so that a receiver may compare what came twice.
+//! What this deliberately cannot do: look anything up. An event tells what was, not what is.
+
+use crate::config::SubscriberBody;
+use crate::domain::ShopId;
+use crate::store::feed::EventRow;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+/// What a thin message keeps of a transaction or of a discrepancy.
+const THIN: [&str; 8] = [
+    "id",
+    "shop_id",
+    "tracking_id",
+    "state",
+    "final",
+    "sequence",
+    "kind",
+    "status",
+];
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    timestamp: String,
+    data: &'a RawValue,
+}
+
+/// The id of an event's message: the same at each try.
+pub(super) fn id(shop: &ShopId, seq: i64) -> String {
+    format!("evt_{shop}_{seq}")
+}
+
+/// The body of an event's message.
+pub(super) fn body(
+    shop: &ShopId,
+    event: &EventRow,
+    how: SubscriberBody,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let is_transaction = event.kind.starts_with("transaction.");
+    let data = match how {
+        SubscriberBody::Full if is_transaction => RawValue::from_string(event.payload.clone())?,
+        SubscriberBody::Full => with_shop(shop, &event.payload, |_| true)?,
+        SubscriberBody::Thin => with_shop(shop, &event.payload, |key| {
+            // A transaction's own status is the gateway's word; its state is ours.
+            THIN.contains(&key) && !(is_transaction && key == "status")
+        })?,
+    };
+    serde_json::to_vec(&Body {
+        kind: &event.kind,
+        timestamp: event.at.to_rfc3339(),
+        data: &data,
+    })
+}
+
+/// Parts of an object, with its shop: a discrepancy does not name it, and one address may hear of
+/// several.
+fn with_shop(
+    shop: &ShopId,
+    payload: &str,
+    keep: impl Fn(&str) -> bool,
+) -> Result<Box<RawValue>, serde_json::Error> {
+    let mut object: Map<String, Value> = serde_json::from_str(payload)?;
+    object.retain(|key, _| keep(key));
+    object.insert("shop_id".to_owned(), Value::from(shop.as_str()));
+    serde_json::value::to_raw_value(&object)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use crate::domain::Timestamp;
+    use serde_json::json;
+
+    fn told(kind: &str, payload: &str, how: SubscriberBody) -> Value {
+        let event = EventRow {
+            seq: 7,
+            kind: kind.to_owned(),
+            at: Timestamp::from_micros(0),
+            transaction_id: None,
+            payload: payload.to_owned(),
+        };
+        let shop = ShopId::parse("1001").unwrap();
+        assert_eq!(id(&shop, 7), "evt_1001_7");
+        serde_json::from_slice(&body(&shop, &event, how).unwrap()).unwrap()
+    }
+
+    const PAYMENT: &str = r#"{"id":"i","shop_id":"1001","tracking_id":"t","type":"payment",
+        "state":"failed","status":"error","final":true,"amount":5,"sequence":3}"#;
+    const FINDING: &str = r#"{"id":"d","kind":"amount_mismatch","status":"open","tracking_id":"t",
+        "uid":"u","detail":"words"}"#;
+
+    #[test]
+    fn a_full_message_carries_the_whole_object() {
+        let full = told("transaction.finalized", PAYMENT, SubscriberBody::Full);
+        assert_eq!(full["type"], "transaction.finalized");
+        assert_eq!(full["timestamp"], "1970-01-01T00:00:00Z");
+        assert_eq!(
+            full["data"],
+            serde_json::from_str::<Value>(PAYMENT).unwrap()
+        );
+        let found = told("discrepancy.opened", FINDING, SubscriberBody::Full);
+        assert_eq!(found["data"]["detail"], "words");
+        assert_eq!(found["data"]["shop_id"], "1001");
+    }
+
+    #[test]
+    fn a_thin_message_only_says_what_it_is_about() {
+        let thin = told("transaction.finalized", PAYMENT, SubscriberBody::Thin);
+        let about = json!({"id": "i", "shop_id": "1001", "tracking_id": "t", "state": "failed",
+            "final": true, "sequence": 3});
+        assert_eq!(thin["data"], about);
+        let thin = told("discrepancy.opened", FINDING, SubscriberBody::Thin);
+        let about = json!({"id": "d", "shop_id": "1001", "tracking_id": "t",
+            "kind": "amount_mismatch", "status": "open"});
+        assert_eq!(thin["data"], about);
+    }
+}

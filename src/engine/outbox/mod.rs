@@ -1,0 +1,69 @@
+//! Telling the neighbours: the events of each shop's feed, as Standard Webhooks, to every
+//! subscriber that covers the shop. At least once, whatever crashes when.
+//!
+//! The feed itself is the outbox: a subscriber costs nothing in the commit path. What this
+//! deliberately cannot do: hold up the engine, change a transaction, or promise an order.
+
+mod breaker;
+mod deliver;
+mod guard;
+mod lane;
+mod levels;
+mod message;
+mod retry;
+mod sign;
+mod window;
+
+use crate::config::Config;
+use crate::domain::ShopId;
+use crate::engine::Shared;
+use deliver::Receiver;
+use lane::Lane;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// Starts a lane for each subscriber at each shop that it covers, and the measuring of all.
+pub(crate) fn start(
+    config: &Config,
+    shared: &Arc<Shared>,
+    shops: &[ShopId],
+) -> Vec<JoinHandle<()>> {
+    let mut loops = Vec::new();
+    let mut covered: Vec<(ShopId, Vec<String>)> = shops
+        .iter()
+        .map(|shop| (shop.clone(), Vec::new()))
+        .collect();
+    for subscriber in &config.subscribers {
+        let receiver = match Receiver::new(subscriber) {
+            Ok(receiver) => Arc::new(receiver),
+            Err(error) => {
+                tracing::error!(subscriber = subscriber.name, %error,
+                    "the subscriber's http client cannot be set up; it is told nothing");
+                continue;
+            }
+        };
+        let kinds: Arc<[String]> = subscriber
+            .events
+            .iter()
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        for (shop, names) in &mut covered {
+            if !subscriber.shops.contains(shop.as_str()) {
+                continue;
+            }
+            names.push(subscriber.name.clone());
+            let lane = Lane {
+                shared: Arc::clone(shared),
+                shop: shop.clone(),
+                receiver: Arc::clone(&receiver),
+                kinds: Arc::clone(&kinds),
+            };
+            loops.push(tokio::spawn(lane.run()));
+        }
+    }
+    covered.retain(|(_, names)| !names.is_empty());
+    if !covered.is_empty() {
+        loops.push(tokio::spawn(levels::run(Arc::clone(shared), covered)));
+    }
+    loops
+}

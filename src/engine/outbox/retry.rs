@@ -1,0 +1,73 @@
+//! When a message that was not taken is tried again.
+//!
+//! The times are those that Standard Webhooks proposes, four days in all: long enough for a
+//! receiver that breaks on the first evening of a long weekend. What this deliberately cannot do:
+//! know about other messages; a receiver that takes nothing at all is the breaker's business.
+
+use std::time::Duration;
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 3600;
+
+/// The pauses after the first failure, the second, and so on, in seconds.
+const PAUSES: [u64; 10] = [
+    5,
+    5 * MINUTE,
+    30 * MINUTE,
+    2 * HOUR,
+    5 * HOUR,
+    10 * HOUR,
+    14 * HOUR,
+    20 * HOUR,
+    24 * HOUR,
+    24 * HOUR,
+];
+
+/// How much a pause is varied, so that what failed together does not come again together.
+const JITTER: f64 = 0.1;
+
+/// The longest pause that a receiver can ask for.
+pub(super) const MOST: Duration = Duration::from_secs(24 * HOUR);
+
+/// The pause after so many failures, never shorter than what the receiver asked for. `None` when
+/// the message is given up. `chance` lies between 0 and 1.
+pub(super) fn pause(failures: i32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
+    let index = usize::try_from(failures.checked_sub(1)?).ok()?;
+    let pause = Duration::from_secs(*PAUSES.get(index)?);
+    let varied = pause.mul_f64(1.0 + JITTER * (2.0 * chance.clamp(0.0, 1.0) - 1.0));
+    Some(varied.max(asked.unwrap_or_default().min(MOST)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+
+    #[test]
+    fn the_pauses_grow_for_four_days_and_then_end() {
+        let pauses: Vec<u64> = (1..)
+            .map_while(|n| pause(n, None, 0.5))
+            .map(|p| p.as_secs())
+            .collect();
+        assert_eq!(pauses[..4], [5, 300, 1_800, 7_200]);
+        assert!(pauses.is_sorted());
+        let days = pauses.iter().sum::<u64>() as f64 / 86_400.0;
+        assert!((4.0..4.5).contains(&days), "{days}");
+        assert_eq!(pause(11, None, 0.5), None);
+        assert_eq!(pause(0, None, 0.5), None);
+    }
+
+    #[test]
+    fn pauses_vary_a_little() {
+        assert_eq!(pause(2, None, 0.0), Some(Duration::from_secs(270)));
+        assert_eq!(pause(2, None, 1.0), Some(Duration::from_secs(330)));
+    }
+
+    #[test]
+    fn a_receiver_can_ask_for_a_longer_pause_and_not_for_a_shorter_one() {
+        let asked = |seconds| pause(1, Some(Duration::from_secs(seconds)), 0.5);
+        assert_eq!(asked(120), Some(Duration::from_secs(120)));
+        assert_eq!(asked(1), Some(Duration::from_secs(5)));
+        assert_eq!(asked(u64::MAX), Some(MOST));
+    }
+}
