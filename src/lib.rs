@@ -2,6 +2,7 @@
 //! state. `ARCHITECTURE.md` has the map.
 
 pub mod app;
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -17,7 +17,7 @@ fn is_card(run: &[u8]) -> bool {
             }
         })
         .sum();
-    (13..=19).contains(&run.len()) && (b'2'..=b'6').contains(&run[0]) && sum % 10 == 0
+    (13..=19).contains(&run.len()) && (b'2'..=b'6').contains(&run[0]) && sum.is_multiple_of(10)
 }
 
 /// Fails when a run of digits in the bytes could be a card number.

@@ -109,7 +109,7 @@ fn fingerprinted(kind: TransactionType, value: &Value) {
     assert_eq!(compare(&again), Some(Match::Same));
     let mut other = value.clone();
     if let Value::Object(fields) = &mut other {
-        let name = format!("{}x", fields.keys().last().map_or("", |name| name));
+        let name = format!("{}x", fields.keys().next_back().map_or("", |name| name));
         fields.insert(name, Value::Null);
         assert_eq!(compare(&other), Some(Match::Different));
     }

@@ -9,6 +9,7 @@ use crate::gateway::{ClientError, GatewayClient};
 use crate::http;
 use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
+use crate::store::audit::may_rewrite_evidence;
 use crate::store::migrate::MigrateError;
 use crate::store::{Store, StoreError, controls};
 use std::net::{SocketAddr, TcpListener};
@@ -202,6 +203,13 @@ async fn ensure_controls(store: Store, shops: Vec<String>) {
     while let Err(error) = controls::ensure(&store, &shops).await {
         tracing::warn!(error = error.chain(), "the database does not answer yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    // Evidence is worth more when the service itself cannot change it.
+    if matches!(may_rewrite_evidence(&store).await, Ok(true)) {
+        tracing::warn!(
+            "this database role may change or remove evidence; docs/operations.md tells how to run \
+             with one that may only add to it"
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: what can be asked of the binary, and how each answer becomes an exit code.
 
+mod audit;
 mod config;
 mod desk;
 mod operate;
@@ -49,6 +50,9 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Ask a shop, with test transactions, what the gateway's documents leave open.
     Probe(probe::ProbeArgs),
+    /// Derive every state again from the evidence, by a second path, and tell what differs. Exit code 0:
+    /// nothing differs, 1: something does, 2: it could not be told.
+    Audit(audit::AuditArgs),
     /// Run the main job end to end on a private database and a simulated gateway.
     Demo(crate::demo::Args),
     /// Run the gateway simulator.
@@ -78,6 +82,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Resume(args) => outcome(operate::set_paused(path, args, false).await),
             Command::Replay(args) => outcome(replay::replay(path, args).await),
             Command::Probe(args) => outcome(Box::pin(probe::probe(path, args)).await),
+            Command::Audit(args) => audit::audit(path, args).await,
             Command::Demo(args) => match Box::pin(crate::demo::run(args)).await {
                 Ok(true) => ExitCode::SUCCESS,
                 Ok(false) => ExitCode::FAILURE,

@@ -145,7 +145,9 @@ pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Opt
             let reason = "after a restore, the gateway has it already".to_owned();
             let mut facts = vec![Fact::NotSent { attempt, reason }];
             facts.extend(ours);
-            Some(said(answer, Channel::Query, "after restore", facts))
+            // The attempt is in the subject: an auditor reads what is stored, and not the note.
+            let subject = format!("after restore, attempt {attempt}");
+            Some(said(answer, Channel::Query, &subject, facts))
         }
         TrackingReading::Found { .. }
         | TrackingReading::NotAbout { .. }

@@ -179,9 +179,26 @@ fn collect_texts(errors: &Value, path: &str, out: &mut Vec<(String, String)>) {
             } else {
                 format!("{path}.{name}")
             };
-            collect_texts(value, &path, out);
+            // What stands under the name of a card field is not kept. It is not read either, so that
+            // the kept body says the same as the one that came.
+            if redact::names_card_data(name) {
+                out.extend((!is_silent(value)).then(|| (path, redact::MARK.to_owned())));
+            } else {
+                collect_texts(value, &path, out);
+            }
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Whether nothing is said, so that the redactor leaves no mark.
+fn is_silent(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

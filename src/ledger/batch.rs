@@ -321,18 +321,12 @@ impl<'a> Batch<'a> {
             return Draft::Exists { id: *first };
         }
         match self.routing.ours(&name) {
-            // A second run of a batch whose COMMIT took place: the row is ours.
-            Some(ours) if ours == id && open.send_now => {
-                let lease = Lease {
-                    token: id,
-                    until: self.began + self.settings.lease,
-                };
-                return Draft::Created {
-                    id,
-                    lease: Some(lease),
-                };
+            // A second run of a batch whose COMMIT took place: the row is ours, and what the first
+            // run has left of a lease is all there is.
+            Some(ours) if ours == id => {
+                let lease = self.held(id, id);
+                return Draft::Created { id, lease };
             }
-            Some(ours) if ours == id => return Draft::Created { id, lease: None },
             Some(_) => return Draft::ReadBack { tracking_id: name },
             None => {}
         }
@@ -484,6 +478,14 @@ impl<'a> Batch<'a> {
         );
     }
 
+    /// What is left of the lease under which an earlier run of this batch has stamped an attempt.
+    fn held(&self, id: Uuid, token: Uuid) -> Option<Lease> {
+        let row = self.rows.map.get(&id)?;
+        let check = row.check.as_ref().filter(|c| c.lease == Some(token))?;
+        let until = self.began + check.due_at.since(self.at);
+        (row.stored.state == State::Submitting).then_some(Lease { token, until })
+    }
+
     fn stamp(&mut self, stamp: &Stamp, token: Uuid) -> Draft {
         let Some(row) = self.rows.map.get(&stamp.id) else {
             return Draft::NotFound;
@@ -493,18 +495,18 @@ impl<'a> Batch<'a> {
         let last = row.stored.summary.last_attempt();
         // A person may have decided `not_sent` of something that did leave: it is not sent again.
         let clear = row.stored.summary.is_clear_to_send();
-        let lease = Lease {
-            token,
-            until: self.began + self.settings.lease,
-        };
         // A second run of a batch whose COMMIT took place.
-        if held == Some(token) && derived.state == State::Submitting {
+        if let Some(lease) = self.held(stamp.id, token) {
             return Draft::Ready {
                 id: stamp.id,
                 attempt: last,
                 lease,
             };
         }
+        let lease = Lease {
+            token,
+            until: self.began + self.settings.lease,
+        };
         let allowed = match derived.state {
             State::Accepted => clear && stamp.lease.is_some() && stamp.lease == held,
             State::InDoubt => stamp.replay && stamp.lease.is_some() && stamp.lease == held,
@@ -1173,10 +1175,9 @@ impl Batch<'_> {
         let row = |id: Uuid| self.rows.get(id).cloned().map(Box::new);
         let answer =
             match draft {
-                Draft::Created { id, lease } => match row(id) {
-                    Some(transaction) => Answer::Opened(Opened::Created { transaction, lease }),
-                    None => self.read_created(reads, id, lease).await?,
-                },
+                Draft::Created { id, lease } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Opened(Opened::Created { transaction, lease })
+                }),
                 Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
                     Answer::Opened(Opened::Exists { transaction: t })
                 }),
@@ -1216,21 +1217,6 @@ impl Batch<'_> {
                 Draft::NotFound => Answer::NotFound,
             };
         Ok(answer)
-    }
-
-    async fn read_created<R: Reads>(
-        &self,
-        reads: &R,
-        id: Uuid,
-        lease: Option<Lease>,
-    ) -> Result<Answer, StoreError> {
-        let found = reads.by_id(self.shop, id).await?;
-        Ok(found.map_or(Answer::NotFound, |transaction| {
-            Answer::Opened(Opened::Created {
-                transaction: Box::new(transaction),
-                lease,
-            })
-        }))
     }
 }
 

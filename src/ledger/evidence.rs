@@ -105,7 +105,9 @@ impl Learned {
     /// The snapshots in it.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.facts.iter().filter_map(|fact| match fact {
-            Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
+            Fact::Seen { snapshot, .. }
+            | Fact::TaskResult { snapshot, .. }
+            | Fact::MismatchAccepted(snapshot) => Some(&**snapshot),
             _ => None,
         })
     }

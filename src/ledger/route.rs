@@ -89,7 +89,13 @@ impl Routing {
         ids.extend(self.children.values().flatten());
         for work in works {
             match work {
-                Work::Open(open) => ids.extend(open.parent_limit.map(|limit| limit.parent)),
+                Work::Open(open) => {
+                    ids.extend(open.parent_limit.map(|limit| limit.parent));
+                    // A second run of a batch finds its own row.
+                    let name = open.opening.tracking_id.as_ref();
+                    let ours = name.and_then(|name| self.ours(name.as_str()));
+                    ids.extend(ours.filter(|id| *id == open.id));
+                }
                 Work::Record(record) => {
                     if let Target::Transaction(id) = record.target {
                         ids.insert(id);

@@ -90,12 +90,6 @@ pub trait Reads: Sync {
         shop: &ShopId,
         tracking_id: &str,
     ) -> impl Future<Output = Result<Option<StoredTransaction>, StoreError>> + Send;
-    /// A transaction by our id.
-    fn by_id(
-        &self,
-        shop: &ShopId,
-        id: Uuid,
-    ) -> impl Future<Output = Result<Option<StoredTransaction>, StoreError>> + Send;
     /// A finding.
     fn finding(
         &self,
@@ -111,14 +105,6 @@ impl Reads for Store {
         tracking_id: &str,
     ) -> Result<Option<StoredTransaction>, StoreError> {
         read::find(self, shop, &read::Name::TrackingId(tracking_id.to_owned())).await
-    }
-
-    async fn by_id(
-        &self,
-        shop: &ShopId,
-        id: Uuid,
-    ) -> Result<Option<StoredTransaction>, StoreError> {
-        read::by_id(self, shop, id).await
     }
 
     async fn finding(&self, shop: &ShopId, id: Uuid) -> Result<Option<DiscrepancyRow>, StoreError> {

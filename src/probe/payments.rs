@@ -79,8 +79,12 @@ impl Probe {
         let TaskReading::Transaction(snapshot) = &ended.reading else {
             return Err(Stop::NoPayment(of_task(&ended)));
         };
-        if seen_after.is_none() {
-            self.seen_late(tracking_id).await;
+        match seen_after {
+            None => self.seen_late(tracking_id).await,
+            Some(_) => self.notes.open(
+                "visible_while_running",
+                "it was first found when the task may just have ended",
+            ),
         }
         self.read_again(task).await;
         Ok((**snapshot).clone())

@@ -4,6 +4,7 @@
 //! What it deliberately cannot do: decide anything. It knows rows and the words of the domain, and
 //! nothing of the gateway or of HTTP.
 
+pub mod audit;
 pub mod batch;
 pub mod checks;
 pub mod controls;

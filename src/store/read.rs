@@ -329,7 +329,7 @@ pub async fn evidence(
 }
 
 /// A recent transaction of a shop whose uid is known, to be used as a control: look-ups work when
-/// they find it.
+/// they find it. Children are no controls: the gateway may file them under their parent's name.
 pub async fn control(
     store: &Store,
     shop: &ShopId,
@@ -337,9 +337,10 @@ pub async fn control(
     let row = sqlx::query!(
         r#"-- control
         SELECT c.id, c.tracking_id AS "tracking_id!", c.uid AS "uid!" FROM (
-            SELECT id, tracking_id, uid FROM transactions
+            SELECT id, tracking_id, uid, type FROM transactions
             WHERE shop_id = $1 ORDER BY id DESC LIMIT 1000
-        ) c WHERE c.uid IS NOT NULL AND c.tracking_id IS NOT NULL LIMIT 1"#,
+        ) c WHERE c.uid IS NOT NULL AND c.tracking_id IS NOT NULL
+          AND c.type NOT IN ('capture', 'void', 'refund', 'chargeback') LIMIT 1"#,
         shop.as_str()
     )
     .fetch_optional(store.pool())

@@ -245,6 +245,14 @@ fn the_operations_listener_tells_how_it_is() {
         let version = world.ops("/version").await.expect(200).json;
         assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
         world.pay_and_wait("ok-measured").await.expect(200);
+        eventually("the webhook is counted", async || {
+            let hooks = world
+                .metrics()
+                .await
+                .sum("reconciler_webhooks_total", &[("shop", SHOP)]);
+            (hooks == 1.0).then_some(())
+        })
+        .await;
         let metrics = world.metrics().await;
         for name in [
             "webhooks_total",

@@ -15,6 +15,7 @@
     reason = "one binary; helpers stand ready for its tests"
 )]
 
+mod audit;
 mod card_data;
 mod contract;
 mod corpus;
@@ -28,9 +29,11 @@ mod outcomes;
 mod probe;
 mod refusals;
 mod replicas;
+mod roles;
 mod stopping;
 mod streams;
 mod subscribers;
+mod tampering;
 mod terminal;
 mod tidy;
 mod undelivered;

@@ -1,12 +1,17 @@
 //! The danger: a process that ends, and takes with it what was on the wire.
 
-use crate::world::{FakeGateway, Reply, Setup, ack, eventually, payment, transaction, wrapped};
+use crate::world::{
+    FakeGateway, Reply, Setup, ack, eventually, eventually_within, payment, transaction, wrapped,
+};
 use rustix::process::Signal;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// An idle service takes no longer than this to stop.
+const IDLE_STOP: Duration = Duration::from_secs(2);
 
 #[test]
 fn an_idle_service_stops_at_once() {
@@ -20,11 +25,7 @@ fn an_idle_service_stops_at_once() {
             let started = Instant::now();
             process.signal(signal);
             assert!(process.ended().await.success(), "{}", process.log());
-            assert!(
-                started.elapsed() < Duration::from_secs(2),
-                "{:?}",
-                started.elapsed()
-            );
+            assert!(started.elapsed() < IDLE_STOP, "{:?}", started.elapsed());
         }
     });
 }
@@ -46,43 +47,44 @@ fn holding(held: &Arc<Notify>) -> FakeGateway {
 
 #[test]
 fn a_stop_waits_for_the_submit_that_is_on_the_wire() {
-    let held = Arc::new(Notify::new());
-    let fake = holding(&held);
-    let setup = Setup::default().set("gateway", "request_timeout", "\"8s\"");
-    let setup = setup
-        .set("follow", "lease", "\"12s\"")
-        .gateway(&fake)
-        .service_down();
-    setup.run(async |world| {
-        let mut process = world.process().await;
-        let asking = world.pay("ok-wire");
-        let stopping = async {
-            eventually("the POST", async || {
-                (!fake.submits().is_empty()).then_some(())
-            })
-            .await;
-            process.signal(Signal::TERM);
-            eventually("readiness is off", async || {
-                (world.readiness().await != Some(200)).then_some(())
-            })
-            .await;
-            assert!(
-                process.has_ended().is_none(),
-                "it did not wait:\n{}",
-                process.log()
-            );
-            held.notify_one();
-        };
-        let (answer, ()) = tokio::join!(asking, stopping);
-        assert_eq!(answer.expect(202).json["state"], "processing");
-        assert!(process.ended().await.success(), "{}", process.log());
-        let state = world
-            .database
-            .one::<String>("SELECT state FROM transactions")
-            .await;
-        assert_eq!(state, "processing");
-        assert_eq!(fake.submits().len(), 1);
-    });
+    // Whether a caller waits for it too, or nobody does.
+    for headers in [&[][..], &[("prefer", "respond-async")]] {
+        let held = Arc::new(Notify::new());
+        let fake = holding(&held);
+        let setup = Setup::default().set("gateway", "request_timeout", "\"8s\"");
+        let setup = setup
+            .set("follow", "lease", "\"12s\"")
+            .gateway(&fake)
+            .service_down();
+        setup.run(async |world| {
+            let mut process = world.process().await;
+            let asking = world.post_with("payments", headers, payment("ok-wire"));
+            let stopping = async {
+                eventually("the POST", async || {
+                    (!fake.submits().is_empty()).then_some(())
+                })
+                .await;
+                process.signal(Signal::TERM);
+                eventually("readiness is off", async || {
+                    (world.readiness().await != Some(200)).then_some(())
+                })
+                .await;
+                // As long as a service takes to stop that waits for nothing.
+                let ended = eventually_within(IDLE_STOP, async || process.has_ended()).await;
+                assert!(ended.is_none(), "it did not wait:\n{}", process.log());
+                held.notify_one();
+            };
+            let (answer, ()) = tokio::join!(asking, stopping);
+            answer.expect(202);
+            assert!(process.ended().await.success(), "{}", process.log());
+            let state = world
+                .database
+                .one::<String>("SELECT state FROM transactions")
+                .await;
+            assert_eq!(state, "processing");
+            assert_eq!(fake.submits().len(), 1);
+        });
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ const RANKS: &[(&str, u8)] = &[
     ("dispatch", 3),
     ("engine", 4),
     ("http", 4),
+    ("audit", 4),
     ("app", 5),
     ("twin", 5),
     ("demo", 5),
@@ -278,11 +279,16 @@ fn no_file_and_no_function_is_too_long() {
         if lines.len() > LONGEST.0 {
             broken.push(format!("{} has {} lines", source.name(), lines.len()));
         }
-        for (at, line) in lines
+        // A table of cases may be long.
+        let is_test = source
+            .path
+            .components()
+            .any(|part| part.as_os_str() == "tests");
+        let functions = lines
             .iter()
             .enumerate()
-            .filter(|(_, line)| is_function(line))
-        {
+            .filter(|(_, line)| is_function(line));
+        for (at, line) in functions.filter(|_| !is_test) {
             if let Some(length) = length(&lines[at..]).filter(|length| *length > LONGEST.1) {
                 broken.push(format!(
                     "{}:{}: {length} lines of {}",

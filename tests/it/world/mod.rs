@@ -25,7 +25,7 @@ pub use process::Process;
 pub use service::{Addresses, Service};
 pub use setup::{CANARY_CVC, CANARY_PAN, KEY, SECRET, SHOP, Setup, card_payment, payment};
 pub use twin::Twin;
-pub use wait::eventually;
+pub use wait::{eventually, eventually_within};
 
 use std::cell::RefCell;
 use std::ops::Deref;

@@ -18,6 +18,7 @@ pub async fn broken(world: &World) -> Vec<String> {
         broken.extend(rows.into_iter().map(|row| format!("{rule}: {row}")));
     }
     broken.extend(states(world).await);
+    broken.extend(second_opinion(world).await);
     broken
 }
 
@@ -119,6 +120,18 @@ async fn states(world: &World) -> Vec<String> {
     broken
 }
 
+/// What the audit finds: it derives everything again by a path of its own.
+async fn second_opinion(world: &World) -> Vec<String> {
+    let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
+    let report = reconciler::audit::run(&store, &reconciler::audit::Plan::default()).await;
+    store.close().await;
+    let differences = report.expect("an audit").differences;
+    differences
+        .into_iter()
+        .map(|d| format!("audit: {} {}", d.kind, d.detail))
+        .collect()
+}
+
 /// Prints what happened in a world, for the one who reads why a test failed.
 pub async fn tell(world: &World) {
     let rows: Vec<String> = world
@@ -154,4 +167,73 @@ pub async fn tell(world: &World) {
         }
         eprintln!("twin: {}", world.twin().get("webhooks?limit=5").await);
     }
+}
+
+/// A rule that cannot be broken is no rule: each accident is noticed, and nothing else is.
+#[test]
+fn the_rules_notice_what_is_broken() {
+    let accidents = [
+        (
+            "UPDATE due_checks SET shop_id = 'x' || shop_id",
+            "UPDATE due_checks SET shop_id = substr(shop_id, 2)",
+            "no due check",
+        ),
+        (
+            "UPDATE transactions SET evidence_count = evidence_count + 1",
+            "UPDATE transactions SET evidence_count = evidence_count - 1",
+            "have a gap",
+        ),
+        (
+            "UPDATE transactions SET evidence_head = set_byte(evidence_head, 0, \
+             255 - get_byte(evidence_head, 0))",
+            "UPDATE transactions SET evidence_head = set_byte(evidence_head, 0, \
+             255 - get_byte(evidence_head, 0))",
+            "does not end in its head",
+        ),
+        (
+            "UPDATE events SET seq = seq + 1000 WHERE seq = 1",
+            "UPDATE events SET seq = 1 WHERE seq = 1001",
+            "the feed has a gap",
+        ),
+        (
+            "UPDATE transactions SET state = 'in_doubt' WHERE state = 'processing'",
+            "UPDATE transactions SET state = 'processing' WHERE state = 'in_doubt'",
+            "is stored as in_doubt",
+        ),
+        (
+            "UPDATE uids SET transaction_id = uuid_v7_floor(now())",
+            "UPDATE uids u SET transaction_id = t.id FROM transactions t WHERE t.uid = u.uid",
+            "belongs to another",
+        ),
+    ];
+    crate::world::Setup::default().quiet().run(async |world| {
+        world.pay_and_wait("ok-rule").await.expect(200);
+        world.pay("never-rule").await.expect(202);
+        assert_eq!(broken(world).await, [""; 0]);
+        for (accident, repair, told) in accidents {
+            assert!(world.database.execute(accident).await > 0, "{accident}");
+            let broken = broken(world).await;
+            assert!(
+                broken.iter().any(|line| line.contains(told)),
+                "{told}: {broken:?}"
+            );
+            world.database.execute(repair).await;
+        }
+        let body = serde_json::json!({"request": crate::world::payment("ok-again")});
+        let path = "/async/transactions/payments";
+        world
+            .twin()
+            .switch(serde_json::json!({"duplicate_check": "off"}))
+            .await;
+        for _ in 0..2 {
+            world
+                .twin()
+                .as_shop(reqwest::Method::POST, path, body.clone())
+                .await
+                .expect(200);
+        }
+        let broken = broken(world).await;
+        assert!(broken[0].contains("more than once"), "{broken:?}");
+        world.twin().post("reset", serde_json::json!({})).await;
+    });
 }

@@ -1,0 +1,323 @@
+//! The lists that the evidence of one transaction amounts to: attempts, tasks, and descriptions of the
+//! gateway's transactions. Nothing is joined and nothing is dropped.
+//!
+//! What it deliberately cannot do: choose. Which of several counts is for [`crate::audit::rules`].
+
+use crate::audit::body::Told;
+use crate::audit::reading::{Decision, Key, Piece, Saying};
+use crate::audit::refusal::Refusal;
+use crate::domain::{Currency, Origin, TaskId, Timestamp, TransactionType};
+use crate::store::audit::AuditedTransaction;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// What was asked, as far as a state hangs on it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) id: Uuid,
+    pub(super) kind: TransactionType,
+    pub(super) origin: Origin,
+    pub(super) amount: Option<i64>,
+    pub(super) currency: Option<Currency>,
+    pub(super) tracking_id: Option<String>,
+    pub(super) parent_uid: Option<String>,
+    pub(super) parent_tracking_id: Option<String>,
+    pub(super) card_data: bool,
+}
+
+impl Asked {
+    /// Reads the fixed columns of a row; what cannot be read is named.
+    pub(super) fn of(row: &AuditedTransaction) -> Result<Self, &'static str> {
+        Ok(Self {
+            id: row.id,
+            kind: TransactionType::parse(&row.kind).ok_or("type")?,
+            origin: Origin::parse(&row.origin).ok_or("origin")?,
+            amount: row.amount,
+            currency: match &row.currency {
+                None => None,
+                Some(code) => Some(Currency::parse(code).ok_or("currency")?),
+            },
+            tracking_id: row.tracking_id.clone(),
+            parent_uid: row.parent_uid.clone(),
+            parent_tracking_id: row.parent_tracking_id.clone(),
+            card_data: row.card_data,
+        })
+    }
+
+    /// Whether a description tells of what was asked: type, amount, currency and parent. A value
+    /// that is absent on either side does not differ.
+    pub(super) fn agrees(&self, told: &Told) -> bool {
+        let same = |ours: &Option<String>, theirs: Option<&str>| match (ours, theirs) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        };
+        told.kind
+            .as_deref()
+            .is_none_or(|kind| kind == self.kind.as_str())
+            && (self.amount.is_none() || told.amount.is_none() || self.amount == told.amount)
+            && (self.currency.is_none()
+                || told.currency.is_none()
+                || self.currency == told.currency)
+            && same(
+                &self.parent_uid,
+                told.parent_uid.as_ref().map(|uid| uid.as_str()),
+            )
+    }
+
+    /// Whether it is filed under our name; a child also under its parent's.
+    pub(super) fn is_filed_under_our_name(&self, told: &Told) -> bool {
+        let Some(name) = told.tracking_id.as_ref().map(|name| name.as_str()) else {
+            return true;
+        };
+        let ours = self.tracking_id.as_deref().is_none_or(|ours| ours == name);
+        ours || (self.kind.is_child() && self.parent_tracking_id.as_deref() == Some(name))
+    }
+}
+
+/// One attempt to send.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// When it was stamped.
+    pub(super) stamps: Vec<Timestamp>,
+    /// What was made before this is not ours.
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) replay: bool,
+    pub(super) not_sent: bool,
+    pub(super) deferred: bool,
+    pub(super) silent: bool,
+    pub(super) refusals: Vec<Refusal>,
+}
+
+/// One task.
+#[derive(Debug, Default)]
+pub(super) struct Task {
+    /// The attempt that it answered; 0 while that is not known.
+    pub(super) attempt: u32,
+    pub(super) acked: bool,
+    pub(super) unknown: bool,
+    pub(super) outlived: bool,
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) results: BTreeSet<String>,
+}
+
+impl Task {
+    /// Acknowledged, and nothing heard of its end.
+    pub(super) fn runs(&self) -> bool {
+        let ended = self.unknown || self.outlived;
+        self.acked && !ended && self.refusals.is_empty() && self.results.is_empty()
+    }
+}
+
+/// One description of one of the gateway's transactions.
+#[derive(Debug, Clone)]
+pub(super) struct Seen {
+    pub(super) told: Told,
+    pub(super) sha256: [u8; 32],
+    /// Our own task, or the answer to our own submit, named it; or it was taken over as it is.
+    pub(super) named: bool,
+    /// A person takes it as it is.
+    pub(super) accepted: bool,
+}
+
+/// How far the gateway's clock may be ahead of our receipt and still be believed.
+const AHEAD: Duration = Duration::from_secs(600);
+
+impl Seen {
+    /// The place in the order of design.md §5.
+    pub(super) fn key(&self) -> Key {
+        let ending = self.told.ending;
+        (ending.is_final(), self.told.updated_at, ending, self.sha256)
+    }
+}
+
+/// A proof of absence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) at: Timestamp,
+    pub(super) lookups: Vec<Uuid>,
+    pub(super) duplicate: bool,
+}
+
+/// Everything that is known of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Case {
+    pub(super) attempts: BTreeMap<u32, Attempt>,
+    pub(super) tasks: BTreeMap<String, Task>,
+    /// The gateway's transactions by uid.
+    pub(super) seen: BTreeMap<String, Vec<Seen>>,
+    pub(super) decisions: Vec<Decision>,
+    pub(super) proofs: Vec<Proof>,
+}
+
+/// Every uid that the evidence names.
+pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
+    let says = pieces.iter().flat_map(|piece| &piece.says);
+    says.filter_map(|saying| match saying {
+        Saying::TaskResult(_, told)
+        | Saying::Named(told)
+        | Saying::Known(told)
+        | Saying::Found(told, _)
+        | Saying::Accepted(told, _) => Some(told.uid.to_string()),
+        _ => None,
+    })
+    .collect()
+}
+
+impl Case {
+    /// Collects what was said. `owners`: to whom the uids belong.
+    pub(super) fn collect(
+        asked: &Asked,
+        pieces: &[Piece],
+        owners: &BTreeMap<String, Uuid>,
+    ) -> Self {
+        let mut case = Self::default();
+        let known = uids(pieces);
+        for piece in pieces {
+            for saying in &piece.says {
+                case.hear(saying);
+                if let Some(seen) = see(asked, piece, saying, owners, &known) {
+                    case.seen
+                        .entry(seen.told.uid.to_string())
+                        .or_default()
+                        .push(seen);
+                }
+            }
+        }
+        case
+    }
+
+    fn hear(&mut self, saying: &Saying) {
+        match saying {
+            Saying::Stamped {
+                attempt,
+                at,
+                not_before,
+                replay,
+            } => {
+                let attempt = self.attempt(*attempt);
+                attempt.stamps.push(*at);
+                let known = attempt.not_before.unwrap_or(*not_before);
+                attempt.not_before = Some(known.min(*not_before));
+                attempt.replay |= replay;
+            }
+            Saying::NotSent(attempt) => self.attempt(*attempt).not_sent = true,
+            Saying::Deferred(attempt) => self.attempt(*attempt).deferred = true,
+            Saying::Silent(attempt) => self.attempt(*attempt).silent = true,
+            Saying::Refused(attempt, refusal) => self.attempt(*attempt).refusals.push(*refusal),
+            Saying::Acked(attempt, id) => {
+                let task = self.task(id);
+                task.attempt = task.attempt.max(*attempt);
+                task.acked = true;
+            }
+            Saying::TaskUnknown(id) => self.task(id).unknown = true,
+            Saying::TaskOutlived(id) => self.task(id).outlived = true,
+            Saying::TaskRefused(id, refusal) => self.task(id).refusals.push(*refusal),
+            Saying::TaskResult(id, told) => {
+                self.task(id).results.insert(told.uid.to_string());
+            }
+            Saying::Proved {
+                at,
+                lookups,
+                duplicate,
+            } => self.proofs.push(Proof {
+                at: *at,
+                lookups: lookups.clone(),
+                duplicate: *duplicate,
+            }),
+            // What is no end and no doubt cannot be decided.
+            Saying::Decided(decision) if decision.state.can_be_decided() => {
+                self.decisions.push(decision.clone());
+            }
+            Saying::Decided(_)
+            | Saying::Opened(_)
+            | Saying::Named(_)
+            | Saying::Known(_)
+            | Saying::Found(..)
+            | Saying::Accepted(..) => {}
+        }
+    }
+
+    fn attempt(&mut self, number: u32) -> &mut Attempt {
+        self.attempts.entry(number).or_default()
+    }
+
+    fn task(&mut self, id: &TaskId) -> &mut Task {
+        self.tasks.entry(id.to_string()).or_default()
+    }
+
+    /// When the first attempt was stamped, less the tolerance between the clocks.
+    pub(super) fn first_not_before(&self) -> Option<Timestamp> {
+        self.attempts
+            .values()
+            .filter_map(|attempt| attempt.not_before)
+            .min()
+    }
+
+    /// When the last attempt was stamped.
+    pub(super) fn last_stamp(&self) -> Option<Timestamp> {
+        self.attempts
+            .values()
+            .filter_map(|a| a.stamps.iter().min().copied())
+            .max()
+    }
+
+    /// The decision that was taken last.
+    pub(super) fn decision(&self) -> Option<&Decision> {
+        self.decisions.iter().max()
+    }
+
+    /// The latest proof of absence, full or of the short kind.
+    pub(super) fn proof(&self, duplicate: bool) -> Option<&Proof> {
+        let of_kind = self
+            .proofs
+            .iter()
+            .filter(|proof| proof.duplicate == duplicate);
+        of_kind.max_by(|a, b| (a.at, &a.lookups).cmp(&(b.at, &b.lookups)))
+    }
+}
+
+/// The description in a saying, unless it is another's or was not what was asked for.
+fn see(
+    asked: &Asked,
+    piece: &Piece,
+    saying: &Saying,
+    owners: &BTreeMap<String, Uuid>,
+    known: &BTreeSet<String>,
+) -> Option<Seen> {
+    let seen = |told: &Told, named| {
+        let mut told = told.clone();
+        told.updated_at = told.updated_at.filter(|at| *at <= piece.at.plus(AHEAD));
+        Seen {
+            told,
+            sha256: piece.sha256,
+            named,
+            accepted: false,
+        }
+    };
+    match saying {
+        Saying::TaskResult(_, told) | Saying::Named(told) => Some(seen(told, true)),
+        Saying::Known(told) => {
+            let ours = asked.agrees(told) && asked.is_filed_under_our_name(told);
+            ours.then(|| seen(told, true))
+        }
+        Saying::Accepted(told, sha256) => Some(Seen {
+            told: told.clone(),
+            sha256: *sha256,
+            named: false,
+            accepted: true,
+        }),
+        Saying::Found(told, subject) => {
+            let owner = owners.get(told.uid.as_str());
+            let anothers = owner.is_some_and(|owner| *owner != asked.id);
+            // A look-up of one uid that was answered with another says nothing.
+            let crossed = subject
+                .as_ref()
+                .is_some_and(|subject| subject != told.uid.as_str() && known.contains(subject));
+            let taken_over =
+                asked.origin == Origin::Gateway && piece.position == 1 && owner == Some(&asked.id);
+            (!anothers && !crossed).then(|| seen(told, taken_over))
+        }
+        _ => None,
+    }
+}

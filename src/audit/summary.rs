@@ -1,0 +1,107 @@
+//! The stored summary, held against the lists of a case. It is read by its documented names; what no
+//! state hangs on (texts, cards) is not compared.
+//!
+//! What it deliberately cannot do: judge by it. The audit's own verdict never reads the summary.
+
+use crate::audit::acts::hash;
+use crate::audit::case::Case;
+use crate::audit::refusal::Refusal;
+use crate::audit::rules::Candidate;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+/// What the stored summary tells otherwise than the evidence.
+pub(super) fn faults(case: &Case, candidates: &[Candidate<'_>], summary: &str) -> Vec<String> {
+    let Ok(Value::Object(_)) = serde_json::from_str::<Value>(summary) else {
+        return vec!["the summary cannot be read".to_owned()];
+    };
+    let summary: Value = serde_json::from_str(summary).unwrap_or(Value::Null);
+    let mut faults = Vec::new();
+    let mut expect = |what: String, fits: bool| {
+        if !fits {
+            faults.push(format!("the summary tells otherwise of {what}"));
+        }
+    };
+    expect(
+        "the attempts".to_owned(),
+        attempts_fit(case, &summary["at"]),
+    );
+    expect("the tasks".to_owned(), tasks_fit(case, &summary["ta"]));
+    for candidate in candidates {
+        let stored = &summary["ca"][candidate.uid];
+        let latest = &stored["l"];
+        let fits = hash(&latest["h"]) == Some(candidate.greatest.sha256)
+            && latest["s"].as_str() == Some(&candidate.greatest.told.status)
+            && latest["a"].as_i64() == candidate.greatest.told.amount
+            && stored["b"].as_bool().unwrap_or(false) == candidate.bound
+            && stored["g"].is_null() == candidate.agreed.is_none();
+        expect(format!("uid {}", candidate.uid), fits);
+    }
+    for (uid, stored) in summary["ca"].as_object().into_iter().flatten() {
+        let stored = hash(&stored["l"]["h"]);
+        let seen = case.seen.get(uid).into_iter().flatten();
+        let known = seen
+            .map(|seen| seen.sha256)
+            .any(|sha256| Some(sha256) == stored);
+        // What became another's afterwards is not looked at any more.
+        expect(format!("uid {uid}"), known || !case.seen.contains_key(uid));
+    }
+    let decision = summary["de"]["id"]
+        .as_str()
+        .and_then(|id| Uuid::parse_str(id).ok());
+    expect(
+        "a decision".to_owned(),
+        decision == case.decision().map(|decision| decision.id),
+    );
+    for (name, duplicate) in [("ab", false), ("du", true)] {
+        let proof = case.proof(duplicate).map(|proof| proof.at.micros());
+        expect(
+            "a proof of absence".to_owned(),
+            summary[name]["at"].as_i64() == proof,
+        );
+    }
+    faults
+}
+
+fn attempts_fit(case: &Case, stored: &Value) -> bool {
+    let empty = serde_json::Map::new();
+    let stored = stored.as_object().unwrap_or(&empty);
+    let numbers: BTreeSet<String> = case.attempts.keys().map(ToString::to_string).collect();
+    stored.keys().cloned().collect::<BTreeSet<_>>() == numbers
+        && case.attempts.iter().all(|(number, attempt)| {
+            let stored = &stored[&number.to_string()];
+            let stamp = attempt.stamps.iter().min().map(|at| at.micros());
+            stored["s"].as_i64() == stamp
+                && stored["rp"].as_bool().unwrap_or(false) == attempt.replay
+                && stored["ns"].is_null() != attempt.not_sent
+                && stored["df"].is_null() != attempt.deferred
+                && stored["si"].is_null() != attempt.silent
+                && refusal_fits(&stored["re"], attempt.refusals.iter().max())
+        })
+}
+
+fn tasks_fit(case: &Case, stored: &Value) -> bool {
+    let empty = serde_json::Map::new();
+    let stored = stored.as_object().unwrap_or(&empty);
+    stored.keys().eq(case.tasks.keys())
+        && case.tasks.iter().all(|(id, task)| {
+            let stored = &stored[id];
+            let flag = |name: &str| stored[name].as_bool().unwrap_or(false);
+            stored["a"].as_u64() == Some(u64::from(task.attempt))
+                && stored["at"].is_null() != task.acked
+                && flag("un") == task.unknown
+                && flag("ol") == task.outlived
+                && stored["u"].as_str() == task.results.last().map(String::as_str)
+                && refusal_fits(&stored["re"], task.refusals.iter().max())
+        })
+}
+
+fn refusal_fits(stored: &Value, refusal: Option<&Refusal>) -> bool {
+    let word = refusal.map(|refusal| match refusal {
+        Refusal::Doubt => "doubt",
+        Refusal::Duplicate => "duplicate",
+        Refusal::Rejected => "rejected",
+    });
+    stored["kind"].as_str() == word
+}
