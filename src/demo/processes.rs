@@ -223,7 +223,9 @@ mod tests {
 
     /// A shell that runs a script, which prints its process id first.
     async fn script(text: &str, directory: &Path) -> (Process, Pid) {
-        let text = format!("echo $$; {text}");
+        // What the script prepares comes before the line that tells it is ready.
+        let (prepare, go_on) = text.split_once(" | ").unwrap_or(("true", text));
+        let text = format!("{prepare}; echo $$; {go_on}");
         let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", &text]);
         let log = directory.join("log");
         let started = Process::spawn("script", program, &log, Output::Piped, SHORT);
@@ -244,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_stopped_may_tidy_up() {
         let home = tempfile::tempdir().expect("a directory can be made");
-        let text = "trap 'echo tidy >&2; exit' TERM; while :; do sleep 0.05; done";
+        let text = "trap 'echo tidy >&2; exit' TERM | while :; do sleep 0.05; done";
         let (mut process, pid) = script(text, home.path()).await;
         process.still_runs().expect("it runs");
         process.stop().await;
@@ -255,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_does_not_stop_is_killed() {
         let home = tempfile::tempdir().expect("a directory can be made");
-        let text = "trap '' TERM; while :; do sleep 0.05; done";
+        let text = "trap '' TERM | while :; do sleep 0.05; done";
         let (process, pid) = script(text, home.path()).await;
         process.stop().await;
         assert!(is_gone(pid).await);
@@ -274,6 +276,17 @@ mod tests {
     async fn a_killed_shell_does_not_free_the_program() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let (mut process, pid) = script("exec sleep 600", home.path()).await;
+        // The program and the one who watches the pipe: both must be there first.
+        let shell = process.shell.id().expect("the shell runs");
+        let children = format!("/proc/{shell}/task/{shell}/children");
+        while std::fs::read_to_string(&children)
+            .expect("linux")
+            .split_whitespace()
+            .count()
+            < 2
+        {
+            sleep(STEP).await;
+        }
         process.shell.start_kill().expect("the shell runs");
         drop(process);
         assert!(is_gone(pid).await);

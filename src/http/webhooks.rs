@@ -81,7 +81,8 @@ async fn take(
             return Err(unauthorized());
         }
     };
-    let learned = learned(&raw, believed, clock::now_utc().into());
+    // The ledger puts the time of receipt, by the database's clock.
+    let learned = learned(&raw, believed, Timestamp::END);
     let named = learned.facts.iter().find_map(|fact| match fact {
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,
@@ -127,8 +128,8 @@ fn unauthorized() -> Problem {
 pub fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
     let sha256: [u8; 32] = Sha256::digest(raw).into();
     let kept = redact(raw).bytes;
-    let mut learned = Learned::said(Channel::Webhook, None, None, kept, sha256, Vec::new());
-    learned.signed = Some(signed);
+    let mut learned = Learned::said(Channel::Webhook, None, None, kept, sha256, Vec::new())
+        .with_signature(signed);
     match read_webhook(raw, sha256, now) {
         WebhookReading::Transaction { snapshot, parent } => {
             let snapshot = Box::new(snapshot.received(now));

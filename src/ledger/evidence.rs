@@ -83,6 +83,16 @@ impl Learned {
         }
     }
 
+    /// Notes whether a webhook's signature held. The same bytes without a signature are another piece
+    /// of evidence: a hint that came first must not make the signed one a repetition.
+    pub fn with_signature(mut self, held: bool) -> Self {
+        self.signed = Some(held);
+        if !held {
+            self.id = content_id(&[self.id.as_bytes(), b"unsigned"]);
+        }
+        self
+    }
+
     /// An act of our own or of a person. `body` is the act in JSON, so that an auditor can derive
     /// the state again from what is stored.
     pub fn act(channel: Channel, act: &str, body: &serde_json::Value, facts: Vec<Fact>) -> Self {

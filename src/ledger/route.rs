@@ -171,10 +171,12 @@ impl Routing {
         if shares.is_empty() && others.is_empty() {
             others.push(Delivery::Orphan(None));
         }
-        let hint = learned.verdict == Some(Verdict::Hint);
+        if learned.verdict == Some(Verdict::Hint) {
+            return hints(shares, others);
+        }
         shares
             .into_iter()
-            .map(|(id, facts)| Delivery::To(id, if hint { Vec::new() } else { facts }))
+            .map(|(id, facts)| Delivery::To(id, facts))
             .chain(others)
             .collect()
     }
@@ -238,6 +240,19 @@ impl Routing {
         };
         children.iter().filter(fits).copied().collect()
     }
+}
+
+/// A hint is kept where it belongs, and not believed: it moves nothing, and nothing is taken over on
+/// its word.
+fn hints(shares: Vec<(Uuid, Vec<Fact>)>, others: Vec<Delivery>) -> Vec<Delivery> {
+    let kept = shares
+        .into_iter()
+        .map(|(id, _)| Delivery::To(id, Vec::new()));
+    let orphaned = others.into_iter().map(|other| match other {
+        Delivery::Adopt(snapshot) => Delivery::Orphan(Some(snapshot)),
+        other => other,
+    });
+    kept.chain(orphaned).collect()
 }
 
 enum Home {

@@ -1,0 +1,243 @@
+//! Openings, stamps and closings of a batch: what callers and the engine ask for.
+
+use super::{Batch, CheckDecision, Draft, Row};
+use crate::domain::{Channel, Fact, Opening, State};
+use crate::domain::{Summary, Timestamp, Verdict};
+use crate::ledger::{Close, Learned, Lease, Open, Stamp};
+use crate::store::{StoredTransaction, batch as rows};
+use serde_json::json;
+use uuid::Uuid;
+
+impl Batch<'_> {
+    pub(super) fn open(&mut self, open: &Open, id: Uuid) -> Draft {
+        let name = open
+            .opening
+            .tracking_id
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        if let Some(first) = self.by_name.get(&name) {
+            return Draft::Exists { id: *first };
+        }
+        match self.routing.ours(&name) {
+            // A second run of a batch whose COMMIT took place: the row is ours, and what the first
+            // run has left of a lease is all there is.
+            Some(ours) if ours == id => {
+                let lease = self.held(id, id);
+                return Draft::Created { id, lease };
+            }
+            Some(_) => return Draft::ReadBack { tracking_id: name },
+            None => {}
+        }
+        let mut not_before = open.not_before;
+        if let Some(limit) = open.parent_limit {
+            match self.within_limit(open, limit) {
+                Ok(wait) => not_before = not_before.max(wait),
+                Err(left) => return Draft::Exceeds { left },
+            }
+        }
+        let send_now = open.send_now && not_before.is_none_or(|at| at <= self.at);
+        self.insert(open, id, send_now, not_before);
+        self.by_name.insert(name, id);
+        let lease = Lease {
+            token: id,
+            until: self.began + self.settings.lease,
+        };
+        Draft::Created {
+            id,
+            lease: send_now.then_some(lease),
+        }
+    }
+
+    /// Checks a child against what is left of its parent, under the parent's lock. Returns when it
+    /// may be sent, where the gateway would take it for a duplicate before that.
+    pub(super) fn within_limit(
+        &mut self,
+        open: &Open,
+        limit: crate::ledger::ParentLimit,
+    ) -> Result<Option<Timestamp>, i64> {
+        let kind = open.opening.kind;
+        let amount = open.opening.amount.unwrap_or(0);
+        let Some(parent) = self.rows.get(limit.parent) else {
+            return Ok(None);
+        };
+        let total = parent.opening.amount;
+        let spent = self.spent.entry(limit.parent).or_default();
+        let taken: i64 = spent
+            .iter()
+            .filter(|s| s.counts_against(kind))
+            .filter_map(|s| s.amount)
+            .sum();
+        if let (Some(total), false) = (total, limit.force) {
+            let left = total.saturating_sub(taken);
+            if amount > left {
+                return Err(left);
+            }
+        }
+        let twin = spent
+            .iter()
+            .filter(|s| s.kind == kind && s.amount == open.opening.amount)
+            .map(|s| s.opened_at)
+            .max();
+        let wait = match (limit.duplicate_window, twin) {
+            (Some(window), Some(at)) => Some(at.plus(window)).filter(|until| *until > self.at),
+            _ => None,
+        };
+        spent.push(rows::Spent {
+            kind,
+            state: State::Submitting,
+            amount: open.opening.amount,
+            opened_at: wait.unwrap_or(self.at),
+        });
+        Ok(wait)
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        open: &Open,
+        id: Uuid,
+        send_now: bool,
+        not_before: Option<Timestamp>,
+    ) {
+        let opening = Opening {
+            opened_at: self.at,
+            ..open.opening.clone()
+        };
+        let stored = StoredTransaction {
+            state: State::Accepted,
+            state_since: self.at,
+            summary: Summary::default(),
+            record: crate::domain::view::Record {
+                id,
+                description: open.description.clone(),
+                created_at: self.at,
+                updated_at: self.at,
+                finalized_at: None,
+                next_check_at: None,
+                sequence: 1,
+            },
+            fingerprint: open.fingerprint.clone(),
+            fingerprint_key: open.fingerprint_key.clone(),
+            evidence_count: 0,
+            evidence_head: [0; 32],
+            opening,
+        };
+        let row = Row {
+            stored,
+            check: None,
+            is_new: true,
+            dirty: false,
+            write: None,
+        };
+        self.rows.map.insert(id, row);
+        let mut opened = Learned::said(
+            Channel::Local,
+            None,
+            Some("opened".to_owned()),
+            open.request.clone(),
+            open.request_sha256,
+            Vec::new(),
+        );
+        opened.note = Some(format!("a {} was asked for", open.opening.kind));
+        self.learn(id, &opened, &[], Verdict::Applied);
+        if send_now {
+            self.put_stamp(id, 1, false, id);
+        } else {
+            let due_at = not_before.unwrap_or(self.at);
+            self.schedule(
+                id,
+                CheckDecision::Put {
+                    due_at,
+                    lease: None,
+                    again: false,
+                },
+            );
+        }
+    }
+
+    /// Stamps an attempt: from here on bytes may leave.
+    pub(super) fn put_stamp(&mut self, id: Uuid, attempt: u32, replay: bool, token: Uuid) {
+        let not_before = self.at.minus(self.settings.clock_tolerance);
+        let fact = Fact::Stamped {
+            attempt,
+            at: self.at,
+            not_before,
+            replay,
+        };
+        let act = json!({
+            "attempt": attempt,
+            "at": self.at.to_rfc3339(),
+            "not_before": not_before.to_rfc3339(),
+            "replay": replay,
+        });
+        let stamped = Learned::act(Channel::Local, "stamped", &act, vec![fact]);
+        self.learn(id, &stamped, &stamped.facts, Verdict::Applied);
+        let due_at = self.at.plus(self.settings.lease);
+        self.schedule(
+            id,
+            CheckDecision::Put {
+                due_at,
+                lease: Some(token),
+                again: false,
+            },
+        );
+    }
+
+    /// What is left of the lease under which an earlier run of this batch has stamped an attempt.
+    pub(super) fn held(&self, id: Uuid, token: Uuid) -> Option<Lease> {
+        let row = self.rows.map.get(&id)?;
+        let check = row.check.as_ref().filter(|c| c.lease == Some(token))?;
+        let until = self.began + check.due_at.since(self.at);
+        (row.stored.state == State::Submitting).then_some(Lease { token, until })
+    }
+
+    pub(super) fn stamp(&mut self, stamp: &Stamp, token: Uuid) -> Draft {
+        let Some(row) = self.rows.map.get(&stamp.id) else {
+            return Draft::NotFound;
+        };
+        let held = row.check.as_ref().and_then(|check| check.lease);
+        let derived = row.stored.derived();
+        let last = row.stored.summary.last_attempt();
+        // A person may have decided `not_sent` of something that did leave: it is not sent again.
+        let clear = row.stored.summary.is_clear_to_send();
+        // A second run of a batch whose COMMIT took place.
+        if let Some(lease) = self.held(stamp.id, token) {
+            return Draft::Ready {
+                id: stamp.id,
+                attempt: last,
+                lease,
+            };
+        }
+        let lease = Lease {
+            token,
+            until: self.began + self.settings.lease,
+        };
+        let allowed = match derived.state {
+            State::Accepted => clear && stamp.lease.is_some() && stamp.lease == held,
+            State::InDoubt => stamp.replay && stamp.lease.is_some() && stamp.lease == held,
+            State::NotSent => clear && (stamp.lease.is_none() || stamp.lease == held),
+            State::Submitting
+            | State::Processing
+            | State::Pending
+            | State::Successful
+            | State::Failed
+            | State::Expired
+            | State::Rejected
+            | State::NotFound => false,
+        };
+        if !allowed {
+            return Draft::No { id: stamp.id };
+        }
+        self.put_stamp(stamp.id, last + 1, stamp.replay, token);
+        Draft::Ready {
+            id: stamp.id,
+            attempt: last + 1,
+            lease,
+        }
+    }
+
+    pub(super) fn close(&mut self, close: &Close) -> Draft {
+        self.closings.push((close.id, close.reason.clone()));
+        Draft::Closed { id: close.id }
+    }
+}

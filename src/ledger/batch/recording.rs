@@ -1,0 +1,332 @@
+//! Evidence of a batch: brought to its owner, joined, chained, and told of.
+
+use super::{Batch, Draft, Row, is_anothers, is_contested, received, snapshot_of, to_json};
+use crate::domain::view::TransactionView;
+use crate::domain::{DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
+use crate::domain::{Summary, TransactionType, Uid, Verdict, verdict};
+use crate::ledger::route::{Delivery, adopted_facts, orphan_kind};
+use crate::ledger::{Learned, Record, findings};
+use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
+use uuid::Uuid;
+
+impl Batch<'_> {
+    pub(super) fn record(&mut self, record: &Record) -> Draft {
+        let learned = &record.learned;
+        if learned.orphan_kind == "refused" {
+            self.opened.push(findings::about_shop(
+                DiscrepancyKind::SignatureRejected,
+                learned.subject.as_deref().unwrap_or(""),
+                &learned.sentence(),
+                self.at,
+            ));
+            return Draft::Recorded {
+                verdict: Verdict::Refused,
+                id: None,
+            };
+        }
+        let mut first: Option<(Verdict, Uuid)> = None;
+        let mut adopted = None;
+        for delivery in self.routing.deliver(record, &self.rows) {
+            match delivery {
+                Delivery::To(id, facts) => {
+                    if self.rows.get(id).is_none() {
+                        continue;
+                    }
+                    let verdict = self.deliver(record, id, &facts);
+                    first.get_or_insert((verdict, id));
+                }
+                Delivery::Adopt(snapshot) => adopted = self.adopt(learned, &snapshot).or(adopted),
+                Delivery::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
+            }
+        }
+        match (first.or(adopted), &record.target) {
+            (Some((verdict, id)), _) => Draft::Recorded {
+                verdict,
+                id: Some(id),
+            },
+            (None, crate::ledger::Target::Transaction(_)) => Draft::NotFound,
+            (None, crate::ledger::Target::Snapshots) => Draft::Recorded {
+                verdict: Verdict::NothingNew,
+                id: None,
+            },
+        }
+    }
+
+    /// Brings evidence to a locked transaction, and settles its next check.
+    pub(super) fn deliver(&mut self, record: &Record, id: Uuid, facts: &[Fact]) -> Verdict {
+        let learned = &record.learned;
+        let before = self.rows.get(id).map(|row| row.derived());
+        let duplicate = self.known.contains(&(id, learned.id));
+        let (verdict, look_again) = if duplicate {
+            (Verdict::Duplicate, false)
+        } else {
+            self.known.insert((id, learned.id));
+            self.learn(id, learned, facts, Verdict::NothingNew)
+        };
+        self.counted.push((learned.channel, verdict));
+        if !duplicate && let Some((kind, text)) = &learned.finding {
+            self.find(id, *kind, "", text);
+        }
+        if !duplicate && let Some(text) = &learned.unknown {
+            self.find(
+                id,
+                DiscrepancyKind::UnknownBody,
+                learned.channel.as_str(),
+                text,
+            );
+        }
+        let look_again = look_again || (learned.look_again && !duplicate);
+        self.settle(record, id, before.map(|d| d.state), look_again);
+        verdict
+    }
+
+    /// Joins facts, chains the evidence, and notes events and findings. Returns the verdict, and
+    /// whether a look at the gateway becomes due.
+    pub(super) fn learn(
+        &mut self,
+        id: Uuid,
+        learned: &Learned,
+        facts: &[Fact],
+        bare: Verdict,
+    ) -> (Verdict, bool) {
+        let at = self.at;
+        let Some(row) = self.rows.map.get_mut(&id) else {
+            return (bare, false);
+        };
+        let facts: Vec<Fact> = facts
+            .iter()
+            .filter(|fact| !is_anothers(&self.routing, fact, id))
+            .map(|fact| received(fact, at))
+            .collect();
+        let change = verdict::apply(&row.stored.opening, &row.stored.summary, &facts);
+        let verdict = match (learned.verdict, facts.is_empty()) {
+            (Some(verdict), _) => verdict,
+            (None, true) => bare,
+            // What could equally be another's is not believed by itself; an auditor has to see that
+            // in what is stored.
+            (None, false) if facts.iter().all(is_contested) => Verdict::Hint,
+            (None, false) => change.verdict,
+        };
+        let before = row.stored.view();
+        row.accept(&change.summary, at);
+        let evidence = row.chain(learned, verdict, at);
+        self.evidence.push(evidence);
+        self.note_change(id, &before, &change);
+        self.note_findings(id, &change, learned.reason.as_deref());
+        self.note_claims(id, &facts);
+        if !change.before.state.is_final() && change.after.state.is_final() {
+            let row = self.rows.get(id);
+            self.ended.extend(row.map(|row| {
+                (
+                    row.opening.kind,
+                    learned.channel,
+                    at.since(row.record.created_at),
+                )
+            }));
+        }
+        (verdict, change.look_again)
+    }
+
+    pub(super) fn note_change(
+        &mut self,
+        id: Uuid,
+        before: &TransactionView,
+        change: &verdict::Change,
+    ) {
+        let at = self.at;
+        let Some(row) = self.rows.map.get_mut(&id) else {
+            return;
+        };
+        if row.stored.view() == *before {
+            return;
+        }
+        // Opening by a caller is told to the caller; the feed begins with what follows.
+        let opening = matches!(change.after.state, State::Accepted | State::Submitting);
+        if row.is_new && opening && row.stored.opening.origin == Origin::Api {
+            return;
+        }
+        row.stored.record.sequence += 1;
+        row.stored.record.updated_at = at;
+        let kind = match (change.before.state, change.after.state) {
+            (old, new) if old.is_final() && old != new => "transaction.corrected",
+            (old, new) if !old.is_final() && new.is_final() => "transaction.finalized",
+            _ => "transaction.updated",
+        };
+        self.events.push(EventWrite {
+            kind,
+            transaction_id: Some(id),
+            payload: to_json(&row.stored.view()),
+        });
+    }
+
+    pub(super) fn note_findings(
+        &mut self,
+        id: Uuid,
+        change: &verdict::Change,
+        reason: Option<&str>,
+    ) {
+        let Some(row) = self.rows.map.get(&id) else {
+            return;
+        };
+        let opened = change
+            .opened
+            .iter()
+            .map(|f| findings::about(&row.stored, f, self.at));
+        self.opened.extend(opened);
+        let reason = reason.unwrap_or("what the gateway has agrees now");
+        self.healed
+            .extend(change.healed.iter().map(|f| rows::Healed {
+                transaction_id: id,
+                kind: f.kind,
+                subject: f.uid.as_ref().map(ToString::to_string).unwrap_or_default(),
+                reason: reason.to_owned(),
+            }));
+    }
+
+    /// Notes the uids among these facts that are this transaction's from now on. Only those have been
+    /// looked up before the batch locked anything.
+    pub(super) fn note_claims(&mut self, id: Uuid, facts: &[Fact]) {
+        let Some(row) = self.rows.map.get(&id) else {
+            return;
+        };
+        let summary = &row.stored.summary;
+        let eligible: Vec<Uid> = facts
+            .iter()
+            .filter_map(snapshot_of)
+            .map(|snapshot| &snapshot.uid)
+            .filter(|uid| {
+                let candidate = summary.candidates.get(*uid);
+                candidate.is_some_and(|c| summary.is_eligible(&row.stored.opening, c))
+            })
+            .cloned()
+            .collect();
+        for uid in eligible {
+            if self.routing.owner(&uid).is_none() {
+                self.routing.claim(&uid, id);
+            }
+        }
+    }
+
+    pub(super) fn find(&mut self, id: Uuid, kind: DiscrepancyKind, subject: &str, detail: &str) {
+        let Some(row) = self.rows.map.get(&id) else {
+            return;
+        };
+        let finding = crate::domain::Finding {
+            kind,
+            uid: None,
+            basis: None,
+            detail: detail.to_owned(),
+        };
+        let mut found = findings::about(&row.stored, &finding, self.at);
+        found.subject = subject.to_owned();
+        self.opened.push(found);
+    }
+
+    /// Makes a transaction of origin `gateway` of something that the gateway told.
+    pub(super) fn adopt(
+        &mut self,
+        learned: &Learned,
+        snapshot: &Snapshot,
+    ) -> Option<(Verdict, Uuid)> {
+        let kind = TransactionType::parse(snapshot.kind.as_deref()?)?;
+        let parent = snapshot
+            .parent_uid
+            .as_ref()
+            .and_then(|uid| self.routing.owner(uid));
+        let parent_tracking_id = parent
+            .and_then(|id| self.rows.get(id))
+            .and_then(|p| p.opening.tracking_id.clone());
+        let id = Uuid::now_v7();
+        let opening = Opening {
+            shop: self.shop.clone(),
+            tracking_id: snapshot.tracking_id.clone(),
+            kind,
+            origin: Origin::Gateway,
+            amount: snapshot.amount,
+            currency: snapshot.currency,
+            parent_uid: snapshot.parent_uid.clone(),
+            parent_tracking_id,
+            card_data: false,
+            test: snapshot.test,
+            opened_at: self.at,
+        };
+        let record = crate::domain::view::Record {
+            id,
+            description: snapshot.description.clone(),
+            created_at: self.at,
+            updated_at: self.at,
+            finalized_at: None,
+            next_check_at: None,
+            sequence: 1,
+        };
+        let stored = StoredTransaction {
+            opening,
+            summary: Summary::default(),
+            record,
+            state: State::Accepted,
+            state_since: self.at,
+            fingerprint: Vec::new(),
+            fingerprint_key: String::new(),
+            evidence_count: 0,
+            evidence_head: [0; 32],
+        };
+        let row = Row {
+            stored,
+            check: None,
+            is_new: true,
+            dirty: false,
+            write: None,
+        };
+        self.rows.map.insert(id, row);
+        let (verdict, _) = self.learn(id, learned, &adopted_facts(snapshot), Verdict::Applied);
+        self.counted.push((learned.channel, verdict));
+        if kind != TransactionType::Chargeback {
+            let detail = format!("the gateway has a {kind} that was not made through this service");
+            self.find(
+                id,
+                DiscrepancyKind::MissingHere,
+                snapshot.uid.as_str(),
+                &detail,
+            );
+        }
+        self.settle_new(id);
+        Some((verdict, id))
+    }
+
+    pub(super) fn orphan(&mut self, learned: &Learned, snapshot: Option<&Snapshot>) {
+        let text = |f: fn(&Snapshot) -> Option<String>| snapshot.and_then(f);
+        let orphan = OrphanWrite {
+            id: learned.id,
+            kind: orphan_kind(learned),
+            uid: text(|s| Some(s.uid.to_string())),
+            tracking_id: text(|s| s.tracking_id.as_ref().map(ToString::to_string)),
+            parent_uid: text(|s| s.parent_uid.as_ref().map(ToString::to_string)),
+            signed: learned.signed == Some(true),
+            note: learned.sentence(),
+            body: learned.body.clone(),
+            body_sha256: learned.body_sha256,
+        };
+        self.counted.push((learned.channel, Verdict::NothingNew));
+        if orphan.kind == "queried" {
+            return;
+        }
+        let chargeback = snapshot.and_then(|s| s.kind.as_deref()) == Some("chargeback");
+        let kind = match orphan.kind {
+            "transaction" if learned.verdict == Some(Verdict::Hint) => None,
+            "transaction" if chargeback => Some(DiscrepancyKind::ChargebackUnmatched),
+            "transaction" => Some(DiscrepancyKind::OrphanWebhook),
+            "unknown" => Some(DiscrepancyKind::UnknownBody),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let subject = orphan.uid.clone().unwrap_or_else(|| orphan.id.to_string());
+            let mut row = findings::about_shop(kind, &subject, &orphan.note, self.at);
+            row.uid = orphan.uid.clone();
+            row.tracking_id = orphan.tracking_id.clone();
+            row.amount = snapshot.and_then(|s| s.amount);
+            row.currency = snapshot.and_then(|s| s.currency).map(|c| c.to_string());
+            self.opened.push(row);
+        }
+        self.orphans.push(orphan);
+    }
+}

@@ -1,0 +1,202 @@
+//! What a batch writes, and what its callers are answered.
+
+use super::{Answer, Batch, CheckDecision, Draft, to_json, transaction_write};
+use crate::ledger::tables::{Reads, Tables};
+use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
+use crate::store::{
+    CheckWrite, DiscrepancyRow, EventWrite, NewTransaction, StoreError, TransactionWrite,
+};
+use uuid::Uuid;
+
+impl Batch<'_> {
+    /// Writes everything. `None` when another writer was first and the batch must be folded anew.
+    pub(super) async fn write<T: Tables>(
+        &mut self,
+        tables: &mut T,
+    ) -> Result<Option<Vec<DiscrepancyRow>>, StoreError> {
+        if !self.write_transactions(tables).await? {
+            return Ok(None);
+        }
+        if !self.evidence.is_empty() {
+            tables
+                .insert_evidence(self.shop, self.at, &self.evidence)
+                .await?;
+        }
+        self.write_checks(tables).await?;
+        let claims = self.routing.new_claims();
+        if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
+            return Ok(None);
+        }
+        if !self.orphans.is_empty() {
+            tables
+                .put_orphans(self.shop, self.at, &self.orphans)
+                .await?;
+        }
+        let closed = self.write_findings(tables).await?;
+        if !self.events.is_empty() {
+            tables
+                .append_events(self.shop, self.at, &self.events)
+                .await?;
+        }
+        Ok(Some(closed))
+    }
+
+    pub(super) async fn write_transactions<T: Tables>(
+        &self,
+        tables: &mut T,
+    ) -> Result<bool, StoreError> {
+        let fresh: Vec<NewTransaction> = self
+            .rows
+            .map
+            .values()
+            .filter(|row| row.is_new)
+            .map(|row| NewTransaction {
+                stored: row.stored.clone(),
+            })
+            .collect();
+        let changed: Vec<TransactionWrite> = self
+            .rows
+            .map
+            .values()
+            .filter(|row| row.dirty && !row.is_new)
+            .map(|row| transaction_write(&row.stored))
+            .collect();
+        if !changed.is_empty() {
+            tables.update_transactions(self.shop, &changed).await?;
+        }
+        if fresh.is_empty() {
+            return Ok(true);
+        }
+        let inserted = tables.insert_transactions(self.shop, &fresh).await?;
+        Ok(inserted.len() == fresh.len())
+    }
+
+    pub(super) async fn write_checks<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
+        let mut puts = Vec::new();
+        let mut drops = Vec::new();
+        for (id, row) in &self.rows.map {
+            match &row.write {
+                None => {}
+                Some(CheckDecision::Drop) => drops.push(*id),
+                Some(CheckDecision::Put {
+                    due_at,
+                    lease,
+                    again,
+                }) => puts.push(CheckWrite {
+                    transaction_id: *id,
+                    due_at: *due_at,
+                    lease: *lease,
+                    again: *again,
+                    state: row.stored.state,
+                    since: row.stored.state_since,
+                }),
+            }
+        }
+        if !puts.is_empty() {
+            tables.put_checks(self.shop, &puts).await?;
+        }
+        if !drops.is_empty() {
+            tables.drop_checks(self.shop, &drops).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn write_findings<T: Tables>(
+        &mut self,
+        tables: &mut T,
+    ) -> Result<Vec<DiscrepancyRow>, StoreError> {
+        let event = |kind, row: &DiscrepancyRow| EventWrite {
+            kind,
+            transaction_id: row.transaction_id,
+            payload: to_json(&findings::view(row)),
+        };
+        if !self.opened.is_empty() {
+            let new = tables.open_discrepancies(self.shop, &self.opened).await?;
+            let new = self.opened.iter().filter(|row| new.contains(&row.id));
+            self.events
+                .extend(new.map(|row| event("discrepancy.opened", row)));
+        }
+        let mut closed = Vec::new();
+        if !self.healed.is_empty() {
+            closed.extend(
+                tables
+                    .heal_discrepancies(self.shop, self.at, &self.healed)
+                    .await?,
+            );
+        }
+        if !self.closings.is_empty() {
+            closed.extend(tables.close(self.shop, self.at, &self.closings).await?);
+        }
+        self.events
+            .extend(closed.iter().map(|row| event("discrepancy.resolved", row)));
+        Ok(closed)
+    }
+
+    /// After the commit: counts, and wakes those who wait.
+    pub(super) fn tell(&self, shared: &Shared) {
+        for (channel, verdict) in &self.counted {
+            shared.metrics.evidence(channel.as_str(), verdict.as_str());
+        }
+        for (kind, channel, took) in &self.ended {
+            shared
+                .metrics
+                .finalized(kind.as_str(), channel.as_str(), *took);
+        }
+        let moved = self.events.iter().filter_map(|event| event.transaction_id);
+        let fed = (!self.events.is_empty()).then(Uuid::nil);
+        shared.waiters.wake(self.shop, moved.chain(fed));
+    }
+
+    pub(super) async fn answer<R: Reads>(
+        &self,
+        reads: &R,
+        draft: Draft,
+        closed: &[DiscrepancyRow],
+    ) -> Result<Answer, StoreError> {
+        let row = |id: Uuid| self.rows.get(id).cloned().map(Box::new);
+        let answer =
+            match draft {
+                Draft::Created { id, lease } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Opened(Opened::Created { transaction, lease })
+                }),
+                Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
+                    Answer::Opened(Opened::Exists { transaction: t })
+                }),
+                // Another writer was first.
+                Draft::ReadBack { tracking_id } => reads
+                    .named(self.shop, &tracking_id)
+                    .await?
+                    .map_or(Answer::NotFound, |found| {
+                        Answer::Opened(Opened::Exists {
+                            transaction: Box::new(found),
+                        })
+                    }),
+                Draft::Exceeds { left } => Answer::Opened(Opened::Exceeds { left }),
+                Draft::Recorded { verdict, id } => Answer::Recorded(Recorded {
+                    verdict,
+                    transaction: id.and_then(row),
+                }),
+                Draft::Ready { id, attempt, lease } => {
+                    row(id).map_or(Answer::NotFound, |transaction| {
+                        Answer::Stamped(Stamped::Ready {
+                            transaction,
+                            attempt,
+                            lease,
+                        })
+                    })
+                }
+                Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Stamped(Stamped::No { transaction })
+                }),
+                Draft::Closed { id } => match closed.iter().find(|row| row.id == id) {
+                    Some(row) => Answer::Closed(Box::new(row.clone())),
+                    None => reads
+                        .finding(self.shop, id)
+                        .await?
+                        .map_or(Answer::NotFound, |row| Answer::Closed(Box::new(row))),
+                },
+                Draft::NotFound => Answer::NotFound,
+            };
+        Ok(answer)
+    }
+}
