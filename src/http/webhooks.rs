@@ -5,7 +5,7 @@
 //! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
 //! account of one that is forged.
 
-use crate::clock::{self, Boottime};
+use crate::clock::Boottime;
 use crate::config::WebhookSignature;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
