@@ -281,7 +281,7 @@ impl Lane {
                     tracing::warn!(%shop, subscriber, reason, "the subscriber takes nothing; it is \
                         tried with one message at a time");
                 }
-                tracing::debug!(%shop, subscriber, seq, reason, "a message was not taken");
+                tracing::info!(%shop, subscriber, seq, reason, "a message was not taken");
                 label
             }
             Outcome::Gone => "gone",
