@@ -1,5 +1,8 @@
-//! A circuit breaker for the gateway's origin: when it cannot be reached, background work stops
-//! knocking and lets one probe through now and then.
+//! A circuit breaker for one shop at the gateway's origin: when it cannot be reached, background work
+//! stops knocking and lets one probe through now and then.
+//!
+//! Each shop has its own: the gateway may hang for one merchant and be well for another, and the
+//! silence of the first must not put off the checks of the second.
 //!
 //! Requests of waiting callers pass it: they are probes with a reason. What it deliberately cannot
 //! do: decide anything about a transaction.
@@ -17,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The state of one origin, as one replica sees it.
+/// The origin's health for one shop, as one replica sees it.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     inner: Mutex<Inner>,

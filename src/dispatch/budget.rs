@@ -81,12 +81,13 @@ impl Budget {
         drop(waiting);
         self.metrics.budget_waited(started.elapsed());
         if taken {
-            Ok(())
-        } else {
-            Err(OverBudget {
-                retry_after: Duration::from_secs(1),
-            })
+            return Ok(());
         }
+        let held = self.portion.lock().await.held_until;
+        let left = held.map(|until| until.saturating_duration_since(Instant::now()));
+        Err(OverBudget {
+            retry_after: left.unwrap_or_default().max(Duration::from_secs(1)),
+        })
     }
 
     /// Takes what is there for background work, at once; nothing while callers wait.

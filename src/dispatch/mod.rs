@@ -14,10 +14,10 @@ pub use query::{Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
 use crate::config::Config;
-use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
+use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
 use crate::gateway::SensitiveBody;
-use crate::gateway::{Credentials, GatewayClient, Submission};
-use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
+use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
+use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoredTransaction, read};
 use breaker::Breaker;
@@ -46,6 +46,7 @@ pub(crate) struct Shop {
     pub(crate) secret: String,
     pub(crate) budget: Budget,
     pub(crate) in_flight: Arc<Semaphore>,
+    breaker: Breaker,
 }
 
 struct Inner {
@@ -55,7 +56,6 @@ struct Inner {
     shops: HashMap<ShopId, Arc<Shop>>,
     request_timeout: Duration,
     metrics: Arc<Metrics>,
-    breaker: Breaker,
     restored_until: Option<Boottime>,
     submits: TaskTracker,
     stopping: CancellationToken,
@@ -71,6 +71,9 @@ const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
 /// and its keys live.
 const AFTER_RESTORE: Duration = Duration::from_secs(36 * 3600);
+
+/// How long a shop is silent after a 429 that does not say.
+const SLOW_DOWN: Duration = Duration::from_secs(2);
 
 /// For how long what the gateway said is held in memory while it cannot be recorded.
 const HOLD: Duration = Duration::from_secs(3600);
@@ -96,6 +99,7 @@ impl Dispatch {
                     secret: shop.secret_key.current().expose().to_owned(),
                     budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
                     in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
+                    breaker: Breaker::default(),
                 };
                 Some((id, Arc::new(entry)))
             })
@@ -107,7 +111,6 @@ impl Dispatch {
             shops,
             request_timeout: config.gateway.request_timeout,
             metrics,
-            breaker: Breaker::default(),
             restored_until: after_restore.then(|| Boottime::now() + AFTER_RESTORE),
             submits: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -182,21 +185,55 @@ impl Dispatch {
         }
     }
 
-    /// Whether background work may ask the gateway now.
-    pub(crate) fn may_ask(&self) -> bool {
-        self.0.breaker.may_ask()
+    /// Whether background work of this shop may ask the gateway now.
+    pub(crate) fn may_ask(&self, shop: &ShopId) -> bool {
+        self.0
+            .shops
+            .get(shop)
+            .is_none_or(|shop| shop.breaker.may_ask())
     }
 
-    /// Tells the breaker whether the gateway has answered.
-    pub(crate) fn note_answer(&self, answered: bool) {
-        if answered {
-            self.0.breaker.answered();
+    /// Waits for a read of a shop's; counts it, tells the breaker, and slows the shop down when the
+    /// gateway asks for that.
+    pub(crate) async fn heard(
+        &self,
+        shop: &Shop,
+        operation: &'static str,
+        asked: impl Future<Output = Read>,
+    ) -> Read {
+        let started = Boottime::now();
+        let read = asked.await;
+        let label = match &read {
+            Read::Answered(answer) => outcome::status_class(answer.status),
+            Read::NotAsked { .. } => "unreachable",
+            Read::Interrupted { .. } => "interrupted",
+        };
+        let answer = match &read {
+            Read::Answered(answer) => Some(answer),
+            Read::NotAsked { reason } | Read::Interrupted { reason, .. } => {
+                tracing::info!(operation, reason, "the gateway gave no whole answer");
+                None
+            }
+        };
+        self.0
+            .metrics
+            .gateway_request(operation, label, started.elapsed());
+        self.mind(shop, answer).await;
+        read
+    }
+
+    /// Tells the breaker whether the gateway has answered, and obeys a 429.
+    async fn mind(&self, shop: &Shop, answer: Option<&Answer>) {
+        if answer.is_some() {
+            shop.breaker.answered();
         } else {
-            self.0.breaker.failed();
+            shop.breaker.failed();
         }
-        let open = self.0.breaker.is_open();
-        for shop in self.0.shops.keys() {
-            self.0.metrics.set_breaker_open(shop.as_str(), open);
+        let open = shop.breaker.is_open();
+        self.0.metrics.set_breaker_open(shop.id.as_str(), open);
+        if let Some(answer) = answer.filter(|answer| answer.status == 429) {
+            let wait = answer.retry_after.unwrap_or(SLOW_DOWN);
+            shop.budget.hold(wait).await;
         }
     }
 
@@ -253,19 +290,8 @@ impl Dispatch {
             shop_id: shop.id.as_str(),
             secret: &shop.secret,
         };
-        if self
-            .0
-            .restored_until
-            .is_some_and(|until| until > Boottime::now())
-        {
-            let known = self
-                .0
-                .gateway
-                .by_tracking_id(credentials, tracking_id.as_str())
-                .await;
-            if let Some(learned) = outcome::known_before(&known, opening, attempt) {
-                return self.settle(&opening.shop, record(learned, None)).await;
-            }
+        if let Some(learned) = self.known_before(&shop, opening, attempt).await {
+            return self.settle(&opening.shop, record(learned, None)).await;
         }
         let started = Boottime::now();
         let submission = self
@@ -273,7 +299,11 @@ impl Dispatch {
             .gateway
             .submit(credentials, opening.kind, body, key, may_send)
             .await;
-        self.note_answer(matches!(submission, Submission::Answered(_)));
+        let answer = match &submission {
+            Submission::Answered(answer) => Some(answer),
+            Submission::NotSent { .. } | Submission::Unclear { .. } => None,
+        };
+        self.mind(&shop, answer).await;
         let now = self.database_time();
         let outcome = outcome::of(&submission, attempt, self.0.gateway.address(), now);
         self.0
@@ -286,6 +316,25 @@ impl Dispatch {
             .map(|after| self.database_time().plus(after));
         self.settle(&opening.shop, record(outcome.learned, next))
             .await
+    }
+
+    /// What a look-up before the submit tells against sending it; asked only for a time after a restore.
+    async fn known_before(&self, shop: &Shop, opening: &Opening, attempt: u32) -> Option<Learned> {
+        let until = self.0.restored_until?;
+        let tracking_id = opening.tracking_id.as_ref()?;
+        if until <= Boottime::now() {
+            return None;
+        }
+        let credentials = Credentials {
+            shop_id: shop.id.as_str(),
+            secret: &shop.secret,
+        };
+        let asked = self
+            .0
+            .gateway
+            .by_tracking_id(credentials, tracking_id.as_str());
+        let known = self.heard(shop, "by_tracking_id", asked).await;
+        outcome::known_before(&known, opening, attempt)
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

@@ -2,7 +2,6 @@
 //! path where the gateway knows no asynchronous one. They create no transaction; what a status query
 //! tells is evidence like any other look-up.
 
-use crate::clock::Boottime;
 use crate::dispatch::{Dispatch, Shop, outcome};
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, ShopId, Snapshot, TaskId, Uid};
@@ -86,7 +85,7 @@ impl Dispatch {
             secret: &shop.secret,
         };
         let asked = self.gateway().query(credentials, Mode::Async, &kind);
-        let answer = self.counted("query", asked).await?;
+        let answer = answered(self.heard(shop, "query", asked).await)?;
         let ours = self.gateway().address();
         if let SubmitReading::Ack { task, .. } = read_submit(&outcome::received(&answer), ours) {
             let answer = self.follow(shop, &task, deadline).await?;
@@ -98,7 +97,7 @@ impl Dispatch {
         }
         self.may_ask_again(shop, deadline).await?;
         let asked = self.gateway().query(credentials, Mode::Sync, &kind);
-        Ok((None, self.counted("query", asked).await?))
+        Ok((None, answered(self.heard(shop, "query", asked).await)?))
     }
 
     async fn follow(
@@ -120,7 +119,7 @@ impl Dispatch {
             sleep_until(wake).await;
             self.may_ask_again(shop, deadline).await?;
             let asked = self.gateway().result(credentials, task);
-            let answer = self.counted("task_result", asked).await?;
+            let answer = answered(self.heard(shop, "task_result", asked).await)?;
             match read_task(&outcome::received(&answer), TaskUrl::Result) {
                 TaskReading::Running
                 | TaskReading::Completed
@@ -133,24 +132,6 @@ impl Dispatch {
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
-    }
-
-    /// Waits for a read, and counts it.
-    async fn counted(
-        &self,
-        operation: &'static str,
-        asked: impl Future<Output = Read>,
-    ) -> Result<Answer, QueryError> {
-        let started = Boottime::now();
-        let read = asked.await;
-        let label = match &read {
-            Read::Answered(answer) => outcome::status_class(answer.status),
-            Read::NotAsked { .. } => "unreachable",
-            Read::Interrupted { .. } => "interrupted",
-        };
-        let took = started.elapsed();
-        self.0.metrics.gateway_request(operation, label, took);
-        answered(read)
     }
 
     /// Every further request of a query comes out of the shop's budget, too.

@@ -12,6 +12,13 @@ pub const TASK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The age up to which `max_interval` applies.
 const YOUNG: Duration = Duration::from_secs(15 * 60);
 
+/// For how long a request may be repeated under its `RequestID`, counted from its first stamp; the
+/// gateway keeps the key for 24 hours, so that a late packet still meets it.
+const REPEAT_WINDOW: Duration = Duration::from_secs(20 * 3600);
+
+/// How often one request may be sent at all.
+const MOST_ATTEMPTS: u32 = 8;
+
 /// The settings of the pace (`[follow]`).
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -64,6 +71,15 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
             first_hand(summary, derived, now).unwrap_or_else(|| look_up(opening, summary, derived))
         }
     }
+}
+
+/// Whether what may have been sent may be sent once more under the same `RequestID`, for a shop that
+/// trusts that key: never with card data, which is not kept, and well within the key's life.
+pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool {
+    let first = summary.attempts.values().filter_map(|a| a.stamped_at).min();
+    !opening.card_data
+        && summary.last_attempt() < MOST_ATTEMPTS
+        && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
 }
 
 /// What our own attempts have still to tell. A transaction that was found by its tracking id alone

@@ -1,8 +1,6 @@
 //! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
-use crate::clock::Boottime;
-use crate::dispatch::outcome::status_class;
 use crate::domain::{ShopId, TaskId, Timestamp, Uid};
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
@@ -14,9 +12,6 @@ use uuid::Uuid;
 
 /// How long a check waits for the shop's budget before it is put off.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
-
-/// How long a shop is silent after a 429 that does not say.
-const SLOW_DOWN: Duration = Duration::from_secs(2);
 
 /// A question to the gateway.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +107,7 @@ impl Hands for Real<'_> {
         if dispatch.is_stopping() {
             return Err(Duration::ZERO);
         }
-        if !dispatch.may_ask() {
+        if !dispatch.may_ask(&self.shop.id) {
             return Err(PUT_OFF);
         }
         let taken = dispatch
@@ -158,21 +153,28 @@ impl Hands for Real<'_> {
     async fn ask(&self, question: Question<'_>) -> Option<Answer> {
         let entry = self.shared.dispatch.shop(&self.shop.id)?;
         let (gateway, shop) = (self.shared.dispatch.gateway(), credentials(&entry));
-        let (shared, entry) = (self.shared, &entry);
-        match question {
+        let dispatch = &self.shared.dispatch;
+        let read = match question {
             Question::TaskStatus(task) => {
-                answered(shared, entry, "task_status", gateway.status(shop, task)).await
+                let asked = gateway.status(shop, task);
+                dispatch.heard(&entry, "task_status", asked).await
             }
             Question::TaskResult(task) => {
-                answered(shared, entry, "task_result", gateway.result(shop, task)).await
+                let asked = gateway.result(shop, task);
+                dispatch.heard(&entry, "task_result", asked).await
             }
             Question::Uid(uid) => {
-                answered(shared, entry, "by_uid", gateway.by_uid(shop, uid)).await
+                let asked = gateway.by_uid(shop, uid);
+                dispatch.heard(&entry, "by_uid", asked).await
             }
             Question::TrackingId(name) => {
-                let read = gateway.by_tracking_id(shop, name);
-                answered(shared, entry, "by_tracking_id", read).await
+                let asked = gateway.by_tracking_id(shop, name);
+                dispatch.heard(&entry, "by_tracking_id", asked).await
             }
+        };
+        match read {
+            Read::Answered(answer) => Some(answer),
+            Read::NotAsked { .. } | Read::Interrupted { .. } => None,
         }
     }
 
@@ -211,39 +213,4 @@ fn credentials<'a>(shop: &'a crate::dispatch::Shop) -> Credentials<'a> {
         shop_id: shop.id.as_str(),
         secret: &shop.secret,
     }
-}
-
-/// Waits for a read and counts it. `None` when there was no answer at all.
-async fn answered(
-    shared: &Shared,
-    shop: &crate::dispatch::Shop,
-    operation: &'static str,
-    read: impl Future<Output = Read>,
-) -> Option<Answer> {
-    let started = Boottime::now();
-    let (outcome, answer) = match read.await {
-        Read::Answered(answer) => (status_class(answer.status), Some(answer)),
-        Read::NotAsked { reason } => {
-            tracing::info!(operation, reason, "the gateway could not be reached");
-            ("unreachable", None)
-        }
-        Read::Interrupted { reason, .. } => {
-            tracing::info!(
-                operation,
-                reason,
-                "a read was interrupted; it is read again"
-            );
-            ("interrupted", None)
-        }
-    };
-    shared.dispatch.note_answer(answer.is_some());
-    if let Some(answer) = answer.as_ref().filter(|answer| answer.status == 429) {
-        shop.budget
-            .hold(answer.retry_after.unwrap_or(SLOW_DOWN))
-            .await;
-    }
-    shared
-        .metrics
-        .gateway_request(operation, outcome, started.elapsed());
-    answer
 }

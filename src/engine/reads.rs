@@ -55,16 +55,9 @@ pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Tol
         }
     };
     let mut learned = said(answer, channel, task.as_str(), facts);
-    if let Some(reason) = about_read {
-        learned.verdict = Some(Verdict::Refused);
-        learned.note = Some(format!(
-            "the answer is about the read and not the task: {reason}"
-        ));
-    }
-    if let Some(reason) = unknown {
-        learned.note = Some(format!("the answer could not be understood: {reason}"));
-        learned.unknown = Some(reason);
-    }
+    let about_read =
+        about_read.map(|reason| format!("the answer is about the read and not the task: {reason}"));
+    describe(&mut learned, about_read, unknown);
     Told {
         learned,
         retry_after: retry,
@@ -89,7 +82,7 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
             retry_after,
         } => {
             retry = retry_after;
-            refused = Some(reason);
+            refused = Some(failed(reason));
             Vec::new()
         }
         UidReading::Unreadable { reason } => {
@@ -105,12 +98,17 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
     }
 }
 
+/// The words of a look-up that failed.
+fn failed(reason: String) -> String {
+    format!("the look-up failed, and says nothing of the transaction: {reason}")
+}
+
+/// Notes why an answer tells nothing: `refused` is about the read itself, `unknown` was not
+/// understood.
 fn describe(learned: &mut Learned, refused: Option<String>, unknown: Option<String>) {
-    if let Some(reason) = refused {
+    if let Some(note) = refused {
         learned.verdict = Some(Verdict::Refused);
-        learned.note = Some(format!(
-            "the look-up failed, and says nothing of the transaction: {reason}"
-        ));
+        learned.note = Some(note);
     }
     if let Some(reason) = unknown {
         learned.note = Some(format!("the answer could not be understood: {reason}"));
@@ -144,7 +142,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
             retry_after,
         } => {
             retry = retry_after;
-            refused = Some(reason);
+            refused = Some(failed(reason));
             Vec::new()
         }
         TrackingReading::Unreadable { reason } => {

@@ -18,12 +18,6 @@ use std::time::Duration;
 /// Where a check goes when the shop is paused or the budget is used up.
 pub(crate) const PUT_OFF: Duration = Duration::from_secs(2);
 
-/// For how long a request may be repeated under its `RequestID`; the gateway keeps the key for 24 h.
-const REPLAY_WINDOW: Duration = Duration::from_secs(20 * 3600);
-
-/// How often one request may be sent at all.
-const MOST_ATTEMPTS: u32 = 8;
-
 /// Takes the step that the state asks for. `is_ours` tells whether the lease will outlast a request.
 pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bool + Send + Sync) {
     let transaction = &leased.transaction;
@@ -200,21 +194,13 @@ async fn look_up_tracking_id<H: Hands>(hands: &H, leased: &Leased) {
     }
 }
 
-/// Whether what is in doubt may be sent again under the same `RequestID`: only when the shop's owner
-/// trusts that key, only without card data, and well within the time that the gateway keeps it.
+/// Whether what is in doubt may be sent again under the same `RequestID`.
 fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
     let transaction = &leased.transaction;
-    let first = transaction
-        .summary
-        .attempts
-        .values()
-        .filter_map(|a| a.stamped_at)
-        .min();
+    let (opening, summary) = (&transaction.opening, &transaction.summary);
     hands.settings().trust_request_id
         && transaction.state == State::InDoubt
-        && !transaction.opening.card_data
-        && transaction.summary.last_attempt() < MOST_ATTEMPTS
-        && first.is_some_and(|first| leased.now.since(first) < REPLAY_WINDOW)
+        && schedule::may_repeat(opening, summary, leased.now)
 }
 
 /// Records the empty look-up, and repeats the request. Returns whether it was sent.

@@ -15,6 +15,10 @@ pub struct Count {
     replayed: u64,
     accepted: u64,
     statuses: BTreeMap<String, u64>,
+    /// The `RequestID` of the first POST.
+    request_id: Option<String>,
+    /// Whether every POST carried that one.
+    one_request_id: bool,
 }
 
 impl Count {
@@ -25,6 +29,11 @@ impl Count {
             return;
         }
         self.posts += 1;
+        if self.posts == 1 {
+            self.request_id.clone_from(&call.idempotency_key);
+            self.one_request_id = self.request_id.is_some();
+        }
+        self.one_request_id &= self.request_id == call.idempotency_key;
         self.replayed += u64::from(note.replayed);
         self.accepted += u64::from(note.accepted);
         let whole = matches!(note.fate, "answered" | "trickle");
@@ -65,6 +74,7 @@ impl Count {
             "unrefused": self.unrefused(),
             "replayed": self.replayed,
             "accepted": self.accepted,
+            "one_request_id": self.one_request_id,
             "statuses": self.statuses,
         })
     }

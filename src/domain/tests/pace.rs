@@ -2,10 +2,10 @@
 
 use super::facts::{cases, histories};
 use super::given::{
-    acked, at, card_payment, decided, fold, not_sent, payment, refused, result, seen, silent,
-    snapshot, stamped, summed, task_id, uid,
+    acked, at, card_payment, decided, fold, not_sent, payment, refused, replayed, result, seen,
+    silent, snapshot, stamped, summed, task_id, uid,
 };
-use crate::domain::schedule::{Pace, Step, interval, jitter, next_check, plan};
+use crate::domain::schedule::{Pace, Step, interval, jitter, may_repeat, next_check, plan};
 use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -197,4 +197,28 @@ fn a_mismatch_waits_for_a_person_at_the_slow_pace() {
     assert_eq!(due(&facts, 0, 0), Some(at(60)));
     assert_eq!(due(&facts, 0, 600), Some(at(900)));
     assert_eq!(due(&facts, 0, 10 * DAY), Some(at(10 * DAY + 6 * 3_600)));
+}
+
+#[test]
+fn a_request_is_repeated_for_twenty_hours_from_its_first_stamp_and_not_for_ever() {
+    let opening = payment();
+    let may = |facts: &[Fact], now| may_repeat(&opening, &summed(&opening, facts), at(now));
+    let once = [stamped(1, 0), silent(1)];
+    assert!(may(&once, 20 * 3_600 - 1));
+    assert!(!may(&once, 20 * 3_600), "the key may be forgotten soon");
+    let twice = [stamped(1, 0), silent(1), replayed(2, 10 * 3_600), silent(2)];
+    assert!(
+        !may(&twice, 20 * 3_600),
+        "a repeat does not begin the time anew"
+    );
+    let often: Vec<Fact> = (1..=8).flat_map(|n| [replayed(n, 10), silent(n)]).collect();
+    assert!(may(&often[..14], 20) && !may(&often, 20));
+    assert!(!may(&[], 0), "what was never sent is not repeated");
+}
+
+#[test]
+fn card_data_is_never_repeated() {
+    let opening = card_payment();
+    let facts = [stamped(1, 0), silent(1)];
+    assert!(!may_repeat(&opening, &summed(&opening, &facts), at(1)));
 }

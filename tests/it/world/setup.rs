@@ -117,6 +117,16 @@ impl Setup {
             .set("follow", "lease", "\"1500ms\"")
     }
 
+    /// What is in doubt is repeated under its `RequestID`.
+    pub fn trusting(self) -> Self {
+        self.set("gateway", "trust_request_id", "true")
+    }
+
+    pub(super) fn trusts_request_id(&self) -> bool {
+        let gateway = self.values.get("gateway");
+        gateway.is_some_and(|values| values.contains_key("trust_request_id"))
+    }
+
     /// The engine looks at nothing by itself for an hour: only what is made due is looked at.
     pub fn quiet(self) -> Self {
         self.set("follow", "first_check", "\"1h\"")

@@ -154,12 +154,9 @@ impl Twin {
     }
 
     /// The tracking ids that were sent more often than is ever right.
-    pub async fn sent_too_often(&self) -> Vec<Value> {
+    pub async fn sent_too_often(&self) -> Vec<String> {
         let all = self.get("counts").await;
-        all["over_one_unrefused"]
-            .as_array()
-            .cloned()
-            .expect("a list")
+        serde_json::from_value(all["over_one_unrefused"].clone()).expect("a list")
     }
 
     /// The transactions that there really are under a tracking id.
