@@ -50,7 +50,7 @@ pub use cli::{Args, run_cli};
 pub use scenario_table::TABLE as SCENARIOS;
 pub use script::Delay;
 pub use settings::{Settings, Switches};
-pub use sign::KeyName;
+pub use sign::{KeyName, Signer};
 
 /// Why the twin does not run.
 #[derive(Debug, thiserror::Error)]

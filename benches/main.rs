@@ -1,0 +1,239 @@
+//! The benchmark: the service beside a plain handler and beside what PostgreSQL itself can do, in one
+//! run on one machine, since machines differ and are noisy. `make bench` runs it; it prints a table and
+//! writes `target/bench/latest.json`. Ratios are the result.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark that cannot go on should stop, and its baseline is written the plain way"
+)]
+
+mod bodies;
+mod ceilings;
+mod ground;
+mod load;
+mod plain;
+mod report;
+
+use load::{Loop, Outcome};
+use reconciler::demo::postgres::Cluster;
+use report::Report;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// How large a run is.
+struct Size {
+    /// Payments that are open, and the webhooks that end them.
+    payments: usize,
+    /// Submits in each round.
+    submits: usize,
+    /// Rounds of each side.
+    rounds: usize,
+    /// Connections of the load.
+    connections: usize,
+    /// Seconds of each ceiling.
+    seconds: u32,
+}
+
+/// The checks do not run beside what is measured.
+const NO_CHECKS: &str = "first_check = \"1h\"\nmax_interval = \"1h\"\nmax_interval_old = \"6h\"";
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "plain") {
+        plain::serve(&arguments[1..]).expect("the plain handler");
+        return;
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let quick = std::env::var("BENCH_QUICK").is_ok_and(|value| value == "1");
+    let size = Size {
+        payments: if quick { 12_000 } else { 50_000 },
+        submits: if quick { 3_000 } else { 10_000 },
+        rounds: if quick { 1 } else { 3 },
+        connections: 256,
+        seconds: if quick { 3 } else { 8 },
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(bench(&size));
+}
+
+async fn bench(size: &Size) {
+    let cluster = ground::postgres().await;
+    let gateway = ground::gateway().await;
+    let mut report = Report::default();
+    for name in ["empty", "open"] {
+        cluster.create_database(name).await.expect("a database");
+        ground::migrate(&cluster.url(name));
+        execute(&cluster.url(name), plain::SCHEMA).await;
+    }
+    submit(&cluster, gateway, size, &mut report).await;
+    seed(&cluster, gateway, size).await;
+    webhooks(&cluster, gateway, size, &mut report).await;
+    report.print();
+    report.write();
+}
+
+async fn execute(database: &str, statements: &str) {
+    let mut connection = PgConnection::connect(database).await.expect("a connection");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned()))
+        .execute(&mut connection)
+        .await
+        .expect("statements");
+    connection.close().await.expect("the end of a connection");
+}
+
+/// A fresh copy of a database; the last one goes.
+async fn fresh(cluster: &Cluster, template: &str) -> String {
+    cluster.drop_database("round").await.expect("no database");
+    execute(&cluster.url("postgres"), "CHECKPOINT").await;
+    cluster
+        .create_from_template(template, "round")
+        .await
+        .expect("a copy");
+    execute(&cluster.url("round"), "VACUUM ANALYZE").await;
+    execute(&cluster.url("postgres"), "CHECKPOINT").await;
+    cluster.url("round")
+}
+
+/// POST to 202, with a gateway that answers at once.
+async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+    let total = size.submits + size.submits / 10;
+    let warm = size.submits / 10;
+    let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
+    let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
+    let (mut service, mut plain) = (Vec::new(), Vec::new());
+    for _ in 0..size.rounds {
+        let database = fresh(cluster, "empty").await;
+        let running = ground::plain(&database, gateway).await;
+        let at = running.at.api;
+        load::run(at, Arc::clone(&theirs), 0..warm, 64, Loop::Closed, 202).await;
+        plain.push(load::run(at, Arc::clone(&theirs), warm..total, 64, Loop::Closed, 202).await);
+        drop(running);
+        let database = fresh(cluster, "empty").await;
+        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let at = running.at.api;
+        load::run(at, Arc::clone(&ours), 0..warm, 64, Loop::Closed, 202).await;
+        service.push(load::run(at, Arc::clone(&ours), warm..total, 64, Loop::Closed, 202).await);
+    }
+    report.sides("submit", &service, &plain, json!({}));
+}
+
+/// Fills the database `open` with payments that wait for their webhook.
+async fn seed(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
+    let url = cluster.url("open");
+    let running = ground::service(&url, gateway, NO_CHECKS).await;
+    let all = Arc::new((0..size.payments).map(bodies::submit).collect::<Vec<_>>());
+    let outcome = load::run(
+        running.at.api,
+        all,
+        0..size.payments,
+        128,
+        Loop::Closed,
+        202,
+    )
+    .await;
+    assert!(
+        outcome.unexpected.is_empty(),
+        "seeding: {:?}",
+        outcome.unexpected
+    );
+    drop(running);
+    let rows = size.payments;
+    execute(
+        &url,
+        &format!(
+            "INSERT INTO plain_transactions (tracking_id, state, task, amount, currency, request)
+             SELECT 'bench-order-' || lpad(n::text, 8, '0'), 'processing', gen_random_uuid()::text, 3245,
+                'EUR', repeat('x', 300) FROM generate_series(0, {rows}) n"
+        ),
+    )
+    .await;
+}
+
+/// Final webhooks of payments that are open: arrival to 200.
+async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+    let all = Arc::new(bodies::webhooks(size.payments));
+    let total = size.payments;
+    let warm = total / 10;
+    let (mut service, mut plain, mut ceilings) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+    for _ in 0..size.rounds {
+        let _ = fresh(cluster, "open").await;
+        ceilings
+            .0
+            .push(ceilings::one(cluster, "round", total, size.seconds));
+        ceilings
+            .1
+            .push(ceilings::hundred(cluster, "round", total, size.seconds));
+        let database = fresh(cluster, "open").await;
+        let running = ground::plain(&database, gateway).await;
+        plain.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
+        drop(running);
+        let database = fresh(cluster, "open").await;
+        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        service.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
+    }
+    let peak = report::median(service.iter().map(Outcome::per_second));
+    let database = fresh(cluster, "open").await;
+    let running = ground::service(&database, gateway, NO_CHECKS).await;
+    let half = Loop::Open(peak / 2.0);
+    load::run(
+        running.at.hooks,
+        Arc::clone(&all),
+        0..warm,
+        size.connections,
+        half,
+        200,
+    )
+    .await;
+    let steady = load::run(
+        running.at.hooks,
+        Arc::clone(&all),
+        warm..total,
+        size.connections,
+        half,
+        200,
+    )
+    .await;
+    drop(running);
+    let one = report::median(ceilings.0.into_iter());
+    let hundred = report::median(ceilings.1.into_iter());
+    let more = json!({
+        "ceiling_plain_per_s": one.round(),
+        "ceiling_batched_per_s": hundred.round(),
+        "service_to_ceiling_batched": report::ratio(peak, hundred),
+        "p50_ms_at_half": steady.quantile_ms(0.5),
+        "p99_ms_at_half": steady.quantile_ms(0.99),
+        "unexpected_at_half": steady.unexpected.len(),
+        "body_bytes": bodies::webhook_bytes(),
+    });
+    report.sides("webhook", &service, &plain, more);
+}
+
+async fn wave(
+    at: SocketAddr,
+    all: &Arc<Vec<Vec<u8>>>,
+    warm: usize,
+    total: usize,
+    connections: usize,
+) -> Outcome {
+    load::run(at, Arc::clone(all), 0..warm, connections, Loop::Closed, 200).await;
+    load::run(
+        at,
+        Arc::clone(all),
+        warm..total,
+        connections,
+        Loop::Closed,
+        200,
+    )
+    .await
+}

@@ -1,0 +1,74 @@
+//! The table and the file.
+
+use crate::load::Outcome;
+use serde_json::{Map, Value, json};
+
+/// All results, by section.
+#[derive(Default)]
+pub struct Report(Map<String, Value>);
+
+/// The middle one.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = values.collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// With two digits.
+pub fn ratio(a: f64, b: f64) -> f64 {
+    (a / b * 100.0).round() / 100.0
+}
+
+impl Report {
+    /// One section: the service's rounds beside the plain handler's.
+    pub fn sides(&mut self, name: &str, service: &[Outcome], plain: &[Outcome], more: Value) {
+        let rates = |side: &[Outcome]| -> Vec<f64> {
+            side.iter().map(|o| o.per_second().round()).collect()
+        };
+        let unexpected = |side: &[Outcome]| side.iter().map(|o| o.unexpected.len()).sum::<usize>();
+        let (ours, theirs) = (
+            median(service.iter().map(Outcome::per_second)),
+            median(plain.iter().map(Outcome::per_second)),
+        );
+        let mut section = json!({
+            "service_per_s": ours.round(),
+            "plain_per_s": theirs.round(),
+            "service_to_plain": ratio(ours, theirs),
+            "service_rounds": rates(service),
+            "plain_rounds": rates(plain),
+            "service_p99_ms": median(service.iter().map(|o| o.quantile_ms(0.99))),
+            "plain_p99_ms": median(plain.iter().map(|o| o.quantile_ms(0.99))),
+            "service_unexpected": unexpected(service),
+            "plain_unexpected": unexpected(plain),
+        });
+        if let (Some(section), Value::Object(more)) = (section.as_object_mut(), more) {
+            section.extend(more);
+        }
+        self.section(name, section);
+    }
+
+    /// One section.
+    pub fn section(&mut self, name: &str, section: Value) {
+        println!("{name}: {section}");
+        self.0.insert(name.to_owned(), section);
+    }
+
+    /// Prints everything, a line each.
+    pub fn print(&self) {
+        println!();
+        for (name, section) in &self.0 {
+            for (key, value) in section.as_object().into_iter().flatten() {
+                println!("{name:10} {key:32} {value}");
+            }
+        }
+    }
+
+    /// Writes the file.
+    pub fn write(&self) {
+        let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let text = serde_json::to_string_pretty(&self.0).expect("JSON");
+        std::fs::write(directory.join("latest.json"), text).expect("a file");
+        println!("\nwritten: {}", directory.join("latest.json").display());
+    }
+}
