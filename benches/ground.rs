@@ -98,11 +98,11 @@ pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> Runni
         "[database]\nurl = \"{database}\"\n[api]\nlisten = \"{api}\"\n\
          [webhooks]\nlisten = \"{hooks}\"\npublic_url = \"http://{hooks}\"\n[ops]\nlisten = \"{ops}\"\n\
          [security]\nfingerprint_key = \"{}\"\n[gateway]\nbase_url = \"http://{gateway}\"\n\
-         [follow]\n{follow}\n[telemetry]\nlevel = \"warn\"\n\
+         [follow]\n{follow}\n[telemetry]\nlog = \"warn\"\n\
          [[shops]]\nid = \"{SHOP}\"\nsecret_key = \"{SECRET}\"\npublic_key = \"{key}\"\n\
-         max_requests_per_second = 1000000\nmax_in_flight = 1024\n\
+         max_requests_per_second = 100000\nmax_in_flight = 1024\n\
          [[clients]]\nname = \"bench\"\nkey_sha256 = \"{hash}\"\nshops = [\"*\"]\n\
-         scopes = [\"submit\", \"read\", \"operate\"]\nmax_requests_per_second = 1000000\n",
+         scopes = [\"submit\", \"read\", \"operate\"]\nmax_requests_per_second = 100000\n",
         "f".repeat(32)
     );
     let directory = tempfile::tempdir().expect("a directory");

@@ -64,10 +64,16 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(bench(&size));
+    // Cargo passes `--bench`; every other word names a section, and without one all are run.
+    let sections: Vec<String> = arguments
+        .into_iter()
+        .filter(|word| !word.starts_with("--"))
+        .collect();
+    runtime.block_on(bench(&size, &sections));
 }
 
-async fn bench(size: &Size) {
+async fn bench(size: &Size, sections: &[String]) {
+    let wanted = |name: &str| sections.is_empty() || sections.iter().any(|s| s == name);
     let cluster = ground::postgres().await;
     let gateway = ground::gateway().await;
     let mut report = Report::default();
@@ -76,9 +82,13 @@ async fn bench(size: &Size) {
         ground::migrate(&cluster.url(name));
         execute(&cluster.url(name), plain::SCHEMA).await;
     }
-    submit(&cluster, gateway, size, &mut report).await;
-    seed(&cluster, gateway, size).await;
-    webhooks(&cluster, gateway, size, &mut report).await;
+    if wanted("submit") {
+        submit(&cluster, gateway, size, &mut report).await;
+    }
+    if wanted("webhook") {
+        seed(&cluster, gateway, size).await;
+        webhooks(&cluster, gateway, size, &mut report).await;
+    }
     report.print();
     report.write();
 }
