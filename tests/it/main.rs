@@ -33,6 +33,7 @@ mod refusals;
 mod repeats;
 mod replicas;
 mod roles;
+mod sim;
 mod stopping;
 mod streams;
 mod subscribers;

@@ -1,0 +1,390 @@
+//! The store in memory: the same rows, and each statement with the meaning that it has in SQL.
+//!
+//! Every method is one statement and happens at one moment. What a transaction of the database
+//! adds, locks and a commit, is in [`super::tx`]. That the two agree is tested in
+//! [`super::conformance`].
+
+use reconciler::domain::view::Record;
+use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
+use reconciler::store::batch::{Healed, OpenChild, Spent};
+use reconciler::store::checks::Leased;
+use reconciler::store::sweeps::OrphanRow;
+use reconciler::store::{
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
+    StoredTransaction, TransactionWrite,
+};
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A row of the hot table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub due_at: Timestamp,
+    pub lease: Option<Uuid>,
+    pub again: bool,
+    pub state: String,
+    pub since: Timestamp,
+}
+
+/// A piece of evidence with what the reads do not show.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    pub row: EvidenceRow,
+    pub body_sha256: [u8; 32],
+    pub chain: [u8; 32],
+}
+
+/// A kept webhook.
+#[derive(Debug, Clone)]
+pub struct Orphan {
+    pub row: OrphanWrite,
+    pub matched_to: Option<Uuid>,
+}
+
+/// All tables of one shop.
+#[derive(Debug, Default)]
+pub struct Db {
+    pub transactions: BTreeMap<Uuid, StoredTransaction>,
+    pub adopted: BTreeMap<Uuid, Option<String>>,
+    pub checks: BTreeMap<Uuid, Check>,
+    pub uids: BTreeMap<String, Uuid>,
+    pub evidence: BTreeMap<Uuid, Vec<Evidence>>,
+    pub findings: Vec<DiscrepancyRow>,
+    pub orphans: BTreeMap<Uuid, Orphan>,
+    pub events: Vec<EventWrite>,
+    pub lookup_worked_at: Option<Timestamp>,
+    pub capabilities: Vec<String>,
+}
+
+/// A row as it is read where `next_check_at` is not asked for.
+fn bare(stored: &StoredTransaction) -> StoredTransaction {
+    let record = Record {
+        next_check_at: None,
+        ..stored.record.clone()
+    };
+    StoredTransaction {
+        record,
+        ..stored.clone()
+    }
+}
+
+/// Reads.
+impl Db {
+    pub fn owners_of_uids(&self, uids: &[String]) -> Vec<(String, Uuid)> {
+        uids.iter()
+            .filter_map(|uid| Some((uid.clone(), *self.uids.get(uid)?)))
+            .collect()
+    }
+
+    pub fn named(&self, name: &str) -> Option<Uuid> {
+        let goes_by = |row: &&StoredTransaction| {
+            row.opening.origin == Origin::Api
+                && row
+                    .opening
+                    .tracking_id
+                    .as_ref()
+                    .is_some_and(|t| t.as_str() == name)
+        };
+        self.transactions
+            .values()
+            .find(goes_by)
+            .map(|row| row.record.id)
+    }
+
+    pub fn by_tracking_ids(&self, names: &[String]) -> Vec<(String, Uuid)> {
+        names
+            .iter()
+            .filter_map(|name| Some((name.clone(), self.named(name)?)))
+            .collect()
+    }
+
+    pub fn open_children(&self, parents: &[String]) -> Vec<OpenChild> {
+        let rows = self.transactions.values().filter(|row| {
+            row.opening.origin == Origin::Api && self.adopted[&row.record.id].is_none()
+        });
+        rows.filter_map(|row| {
+            let parent_uid = row.opening.parent_uid.as_ref()?.to_string();
+            let wanted = parents.contains(&parent_uid);
+            wanted.then_some(OpenChild {
+                id: row.record.id,
+                parent_uid,
+            })
+        })
+        .collect()
+    }
+
+    pub fn by_id(&self, id: Uuid) -> Option<StoredTransaction> {
+        let mut stored = bare(self.transactions.get(&id)?);
+        stored.record.next_check_at = self.checks.get(&id).map(|check| check.due_at);
+        Some(stored)
+    }
+
+    pub fn transaction(&self, id: Uuid) -> Option<StoredTransaction> {
+        self.transactions.get(&id).map(bare)
+    }
+
+    pub fn check(&self, id: Uuid) -> Option<CheckRow> {
+        let check = self.checks.get(&id)?;
+        let (due_at, lease, again) = (check.due_at, check.lease, check.again);
+        Some(CheckRow {
+            transaction_id: id,
+            due_at,
+            lease,
+            again,
+        })
+    }
+
+    pub fn known_evidence(&self, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)> {
+        let known = |(transaction, id): &&(Uuid, Uuid)| {
+            let rows = self.evidence.get(transaction);
+            rows.is_some_and(|rows| rows.iter().any(|e| e.row.id == *id))
+        };
+        keys.iter().filter(known).copied().collect()
+    }
+
+    pub fn spent_by_children(&self, parent_uid: &str) -> Vec<Spent> {
+        let children = self.transactions.values().filter(|row| {
+            row.opening
+                .parent_uid
+                .as_ref()
+                .is_some_and(|uid| uid.as_str() == parent_uid)
+        });
+        children
+            .map(|row| Spent {
+                kind: row.opening.kind,
+                state: row.state,
+                amount: row.opening.amount,
+                opened_at: row.record.created_at,
+            })
+            .collect()
+    }
+
+    pub fn evidence_of(&self, id: Uuid) -> Vec<EvidenceRow> {
+        self.evidence
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .map(|e| e.row.clone())
+            .collect()
+    }
+
+    pub fn control(&self) -> Option<(Uuid, String, String)> {
+        self.transactions.values().rev().take(1000).find_map(|row| {
+            let uid = self.adopted[&row.record.id].clone()?;
+            if row.opening.kind.is_child() {
+                return None;
+            }
+            Some((
+                row.record.id,
+                row.opening.tracking_id.as_ref()?.to_string(),
+                uid,
+            ))
+        })
+    }
+
+    pub fn finding(&self, id: Uuid) -> Option<DiscrepancyRow> {
+        self.findings.iter().find(|row| row.id == id).cloned()
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.checks.values().map(|check| check.due_at).min()
+    }
+
+    pub fn matchable_orphans(&self, limit: usize) -> Vec<OrphanRow> {
+        let has_owner = |orphan: &&Orphan| {
+            let row = &orphan.row;
+            let named = row
+                .tracking_id
+                .as_deref()
+                .is_some_and(|name| self.named(name).is_some());
+            let mut uids = row.uid.iter().chain(&row.parent_uid);
+            let open = orphan.matched_to.is_none() && row.kind == "transaction" && row.signed;
+            open && (named || uids.any(|uid| self.uids.contains_key(uid)))
+        };
+        let row = |orphan: &Orphan| OrphanRow {
+            id: orphan.row.id,
+            signed: orphan.row.signed,
+            body: orphan.row.body.clone(),
+            body_sha256: orphan.row.body_sha256.to_vec(),
+        };
+        self.orphans
+            .values()
+            .filter(has_owner)
+            .take(limit)
+            .map(row)
+            .collect()
+    }
+}
+
+/// Leases.
+impl Db {
+    pub fn lease_due(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+        lease: Duration,
+        token: Uuid,
+        is_locked: impl Fn(Uuid) -> bool,
+    ) -> Vec<Leased> {
+        let mut due: Vec<(Timestamp, Uuid)> = self
+            .checks
+            .iter()
+            .filter(|(id, check)| check.due_at <= now && !is_locked(**id))
+            .map(|(id, check)| (check.due_at, *id))
+            .collect();
+        due.sort();
+        due.truncate(limit);
+        let mut taken = Vec::new();
+        for (due_at, id) in due {
+            if let Some(check) = self.checks.get_mut(&id) {
+                (check.lease, check.again) = (Some(token), false);
+                check.due_at = now.plus(lease);
+                let transaction = bare(&self.transactions[&id]);
+                taken.push(Leased {
+                    transaction,
+                    lease: token,
+                    due_at,
+                    now,
+                });
+            }
+        }
+        taken
+    }
+
+    pub fn postpone(&mut self, now: Timestamp, id: Uuid, token: Uuid, until: Timestamp) -> bool {
+        match self.checks.get_mut(&id) {
+            Some(check) if check.lease == Some(token) => {
+                check.lease = None;
+                check.due_at = if check.again { now } else { until };
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub fn add_capability(&mut self, word: &str) {
+        if !self.capabilities.iter().any(|known| known == word) {
+            self.capabilities.push(word.to_owned());
+        }
+    }
+}
+
+/// Writes.
+impl Db {
+    /// Whether another row made through the API goes by this one's name.
+    pub fn is_name_taken(&self, row: &StoredTransaction) -> bool {
+        let name = row.opening.tracking_id.as_ref();
+        row.opening.origin == Origin::Api
+            && name.is_some_and(|name| self.named(name.as_str()).is_some())
+    }
+
+    pub fn insert_transaction(&mut self, row: &StoredTransaction) {
+        let id = row.record.id;
+        self.adopted
+            .insert(id, row.derived().uid.map(|uid| uid.to_string()));
+        self.transactions.insert(id, bare(row));
+    }
+
+    pub fn update_transaction(&mut self, write: &TransactionWrite) {
+        let Some(row) = self.transactions.get_mut(&write.id) else {
+            return;
+        };
+        (row.state, row.state_since) = (write.state, write.state_since);
+        row.summary = write.summary.clone();
+        row.record.sequence = write.sequence;
+        row.record.updated_at = write.updated_at;
+        row.record.finalized_at = write.finalized_at;
+        (row.evidence_count, row.evidence_head) = (write.evidence_count, write.evidence_head);
+        self.adopted
+            .insert(write.id, write.uid.as_ref().map(ToString::to_string));
+    }
+
+    pub fn insert_evidence(&mut self, at: Timestamp, write: &EvidenceWrite) {
+        let (channel, verdict): (Channel, Verdict) = (write.channel, write.verdict);
+        let row = EvidenceRow {
+            id: write.id,
+            position: write.position,
+            channel,
+            verdict,
+            received_at: at,
+            http_status: write.http_status.map(i32::from),
+            subject: write.subject.clone(),
+            signed: write.signed,
+            note: write.note.clone(),
+            body: write.body.clone(),
+        };
+        let (body_sha256, chain) = (write.body_sha256, write.chain);
+        let rows = self.evidence.entry(write.transaction_id).or_default();
+        rows.push(Evidence {
+            row,
+            body_sha256,
+            chain,
+        });
+    }
+
+    pub fn put_check(&mut self, write: &CheckWrite) {
+        let check = Check {
+            due_at: write.due_at,
+            lease: write.lease,
+            again: write.again,
+            state: write.state.to_string(),
+            since: write.since,
+        };
+        self.checks.insert(write.transaction_id, check);
+    }
+
+    /// Opens a finding, unless the same is open already.
+    pub fn open_finding(&mut self, row: &DiscrepancyRow) -> bool {
+        let same = |known: &DiscrepancyRow| {
+            known.is_open
+                && known.kind == row.kind
+                && known.transaction_id == row.transaction_id
+                && known.subject == row.subject
+        };
+        let is_new = !self.findings.iter().any(same);
+        if is_new {
+            self.findings.push(row.clone());
+        }
+        is_new
+    }
+
+    pub fn heal(&mut self, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow> {
+        let mut closed = Vec::new();
+        for row in self.findings.iter_mut().filter(|row| row.is_open) {
+            let by = healed.iter().find(|h| {
+                row.transaction_id == Some(h.transaction_id)
+                    && row.kind == h.kind
+                    && row.subject == h.subject
+            });
+            if let Some(by) = by {
+                row.is_open = false;
+                (row.resolved_at, row.reason) = (Some(at), Some(by.reason.clone()));
+                closed.push(row.clone());
+            }
+        }
+        closed
+    }
+
+    pub fn close(&mut self, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow> {
+        let mut closed = Vec::new();
+        for row in self.findings.iter_mut().filter(|row| row.is_open) {
+            if let Some((_, reason)) = closings.iter().find(|(id, _)| *id == row.id) {
+                row.is_open = false;
+                (row.resolved_at, row.reason) = (Some(at), Some(reason.clone()));
+                closed.push(row.clone());
+            }
+        }
+        closed
+    }
+
+    pub fn put_orphan(&mut self, row: &OrphanWrite) -> bool {
+        let is_new = !self.orphans.contains_key(&row.id);
+        let orphan = || Orphan {
+            row: row.clone(),
+            matched_to: None,
+        };
+        self.orphans.entry(row.id).or_insert_with(orphan);
+        is_new
+    }
+}

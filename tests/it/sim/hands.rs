@@ -1,0 +1,455 @@
+//! What the engine's steps and the submits do to the simulated world. The steps themselves, and how
+//! answers are read, are the service's own.
+
+use super::gateway::{ORIGIN, Post, Reply, page};
+use super::invariants;
+use super::mutant::Mutant;
+use super::plan::{Order, SHOP};
+use super::replica::Replica;
+use super::world::World;
+use reconciler::dispatch::outcome;
+use reconciler::domain::{Fact, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
+use reconciler::engine::Settings;
+use reconciler::engine::hands::{Hands, Question};
+use reconciler::gateway::{Address, Answer, Submission};
+use reconciler::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped, Target};
+use reconciler::store::{EvidenceRow, StoreError, StoredTransaction};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// As it is by default.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The hands of one step.
+pub struct SimHands<'a> {
+    replica: &'a Arc<Replica>,
+    settings: Settings,
+}
+
+/// How an exchange with the gateway goes wrong.
+enum Trouble {
+    Lost,
+    AnswerLost,
+    Cut,
+    Odd,
+    None,
+}
+
+impl World {
+    fn trouble(&self) -> Trouble {
+        self.with(|state| {
+            if state.faults().happens(|plan| plan.lost) {
+                return match state.below(5) {
+                    0 | 1 => Trouble::Lost,
+                    2 | 3 => Trouble::AnswerLost,
+                    _ => Trouble::Cut,
+                };
+            }
+            if state.faults().happens(|plan| plan.odd_answer) {
+                Trouble::Odd
+            } else {
+                Trouble::None
+            }
+        })
+    }
+
+    async fn travel(&self) {
+        let takes = self.with(|s| s.between(Duration::from_millis(5), Duration::from_millis(400)));
+        self.exec.sleep(takes).await;
+    }
+
+    /// One GET. `None` when no answer came.
+    async fn get(&self, question: Question<'_>) -> Option<Answer> {
+        let trouble = self.trouble();
+        self.travel().await;
+        if matches!(trouble, Trouble::Lost) {
+            self.exec.sleep(REQUEST_TIMEOUT).await;
+            return None;
+        }
+        let now = self.exec.now();
+        let reply = self.with(|state| {
+            let blind = state.faulty && state.plan.blind;
+            if blind && matches!(question, Question::TrackingId(_)) {
+                return page(503);
+            }
+            if matches!(trouble, Trouble::Odd) {
+                let pages = [page(502), page(401), page(429), page(500), page(302)];
+                let nth = usize::try_from(state.below(5)).unwrap_or(0);
+                return pages[nth].clone();
+            }
+            match question {
+                Question::TaskStatus(task) => state.gateway.task(task.as_str(), false, now),
+                Question::TaskResult(task) => state.gateway.task(task.as_str(), true, now),
+                Question::Uid(uid) => state.gateway.by_uid(uid.as_str()),
+                Question::TrackingId(name) => state.gateway.by_name(name, now),
+            }
+        });
+        self.travel().await;
+        if matches!(trouble, Trouble::AnswerLost) {
+            self.exec.sleep(REQUEST_TIMEOUT).await;
+            return None;
+        }
+        let answer = answer_of(reply, matches!(trouble, Trouble::Cut));
+        self.note(|| {
+            let text = String::from_utf8_lossy(&answer.body);
+            let begin: String = text.chars().take(90).collect();
+            format!("{question:?} -> {} {begin}", answer.status)
+        });
+        if let Question::TrackingId(name) = question {
+            let now = self.exec.now();
+            self.with(|state| invariants::looked_up(state, name, &answer, now));
+        }
+        Some(self.tampered(question, answer))
+    }
+
+    /// What mutants make of an answer.
+    fn tampered(&self, question: Question<'_>, mut answer: Answer) -> Answer {
+        let failed = answer.status != 200 || answer.truncated;
+        if self.is(Mutant::FailureIsEmpty) && failed && matches!(question, Question::TrackingId(_))
+        {
+            return answer_of(
+                Reply::json(200, &serde_json::json!({"transactions": []})),
+                false,
+            );
+        }
+        answer.body = self.without_times(&answer.body).into();
+        answer
+    }
+
+    /// A body without the times that a mutant does not look at.
+    pub fn without_times(&self, body: &[u8]) -> Vec<u8> {
+        let without = match self.mutant {
+            Some(Mutant::UpdatedAtIgnored) => "\"updated_at\"",
+            Some(Mutant::CreatedAtIgnored) => "\"created_at\"",
+            _ => return body.to_vec(),
+        };
+        String::from_utf8_lossy(body)
+            .replace(without, "\"x\"")
+            .into_bytes()
+    }
+}
+
+fn answer_of(reply: Reply, cut: bool) -> Answer {
+    let mut body = reply.body;
+    if cut {
+        body.truncate(body.len() / 2);
+    }
+    Answer {
+        status: reply.status,
+        retry_after: reply.retry_after,
+        content_type: None,
+        request_id: None,
+        sha256: Sha256::digest(&body).into(),
+        body: body.into(),
+        truncated: cut,
+    }
+}
+
+impl Replica {
+    /// Sends a stamped attempt and records what came of it: the dispatcher's part.
+    pub async fn transmit(
+        &self,
+        stored: &StoredTransaction,
+        attempt: u32,
+        lease: Uuid,
+        until: u64,
+    ) {
+        let world = &self.world;
+        world.point("send").await;
+        let may_send = world.exec.micros() + 30_000_000 < until;
+        let submission = if may_send || world.is(Mutant::LeaseNotChecked) {
+            self.post(stored, attempt, lease).await
+        } else {
+            world.note(|| format!("attempt {attempt} withheld"));
+            Submission::NotSent {
+                reason: "the body was withheld".to_owned(),
+            }
+        };
+        world.point("answered").await;
+        let now = world.exec.now();
+        let ours = Address::new(&ORIGIN.parse().expect("an address")).expect("an address");
+        let mut outcome = outcome::of(&submission, attempt, &ours, now);
+        if let Submission::Unclear { .. } = &submission {
+            let refusal = Refusal {
+                kind: RefusalKind::Rejected,
+                code: None,
+                message: None,
+                friendly_message: None,
+                http_status: None,
+            };
+            match world.mutant {
+                Some(Mutant::SilenceIsNotSent) => {
+                    outcome.learned = outcome::not_sent(attempt, "no answer");
+                }
+                Some(Mutant::SilenceIsRefusal) => {
+                    outcome.learned.facts = vec![Fact::Refused { attempt, refusal }];
+                }
+                _ => {}
+            }
+        }
+        world.note(|| {
+            format!(
+                "attempt {attempt} of {}: {}",
+                name_of(stored),
+                outcome.label
+            )
+        });
+        let record = Record {
+            target: Target::Transaction(stored.record.id),
+            learned: outcome.learned,
+            lease: Some(lease),
+            next_check: outcome.retry_after.map(|after| now.plus(after)),
+        };
+        let _ = self.record(record).await;
+    }
+
+    /// One POST, and what the client sees of it.
+    async fn post(&self, stored: &StoredTransaction, attempt: u32, lease: Uuid) -> Submission {
+        let world = &self.world;
+        let trouble = world.trouble();
+        if matches!(trouble, Trouble::Lost) && world.with(|state| state.chance(0.3)) {
+            return Submission::NotSent {
+                reason: "connection refused".to_owned(),
+            };
+        }
+        let now = world.exec.now();
+        world.with(|state| invariants::bytes_leave(state, stored, attempt, lease, now));
+        let times = if world.is(Mutant::ClientRetries) {
+            2
+        } else {
+            1
+        };
+        let mut seen = Submission::Unclear {
+            reason: "no answer".to_owned(),
+            partial: None,
+        };
+        for time in 0..times {
+            if time > 0 {
+                world.with(|state| invariants::bytes_leave(state, stored, attempt, lease, now));
+            }
+            seen = self.exchange(stored, attempt, &trouble).await;
+            if matches!(seen, Submission::Answered(_)) {
+                break;
+            }
+        }
+        seen
+    }
+
+    async fn exchange(&self, s: &StoredTransaction, attempt: u32, trouble: &Trouble) -> Submission {
+        let world = &self.world;
+        let unclear = |reason: &str| Submission::Unclear {
+            reason: reason.to_owned(),
+            partial: None,
+        };
+        let post = post_of(s);
+        if matches!(trouble, Trouble::Lost) {
+            // It never arrives, or when nobody waits for it any more.
+            if world.with(|state| state.chance(0.4)) {
+                let late = world.with(|s| s.between(REQUEST_TIMEOUT, Duration::from_secs(300)));
+                let (there, exec) = (Arc::clone(world), world.exec.clone());
+                world.exec.spawn(0, async move {
+                    exec.sleep(late).await;
+                    there.arrive(&post, false);
+                });
+            }
+            world.exec.sleep(REQUEST_TIMEOUT).await;
+            return unclear("timed out");
+        }
+        world.travel().await;
+        let reply = world.arrive(&post, matches!(trouble, Trouble::Odd));
+        if matches!(trouble, Trouble::AnswerLost) {
+            world.exec.sleep(REQUEST_TIMEOUT).await;
+            return unclear("timed out");
+        }
+        world.travel().await;
+        if matches!(trouble, Trouble::Cut) {
+            return unclear("the answer broke off");
+        }
+        let answer = answer_of(reply, false);
+        world.with(|state| invariants::answered(state, s, attempt, answer.status));
+        Submission::Answered(answer)
+    }
+}
+
+/// The order of a transaction, as the gateway gets it.
+fn post_of(s: &StoredTransaction) -> Post {
+    let shop = ShopId::parse(SHOP).expect("a shop id");
+    let name = s.opening.tracking_id.clone().expect("a name");
+    Post {
+        key: RequestKey::of(&shop, &name).0.to_string(),
+        name: name.to_string(),
+        kind: s.opening.kind.to_string(),
+        amount: s.opening.amount.unwrap_or(0),
+        parent: s.opening.parent_uid.as_ref().map(ToString::to_string),
+    }
+}
+
+/// The POST that somebody else would make of an order.
+pub fn foreign_post(order: &Order, amount: i64) -> Post {
+    Post {
+        name: order.name.clone(),
+        kind: order.kind.to_string(),
+        amount,
+        parent: None,
+        key: String::new(),
+    }
+}
+
+fn name_of(stored: &StoredTransaction) -> String {
+    stored
+        .opening
+        .tracking_id
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+impl<'a> SimHands<'a> {
+    pub fn of(replica: &'a Arc<Replica>) -> Self {
+        let world = &replica.world;
+        let settings = Settings {
+            pace: replica.settings.pace.clone(),
+            lease: replica.settings.lease,
+            request_timeout: REQUEST_TIMEOUT,
+            absence_interval: Duration::from_secs(600),
+            in_doubt_horizon: if world.is(Mutant::HorizonIgnored) {
+                Duration::ZERO
+            } else {
+                Duration::from_secs(86_400)
+            },
+            follow: world.plan.follow,
+            trust_request_id: world.plan.trust || world.is(Mutant::ResendsInDoubt),
+            evidence_retention: Duration::from_secs(400 * 86_400),
+            events_retention: Duration::from_secs(90 * 86_400),
+        };
+        Self { replica, settings }
+    }
+}
+
+impl Hands for SimHands<'_> {
+    type Body = ();
+
+    fn shop(&self) -> &ShopId {
+        &self.replica.shop
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    async fn admit(&self) -> Result<(), Duration> {
+        self.replica.world.point("admit").await;
+        Ok(())
+    }
+
+    async fn is_paused(&self) -> bool {
+        false
+    }
+
+    async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {
+        let world = &self.replica.world;
+        world.point("postpone").await;
+        while world.with(|state| state.locks.is_check_locked(id)) {
+            world.breath().await;
+        }
+        let now = world.exec.now();
+        let done = world.with(|state| state.db.postpone(now, id, lease, until));
+        world.poke();
+        Ok(done)
+    }
+
+    async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+        self.replica.world.point("record").await;
+        self.replica.record(record).await
+    }
+
+    async fn stamp(&self, stamp: Stamp) -> Result<Stamped, LedgerError> {
+        self.replica.world.point("stamp").await;
+        let (stamped, lasting) = self.replica.stamp(stamp).await?;
+        if let Stamped::Ready { lease, .. } = &stamped {
+            let until = lasting.until(lease.until);
+            self.replica
+                .world
+                .with(|state| state.seen.leases.insert(lease.token, until));
+        }
+        Ok(stamped)
+    }
+
+    async fn stored_body(&self, id: Uuid) -> Option<()> {
+        let world = &self.replica.world;
+        world.point("body").await;
+        let opened = world.with(|state| state.db.evidence_of(id).into_iter().next())?;
+        (opened.subject.as_deref() == Some("opened")).then_some(())
+    }
+
+    async fn send(&self, stored: &StoredTransaction, attempt: u32, lease: Lease, (): ()) {
+        let until = self
+            .replica
+            .world
+            .with(|state| state.seen.leases[&lease.token]);
+        self.replica
+            .transmit(stored, attempt, lease.token, until)
+            .await;
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Option<Answer> {
+        let world = &self.replica.world;
+        world.point("ask").await;
+        let answer = world.get(question).await;
+        world.point("read").await;
+        answer
+    }
+
+    fn lease_lost(&self) {
+        self.replica.world.note(|| "a lease was lost".to_owned());
+    }
+
+    async fn evidence(&self, id: Uuid) -> Result<Vec<EvidenceRow>, StoreError> {
+        let world = &self.replica.world;
+        world.point("evidence").await;
+        let mut rows = world.with(|state| state.db.evidence_of(id));
+        if world.is(Mutant::TwoLookupsProve)
+            && let Some(last) = rows
+                .iter()
+                .rposition(|row| row.body.starts_with(b"{\"transactions\":[]"))
+        {
+            let mut again = rows[last].clone();
+            again.id = Uuid::nil();
+            again.received_at = again.received_at.minus(Duration::from_secs(600));
+            rows.push(again);
+        }
+        Ok(rows)
+    }
+
+    async fn control(&self) -> Result<Option<(Uuid, String, String)>, StoreError> {
+        Ok(self.replica.world.with(|state| state.db.control()))
+    }
+
+    async fn capabilities(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self
+            .replica
+            .world
+            .with(|state| state.db.capabilities.clone()))
+    }
+
+    async fn add_capability(&self, word: &str) -> Result<(), StoreError> {
+        self.replica
+            .world
+            .with(|state| state.db.add_capability(word));
+        Ok(())
+    }
+
+    async fn last_lookup_worked(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.replica.world.with(|state| state.db.lookup_worked_at))
+    }
+
+    async fn lookup_worked(&self) -> Result<(), StoreError> {
+        let now = self.replica.world.exec.now();
+        self.replica
+            .world
+            .with(|state| state.db.lookup_worked_at = Some(now));
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! The rules, looked at from outside: after each commit, whenever bytes leave, whenever a webhook is
+//! taken, and at the end. They know the gateway's own truth, and nothing of how the service works.
+
+use super::db::{Check, Db};
+use super::gateway::Transaction;
+use super::world::State as World;
+use reconciler::domain::fold::{Basis, Derived};
+use reconciler::domain::{Origin, State, Timestamp};
+use reconciler::gateway::Answer;
+use reconciler::ledger::Work;
+use reconciler::store::StoredTransaction;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A POST of ours whose bytes have left.
+#[derive(Debug)]
+struct Left {
+    attempt: u32,
+    /// The gateway has said, and we have heard, that it was not processed.
+    released: bool,
+}
+
+/// What the outside has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// When the lease of a token ends, as its holder believes.
+    pub leases: HashMap<Uuid, u64>,
+    /// Orders that a person has decided.
+    pub decided: BTreeSet<String>,
+    posts: BTreeMap<String, Vec<Left>>,
+    empties: BTreeMap<String, Vec<Timestamp>>,
+    /// How many of each thing happened, for the summary.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl Seen {
+    pub fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+}
+
+/// An answer to a look-up by tracking id has come. It counts when it is a list without ours.
+pub fn looked_up(world: &mut World, name: &str, answer: &Answer, now: Timestamp) {
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let Some(rows) = body["transactions"].as_array() else {
+        return;
+    };
+    let made = ours(world, name).map(|t| t.uid.clone()).unwrap_or_default();
+    if answer.status == 200 && !answer.truncated && rows.iter().all(|row| row["uid"] != made) {
+        world
+            .seen
+            .empties
+            .entry(name.to_owned())
+            .or_default()
+            .push(now);
+    }
+}
+
+/// What a transaction was before a commit.
+pub type Before = BTreeMap<Uuid, (Derived, Option<Check>)>;
+
+pub fn before(db: &Db) -> Before {
+    let of = |row: &StoredTransaction| {
+        (
+            row.record.id,
+            (row.derived(), db.checks.get(&row.record.id).cloned()),
+        )
+    };
+    db.transactions.values().map(of).collect()
+}
+
+/// The name that an order goes by.
+fn name_of(row: &StoredTransaction) -> String {
+    row.opening
+        .tracking_id
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// Bytes of an attempt are about to leave.
+pub fn bytes_leave(
+    world: &mut World,
+    stored: &StoredTransaction,
+    attempt: u32,
+    lease: Uuid,
+    now: Timestamp,
+) {
+    let name = name_of(stored);
+    let row = world.db.transactions.get(&stored.record.id);
+    let known = row.and_then(|row| row.summary.attempts.get(&attempt).cloned());
+    let Some(stamped) = known.and_then(|attempt| attempt.stamped_at) else {
+        world.breaks(
+            "at most once",
+            format!("{name}: attempt {attempt} leaves without a stamp"),
+        );
+        return;
+    };
+    // The lease, less the time that the request may take.
+    let latest = stamped.plus(Duration::from_secs(45 - 30));
+    if now > latest {
+        let late = now.since(latest);
+        let text = format!("{name}: attempt {attempt} leaves {late:.1?} too late, lease {lease}");
+        world.breaks("fencing", text);
+    }
+    let trust = world.plan.trust;
+    let posts = world.seen.posts.entry(name.clone()).or_default();
+    let unanswered = posts
+        .iter()
+        .find(|left| !left.released)
+        .map(|left| left.attempt);
+    posts.push(Left {
+        attempt,
+        released: false,
+    });
+    world.seen.count("posts");
+    if let Some(earlier) = unanswered.filter(|_| !trust) {
+        let text = format!("{name}: attempt {attempt} leaves while {earlier} may have arrived");
+        world.breaks("at most once", text);
+    }
+}
+
+/// The answer to a POST has been read.
+pub fn answered(world: &mut World, stored: &StoredTransaction, attempt: u32, status: u16) {
+    let posts = world.seen.posts.entry(name_of(stored)).or_default();
+    for left in posts.iter_mut().filter(|left| left.attempt == attempt) {
+        left.released |= status == 429;
+    }
+}
+
+/// A webhook has been answered 200.
+pub fn acknowledged(world: &mut World, sha256: [u8; 32]) {
+    let evidence = world
+        .db
+        .evidence
+        .values()
+        .flatten()
+        .any(|e| e.body_sha256 == sha256);
+    let orphan = world
+        .db
+        .orphans
+        .values()
+        .any(|o| o.row.body_sha256 == sha256);
+    world.seen.count("webhooks taken");
+    if !evidence && !orphan {
+        world.breaks(
+            "nothing is lost",
+            "a webhook was answered 200 and is not stored",
+        );
+    }
+}
+
+/// A commit has taken place. Gives a line for each transaction that moved.
+pub fn committed(
+    world: &mut World,
+    before: &Before,
+    works: &[Work],
+    now: Timestamp,
+) -> Vec<String> {
+    let rows: Vec<StoredTransaction> = world.db.transactions.values().cloned().collect();
+    let mut lines = Vec::new();
+    let mut owners = BTreeMap::new();
+    world.seen.count("commits");
+    for row in &rows {
+        let derived = row.derived();
+        let name = name_of(row);
+        if let Some(uid) = &derived.uid
+            && let Some(other) = owners.insert(uid.clone(), name.clone())
+        {
+            world.breaks(
+                "one owner",
+                format!("{uid} belongs to {other} and to {name}"),
+            );
+        }
+        let (was, held) = match before.get(&row.record.id) {
+            Some((was, held)) => (Some(was), held.as_ref()),
+            None => (None, None),
+        };
+        if !row.state.is_final() && !world.db.checks.contains_key(&row.record.id) {
+            world.breaks(
+                "level-triggered",
+                format!("{name} is {} without a check", row.state),
+            );
+        }
+        fencing(world, row, held, works, now);
+        if was.map(|was| was.state) == Some(derived.state) {
+            continue;
+        }
+        lines.push(format!(
+            "{name}: {} -> {}",
+            was.map_or("new", |w| w.state.as_str()),
+            derived.state
+        ));
+        if let Some(was) = was
+            && matches!(was.basis, Basis::Snapshot(_))
+            && was.state.is_final()
+            && !derived.state.is_final()
+        {
+            world.breaks(
+                "finality",
+                format!("{name} was {} and is {}", was.state, derived.state),
+            );
+        }
+        if derived.basis != Basis::Operator {
+            justified(world, row, &derived);
+        }
+    }
+    lines
+}
+
+/// Only the holder of a live lease may plan, unless the transaction has ended.
+fn fencing(
+    world: &mut World,
+    row: &StoredTransaction,
+    held: Option<&Check>,
+    works: &[Work],
+    now: Timestamp,
+) {
+    let id = row.record.id;
+    let Some((held, token)) = held.and_then(|h| Some((h, h.lease.filter(|_| h.due_at > now)?)))
+    else {
+        return;
+    };
+    let is_holder = works.iter().any(|work| match work {
+        Work::Record(record) => record.lease == Some(token),
+        Work::Stamp(stamp, own) => (stamp.id == id && stamp.lease == Some(token)) || *own == token,
+        Work::Open(open) => open.id == token,
+        Work::Close(_) => false,
+    });
+    let is_kept = world
+        .db
+        .checks
+        .get(&id)
+        .is_some_and(|check| check.lease == Some(token) && check.due_at == held.due_at);
+    // What has ended waits for nobody: a caller may begin its next attempt.
+    let had_ended = State::parse(&held.state).is_some_and(State::is_final);
+    if !is_holder && !is_kept && !had_ended && !row.state.is_final() {
+        let now_is = world.db.checks.get(&id).cloned();
+        let acts: Vec<String> = works.iter().map(act_of).collect();
+        let text = format!("{}: {held:?} became {now_is:?} by {acts:?}", name_of(row));
+        world.breaks("fencing", text);
+    }
+}
+
+fn act_of(work: &Work) -> String {
+    match work {
+        Work::Open(open) => format!("open {}", open.id),
+        Work::Record(record) => {
+            let (learned, lease) = (&record.learned, record.lease);
+            format!("{} {:?} under {lease:?}", learned.channel, learned.facts)
+        }
+        Work::Stamp(stamp, token) => format!("stamp {token} under {:?}", stamp.lease),
+        Work::Close(close) => format!("close {}", close.id),
+    }
+}
+
+/// Whether the world gives reason for a state.
+fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
+    let name = name_of(row);
+    let posts = world.seen.posts.get(&name);
+    let may_have_arrived = posts.is_some_and(|posts| posts.iter().any(|left| !left.released));
+    let made = ours(world, &name).is_some();
+    let refused = world.gateway.refused.contains_key(&name);
+    let wrong = match derived.state {
+        State::Successful | State::Failed | State::Expired => {
+            let uid = derived
+                .uid
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let found = world.gateway.transactions.get(&uid);
+            found.is_none_or(|t| !t.history.contains(&derived.state.as_str()))
+        }
+        State::Rejected => made || !refused,
+        State::NotFound => made || !is_proved(world, row),
+        State::NotSent => may_have_arrived,
+        State::Accepted => may_have_arrived,
+        State::Submitting | State::Processing | State::Pending | State::InDoubt => false,
+    };
+    if wrong && row.opening.origin == Origin::Api {
+        let text = format!(
+            "{name} is {}: made {made}, refused {refused}",
+            derived.state
+        );
+        world.breaks("positive evidence", text);
+    }
+}
+
+/// At least three empty look-ups, far apart, the last one late. Answers may wait for a while before
+/// they are recorded, so that their own times are compared with some leave.
+fn is_proved(world: &World, row: &StoredTransaction) -> bool {
+    let leave = Duration::from_secs(900);
+    let stamped = row
+        .summary
+        .attempts
+        .values()
+        .filter_map(|a| a.stamped_at)
+        .max();
+    let (Some(stamped), Some(empties)) = (stamped, world.seen.empties.get(&name_of(row))) else {
+        return false;
+    };
+    let after: Vec<&Timestamp> = empties.iter().filter(|at| **at > stamped).collect();
+    let (Some(first), Some(last)) = (after.first(), after.last()) else {
+        return false;
+    };
+    after.len() >= 3
+        && last.since(**first).saturating_add(leave) >= Duration::from_secs(1200)
+        && **last > stamped.plus(Duration::from_secs(86_400)).minus(leave)
+}
+
+/// The gateway's transaction that a POST of ours has made.
+pub fn ours<'a>(world: &'a World, name: &str) -> Option<&'a Transaction> {
+    world
+        .gateway
+        .transactions
+        .values()
+        .find(|t| t.ours && t.asked == name)
+}

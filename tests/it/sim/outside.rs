@@ -1,0 +1,466 @@
+//! Everybody else: merchants who post, the gateway that notifies, operators who decide, forgers, and
+//! the hand that starts replicas again.
+
+use super::exec::{Group, TaskId};
+use super::gateway::{Post, Reply, Turn};
+use super::hands::foreign_post;
+use super::invariants;
+use super::mutant::Mutant;
+use super::plan::{Foreign, Order, SHOP};
+use super::replica::Replica;
+use super::world::World;
+use reconciler::dispatch::outcome;
+use reconciler::domain::evidence::Decision;
+use reconciler::domain::{
+    Channel, Currency, Fact, Opening, Origin, ShopId, State, Timestamp, TrackingId, Uid,
+};
+use reconciler::http::webhooks::learned;
+use reconciler::ledger::{
+    Learned, LedgerError, Open, Opened, ParentLimit, Record, Stamp, Stamped, Target,
+};
+use reconciler::store::StoredTransaction;
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The answer of a request to a replica, unless the replica dies over it.
+type Said<T> = Arc<Mutex<Option<T>>>;
+
+impl World {
+    /// Starts the replicas, and starts dead ones again.
+    pub fn keep_replicas(self: &Arc<Self>) {
+        for number in 0..self.plan.replicas {
+            let world = Arc::clone(self);
+            self.exec.spawn(0, async move {
+                let mut group: Group = number + 1;
+                loop {
+                    let replica = Replica::start(&world, group);
+                    world.note(|| format!("replica {group} starts"));
+                    let keeper = world.exec.current().0;
+                    world.with(|state| state.keepers.insert(group, keeper));
+                    while world.with(|state| state.alive.contains_key(&replica.group)) {
+                        world.exec.park().await;
+                    }
+                    let dead = world.with(|state| Duration::from_millis(500 + state.below(9_000)));
+                    world.exec.sleep(dead).await;
+                    group += 10;
+                }
+            });
+        }
+    }
+
+    /// Some replica that is alive.
+    fn any_replica(&self) -> Option<Arc<Replica>> {
+        self.with(|state| {
+            let count = u64::try_from(state.alive.len()).unwrap_or(0);
+            let nth = usize::try_from(state.below(count)).unwrap_or(0);
+            state.alive.values().nth(nth).cloned()
+        })
+    }
+
+    /// Asks a replica for something and waits at most so long. `None` when no answer came.
+    async fn call<T, F>(
+        self: &Arc<Self>,
+        within: Duration,
+        ask: impl FnOnce(Arc<Replica>) -> F,
+    ) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let replica = self.any_replica()?;
+        let said: Said<T> = Arc::default();
+        let (put, exec, caller) = (Arc::clone(&said), self.exec.clone(), self.exec.current().0);
+        let asked = ask(Arc::clone(&replica));
+        self.exec.spawn(replica.group, async move {
+            let answer = asked.await;
+            *put.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+            exec.wake(caller);
+        });
+        let until = self.exec.now().plus(within);
+        self.exec.wake_at(caller, until);
+        loop {
+            self.exec.park().await;
+            let answer = said.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if answer.is_some() || self.exec.now() >= until {
+                return answer;
+            }
+        }
+    }
+
+    /// A POST comes to the gateway.
+    pub fn arrive(self: &Arc<Self>, post: &Post, odd: bool) -> Reply {
+        let now = self.exec.now();
+        let (reply, turns) = self.with(|state| {
+            let (plan, rng) = (Arc::clone(&state.plan), &mut state.rng);
+            state.gateway.submit(post, now, rng, &plan, odd)
+        });
+        self.note(|| format!("gateway takes {} -> {}", post.name, reply.status));
+        for turn in turns {
+            self.follow(turn);
+        }
+        reply
+    }
+
+    /// Lets something happen at the gateway, which then notifies.
+    fn follow(self: &Arc<Self>, turn: Turn) -> TaskId {
+        let world = Arc::clone(self);
+        self.exec.spawn(0, async move {
+            world.exec.sleep(turn.after).await;
+            let now = world.exec.now();
+            let Some(body) = world.with(|state| state.gateway.turn(&turn, now)) else {
+                return;
+            };
+            world.note(|| format!("gateway: {} is {}", turn.uid, turn.status));
+            world.exec.spawn(0, Arc::clone(&world).notify(body));
+            let corrected = world.with(|s| s.faulty && s.chance(s.plan.correction));
+            if corrected {
+                let other = if turn.status == "failed" {
+                    "successful"
+                } else {
+                    "failed"
+                };
+                let after = world.with(|s| s.between(Duration::from_secs(1), 20 * HOUR));
+                let code = None;
+                world.follow(Turn {
+                    after,
+                    status: other,
+                    code,
+                    ..turn
+                });
+            }
+        })
+    }
+
+    /// Sends a webhook until it is taken, as the gateway does; it may arrive twice.
+    async fn notify(self: Arc<Self>, body: Vec<u8>) {
+        let twice = self.with(|state| state.chance(0.2));
+        for n in 0..=15_u32 {
+            let (lost, pause) = self.with(|state| {
+                let cube = u64::from(n * 2).pow(3);
+                let pause = Duration::from_millis(cube * 1000 + state.below(30_000));
+                (state.faults().happens(|plan| plan.webhook_lost), pause)
+            });
+            self.exec.sleep(pause).await;
+            if lost {
+                continue;
+            }
+            let sent = body.clone();
+            let taken = self
+                .call(Duration::from_secs(20), |r| hook(r, sent, true))
+                .await;
+            if taken == Some(true) {
+                let sha256: [u8; 32] = Sha256::digest(&body).into();
+                self.with(|state| invariants::acknowledged(state, sha256));
+                if !(twice && n == 0) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets all merchants, forgers and operators begin.
+    pub fn begin_orders(self: &Arc<Self>) {
+        for order in self.plan.orders.clone() {
+            self.exec.spawn(0, Arc::clone(self).order(order.clone()));
+            if order.twice {
+                self.exec.spawn(0, Arc::clone(self).order(order.clone()));
+            }
+            if let Some(foreign) = order.foreign {
+                self.exec
+                    .spawn(0, Arc::clone(self).somebody_else(order.clone(), foreign));
+            }
+            if self.plan.forgeries {
+                self.exec.spawn(0, Arc::clone(self).forge(order.clone()));
+            }
+            if self.with(|state| state.chance(state.plan.operator)) {
+                self.exec.spawn(0, Arc::clone(self).operate(order));
+            }
+        }
+    }
+
+    async fn somebody_else(self: Arc<Self>, order: Order, foreign: Foreign) {
+        let (when, amount) = match foreign {
+            // The gateway's clock may be two minutes behind ours.
+            Foreign::Older => (
+                order.begins.saturating_sub(Duration::from_secs(200)),
+                order.amount,
+            ),
+            Foreign::Differs => (order.begins + Duration::from_secs(30), order.amount + 1),
+            Foreign::Alike => (order.begins + Duration::from_secs(30), order.amount),
+        };
+        self.exec.sleep(when).await;
+        let now = self.exec.now();
+        let post = foreign_post(&order, amount);
+        self.with(|state| {
+            let status = if state.chance(0.5) {
+                "successful"
+            } else {
+                "failed"
+            };
+            let (plan, now) = (Arc::clone(&state.plan), now);
+            let is_before = now.micros() < order_begins(&order) - 150_000_000;
+            if foreign != Foreign::Older || is_before {
+                state.gateway.foreign(&post, &plan, now, status);
+            }
+        });
+    }
+
+    /// A webhook that anybody could have made: it has no signature.
+    async fn forge(self: Arc<Self>, order: Order) {
+        self.exec.sleep(order.begins + Duration::from_secs(5)).await;
+        for status in ["successful", "failed"] {
+            let now = self.exec.now().to_rfc3339();
+            let body = serde_json::json!({"transaction": {"uid": "forged", "status": status,
+                "type": order.kind.as_str(), "amount": order.amount, "currency": "EUR",
+                "tracking_id": order.name, "created_at": now, "updated_at": now}});
+            let body = body.to_string().into_bytes();
+            self.call(Duration::from_secs(20), |r| hook(r, body, false))
+                .await;
+            self.exec.sleep(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// A person looks at an order once and decides.
+    async fn operate(self: Arc<Self>, order: Order) {
+        let wait = self.with(|s| s.between(Duration::from_secs(60), 30 * HOUR));
+        self.exec.sleep(order.begins + wait).await;
+        let id = self.with(|state| state.db.named(&order.name));
+        let Some(stored) = id.and_then(|id| self.with(|state| state.db.by_id(id))) else {
+            return;
+        };
+        let now = self.exec.now();
+        let learned = self.with(|state| {
+            let states = [
+                State::Failed,
+                State::NotFound,
+                State::NotSent,
+                State::InDoubt,
+            ];
+            let nth = usize::try_from(state.below(6)).unwrap_or(0);
+            let id = state.uuid();
+            match states.get(nth) {
+                Some(decided) => decision(&stored, *decided, now, id),
+                None => check(id),
+            }
+        });
+        self.note(|| format!("a person acts on {}: {:?}", order.name, learned.facts));
+        if !learned.facts.is_empty() {
+            self.with(|state| state.seen.decided.insert(order.name.clone()));
+        }
+        let record = Record {
+            target: Target::Transaction(stored.record.id),
+            learned,
+            lease: None,
+            next_check: None,
+        };
+        let ask = |r: Arc<Replica>| async move { r.record_once(record).await.is_ok() };
+        self.call(Duration::from_secs(20), ask).await;
+    }
+
+    /// A merchant wants something, and asks until an answer comes.
+    async fn order(self: Arc<Self>, order: Order) {
+        self.exec.sleep(order.begins).await;
+        for _ in 0..40 {
+            let asked = order.clone();
+            let state = self.call(Duration::from_secs(40), |r| post(r, asked)).await;
+            let goes_on = match state {
+                Some(Some(State::NotSent)) => self.with(|state| state.chance(0.7)),
+                Some(Some(_)) => false,
+                Some(None) | None => true,
+            };
+            if !goes_on {
+                return;
+            }
+            let pause =
+                self.with(|s| s.between(Duration::from_millis(10), Duration::from_secs(90)));
+            self.exec.sleep(pause).await;
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn order_begins(order: &Order) -> i64 {
+    super::exec::beginning().plus(order.begins).micros()
+}
+
+/// A decision of a person, as the API makes it.
+fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) -> Learned {
+    let decision = Decision {
+        at: now,
+        id,
+        state,
+        basis: stored.summary.greatest_key(&stored.opening),
+        by: "ops".to_owned(),
+        reason: "seen in the books".to_owned(),
+    };
+    let act = serde_json::json!({"decision": id});
+    Learned::act(
+        Channel::Operator,
+        "decided",
+        &act,
+        vec![Fact::Decided(decision)],
+    )
+}
+
+fn check(id: Uuid) -> Learned {
+    let act = serde_json::json!({"asked": id});
+    let mut learned = Learned::act(Channel::Operator, "check", &act, Vec::new());
+    learned.look_again = true;
+    learned
+}
+
+/// The webhook listener: 200 only after the commit.
+async fn hook(replica: Arc<Replica>, body: Vec<u8>, signed: bool) -> bool {
+    let world = Arc::clone(&replica.world);
+    world.point("hook").await;
+    let believed = signed || world.is(Mutant::HintBelieved);
+    let record = Record {
+        target: Target::Snapshots,
+        learned: learned(&world.without_times(&body), believed, Timestamp::END),
+        lease: None,
+        next_check: None,
+    };
+    if world.is(Mutant::WebhookAckedEarly) {
+        let late = Arc::clone(&replica);
+        world.exec.spawn(replica.group, async move {
+            late.world.point("late").await;
+            let _ = late.record_once(record).await;
+        });
+        return true;
+    }
+    replica.record_once(record).await.is_ok()
+}
+
+/// A POST to the API: opens, or answers with what is there. Gives the state, or `None` for an error.
+async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
+    let world = Arc::clone(&replica.world);
+    world.point("post").await;
+    let known = world.with(|state| state.db.by_id(state.db.named(&order.name)?));
+    if let Some(known) = known {
+        return if known.state == State::NotSent {
+            again(&replica, known).await
+        } else {
+            Some(known.state)
+        };
+    }
+    let (opening, parent_limit) = match opening(&world, &order) {
+        Some(opening) => opening,
+        None => return None,
+    };
+    let id = world.with(|state| state.id(world.exec.now()));
+    let send_now = order.card_data || !order.respond_async;
+    let open = Open {
+        id,
+        opening,
+        description: None,
+        fingerprint: vec![1],
+        fingerprint_key: "k".to_owned(),
+        request: order.name.clone().into_bytes(),
+        request_sha256: [0; 32],
+        send_now,
+        not_before: None,
+        parent_limit,
+    };
+    match replica.open(open).await {
+        Ok((Opened::Created { transaction, lease }, lasting)) => {
+            world.note(|| format!("opened {} with a lease: {}", order.name, lease.is_some()));
+            if let Some(lease) = lease.filter(|_| send_now) {
+                let attempt = transaction.summary.last_attempt();
+                let until = lasting.until(lease.until);
+                replica
+                    .transmit(&transaction, attempt, lease.token, until)
+                    .await;
+            }
+            world.with(|state| Some(state.db.by_id(id)?.state))
+        }
+        Ok((Opened::Exists { transaction }, _)) => Some(transaction.state),
+        Ok((Opened::Exceeds { .. }, _)) => Some(State::Rejected),
+        Err(LedgerError::FateUnknown) if send_now => {
+            disown(&replica, id).await;
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Nothing of an opening was sent whose commit is unknown: as the dispatcher does.
+async fn disown(replica: &Replica, id: Uuid) {
+    if replica.world.with(|state| state.db.by_id(id)).is_none() {
+        return;
+    }
+    let record = Record {
+        target: Target::Transaction(id),
+        learned: outcome::not_sent(1, "the commit before it could not be confirmed in time"),
+        lease: Some(id),
+        next_check: None,
+    };
+    let _ = replica.record(record).await;
+}
+
+/// The same request again for what was not sent.
+async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
+    let id = known.record.id;
+    match replica
+        .stamp(Stamp {
+            id,
+            lease: None,
+            replay: false,
+        })
+        .await
+    {
+        Ok((
+            Stamped::Ready {
+                transaction,
+                attempt,
+                lease,
+            },
+            lasting,
+        )) => {
+            let until = lasting.until(lease.until);
+            replica
+                .transmit(&transaction, attempt, lease.token, until)
+                .await;
+            replica.world.with(|state| Some(state.db.by_id(id)?.state))
+        }
+        Ok((Stamped::No { transaction }, _)) => Some(transaction.state),
+        Err(_) => None,
+    }
+}
+
+/// What was asked; `None` while a parent is not there yet.
+fn opening(world: &World, order: &Order) -> Option<(Opening, Option<ParentLimit>)> {
+    let parent = match &order.parent {
+        None => None,
+        Some(name) => {
+            let stored = world.with(|state| state.db.by_id(state.db.named(name)?))?;
+            let uid: Uid = stored.derived().uid?;
+            Some((stored, uid))
+        }
+    };
+    let limit = parent.as_ref().map(|(stored, _)| ParentLimit {
+        parent: stored.record.id,
+        force: false,
+        duplicate_window: Some(Duration::from_secs(31)),
+    });
+    let opening = Opening {
+        shop: ShopId::parse(SHOP).ok()?,
+        tracking_id: Some(TrackingId::parse(&order.name).ok()?),
+        kind: order.kind,
+        origin: Origin::Api,
+        amount: Some(order.amount),
+        currency: if parent.is_some() {
+            None
+        } else {
+            Currency::parse("EUR")
+        },
+        parent_uid: parent.as_ref().map(|(_, uid)| uid.clone()),
+        parent_tracking_id: parent.and_then(|(stored, _)| stored.opening.tracking_id),
+        card_data: order.card_data,
+        test: Some(true),
+        opened_at: Timestamp::from_micros(0),
+    };
+    Some((opening, limit))
+}

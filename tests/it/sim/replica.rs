@@ -1,0 +1,335 @@
+//! One replica of the service while it lives: the committer, the engine's loop, the submits, and
+//! what its HTTP listeners do. Where the service has pure code, it is the service's own that runs.
+
+use super::exec::{Group, TaskId};
+use super::hands::SimHands;
+use super::mutant::Mutant;
+use super::tx::{After, Committed, Tx};
+use super::world::World;
+use reconciler::clock::Boottime;
+use reconciler::domain::ShopId;
+use reconciler::domain::schedule::Pace;
+use reconciler::engine::step;
+use reconciler::engine::sweep::evidence_of;
+use reconciler::ledger::{
+    Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Work,
+};
+use reconciler::store::StoreError;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+type Slot = Arc<Mutex<Option<Result<(Answer, Lasting), LedgerError>>>>;
+
+/// When the batch began, on our clock and on the one that the ledger was given.
+#[derive(Debug, Clone, Copy)]
+pub struct Lasting {
+    micros: u64,
+    began: Boottime,
+}
+
+impl Lasting {
+    /// A moment of the ledger's clock, on ours.
+    pub fn until(self, at: Boottime) -> u64 {
+        let lasts = at.duration_since(self.began).as_micros();
+        self.micros + u64::try_from(lasts).unwrap_or(u64::MAX / 4)
+    }
+}
+
+struct Waiting {
+    work: Work,
+    slot: Slot,
+    caller: TaskId,
+}
+
+/// A replica.
+pub struct Replica {
+    pub world: Arc<World>,
+    pub group: Group,
+    pub shop: ShopId,
+    pub settings: Settings,
+    queue: Mutex<VecDeque<Waiting>>,
+    committer: Mutex<TaskId>,
+    engine: Mutex<Option<TaskId>>,
+}
+
+/// The ledger's settings, as they are by default.
+pub fn settings() -> Settings {
+    Settings {
+        pace: Pace {
+            first_check: Duration::from_secs(1),
+            max_interval: Duration::from_secs(60),
+            max_interval_old: Duration::from_secs(6 * 3600),
+            recheck_after_final: vec![Duration::from_secs(3600), Duration::from_secs(86_400)],
+        },
+        lease: Duration::from_secs(45),
+        clock_tolerance: Duration::from_secs(120),
+        max_batch: 64,
+    }
+}
+
+/// How often a batch is tried again after it met another writer, and for how long otherwise: as in
+/// the service.
+const CONFLICTS: u32 = 10;
+const PATIENCE: Duration = Duration::from_secs(3);
+const SEEK_FATE: Duration = Duration::from_secs(20);
+
+impl Replica {
+    /// Starts a replica as a group of its own.
+    pub fn start(world: &Arc<World>, group: Group) -> Arc<Self> {
+        let shop = ShopId::parse(super::plan::SHOP).expect("a shop id");
+        let this = Arc::new(Self {
+            world: Arc::clone(world),
+            group,
+            shop,
+            settings: settings(),
+            queue: Mutex::default(),
+            committer: Mutex::default(),
+            engine: Mutex::default(),
+        });
+        let committer = world.exec.spawn(group, Arc::clone(&this).commit());
+        *this
+            .committer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = committer;
+        let engine = world.exec.spawn(group, Arc::clone(&this).run_engine());
+        *this.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+        world.exec.spawn(group, Arc::clone(&this).sweep());
+        world.with(|state| {
+            state.engines.insert(engine, None);
+            state.alive.insert(group, Arc::clone(&this));
+        });
+        world.poke();
+        this
+    }
+
+    /// The task of its engine.
+    pub fn engine(&self) -> Option<TaskId> {
+        *self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a piece of work to the ledger.
+    pub async fn ledger(&self, work: Work) -> Result<(Answer, Lasting), LedgerError> {
+        let slot = Slot::default();
+        let waiting = Waiting {
+            work,
+            slot: Arc::clone(&slot),
+            caller: self.world.exec.current().0,
+        };
+        self.queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(waiting);
+        self.world.exec.wake(
+            *self
+                .committer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        loop {
+            let told = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(told) = told {
+                return told;
+            }
+            self.world.exec.park().await;
+        }
+    }
+
+    pub async fn open(&self, open: Open) -> Result<(Opened, Lasting), LedgerError> {
+        match self.ledger(Work::Open(Box::new(open))).await? {
+            (Answer::Opened(opened), lasting) => Ok((opened, lasting)),
+            _ => Err(LedgerError::Refused),
+        }
+    }
+
+    pub async fn record_once(&self, record: Record) -> Result<Recorded, LedgerError> {
+        match self.ledger(Work::Record(Box::new(record))).await? {
+            (Answer::Recorded(recorded), _) => Ok(recorded),
+            (Answer::NotFound, _) => Err(LedgerError::NotFound),
+            _ => Err(LedgerError::Refused),
+        }
+    }
+
+    /// Records, and does not let go while the database is away: as the dispatcher does.
+    pub async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+        loop {
+            match self.record_once(record.clone()).await {
+                Err(
+                    LedgerError::Unavailable | LedgerError::FateUnknown | LedgerError::Overloaded,
+                ) => self.world.exec.sleep(Duration::from_secs(1)).await,
+                told => return told,
+            }
+        }
+    }
+
+    pub async fn stamp(&self, stamp: Stamp) -> Result<(Stamped, Lasting), LedgerError> {
+        let token = self.world.with(super::world::State::uuid);
+        let asked = stamp.lease;
+        let id = stamp.id;
+        match self.ledger(Work::Stamp(stamp, token)).await? {
+            (Answer::Stamped(stamped), lasting) => {
+                if matches!(stamped, Stamped::Ready { .. }) {
+                    self.world
+                        .note(|| format!("stamped under {asked:?} of {id}"));
+                }
+                Ok((stamped, lasting))
+            }
+            (Answer::NotFound, _) => Err(LedgerError::NotFound),
+            _ => Err(LedgerError::Refused),
+        }
+    }
+
+    async fn commit(self: Arc<Self>) {
+        loop {
+            let waiting: Vec<Waiting> = {
+                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                queue.drain(..).collect()
+            };
+            if waiting.is_empty() {
+                self.world.exec.park().await;
+                continue;
+            }
+            let works: Vec<Work> = waiting.iter().map(|w| w.work.clone()).collect();
+            match self.attempt(&works).await {
+                Ok((answers, lasting)) => {
+                    for (waiting, answer) in waiting.into_iter().zip(answers) {
+                        self.tell(&waiting, Ok((answer, lasting)));
+                    }
+                }
+                Err(error) => {
+                    waiting
+                        .iter()
+                        .for_each(|waiting| self.tell(waiting, Err(error.clone())));
+                }
+            }
+        }
+    }
+
+    fn tell(&self, waiting: &Waiting, told: Result<(Answer, Lasting), LedgerError>) {
+        *waiting.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        self.world.exec.wake(waiting.caller);
+    }
+
+    /// Runs a batch, again as often as that can help.
+    async fn attempt(&self, works: &[Work]) -> Result<(Vec<Answer>, Lasting), LedgerError> {
+        let started = self.world.exec.now();
+        let (mut conflicts, mut committing) = (0, false);
+        loop {
+            let error = match self.batch(works).await {
+                Ok(Ok(answered)) => return Ok(answered),
+                Ok(Err(())) => {
+                    committing = true;
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            let waited = self.world.exec.now().since(started);
+            let again = match &error {
+                Some(StoreError::Conflict(_)) => {
+                    conflicts += 1;
+                    conflicts <= CONFLICTS
+                }
+                Some(StoreError::Unavailable(_)) | None => {
+                    waited < if committing { SEEK_FATE } else { PATIENCE }
+                }
+                Some(error) => {
+                    self.world
+                        .with(|state| state.breaks("the ledger works", error.chain()));
+                    false
+                }
+            };
+            if !again {
+                let unknown = committing;
+                self.world
+                    .note(|| format!("a batch is given up, committing: {unknown}"));
+                return Err(if committing {
+                    LedgerError::FateUnknown
+                } else {
+                    LedgerError::Unavailable
+                });
+            }
+            self.world.exec.sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// One run of a batch. `Err(())` inside: its commit's fate is unknown.
+    async fn batch(
+        &self,
+        works: &[Work],
+    ) -> Result<Result<(Vec<Answer>, Lasting), ()>, StoreError> {
+        let lasting = Lasting {
+            micros: self.world.exec.micros(),
+            began: Boottime::now(),
+        };
+        let chance = self.world.with(|state| state.below(u64::MAX));
+        self.world.point("begin").await;
+        let mut tx = Tx::begin(&self.world, works);
+        let (settings, shop) = (&self.settings, &self.shop);
+        let fold = Fold::run(&mut tx, settings, shop, works, lasting.began, chance).await?;
+        let committed = tx.commit().await;
+        if committed == Committed::Unknown && !self.world.is(Mutant::CommitFateGuessed) {
+            return Ok(Err(()));
+        }
+        let answers = fold.answers(&After(Arc::clone(&self.world))).await?;
+        Ok(Ok((answers, lasting)))
+    }
+
+    /// The engine's loop, with the pauses between its turns left out.
+    async fn run_engine(self: Arc<Self>) {
+        loop {
+            let now = self.world.exec.now();
+            let due = self.world.with(|state| state.db.next_due());
+            if due.is_none_or(|due| due > now) {
+                self.world.until_due().await;
+                continue;
+            }
+            let until = self.world.exec.micros() + 45_000_000;
+            self.world.point("lease").await;
+            let leased = self.world.with(|state| {
+                let (now, token) = (self.world.exec.now(), state.uuid());
+                let (db, locks) = (&mut state.db, &state.locks);
+                let locked = |id| locks.is_check_locked(id);
+                db.lease_due(now, 8, self.settings.lease, token, locked)
+            });
+            let none = leased.is_empty();
+            for leased in leased {
+                let this = Arc::clone(&self);
+                self.world.exec.spawn(self.group, async move {
+                    this.world.point("leased").await;
+                    let hands = SimHands::of(&this);
+                    let late = this.world.is(Mutant::LeaseNotChecked);
+                    let exec = this.world.exec.clone();
+                    let is_ours = move || late || exec.micros() + 30_000_000 <= until;
+                    step::take(&hands, &leased, is_ours).await;
+                });
+            }
+            if none {
+                // What is due is locked.
+                self.world.exec.sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    /// Tries orphans again whose owner has appeared.
+    async fn sweep(self: Arc<Self>) {
+        loop {
+            self.world.exec.sleep(Duration::from_secs(900)).await;
+            for orphan in self.world.with(|state| state.db.matchable_orphans(100)) {
+                let Some(record) = evidence_of(&orphan) else {
+                    continue;
+                };
+                self.world.point("orphan").await;
+                let recorded = self.record_once(record).await;
+                let matched = recorded
+                    .ok()
+                    .and_then(|r| r.transaction)
+                    .map(|t| t.record.id);
+                self.world.with(|state| {
+                    if let (Some(id), Some(row)) = (matched, state.db.orphans.get_mut(&orphan.id)) {
+                        row.matched_to = Some(id);
+                    }
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! A transaction of the model database: reads see what is committed, writes wait for the commit,
+//! and locks are held until its end. A replica that dies in between leaves nothing behind.
+
+use super::db::Db;
+use super::mutant::Mutant;
+use super::world::World;
+use reconciler::domain::{ShopId, Timestamp};
+use reconciler::ledger::Work;
+use reconciler::ledger::tables::{Reads, Tables};
+use reconciler::store::batch::{Healed, OpenChild, Spent};
+use reconciler::store::{
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
+    StoreError, StoredTransaction, TransactionWrite,
+};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A write that waits for the commit.
+pub type Write = Box<dyn FnOnce(&mut Db) + Send + Sync>;
+
+/// Who holds which row.
+#[derive(Debug, Default)]
+pub struct Locks {
+    held: BTreeMap<String, u64>,
+    last: u64,
+}
+
+impl Locks {
+    pub fn is_check_locked(&self, id: Uuid) -> bool {
+        self.held.contains_key(&check(id))
+    }
+}
+
+fn check(id: Uuid) -> String {
+    format!("c:{id}")
+}
+
+/// For how long a statement waits for a lock (`lock_timeout`).
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One transaction.
+pub struct Tx {
+    world: Arc<World>,
+    number: u64,
+    writes: Vec<Write>,
+    inserted: BTreeSet<String>,
+    opened: Vec<DiscrepancyRow>,
+    /// What a mutant needs to know.
+    works: Vec<Work>,
+}
+
+/// How a commit ended, as the client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    Yes,
+    /// The connection broke off; it took place or not.
+    Unknown,
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        let number = self.number;
+        self.world
+            .with(|state| state.locks.held.retain(|_, holder| *holder != number));
+    }
+}
+
+impl Tx {
+    pub fn begin(world: &Arc<World>, works: &[Work]) -> Self {
+        let number = world.with(|state| {
+            state.locks.last += 1;
+            state.locks.last
+        });
+        Self {
+            world: Arc::clone(world),
+            number,
+            writes: Vec::new(),
+            inserted: BTreeSet::new(),
+            opened: Vec::new(),
+            works: works.to_vec(),
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Db) -> T) -> T {
+        self.world.with(|state| read(&state.db))
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Db) + Send + Sync + 'static) {
+        self.writes.push(Box::new(write));
+    }
+
+    async fn lock(&self, key: String) -> Result<(), StoreError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let number = self.number;
+            let is_mine = self
+                .world
+                .with(|state| *state.locks.held.entry(key.clone()).or_insert(number) == number);
+            if is_mine {
+                return Ok(());
+            }
+            if waited > LOCK_TIMEOUT {
+                return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+            }
+            let pause = Duration::from_millis(3);
+            waited += pause;
+            self.world.exec.sleep(pause).await;
+        }
+    }
+
+    /// Commits. What was written appears at one moment, and only then may anybody be told.
+    pub async fn commit(mut self) -> Committed {
+        self.world.point("commit").await;
+        let fate = self.world.with(|state| state.faults().commit_fate());
+        if fate.takes_place {
+            let writes = std::mem::take(&mut self.writes);
+            self.world.apply(&self.works, writes);
+        }
+        let world = Arc::clone(&self.world);
+        drop(self);
+        world.poke();
+        world.point("committed").await;
+        if fate.is_told {
+            return Committed::Yes;
+        }
+        // A dead connection is noticed late.
+        let late = world.with(|s| s.between(Duration::from_millis(1), Duration::from_secs(18)));
+        world.exec.sleep(late).await;
+        Committed::Unknown
+    }
+
+    /// The findings as this transaction sees them, its own among them.
+    fn findings(&self) -> Db {
+        let mut findings = self.read(|db| db.findings.clone());
+        findings.extend(self.opened.iter().cloned());
+        Db {
+            findings,
+            ..Db::default()
+        }
+    }
+
+    /// A mutant: the lease that a stamp names is taken for the one that is held.
+    fn pretended_lease(&self, id: Uuid) -> Option<Uuid> {
+        self.works.iter().find_map(|work| match work {
+            Work::Stamp(stamp, _) if stamp.id == id => stamp.lease,
+            _ => None,
+        })
+    }
+}
+
+impl Tables for Tx {
+    async fn begin_batch(&mut self) -> Result<Timestamp, StoreError> {
+        if self.world.with(|state| state.faults().is_database_away()) {
+            return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
+        }
+        Ok(self.world.exec.now())
+    }
+
+    async fn owners_of_uids(
+        &mut self,
+        _: &ShopId,
+        uids: &[String],
+    ) -> Result<Vec<(String, Uuid)>, StoreError> {
+        if self.world.is(Mutant::UidNotClaimed) {
+            return Ok(Vec::new());
+        }
+        Ok(self.read(|db| db.owners_of_uids(uids)))
+    }
+
+    async fn by_tracking_ids(
+        &mut self,
+        _: &ShopId,
+        names: &[String],
+    ) -> Result<Vec<(String, Uuid)>, StoreError> {
+        Ok(self.read(|db| db.by_tracking_ids(names)))
+    }
+
+    async fn open_children(
+        &mut self,
+        _: &ShopId,
+        parents: &[String],
+    ) -> Result<Vec<OpenChild>, StoreError> {
+        Ok(self.read(|db| db.open_children(parents)))
+    }
+
+    async fn lock_transactions(
+        &mut self,
+        _: &ShopId,
+        ids: &[Uuid],
+    ) -> Result<Vec<StoredTransaction>, StoreError> {
+        self.world.breath().await;
+        let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
+        let mut rows = Vec::new();
+        for id in ids {
+            self.lock(format!("t:{id}")).await?;
+            rows.extend(self.read(|db| db.transaction(id)));
+        }
+        Ok(rows)
+    }
+
+    async fn lock_checks(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<Vec<CheckRow>, StoreError> {
+        let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
+        let mut rows = Vec::new();
+        for id in ids {
+            self.lock(check(id)).await?;
+            let mut row = self.read(|db| db.check(id));
+            if self.world.is(Mutant::FenceIgnored)
+                && let (Some(row), Some(lease)) = (&mut row, self.pretended_lease(id))
+            {
+                row.lease = Some(lease);
+            }
+            rows.extend(row);
+        }
+        Ok(rows)
+    }
+
+    async fn known_evidence(
+        &mut self,
+        _: &ShopId,
+        keys: &[(Uuid, Uuid)],
+    ) -> Result<HashSet<(Uuid, Uuid)>, StoreError> {
+        Ok(self.read(|db| db.known_evidence(keys)))
+    }
+
+    async fn spent_by_children(
+        &mut self,
+        _: &ShopId,
+        parent_uid: &str,
+    ) -> Result<Vec<Spent>, StoreError> {
+        Ok(self.read(|db| db.spent_by_children(parent_uid)))
+    }
+
+    async fn insert_transactions(
+        &mut self,
+        _: &ShopId,
+        new: &[NewTransaction],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let mut rows: Vec<&StoredTransaction> = new.iter().map(|new| &new.stored).collect();
+        rows.sort_by_key(|row| (row.opening.tracking_id.clone(), row.record.id));
+        let mut inserted = HashSet::new();
+        for row in rows {
+            // The unique index makes a second writer wait for the end of the first.
+            let name = row.opening.tracking_id.as_ref().map(ToString::to_string);
+            let name = name.filter(|_| row.opening.origin == reconciler::domain::Origin::Api);
+            if let Some(name) = &name {
+                self.lock(format!("n:{name}")).await?;
+            }
+            let is_new = name.is_none_or(|name| self.inserted.insert(name));
+            if is_new && !self.read(|db| db.is_name_taken(row)) {
+                inserted.insert(row.record.id);
+                let row = row.clone();
+                self.write(move |db| db.insert_transaction(&row));
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn update_transactions(
+        &mut self,
+        _: &ShopId,
+        changed: &[TransactionWrite],
+    ) -> Result<(), StoreError> {
+        for write in changed {
+            let write = write.clone();
+            self.write(move |db| db.update_transaction(&write));
+        }
+        Ok(())
+    }
+
+    async fn insert_evidence(
+        &mut self,
+        _: &ShopId,
+        at: Timestamp,
+        new: &[EvidenceWrite],
+    ) -> Result<(), StoreError> {
+        for write in new {
+            let write = write.clone();
+            self.write(move |db| db.insert_evidence(at, &write));
+        }
+        Ok(())
+    }
+
+    async fn put_checks(&mut self, _: &ShopId, checks: &[CheckWrite]) -> Result<(), StoreError> {
+        for write in checks {
+            let write = write.clone();
+            let forgets = self.world.is(Mutant::DoubtNotChecked)
+                && write.state == reconciler::domain::State::InDoubt;
+            if forgets {
+                self.write(move |db| {
+                    db.checks.remove(&write.transaction_id);
+                });
+            } else {
+                self.write(move |db| db.put_check(&write));
+            }
+        }
+        Ok(())
+    }
+
+    async fn drop_checks(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<(), StoreError> {
+        for id in ids {
+            let id = *id;
+            self.write(move |db| {
+                db.checks.remove(&id);
+            });
+        }
+        Ok(())
+    }
+
+    async fn claim_uids(
+        &mut self,
+        _: &ShopId,
+        claims: &[(String, Uuid)],
+    ) -> Result<bool, StoreError> {
+        if self.world.is(Mutant::UidNotClaimed) {
+            return Ok(true);
+        }
+        let claims: BTreeMap<String, Uuid> = claims.iter().cloned().collect();
+        let mut all = true;
+        for (uid, id) in claims {
+            self.lock(format!("u:{uid}")).await?;
+            all &= !self.read(|db| db.uids.contains_key(&uid));
+            self.write(move |db| {
+                db.uids.entry(uid).or_insert(id);
+            });
+        }
+        Ok(all)
+    }
+
+    async fn put_orphans(
+        &mut self,
+        _: &ShopId,
+        _: Timestamp,
+        new: &[OrphanWrite],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let mut fresh = HashSet::new();
+        for row in new {
+            let row = row.clone();
+            if !self.read(|db| db.orphans.contains_key(&row.id)) {
+                fresh.insert(row.id);
+            }
+            self.write(move |db| {
+                db.put_orphan(&row);
+            });
+        }
+        Ok(fresh)
+    }
+
+    async fn open_discrepancies(
+        &mut self,
+        _: &ShopId,
+        new: &[DiscrepancyRow],
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let mut opened = HashSet::new();
+        for row in new {
+            let row = row.clone();
+            let about = row.transaction_id.unwrap_or_default();
+            let key = format!("f:{}:{about}:{}", row.kind, row.subject);
+            self.lock(key.clone()).await?;
+            let is_known = |known: &DiscrepancyRow| {
+                let same = (known.kind, known.transaction_id) == (row.kind, row.transaction_id);
+                known.is_open && same && known.subject == row.subject
+            };
+            if self.read(|db| !db.findings.iter().any(is_known)) && self.inserted.insert(key) {
+                opened.insert(row.id);
+                self.opened.push(row.clone());
+                self.write(move |db| {
+                    db.open_finding(&row);
+                });
+            }
+        }
+        Ok(opened)
+    }
+
+    async fn heal_discrepancies(
+        &mut self,
+        _: &ShopId,
+        at: Timestamp,
+        healed: &[Healed],
+    ) -> Result<Vec<DiscrepancyRow>, StoreError> {
+        let healed = healed.to_vec();
+        let closed = self.findings().heal(at, &healed);
+        self.write(move |db| {
+            db.heal(at, &healed);
+        });
+        Ok(closed)
+    }
+
+    async fn close(
+        &mut self,
+        _: &ShopId,
+        at: Timestamp,
+        closings: &[(Uuid, String)],
+    ) -> Result<Vec<DiscrepancyRow>, StoreError> {
+        let closings = closings.to_vec();
+        let closed = self.findings().close(at, &closings);
+        self.write(move |db| {
+            db.close(at, &closings);
+        });
+        Ok(closed)
+    }
+
+    async fn append_events(
+        &mut self,
+        _: &ShopId,
+        _: Timestamp,
+        new: &[EventWrite],
+    ) -> Result<i64, StoreError> {
+        self.lock("feed".to_owned()).await?;
+        let last = self.read(|db| db.events.len()) + new.len();
+        for event in new {
+            let event = event.clone();
+            self.write(move |db| db.events.push(event));
+        }
+        Ok(i64::try_from(last).unwrap_or(i64::MAX))
+    }
+}
+
+/// Reads after a commit.
+pub struct After(pub Arc<World>);
+
+impl Reads for After {
+    async fn named(&self, _: &ShopId, name: &str) -> Result<Option<StoredTransaction>, StoreError> {
+        Ok(self.0.with(|state| state.db.by_id(state.db.named(name)?)))
+    }
+
+    async fn finding(&self, _: &ShopId, id: Uuid) -> Result<Option<DiscrepancyRow>, StoreError> {
+        Ok(self.0.with(|state| state.db.finding(id)))
+    }
+}
