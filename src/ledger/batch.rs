@@ -6,6 +6,8 @@
 mod opening;
 mod recording;
 mod settling;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use crate::clock::Boottime;

@@ -116,7 +116,7 @@ pub async fn postpone(
     let done = sqlx::query!(
         "-- postpone
         UPDATE due_checks SET lease = NULL, due_at = CASE WHEN again THEN clock_timestamp() ELSE $4 END
-        WHERE shop_id = $1 AND transaction_id = $2 AND lease = $3",
+        WHERE shop_id = $1 AND transaction_id = $2 AND lease = $3 AND due_at > clock_timestamp()",
         shop.as_str(),
         id,
         token,

@@ -183,7 +183,15 @@ impl Batch<'_> {
         );
     }
 
-    /// What is left of the lease under which an earlier run of this batch has stamped an attempt.
+    /// The token of whoever may act on a transaction now. A lease that has run out is nobody's, even
+    /// while no other worker has taken it.
+    pub(super) fn live_lease(&self, id: Uuid) -> Option<Uuid> {
+        let check = self.rows.map.get(&id)?.check.as_ref()?;
+        check.lease.filter(|_| check.due_at > self.at)
+    }
+
+    /// What is left of the lease under which an earlier run of this batch has stamped an attempt. It
+    /// may be nothing: then the attempt is known to be ours, and nothing can be sent under it.
     pub(super) fn held(&self, id: Uuid, token: Uuid) -> Option<Lease> {
         let row = self.rows.map.get(&id)?;
         let check = row.check.as_ref().filter(|c| c.lease == Some(token))?;
@@ -195,7 +203,7 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&stamp.id) else {
             return Draft::NotFound;
         };
-        let held = row.check.as_ref().and_then(|check| check.lease);
+        let held = self.live_lease(stamp.id);
         let derived = row.stored.derived();
         let last = row.stored.summary.last_attempt();
         // A person may have decided `not_sent` of something that did leave: it is not sent again.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 impl Batch<'_> {
     /// Decides what becomes of the due check after evidence. Scheduling is fenced: only the holder
-    /// of the lease plans the next look; others can make one due when the state moved.
+    /// of a lease that has not run out plans the next look; others can make one due when the state
+    /// moved.
     pub(super) fn settle(
         &mut self,
         record: &Record,
@@ -24,10 +25,8 @@ impl Batch<'_> {
         let derived = row.stored.derived();
         let moved = before != Some(derived.state);
         let check = row.check.clone();
-        let held = check
-            .as_ref()
-            .and_then(|c| c.lease.filter(|_| c.due_at > at));
-        let mine = record.lease.is_some() && check.as_ref().and_then(|c| c.lease) == record.lease;
+        let held = self.live_lease(id);
+        let mine = record.lease.is_some() && record.lease == held;
         let fresh = moved && schedule::is_duplicate_doubt(&derived);
         let planned = || {
             let pace = &self.settings.pace;

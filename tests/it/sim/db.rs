@@ -254,13 +254,34 @@ impl Db {
 
     pub fn postpone(&mut self, now: Timestamp, id: Uuid, token: Uuid, until: Timestamp) -> bool {
         match self.checks.get_mut(&id) {
-            Some(check) if check.lease == Some(token) => {
+            Some(check) if check.lease == Some(token) && check.due_at > now => {
                 check.lease = None;
                 check.due_at = if check.again { now } else { until };
                 true
             }
             _ => false,
         }
+    }
+
+    /// Retention passes: all evidence goes that belongs to nothing that is still looked at, and of
+    /// which nobody is to be told. Events go too.
+    pub fn forget(&mut self) -> usize {
+        let is_told = |id: &Uuid| {
+            let mut open = self.findings.iter().filter(|row| row.is_open);
+            open.any(|row| row.transaction_id == Some(*id))
+        };
+        let is_kept = |id: &Uuid| self.checks.contains_key(id) || is_told(id);
+        let old: Vec<Uuid> = self
+            .evidence
+            .keys()
+            .filter(|id| !is_kept(id))
+            .copied()
+            .collect();
+        for id in &old {
+            self.evidence.remove(id);
+        }
+        self.events.clear();
+        old.len()
     }
 
     pub fn add_capability(&mut self, word: &str) {

@@ -1,0 +1,219 @@
+//! Who may act: leases that are right, somebody else's, and run out.
+
+use super::*;
+use crate::domain::schedule::Pace;
+use crate::domain::{Currency, Opening, Origin, TrackingId};
+use crate::ledger::Target;
+
+const LEASE: Duration = Duration::from_secs(45);
+
+fn settings() -> Settings {
+    Settings {
+        pace: Pace {
+            first_check: Duration::from_secs(1),
+            max_interval: Duration::from_secs(60),
+            max_interval_old: Duration::from_secs(3600),
+            recheck_after_final: Vec::new(),
+        },
+        lease: LEASE,
+        clock_tolerance: Duration::from_secs(120),
+        max_batch: 8,
+    }
+}
+
+fn shop() -> ShopId {
+    match ShopId::parse("1001") {
+        Ok(shop) => shop,
+        Err(_) => panic!("a shop id"),
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(1_793_491_200_000_000).plus(Duration::from_secs(seconds))
+}
+
+fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
+    Batch {
+        shop,
+        settings,
+        at: at(0),
+        chance: 0,
+        began: Boottime::now(),
+        rows: Rows::default(),
+        routing: Routing::default(),
+        known: HashSet::new(),
+        evidence: Vec::new(),
+        events: Vec::new(),
+        opened: Vec::new(),
+        healed: Vec::new(),
+        closings: Vec::new(),
+        orphans: Vec::new(),
+        by_name: HashMap::new(),
+        spent: HashMap::new(),
+        counted: Vec::new(),
+        ended: Vec::new(),
+    }
+}
+
+fn open(batch: &mut Batch<'_>, send_now: bool) -> Uuid {
+    let id = Uuid::from_u128(7);
+    let opening = Opening {
+        shop: shop(),
+        tracking_id: TrackingId::parse("order-1").ok(),
+        kind: TransactionType::Payment,
+        origin: Origin::Api,
+        amount: Some(500),
+        currency: Currency::parse("EUR"),
+        parent_uid: None,
+        parent_tracking_id: None,
+        card_data: false,
+        test: None,
+        opened_at: at(0),
+    };
+    let open = Open {
+        id,
+        opening,
+        description: None,
+        fingerprint: Vec::new(),
+        fingerprint_key: String::new(),
+        request: b"{}".to_vec(),
+        request_sha256: [0; 32],
+        send_now,
+        not_before: None,
+        parent_limit: None,
+    };
+    assert!(matches!(batch.open(&open, id), Draft::Created { .. }));
+    id
+}
+
+/// Gives the check to a worker until a moment.
+fn lease(batch: &mut Batch<'_>, id: Uuid, token: Uuid, until: Timestamp) {
+    let decision = CheckDecision::Put {
+        due_at: until,
+        lease: Some(token),
+        again: false,
+    };
+    batch.schedule(id, decision);
+    if let Some(row) = batch.rows.map.get_mut(&id) {
+        row.write = None;
+    }
+}
+
+fn stamp(id: Uuid, lease: Option<Uuid>) -> Stamp {
+    Stamp {
+        id,
+        lease,
+        replay: false,
+    }
+}
+
+const OURS: Uuid = Uuid::from_u128(1);
+const ANOTHERS: Uuid = Uuid::from_u128(2);
+const NEXT: Uuid = Uuid::from_u128(3);
+
+#[test]
+fn what_an_earlier_run_has_left_of_a_lease_is_what_the_row_says() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    // The first run was twenty seconds ago.
+    batch.at = at(20);
+    let Some(left) = batch.held(id, id) else {
+        panic!("it is ours")
+    };
+    assert_eq!(left.token, id);
+    assert_eq!(
+        left.until.duration_since(batch.began),
+        LEASE - Duration::from_secs(20)
+    );
+}
+
+#[test]
+fn nothing_can_be_sent_under_a_lease_that_ran_out() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    for late in [45, 46, 4_000] {
+        batch.at = at(late);
+        let left = batch
+            .held(id, id)
+            .map(|held| held.until.duration_since(batch.began));
+        assert_eq!(left, Some(Duration::ZERO), "{late}");
+        assert_eq!(batch.live_lease(id), None, "{late}");
+    }
+}
+
+#[test]
+fn another_workers_lease_is_not_held() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    lease(&mut batch, id, ANOTHERS, at(60));
+    assert!(batch.held(id, id).is_none());
+    assert_eq!(batch.live_lease(id), Some(ANOTHERS));
+    assert!(batch.held(Uuid::from_u128(99), id).is_none(), "no such row");
+}
+
+#[test]
+fn a_lease_under_which_nothing_was_stamped_is_not_held() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, false);
+    lease(&mut batch, id, OURS, at(45));
+    assert!(batch.held(id, OURS).is_none());
+}
+
+#[test]
+fn only_a_live_lease_of_ones_own_stamps() {
+    let (shop, settings) = (shop(), settings());
+    for (named, until, may) in [
+        (Some(OURS), 45, true),
+        (Some(ANOTHERS), 45, false),
+        (None, 45, false),
+        // Nobody has taken it over yet, and yet it is over.
+        (Some(OURS), 0, false),
+    ] {
+        let mut batch = batch(&shop, &settings);
+        let id = open(&mut batch, false);
+        lease(&mut batch, id, OURS, at(until));
+        let draft = batch.stamp(&stamp(id, named), NEXT);
+        let ready = matches!(draft, Draft::Ready { attempt: 1, .. });
+        assert_eq!(ready, may, "{named:?} {until}");
+    }
+}
+
+#[test]
+fn only_a_live_lease_of_ones_own_plans() {
+    let (shop, settings) = (shop(), settings());
+    for (named, until, may) in [
+        (Some(OURS), 45, true),
+        (Some(ANOTHERS), 45, false),
+        (Some(OURS), 0, false),
+    ] {
+        let mut batch = batch(&shop, &settings);
+        let id = open(&mut batch, false);
+        lease(&mut batch, id, OURS, at(until));
+        let read = Learned::said(
+            Channel::TaskStatus,
+            Some(502),
+            None,
+            Vec::new(),
+            [1; 32],
+            vec![],
+        );
+        let wish = at(500);
+        let record = Record {
+            target: Target::Transaction(id),
+            learned: read,
+            lease: named,
+            next_check: Some(wish),
+        };
+        batch.deliver(&record, id, &[]);
+        let row = &batch.rows.map[&id];
+        let due = row.check.as_ref().map(|check| check.due_at);
+        assert_eq!(due == Some(wish), may, "{named:?} {until}");
+        assert_eq!(row.write.is_some(), may, "{named:?} {until}");
+        // What it read counts all the same.
+        assert_eq!(row.stored.evidence_count, 2);
+    }
+}
