@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt chart image fuzz
+.PHONY: help setup demo test lint fmt chart image fuzz explore
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -40,3 +40,7 @@ fuzz: ## feed made-up bytes to all that reads from outside; FOR=60 seconds each
 		RUSTC_BOOTSTRAP=1 cargo fuzz run "$$target" "corpus/$$target" "seeds/$$target" -- \
 			-max_total_time=$(or $(FOR),60) -max_len=4096; \
 	done
+
+explore: ## explore made-up schedules of the core; FOR=60 seconds, FROM=0 is the first seed
+	RECONCILER_EXPLORE_SECONDS=$(or $(FOR),60) RECONCILER_FIRST_SEED=$(or $(FROM),0) \
+		cargo test --locked --test it sim::no_seed_breaks_a_rule -- --nocapture

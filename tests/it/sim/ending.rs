@@ -2,7 +2,7 @@
 //! has it.
 
 use super::gateway::Transaction;
-use super::invariants::ours;
+use super::invariants::{self, ours, rule};
 use super::plan::{Foreign, Order};
 use super::world::World;
 use reconciler::domain::{State, TransactionType};
@@ -11,6 +11,7 @@ use reconciler::store::StoredTransaction;
 impl World {
     /// Compares all orders with the gateway's truth.
     pub fn judge(&self) {
+        self.with(invariants::chained);
         for order in &self.plan.orders {
             let row = self.with(|state| state.db.by_id(state.db.named(&order.name)?));
             let Some(row) = row else { continue };
@@ -22,7 +23,7 @@ impl World {
             }
             let truth = self.with(|state| ours(state, &order.name).cloned());
             if let Some(wrong) = self.differs(order, &row, truth.as_ref()) {
-                self.with(|state| state.breaks("the gateway's truth", wrong));
+                self.with(|state| state.breaks(rule::TRUTH, wrong));
             }
         }
     }

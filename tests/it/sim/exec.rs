@@ -25,13 +25,15 @@ pub fn beginning() -> Timestamp {
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// When every run begins.
-const BEGINNING: i64 = 1_793_491_200_000_000;
+/// In a time that the real clock has not reached: the ids that the service takes from that clock
+/// sort before all others, whenever a seed is run.
+const BEGINNING: i64 = 4_102_444_800_000_000;
 
 #[derive(Default)]
 struct Inner {
     now: u64,
     counter: u64,
+    turns: u64,
     events: BinaryHeap<Reverse<(u64, u64, TaskId)>>,
     tasks: BTreeMap<TaskId, (Group, Option<Work>)>,
     current: (TaskId, Group),
@@ -109,12 +111,21 @@ impl Exec {
         self.inner().doomed.push(group);
     }
 
-    /// Runs what is due until the clock has come to `until`.
-    pub fn run_until(&self, until: Duration) {
+    /// How often tasks have run so far.
+    pub fn turns(&self) -> u64 {
+        self.inner().turns
+    }
+
+    /// Runs what is due until the clock has come to `until`, or tasks have run `most` times in all.
+    pub fn run_until(&self, until: Duration, most: u64) {
         let until = u64::try_from(until.as_micros()).unwrap_or(u64::MAX / 4);
         loop {
             let next = {
                 let mut inner = self.inner();
+                if inner.turns >= most {
+                    return;
+                }
+                inner.turns += 1;
                 match inner.events.peek() {
                     Some(Reverse((at, ..))) if *at <= until => inner.take(),
                     _ => {

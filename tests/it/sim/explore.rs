@@ -1,33 +1,47 @@
 //! Runs seeds, and tells what came of them.
 
-use super::invariants::Seen;
+use super::invariants::{Seen, rule};
 use super::mutant::Mutant;
 use super::plan::Plan;
 use super::world::World;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What came of one seed.
 #[derive(Debug)]
 pub struct Told {
     pub seed: u64,
+    pub mutant: Option<Mutant>,
     pub broken: Option<String>,
     pub log: Vec<String>,
     pub digest: u64,
     pub counts: BTreeMap<&'static str, u64>,
+    pub turns: u64,
 }
 
 impl Told {
-    /// One line that repeats it.
+    /// The one line that repeats it, and what it shows.
     pub fn line(&self) -> String {
-        let (seed, broken) = (
-            self.seed,
-            self.broken.as_deref().unwrap_or("nothing is broken"),
-        );
+        let mutant = self
+            .mutant
+            .map(|mutant| format!(" RECONCILER_MUTANT={mutant:?}"));
+        let (seed, mutant) = (self.seed, mutant.unwrap_or_default());
+        let broken = self.broken.as_deref().unwrap_or("nothing is broken");
         format!(
-            "{broken}\n  RECONCILER_SEED={seed} cargo test --test it sim::one_seed -- --nocapture"
+            "RECONCILER_SEED={seed}{mutant} cargo test --locked --test it sim::one_seed -- --nocapture # {}",
+            broken.replace('\n', " ")
         )
+    }
+
+    /// Whether one of these rules is broken.
+    pub fn breaks(&self, rules: &[&str]) -> bool {
+        let broken = self.broken.as_deref().unwrap_or_default();
+        let rule = broken.split_once(": ").map(|(rule, _)| rule);
+        rule.is_some_and(|rule| rules.contains(&rule))
     }
 
     /// The whole story.
@@ -35,6 +49,9 @@ impl Told {
         format!("{}\n{}", self.log.join("\n"), self.line())
     }
 }
+
+/// A run whose tasks run more often does not come to rest; an ordinary one needs a tenth of it.
+const MOST_TURNS: u64 = 400_000;
 
 /// Runs one seed to its end, or to the first broken rule.
 pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
@@ -50,7 +67,11 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
     let mut until = Duration::ZERO;
     while until < end && world.with(|state| state.broken.is_none()) {
         until += Duration::from_secs(60);
-        world.exec.run_until(until);
+        world.exec.run_until(until, MOST_TURNS);
+        if world.exec.turns() >= MOST_TURNS {
+            let text = format!("tasks have run {MOST_TURNS} times");
+            world.with(|state| state.breaks(rule::REST, text));
+        }
     }
     if world.with(|state| state.broken.is_none()) {
         world.judge();
@@ -59,13 +80,16 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
     let (log, digest) = world.told();
     let Seen { counts, .. } = world.with(|state| std::mem::take(&mut state.seen));
     let broken = world.with(|state| state.broken.take());
+    let turns = world.exec.turns();
     world.with(|state| state.alive.clear());
     Told {
         seed,
+        mutant,
         broken,
         log,
         digest,
         counts,
+        turns,
     }
 }
 
@@ -74,36 +98,62 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
 pub struct Report {
     pub seeds: u64,
     pub took: Duration,
-    pub broken: Vec<String>,
+    broken: Vec<(u64, String)>,
     counts: BTreeMap<&'static str, u64>,
+    /// The most that one of them needed.
+    turns: u64,
 }
 
 /// How many broken seeds are listed before the exploration ends.
 const ENOUGH: usize = 5;
 
+/// Gives numbers from `first` on to all cores, until one of them has enough.
+fn on_all_cores(first: u64, act: impl Fn(u64) -> ControlFlow<()> + Sync) {
+    let next = AtomicU64::new(first);
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| while act(next.fetch_add(1, Ordering::Relaxed)).is_continue() {});
+        }
+    });
+}
+
 /// Explores seeds from `first` on: `seeds` of them, or as many as fit into a time.
 pub fn explore(first: u64, seeds: u64, within: Option<Duration>) -> Report {
     let started = tokio::time::Instant::now();
-    let mut report = Report::default();
-    for seed in first.. {
+    let report = Mutex::new(Report::default());
+    on_all_cores(first, |seed| {
         let enough = match within {
             Some(within) => started.elapsed() >= within,
-            None => report.seeds >= seeds,
+            None => seed - first >= seeds,
         };
-        if enough || report.broken.len() >= ENOUGH {
-            break;
+        let lock = || report.lock().unwrap_or_else(PoisonError::into_inner);
+        if enough || lock().broken.len() >= ENOUGH {
+            return ControlFlow::Break(());
         }
         let told = run(seed, None, false);
+        let mut report = lock();
         report.seeds += 1;
+        report.turns = report.turns.max(told.turns);
         if told.broken.is_some() {
-            report.broken.push(told.line());
+            report.broken.push((seed, told.line()));
         }
         for (what, count) in told.counts {
             *report.counts.entry(what).or_default() += count;
         }
-    }
+        ControlFlow::Continue(())
+    });
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.took = started.elapsed();
+    report.broken.sort();
     report
+}
+
+impl Report {
+    /// One line for each seed that breaks a rule.
+    pub fn lines(&self) -> Vec<&str> {
+        self.broken.iter().map(|(_, line)| line.as_str()).collect()
+    }
 }
 
 impl fmt::Display for Report {
@@ -112,23 +162,47 @@ impl fmt::Display for Report {
             seeds,
             took,
             counts,
+            turns,
             ..
         } = self;
         #[expect(clippy::cast_precision_loss, reason = "for reading")]
         let pace = *seeds as f64 / took.as_secs_f64();
-        write!(
+        writeln!(
             f,
-            "{seeds} seeds in {took:.1?}, {pace:.0} a second: {counts:?}"
-        )
+            "{seeds} seeds in {took:.1?}, {pace:.0} a second, at most {turns} turns of tasks"
+        )?;
+        for (what, count) in counts {
+            writeln!(f, "{count:>10}  {what}")?;
+        }
+        Ok(())
     }
 }
 
-/// Looks for the first seed that shows a mutant, and tells how many it took.
-pub fn find(mutant: Mutant, within: u64) -> Option<String> {
-    for seed in 0..within {
-        if let Some(broken) = run(seed, Some(mutant), false).broken {
-            return Some(format!("{} seeds ({broken})", seed + 1));
+/// Looks for a seed that shows a mutant: first the one that is known to, then others up to `most`.
+pub fn find(mutant: Mutant, known: u64, rules: &[&str], most: u64) -> Option<Told> {
+    std::iter::once(known)
+        .chain(0..most)
+        .map(|seed| run(seed, Some(mutant), false))
+        .find(|told| told.breaks(rules))
+}
+
+/// Looks for all mutants. Gives what was found, and the names of those that were not.
+pub fn find_all(most: u64) -> (Vec<Told>, Vec<Mutant>) {
+    let found = Mutex::new((Vec::new(), Vec::new()));
+    on_all_cores(0, |nth| {
+        let one = usize::try_from(nth)
+            .ok()
+            .and_then(|nth| Mutant::ALL.get(nth));
+        let Some((mutant, known, rules)) = one else {
+            return ControlFlow::Break(());
+        };
+        let told = find(*mutant, *known, rules, most);
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        match told {
+            Some(told) => found.0.push(told),
+            None => found.1.push(*mutant),
         }
-    }
-    None
+        ControlFlow::Continue(())
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

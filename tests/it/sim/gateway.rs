@@ -213,6 +213,10 @@ impl Gateway {
                     ..self.describe(post, plan, now)
                 };
                 let uid = made.uid.clone();
+                if dice.random_bool(0.25) {
+                    // Told by a webhook, which may arrive after the final one.
+                    turns.push(turn(&uid, takes / 2, "pending", None));
+                }
                 turns.extend(course(&uid, roll, takes, dice));
                 self.transactions.insert(uid.clone(), made);
                 let crashed = json!({"message": "the worker crashed"});
@@ -331,14 +335,18 @@ impl Gateway {
     }
 }
 
-/// How a transaction goes on: most end when the task does, some later, some never.
-fn course(uid: &str, roll: u32, takes: Duration, dice: &mut StdRng) -> Vec<Turn> {
-    let turn = |after: Duration, status: &'static str, code: Option<&'static str>| Turn {
+fn turn(uid: &str, after: Duration, status: &'static str, code: Option<&'static str>) -> Turn {
+    Turn {
         uid: uid.to_owned(),
         after,
         status,
         code,
-    };
+    }
+}
+
+/// How a transaction goes on: most end when the task does, some later, some never.
+fn course(uid: &str, roll: u32, takes: Duration, dice: &mut StdRng) -> Vec<Turn> {
+    let turn = |after, status, code| turn(uid, after, status, code);
     // Just before the task is done, so that its result shows it.
     let at_once = takes.saturating_sub(Duration::from_millis(1));
     let later = takes + Duration::from_secs_f64(dice.random_range(1.0..9_000.0));

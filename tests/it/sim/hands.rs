@@ -6,6 +6,7 @@ use super::invariants;
 use super::mutant::Mutant;
 use super::plan::{Order, SHOP};
 use super::replica::Replica;
+use super::tx::LOCK_TIMEOUT;
 use super::world::World;
 use reconciler::dispatch::outcome;
 use reconciler::domain::{Fact, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
@@ -351,11 +352,26 @@ impl Hands for SimHands<'_> {
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {
         let world = &self.replica.world;
         world.point("postpone").await;
+        let asked = world.exec.now();
         while world.with(|state| state.locks.is_check_locked(id)) {
-            world.breath().await;
+            if world.exec.now().since(asked) > LOCK_TIMEOUT {
+                return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+            }
+            world.exec.sleep(Duration::from_millis(3)).await;
         }
+        world.statement().await;
         let now = world.exec.now();
-        let done = world.with(|state| state.db.postpone(now, id, lease, until));
+        let done = world.with(|state| {
+            if world.is(Mutant::LeaseNeverEnds)
+                && let Some(check) = state.db.checks.get_mut(&id)
+            {
+                check.due_at = check.due_at.max(now.plus(Duration::from_secs(1)));
+            }
+            let held = state.db.checks.get(&id).cloned();
+            let done = state.db.postpone(now, id, lease, until);
+            invariants::postponed(state, held.as_ref(), lease, done, now);
+            done
+        });
         world.poke();
         Ok(done)
     }

@@ -3,15 +3,31 @@
 
 use super::db::{Check, Db};
 use super::gateway::Transaction;
+use super::mutant::Mutant;
 use super::world::State as World;
 use reconciler::domain::fold::{Basis, Derived};
 use reconciler::domain::{Origin, State, Timestamp};
 use reconciler::gateway::Answer;
 use reconciler::ledger::Work;
 use reconciler::store::StoredTransaction;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 use uuid::Uuid;
+
+/// The names of the rules.
+pub mod rule {
+    pub const ONCE: &str = "at most once";
+    pub const LOST: &str = "nothing is lost";
+    pub const FINAL: &str = "finality";
+    pub const EVIDENCE: &str = "positive evidence";
+    pub const OWNER: &str = "one owner";
+    pub const LEVEL: &str = "level-triggered";
+    pub const FENCE: &str = "fencing";
+    pub const CHAIN: &str = "one chain";
+    pub const TRUTH: &str = "the gateway's truth";
+    pub const REST: &str = "a run comes to rest";
+    pub const WORKS: &str = "the ledger works";
+}
 
 /// A POST of ours whose bytes have left.
 #[derive(Debug)]
@@ -30,6 +46,8 @@ pub struct Seen {
     pub decided: BTreeSet<String>,
     posts: BTreeMap<String, Vec<Left>>,
     empties: BTreeMap<String, Vec<Timestamp>>,
+    /// Bodies that were kept and then fell to retention.
+    forgotten: HashSet<[u8; 32]>,
     /// How many of each thing happened, for the summary.
     pub counts: BTreeMap<&'static str, u64>,
 }
@@ -92,7 +110,7 @@ pub fn bytes_leave(
     let known = row.and_then(|row| row.summary.attempts.get(&attempt).cloned());
     let Some(stamped) = known.and_then(|attempt| attempt.stamped_at) else {
         world.breaks(
-            "at most once",
+            rule::ONCE,
             format!("{name}: attempt {attempt} leaves without a stamp"),
         );
         return;
@@ -102,7 +120,7 @@ pub fn bytes_leave(
     if now > latest {
         let late = now.since(latest);
         let text = format!("{name}: attempt {attempt} leaves {late:.1?} too late, lease {lease}");
-        world.breaks("fencing", text);
+        world.breaks(rule::FENCE, text);
     }
     let trust = world.plan.trust;
     let posts = world.seen.posts.entry(name.clone()).or_default();
@@ -117,7 +135,7 @@ pub fn bytes_leave(
     world.seen.count("posts");
     if let Some(earlier) = unanswered.filter(|_| !trust) {
         let text = format!("{name}: attempt {attempt} leaves while {earlier} may have arrived");
-        world.breaks("at most once", text);
+        world.breaks(rule::ONCE, text);
     }
 }
 
@@ -143,11 +161,20 @@ pub fn acknowledged(world: &mut World, sha256: [u8; 32]) {
         .values()
         .any(|o| o.row.body_sha256 == sha256);
     world.seen.count("webhooks taken");
-    if !evidence && !orphan {
-        world.breaks(
-            "nothing is lost",
-            "a webhook was answered 200 and is not stored",
-        );
+    if !evidence && !orphan && !world.seen.forgotten.contains(&sha256) {
+        world.breaks(rule::LOST, "a webhook was answered 200 and is not stored");
+    }
+}
+
+/// Somebody was told that what was read is recorded, under whatever lease.
+pub fn recorded(world: &mut World, id: Option<Uuid>, sha256: [u8; 32]) {
+    let Some(id) = id else { return };
+    let rows = world.db.evidence.get(&id);
+    let is_there = rows.is_some_and(|rows| rows.iter().any(|e| e.body_sha256 == sha256));
+    if !is_there && !world.seen.forgotten.contains(&sha256) {
+        let row = world.db.transactions.get(&id).map(name_of);
+        let text = format!("what was read of {row:?} is not stored");
+        world.breaks(rule::LOST, text);
     }
 }
 
@@ -156,7 +183,7 @@ pub fn committed(
     world: &mut World,
     before: &Before,
     works: &[Work],
-    now: Timestamp,
+    (began, now): (Timestamp, Timestamp),
 ) -> Vec<String> {
     let rows: Vec<StoredTransaction> = world.db.transactions.values().cloned().collect();
     let mut lines = Vec::new();
@@ -169,7 +196,7 @@ pub fn committed(
             && let Some(other) = owners.insert(uid.clone(), name.clone())
         {
             world.breaks(
-                "one owner",
+                rule::OWNER,
                 format!("{uid} belongs to {other} and to {name}"),
             );
         }
@@ -179,11 +206,13 @@ pub fn committed(
         };
         if !row.state.is_final() && !world.db.checks.contains_key(&row.record.id) {
             world.breaks(
-                "level-triggered",
+                rule::LEVEL,
                 format!("{name} is {} without a check", row.state),
             );
         }
         fencing(world, row, held, works, now);
+        let moved = was.is_none_or(|was| was.state != derived.state);
+        stale(world, row, held, (works, moved), began);
         if was.map(|was| was.state) == Some(derived.state) {
             continue;
         }
@@ -198,7 +227,7 @@ pub fn committed(
             && !derived.state.is_final()
         {
             world.breaks(
-                "finality",
+                rule::FINAL,
                 format!("{name} was {} and is {}", was.state, derived.state),
             );
         }
@@ -239,7 +268,107 @@ fn fencing(
         let now_is = world.db.checks.get(&id).cloned();
         let acts: Vec<String> = works.iter().map(act_of).collect();
         let text = format!("{}: {held:?} became {now_is:?} by {acts:?}", name_of(row));
-        world.breaks("fencing", text);
+        world.breaks(rule::FENCE, text);
+    }
+}
+
+/// Who held a lease that had run out when the batch began may stamp nothing and plan nothing. What it
+/// read counts: it may move the state, and make a look due at once.
+fn stale(
+    world: &mut World,
+    row: &StoredTransaction,
+    held: Option<&Check>,
+    (works, moved): (&[Work], bool),
+    began: Timestamp,
+) {
+    let id = row.record.id;
+    let (Some(held), [work]) = (held, works) else {
+        return;
+    };
+    let Some(token) = held.lease.filter(|_| held.due_at <= began) else {
+        return;
+    };
+    let check = world.db.checks.get(&id);
+    let wrong = match work {
+        Work::Record(record) if record.lease == Some(token) && !moved => {
+            check.is_none_or(|check| {
+                let is_due = check.lease.is_none() && check.due_at <= began;
+                !is_due && (check.due_at, check.lease) != (held.due_at, held.lease)
+            })
+        }
+        Work::Stamp(stamp, own) if stamp.id == id && stamp.lease == Some(token) => {
+            check.is_some_and(|check| check.lease == Some(*own) && *own != token)
+        }
+        _ => false,
+    };
+    if wrong {
+        let text = format!(
+            "{}: {} after the lease ran out at {}",
+            name_of(row),
+            act_of(work),
+            held.due_at.to_rfc3339()
+        );
+        world.breaks(rule::FENCE, text);
+    }
+}
+
+/// A check has been put off, or not.
+pub fn postponed(world: &mut World, held: Option<&Check>, lease: Uuid, done: bool, now: Timestamp) {
+    let is_holder = held.is_some_and(|held| held.lease == Some(lease) && held.due_at > now);
+    if done && !is_holder {
+        let text = format!("{held:?} was put off under {lease}");
+        world.breaks(rule::FENCE, text);
+    }
+}
+
+/// Retention passes. What is still looked at keeps all its evidence.
+pub fn retention(world: &mut World, mutant: Option<Mutant>) -> usize {
+    let all = world.db.evidence.values().flatten();
+    let before: HashSet<[u8; 32]> = all.map(|e| e.body_sha256).collect();
+    let gone = if mutant == Some(Mutant::RetentionTooEager) {
+        std::mem::take(&mut world.db.evidence).len()
+    } else {
+        world.db.forget()
+    };
+    world.seen.forgotten.extend(before);
+    let rows: Vec<StoredTransaction> = world.db.transactions.values().cloned().collect();
+    for row in rows {
+        let id = row.record.id;
+        let kept = world.db.evidence.contains_key(&id);
+        if world.db.checks.contains_key(&id) && !kept {
+            let text = format!("{} is {} and has no evidence", name_of(&row), row.state);
+            world.breaks(rule::LOST, text);
+        }
+    }
+    world.seen.count("retentions");
+    gone
+}
+
+/// The evidence of each transaction is one chain that ends where the row says, and nothing is in it
+/// twice.
+pub fn chained(world: &mut World) {
+    let rows: Vec<StoredTransaction> = world.db.transactions.values().cloned().collect();
+    for row in rows {
+        let Some(evidence) = world.db.evidence.get(&row.record.id) else {
+            continue;
+        };
+        let ids: HashSet<Uuid> = evidence.iter().map(|e| e.row.id).collect();
+        let ordered = evidence
+            .windows(2)
+            .all(|two| two[0].row.position + 1 == two[1].row.position);
+        let last = evidence.last().map(|e| (e.row.position, e.chain));
+        let whole = last.is_none_or(|last| last == (row.evidence_count, row.evidence_head));
+        if ids.len() != evidence.len() || !ordered || !whole {
+            let text = format!(
+                "{}: {} pieces, {} different, ordered {ordered}, ends at {:?} of {}",
+                name_of(&row),
+                evidence.len(),
+                ids.len(),
+                last.map(|last| last.0),
+                row.evidence_count
+            );
+            world.breaks(rule::CHAIN, text);
+        }
     }
 }
 
@@ -283,7 +412,7 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
             "{name} is {}: made {made}, refused {refused}",
             derived.state
         );
-        world.breaks("positive evidence", text);
+        world.breaks(rule::EVIDENCE, text);
     }
 }
 

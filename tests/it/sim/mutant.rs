@@ -1,5 +1,8 @@
-//! Faults of ours, put in on purpose: for each rule one that breaks it, so that the exploration can
-//! be seen to find it. They sit around the service's own code, which knows nothing of them.
+//! Faults of ours, put in on purpose: for each rule at least one that breaks it, so that the
+//! exploration can be seen to find it. They sit around the service's own code, which knows nothing of
+//! them: in the hands of a step, in the tables of a batch, and in the listeners.
+
+use super::invariants::rule;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,14 +15,28 @@ pub enum Mutant {
     SilenceIsNotSent,
     /// "No answer" is recorded as a refusal.
     SilenceIsRefusal,
-    /// A stamp goes through under any lease.
+    /// Stamps and plans go through under any lease.
     FenceIgnored,
+    /// A lease that has run out still counts while nobody else has taken it.
+    LeaseNeverEnds,
     /// A worker sends although its lease has ended.
     LeaseNotChecked,
     /// A COMMIT whose fate is unknown is taken for done.
     CommitFateGuessed,
     /// A webhook is answered 200 before it is committed.
     WebhookAckedEarly,
+    /// A webhook moves the state, and is not kept.
+    EvidenceApart,
+    /// Rows are read without a lock.
+    RowsNotLocked,
+    /// What a worker has read is dropped when its lease is gone.
+    StaleReadDropped,
+    /// Only what came last counts.
+    OnlyLastCounts,
+    /// The same evidence is recorded each time it comes.
+    RepetitionNotKnown,
+    /// Retention takes evidence of what has not ended.
+    RetentionTooEager,
     /// A webhook without a signature is believed.
     HintBelieved,
     /// A uid may belong to several transactions.
@@ -39,23 +56,41 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::ResendsInDoubt,
-        Self::ClientRetries,
-        Self::SilenceIsNotSent,
-        Self::SilenceIsRefusal,
-        Self::FenceIgnored,
-        Self::LeaseNotChecked,
-        Self::CommitFateGuessed,
-        Self::WebhookAckedEarly,
-        Self::HintBelieved,
-        Self::UidNotClaimed,
-        Self::DoubtNotChecked,
-        Self::TwoLookupsProve,
-        Self::HorizonIgnored,
-        Self::FailureIsEmpty,
-        Self::UpdatedAtIgnored,
-        Self::CreatedAtIgnored,
+    /// All of them, each with a seed that is known to show it, and with the rules that it breaks. A
+    /// seed may stop showing it when the service changes; then others are searched.
+    pub const ALL: [(Self, u64, &[&str]); 23] = [
+        (Self::ResendsInDoubt, 6, &[rule::ONCE]),
+        (Self::ClientRetries, 12, &[rule::ONCE]),
+        (Self::SilenceIsNotSent, 0, &[rule::EVIDENCE, rule::ONCE]),
+        (Self::SilenceIsRefusal, 0, &[rule::EVIDENCE]),
+        (Self::FenceIgnored, 2, &[rule::FENCE]),
+        (Self::LeaseNeverEnds, 83, &[rule::FENCE]),
+        (Self::LeaseNotChecked, 1, &[rule::FENCE]),
+        (Self::CommitFateGuessed, 2, &[rule::LOST]),
+        (Self::WebhookAckedEarly, 0, &[rule::LOST]),
+        (Self::EvidenceApart, 0, &[rule::LOST]),
+        (
+            Self::RowsNotLocked,
+            500,
+            &[rule::FINAL, rule::LOST, rule::CHAIN],
+        ),
+        (Self::StaleReadDropped, 1, &[rule::LOST]),
+        (Self::OnlyLastCounts, 0, &[rule::FINAL]),
+        (Self::RepetitionNotKnown, 0, &[rule::CHAIN]),
+        (Self::RetentionTooEager, 4, &[rule::LOST]),
+        (Self::HintBelieved, 1, &[rule::EVIDENCE]),
+        (Self::UidNotClaimed, 6, &[rule::OWNER]),
+        (Self::DoubtNotChecked, 0, &[rule::LEVEL]),
+        (Self::TwoLookupsProve, 343, &[rule::EVIDENCE]),
+        (Self::HorizonIgnored, 7, &[rule::EVIDENCE]),
+        (Self::FailureIsEmpty, 5, &[rule::EVIDENCE]),
+        (Self::UpdatedAtIgnored, 5, &[rule::TRUTH]),
+        (Self::CreatedAtIgnored, 30, &[rule::TRUTH, rule::EVIDENCE]),
     ];
+
+    /// One of them by its name.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = Self::ALL.into_iter().map(|(mutant, ..)| mutant);
+        all.into_iter().find(|mutant| format!("{mutant:?}") == name)
+    }
 }

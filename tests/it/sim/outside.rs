@@ -113,9 +113,10 @@ impl World {
                 return;
             };
             world.note(|| format!("gateway: {} is {}", turn.uid, turn.status));
-            world.exec.spawn(0, Arc::clone(&world).notify(body));
+            world.exec.spawn(0, Arc::clone(&world).notify(body, false));
+            let is_open = turn.status == "pending";
             let corrected = world.with(|s| s.faulty && s.chance(s.plan.correction));
-            if corrected {
+            if corrected && !is_open {
                 let other = if turn.status == "failed" {
                     "successful"
                 } else {
@@ -133,8 +134,9 @@ impl World {
         })
     }
 
-    /// Sends a webhook until it is taken, as the gateway does; it may arrive twice.
-    async fn notify(self: Arc<Self>, body: Vec<u8>) {
+    /// Sends a webhook until it is taken, as the gateway does; it may arrive twice, and once more much
+    /// later, when newer ones have been there or retention has passed.
+    async fn notify(self: Arc<Self>, body: Vec<u8>, late: bool) {
         let twice = self.with(|state| state.chance(0.2));
         for n in 0..=15_u32 {
             let (lost, pause) = self.with(|state| {
@@ -154,9 +156,14 @@ impl World {
                 let sha256: [u8; 32] = Sha256::digest(&body).into();
                 self.with(|state| invariants::acknowledged(state, sha256));
                 if !(twice && n == 0) {
-                    return;
+                    break;
                 }
             }
+        }
+        if !late && self.with(|state| state.chance(state.plan.renotified)) {
+            let after = self.with(|s| s.between(Duration::from_secs(60), 40 * HOUR));
+            self.exec.sleep(after).await;
+            Box::pin(self.notify(body, true)).await;
         }
     }
 
@@ -317,9 +324,14 @@ async fn hook(replica: Arc<Replica>, body: Vec<u8>, signed: bool) -> bool {
     let world = Arc::clone(&replica.world);
     world.point("hook").await;
     let believed = signed || world.is(Mutant::HintBelieved);
+    let mut told = learned(&body, believed, Timestamp::END);
+    if world.mutant.is_some() {
+        // What a mutant does not look at is missing in what was read, not in what was sent.
+        told.facts = learned(&world.without_times(&body), believed, Timestamp::END).facts;
+    }
     let record = Record {
         target: Target::Snapshots,
-        learned: learned(&world.without_times(&body), believed, Timestamp::END),
+        learned: told,
         lease: None,
         next_check: None,
     };

@@ -58,6 +58,10 @@ pub struct Plan {
     pub operator: f64,
     pub forgeries: bool,
     pub outages: Vec<(Duration, Duration)>,
+    /// When evidence has become older than it is kept.
+    pub retentions: Vec<Duration>,
+    /// Chance of each webhook to be sent again much later.
+    pub renotified: f64,
     pub trust: bool,
     pub honours: bool,
     pub follow: Follow,
@@ -106,6 +110,8 @@ impl Plan {
             operator: often(&mut rng, 0.3),
             forgeries: rng.random_bool(0.2),
             outages: outages(&mut rng, within),
+            retentions: retentions(&mut rng, faults_until),
+            renotified: often(&mut rng, 0.5),
             trust,
             honours: trust || rng.random_bool(0.3),
             follow: if rng.random_bool(0.3) {
@@ -121,6 +127,18 @@ impl Plan {
             end: faults_until + Duration::from_secs(100 * HOUR),
         }
     }
+}
+
+fn retentions(rng: &mut StdRng, within: Duration) -> Vec<Duration> {
+    let count = if rng.random_bool(0.4) {
+        rng.random_range(1..4)
+    } else {
+        0
+    };
+    let latest = within.as_secs_f64() + 30.0 * 3600.0;
+    (0..count)
+        .map(|_| Duration::from_secs_f64(rng.random_range(0.0..latest)))
+        .collect()
 }
 
 fn outages(rng: &mut StdRng, within: Duration) -> Vec<(Duration, Duration)> {

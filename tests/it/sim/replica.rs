@@ -3,6 +3,7 @@
 
 use super::exec::{Group, TaskId};
 use super::hands::SimHands;
+use super::invariants::{self, rule};
 use super::mutant::Mutant;
 use super::tx::{After, Committed, Tx};
 use super::world::World;
@@ -157,6 +158,13 @@ impl Replica {
                 Err(
                     LedgerError::Unavailable | LedgerError::FateUnknown | LedgerError::Overloaded,
                 ) => self.world.exec.sleep(Duration::from_secs(1)).await,
+                Ok(recorded) => {
+                    let stored = recorded.transaction.as_ref().map(|t| t.record.id);
+                    let sha256 = record.learned.body_sha256;
+                    self.world
+                        .with(|state| invariants::recorded(state, stored, sha256));
+                    return Ok(recorded);
+                }
                 told => return told,
             }
         }
@@ -234,7 +242,7 @@ impl Replica {
                 }
                 Some(error) => {
                     self.world
-                        .with(|state| state.breaks("the ledger works", error.chain()));
+                        .with(|state| state.breaks(rule::WORKS, error.chain()));
                     false
                 }
             };

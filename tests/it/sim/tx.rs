@@ -4,9 +4,9 @@
 use super::db::Db;
 use super::mutant::Mutant;
 use super::world::World;
-use reconciler::domain::{ShopId, Timestamp};
-use reconciler::ledger::Work;
+use reconciler::domain::{Channel, ShopId, Timestamp};
 use reconciler::ledger::tables::{Reads, Tables};
+use reconciler::ledger::{Target, Work};
 use reconciler::store::batch::{Healed, OpenChild, Spent};
 use reconciler::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
@@ -38,7 +38,7 @@ fn check(id: Uuid) -> String {
 }
 
 /// For how long a statement waits for a lock (`lock_timeout`).
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One transaction.
 pub struct Tx {
@@ -47,8 +47,10 @@ pub struct Tx {
     writes: Vec<Write>,
     inserted: BTreeSet<String>,
     opened: Vec<DiscrepancyRow>,
-    /// What a mutant needs to know.
+    /// Why; for the rules that are looked at, and for mutants.
     works: Vec<Work>,
+    /// The server's time, as the batch was given it.
+    began: Timestamp,
 }
 
 /// How a commit ended, as the client sees it.
@@ -80,6 +82,7 @@ impl Tx {
             inserted: BTreeSet::new(),
             opened: Vec::new(),
             works: works.to_vec(),
+            began: world.exec.now(),
         }
     }
 
@@ -116,7 +119,7 @@ impl Tx {
         let fate = self.world.with(|state| state.faults().commit_fate());
         if fate.takes_place {
             let writes = std::mem::take(&mut self.writes);
-            self.world.apply(&self.works, writes);
+            self.world.apply(&self.works, writes, self.began);
         }
         let world = Arc::clone(&self.world);
         drop(self);
@@ -141,12 +144,34 @@ impl Tx {
         }
     }
 
-    /// A mutant: the lease that a stamp names is taken for the one that is held.
-    fn pretended_lease(&self, id: Uuid) -> Option<Uuid> {
+    /// The lease that the work on a transaction names.
+    fn named_lease(&self, id: Uuid) -> Option<Uuid> {
         self.works.iter().find_map(|work| match work {
             Work::Stamp(stamp, _) if stamp.id == id => stamp.lease,
+            Work::Record(record) if matches!(record.target, Target::Transaction(of) if of == id) => {
+                record.lease
+            }
             _ => None,
         })
+    }
+
+    /// Whether the work names a lease that is not held.
+    fn is_stale(&self, id: Uuid) -> bool {
+        let named = self.named_lease(id);
+        let held = self.read(|db| db.check(id));
+        named.is_some() && held.is_some_and(|held| held.lease != named)
+    }
+
+    /// What mutants see of a check.
+    fn tampered(&self, mut row: CheckRow) -> CheckRow {
+        let named = self.named_lease(row.transaction_id);
+        if self.world.is(Mutant::FenceIgnored) && named.is_some() {
+            row.lease = named;
+        }
+        if self.world.is(Mutant::LeaseNeverEnds) && named.is_some() && row.lease == named {
+            row.due_at = row.due_at.max(self.began.plus(Duration::from_secs(1)));
+        }
+        row
     }
 }
 
@@ -155,7 +180,8 @@ impl Tables for Tx {
         if self.world.with(|state| state.faults().is_database_away()) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
-        Ok(self.world.exec.now())
+        self.began = self.world.exec.now();
+        Ok(self.began)
     }
 
     async fn owners_of_uids(
@@ -190,12 +216,20 @@ impl Tables for Tx {
         _: &ShopId,
         ids: &[Uuid],
     ) -> Result<Vec<StoredTransaction>, StoreError> {
-        self.world.breath().await;
+        self.world.statement().await;
         let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
         let mut rows = Vec::new();
         for id in ids {
-            self.lock(format!("t:{id}")).await?;
-            rows.extend(self.read(|db| db.transaction(id)));
+            if !self.world.is(Mutant::RowsNotLocked) {
+                self.lock(format!("t:{id}")).await?;
+            }
+            let mut row = self.read(|db| db.transaction(id));
+            if self.world.is(Mutant::OnlyLastCounts)
+                && let Some(row) = &mut row
+            {
+                row.summary.candidates.clear();
+            }
+            rows.extend(row);
         }
         Ok(rows)
     }
@@ -205,13 +239,8 @@ impl Tables for Tx {
         let mut rows = Vec::new();
         for id in ids {
             self.lock(check(id)).await?;
-            let mut row = self.read(|db| db.check(id));
-            if self.world.is(Mutant::FenceIgnored)
-                && let (Some(row), Some(lease)) = (&mut row, self.pretended_lease(id))
-            {
-                row.lease = Some(lease);
-            }
-            rows.extend(row);
+            let row = self.read(|db| db.check(id));
+            rows.extend(row.map(|row| self.tampered(row)));
         }
         Ok(rows)
     }
@@ -221,6 +250,9 @@ impl Tables for Tx {
         _: &ShopId,
         keys: &[(Uuid, Uuid)],
     ) -> Result<HashSet<(Uuid, Uuid)>, StoreError> {
+        if self.world.is(Mutant::RepetitionNotKnown) {
+            return Ok(HashSet::new());
+        }
         Ok(self.read(|db| db.known_evidence(keys)))
     }
 
@@ -275,7 +307,14 @@ impl Tables for Tx {
         at: Timestamp,
         new: &[EvidenceWrite],
     ) -> Result<(), StoreError> {
+        self.world.statement().await;
         for write in new {
+            if self.world.is(Mutant::EvidenceApart) && write.channel == Channel::Webhook {
+                continue;
+            }
+            if self.world.is(Mutant::StaleReadDropped) && self.is_stale(write.transaction_id) {
+                continue;
+            }
             let write = write.clone();
             self.write(move |db| db.insert_evidence(at, &write));
         }

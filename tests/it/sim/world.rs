@@ -203,18 +203,7 @@ impl World {
             (pause, dies)
         });
         if dies {
-            self.note(|| format!("dies at {place}"));
-            let keeper = self.with(|state| {
-                let dead = state
-                    .alive
-                    .remove(&group)
-                    .and_then(|replica| replica.engine());
-                dead.map(|engine| state.engines.remove(&engine));
-                state.keepers.remove(&group)
-            });
-            self.exec.kill(group);
-            keeper.inspect(|keeper| self.exec.wake(*keeper));
-            std::future::pending::<()>().await;
+            self.die(place).await;
         }
         if pause > Duration::from_secs(1) {
             self.note(|| format!("stalls at {place} for {pause:.1?}"));
@@ -222,22 +211,46 @@ impl World {
         self.exec.sleep(pause).await;
     }
 
-    /// A place where others may come in between, and nothing else happens.
-    pub async fn breath(&self) {
+    /// Ends the process that runs now, wherever its tasks are.
+    async fn die(&self, place: &'static str) {
+        let group = self.exec.current().1;
+        self.note(|| format!("dies at {place}"));
+        let keeper = self.with(|state| {
+            let dead = state
+                .alive
+                .remove(&group)
+                .and_then(|replica| replica.engine());
+            dead.map(|engine| state.engines.remove(&engine));
+            state.keepers.remove(&group)
+        });
+        self.exec.kill(group);
+        keeper.inspect(|keeper| self.exec.wake(*keeper));
+        std::future::pending::<()>().await;
+    }
+
+    /// A statement of a transaction: others may come in between, and the process may die.
+    pub async fn statement(&self) {
         if self.quiet {
             return;
         }
-        let pause = self.with(|state| Duration::from_micros(10 + state.below(500)));
+        let group = self.exec.current().1;
+        let (pause, dies) = self.with(|state| {
+            let dies = group != 0 && state.faults().happens(|plan| plan.crash / 4.0);
+            (Duration::from_micros(10 + state.below(500)), dies)
+        });
+        if dies {
+            self.die("a statement").await;
+        }
         self.exec.sleep(pause).await;
     }
 
     /// Applies the writes of a commit at one moment, and looks at what they have done.
-    pub fn apply(&self, works: &[Work], writes: Vec<Write>) {
+    pub fn apply(&self, works: &[Work], writes: Vec<Write>, began: Timestamp) {
         let now = self.exec.now();
         let moved = self.with(|state| {
             let before = invariants::before(&state.db);
             writes.into_iter().for_each(|write| write(&mut state.db));
-            invariants::committed(state, &before, works, now)
+            invariants::committed(state, &before, works, (began, now))
         });
         for line in moved {
             self.note(|| line);
@@ -295,6 +308,14 @@ impl World {
                 world.exec.sleep(ends - begins).await;
                 world.note(|| "the database is back".to_owned());
                 world.with(|state| state.outage = false);
+            });
+        }
+        for at in self.plan.retentions.clone() {
+            let world = Arc::clone(self);
+            self.exec.spawn(0, async move {
+                world.exec.sleep(at).await;
+                let gone = world.with(|state| invariants::retention(state, world.mutant));
+                world.note(|| format!("retention passes: evidence of {gone} is gone"));
             });
         }
         let world = Arc::clone(self);
