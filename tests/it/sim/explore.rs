@@ -150,6 +150,11 @@ pub fn explore(first: u64, seeds: u64, within: Option<Duration>) -> Report {
 }
 
 impl Report {
+    /// How often something happened.
+    pub fn count(&self, what: &str) -> u64 {
+        self.counts.get(what).copied().unwrap_or(0)
+    }
+
     /// One line for each seed that breaks a rule.
     pub fn lines(&self) -> Vec<&str> {
         self.broken.iter().map(|(_, line)| line.as_str()).collect()

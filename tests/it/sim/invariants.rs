@@ -288,6 +288,14 @@ fn stale(
     let Some(token) = held.lease.filter(|_| held.due_at <= began) else {
         return;
     };
+    let names = match work {
+        Work::Record(record) => record.lease == Some(token),
+        Work::Stamp(stamp, _) => stamp.lease == Some(token),
+        Work::Open(_) | Work::Close(_) => false,
+    };
+    if names {
+        world.seen.count("stale workers");
+    }
     let check = world.db.checks.get(&id);
     let wrong = match work {
         Work::Record(record) if record.lease == Some(token) && !moved => {

@@ -27,6 +27,25 @@ use std::time::Duration;
 /// How many seeds an ordinary run of the tests explores.
 const SEEDS: u64 = 2_000;
 
+/// What has to have happened in an ordinary run of the tests.
+const HAPPENS: [&str; 15] = [
+    "commits of unknown fate",
+    "deaths",
+    "decisions",
+    "expired",
+    "failed",
+    "forgeries",
+    "in_doubt",
+    "not_found",
+    "not_sent",
+    "pending",
+    "rejected",
+    "retentions",
+    "stale workers",
+    "successful",
+    "webhooks sent again",
+];
+
 /// How many seeds are tried for a mutant that its known seed does not show any more.
 const MOST: u64 = 600;
 
@@ -43,6 +62,10 @@ fn no_seed_breaks_a_rule() {
     println!("{report}");
     let lines = report.lines();
     assert!(lines.is_empty(), "to repeat:\n{}", lines.join("\n"));
+    // Nothing is shown about what never happened.
+    let missing = HAPPENS.iter().filter(|what| report.count(what) == 0);
+    let missing: Vec<_> = missing.filter(|_| report.seeds >= SEEDS).collect();
+    assert!(missing.is_empty(), "never happened: {missing:?}");
 }
 
 /// Repeats one seed with its whole story: `RECONCILER_SEED=123`, and `RECONCILER_MUTANT=FenceIgnored`

@@ -163,6 +163,7 @@ impl World {
         if !late && self.with(|state| state.chance(state.plan.renotified)) {
             let after = self.with(|s| s.between(Duration::from_secs(60), 40 * HOUR));
             self.exec.sleep(after).await;
+            self.with(|state| state.seen.count("webhooks sent again"));
             Box::pin(self.notify(body, true)).await;
         }
     }
@@ -218,6 +219,7 @@ impl World {
     async fn forge(self: Arc<Self>, order: Order) {
         self.exec.sleep(order.begins + Duration::from_secs(5)).await;
         for status in ["successful", "failed"] {
+            self.with(|state| state.seen.count("forgeries"));
             let now = self.exec.now().to_rfc3339();
             let body = serde_json::json!({"transaction": {"uid": "forged", "status": status,
                 "type": order.kind.as_str(), "amount": order.amount, "currency": "EUR",
@@ -254,7 +256,10 @@ impl World {
         });
         self.note(|| format!("a person acts on {}: {:?}", order.name, learned.facts));
         if !learned.facts.is_empty() {
-            self.with(|state| state.seen.decided.insert(order.name.clone()));
+            self.with(|state| {
+                state.seen.count("decisions");
+                state.seen.decided.insert(order.name.clone())
+            });
         }
         let record = Record {
             target: Target::Transaction(stored.record.id),

@@ -70,6 +70,7 @@ impl Faults<'_> {
                 is_told: true,
             };
         }
+        self.state.seen.count("commits of unknown fate");
         Fate {
             takes_place: self.state.rng.random_bool(0.6),
             is_told: false,
@@ -216,6 +217,7 @@ impl World {
         let group = self.exec.current().1;
         self.note(|| format!("dies at {place}"));
         let keeper = self.with(|state| {
+            state.seen.count("deaths");
             let dead = state
                 .alive
                 .remove(&group)
