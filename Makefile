@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt chart image fuzz explore
+.PHONY: help setup demo test lint fmt chart openapi image fuzz explore
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,7 @@ demo: setup ## show the service at work against a twin of the gateway; KEEP=1 le
 	cargo run --locked -- demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: setup ## run every test
+	@scripts/test-tools.sh >/dev/null
 	cargo test --locked
 
 lint: ## check the format and run clippy, warnings are errors
@@ -30,6 +31,10 @@ fmt: ## format the source
 
 chart: ## check the Helm chart, the alerts and the dashboard
 	@scripts/check-chart.sh
+
+openapi: ## write the API's description anew, and lint it
+	cargo run --locked -- openapi > docs/openapi.json
+	@scripts/check-openapi.sh
 
 image: ## build the image and try it; takes some minutes, needs root
 	@scripts/image.sh

@@ -11,6 +11,7 @@ mod sheet;
 mod show;
 
 use clap::{Parser, Subcommand};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,6 +35,8 @@ enum Command {
     Migrate,
     /// Check the configuration, and tell every value and where it comes from.
     CheckConfig,
+    /// Print the description of the REST API, OpenAPI 3.1.
+    Openapi,
     /// Show a transaction: how it stands, why, and everything that was said about it.
     Show(show::ShowArgs),
     /// List transactions, the newest first.
@@ -74,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
             Command::Migrate => outcome(serve::migrate(path).await),
             Command::CheckConfig => outcome(config::check(path)),
+            Command::Openapi => outcome(print(&crate::http::openapi::text())),
             Command::Show(args) => outcome(show::show(path, args).await),
             Command::List(args) => outcome(show::list(path, args).await),
             Command::Discrepancies(args) => outcome(show::findings(path, args).await),
@@ -94,6 +98,14 @@ pub fn run(cli: Cli) -> ExitCode {
             },
         }
     })
+}
+
+/// Prints a text. Somebody who has read enough of it is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 fn outcome(done: anyhow::Result<()>) -> ExitCode {

@@ -5,10 +5,10 @@
 
 /// Declares an enum whose values are words of the configuration.
 macro_rules! choices {
-    ($(#[$about:meta])* pub enum $name:ident { $( $(#[$doc:meta])* $variant:ident = $word:literal, )+ }) => {
+    ($(#[$about:meta])* pub enum $name:ident { $( $(#[doc = $doc:literal])* $variant:ident = $word:literal, )+ }) => {
         $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $( $(#[$doc])* $variant, )+ }
+        pub enum $name { $( $(#[doc = $doc])* $variant, )+ }
 
         impl $name {
             /// Every value.
@@ -17,6 +17,11 @@ macro_rules! choices {
             /// The word that stands in the configuration.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),*),)+ }
             }
         }
 

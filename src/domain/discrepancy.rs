@@ -43,6 +43,16 @@ words! {
     }
 }
 
+words! {
+    /// Whether a finding still needs a person.
+    DiscrepancyStatus {
+        /// Nobody has closed it, and it has not healed.
+        Open = "open",
+        /// A person closed it, or the gateway corrected itself.
+        Resolved = "resolved",
+    }
+}
+
 impl DiscrepancyKind {
     /// Whether it goes away by itself when the evidence no longer indicates it.
     pub const fn heals(self) -> bool {

@@ -49,8 +49,11 @@ text_id! {
     TaskId
 }
 
-/// The longest text that the gateway may use as one of its ids; longer is no id.
+/// The longest text that the gateway may use as one of its ids, in characters; longer is no id.
 const MAX_GATEWAY_ID: usize = 128;
+
+/// The characters of one of the gateway's ids, as the document of the API tells them.
+pub const GATEWAY_ID_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
 impl ShopId {
     /// Parses a shop id: 1 to 64 of `A-Z a-z 0-9 _ -`.
@@ -65,6 +68,9 @@ impl ShopId {
 }
 
 impl TrackingId {
+    /// The rule of [`Self::parse`] as a regular expression; `.` and `..` are the exceptions.
+    pub const PATTERN: &str = r##"^[!"$&-.0-:<->@-\[\]-}][!"$&-.0-:<->@-\[\]-~]{0,254}$"##;
+
     /// Parses a tracking id of our own API: 1 to 255 printable ASCII characters without space and
     /// `; / \ ? # %`, not `.` or `..`, no `~` in front.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
@@ -98,8 +104,8 @@ impl TrackingId {
 }
 
 impl Uid {
-    /// Takes a uid from the gateway. `None` when the text cannot be one (empty, over 128 bytes,
-    /// control characters).
+    /// Takes a uid from the gateway. `None` when the text cannot be one (empty, over 128
+    /// characters, control characters).
     pub fn from_gateway(text: &str) -> Option<Self> {
         is_gateway_id(text).then(|| Self(text.to_owned()))
     }
@@ -117,7 +123,9 @@ impl TaskId {
 }
 
 fn is_gateway_id(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_GATEWAY_ID && text.chars().all(|c| !c.is_control())
+    !text.is_empty()
+        && text.chars().count() <= MAX_GATEWAY_ID
+        && text.chars().all(|c| !c.is_control())
 }
 
 /// Our own name for a transaction: a UUIDv7, so that ids sort by the time of creation.

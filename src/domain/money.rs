@@ -114,6 +114,13 @@ pub fn disputed(overrides: &Overrides) -> Vec<Currency> {
         .collect()
 }
 
+/// The codes that a request may name.
+pub fn known_codes() -> impl Iterator<Item = String> {
+    every_code()
+        .filter(|code| is_known(*code))
+        .map(|code| code.to_string())
+}
+
 /// All that three letters can spell; the library has no list of its own without a further one.
 fn every_code() -> impl Iterator<Item = Currency> {
     let letters = || b'A'..=b'Z';

@@ -1,16 +1,18 @@
 //! What a transaction is before anything is known of it: its kind, its states, and what we asked.
 
 use crate::domain::{Currency, ShopId, Timestamp, TrackingId, Uid};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema, Type};
 
 macro_rules! words {
     (
-        $(#[$doc:meta])*
-        $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }
+        $(#[doc = $doc:literal])*
+        $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal),+ $(,)? }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(serde::Serialize, serde::Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+        pub enum $name { $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
             /// Every one, in the order of their declaration.
@@ -19,6 +21,11 @@ macro_rules! words {
             /// The word used in the API, the database and metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
+            }
+
+            /// What it means.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($vdoc),*)),+ }
             }
 
             /// Reads the word back.
@@ -32,9 +39,36 @@ macro_rules! words {
                 f.write_str(self.as_str())
             }
         }
+
+        // The words are part of the API, and are described there as they are here.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let words = Self::ALL.iter().map(|one| (one.as_str(), one.meaning()));
+                crate::domain::transaction::described(concat!($($doc),*), words)
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
     };
 }
 pub(crate) use words;
+
+/// The schema of a closed set of words, with what each of them means.
+pub(crate) fn described(
+    what: &str,
+    words: impl Iterator<Item = (&'static str, &'static str)>,
+) -> RefOr<Schema> {
+    let (mut all, mut text) = (Vec::new(), format!("{}\n", what.trim()));
+    for (word, meaning) in words {
+        all.push(word);
+        text.push_str(&format!("\n- `{word}`: {}", meaning.trim()));
+    }
+    Object::builder()
+        .schema_type(Type::String)
+        .enum_values(Some(all))
+        .description(Some(text))
+        .into()
+}
 
 words! {
     /// The kinds of transaction that the gateway knows.

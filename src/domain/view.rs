@@ -1,9 +1,14 @@
 //! A transaction as it is told to the outside: the object of the API, the feed and subscribers.
 
+use crate::domain::discrepancy::DiscrepancyStatus;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::snapshot::Card;
-use crate::domain::{Opening, RefusalKind, Snapshot, State, StatusClass, Timestamp};
+use crate::domain::{
+    DiscrepancyKind, Opening, Origin, RefusalKind, Snapshot, State, StatusClass, Timestamp,
+    TransactionType,
+};
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What the store keeps of a transaction beside the opening and the summary.
@@ -25,64 +30,110 @@ pub struct Record {
     pub sequence: i64,
 }
 
-/// The transaction object of the contract. Absent values are null, never missing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are described in docs/api.md, one by one"
-)]
+/// A transaction. Absent values are null, never missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Transaction)]
 pub struct TransactionView {
+    /// Our id. `~` and this id address the transaction in any path.
     pub id: Uuid,
+    /// The merchant account at the gateway.
     pub shop_id: String,
+    /// The caller's name for it, and the idempotency key. Null only for what the gateway told of
+    /// without one.
     pub tracking_id: Option<String>,
+    /// What it is.
     #[serde(rename = "type")]
+    #[schema(value_type = TransactionType)]
     pub kind: &'static str,
+    /// Who made it.
+    #[schema(value_type = Origin)]
     pub origin: &'static str,
+    /// Our state.
+    #[schema(value_type = State)]
     pub state: &'static str,
+    /// Whether the state is final. A final state can still be corrected to another one.
     #[serde(rename = "final")]
     pub is_final: bool,
+    /// What was asked for, in minor units. Null where the gateway told of it without an amount.
     pub amount: Option<i64>,
+    /// Its currency, ISO 4217. Children have none of their own.
     pub currency: Option<String>,
+    /// The description of the request, redacted.
     pub description: Option<String>,
+    /// The gateway's own name for it, once one is known.
     pub uid: Option<String>,
+    /// The parent of a capture, void, refund or chargeback.
     pub parent_uid: Option<String>,
+    /// The gateway's task.
     pub request_id: Option<String>,
+    /// The gateway's status, verbatim.
     pub status: Option<String>,
+    /// The gateway's code, verbatim.
     pub code: Option<String>,
+    /// The gateway's text, redacted.
     pub message: Option<String>,
+    /// The gateway's text for the payer, redacted.
     pub friendly_message: Option<String>,
+    /// Where the payer has to go.
     pub redirect_url: Option<String>,
+    /// The card, as far as it may be known.
     pub card: Option<CardView>,
+    /// Whether no real money moves.
     pub test: bool,
+    /// When it was opened here.
     #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// When it last changed here.
     #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+    /// When it became final; null while it is not.
     #[serde(serialize_with = "rfc3339_opt")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub finalized_at: Option<Timestamp>,
+    /// When it is looked at next; null when nothing is due.
     #[serde(serialize_with = "rfc3339_opt")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub next_check_at: Option<Timestamp>,
+    /// When the gateway says that it was paid.
     #[serde(serialize_with = "rfc3339_opt")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub paid_at: Option<Timestamp>,
+    /// The gateway's own time of its last change.
     #[serde(serialize_with = "rfc3339_opt")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub gateway_updated_at: Option<Timestamp>,
+    /// The amount that the gateway has; one that differs opens a discrepancy.
     pub gateway_amount: Option<i64>,
+    /// The currency that the gateway has.
     pub gateway_currency: Option<String>,
+    /// Counts the changes of this transaction from 1; of two messages the greater is the newer.
+    #[schema(minimum = 1)]
     pub sequence: i64,
 }
 
-/// The card of a transaction. Absent values are null.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the fields are those of `Card`")]
+/// The card of a transaction, as far as it may be kept. Absent values are null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Card)]
 pub struct CardView {
+    /// The scheme.
     pub brand: Option<String>,
+    /// The last four digits.
     pub last_4: Option<String>,
+    /// The first digit.
     pub first_1: Option<String>,
+    /// The digits that name the issuer.
     pub bin: Option<String>,
+    /// The gateway's token for it, good for further payments.
     pub token: Option<String>,
+    /// The same for each token of one card.
     pub stamp: Option<String>,
+    /// The issuer's country.
     pub issuer_country: Option<String>,
+    /// The issuer.
     pub issuer_name: Option<String>,
+    /// The product name of the card.
     pub product: Option<String>,
 }
 
@@ -201,24 +252,36 @@ fn rfc3339_opt<S: Serializer>(at: &Option<Timestamp>, s: S) -> Result<S::Ok, S::
     }
 }
 
-/// A finding as it is told to the outside. Absent values are null.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "the fields are described in docs/api.md, one by one"
-)]
+/// A finding: something that does not fit. Absent values are null.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Discrepancy)]
 pub struct DiscrepancyView {
+    /// Its id.
     pub id: Uuid,
+    /// What does not fit.
+    #[schema(value_type = DiscrepancyKind)]
     pub kind: &'static str,
+    /// Whether somebody has to look at it.
+    #[schema(value_type = DiscrepancyStatus)]
     pub status: &'static str,
+    /// The transaction that it is about, if it is about one.
     pub tracking_id: Option<String>,
+    /// The gateway's transaction that it is about.
     pub uid: Option<String>,
+    /// The amount at stake, in minor units.
     pub amount: Option<i64>,
+    /// Its currency.
     pub currency: Option<String>,
+    /// In plain words.
     pub detail: String,
+    /// When it was found.
     #[serde(serialize_with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     pub opened_at: Timestamp,
+    /// When it was closed.
     #[serde(serialize_with = "rfc3339_opt")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub resolved_at: Option<Timestamp>,
+    /// Why it was closed.
     pub reason: Option<String>,
 }

@@ -30,5 +30,6 @@ pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submissio
 pub use lookup::{FULL_LIST, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 pub use reading::{Received, SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
 pub use redact::{Redacted, carries_card_data, looks_like_card_number, redact, redact_text};
-pub use requests::{FieldProblem, balance_query, check_request, status_query};
+pub use requests::{FieldProblem, balance_query, check_request, plain_amount, status_query};
+pub use requests::{balance_query_schema, request_schema, status_query_schema};
 pub use webhook::{WebhookReading, read_webhook};

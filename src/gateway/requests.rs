@@ -5,12 +5,16 @@
 //! that nobody here knows are forwarded. What it deliberately cannot do: change a field, or repeat
 //! a value in what it says about it.
 
+mod schema;
+
+pub use schema::{balance_query_schema, request_schema, status_query_schema};
+
 use super::client::Query;
 use super::fields::Fields;
 use super::redact::looks_like_card_number;
 use crate::domain::money::is_known;
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,21 +88,15 @@ pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<
     problems.amount();
     problems.currency(needs.currency);
     problems.parent_uid(needs.parent);
-    problems.text("description", 255, needs.description);
-    problems.text("reason", 255, needs.reason);
+    problems.text("description", MAX_TEXT, needs.description);
+    problems.text("reason", MAX_TEXT, needs.reason);
     if let Some(card) = needs.card {
         problems.card_given(card);
     }
-    for name in ["test", "duplicate_check"] {
+    for name in BOOLEANS {
         problems.of_type(name, "a boolean", Value::is_boolean);
     }
-    for name in [
-        "language",
-        "return_url",
-        "verification_url",
-        "expired_at",
-        "dynamic_billing_descriptor",
-    ] {
+    for name in STRINGS {
         problems.of_type(name, "a string", Value::is_string);
     }
     for name in OBJECTS {
@@ -110,6 +108,26 @@ pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<
     disguised_card_numbers(fields, "", &mut problems.found);
     problems.found
 }
+
+/// The greatest whole number up to which all whole numbers can be told apart wherever JSON is read
+/// (RFC 8785): two requests for different amounts above it would be the same request.
+const MAX_AMOUNT: i64 = 9_007_199_254_740_991;
+
+/// The longest tracking id that the gateway has, in characters.
+const MAX_TRACKING_ID: usize = 255;
+
+/// The longest description and reason, in characters.
+const MAX_TEXT: usize = 255;
+
+const BOOLEANS: [&str; 2] = ["test", "duplicate_check"];
+
+const STRINGS: [&str; 5] = [
+    "language",
+    "return_url",
+    "verification_url",
+    "expired_at",
+    "dynamic_billing_descriptor",
+];
 
 const OBJECTS: [&str; 6] = [
     "credit_card",
@@ -157,13 +175,13 @@ impl Problems<'_> {
     fn amount(&mut self) {
         let message = match self.given("amount") {
             None => "is required",
-            Some(Value::Number(number)) if number.is_f64() => {
-                "must be an integer in minor units, without a fraction"
-            }
-            Some(Value::Number(number)) => match number.as_i64() {
-                Some(1..) => return,
-                Some(_) => "must be greater than 0",
-                None => "is too large",
+            Some(Value::Number(number)) => match whole(number) {
+                Some(1..=MAX_AMOUNT) => return,
+                Some(..=0) => "must be greater than 0",
+                None if number.as_f64().is_some_and(|n| n.fract() != 0.0) => {
+                    "must be an integer in minor units, without a fraction"
+                }
+                Some(_) | None => "is too large",
             },
             Some(Value::String(_)) => "must be an integer in minor units, not a string",
             Some(Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_)) => {
@@ -227,15 +245,44 @@ impl Problems<'_> {
     }
 
     fn limit(&mut self, object: &str, name: &str, most: usize) {
-        let value = self
-            .given(object)
-            .and_then(|object| object.get(name))
-            .and_then(Value::as_str);
-        // What the card's owner has encrypted is longer than what is in it.
-        if value.is_some_and(|text| !text.starts_with('$') && text.chars().count() > most) {
-            self.add(&format!("{object}/{name}"), &at_most(most));
-        }
+        let value = self.given(object).and_then(|object| object.get(name));
+        let message = match value {
+            None | Some(Value::Null) => return,
+            // What the card's owner has encrypted is longer than what is in it.
+            Some(Value::String(text)) if text.starts_with('$') => return,
+            Some(Value::String(text)) if text.chars().count() <= most => return,
+            Some(Value::String(_)) => at_most(most),
+            Some(_) => "must be a string".to_owned(),
+        };
+        self.add(&format!("{object}/{name}"), &message);
     }
+}
+
+/// A whole number, however it is written: `100`, `100.0` and `1e2` are equal as JSON (RFC 8785), so
+/// that they are the same request. `None` for others, and for those that JSON cannot tell apart.
+fn whole(number: &Number) -> Option<i64> {
+    let value = number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole; what is too large saturates"
+        )]
+        Some(float as i64)
+    });
+    value.filter(|value| (-MAX_AMOUNT..=MAX_AMOUNT).contains(value))
+}
+
+/// Writes the amount of a request as digits alone, the only way that the gateway's documents have.
+/// Tells whether that changed anything.
+pub fn plain_amount(body: &mut Value) -> bool {
+    let Some(amount) = body.get_mut("amount").filter(|amount| amount.is_f64()) else {
+        return false;
+    };
+    let Some(plain) = amount.as_number().and_then(whole) else {
+        return false;
+    };
+    *amount = plain.into();
+    true
 }
 
 fn at_most(most: usize) -> String {
@@ -291,6 +338,7 @@ pub fn status_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProbl
             .as_str()
             .and_then(TrackingId::from_gateway)
             .filter(|id| id.as_str() != "." && id.as_str() != "..")
+            .filter(|id| id.as_str().chars().count() <= MAX_TRACKING_ID)
             .map(|id| Query::ByTrackingId(id.as_str().to_owned()))
             .ok_or_else(|| vec![problem("/tracking_id", "must be a tracking id")]),
         (None, None) => Err(vec![problem("", "needs uid or tracking_id")]),
@@ -308,7 +356,7 @@ pub fn balance_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProb
     problems.currency(false);
     problems.of_type("account", "a string", Value::is_string);
     problems.of_type("gateway_id", "a string or an integer", |value| {
-        value.is_string() || value.is_i64() || value.is_u64()
+        value.is_string() || value.as_number().and_then(whole).is_some()
     });
     if ["account", "currency", "gateway_id"]
         .iter()

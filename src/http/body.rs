@@ -36,11 +36,40 @@ impl Json {
         &self.0
     }
 
+    pub(crate) fn value_mut(&mut self) -> &mut Value {
+        &mut self.0
+    }
+
+    /// It as a text of our own, overwritten when it is dropped.
+    pub(crate) fn bytes(&self) -> Zeroizing<Vec<u8>> {
+        // A vector that grows by itself leaves its old memory as it was: first count, then write.
+        let mut length = 0;
+        let _ = serde_json::to_writer(Counter(&mut length), &self.0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        // Writing into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *bytes, &self.0);
+        bytes
+    }
+
     /// The fields, when it is an object.
     pub(crate) fn fields(&self) -> Result<&Map<String, Value>, Problem> {
         self.0
             .as_object()
             .ok_or_else(|| Problem::invalid("", "must be an object"))
+    }
+}
+
+/// Counts what is written.
+struct Counter<'a>(&'a mut usize);
+
+impl std::io::Write for Counter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        *self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

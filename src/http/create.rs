@@ -7,6 +7,7 @@
 
 use crate::config::Scope;
 use crate::dispatch::Sent;
+use crate::domain::view::TransactionView;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
 use crate::gateway::card::{SensitiveBody, request_body};
 use crate::http::attempts::{Beginning, Begun, open_and_send, stamp_and_send};
@@ -14,6 +15,7 @@ use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
 use crate::http::idempotency::{self, Match};
+use crate::http::openapi::params::{Forcing, Preferring};
 use crate::http::parents;
 use crate::http::prefer::Prefer;
 use crate::http::problem::{Kind, Problem};
@@ -58,7 +60,32 @@ struct Post {
     started: Instant,
 }
 
-/// Takes one POST.
+/// Open a transaction
+///
+/// The body holds the gateway's own request fields, without its `request` wrapper; fields that are
+/// not known here are forwarded. `tracking_id` is the idempotency key, kept as long as the
+/// transaction: when in doubt, post the same body again. Needs the scope `submit`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/{collection}",
+    tag = "Transactions",
+    operation_id = "create",
+    params(Forcing, Preferring),
+    responses(
+        (status = 200, description = "It has ended, or it was opened by an earlier, equal request.",
+            body = TransactionView,
+            headers(("ETag" = String, description = "Names this version of the transaction."),
+                ("Location" = String, description = "Where it can be read."),
+                ("Idempotent-Replayed" = String, description = "`true` when it was there before."),
+                ("Preference-Applied" = String, description = "What was done of `Prefer`."))),
+        (status = 202, description = "It is durable, and sent or about to be sent: follow it.",
+            body = TransactionView,
+            headers(("ETag" = String, description = "Names this version of the transaction."),
+                ("Location" = String, description = "Where it can be read."),
+                ("Preference-Applied" = String, description = "What was done of `Prefer`."))),
+        (status = 409, description = "Another body or collection has this `tracking_id`."),
+    )
+)]
 pub(crate) async fn create(
     kind: TransactionType,
     context: web::Data<Context>,

@@ -11,6 +11,7 @@ use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
 use crate::http::cursor::{self, List};
+use crate::http::openapi::params::DiscrepancyFilter;
 use crate::http::operate;
 use crate::http::problem::Problem;
 use crate::http::reply;
@@ -20,12 +21,33 @@ use crate::ledger::{Close, act, discrepancy_view};
 use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 /// The page size when none is asked for, and the largest.
 const PAGE: (i64, i64) = (50, 200);
 
-/// `GET /v1/shops/{shop}/discrepancies`
+/// A page of findings.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DiscrepancyPage {
+    /// The newest first.
+    discrepancies: Vec<DiscrepancyView>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// List what does not fit
+///
+/// The newest first, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/discrepancies",
+    tag = "Discrepancies",
+    operation_id = "listDiscrepancies",
+    params(DiscrepancyFilter),
+    responses((status = 200, description = "A page of findings.", body = DiscrepancyPage))
+)]
 pub(crate) async fn list(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -50,11 +72,26 @@ pub(crate) async fn list(
         cursor::write(List::Discrepancies, shop, last.id)
     });
     let found: Vec<DiscrepancyView> = page.iter().map(discrepancy_view).collect();
-    let body = json!({"discrepancies": found, "next_cursor": next});
-    Ok(reply::json(StatusCode::OK, &body))
+    let page = DiscrepancyPage {
+        discrepancies: found,
+        next_cursor: next,
+    };
+    Ok(reply::json(StatusCode::OK, &page))
 }
 
-/// `POST /v1/shops/{shop}/discrepancies/{id}/resolve`
+/// Close a finding
+///
+/// For a differing amount, currency or type this accepts what the gateway has. One that is closed
+/// already is answered as it is; new evidence of the same kind opens a new one. Needs the scope
+/// `operate`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/discrepancies/{id}/resolve",
+    tag = "Discrepancies",
+    operation_id = "resolveDiscrepancy",
+    request_body = operate::Reason,
+    responses((status = 200, description = "The finding, closed.", body = DiscrepancyView))
+)]
 pub(crate) async fn resolve(
     context: web::Data<Context>,
     req: HttpRequest,

@@ -5,8 +5,10 @@
 
 use crate::config::Scope;
 use crate::domain::ShopId;
+use crate::domain::view::{DiscrepancyView, TransactionView};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
+use crate::http::openapi::params::{EventType, FeedPlace, Resumption, Waiting};
 use crate::http::prefer::{self, Prefer};
 use crate::http::problem::{Kind, Problem};
 use crate::http::request::{self, Params};
@@ -17,30 +19,66 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// The page size when none is asked for, and the largest.
 const PAGE: (i64, i64) = (100, 500);
 
-/// An event of the contract: with the transaction, or with the discrepancy.
-#[derive(Serialize)]
+/// An event: with the transaction, or with the discrepancy, as it was then.
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Event {
+    /// Its place in the feed; consecutive for each shop.
+    #[schema(minimum = 1)]
     pub(crate) seq: i64,
+    /// What happened.
     #[serde(rename = "type")]
+    #[schema(value_type = EventType)]
     pub(crate) kind: String,
+    /// When it was committed.
+    #[schema(format = DateTime)]
     at: String,
+    /// The transaction, when it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = TransactionView)]
     transaction: Option<Box<RawValue>>,
+    /// The finding, when it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = DiscrepancyView)]
     discrepancy: Option<Box<RawValue>>,
 }
 
-#[derive(Serialize)]
-struct Page {
+/// A piece of the feed.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventPage {
+    /// In commit order.
     events: Vec<Event>,
+    /// Where to go on: the next `after`.
+    #[schema(minimum = 0)]
     next_after: i64,
 }
 
-/// Reads a piece of the feed; with `Prefer: wait=N`, waits for the next event when there is none.
+/// Read the feed of events
+///
+/// Everything that changed at the shop, in commit order and without gaps. Keep `next_after` and come
+/// back with it; with `Prefer: wait=N` the answer waits for the next event when there is none.
+///
+/// With `Accept: text/event-stream` the same path streams the same events: `id` is `seq`, `event` the
+/// type, `data` the event. A reader that comes back says in `Last-Event-ID` how far it came. A silent
+/// stream sends a comment every 15 seconds; a client may read 32 streams at once at each replica.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/events",
+    tag = "Feed",
+    operation_id = "readEvents",
+    params(FeedPlace, Waiting, Resumption),
+    responses(
+        (status = 200, description = "What follows `after`, which may be nothing yet.",
+            headers(("Preference-Applied" = String, description = "What was done of `Prefer`.")),
+            content((EventPage = "application/json"), (String = "text/event-stream"))),
+        (status = 410, description = "What follows `after` is no longer kept: list the transactions, then \
+            go on from `first_after`."),
+    )
+)]
 pub(crate) async fn list(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -68,7 +106,7 @@ pub(crate) async fn list(
     if let Some(applied) = prefer.applied() {
         response.insert_header((prefer::APPLIED, applied));
     }
-    Ok(response.json(Page { events, next_after }))
+    Ok(response.json(EventPage { events, next_after }))
 }
 
 async fn rows(

@@ -15,6 +15,7 @@ mod events;
 pub mod idempotency;
 mod limits;
 mod observe;
+pub mod openapi;
 mod operate;
 mod ops;
 mod parents;

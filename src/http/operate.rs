@@ -7,10 +7,13 @@
 use crate::clock;
 use crate::config::Scope;
 use crate::domain::evidence::Decision;
+use crate::domain::transaction::described;
+use crate::domain::view::TransactionView;
 use crate::domain::{Fact, State, Timestamp, derive};
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::Context;
+use crate::http::openapi::params::Waiting;
 use crate::http::prefer::Prefer;
 use crate::http::problem::{FieldError, Problem};
 use crate::http::reply;
@@ -20,15 +23,75 @@ use crate::ledger::{Learned, act, look};
 use crate::store::StoredTransaction;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::Instant;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 1_000;
 
-/// `POST …/transactions/{tracking_id}/check`
+/// A reason that a person gives.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "described here, read field by field")]
+pub(crate) struct Reason {
+    /// Why. Kept as evidence, redacted.
+    #[schema(min_length = 1, max_length = 1000, pattern = "\\S")]
+    reason: String,
+}
+
+/// A decision that a person takes.
+#[derive(ToSchema)]
+#[schema(as = Decision)]
+#[expect(dead_code, reason = "described here, read field by field")]
+pub(crate) struct DecisionRequest {
+    /// What it is to count as: any final state, or `in_doubt`.
+    state: DecidedState,
+    /// Why. Kept as evidence, redacted.
+    #[schema(min_length = 1, max_length = 1000, pattern = "\\S")]
+    reason: String,
+}
+
+/// The states that a person may decide.
+pub(crate) struct DecidedState;
+
+impl PartialSchema for DecidedState {
+    fn schema() -> RefOr<Schema> {
+        let allowed = State::ALL.iter().filter(|state| state.can_be_decided());
+        let words = allowed.map(|state| (state.as_str(), state.meaning()));
+        described("What a transaction is to count as.", words)
+    }
+}
+
+impl ToSchema for DecidedState {}
+
+/// Whether submits of a shop are stopped.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ShopSwitch {
+    /// The shop.
+    shop_id: String,
+    /// Whether new submits are refused now. A shop that its configuration pauses stays paused.
+    paused: bool,
+}
+
+/// Look a transaction up now
+///
+/// Makes a check due at once. With `Prefer: wait=N` it is answered with what came of it. Needs the
+/// scope `operate`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/transactions/{tracking_id}/check",
+    tag = "Transactions",
+    operation_id = "checkTransaction",
+    params(Waiting),
+    responses((status = 202, description = "The transaction as it is known now; a check is due.",
+        body = TransactionView,
+        headers(("ETag" = String, description = "Names this version of the transaction."),
+            ("Preference-Applied" = String, description = "What was done of `Prefer`."))))
+)]
 pub(crate) async fn check(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -47,7 +110,19 @@ pub(crate) async fn check(
     Ok(reply::transaction(StatusCode::ACCEPTED, &stored, prefer))
 }
 
-/// `POST …/transactions/{tracking_id}/resolve`
+/// Decide what became of a transaction
+///
+/// Recorded as evidence. It counts until the gateway says something greater than was known when it
+/// was taken. Needs the scope `operate`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/transactions/{tracking_id}/resolve",
+    tag = "Transactions",
+    operation_id = "resolveTransaction",
+    request_body = DecisionRequest,
+    responses((status = 200, description = "The transaction, decided.", body = TransactionView,
+        headers(("ETag" = String, description = "Names this version of the transaction."))))
+)]
 pub(crate) async fn resolve(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -108,15 +183,14 @@ fn decide(
 }
 
 fn decided_state(fields: &Map<String, Value>) -> Result<State, FieldError> {
-    let allowed = |state: &State| state.is_final() || *state == State::InDoubt;
     let state = fields
         .get("state")
         .and_then(Value::as_str)
         .and_then(State::parse);
-    state.filter(allowed).ok_or_else(|| {
+    state.filter(|state| state.can_be_decided()).ok_or_else(|| {
         let words = State::ALL
             .iter()
-            .filter(|state| allowed(state))
+            .filter(|state| state.can_be_decided())
             .map(|state| state.as_str());
         let words: Vec<&str> = words.collect();
         FieldError::new("/state", format!("must be one of {}", words.join(", ")))
@@ -147,7 +221,17 @@ pub(crate) async fn record(
     Ok(context.ledger.record_about(stored, learned).await?)
 }
 
-/// `POST /v1/shops/{shop}/pause`
+/// Stop new submits of a shop
+///
+/// They are answered 503 before anything is stored; what was sent is followed on. Needs the scope
+/// `operate`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/pause",
+    tag = "Shops",
+    operation_id = "pauseShop",
+    responses((status = 200, description = "How it is now.", body = ShopSwitch))
+)]
 pub(crate) async fn pause(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -155,7 +239,16 @@ pub(crate) async fn pause(
     set_paused(&context, &req, true).await
 }
 
-/// `POST /v1/shops/{shop}/resume`
+/// Allow new submits of a shop
+///
+/// One that the configuration pauses stays paused. Needs the scope `operate`.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/resume",
+    tag = "Shops",
+    operation_id = "resumeShop",
+    responses((status = 200, description = "How it is now.", body = ShopSwitch))
+)]
 pub(crate) async fn resume(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -180,10 +273,11 @@ async fn set_paused(
         client = caller.name(),
         "an operator switched submits of a shop"
     );
-    Ok(reply::json(
-        StatusCode::OK,
-        &json!({"shop_id": shop, "paused": paused}),
-    ))
+    let switch = ShopSwitch {
+        shop_id: shop.to_owned(),
+        paused,
+    };
+    Ok(reply::json(StatusCode::OK, &switch))
 }
 
 fn now() -> Timestamp {
@@ -194,6 +288,7 @@ fn now() -> Timestamp {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use serde_json::json;
 
     fn fields(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()

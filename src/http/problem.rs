@@ -20,9 +20,13 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+use utoipa::ToSchema;
+
+/// What every type of problem begins with.
+pub(crate) const TYPES: &str = "urn:reconciler:problem:";
 
 /// One field that is not valid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// A JSON pointer into the body, or `/query/<name>` for a parameter of the query string.
     pub(crate) pointer: String,
@@ -160,7 +164,7 @@ impl Problem {
     pub(crate) fn response(&self, request_id: Option<&str>) -> HttpResponse {
         let (status, suffix, title) = self.0.kind.facts();
         let mut body = json!({
-            "type": format!("urn:reconciler:problem:{suffix}"),
+            "type": format!("{TYPES}{suffix}"),
             "title": title,
             "status": status.as_u16(),
             "detail": redact_text(&self.0.detail),

@@ -14,13 +14,36 @@ use crate::http::problem::{FieldError, Kind, Problem};
 use crate::http::reply;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How long a query waits for the shop's budget.
 const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
-/// `POST …/queries/status`
+/// The answer of a query.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QueryResult {
+    /// The gateway's task; null when its synchronous path answered.
+    request_id: Option<String>,
+    /// `completed`, or `not_found` when the gateway has no such thing.
+    status: &'static str,
+    /// The gateway's answer, without card data.
+    result: Value,
+}
+
+/// Ask the gateway for a status
+///
+/// By its `uid` or by your `tracking_id`, now and through the asynchronous mode. It creates no
+/// transaction; what it tells is evidence about the transaction that it is about.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/queries/status",
+    tag = "Queries",
+    operation_id = "queryStatus",
+    responses((status = 200, description = "The gateway's answer.", body = QueryResult))
+)]
 pub(crate) async fn status(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -32,7 +55,17 @@ pub(crate) async fn status(
     ask(&context, &caller, query).await
 }
 
-/// `POST …/queries/balance`
+/// Ask the gateway for a balance
+///
+/// By `account`, `currency` or `gateway_id`; which of them the acquirer wants is for the gateway to
+/// say.
+#[utoipa::path(
+    post,
+    path = "/v1/shops/{shop}/queries/balance",
+    tag = "Queries",
+    operation_id = "queryBalance",
+    responses((status = 200, description = "The gateway's answer.", body = QueryResult))
+)]
 pub(crate) async fn balance(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -108,9 +141,12 @@ async fn ask(context: &Context, caller: &Caller, query: Query) -> Result<HttpRes
         result,
     } = answer;
     // It is redacted when it is read; once more costs little, and nothing else stands here.
-    let result = redact_value(&result);
-    let body = json!({"request_id": request_id, "status": status, "result": result});
-    Ok(reply::json(StatusCode::OK, &body))
+    let answer = QueryResult {
+        request_id,
+        status,
+        result: redact_value(&result),
+    };
+    Ok(reply::json(StatusCode::OK, &answer))
 }
 
 fn failed(error: QueryError) -> Problem {
@@ -134,6 +170,7 @@ fn failed(error: QueryError) -> Problem {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use serde_json::json;
 
     fn fields(value: Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()

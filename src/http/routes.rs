@@ -4,54 +4,75 @@
 use crate::domain::TransactionType;
 use crate::http::idempotency::collection;
 use crate::http::problem::{Kind, Problem};
-use crate::http::{create, discrepancies, events, operate, ops, queries, transactions, webhooks};
+use crate::http::{create, discrepancies, events, openapi, operate, ops};
+use crate::http::{queries, transactions, webhooks};
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, Resource, Route, web};
 
 const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
 const DISCREPANCIES: &str = "/v1/shops/{shop}/discrepancies";
 
-/// The routes of the REST API.
-pub fn configure_api(service: &mut web::ServiceConfig) {
+/// One route of the REST API.
+pub(crate) struct ApiRoute {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    route: Route,
+}
+
+/// All routes of the REST API; the document of the API is compared with them.
+pub(crate) fn api() -> Vec<ApiRoute> {
+    let one = |method: Method, path: String, route: Route| ApiRoute {
+        method,
+        path,
+        route,
+    };
+    let read = |path: &str, route| one(Method::GET, path.to_owned(), route);
+    let post = |path: &str, route| one(Method::POST, path.to_owned(), route);
+    let named = |rest: &str| format!("{TRANSACTIONS}/{{tracking_id}}{rest}");
+    let resolve = format!("{DISCREPANCIES}/{{id}}/resolve");
+    let mut all = vec![
+        read(TRANSACTIONS, web::get().to(transactions::list)),
+        read(&named(""), web::get().to(transactions::get)),
+        read(&named("/evidence"), web::get().to(transactions::evidence)),
+        read(&named("/explain"), web::get().to(transactions::explain)),
+        post(&named("/check"), web::post().to(operate::check)),
+        post(&named("/resolve"), web::post().to(operate::resolve)),
+        post("/v1/shops/{shop}/pause", web::post().to(operate::pause)),
+        post("/v1/shops/{shop}/resume", web::post().to(operate::resume)),
+        read("/v1/shops/{shop}/events", web::get().to(events::list)),
+        read(DISCREPANCIES, web::get().to(discrepancies::list)),
+        post(&resolve, web::post().to(discrepancies::resolve)),
+        post(
+            "/v1/shops/{shop}/queries/status",
+            web::post().to(queries::status),
+        ),
+        post(
+            "/v1/shops/{shop}/queries/balance",
+            web::post().to(queries::balance),
+        ),
+        read("/openapi.json", web::get().to(openapi::served)),
+        read("/docs", web::get().to(openapi::page)),
+        read("/docs/{file}", web::get().to(openapi::asset)),
+    ];
     for kind in TransactionType::ALL.iter().copied() {
         let take = move |context, req, payload| create::create(kind, context, req, payload);
         let path = format!("/v1/shops/{{shop}}/{}", collection(kind));
-        service.service(post(&path, web::post().to(take)));
+        all.push(one(Method::POST, path, web::post().to(take)));
     }
-    let one = |rest: &str| format!("{TRANSACTIONS}/{{tracking_id}}{rest}");
-    service
-        .service(get(TRANSACTIONS, web::get().to(transactions::list)))
-        .service(get(&one(""), web::get().to(transactions::get)))
-        .service(get(
-            &one("/evidence"),
-            web::get().to(transactions::evidence),
-        ))
-        .service(get(&one("/explain"), web::get().to(transactions::explain)))
-        .service(post(&one("/check"), web::post().to(operate::check)))
-        .service(post(&one("/resolve"), web::post().to(operate::resolve)))
-        .service(post(
-            "/v1/shops/{shop}/pause",
-            web::post().to(operate::pause),
-        ))
-        .service(post(
-            "/v1/shops/{shop}/resume",
-            web::post().to(operate::resume),
-        ))
-        .service(get("/v1/shops/{shop}/events", web::get().to(events::list)))
-        .service(get(DISCREPANCIES, web::get().to(discrepancies::list)))
-        .service(post(
-            &format!("{DISCREPANCIES}/{{id}}/resolve"),
-            web::post().to(discrepancies::resolve),
-        ))
-        .service(post(
-            "/v1/shops/{shop}/queries/status",
-            web::post().to(queries::status),
-        ))
-        .service(post(
-            "/v1/shops/{shop}/queries/balance",
-            web::post().to(queries::balance),
-        ))
-        .default_service(web::to(unknown_path));
+    all
+}
+
+/// Registers the routes of the REST API.
+pub fn configure_api(service: &mut web::ServiceConfig) {
+    for ApiRoute {
+        method,
+        path,
+        route,
+    } in api()
+    {
+        service.service(only(&path, &method, route));
+    }
+    service.default_service(web::to(unknown_path));
 }
 
 /// The routes of the webhook listener.

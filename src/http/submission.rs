@@ -3,8 +3,8 @@
 //! What it deliberately cannot do: look anything up. It says whether the body alone makes sense.
 
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
-use crate::gateway::check_request;
 use crate::gateway::redact::{carries_card_data, looks_like_card_number, redact, redact_text};
+use crate::gateway::{check_request, plain_amount};
 use crate::http::body::Json;
 use crate::http::problem::{FieldError, Problem};
 use serde_json::{Map, Value};
@@ -33,7 +33,8 @@ pub(crate) struct Submission {
 
 impl Submission {
     /// Reads a body; every field that is not valid is named.
-    pub(crate) fn read(kind: TransactionType, body: Json, raw: &[u8]) -> Result<Self, Problem> {
+    pub(crate) fn read(kind: TransactionType, mut body: Json, raw: &[u8]) -> Result<Self, Problem> {
+        let plain = plain_amount(body.value_mut()).then(|| body.bytes());
         let fields = body.fields()?;
         if fields.get("request").is_some_and(Value::is_object) {
             let message = "leave out this wrapper: its fields belong at the top of the body";
@@ -74,7 +75,7 @@ impl Submission {
             test: fields.get("test").and_then(Value::as_bool),
             card_data: carries_card_data(body.value()),
             duplicate_check: fields.get("duplicate_check") != Some(&Value::Bool(false)),
-            kept: redact(raw).bytes,
+            kept: redact(plain.as_ref().map_or(raw, |plain| plain)).bytes,
             sha256: Sha256::digest(raw).into(),
             body,
         })
@@ -164,6 +165,15 @@ mod tests {
             assert!(error.is_some(), "{bad}");
         }
         assert!(payment(|body| body["tracking_id"] = json!("a:b~c.d_e-f,g=")).is_ok());
+    }
+
+    #[test]
+    fn an_amount_is_kept_as_the_gateway_writes_it() {
+        let read = payment(|body| body["amount"] = json!(3245.0)).unwrap();
+        assert_eq!(read.amount, Some(3245));
+        assert_eq!(read.fields()["amount"].to_string(), "3245");
+        let kept: Value = serde_json::from_slice(&read.kept).unwrap();
+        assert_eq!(kept["amount"].to_string(), "3245");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::cursor::{self, List};
+use crate::http::openapi::params::{Condition, TransactionFilter, Waiting};
 use crate::http::prefer::Prefer;
 use crate::http::problem::Problem;
 use crate::http::reply;
@@ -19,8 +20,9 @@ use crate::store::StoredTransaction;
 use crate::store::read::{self, Filter};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// The page size when none is asked for, and the largest.
 const PAGE: (i64, i64) = (50, 200);
@@ -37,7 +39,40 @@ pub(crate) async fn named(
         .ok_or_else(no_transaction)
 }
 
-/// `GET …/transactions/{tracking_id}`
+/// A page of transactions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TransactionPage {
+    /// The newest first.
+    transactions: Vec<TransactionView>,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// What was said about a transaction.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EvidenceList {
+    /// In order of arrival.
+    evidence: Vec<Piece>,
+}
+
+/// Read a transaction
+///
+/// As it is now. With `Prefer: wait=N` it is answered when the state is final, or `pending` with a
+/// `redirect_url`; with `If-None-Match` as well, when it has changed.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/transactions/{tracking_id}",
+    tag = "Transactions",
+    operation_id = "getTransaction",
+    params(Waiting, Condition),
+    responses(
+        (status = 200, description = "The transaction.", body = TransactionView,
+            headers(("ETag" = String, description = "Names this version of the transaction."),
+                ("Preference-Applied" = String, description = "What was done of `Prefer`."))),
+        (status = 304, description = "It has not changed since the `ETag` that was named.",
+            headers(("ETag" = String, description = "The same as was named."))),
+    )
+)]
 pub(crate) async fn get(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -63,7 +98,17 @@ pub(crate) async fn get(
     Ok(reply::transaction(StatusCode::OK, &stored, prefer))
 }
 
-/// `GET …/transactions`
+/// List transactions
+///
+/// The newest first, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/transactions",
+    tag = "Transactions",
+    operation_id = "listTransactions",
+    params(TransactionFilter),
+    responses((status = 200, description = "A page of transactions.", body = TransactionPage))
+)]
 pub(crate) async fn list(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -77,8 +122,11 @@ pub(crate) async fn list(
         cursor::write(List::Transactions, shop, last.record.id)
     });
     let transactions: Vec<TransactionView> = page.iter().map(StoredTransaction::view).collect();
-    let body = json!({"transactions": transactions, "next_cursor": next});
-    Ok(reply::json(StatusCode::OK, &body))
+    let page = TransactionPage {
+        transactions,
+        next_cursor: next,
+    };
+    Ok(reply::json(StatusCode::OK, &page))
 }
 
 /// Cuts a page to its size, and writes the cursor to the next one if there is one.
@@ -146,7 +194,17 @@ fn moment(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).or_else(|| Timestamp::parse(&text.replace(' ', "+")))
 }
 
-/// `GET …/transactions/{tracking_id}/evidence`
+/// Read the evidence about a transaction
+///
+/// Everything that is known about it and by which way it was learned, in order of arrival. Bodies
+/// are kept without card data.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/transactions/{tracking_id}/evidence",
+    tag = "Transactions",
+    operation_id = "listEvidence",
+    responses((status = 200, description = "The evidence.", body = EvidenceList))
+)]
 pub(crate) async fn evidence(
     context: web::Data<Context>,
     req: HttpRequest,
@@ -155,13 +213,20 @@ pub(crate) async fn evidence(
     let stored = named(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
     let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
-    Ok(reply::json(
-        StatusCode::OK,
-        &json!({ "evidence": evidence }),
-    ))
+    Ok(reply::json(StatusCode::OK, &EvidenceList { evidence }))
 }
 
-/// `GET …/transactions/{tracking_id}/explain`
+/// Explain a transaction
+///
+/// Why it is in its state, what happens next and when, and what would change it, in plain words.
+#[utoipa::path(
+    get,
+    path = "/v1/shops/{shop}/transactions/{tracking_id}/explain",
+    tag = "Transactions",
+    operation_id = "explainTransaction",
+    responses((status = 200, description = "The explanation.", body = Explanation,
+        headers(("ETag" = String, description = "The version of the transaction that is explained."))))
+)]
 pub(crate) async fn explain(
     context: web::Data<Context>,
     req: HttpRequest,

@@ -1,5 +1,6 @@
 //! Findings on their way into the store.
 
+use crate::domain::discrepancy::DiscrepancyStatus;
 use crate::domain::view::DiscrepancyView;
 use crate::domain::{DiscrepancyKind, Finding, Timestamp};
 use crate::store::{DiscrepancyRow, StoredTransaction};
@@ -58,7 +59,11 @@ pub fn view(row: &DiscrepancyRow) -> DiscrepancyView {
     DiscrepancyView {
         id: row.id,
         kind: row.kind.as_str(),
-        status: if row.is_open { "open" } else { "resolved" },
+        status: if row.is_open {
+            DiscrepancyStatus::Open.as_str()
+        } else {
+            DiscrepancyStatus::Resolved.as_str()
+        },
         tracking_id: row.tracking_id.clone(),
         uid: row.uid.clone(),
         amount: row.amount,

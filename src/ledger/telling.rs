@@ -4,20 +4,22 @@
 //! gateway or in the store. It puts into words what it is given.
 
 use crate::domain::schedule::{Step, plan};
-use crate::domain::{Timestamp, Verdict, explain};
+use crate::domain::{Channel, State, Timestamp, Verdict, explain};
 use crate::store::{EvidenceRow, StoredTransaction};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How much of a long history an explanation tells.
 const LATEST: usize = 100;
 
 /// Why a transaction is in its state, what happens next, and what would change it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Explanation {
     /// The state.
+    #[schema(value_type = State)]
     pub state: &'static str,
     /// What it means and what it rests on.
     pub summary: String,
@@ -26,39 +28,47 @@ pub struct Explanation {
     /// What happens next, if anything does.
     pub next: Option<Next>,
     /// What would change the state.
+    #[schema(value_type = Vec<String>)]
     pub would_change: Vec<&'static str>,
 }
 
 /// One thing that was learned.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Because {
-    /// When, in RFC 3339.
+    /// When.
+    #[schema(format = DateTime)]
     pub at: String,
     /// By which channel.
+    #[schema(value_type = Channel)]
     pub channel: &'static str,
     /// What, in a sentence.
     pub text: String,
 }
 
 /// What happens next.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Next {
-    /// When, in RFC 3339.
+    /// When.
+    #[schema(format = DateTime)]
     pub at: String,
     /// What.
     pub what: String,
 }
 
 /// One piece of evidence.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Evidence)]
 pub struct Piece {
     /// Its id.
     pub id: Uuid,
     /// By which channel it came.
+    #[schema(value_type = Channel)]
     pub channel: &'static str,
     /// What it changed.
+    #[schema(value_type = Verdict)]
     pub verdict: &'static str,
-    /// When, in RFC 3339.
+    /// When.
+    #[schema(format = DateTime)]
     pub received_at: String,
     /// The HTTP status of an answer.
     pub http_status: Option<i32>,
@@ -75,8 +85,9 @@ pub struct Piece {
 }
 
 /// A body: text, or base64 where it is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = EvidenceBody)]
 pub enum Body {
     /// UTF-8.
     Text(String),

@@ -26,6 +26,7 @@ mod database;
 mod doubt;
 mod feed;
 mod manners;
+mod openapi;
 mod operators;
 mod outcomes;
 mod probe;

@@ -81,23 +81,30 @@ fn amounts() {
             json!(32.45),
             "must be an integer in minor units, without a fraction",
         ),
-        (
-            json!(3245.0),
-            "must be an integer in minor units, without a fraction",
-        ),
         (json!(0), "must be greater than 0"),
         (json!(-5), "must be greater than 0"),
         (json!(u64::MAX), "is too large"),
+        (json!(MAX_AMOUNT + 1), "is too large"),
+        (json!(1e300), "is too large"),
         (json!(true), "must be an integer in minor units"),
         (json!(null), "is required"),
     ] {
         let found = check(TransactionType::Payment, &with("amount", value));
         assert_eq!(found, [("/amount".to_owned(), message.to_owned())]);
     }
-    assert_eq!(
-        check(TransactionType::Payment, &with("amount", json!(i64::MAX))),
-        []
-    );
+    for amount in [json!(MAX_AMOUNT), json!(3245.0), json!(1e2)] {
+        assert_eq!(check(TransactionType::Payment, &with("amount", amount)), []);
+    }
+    for (given, plain) in [
+        ("3245.0", "3245"),
+        ("1e2", "100"),
+        ("32.45", "32.45"),
+        ("7", "7"),
+    ] {
+        let mut body: Value = serde_json::from_str(&format!("{{\"amount\":{given}}}")).unwrap();
+        assert_eq!(plain_amount(&mut body), given != plain);
+        assert_eq!(body.to_string(), format!("{{\"amount\":{plain}}}"));
+    }
 }
 
 #[test]
@@ -222,5 +229,132 @@ fn queries() {
         json!({"x": 1}),
     ] {
         assert!(balance(&bad).is_err(), "{bad}");
+    }
+}
+
+/// What the document says of a request must be what is checked: neither stricter nor laxer.
+#[test]
+fn the_schema_and_the_check_agree() {
+    let long = |n: usize| Value::from("a".repeat(n));
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(1.5),
+        json!("1"),
+        json!(""),
+        json!(" "),
+        json!("EUR"),
+        json!("XXQ"),
+        json!("BYR"),
+        json!("a"),
+        json!({}),
+        json!([]),
+        json!({"token": "x"}),
+        json!(u64::MAX),
+        json!(i64::MAX),
+        json!(MAX_AMOUNT),
+        json!(-MAX_AMOUNT),
+        json!(2.0),
+        json!(1e300),
+        long(128),
+        long(129),
+        long(255),
+        long(256),
+        json!("a\u{1}"),
+        json!({"number": 5}),
+        json!({"number": null}),
+        json!({"number": "1".repeat(20)}),
+        json!({"number": format!("${}", "a".repeat(40))}),
+        json!({"holder": "a".repeat(33)}),
+        json!({"city": "a".repeat(61)}),
+    ];
+    let mut compared = (0, 0);
+    for kind in TransactionType::ALL.iter().copied() {
+        let schema = jsonschema::validator_for(&request_schema(kind)).unwrap();
+        let mut names: Vec<&str> = BOOLEANS.into_iter().chain(STRINGS).chain(OBJECTS).collect();
+        names.extend([
+            "amount",
+            "currency",
+            "parent_uid",
+            "description",
+            "reason",
+            "request",
+        ]);
+        names.extend(["encrypted_number", "anything"]);
+        let whole = json!({"amount": 1, "currency": "EUR", "description": "d", "reason": "r",
+            "parent_uid": "u", "credit_card": {"token": "t"}, "recipient_credit_card": {"token": "t"}});
+        for base in [whole, json!({})] {
+            for name in &names {
+                for value in &values {
+                    let mut body = base.clone();
+                    body[*name] = value.clone();
+                    let taken = check(kind, &body).is_empty() && !body["request"].is_object();
+                    assert_eq!(schema.is_valid(&body), taken, "{kind} {body}");
+                    *(if taken {
+                        &mut compared.0
+                    } else {
+                        &mut compared.1
+                    }) += 1;
+                }
+                let mut body = base.clone();
+                body.as_object_mut().unwrap().remove(*name);
+                assert_eq!(
+                    schema.is_valid(&body),
+                    check(kind, &body).is_empty(),
+                    "{kind} {body}"
+                );
+            }
+        }
+    }
+    assert!(compared.0 > 1_000 && compared.1 > 1_000, "{compared:?}");
+}
+
+#[test]
+fn the_schemas_of_queries_and_their_checks_agree() {
+    let status = jsonschema::validator_for(&status_query_schema()).unwrap();
+    let balance = jsonschema::validator_for(&balance_query_schema()).unwrap();
+    let values = [
+        json!(null),
+        json!(1),
+        json!(1.5),
+        json!(""),
+        json!("."),
+        json!(".."),
+        json!("a b"),
+        json!("EUR"),
+        json!("XXQ"),
+        json!("\0"),
+        json!("a".repeat(128)),
+        json!("a".repeat(129)),
+        json!("ж".repeat(128)),
+        json!("a".repeat(255)),
+        json!("a".repeat(256)),
+        json!([]),
+    ];
+    for value in &values {
+        for body in [
+            json!({"uid": value}),
+            json!({"tracking_id": value}),
+            json!({"uid": value, "tracking_id": null}),
+            json!({"uid": value, "tracking_id": "a"}),
+        ] {
+            assert_eq!(
+                status.is_valid(&body),
+                status_query(&fields(&body)).is_ok(),
+                "{body}"
+            );
+        }
+        for name in ["account", "currency", "gateway_id"] {
+            for body in [json!({name: value}), json!({name: value, "account": "a"})] {
+                assert_eq!(
+                    balance.is_valid(&body),
+                    balance_query(&fields(&body)).is_ok(),
+                    "{body}"
+                );
+            }
+        }
     }
 }

@@ -24,8 +24,28 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// Every one, by its status.
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Malformed,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::TrackingIdConflict,
+        Self::FeedTruncated,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::Validation,
+        Self::TooManyRequests,
+        Self::Internal,
+        Self::GatewayUnreachable,
+        Self::Unavailable,
+        Self::GatewayTimeout,
+    ];
+
     /// The status, the suffix of the type, and the title.
-    pub(super) const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) const fn facts(self) -> (StatusCode, &'static str, &'static str) {
         let (suffix, title) = self.words();
         (self.status(), suffix, title)
     }

@@ -1,6 +1,6 @@
 //! A merchant's own service, as a client of the API: plain verbs.
 
-use crate::world::{Addresses, Answer, Http, Metrics, SHOP, eventually, payment};
+use crate::world::{Addresses, Answer, DOCUMENT, Http, Metrics, SHOP, eventually, payment};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -61,9 +61,22 @@ impl Merchant {
         let authorization = format!("Bearer {}", self.key);
         let mut all = vec![("authorization", &*authorization)];
         all.extend(headers);
-        self.http
-            .send(method, &format!("{}{path}", self.api), &all, body.into())
-            .await
+        let url = format!("{}{path}", self.api);
+        let answer = self
+            .http
+            .send(method.clone(), &url, &all, body.into())
+            .await;
+        let (status, kind) = (
+            answer.status,
+            answer.header("content-type").unwrap_or_default(),
+        );
+        if let Some(fault) = DOCUMENT.fault(method.as_str(), path, status, kind, &answer.json) {
+            panic!(
+                "{method} {path} was not answered as described: {fault}\n{}",
+                answer.text
+            );
+        }
+        answer
     }
 
     /// The path of something at the shop.

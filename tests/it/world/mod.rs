@@ -5,6 +5,7 @@
 //! time; what takes time is waited for by its condition ([`eventually`]).
 
 mod cluster;
+mod document;
 mod fake;
 mod http;
 mod merchant;
@@ -17,6 +18,7 @@ mod twin;
 mod wait;
 
 pub use cluster::{Database, private_cluster};
+pub use document::DOCUMENT;
 pub use fake::{FakeGateway, Reply, Request, ack, transaction, wrapped};
 pub use http::{Answer, Http};
 pub use merchant::Merchant;
