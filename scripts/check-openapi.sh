@@ -34,5 +34,6 @@ if [[ ! -f $tools/stamp || $(<"$tools/stamp") != "$linter" ]]; then
 fi
 # It would otherwise ask whether there is a newer one, and tell its maker of the run.
 export REDOCLY_SUPPRESS_UPDATE_NOTICE=true REDOCLY_TELEMETRY=off
-exec node "$tools/node_modules/@redocly/cli/bin/cli.js" lint --extends recommended-strict --format stylish \
+printf 'extends:\n  - recommended-strict\n' >"$tools/redocly.yaml"
+exec node "$tools/node_modules/@redocly/cli/bin/cli.js" lint --config "$tools/redocly.yaml" --format stylish \
     docs/openapi.json

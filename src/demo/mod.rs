@@ -10,6 +10,7 @@ mod board;
 mod claims;
 mod client;
 mod judge;
+mod neighbour;
 pub mod postgres;
 mod processes;
 mod scenes;

@@ -46,15 +46,29 @@ pub(super) struct Account {
 }
 
 impl Settings {
-    /// Chooses free ports and keys, and writes the file into `home`.
-    pub(super) fn write(home: &Path, database: &str, account: &Account) -> Result<Self, Error> {
+    /// Chooses free ports and keys, and writes the file into `home`. `neighbour` is the address and
+    /// the secret of a subscriber.
+    pub(super) fn write(
+        home: &Path,
+        database: &str,
+        account: &Account,
+        neighbour: (&str, &str),
+    ) -> Result<Self, Error> {
         let [api, webhooks, ops] = free_addresses().map_err(Error::io("find free ports"))?;
         let bearer = format!("demo-{}", &random_hex()[..32]);
         let fingerprint_key = home.join(FINGERPRINT_KEY);
         if !fingerprint_key.exists() {
             write_secret(&fingerprint_key, &random_hex())?;
         }
-        let document = document(database, [api, webhooks, ops], &bearer, account);
+        let mut document = document(database, [api, webhooks, ops], &bearer, account);
+        let (url, secret) = neighbour;
+        document["subscribers"] = json!([{
+            "name": "neighbour",
+            "url": url,
+            "secret": secret,
+            "shops": [SHOP],
+            "events": ["transaction.updated", "transaction.finalized", "transaction.corrected"],
+        }]);
         let text = toml::to_string(&document).map_err(Error::Settings)?;
         let file = home.join("config.toml");
         write_secret(&file, &text)?;
@@ -169,7 +183,12 @@ mod tests {
                 .to_owned(),
         };
         let database = "postgres://postgres@localhost:5432/demo?host=/tmp/rpg.x";
-        let settings = Settings::write(home.path(), database, &account).expect("it is written");
+        let neighbour = (
+            "http://127.0.0.1:1/hooks",
+            "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        );
+        let settings =
+            Settings::write(home.path(), database, &account, neighbour).expect("it is written");
         let config = crate::config::load(Some(&settings.file), std::iter::empty())
             .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.shops.len(), 1);

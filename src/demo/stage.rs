@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::client::Server;
+use super::neighbour::Neighbour;
 use super::postgres::{Cluster, Options};
 use super::processes::{Output, Process, tail, wait_until};
 use super::screen::Screen;
@@ -36,6 +37,8 @@ pub(super) struct Places {
     pub(super) settings: Settings,
     /// The twin's origin.
     pub(super) twin: String,
+    /// The subscriber.
+    pub(super) neighbour: Neighbour,
 }
 
 impl Stage {
@@ -56,7 +59,9 @@ impl Stage {
         let database = self.database().await?;
         step("starting the twin of the gateway")?;
         let account = self.start_twin(args.seed, &home).await?;
-        let settings = Settings::write(&home, &database, &account)?;
+        let neighbour = Neighbour::start()?;
+        let told = (neighbour.url.as_str(), neighbour.secret.as_str());
+        let settings = Settings::write(&home, &database, &account, told)?;
         step("bringing the schema up to date")?;
         let file = settings.file.display().to_string();
         let log = home.join("service.log");
@@ -70,7 +75,11 @@ impl Stage {
         let ops = Server::new(settings.ops.as_str(), None)?;
         wait_until(service, START_LIMIT, async || ops.is_good("/readyz").await).await?;
         let twin = account.gateway;
-        Ok(Places { settings, twin })
+        Ok(Places {
+            settings,
+            twin,
+            neighbour,
+        })
     }
 
     /// Starts PostgreSQL; gives the directory for all other files, which goes when it stops

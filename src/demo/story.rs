@@ -41,7 +41,8 @@ pub(super) async fn tell(
     let queries = queries(&api, &rows).await?;
     let outcomes = judge::outcomes(&api, &twin, &rows).await?;
     let findings = claims::findings(&api, began).await?;
-    let claims = claims::claims(&twin, stage, &outcomes, took).await?;
+    let mut claims = claims::claims(&twin, stage, &outcomes, took).await?;
+    claims.push(places.neighbour.claim(&outcomes).await);
     print(screen, &[String::new()])?;
     print(screen, &judge::table(&outcomes, screen))?;
     print(screen, &[queries, findings, vec![String::new()]].concat())?;

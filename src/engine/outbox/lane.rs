@@ -244,7 +244,7 @@ impl Lane {
             serving.turn = serving.turn.wrapping_add(1);
             let (receiver, shop) = (Arc::clone(&self.receiver), self.shop.clone());
             serving.sending.spawn(async move {
-                let id = message::id(&shop, item.event.seq);
+                let id = message::id(&shop, &item.event);
                 let outcome = match message::body(&shop, &item.event, receiver.config.body) {
                     Ok(body) => receiver.deliver(&id, body).await,
                     Err(error) => Outcome::Failed {

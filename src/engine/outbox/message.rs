@@ -10,6 +10,7 @@ use crate::store::feed::EventRow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// What a thin message keeps of a transaction or of a discrepancy.
 const THIN: [&str; 8] = [
@@ -32,8 +33,19 @@ struct Body<'a> {
 }
 
 /// The id of an event's message: the same at each try.
-pub(super) fn id(shop: &ShopId, seq: i64) -> String {
-    format!("evt_{shop}_{seq}")
+///
+/// A restore from a backup takes numbers back, and gives them to other events: what the event says
+/// is part of its id, so that a receiver who drops what it has seen does not drop those.
+pub(super) fn id(shop: &ShopId, event: &EventRow) -> String {
+    let at = event.at.to_rfc3339();
+    let digest = [event.kind.as_str(), &at, &event.payload]
+        .iter()
+        .fold(Sha256::new(), |digest, part| {
+            digest.chain_update(part).chain_update([0])
+        })
+        .finalize();
+    let digest: String = digest[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("evt_{shop}_{}_{digest}", event.seq)
 }
 
 /// The body of an event's message.
@@ -87,7 +99,6 @@ mod tests {
             payload: payload.to_owned(),
         };
         let shop = ShopId::parse("1001").unwrap();
-        assert_eq!(id(&shop, 7), "evt_1001_7");
         serde_json::from_slice(&body(&shop, &event, how).unwrap()).unwrap()
     }
 
@@ -95,6 +106,29 @@ mod tests {
         "state":"failed","status":"error","final":true,"amount":5,"sequence":3}"#;
     const FINDING: &str = r#"{"id":"d","kind":"amount_mismatch","status":"open","tracking_id":"t",
         "uid":"u","detail":"words"}"#;
+
+    #[test]
+    fn an_event_keeps_its_id_and_another_under_its_number_has_another() {
+        let shop = ShopId::parse("1001").unwrap();
+        let event = |kind: &str, at: i64, payload: &str| EventRow {
+            seq: 7,
+            kind: kind.to_owned(),
+            at: Timestamp::from_micros(at),
+            transaction_id: None,
+            payload: payload.to_owned(),
+        };
+        let first = id(&shop, &event("transaction.updated", 0, "{}"));
+        // printf 'transaction.updated\0001970-01-01T00:00:00Z\000{}\000' | sha256sum
+        assert_eq!(first, "evt_1001_7_73f7b5cf");
+        assert_eq!(first, id(&shop, &event("transaction.updated", 0, "{}")));
+        for other in [
+            event("transaction.finalized", 0, "{}"),
+            event("transaction.updated", 1_000_000, "{}"),
+            event("transaction.updated", 0, "[]"),
+        ] {
+            assert_ne!(first, id(&shop, &other));
+        }
+    }
 
     #[test]
     fn a_full_message_carries_the_whole_object() {

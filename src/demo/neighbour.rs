@@ -1,0 +1,187 @@
+//! A neighbour of the service: a subscriber that takes messages and believes only those whose
+//! signature holds.
+//!
+//! It verifies them with the library that the standard's authors keep, so that the demo shows that
+//! others can read what the service signs. It deliberately shares no code with the signing side.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rand::Rng as _;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
+use standardwebhooks::Webhook;
+use tokio::time::{Instant, sleep};
+
+use super::Error;
+use super::claims::Claim;
+use super::judge::Outcome;
+
+/// The headers of a message.
+const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+/// How long the last messages may be on their way.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The receiver, and what it was told.
+#[derive(Debug)]
+pub(super) struct Neighbour {
+    /// Where it takes messages.
+    pub(super) url: String,
+    /// The secret that it shares with the service.
+    pub(super) secret: String,
+    heard: Arc<Mutex<Heard>>,
+}
+
+#[derive(Debug, Default)]
+struct Heard {
+    verified: usize,
+    refused: usize,
+    /// The newest word of each transaction: its `sequence` and its state.
+    latest: HashMap<String, (i64, String)>,
+}
+
+impl Neighbour {
+    /// Starts it; it ends with the process.
+    pub(super) fn start() -> Result<Self, Error> {
+        let secret = format!(
+            "whsec_{}",
+            STANDARD.encode(rand::rng().random::<[u8; 32]>())
+        );
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
+        let address = listener
+            .local_addr()
+            .map_err(Error::io("find a free port"))?;
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let shared = web::Data::new((secret.clone(), Arc::clone(&heard)));
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .route("/hooks", web::post().to(take))
+        });
+        let server = server
+            .workers(1)
+            .disable_signals()
+            .listen(listener)
+            .map_err(Error::io("listen for messages"))?
+            .run();
+        tokio::spawn(server);
+        Ok(Self {
+            url: format!("http://{address}/hooks"),
+            secret,
+            heard,
+        })
+    }
+
+    /// Whether it was told how everything ended, by messages that it could believe.
+    pub(super) async fn claim(&self, outcomes: &[Outcome]) -> Claim {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let missing = self.missing(outcomes);
+            if missing.is_empty() || Instant::now() > deadline {
+                return self.judged(&missing);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// The transactions of whose end it does not know.
+    fn missing(&self, outcomes: &[Outcome]) -> Vec<String> {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let knows = |outcome: &&Outcome| {
+            let told = heard.latest.get(&outcome.tracking_id);
+            told.is_some_and(|(_, state)| *state == outcome.state)
+        };
+        let missing = outcomes.iter().filter(|outcome| !knows(outcome));
+        missing.map(|it| it.tracking_id.clone()).collect()
+    }
+
+    fn judged(&self, missing: &[String]) -> Claim {
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (verified, refused) = (heard.verified, heard.refused);
+        let holds = missing.is_empty() && refused == 0 && verified > 0;
+        let text = match (holds, refused) {
+            (true, _) => format!(
+                "A subscriber was told of every end, in {verified} messages whose signatures the \
+                 Standard Webhooks library verified."
+            ),
+            (false, 0) => format!("The subscriber was not told of {}", missing.join(", ")),
+            (false, _) => format!("The subscriber could not verify {refused} messages."),
+        };
+        Claim { text, holds }
+    }
+}
+
+async fn take(
+    shared: web::Data<(String, Arc<Mutex<Heard>>)>,
+    request: HttpRequest,
+    body: web::Bytes,
+) -> HttpResponse {
+    let (secret, heard) = shared.get_ref();
+    let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let header = |name: &str| Some(request.headers().get(name)?.as_bytes().to_vec());
+    if !is_signed(secret, &header, &body) {
+        heard.refused += 1;
+        return HttpResponse::Unauthorized().finish();
+    }
+    heard.verified += 1;
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let data = &message["data"];
+    let about = (
+        data["tracking_id"].as_str(),
+        data["sequence"].as_i64(),
+        data["state"].as_str(),
+    );
+    if let (Some(name), Some(sequence), Some(state)) = about {
+        let latest = heard.latest.entry(name.to_owned()).or_default();
+        // Messages come in any order, and more than once.
+        if sequence > latest.0 {
+            *latest = (sequence, state.to_owned());
+        }
+    }
+    HttpResponse::NoContent().finish()
+}
+
+fn is_signed(secret: &str, header: &dyn Fn(&str) -> Option<Vec<u8>>, body: &[u8]) -> bool {
+    let mut headers = HeaderMap::new();
+    for name in HEADERS {
+        let value = header(name).and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+        let Some(value) = value else { return false };
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Webhook::new(secret).is_ok_and(|webhook| webhook.verify(body, &headers).is_ok())
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_library_has_signed_is_believed() {
+        let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
+        let now = crate::clock::now_utc().unix_timestamp();
+        let signature = Webhook::new(&secret)
+            .and_then(|webhook| webhook.sign("evt_1", now, b"{}"))
+            .expect("it signs");
+        let header = |name: &str| {
+            let text = match name {
+                "webhook-id" => "evt_1".to_owned(),
+                "webhook-timestamp" => now.to_string(),
+                _ => signature.clone(),
+            };
+            Some(text.into_bytes())
+        };
+        assert!(is_signed(&secret, &header, b"{}"));
+        assert!(!is_signed(&secret, &header, b"{ }"));
+        assert!(!is_signed(&secret, &|_| None, b"{}"));
+        let other = format!("whsec_{}", STANDARD.encode([8; 32]));
+        assert!(!is_signed(&other, &header, b"{}"));
+    }
+}
