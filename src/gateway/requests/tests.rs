@@ -232,11 +232,10 @@ fn queries() {
     }
 }
 
-/// What the document says of a request must be what is checked: neither stricter nor laxer.
-#[test]
-fn the_schema_and_the_check_agree() {
+/// Values of every sort, some of them at a limit.
+fn all_sorts() -> Vec<Value> {
     let long = |n: usize| Value::from("a".repeat(n));
-    let values = [
+    vec![
         json!(null),
         json!(true),
         json!(0),
@@ -270,7 +269,13 @@ fn the_schema_and_the_check_agree() {
         json!({"number": format!("${}", "a".repeat(40))}),
         json!({"holder": "a".repeat(33)}),
         json!({"city": "a".repeat(61)}),
-    ];
+    ]
+}
+
+/// What the document says of a request must be what is checked: neither stricter nor laxer.
+#[test]
+fn the_schema_and_the_check_agree() {
+    let values = all_sorts();
     let mut compared = (0, 0);
     for kind in TransactionType::ALL.iter().copied() {
         let schema = jsonschema::validator_for(&request_schema(kind)).unwrap();
