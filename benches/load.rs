@@ -95,6 +95,12 @@ pub async fn run(
     outcome
 }
 
+/// The status of a GET; 0 when there is no answer.
+pub async fn get(to: SocketAddr, path: &str) -> u16 {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    exchange(&mut None, to, request.as_bytes(), &mut Vec::new()).await
+}
+
 /// One request and its answer; 0 when there is none. A broken connection is made anew.
 async fn exchange(
     stream: &mut Option<TcpStream>,

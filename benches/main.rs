@@ -14,6 +14,7 @@
 
 mod bodies;
 mod ceilings;
+mod costs;
 mod ground;
 mod load;
 mod plain;
@@ -89,6 +90,9 @@ async fn bench(size: &Size, sections: &[String]) {
         seed(&cluster, gateway, size).await;
         webhooks(&cluster, gateway, size, &mut report).await;
     }
+    if wanted("small") {
+        small(&cluster, gateway, &mut report).await;
+    }
     report.print();
     report.write();
 }
@@ -121,7 +125,7 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
     let warm = size.submits / 10;
     let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
     let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
-    let (mut service, mut plain) = (Vec::new(), Vec::new());
+    let (mut service, mut plain, mut cost) = (Vec::new(), Vec::new(), json!(null));
     for _ in 0..size.rounds {
         let database = fresh(cluster, "empty").await;
         let running = ground::plain(&database, gateway).await;
@@ -133,9 +137,11 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
         let running = ground::service(&database, gateway, NO_CHECKS).await;
         let at = running.at.api;
         load::run(at, Arc::clone(&ours), 0..warm, 64, Loop::Closed, 202).await;
+        costs::begin(&database).await;
         service.push(load::run(at, Arc::clone(&ours), warm..total, 64, Loop::Closed, 202).await);
+        cost = costs::end(&database, size.submits).await;
     }
-    report.sides("submit", &service, &plain, json!({}));
+    report.sides("submit", &service, &plain, json!({"cost": cost}));
 }
 
 /// Fills the database `open` with payments that wait for their webhook.
@@ -176,6 +182,7 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
     let total = size.payments;
     let warm = total / 10;
     let (mut service, mut plain, mut ceilings) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
+    let mut cost = json!(null);
     for _ in 0..size.rounds {
         let _ = fresh(cluster, "open").await;
         ceilings
@@ -190,7 +197,9 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         drop(running);
         let database = fresh(cluster, "open").await;
         let running = ground::service(&database, gateway, NO_CHECKS).await;
+        costs::begin(&database).await;
         service.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
+        cost = costs::end(&database, total).await;
     }
     let peak = report::median(service.iter().map(Outcome::per_second));
     let database = fresh(cluster, "open").await;
@@ -224,6 +233,7 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         "p50_ms_at_half": steady.quantile_ms(0.5),
         "p99_ms_at_half": steady.quantile_ms(0.99),
         "unexpected_at_half": steady.unexpected.len(),
+        "cost": cost,
         "body_bytes": bodies::webhook_bytes(),
     });
     report.sides("webhook", &service, &plain, more);
@@ -246,4 +256,29 @@ async fn wave(
         200,
     )
     .await
+}
+
+/// How small it is: memory when idle, and the time from its start to its readiness.
+async fn small(cluster: &Cluster, gateway: SocketAddr, report: &mut Report) {
+    let database = fresh(cluster, "empty").await;
+    let (mut ready, mut idle) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let began = std::time::Instant::now();
+        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        while load::get(running.at.ops, "/readyz").await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        ready.push(began.elapsed().as_secs_f64() * 1e3);
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        idle.push(running.memory_mib());
+    }
+    let binary = std::fs::metadata(env!("CARGO_BIN_EXE_reconciler")).expect("the binary");
+    report.section(
+        "small",
+        json!({
+            "ready_ms": report::median(ready.into_iter()).round(),
+            "idle_mib": report::median(idle.into_iter()).round(),
+            "binary_mib": (binary.len() as f64 / 1_048_576.0).round(),
+        }),
+    );
 }

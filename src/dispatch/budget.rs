@@ -98,6 +98,11 @@ impl Budget {
         self.take_up_to(wanted).await
     }
 
+    /// One request was taken and not made. It stays in this replica's portion, and is lost with it.
+    pub(crate) async fn give_back(&self) {
+        self.portion.lock().await.left += 1;
+    }
+
     /// The gateway asked this shop to slow down.
     pub(crate) async fn hold(&self, wait: Duration) {
         self.portion.lock().await.held_until = Some(Instant::now() + wait.min(LONGEST_HOLD));

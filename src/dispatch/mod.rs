@@ -161,6 +161,13 @@ impl Dispatch {
         }
     }
 
+    /// Puts back what was taken for a request that was not made.
+    pub async fn give_back_budget(&self, shop: &ShopId) {
+        if let Some(shop) = self.shop(shop) {
+            shop.budget.give_back().await;
+        }
+    }
+
     /// The same for background work, which steps back while callers wait.
     pub(crate) async fn take_budget_quietly(
         &self,

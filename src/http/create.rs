@@ -16,7 +16,7 @@ use crate::http::body;
 use crate::http::context::Context;
 use crate::http::idempotency::{self, Match};
 use crate::http::openapi::params::{Forcing, Preferring};
-use crate::http::parents;
+use crate::http::parents::{self, Parent};
 use crate::http::prefer::Prefer;
 use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
@@ -119,12 +119,17 @@ pub(crate) async fn create(
     let turn = (post.context.turns)
         .take(&post.caller.shop.id, &post.submission.tracking_id)
         .await;
-    match post.known().await? {
-        Some(known) => {
-            drop(turn);
-            post.again(known).await
-        }
-        None => post.open(turn).await,
+    // Most names are new, so that the ledger is asked at once; it tells of one that is taken. What
+    // stands already is answered whatever speaks against a new one.
+    match post.prepare().await {
+        Ok(parent) => post.open(parent, turn).await,
+        Err(problem) => match post.known().await? {
+            Some(known) => {
+                drop(turn);
+                post.again(known).await
+            }
+            None => Err(problem),
+        },
     }
 }
 
@@ -150,15 +155,25 @@ impl Post {
             .map(Box::new))
     }
 
-    /// Opens a transaction.
-    async fn open(self, turn: Turn) -> Result<HttpResponse, Problem> {
+    /// Whether it goes out while its caller waits.
+    fn send_now(&self) -> bool {
+        !self.prefer.respond_async
+    }
+
+    /// All that can speak against a new transaction; the last of it takes the shop's budget.
+    async fn prepare(&self) -> Result<Option<Parent>, Problem> {
         self.may_submit().await?;
         let parent =
             parents::find(&self.context, &self.caller, &self.submission, self.force).await?;
-        let send_now = !self.prefer.respond_async;
-        if send_now {
+        if self.send_now() {
             self.take_budget().await?;
         }
+        Ok(parent)
+    }
+
+    /// Opens a transaction.
+    async fn open(self, parent: Option<Parent>, turn: Turn) -> Result<HttpResponse, Problem> {
+        let send_now = self.send_now();
         let (fingerprint, fingerprint_key) = self.fingerprint()?;
         let open = Open {
             id: Uuid::now_v7(),
@@ -178,7 +193,13 @@ impl Post {
         drop(turn);
         match beginning {
             Beginning::Begun(begun) => self.answer(begun, false).await,
-            Beginning::Exists(known) => Box::pin(self.again(known)).await,
+            Beginning::Exists(known) => {
+                if send_now {
+                    let shop = &self.caller.shop.id;
+                    self.context.dispatch.give_back_budget(shop).await;
+                }
+                Box::pin(self.again(known)).await
+            }
             Beginning::Exceeds { left } => {
                 let message = format!("is more than the {left} that the parent has left");
                 Err(Problem::invalid("/amount", message))

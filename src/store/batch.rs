@@ -19,12 +19,18 @@ use uuid::Uuid;
 /// The server's clock. Taken first in each batch, so that everything in it has one time. Also sets
 /// the limits of this transaction: a hung client must not hold a shop's rows, nor a hung statement
 /// a client. They are set here and not at the connection, since PgBouncer shares connections.
+///
+/// Every statement of a batch looks rows up by key. A plan made while a table was still small would
+/// read all of it, and be kept while the table grows; so the planner may use indexes alone, and
+/// `LATERAL … LIMIT 1` in the statements makes it look up each key by the whole of its index.
 pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
     let row = sqlx::query!(
         r#"-- begin_batch
         SELECT clock_timestamp() AS "now!", set_config('lock_timeout', '10s', true) AS a,
             set_config('statement_timeout', '30s', true) AS b,
-            set_config('idle_in_transaction_session_timeout', '15s', true) AS c"#
+            set_config('idle_in_transaction_session_timeout', '15s', true) AS c,
+            set_config('enable_seqscan', 'off', true) AS d, set_config('enable_hashjoin', 'off', true) AS e,
+            set_config('enable_mergejoin', 'off', true) AS f"#
     )
     .fetch_one(conn)
     .await?;
@@ -160,8 +166,10 @@ pub async fn owners_of_uids(
     uids: &[String],
 ) -> Result<Vec<(String, Uuid)>, StoreError> {
     let rows = sqlx::query!(
-        "-- owners_of_uids
-        SELECT uid, transaction_id FROM uids WHERE shop_id = $1 AND uid = ANY($2)",
+        r#"-- owners_of_uids
+        SELECT k.uid AS "uid!", u.transaction_id FROM UNNEST($2::text[]) AS k(uid)
+        CROSS JOIN LATERAL (
+            SELECT transaction_id FROM uids WHERE shop_id = $1 AND uid = k.uid LIMIT 1) u"#,
         shop.as_str(),
         uids
     )
@@ -181,8 +189,10 @@ pub async fn by_tracking_ids(
 ) -> Result<Vec<(String, Uuid)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- by_tracking_ids
-        SELECT tracking_id AS "tracking_id!", id FROM transactions
-        WHERE shop_id = $1 AND tracking_id = ANY($2) AND origin = 'api'"#,
+        SELECT k.tracking_id AS "tracking_id!", t.id FROM UNNEST($2::text[]) AS k(tracking_id)
+        CROSS JOIN LATERAL (
+            SELECT id FROM transactions
+            WHERE shop_id = $1 AND tracking_id = k.tracking_id AND origin = 'api' LIMIT 1) t"#,
         shop.as_str(),
         tracking_ids
     )
@@ -208,9 +218,11 @@ pub async fn open_children(
 ) -> Result<Vec<OpenChild>, StoreError> {
     let rows = sqlx::query!(
         r#"-- open_children
-        SELECT id, parent_uid AS "parent_uid!" FROM transactions
-        WHERE shop_id = $1 AND parent_uid = ANY($2) AND parent_uid IS NOT NULL
-          AND origin = 'api' AND uid IS NULL"#,
+        SELECT t.id, k.parent_uid AS "parent_uid!" FROM UNNEST($2::text[]) AS k(parent_uid)
+        CROSS JOIN LATERAL (
+            SELECT id FROM transactions
+            WHERE shop_id = $1 AND parent_uid = k.parent_uid AND parent_uid IS NOT NULL
+              AND origin = 'api' AND uid IS NULL OFFSET 0) t"#,
         shop.as_str(),
         parents
     )
@@ -277,7 +289,7 @@ pub async fn spent_by_children(
         .collect()
 }
 
-/// Locks transactions in the order of their ids, and reads them.
+/// Locks transactions in the order in which the ids are given, which is their own, and reads them.
 pub async fn lock_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
@@ -286,12 +298,13 @@ pub async fn lock_transactions(
     let rows = sqlx::query_as!(
         RawTransaction,
         r#"-- lock_transactions
-        SELECT shop_id, id, tracking_id, type AS kind, origin, amount, currency, description, parent_uid,
-            parent_tracking_id, card_data, test, fingerprint, fingerprint_key, created_at, state,
-            state_since, summary, sequence, updated_at, finalized_at, evidence_count, evidence_head,
-            NULL::timestamptz AS next_check_at
-        FROM transactions WHERE shop_id = $1 AND id = ANY($2)
-        ORDER BY id FOR UPDATE"#,
+        SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency,
+            t.description, t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint,
+            t.fingerprint_key, t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at,
+            t.finalized_at, t.evidence_count, t.evidence_head, NULL::timestamptz AS next_check_at
+        FROM UNNEST($2::uuid[]) AS k(id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM transactions WHERE shop_id = $1 AND id = k.id LIMIT 1 FOR UPDATE) t"#,
         shop.as_str(),
         ids
     )
@@ -309,9 +322,9 @@ pub async fn lock_checks(
 ) -> Result<Vec<CheckRow>, StoreError> {
     let rows = sqlx::query!(
         "-- lock_checks
-        SELECT transaction_id, due_at, lease, again FROM due_checks
-        WHERE shop_id = $1 AND transaction_id = ANY($2)
-        ORDER BY transaction_id FOR UPDATE",
+        SELECT d.transaction_id, d.due_at, d.lease, d.again FROM UNNEST($2::uuid[]) AS k(id)
+        CROSS JOIN LATERAL (
+            SELECT * FROM due_checks WHERE shop_id = $1 AND transaction_id = k.id LIMIT 1 FOR UPDATE) d",
         shop.as_str(),
         ids
     )
@@ -339,7 +352,9 @@ pub async fn known_evidence(
         r#"-- known_evidence
         SELECT e.transaction_id, e.id
         FROM UNNEST($2::uuid[], $3::uuid[]) AS k(transaction_id, id)
-        JOIN evidence e ON e.shop_id = $1 AND e.transaction_id = k.transaction_id AND e.id = k.id"#,
+        CROSS JOIN LATERAL (
+            SELECT transaction_id, id FROM evidence
+            WHERE shop_id = $1 AND transaction_id = k.transaction_id AND id = k.id LIMIT 1) e"#,
         shop.as_str(),
         &transactions,
         &ids
@@ -383,7 +398,8 @@ pub async fn insert_evidence(
     Ok(())
 }
 
-/// Writes the moving columns of locked transactions.
+/// Writes the moving columns of locked transactions. They are found by key, one by one, and joined by
+/// their place, which cannot change while they are locked: no estimate of the planner's makes that slow.
 pub async fn update_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
@@ -399,11 +415,14 @@ pub async fn update_transactions(
             summary = w.summary, sequence = w.sequence, updated_at = w.updated_at,
             finalized_at = w.finalized_at, evidence_count = w.evidence_count,
             evidence_head = w.evidence_head
-        FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::bigint[],
-            $8::timestamptz[], $9::timestamptz[], $10::int[], $11::bytea[])
-            AS w(id, state, state_since, uid, summary, sequence, updated_at, finalized_at,
-                evidence_count, evidence_head)
-        WHERE t.shop_id = $1 AND t.id = w.id",
+        FROM (SELECT k.*, row.place FROM UNNEST($2::uuid[], $3::text[], $4::timestamptz[], $5::text[],
+                $6::text[], $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::int[], $11::bytea[])
+                AS k(id, state, state_since, uid, summary, sequence, updated_at, finalized_at,
+                    evidence_count, evidence_head)
+            CROSS JOIN LATERAL (
+                SELECT ctid AS place FROM transactions WHERE shop_id = $1 AND id = k.id LIMIT 1) row
+            OFFSET 0) w
+        WHERE t.ctid = w.place",
         shop.as_str(),
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.state.as_str()).collect::<Vec<_>>() as &[&str],
@@ -506,7 +525,10 @@ pub async fn drop_checks(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- drop_checks
-        DELETE FROM due_checks WHERE shop_id = $1 AND transaction_id = ANY($2)",
+        DELETE FROM due_checks WHERE ctid = ANY (ARRAY(
+            SELECT d.ctid FROM UNNEST($2::uuid[]) AS k(id)
+            CROSS JOIN LATERAL (
+                SELECT ctid FROM due_checks WHERE shop_id = $1 AND transaction_id = k.id LIMIT 1) d))",
         shop.as_str(),
         ids
     )

@@ -21,7 +21,7 @@ pub struct Leased {
 }
 
 /// Takes leases on what is due at a shop, the longest due first. Rows that another worker has in
-/// hand are skipped.
+/// hand are skipped. (A bound that the index can use must not be volatile, as `clock_timestamp()` is.)
 pub async fn lease_due(
     store: &Store,
     shop: &ShopId,
@@ -32,20 +32,21 @@ pub async fn lease_due(
     let rows = sqlx::query!(
         r#"-- lease_due
         WITH due AS (
-            SELECT transaction_id, due_at FROM due_checks
-            WHERE shop_id = $1 AND due_at <= clock_timestamp()
+            SELECT ctid AS place, due_at FROM due_checks
+            WHERE shop_id = $1 AND due_at <= statement_timestamp()
             ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
         ), taken AS (
             UPDATE due_checks d SET lease = $3, again = false,
                 due_at = clock_timestamp() + make_interval(secs => $4)
-            FROM due WHERE d.shop_id = $1 AND d.transaction_id = due.transaction_id
+            FROM due WHERE d.ctid = due.place
             RETURNING d.transaction_id, due.due_at AS was_due, clock_timestamp() AS now
         )
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
             t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!"
-        FROM taken JOIN transactions t ON t.shop_id = $1 AND t.id = taken.transaction_id"#,
+        FROM taken CROSS JOIN LATERAL (
+            SELECT * FROM transactions WHERE shop_id = $1 AND id = taken.transaction_id LIMIT 1) t"#,
         shop.as_str(),
         limit,
         token,
@@ -197,7 +198,7 @@ pub async fn lag(store: &Store, shop: &ShopId) -> Result<(i64, f64), StoreError>
         r#"-- lag
         SELECT count(*) AS "due!",
             coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 AS "lag!"
-        FROM due_checks WHERE shop_id = $1 AND due_at <= clock_timestamp()"#,
+        FROM due_checks WHERE shop_id = $1 AND due_at <= statement_timestamp()"#,
         shop.as_str()
     )
     .fetch_one(store.pool())

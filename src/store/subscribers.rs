@@ -86,7 +86,7 @@ pub async fn lease(store: &Store, holder: &Holder) -> Result<Option<i64>, StoreE
         UPDATE subscriber_cursors
         SET lease = $3, lease_until = clock_timestamp() + make_interval(secs => $4)
         WHERE shop_id = $1 AND subscriber = $2 AND NOT disabled
-          AND (lease IS NULL OR lease_until < clock_timestamp())
+          AND (lease IS NULL OR lease_until < statement_timestamp())
         RETURNING next_seq",
         holder.shop.as_str(),
         holder.subscriber,
@@ -180,7 +180,7 @@ pub async fn look(store: &Store, holder: &Holder) -> Result<(i64, bool), StoreEr
         r#"-- look_for_deliveries
         SELECT coalesce((SELECT last_seq FROM shop_feeds WHERE shop_id = $1), 0) AS "last_seq!",
             EXISTS (SELECT 1 FROM deliveries WHERE shop_id = $1 AND subscriber = $2
-                AND due_at <= clock_timestamp()) AS "due!""#,
+                AND due_at <= statement_timestamp()) AS "due!""#,
         holder.shop.as_str(),
         holder.subscriber
     )
@@ -234,7 +234,7 @@ pub async fn due(
         SELECT d.seq, d.tries, e.type AS "kind?", e.at AS "at?", e.transaction_id AS "transaction_id?",
             e.payload AS "payload?"
         FROM deliveries d LEFT JOIN events e ON e.shop_id = $1 AND e.seq = d.seq
-        WHERE d.shop_id = $1 AND d.subscriber = $2 AND d.due_at <= clock_timestamp()
+        WHERE d.shop_id = $1 AND d.subscriber = $2 AND d.due_at <= statement_timestamp()
           AND d.seq <> ALL($3)
         ORDER BY d.due_at LIMIT $4"#,
         holder.shop.as_str(),

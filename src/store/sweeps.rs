@@ -81,7 +81,7 @@ pub async fn forget_events(
         "-- forget_events
         WITH old AS (
             SELECT seq FROM events WHERE shop_id = $1
-              AND at < clock_timestamp() - make_interval(secs => $2)
+              AND at < statement_timestamp() - make_interval(secs => $2)
             ORDER BY seq LIMIT 10000
         ), moved AS (
             UPDATE shop_feeds SET first_seq = greatest(first_seq, (SELECT max(seq) + 1 FROM old))
@@ -120,7 +120,7 @@ pub async fn stuck(
     let rows = sqlx::query!(
         "-- stuck
         SELECT d.transaction_id, d.state FROM due_checks d
-        WHERE d.shop_id = $1 AND d.since < clock_timestamp() - make_interval(secs => $2)
+        WHERE d.shop_id = $1 AND d.since < statement_timestamp() - make_interval(secs => $2)
           AND d.state IN ('accepted', 'processing', 'pending', 'in_doubt')
           AND NOT EXISTS (SELECT 1 FROM discrepancies f WHERE f.shop_id = $1
                 AND f.transaction_id = d.transaction_id AND f.kind = 'pending_too_long'
