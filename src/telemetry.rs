@@ -6,6 +6,8 @@
 //! by its place; its text is left out when it was put together at run time. Core dumps
 //! are off. Nothing here decides what is logged; that is with whoever logs.
 
+pub mod traces;
+
 use std::any::Any;
 use std::io::IsTerminal as _;
 use std::panic::PanicHookInfo;

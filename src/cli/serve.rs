@@ -49,6 +49,10 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         .unwrap_or(telemetry::Format::Auto);
     telemetry::init(&config.telemetry.log, format)?;
     telemetry::forbid_core_dumps()?;
+    let endpoint = config.telemetry.otlp_endpoint.clone();
+    let export = endpoint
+        .map(|endpoint| telemetry::traces::export(endpoint.as_str(), crate::metrics::VERSION))
+        .transpose()?;
     for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
@@ -68,6 +72,9 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     }
     tracing::info!("stopping");
     app.stop().await;
+    if let Some(export) = export {
+        tokio::task::spawn_blocking(|| export.end()).await?;
+    }
     tracing::info!("stopped");
     Ok(())
 }

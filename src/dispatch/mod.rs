@@ -20,6 +20,7 @@ use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoredTransaction, read};
+use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
 use budget::Budget;
 use std::collections::HashMap;
@@ -77,6 +78,14 @@ const SLOW_DOWN: Duration = Duration::from_secs(2);
 
 /// For how long what the gateway said is held in memory while it cannot be recorded.
 const HOLD: Duration = Duration::from_secs(3600);
+
+/// Ends the span of a request to the gateway.
+fn told(span: Span, answer: Option<&Answer>) {
+    match answer {
+        Some(answer) => span.note("http.response.status_code", i64::from(answer.status)),
+        None => span.failed("no answer"),
+    }
+}
 
 impl Dispatch {
     /// Builds the gate for the configured shops.
@@ -209,7 +218,8 @@ impl Dispatch {
         asked: impl Future<Output = Read>,
     ) -> Read {
         let started = Boottime::now();
-        let read = asked.await;
+        let span = Span::of_call(format!("gateway {operation}"));
+        let read = span.around(asked).await;
         let label = match &read {
             Read::Answered(answer) => outcome::status_class(answer.status),
             Read::NotAsked { .. } => "unreachable",
@@ -225,6 +235,7 @@ impl Dispatch {
         self.0
             .metrics
             .gateway_request(operation, label, started.elapsed());
+        told(span, answer);
         self.mind(shop, answer).await;
         read
     }
@@ -255,10 +266,10 @@ impl Dispatch {
         let this = self.clone();
         let transaction = transaction.clone();
         // The task counts as on the wire from here, before it first runs.
-        self.0.submits.spawn(async move {
+        self.0.submits.spawn(carried(async move {
             let _in_flight = this.0.metrics.submit_in_flight();
             this.transmit(&transaction, attempt, lease, body).await
-        })
+        }))
     }
 
     async fn transmit(
@@ -301,15 +312,15 @@ impl Dispatch {
             return self.settle(&opening.shop, record(learned, None)).await;
         }
         let started = Boottime::now();
-        let submission = self
-            .0
-            .gateway
-            .submit(credentials, opening.kind, body, key, may_send)
-            .await;
+        let gateway = &self.0.gateway;
+        let span = Span::of_call("gateway submit".to_owned());
+        let submitting = gateway.submit(credentials, opening.kind, body, key, may_send);
+        let submission = span.around(submitting).await;
         let answer = match &submission {
             Submission::Answered(answer) => Some(answer),
             Submission::NotSent { .. } | Submission::Unclear { .. } => None,
         };
+        told(span, answer);
         self.mind(&shop, answer).await;
         let now = self.database_time();
         let outcome = outcome::of(&submission, attempt, self.0.gateway.address(), now);

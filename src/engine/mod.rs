@@ -19,6 +19,7 @@ use crate::domain::schedule::Pace;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
+use crate::telemetry::traces::Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -211,7 +212,10 @@ async fn turn(
                 shop: &shop,
             };
             let timeout = shared.settings.request_timeout;
-            step::take(&hands, &lease, || until.remaining() >= timeout).await;
+            let span = Span::of_step("check");
+            span.note("reconciler.shop", shop.id.to_string());
+            let step = step::take(&hands, &lease, || until.remaining() >= timeout);
+            span.around(step).await;
             drop(place);
         });
     }

@@ -12,6 +12,7 @@ use super::card::{SensitiveBody, query_body};
 use super::gate::Gate;
 use crate::config::{GatewayConfig, ShopConfig};
 use crate::domain::{RequestKey, TaskId, TransactionType, Uid};
+use crate::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
 use serde_json::{Map, Value};
@@ -278,6 +279,11 @@ async fn send(
     request: RequestBuilder,
     shop: Credentials<'_>,
 ) -> Result<reqwest::Response, reqwest::Error> {
+    let request = traces::passed_on()
+        .into_iter()
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
     // The header is marked sensitive by `basic_auth`, so that nothing prints it.
     request
         .header(ACCEPT, JSON)

@@ -15,6 +15,7 @@ use crate::http::turns::Turns;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
+use crate::telemetry::traces;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,7 +159,7 @@ impl Context {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let task = self.tasks.spawn(work);
+        let task = self.tasks.spawn(traces::carried(work));
         task.await
             .map_err(|error| Problem::internal(error.to_string()))
     }

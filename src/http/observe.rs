@@ -8,6 +8,7 @@ use crate::gateway::redact::looks_like_card_number;
 use crate::http::context::Context;
 use crate::http::problem::{self, Problem};
 use crate::http::request::About;
+use crate::telemetry::traces::Span;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
@@ -17,6 +18,9 @@ use actix_web::{Error, HttpMessage, HttpResponse, web};
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// What monitors ask for all the time.
+const QUIET: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -37,8 +41,17 @@ pub(crate) async fn observe(
         ..About::default()
     };
     req.extensions_mut().insert(about);
-
-    let response = next.call(req).await?.map_into_boxed_body();
+    // Probes and scrapes come all the time, and are nobody's trace.
+    let quiet = QUIET.contains(&req.path());
+    let span = (!quiet).then(|| {
+        let header = |name: &str| Some(req.headers().get(name)?.to_str().ok()?.to_owned());
+        Span::of_request(method.to_string(), &header)
+    });
+    let response = match &span {
+        Some(span) => span.around(next.call(req)).await?,
+        None => next.call(req).await?,
+    };
+    let response = response.map_into_boxed_body();
     let (req, response) = response.into_parts();
     let cause = response
         .error()
@@ -61,7 +74,10 @@ pub(crate) async fn observe(
         about: req.extensions().get::<About>().cloned().unwrap_or_default(),
         cause,
     };
-    line.log();
+    if let Some(span) = &span {
+        line.trace(span);
+    }
+    line.log(span.as_ref().and_then(Span::trace_id));
     if let Some(context) = context {
         context
             .metrics
@@ -110,7 +126,25 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn log(&self) {
+    /// What a span may know is what the log may know.
+    fn trace(&self, span: &Span) {
+        span.rename(format!("{} {}", self.method, self.route));
+        span.note("http.request.method", self.method.to_string());
+        span.note("http.route", self.route.to_owned());
+        span.note("http.response.status_code", i64::from(self.status));
+        span.note("reconciler.request_id", self.about.request_id.clone());
+        if let Some(shop) = &self.about.shop {
+            span.note("reconciler.shop", shop.to_string());
+        }
+        if let Some(tracking_id) = &self.about.tracking_id {
+            span.note("reconciler.tracking_id", tracking_id.clone());
+        }
+        if self.status >= 500 {
+            span.failed("5xx");
+        }
+    }
+
+    fn log(&self, trace_id: Option<String>) {
         let Self {
             method,
             route,
@@ -124,7 +158,7 @@ impl Line<'_> {
         let cause = cause.as_deref();
         let duration_ms = took.as_secs_f64() * 1_000.0;
         let request_id = about.request_id.as_str();
-        let quiet = ["/livez", "/readyz", "/metrics", "/version"].contains(route);
+        let quiet = QUIET.contains(route);
         macro_rules! write_line {
             ($level:ident) => {
                 tracing::$level!(
@@ -134,6 +168,7 @@ impl Line<'_> {
                     shop,
                     tracking_id,
                     request_id,
+                    trace_id,
                     cause,
                     "{method} {route} was answered with {status}"
                 )

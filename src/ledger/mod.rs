@@ -28,6 +28,7 @@ use crate::domain::schedule::Pace;
 use crate::domain::{Opening, ShopId, Timestamp, Verdict};
 use crate::metrics::Metrics;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
+use crate::telemetry::traces::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,12 +277,18 @@ impl Ledger {
 
     /// Records evidence with its consequence.
     pub async fn record(&self, shop: &ShopId, record: Record) -> Result<Recorded, LedgerError> {
+        let span = Span::of_step("evidence");
+        span.note("reconciler.channel", record.learned.channel.as_str());
         let work = Work::Record(Box::new(record));
-        self.run(shop, work, |answer| match answer {
+        let committed = self.run(shop, work, |answer| match answer {
             Answer::Recorded(recorded) => Some(recorded),
             _ => None,
-        })
-        .await
+        });
+        let recorded = span.around(committed).await;
+        if let Ok(recorded) = &recorded {
+            span.note("reconciler.verdict", recorded.verdict.as_str());
+        }
+        recorded
     }
 
     /// Stamps an attempt, when the lease and the state allow it.
@@ -336,7 +343,13 @@ impl Ledger {
                 mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
             })?;
-        receiver.await.unwrap_or(Err(LedgerError::FateUnknown))
+        // Many jobs are committed at once: the span is the wait of this one.
+        let span = Span::of_step("commit");
+        let done = receiver.await.unwrap_or(Err(LedgerError::FateUnknown));
+        if done.is_err() {
+            span.failed("not committed");
+        }
+        done
     }
 }
 

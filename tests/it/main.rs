@@ -41,6 +41,7 @@ mod subscribers;
 mod tampering;
 mod terminal;
 mod tidy;
+mod traces;
 mod undelivered;
 mod webhooks;
 mod wire;

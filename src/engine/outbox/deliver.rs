@@ -11,6 +11,7 @@ use crate::engine::outbox::breaker::Breaker;
 use crate::engine::outbox::guard::{Guard, Refused, resolver};
 use crate::engine::outbox::sign::signatures;
 use crate::gateway::{describe, retry_after};
+use crate::telemetry::traces::{self, Span};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, redirect};
 use std::error::Error as _;
@@ -111,6 +112,19 @@ impl Receiver {
         }
         let timestamp = clock::now_utc().unix_timestamp();
         let signature = signatures(&self.config.secret, id, timestamp, &body);
+        let span = Span::of_call("subscriber message".to_owned());
+        span.note("reconciler.subscriber", self.config.name.clone());
+        span.note("reconciler.message_id", id.to_owned());
+        let outcome = span.around(self.post(id, timestamp, signature, body)).await;
+        match &outcome {
+            Outcome::Taken => {}
+            Outcome::Gone => span.failed("gone"),
+            Outcome::Failed { label, .. } => span.failed(label),
+        }
+        outcome
+    }
+
+    async fn post(&self, id: &str, timestamp: i64, signature: String, body: Vec<u8>) -> Outcome {
         let request = self
             .client
             .post(self.config.url.clone())
@@ -119,6 +133,11 @@ impl Receiver {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
+        let request = traces::passed_on()
+            .into_iter()
+            .fold(request, |request, (name, value)| {
+                request.header(name, value)
+            });
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place where subscribers are sent to"
