@@ -182,7 +182,7 @@ fn a_property_tester_finds_nothing() {
         let program = installed().await;
         let output = Command::new(program)
             .args(["run", &world.url("/openapi.json"), "--max-examples", "12"])
-            .args(["--request-timeout", "20", "--max-time", "30"])
+            .args(["--request-timeout", "20", "--max-time", "20"])
             .args([
                 "-H",
                 &format!("Authorization: Bearer {}", crate::world::KEY),
