@@ -31,6 +31,8 @@ struct Inner {
     failures: u32,
     pause: Duration,
     probe_at: Option<Instant>,
+    /// A probe is on the wire.
+    probing: bool,
 }
 
 impl Breaker {
@@ -43,6 +45,7 @@ impl Breaker {
             Some(at) if at > now => false,
             Some(_) => {
                 inner.probe_at = Some(now + inner.pause);
+                inner.probing = true;
                 true
             }
         }
@@ -66,7 +69,11 @@ impl Breaker {
     pub(crate) fn failed(&self) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.failures = inner.failures.saturating_add(1);
-        if inner.failures >= THRESHOLD {
+        // Hundreds of requests that were on the wire when the gateway went away all fail, and say no
+        // more than the first of them: only a probe that failed makes the pause longer.
+        let opens = inner.probe_at.is_none() && inner.failures >= THRESHOLD;
+        if opens || inner.probing {
+            inner.probing = false;
             inner.pause = (inner.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
             inner.probe_at = Some(Instant::now() + inner.pause);
         }
@@ -90,6 +97,22 @@ mod tests {
         assert!(!breaker.may_ask(), "and only one");
         breaker.answered();
         assert!(!breaker.is_open() && breaker.may_ask());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_on_the_wire_when_it_opened_does_not_make_the_pause_longer() {
+        let breaker = Breaker::default();
+        for _ in 0..200 {
+            breaker.failed();
+        }
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(breaker.may_ask(), "the first probe");
+        breaker.failed();
+        breaker.failed();
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(!breaker.may_ask(), "a probe that failed doubles the pause");
+        tokio::time::advance(FIRST_PAUSE).await;
+        assert!(breaker.may_ask(), "the second probe");
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use crate::gateway::SensitiveBody;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
-use crate::store::{Store, StoredTransaction, read};
+use crate::store::{Store, StoreError, StoredTransaction, read};
 use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
 use budget::Budget;
@@ -436,12 +436,12 @@ impl Dispatch {
         shop: &ShopId,
         id: Uuid,
         notification_url: &str,
-    ) -> Option<SensitiveBody> {
-        let evidence = read::evidence(&self.0.store, shop, id).await.ok()?;
+    ) -> Result<Option<SensitiveBody>, StoreError> {
+        let evidence = read::evidence(&self.0.store, shop, id).await?;
         let opened = evidence
             .iter()
-            .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"))?;
-        let fields = serde_json::from_slice(&opened.body).ok()?;
-        Some(crate::gateway::request_body(fields, notification_url))
+            .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"));
+        let fields = opened.and_then(|opened| serde_json::from_slice(&opened.body).ok());
+        Ok(fields.map(|fields| crate::gateway::request_body(fields, notification_url)))
     }
 }

@@ -51,7 +51,10 @@ pub trait Hands: Sync {
     /// Stamps an attempt.
     fn stamp(&self, stamp: Stamp) -> impl Future<Output = Result<Stamped, LedgerError>> + Send;
     /// The body of a request that waits in the database.
-    fn stored_body(&self, id: Uuid) -> impl Future<Output = Option<Self::Body>> + Send;
+    fn stored_body(
+        &self,
+        id: Uuid,
+    ) -> impl Future<Output = Result<Option<Self::Body>, StoreError>> + Send;
     /// Sends a stamped attempt and records what came of it.
     fn send(
         &self,
@@ -133,7 +136,7 @@ impl Hands for Real<'_> {
         self.shared.ledger.stamp(&self.shop.id, stamp).await
     }
 
-    async fn stored_body(&self, id: Uuid) -> Option<SensitiveBody> {
+    async fn stored_body(&self, id: Uuid) -> Result<Option<SensitiveBody>, StoreError> {
         let (shop, url) = (&self.shop.id, &self.shop.notification_url);
         self.shared.dispatch.stored_body(shop, id, url).await
     }

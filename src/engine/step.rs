@@ -88,10 +88,17 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
     if hands.is_paused().await {
         return put_off(hands, leased, PUT_OFF).await;
     }
-    let Some(body) = hands.stored_body(id).await else {
-        tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
-        put_off(hands, leased, Duration::from_secs(60)).await;
-        return;
+    let body = match hands.stored_body(id).await {
+        Ok(Some(body)) => body,
+        Ok(None) => {
+            tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
+            return put_off(hands, leased, Duration::from_secs(60)).await;
+        }
+        // A database that does not answer says nothing about what is stored.
+        Err(error) => {
+            tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
+            return put_off(hands, leased, PUT_OFF).await;
+        }
     };
     let stamp = Stamp {
         id,
@@ -216,7 +223,7 @@ async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) -> bool {
     if hands.record(kept).await.is_err() {
         return false;
     }
-    let Some(body) = hands.stored_body(id).await else {
+    let Ok(Some(body)) = hands.stored_body(id).await else {
         return false;
     };
     let stamp = Stamp {

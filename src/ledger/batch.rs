@@ -22,10 +22,11 @@ use crate::ledger::{
 };
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, StoreError,
-    StoredTransaction, TransactionWrite, batch as rows,
+    StoredTransaction, TransactionWrite, batch as rows, within,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 /// One thing to do. It may be run twice, when the fate of a COMMIT is unknown.
@@ -141,6 +142,17 @@ struct Batch<'a> {
     ended: Vec<(TransactionType, Channel, Duration)>,
 }
 
+/// How long a batch may take up to its COMMIT: a little longer than the server lets it wait for a
+/// lock. The server's limits do not help against a server, or a network, that is gone.
+const FOLDING: Duration = Duration::from_secs(12);
+
+/// How long the answer to COMMIT may take. After that its fate is sought.
+const COMMITTING: Duration = Duration::from_secs(5);
+
+fn silence() -> StoreError {
+    StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+}
+
 /// Runs one batch to its commit.
 pub(crate) async fn run(
     shared: &Shared,
@@ -152,8 +164,10 @@ pub(crate) async fn run(
     // Taken before the batch is, so that no lease is ever longer than we believe.
     let began = Boottime::now();
     let chance = rand::random();
-    let fold = Fold::run(&mut *tx, &shared.settings, shop, works, began, chance).await?;
-    tx.commit().await.map_err(|error| Failure {
+    let folding = Fold::run(&mut *tx, &shared.settings, shop, works, began, chance);
+    let fold = timeout(FOLDING, folding).await.map_err(|_| silence())??;
+    let committed = within(COMMITTING, tx.commit()).await;
+    committed.map_err(|error| Failure {
         error: StoreError::from(error),
         committing: true,
     })?;

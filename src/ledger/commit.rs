@@ -140,12 +140,14 @@ async fn alone(shared: &Shared, shop: &ShopId, work: Work) -> Result<Answer, Led
     tracing::error!(shop = %shop, error = failure.error.chain(), "one item was refused by itself");
     match &work {
         Work::Record(record) if record.target == Target::Snapshots => {
-            match quarantine(shared, shop, record).await {
-                Ok(()) => Ok(Answer::Recorded(Recorded {
+            let kept = tokio::time::timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
+            match kept {
+                Err(_) => Err(LedgerError::FateUnknown),
+                Ok(Ok(())) => Ok(Answer::Recorded(Recorded {
                     verdict: Verdict::Refused,
                     transaction: None,
                 })),
-                Err(error) => Err(LedgerError::from(&error)),
+                Ok(Err(error)) => Err(LedgerError::from(&error)),
             }
         }
         _ => Err(failure.told()),

@@ -108,7 +108,7 @@ impl AuditReader {
     /// Begins to read at this moment.
     pub async fn begin(store: &Store) -> Result<Self, StoreError> {
         let mut tx = store
-            .pool()
+            .unbounded_pool()
             .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
         // The feed of a shop is looked at in one statement, however long that takes.

@@ -29,7 +29,7 @@ pub enum MigrateError {
 pub async fn migrate(store: &Store) -> Result<usize, MigrateError> {
     let before = applied(store).await?.len();
     migrator()
-        .run(store.pool())
+        .run(store.unbounded_pool())
         .await
         .map_err(MigrateError::Failed)?;
     Ok(applied(store).await?.len() - before)

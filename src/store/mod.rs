@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod batch;
+mod bounded;
 pub mod checks;
 pub mod controls;
 pub mod discrepancies;
@@ -17,6 +18,7 @@ pub mod rows;
 pub mod subscribers;
 pub mod sweeps;
 
+pub use bounded::{Bounded, within};
 pub use error::StoreError;
 pub use rows::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, NewTransaction,
@@ -24,7 +26,7 @@ pub use rows::{
 };
 
 use sqlx::Executor;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -34,8 +36,11 @@ pub struct Store {
     pool: PgPool,
 }
 
-/// How long a caller waits for a connection before the database counts as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement outside a batch may take.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// How long a statement of a sweep may take: it may move a month of evidence.
+const SWEEP: Duration = Duration::from_secs(600);
 
 /// What each connection is told first. Everything on a hot path is found by an index; a plan made while
 /// a table was small would read it whole, and be kept while it grows. A pooler in between may share
@@ -46,10 +51,12 @@ impl Store {
     /// Prepares a pool. No connection is made yet, so that a database that is down at the start
     /// is like one that goes down later.
     pub fn connect_lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url)?.application_name("reconciler");
-        let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+        // PgBouncer refuses a connection that begins with a parameter it does not know, and no float
+        // is ever read as text here.
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("reconciler")
+            .extra_float_digits(None);
+        let pool = bounded::pool_options(max_connections)
             .after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(BY_INDEX).await.map(drop) })
             })
@@ -58,19 +65,35 @@ impl Store {
     }
 
     /// The pool, for statements outside a batch.
-    pub fn pool(&self) -> &PgPool {
+    pub fn pool(&self) -> Bounded<'_> {
+        Bounded {
+            pool: &self.pool,
+            limit: STATEMENT,
+        }
+    }
+
+    /// The pool, for the statements of slow sweeps.
+    pub fn slow_pool(&self) -> Bounded<'_> {
+        Bounded {
+            pool: &self.pool,
+            limit: SWEEP,
+        }
+    }
+
+    /// The pool without a limit, for what a person started and can end.
+    pub fn unbounded_pool(&self) -> &PgPool {
         &self.pool
     }
 
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<sqlx::PgTransaction<'static>, StoreError> {
-        Ok(self.pool.begin().await?)
+        Ok(within(STATEMENT, self.pool.begin()).await?)
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!("-- ping\nSELECT 1 AS one")
-            .fetch_one(&self.pool)
+            .fetch_one(self.pool())
             .await?;
         Ok(())
     }

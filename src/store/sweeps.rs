@@ -12,7 +12,7 @@ pub async fn ensure_partitions(store: &Store, months_ahead: i32) -> Result<(), S
         SELECT ensure_evidence_partitions($1)",
         months_ahead
     )
-    .fetch_one(store.pool())
+    .fetch_one(store.slow_pool())
     .await?;
     Ok(())
 }
@@ -48,7 +48,7 @@ pub async fn matchable_orphans(
         shop.as_str(),
         limit
     )
-    .fetch_all(store.pool())
+    .fetch_all(store.slow_pool())
     .await?)
 }
 
@@ -66,7 +66,7 @@ pub async fn orphan_matched(
         orphan,
         transaction
     )
-    .execute(store.pool())
+    .execute(store.slow_pool())
     .await?;
     Ok(())
 }
@@ -91,7 +91,7 @@ pub async fn forget_events(
         shop.as_str(),
         keep.as_secs_f64()
     )
-    .execute(store.pool())
+    .execute(store.slow_pool())
     .await?;
     Ok(done.rows_affected())
 }
@@ -104,7 +104,7 @@ pub async fn forget_evidence(store: &Store, keep: Duration) -> Result<i32, Store
         SELECT forget_evidence(make_interval(secs => $1))",
         keep.as_secs_f64()
     )
-    .fetch_one(store.pool())
+    .fetch_one(store.slow_pool())
     .await?;
     Ok(dropped.unwrap_or(0))
 }
@@ -130,7 +130,7 @@ pub async fn stuck(
         longer_than.as_secs_f64(),
         limit
     )
-    .fetch_all(store.pool())
+    .fetch_all(store.slow_pool())
     .await?;
     Ok(rows
         .into_iter()

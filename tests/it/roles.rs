@@ -170,7 +170,7 @@ fn an_auditor_reads_everything_and_writes_nothing() {
             "SELECT forget_evidence('0')",
             "SELECT ensure_evidence_partitions(24)",
         ] {
-            refused(store.pool(), sql).await;
+            refused(store.unbounded_pool(), sql).await;
         }
         store.close().await;
         // A migration that adds a table has to grant it as well. Months are reached through their
@@ -235,7 +235,7 @@ fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
             "CREATE ROLE reconciler_service; CREATE ROLE svc LOGIN IN ROLE reconciler_service",
         )
         .await;
-        run(store.pool(), "SELECT grant_reconciler_roles()").await;
+        run(store.unbounded_pool(), "SELECT grant_reconciler_roles()").await;
         let url = cluster.url("managed").replacen("postgres@", "svc@", 1);
         let service = Store::connect_lazy(&url, 1).unwrap();
         assert!(
@@ -248,9 +248,14 @@ fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
                 .await
                 .unwrap()
         );
-        cannot_rewrite(service.pool()).await;
+        cannot_rewrite(service.unbounded_pool()).await;
         reconciler::store::migrate::check(&service).await.unwrap();
-        for pool in [service.pool(), store.pool(), &admin, &admin_there] {
+        for pool in [
+            service.unbounded_pool(),
+            store.unbounded_pool(),
+            &admin,
+            &admin_there,
+        ] {
             pool.close().await;
         }
     });

@@ -393,11 +393,12 @@ impl Hands for SimHands<'_> {
         Ok(stamped)
     }
 
-    async fn stored_body(&self, id: Uuid) -> Option<()> {
+    async fn stored_body(&self, id: Uuid) -> Result<Option<()>, StoreError> {
         let world = &self.replica.world;
         world.point("body").await;
-        let opened = world.with(|state| state.db.evidence_of(id).into_iter().next())?;
-        (opened.subject.as_deref() == Some("opened")).then_some(())
+        let opened = world.with(|state| state.db.evidence_of(id).into_iter().next());
+        let is_there = opened.is_some_and(|e| e.subject.as_deref() == Some("opened"));
+        Ok(is_there.then_some(()))
     }
 
     async fn send(&self, stored: &StoredTransaction, attempt: u32, lease: Lease, (): ()) {
