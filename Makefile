@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt chart openapi image fuzz explore
+.PHONY: help setup demo test lint fmt chart openapi image fuzz explore chaos troublemakers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -18,9 +18,20 @@ setup: ## install what is missing: C compiler, PostgreSQL server programs
 demo: setup ## show the service at work against a twin of the gateway; KEEP=1 leaves it running
 	cargo run --locked -- demo $(if $(filter 1,$(KEEP)),--keep)
 
-test: setup ## run every test
+test: troublemakers ## run every test
 	@scripts/test-tools.sh >/dev/null
 	cargo test --locked
+
+chaos: troublemakers ## kill everything under load, one after the other; FORM=short|middle|long
+	@mkdir -p target && rm -f target/chaos
+	@RECONCILER_CHAOS=$(or $(FORM),long) RECONCILER_CHAOS_TABLE=$(CURDIR)/target/chaos \
+		cargo test --locked --test it chaos:: -- --test-threads=1; ended=$$?; \
+	echo; echo '| what happens | payments | it lasts | ready after | all final after |'; \
+	echo '|---|---|---|---|---|'; cat target/chaos; exit $$ended
+
+# What the tests need beside the rest.
+troublemakers:
+	@scripts/setup.sh test
 
 lint: ## check the format and run clippy, warnings are errors
 	cargo fmt --check

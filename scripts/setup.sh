@@ -2,6 +2,9 @@
 # Installs what building and testing needs and this machine lacks: a C compiler, make and
 # the PostgreSQL server programs. Does nothing when all is there. No database is set up:
 # tests and the demo run a private server of their own.
+#
+# With `test` as its argument also what the tests need to make trouble: libfaketime, and a
+# PgBouncer that knows prepared statements.
 set -eu
 
 oldest_postgres=14
@@ -31,6 +34,65 @@ have_postgres() {
     done
     have pg_config && has_server "$(pg_config --bindir)" && return 0
     have postgres && has_server "$(dirname "$(command -v postgres)")"
+}
+
+# The first PgBouncer that keeps prepared statements in transaction mode.
+oldest_pgbouncer=1.21
+# For root a place that the server's user can enter.
+if [ "$(id -u)" -eq 0 ]; then
+    cache=/var/cache/reconciler/pgbouncer
+else
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/reconciler/pgbouncer
+fi
+
+have_faketime() { [ -n "$(find /usr/lib /usr/lib64 -name libfaketimeMT.so.1 2>/dev/null)" ]; }
+
+# Whether this PgBouncer runs here, and is new enough.
+good_pgbouncer() {
+    version=$("$1" --version 2>/dev/null | sed -n 's/^PgBouncer \([0-9.]*\).*/\1/p')
+    [ -n "$version" ] || return 1
+    lower=$(printf '%s\n' "$oldest_pgbouncer" "$version" | sort -V | head -n 1)
+    [ "$lower" = "$oldest_pgbouncer" ]
+}
+
+# Looks where the tests look: tests/it/world/pooler.rs.
+have_pgbouncer() { good_pgbouncer "$cache/pgbouncer" || good_pgbouncer /usr/sbin/pgbouncer; }
+
+# Debian 12 has one that is too old. That of Debian 13 is unpacked, together with the
+# libraries that it needs, into a directory of its own, and nothing of it is installed.
+fetch_pgbouncer() {
+    say "unpacking PgBouncer of Debian 13 in $cache"
+    mirror=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p' /etc/apt/sources.list.d/debian.sources 2>/dev/null | head -n 1)
+    work=$(mktemp -d)
+    mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/root"
+    : >"$work/status"
+    key=/usr/share/keyrings/debian-archive-keyring.gpg
+    echo "deb [signed-by=$key] ${mirror:-http://deb.debian.org/debian} trixie main" >"$work/sources.list"
+    private() {
+        apt-get -q -o APT::Sandbox::User= -o Acquire::Retries=3 \
+            -o "Dir::Etc::SourceList=$work/sources.list" -o Dir::Etc::SourceParts=- \
+            -o "Dir::State::Lists=$work/lists" -o "Dir::State::Status=$work/status" \
+            -o "Dir::Cache=$work" -o "Dir::Cache::Archives=$work/archives" "$@" </dev/null >&2
+    }
+    private update
+    (
+        cd "$work/archives"
+        private download pgbouncer libc6 libevent-2.1-7t64 libcares2 libssl3t64 libpam0g \
+            libsystemd0 libzstd1 libcap2 libaudit1 libcap-ng0 libgcc-s1 zlib1g
+    )
+    for package in "$work"/archives/*.deb; do dpkg-deb -x "$package" "$work/root"; done
+    loader=$(find "$work/root/usr/lib" -name 'ld-linux*.so.*' | head -n 1)
+    libraries=$cache/$(basename "$(dirname "$loader")")
+    rm -rf "$cache"
+    mkdir -p "$cache"
+    cp -a "$(dirname "$loader")" "$cache"
+    cp "$work/root/usr/sbin/pgbouncer" "$cache/program"
+    # Its own loader: the C library of this machine may be older.
+    printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' \
+        "$libraries/$(basename "$loader")" "$libraries" "$cache/program" >"$cache/pgbouncer"
+    chmod a+x "$cache/pgbouncer"
+    chmod -R a+rX "$(dirname "$cache")"
+    rm -rf "$work"
 }
 
 as_root() {
@@ -70,7 +132,16 @@ have cc || packages="$packages gcc libc6-dev"
 have make || packages="$packages make"
 postgres=false
 have_postgres || postgres=true
+pgbouncer=false
+if [ "${1:-}" = test ]; then
+    have_faketime || packages="$packages libfaketime"
+    have_pgbouncer || pgbouncer=true
+fi
 if [ -z "$packages" ] && [ "$postgres" = false ]; then
+    [ "$pgbouncer" = true ] || exit 0
+    have apt-get || fail "please install: PgBouncer $oldest_pgbouncer or newer"
+    fetch_pgbouncer
+    have_pgbouncer || fail "PgBouncer $oldest_pgbouncer or newer is still missing"
     exit 0
 fi
 
@@ -85,4 +156,8 @@ apt update || say "the package lists could not be renewed, going on with those t
 [ -z "$packages" ] || apt install --no-install-recommends $packages
 [ "$postgres" = false ] || install_postgres
 have_postgres || fail "PostgreSQL $oldest_postgres or newer is still missing"
+if [ "$pgbouncer" = true ]; then
+    fetch_pgbouncer
+    have_pgbouncer || fail "PgBouncer $oldest_pgbouncer or newer is still missing"
+fi
 say "done"

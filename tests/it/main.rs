@@ -17,6 +17,7 @@
 
 mod audit;
 mod card_data;
+mod chaos;
 mod children;
 mod contract;
 mod corpus;

@@ -42,9 +42,12 @@ async fn migrated(url: &str) {
 
 /// A server of the test's own, with a migrated database; for tests that stop it.
 pub async fn private_cluster() -> (Cluster, String) {
-    let cluster = Cluster::start(Options::default())
-        .await
-        .expect("a PostgreSQL server");
+    private_cluster_with(Options::default()).await
+}
+
+/// The same, with options of its own.
+pub async fn private_cluster_with(options: Options) -> (Cluster, String) {
+    let cluster = Cluster::start(options).await.expect("a PostgreSQL server");
     cluster.create_database("own").await.expect("a database");
     let url = cluster.url("own");
     migrated(&url).await;

@@ -79,6 +79,21 @@ impl Merchant {
         answer
     }
 
+    /// Any request to the API; `None` when nobody answers.
+    pub async fn try_raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Vec<u8>>,
+    ) -> Option<Answer> {
+        let authorization = format!("Bearer {}", self.key);
+        let mut all = vec![("authorization", &*authorization)];
+        all.extend(headers);
+        let url = format!("{}{path}", self.api);
+        self.http.try_send(method, &url, &all, body.into()).await
+    }
+
     /// The path of something at the shop.
     pub fn path(&self, rest: &str) -> String {
         format!("/v1/shops/{}/{rest}", self.shop)
@@ -216,6 +231,16 @@ impl Merchant {
     pub async fn check(&self, tracking_id: &str) -> Answer {
         self.post(&Self::one(tracking_id, "/check"), json!({}))
             .await
+    }
+
+    /// Stops new submits of the shop.
+    pub async fn pause_submits(&self) {
+        self.post("pause", json!({})).await.expect(200);
+    }
+
+    /// Allows them again.
+    pub async fn resume_submits(&self) {
+        self.post("resume", json!({})).await.expect(200);
     }
 
     /// Decides on it.

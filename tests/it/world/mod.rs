@@ -10,20 +10,26 @@ mod fake;
 mod http;
 mod merchant;
 mod metrics;
+mod pooler;
 mod process;
+mod proxy;
+mod relay;
 mod rules;
 mod service;
 mod setup;
 mod twin;
 mod wait;
 
-pub use cluster::{Database, private_cluster};
+pub use cluster::{Database, private_cluster, private_cluster_with};
 pub use document::DOCUMENT;
 pub use fake::{FakeGateway, Reply, Request, ack, transaction, wrapped};
 pub use http::{Answer, Http};
 pub use merchant::Merchant;
 pub use metrics::Metrics;
+pub use pooler::Pooler;
 pub use process::Process;
+pub use proxy::{COMMIT, Proxy, Trick};
+pub use relay::Relay;
 pub use service::{Addresses, Service};
 pub use setup::{CANARY_CVC, CANARY_PAN, KEY, SECRET, SHOP, Setup, card_payment, payment};
 pub use twin::Twin;
@@ -96,6 +102,27 @@ impl World {
             addresses,
             &self.addresses,
         )
+    }
+
+    /// The same, for a program that goes to the database by the straight way.
+    pub fn direct_config_text(&self) -> String {
+        self.straight_config_text(&self.addresses)
+    }
+
+    /// The configuration of a service at these addresses that goes to the database straight.
+    pub fn straight_config_text(&self, at: &Addresses) -> String {
+        let straight = self.setup.clone().straight();
+        straight.text(&self.database.url, &self.twin.base(), at, &self.addresses)
+    }
+
+    /// The addresses that the world's service always has.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The client of the world's service.
+    pub fn merchant(&self) -> Merchant {
+        self.merchant.clone()
     }
 
     /// Starts the service in this process, at the addresses that it always has.

@@ -14,6 +14,11 @@ pub struct Process {
 impl Process {
     /// Starts it. What it logs is kept in a file.
     pub fn start(config: &str, _addresses: &Addresses) -> Self {
+        Self::start_in(config, &[])
+    }
+
+    /// Starts it in an environment that has these variables.
+    pub fn start_in(config: &str, environment: &[(String, String)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         std::fs::write(&path, config).expect("a file");
@@ -23,6 +28,7 @@ impl Process {
             .arg("--config")
             .arg(&path)
             .env_clear()
+            .envs(environment.iter().map(|(key, value)| (key, value)))
             .current_dir(directory.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))

@@ -2,8 +2,8 @@
 
 use crate::world::World;
 use reconciler::domain::{ShopId, derive};
+use reconciler::store::Store;
 use reconciler::store::read::{Filter, list};
-use reconciler::store::{Store, feed};
 
 /// The rules that are broken, each in a sentence.
 pub async fn broken(world: &World) -> Vec<String> {
@@ -26,7 +26,8 @@ pub async fn broken(world: &World) -> Vec<String> {
     broken
 }
 
-/// Each statement lists what breaks its rule.
+/// Each statement lists what breaks its rule. What is compared is read in one statement, since the
+/// service goes on while they are read.
 const RULES: [(&str, &str); 9] = [
     (
         "an open transaction has no due check",
@@ -60,7 +61,8 @@ const RULES: [(&str, &str); 9] = [
         "SELECT f.shop_id || ': ' || count(e.seq) || ' events up to ' || f.last_seq FROM shop_feeds f
          LEFT JOIN events e ON e.shop_id = f.shop_id
          GROUP BY f.shop_id, f.last_seq, f.first_seq
-         HAVING count(e.seq) <> f.last_seq - f.first_seq + 1 OR max(e.seq) <> f.last_seq",
+         HAVING count(e.seq) <> f.last_seq - f.first_seq + 1 OR max(e.seq) <> f.last_seq
+            OR min(e.seq) <> f.first_seq",
     ),
     (
         "an event belongs to no feed",
@@ -108,16 +110,6 @@ async fn states(world: &World) -> Vec<String> {
                     "{id} is stored as {state}, its evidence says {derived:?}"
                 ));
             }
-        }
-        let bounds = feed::bounds(&store, &shop).await.expect("bounds");
-        let events = feed::after(&store, &shop, 0, 100_000)
-            .await
-            .expect("events");
-        let seqs: Vec<i64> = events.iter().map(|event| event.seq).collect();
-        if seqs != (bounds.first..=bounds.last).collect::<Vec<_>>() {
-            broken.push(format!(
-                "the feed of {shop} is {seqs:?}, kept are {bounds:?}"
-            ));
         }
     }
     store.close().await;

@@ -45,6 +45,8 @@ pub struct Setup {
     clients: Vec<String>,
     gateway: Option<String>,
     database: Option<String>,
+    way: Option<String>,
+    way_to_gateway: Option<String>,
     twin_is_up: bool,
     service_is_up: bool,
 }
@@ -71,6 +73,8 @@ impl Default for Setup {
             clients: Vec::new(),
             gateway: None,
             database: None,
+            way: None,
+            way_to_gateway: None,
             twin_is_up: true,
             service_is_up: true,
         };
@@ -189,6 +193,24 @@ impl Setup {
         self
     }
 
+    /// The service reaches the database by this URL; the test itself goes straight.
+    pub fn database_by_way_of(mut self, url: &str) -> Self {
+        self.way = Some(url.to_owned());
+        self
+    }
+
+    /// The service reaches the twin at this origin.
+    pub fn gateway_by_way_of(mut self, origin: &str) -> Self {
+        self.way_to_gateway = Some(origin.to_owned());
+        self
+    }
+
+    /// Everybody goes straight.
+    pub(super) fn straight(mut self) -> Self {
+        self.way = None;
+        self
+    }
+
     /// Nobody listens where the gateway should be, until `world.twin().up()`.
     pub fn gateway_down(mut self) -> Self {
         self.twin_is_up = false;
@@ -224,7 +246,9 @@ impl Setup {
         addresses: &Addresses,
         hooks: &Addresses,
     ) -> String {
+        let twin = self.way_to_gateway.as_deref().unwrap_or(twin);
         let gateway = self.gateway.as_deref().unwrap_or(twin);
+        let database = self.way.as_deref().unwrap_or(database);
         let setup = self
             .clone()
             .set("database", "url", &quoted(database))

@@ -1,0 +1,220 @@
+//! One case: the load, the fault, the recovery that nobody helps, and the reckoning.
+
+use crate::chaos::books;
+use crate::chaos::load::Load;
+use crate::chaos::scale::{IN_FLIGHT, Scale};
+use crate::world::{Addresses, KEY, Merchant, Process, Setup, World, eventually_within};
+use rustix::process::Signal;
+use serde_json::json;
+use std::io::Write as _;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a case is like before its fault.
+pub struct Plan {
+    /// The words of the table.
+    pub name: &'static str,
+    /// The world; its service is the real binary.
+    pub setup: Setup,
+    /// How many of them run.
+    pub replicas: usize,
+    /// The environment of each.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Plan {
+    /// An ordinary case with one service.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            setup: setup(),
+            replicas: 1,
+            environment: Vec::new(),
+        }
+    }
+
+    /// Runs the case. The fault is over when `fault` returns.
+    pub fn run(self, fault: impl AsyncFnOnce(&mut Case<'_>)) {
+        self.run_after(async |_| {}, fault);
+    }
+
+    /// The same, with something that is to be done before the services start.
+    pub fn run_after(
+        self,
+        before: impl AsyncFnOnce(&World),
+        fault: impl AsyncFnOnce(&mut Case<'_>),
+    ) {
+        let setup = self.setup.clone();
+        setup.run(async |world| {
+            before(world).await;
+            let mut case = Case::begin(&self, world).await;
+            let began = Instant::now();
+            fault(&mut case).await;
+            case.end(self.name, began.elapsed()).await;
+        });
+    }
+}
+
+/// Everything that takes time is short, but long enough for hundreds at once.
+fn setup() -> Setup {
+    Setup::default()
+        .service_down()
+        .set("database", "max_connections", "12")
+        .set("gateway", "request_timeout", "\"1s\"")
+        .set("follow", "lease", "\"2500ms\"")
+        .set("follow", "first_check", "\"500ms\"")
+        .set("follow", "max_interval", "\"1s\"")
+        .set("follow", "max_interval_old", "\"1s\"")
+        .set("follow", "absence_interval", "\"200ms\"")
+        .set("follow", "in_doubt_horizon", "\"500ms\"")
+        .shop_set("max_in_flight", "500")
+}
+
+/// A case under way.
+pub struct Case<'w> {
+    /// Its world.
+    pub world: &'w World,
+    /// How hard and how long.
+    pub scale: Scale,
+    /// The services.
+    pub processes: Vec<Process>,
+    addresses: Vec<Addresses>,
+    /// A client for each service.
+    pub merchants: Vec<Merchant>,
+    environment: Vec<(String, String)>,
+    load: Load,
+}
+
+impl<'w> Case<'w> {
+    async fn begin(plan: &Plan, world: &'w World) -> Self {
+        let scale = Scale::chosen();
+        // Many are open at once, and the slow ones are still open when the fault is over.
+        let tasks = json!({"bimodal": {"fast": 1.0, "slow": 2.5, "slow_share": 0.5}});
+        let switches = json!({"task_delay": tasks, "duplicate_check": "off"});
+        world.twin().switch(switches).await;
+        let mut case = Self {
+            world,
+            scale,
+            processes: Vec::new(),
+            addresses: Vec::new(),
+            merchants: Vec::new(),
+            environment: plan.environment.clone(),
+            load: Load::start(0, &[world.merchant()]),
+        };
+        for n in 0..plan.replicas {
+            let addresses = match n {
+                0 => world.addresses(),
+                _ => Addresses::reserve(),
+            };
+            case.addresses.push(addresses);
+            case.merchants.push(Merchant::new(&addresses, KEY));
+            let process = case.spawn(n);
+            case.processes.push(process);
+        }
+        case.until_ready().await;
+        case.load = Load::start(scale.callers, &case.merchants);
+        case.until_many_are_open().await;
+        case
+    }
+
+    fn spawn(&self, n: usize) -> Process {
+        let text = self.world.config_text(&self.addresses[n]);
+        Process::start_in(&text, &self.environment)
+    }
+
+    /// Starts a service again that has ended, where it always was.
+    pub fn start_again(&mut self, n: usize) {
+        self.processes[n] = self.spawn(n);
+    }
+
+    async fn until_ready(&self) {
+        for merchant in &self.merchants {
+            let ready = async || (merchant.readiness().await == Some(200)).then_some(());
+            eventually_within(self.scale.patience, ready)
+                .await
+                .expect("every service is ready again");
+        }
+    }
+
+    /// Waits until as many transactions are open as a case needs.
+    pub async fn until_many_are_open(&self) {
+        let sql = "SELECT count(*) FROM transactions WHERE finalized_at IS NULL";
+        let many = async || {
+            let open: i64 = self.world.database.one(sql).await;
+            (open >= IN_FLIGHT).then_some(())
+        };
+        eventually_within(self.scale.patience, many)
+            .await
+            .expect("many transactions are open");
+    }
+
+    /// How many payments have been taken so far.
+    pub fn taken(&self) -> usize {
+        self.load.taken()
+    }
+
+    /// Lets an outage last.
+    pub async fn outage(&self) {
+        tokio::time::sleep(self.scale.outage).await;
+    }
+
+    /// Whether PostgreSQL refuses what takes room.
+    pub async fn cannot_write(&self) -> bool {
+        let sql = "CREATE TABLE room AS SELECT repeat('x', 1000) FROM generate_series(1, 200)";
+        let pool = &self.world.database.pool;
+        let wrote = sqlx::query(sql).execute(pool).await.is_ok();
+        let _ = sqlx::query("DROP TABLE IF EXISTS room").execute(pool).await;
+        !wrote
+    }
+
+    /// The services are ready, whatever happens elsewhere.
+    pub async fn still_ready(&self) {
+        for merchant in &self.merchants {
+            assert_eq!(merchant.readiness().await, Some(200));
+        }
+    }
+
+    async fn end(mut self, name: &str, fault: Duration) {
+        let over = Instant::now();
+        self.until_ready().await;
+        let ready = over.elapsed();
+        let told = self.load.finish(self.scale.patience).await;
+        let ended = over.elapsed();
+        let mut wrong = books::differences(self.world, &told).await;
+        wrong.extend(books::audited(self.world));
+        for process in &mut self.processes {
+            process.signal(Signal::TERM);
+            let status = process.ended().await;
+            if !status.success() {
+                wrong.push(format!("a service ended with {status}:\n{}", process.log()));
+            }
+        }
+        let some = &wrong[..wrong.len().min(30)];
+        assert!(
+            wrong.is_empty(),
+            "{name}: {} things are wrong:\n{}",
+            wrong.len(),
+            some.join("\n")
+        );
+        tell(name, told.taken.len(), fault, ready, ended);
+    }
+}
+
+/// One line of the table, for whoever asked for it.
+fn tell(name: &str, taken: usize, fault: Duration, ready: Duration, ended: Duration) {
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    let line = format!(
+        "| {name} | {taken} | {} | {} | {} |",
+        seconds(fault),
+        seconds(ready),
+        seconds(ended)
+    );
+    println!("{line}");
+    if let Some(path) = std::env::var_os("RECONCILER_CHAOS_TABLE") {
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        writeln!(file.expect("the table"), "{line}").expect("the table");
+    }
+}

@@ -1,0 +1,41 @@
+//! PgBouncer in transaction mode in the middle: every transaction may meet another connection of the
+//! server, and prepared statements have to be there all the same.
+
+use crate::chaos::{Case, Plan};
+use crate::world::{Pooler, private_cluster_with};
+use reconciler::demo::postgres::{Cluster, Options, StopMode};
+
+fn pooled(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Pooler, &mut Cluster)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (mut cluster, url) = runtime.block_on(private_cluster_with(Options::default()));
+    let mut pooler = Pooler::before(cluster.socket_dir());
+    let mut plan = Plan::new(name);
+    plan.replicas = 2;
+    let way = pooler.url("own");
+    plan.setup = plan.setup.database(&url).database_by_way_of(&way);
+    plan.run(async |case| {
+        fault(case, &mut pooler, &mut cluster).await;
+        for process in &case.processes {
+            let log = process.log();
+            assert!(!log.contains("prepared statement"), "{log}");
+        }
+    });
+}
+
+#[test]
+fn in_the_middle() {
+    let name = "PgBouncer in transaction mode in the middle, five connections for two replicas";
+    pooled(name, async |case, _, _| case.outage().await);
+}
+
+#[test]
+fn killed_in_the_middle() {
+    let name = "PgBouncer is killed again and again, and PostgreSQL behind it once";
+    pooled(name, async |case, pooler, cluster| {
+        for _ in 0..case.scale.rounds.div_ceil(2) {
+            pooler.restart();
+            tokio::time::sleep(case.scale.outage / 4).await;
+        }
+        cluster.restart(StopMode::Immediate).unwrap();
+    });
+}

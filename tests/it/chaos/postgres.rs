@@ -1,0 +1,153 @@
+//! PostgreSQL dies, or does not get round to the service.
+
+use crate::chaos::{Case, Plan};
+use crate::world::{eventually_within, private_cluster_with};
+use reconciler::demo::postgres::{Cluster, Options, StopMode};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection, Executor};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A case on a server of its own.
+fn with_server(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Cluster)) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = Options {
+        max_connections: 40,
+        ..Options::default()
+    };
+    let (mut cluster, url) = runtime.block_on(private_cluster_with(options));
+    let mut plan = Plan::new(name);
+    plan.setup = plan.setup.database(&url);
+    plan.run(async |case| fault(case, &mut cluster).await);
+}
+
+fn away(name: &'static str, mode: StopMode) {
+    with_server(name, async |case, cluster| {
+        cluster.stop(mode).unwrap();
+        case.outage().await;
+        assert_eq!(case.merchants[0].readiness().await, Some(503));
+        cluster.resume().unwrap();
+    });
+}
+
+#[test]
+fn stopped_fast() {
+    away("PostgreSQL is stopped (fast) for a time", StopMode::Fast);
+}
+
+#[test]
+fn stopped_at_once() {
+    away(
+        "PostgreSQL is stopped (immediate) for a time",
+        StopMode::Immediate,
+    );
+}
+
+#[test]
+fn crashing_again_and_again() {
+    let name = "PostgreSQL is restarted (immediate) again and again";
+    with_server(name, async |case, cluster| {
+        for _ in 0..case.scale.rounds {
+            tokio::time::sleep(Duration::from_millis(rand::random_range(50..800))).await;
+            cluster.restart(StopMode::Immediate).unwrap();
+        }
+    });
+}
+
+#[test]
+fn backends_ended_one_by_one() {
+    Plan::new("backends of PostgreSQL are ended one by one").run(async |case| {
+        let until = Instant::now() + case.scale.outage;
+        let mut ended = 0;
+        while Instant::now() < until {
+            ended += case
+                .world
+                .database
+                .execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                     WHERE datname = current_database() AND application_name = 'reconciler'
+                     ORDER BY random() LIMIT 1",
+                )
+                .await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        assert!(ended > 10, "only {ended} backends were ended");
+    });
+}
+
+#[test]
+fn every_connection_taken() {
+    let name = "all connections of PostgreSQL are taken by somebody else";
+    with_server(name, async |case, cluster| {
+        let url = cluster.url("own");
+        let until = Instant::now() + case.scale.outage + Duration::from_secs(1);
+        let mut taken: Vec<PgConnection> = Vec::new();
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE application_name = 'reconciler'";
+        let mut refused = 0;
+        while Instant::now() < until {
+            // Whatever the service gives up is taken at once.
+            match PgConnection::connect(&url).await {
+                Ok(mut connection) => {
+                    let _ = connection.execute(others).await;
+                    taken.push(connection);
+                }
+                Err(_) => refused += 1,
+            }
+            if refused > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        assert!(refused > 0 && taken.len() >= 30, "{} taken", taken.len());
+        assert_eq!(case.merchants[0].readiness().await, Some(503));
+    });
+}
+
+/// A transaction that somebody forgot to end, with these locks.
+async fn forgotten(case: &mut Case<'_>, locks: &'static str) {
+    let pool: &PgPool = &case.world.database.pool;
+    let mut forgotten = pool.begin().await.unwrap();
+    sqlx::query(locks).execute(&mut *forgotten).await.unwrap();
+    case.outage().await;
+    // Somebody does wait for it.
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                   WHERE a.datname = current_database() AND NOT l.granted";
+    let what = "the service waits for the locks";
+    let waits = eventually_within(case.scale.outage * 2, async || {
+        (case.world.database.one::<i64>(waiting).await > 0).then_some(())
+    });
+    let Some(()) = waits.await else {
+        let doing = "SELECT pid || ' ' || state || ' ' || coalesce(wait_event, '-') || ' ' || query
+                     FROM pg_stat_activity WHERE datname = current_database()";
+        panic!(
+            "{what}: {:#?}",
+            case.world.database.all::<String>(doing).await
+        );
+    };
+    forgotten.rollback().await.unwrap();
+}
+
+#[test]
+fn a_transaction_that_holds_rows_of_the_service() {
+    Plan::new("a forgotten transaction holds the rows of everything that is open").run(
+        async |case| {
+            let locks = "SELECT FROM transactions WHERE finalized_at IS NULL FOR UPDATE";
+            forgotten(case, locks).await;
+        },
+    );
+}
+
+#[test]
+fn a_transaction_that_holds_the_feed() {
+    Plan::new("a forgotten transaction holds the counter of the feed").run(async |case| {
+        forgotten(case, "SELECT FROM shop_feeds FOR UPDATE").await;
+    });
+}
+
+#[test]
+fn a_transaction_that_holds_every_table() {
+    Plan::new("a migration holds the tables (ACCESS EXCLUSIVE)").run(async |case| {
+        let locks = "LOCK TABLE due_checks, evidence, events IN ACCESS EXCLUSIVE MODE";
+        forgotten(case, locks).await;
+    });
+}

@@ -1,0 +1,113 @@
+//! PgBouncer in transaction mode, before a private server.
+
+use crate::world::service::free;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running PgBouncer.
+pub struct Pooler {
+    child: Child,
+    address: SocketAddr,
+    directory: TempDir,
+    user: (u32, u32),
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program: what `scripts/setup.sh` unpacked, or the system's.
+fn program() -> PathBuf {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let home = variable("HOME").unwrap_or_default().join(".cache");
+    let cache = match rustix::process::geteuid().is_root() {
+        true => PathBuf::from("/var/cache"),
+        false => variable("XDG_CACHE_HOME").unwrap_or(home),
+    };
+    let unpacked = cache.join("reconciler/pgbouncer/pgbouncer");
+    match unpacked.is_file() {
+        true => unpacked,
+        false => PathBuf::from("/usr/sbin/pgbouncer"),
+    }
+}
+
+fn run(directory: &Path, (uid, gid): (u32, u32)) -> Child {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join("log"))
+        .expect("a file");
+    let mut command = Command::new(program());
+    command
+        .arg(directory.join("pgbouncer.ini"))
+        .current_dir("/");
+    if rustix::process::geteuid().is_root() {
+        command.uid(uid).gid(gid);
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file"))
+        .stderr(log)
+        .spawn()
+        .expect("PgBouncer: scripts/setup.sh installs it")
+}
+
+impl Pooler {
+    /// Starts it, with few connections to the server for many clients.
+    pub fn before(socket_dir: &Path) -> Self {
+        let address = free().local_addr().expect("its address");
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = format!(
+            "[databases]\n* = host={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
+             max_prepared_statements = 200\ndefault_pool_size = 5\nmax_client_conn = 200\n\
+             server_idle_timeout = 5\nserver_lifetime = 5\n",
+            socket_dir.display(),
+            address.port()
+        );
+        let path = directory.path().join("pgbouncer.ini");
+        std::fs::write(&path, config).expect("a file");
+        // It refuses root, as the server does, and has to reach the server's socket.
+        let owner = std::fs::metadata(socket_dir).expect("the server's directory");
+        let (uid, gid) = {
+            use std::os::unix::fs::MetadataExt;
+            (owner.uid(), owner.gid())
+        };
+        for path in [directory.path(), &path] {
+            std::os::unix::fs::chown(path, Some(uid), Some(gid)).expect("its own file");
+        }
+        let child = run(directory.path(), (uid, gid));
+        Self {
+            child,
+            address,
+            directory,
+            user: (uid, gid),
+        }
+    }
+
+    /// The URL of a database through it.
+    pub fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://postgres@{}/{database}?sslmode=disable",
+            self.address
+        )
+    }
+
+    /// Kills it, and starts it again where it was.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = run(self.directory.path(), self.user);
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
