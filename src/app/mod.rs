@@ -3,6 +3,8 @@
 //!
 //! What it deliberately cannot do: anything by itself. It wires.
 
+mod reload;
 mod serve;
 
+pub use reload::Reload;
 pub use serve::{App, AppError, Listeners, Roles, ledger_settings};

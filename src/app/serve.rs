@@ -1,6 +1,6 @@
 //! Starting and stopping the service.
 
-use crate::config::Config;
+use crate::config::{Config, Live};
 use crate::dispatch::Dispatch;
 use crate::domain::ShopId;
 use crate::domain::schedule::Pace;
@@ -101,6 +101,7 @@ impl Listeners {
 
 /// The running service.
 pub struct App {
+    config: Live,
     store: Store,
     dispatch: Dispatch,
     engine: Option<Engine>,
@@ -135,8 +136,11 @@ impl App {
             Arc::clone(&metrics),
         );
         let gateway = GatewayClient::new(&config.gateway)?;
+        let drain = config.serve.drain_timeout;
+        // From here on only what is in use is asked: the keys of the start must not outlive it.
+        let live = Live::new(config);
         let dispatch = Dispatch::new(
-            &config,
+            &live,
             store.clone(),
             ledger.clone(),
             gateway,
@@ -145,7 +149,7 @@ impl App {
         );
         let engine = roles.engine.then(|| {
             Engine::start(
-                &config,
+                &live,
                 store.clone(),
                 ledger.clone(),
                 dispatch.clone(),
@@ -153,7 +157,7 @@ impl App {
             )
         });
         let parts = http::Parts {
-            config: Arc::clone(&config),
+            config: live.clone(),
             store: store.clone(),
             ledger,
             dispatch: dispatch.clone(),
@@ -168,12 +172,18 @@ impl App {
         let servers =
             http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
         Ok(Self {
+            config: live,
             store,
             dispatch,
             engine,
             servers,
-            drain: config.serve.drain_timeout,
+            drain,
         })
+    }
+
+    /// The configuration in use.
+    pub fn config(&self) -> Live {
+        self.config.clone()
     }
 
     /// Stops: readiness goes off, nothing new is taken, what is not yet sent is handed back; at once

@@ -1,8 +1,8 @@
 //! `serve` and `migrate`.
 
-use crate::app::{App, Listeners, Roles};
+use crate::app::{App, Listeners, Reload, Roles};
 use crate::cli::config::{load, warnings};
-use crate::config;
+use crate::config::{self, Loaded, Source};
 use crate::store::{Store, migrate as schema};
 use crate::telemetry;
 use anyhow::Context;
@@ -42,9 +42,13 @@ fn roles(given: &[Role]) -> Roles {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. SIGHUP has the keys read again.
 pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Result<()> {
-    let config = load(path)?;
+    let source = Source::new(path);
+    let loaded = source
+        .load()
+        .map_err(|errors| anyhow::anyhow!("{errors}"))?;
+    let Loaded { config, settings } = loaded;
     let format = telemetry::Format::from_word(config.telemetry.format.as_str())
         .unwrap_or(telemetry::Format::Auto);
     telemetry::init(&config.telemetry.log, format)?;
@@ -59,18 +63,22 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     // Handlers first: a signal during the start must stop it too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
     let roles = roles(&args.role);
     let listeners = Listeners::bind(&config, roles)?;
     if args.migrate {
         apply(&config).await?;
     }
     let app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
+    let reload = Reload::new(source, settings, app.config());
+    let reloading = tokio::spawn(reload.run(hangup));
     tracing::info!(version = crate::metrics::VERSION, "the service runs");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    reloading.abort();
     app.stop().await;
     if let Some(export) = export {
         tokio::task::spawn_blocking(|| export.end()).await?;

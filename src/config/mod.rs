@@ -2,8 +2,8 @@
 //! into types and checked as a whole before anything starts.
 //!
 //! `load` either gives a `Config` in which every rule holds or every error at once, each
-//! with its full key. It deliberately cannot be changed or reloaded at run time, knows
-//! nothing of the parts that it configures, and never prints a secret.
+//! with its full key. `Live` is the one in use, of which only keys can change at run time. It
+//! deliberately knows nothing of the parts that it configures, and never prints a secret.
 
 mod address;
 mod check;
@@ -16,6 +16,7 @@ mod explain;
 mod fields;
 mod guarded;
 mod keys;
+mod live;
 mod load;
 mod secret;
 mod types;
@@ -33,6 +34,7 @@ pub use env::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use explain::{Origin, Setting};
 pub use keys::{FingerprintKey, KeyDigest, RsaPublicKey};
+pub use live::{Changes, Live, Loaded, Source};
 pub use secret::{Rotating, Secret};
 pub use types::{
     ApiConfig, ClientConfig, Config, DatabaseConfig, EventName, Follow, FollowConfig,

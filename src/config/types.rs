@@ -1,7 +1,7 @@
 //! The typed configuration: one struct per section, one field per key.
 //!
 //! Values have been parsed and checked against each other; who holds a `Config` need not
-//! check anything again. It cannot be changed while the process runs.
+//! check anything again. Who needs a key asks `Live` for the `Config` of the moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -48,6 +48,11 @@ impl Config {
     /// The shop with this id.
     pub fn shop(&self, id: &str) -> Option<&ShopConfig> {
         self.shops.iter().find(|shop| shop.id == id)
+    }
+
+    /// The subscriber of this name.
+    pub fn subscriber(&self, name: &str) -> Option<&SubscriberConfig> {
+        self.subscribers.iter().find(|one| one.name == name)
     }
 }
 
@@ -282,7 +287,7 @@ choices! {
 }
 
 /// An internal service or person that calls the API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Its name, which stands in evidence and logs.
     pub name: String,

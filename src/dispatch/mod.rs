@@ -13,7 +13,7 @@ pub use budget::OverBudget;
 pub use query::{Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
-use crate::config::Config;
+use crate::config::{Live, Secret};
 use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
 use crate::gateway::SensitiveBody;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
@@ -44,10 +44,10 @@ pub enum Sent {
 /// One shop, as far as the gateway is concerned.
 pub(crate) struct Shop {
     pub(crate) id: ShopId,
-    pub(crate) secret: String,
     pub(crate) budget: Budget,
     pub(crate) in_flight: Arc<Semaphore>,
     breaker: Breaker,
+    config: Live,
 }
 
 struct Inner {
@@ -87,17 +87,27 @@ fn told(span: Span, answer: Option<&Answer>) {
     }
 }
 
+impl Shop {
+    /// The secret key that is in use now. Shops are those of the start, so that there is one.
+    pub(crate) fn secret(&self) -> Option<Secret> {
+        let now = self.config.now();
+        let shop = now.shop(self.id.as_str())?;
+        Some(shop.secret_key.current().clone())
+    }
+}
+
 impl Dispatch {
     /// Builds the gate for the configured shops.
     pub fn new(
-        config: &Config,
+        config: &Live,
         store: Store,
         ledger: Ledger,
         gateway: GatewayClient,
         metrics: Arc<Metrics>,
         after_restore: bool,
     ) -> Self {
-        let shops = config
+        let now = config.now();
+        let shops = now
             .shops
             .iter()
             .filter_map(|shop| {
@@ -105,10 +115,10 @@ impl Dispatch {
                 let rate = f64::from(shop.max_requests_per_second);
                 let entry = Shop {
                     id: id.clone(),
-                    secret: shop.secret_key.current().expose().to_owned(),
                     budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
                     in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
                     breaker: Breaker::default(),
+                    config: config.clone(),
                 };
                 Some((id, Arc::new(entry)))
             })
@@ -118,7 +128,7 @@ impl Dispatch {
             ledger,
             gateway,
             shops,
-            request_timeout: config.gateway.request_timeout,
+            request_timeout: now.gateway.request_timeout,
             metrics,
             restored_until: after_restore.then(|| Boottime::now() + AFTER_RESTORE),
             submits: TaskTracker::new(),
@@ -304,13 +314,18 @@ impl Dispatch {
         if !may_send() {
             self.0.metrics.lease_lost();
         }
-        let credentials = Credentials {
-            shop_id: shop.id.as_str(),
-            secret: &shop.secret,
-        };
         if let Some(learned) = self.known_before(&shop, opening, attempt).await {
             return self.settle(&opening.shop, record(learned, None)).await;
         }
+        // Asked for last: it may have been changed while this one waited.
+        let Some(secret) = shop.secret() else {
+            let learned = outcome::not_sent(attempt, "the shop has no secret key here");
+            return self.settle(&opening.shop, record(learned, None)).await;
+        };
+        let credentials = Credentials {
+            shop_id: shop.id.as_str(),
+            secret: secret.expose(),
+        };
         let started = Boottime::now();
         let gateway = &self.0.gateway;
         let span = Span::of_call("gateway submit".to_owned());
@@ -343,9 +358,10 @@ impl Dispatch {
         if until <= Boottime::now() {
             return None;
         }
+        let secret = shop.secret()?;
         let credentials = Credentials {
             shop_id: shop.id.as_str(),
-            secret: &shop.secret,
+            secret: secret.expose(),
         };
         let asked = self
             .0

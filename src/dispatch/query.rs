@@ -80,9 +80,10 @@ impl Dispatch {
         deadline: Instant,
     ) -> Result<(Option<String>, Answer), QueryError> {
         let kind = kind(query);
+        let secret = shop.secret().ok_or(QueryError::Unreachable)?;
         let credentials = Credentials {
             shop_id: shop.id.as_str(),
-            secret: &shop.secret,
+            secret: secret.expose(),
         };
         let asked = self.gateway().query(credentials, Mode::Async, &kind);
         let answer = answered(self.heard(shop, "query", asked).await)?;
@@ -106,9 +107,10 @@ impl Dispatch {
         task: &TaskId,
         deadline: Instant,
     ) -> Result<Answer, QueryError> {
+        let secret = shop.secret().ok_or(QueryError::Unreachable)?;
         let credentials = Credentials {
             shop_id: shop.id.as_str(),
-            secret: &shop.secret,
+            secret: secret.expose(),
         };
         let mut pause = FIRST_PAUSE;
         loop {

@@ -155,7 +155,12 @@ impl Hands for Real<'_> {
 
     async fn ask(&self, question: Question<'_>) -> Option<Answer> {
         let entry = self.shared.dispatch.shop(&self.shop.id)?;
-        let (gateway, shop) = (self.shared.dispatch.gateway(), credentials(&entry));
+        let secret = entry.secret()?;
+        let shop = Credentials {
+            shop_id: entry.id.as_str(),
+            secret: secret.expose(),
+        };
+        let gateway = self.shared.dispatch.gateway();
         let dispatch = &self.shared.dispatch;
         let read = match question {
             Question::TaskStatus(task) => {
@@ -208,12 +213,5 @@ impl Hands for Real<'_> {
 
     async fn lookup_worked(&self) -> Result<(), StoreError> {
         controls::lookup_worked(&self.shared.store, &self.shop.id).await
-    }
-}
-
-fn credentials<'a>(shop: &'a crate::dispatch::Shop) -> Credentials<'a> {
-    Credentials {
-        shop_id: shop.id.as_str(),
-        secret: &shop.secret,
     }
 }

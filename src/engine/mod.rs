@@ -12,7 +12,7 @@ mod reads;
 pub mod step;
 pub mod sweep;
 
-use crate::config::{Config, Follow};
+use crate::config::{Config, Follow, Live};
 use crate::dispatch::Dispatch;
 use crate::domain::ShopId;
 use crate::domain::schedule::Pace;
@@ -87,12 +87,14 @@ const MOST: i64 = 256;
 impl Engine {
     /// Starts a loop for each shop, the outbox, and the sweeps.
     pub fn start(
-        config: &Config,
+        live: &Live,
         store: Store,
         ledger: Ledger,
         dispatch: Dispatch,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let now = live.now();
+        let config = now.as_ref();
         let settings = settings(config);
         let shared = Arc::new(Shared {
             store,
@@ -112,7 +114,7 @@ impl Engine {
             .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
             .collect();
         let ids: Vec<ShopId> = shops.into_iter().map(|shop| shop.id).collect();
-        loops.extend(outbox::start(config, &shared, &ids));
+        loops.extend(outbox::start(live, &shared, &ids));
         loops.push(tokio::spawn(gauges::run(Arc::clone(&shared), ids.clone())));
         loops.push(tokio::spawn(sweep::run(shared, ids)));
         Self { loops, steps }

@@ -5,27 +5,38 @@
 //! cannot do: log or keep a key.
 
 use crate::clock::Boottime;
-use crate::config::{ClientConfig, KeyDigest, Scope};
+use crate::config::{ClientConfig, Config, KeyDigest, Scope};
+use crate::domain::ShopId;
 use crate::http::context::{Context, Shop};
 use crate::http::limits::Bucket;
 use crate::http::problem::{Kind, Problem};
 use crate::http::{request, stream};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
-use std::sync::Arc;
+use arc_swap::ArcSwap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// When a client that reads too many streams may ask again.
 const STREAM_RETRY: Duration = Duration::from_secs(5);
 
-/// All clients of the API.
-pub(crate) struct Clients(Vec<Arc<Client>>);
+/// All clients of the API: those of the configuration in use, with what they have used of their limits.
+pub(crate) struct Clients {
+    known: ArcSwap<Known>,
+    renewing: Mutex<()>,
+}
+
+/// The clients of one configuration.
+struct Known {
+    config: Arc<Config>,
+    clients: Vec<Arc<Client>>,
+}
 
 /// A client, with its limit.
 pub(crate) struct Client {
     pub(crate) config: ClientConfig,
-    bucket: Option<Bucket>,
+    bucket: Option<Arc<Bucket>>,
     streams: Arc<Semaphore>,
 }
 
@@ -36,32 +47,64 @@ pub(crate) struct Caller {
 }
 
 impl Clients {
-    pub(crate) fn new(clients: &[ClientConfig], now: Boottime) -> Self {
-        let client = |config: &ClientConfig| Client {
-            config: config.clone(),
-            bucket: config
-                .max_requests_per_second
-                .map(|rate| Bucket::new(rate, now)),
-            streams: Arc::new(Semaphore::new(stream::PER_CLIENT)),
-        };
-        Self(
-            clients
-                .iter()
-                .map(|config| Arc::new(client(config)))
-                .collect(),
-        )
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        let clients = clients(&config.clients, &[], Boottime::now());
+        Self {
+            known: ArcSwap::from_pointee(Known { config, clients }),
+            renewing: Mutex::new(()),
+        }
     }
 
-    fn by_key(&self, key: &[u8]) -> Option<&Arc<Client>> {
-        let digest = KeyDigest::of(key);
-        let mut found = None;
-        for client in &self.0 {
-            if client.config.key_sha256 == digest {
-                found = Some(client);
-            }
+    /// Those of this configuration. Made when it is first seen, and not by whoever changes it, so that
+    /// nobody meets the keys of one configuration beside the clients of another.
+    fn of(&self, config: &Arc<Config>) -> Arc<Known> {
+        let known = self.known.load_full();
+        if Arc::ptr_eq(&known.config, config) {
+            return known;
         }
-        found
+        // One at a time, so that all share the new limits.
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.known.load_full();
+        if Arc::ptr_eq(&before.config, config) {
+            return before;
+        }
+        let renewed = Arc::new(Known {
+            config: Arc::clone(config),
+            clients: clients(&config.clients, &before.clients, Boottime::now()),
+        });
+        self.known.store(Arc::clone(&renewed));
+        renewed
     }
+}
+
+/// The clients of a configuration. Who was there `before` goes on with what it has used of its limits.
+fn clients(configs: &[ClientConfig], before: &[Arc<Client>], now: Boottime) -> Vec<Arc<Client>> {
+    let client = |config: &ClientConfig| {
+        let rate = config.max_requests_per_second;
+        let fresh = || rate.map(|rate| Arc::new(Bucket::new(rate, now)));
+        let old = before.iter().find(|old| old.config.name == config.name);
+        let kept = old.filter(|old| old.config.max_requests_per_second == rate);
+        Arc::new(Client {
+            config: config.clone(),
+            bucket: kept.map_or_else(fresh, |old| old.bucket.clone()),
+            streams: old.map_or_else(
+                || Arc::new(Semaphore::new(stream::PER_CLIENT)),
+                |old| Arc::clone(&old.streams),
+            ),
+        })
+    };
+    configs.iter().map(client).collect()
+}
+
+fn by_key<'a>(clients: &'a [Arc<Client>], key: &[u8]) -> Option<&'a Arc<Client>> {
+    let digest = KeyDigest::of(key);
+    let mut found = None;
+    for client in clients {
+        if client.config.key_sha256 == digest {
+            found = Some(client);
+        }
+    }
+    found
 }
 
 impl Client {
@@ -104,8 +147,9 @@ impl Caller {
 impl Context {
     /// Lets a request through to the shop in its path, when its key allows that.
     pub(crate) fn authorize(&self, req: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {
+        let known = self.clients.of(&self.config.now());
         let client = bearer(req.headers())
-            .and_then(|key| self.clients.by_key(key))
+            .and_then(|key| by_key(&known.clients, key))
             .ok_or_else(unauthorized)?;
         if let Some(bucket) = &client.bucket {
             bucket.take(Boottime::now()).map_err(|after| {
@@ -132,6 +176,16 @@ impl Context {
             client: Arc::clone(client),
             shop: Arc::clone(shop),
         })
+    }
+
+    /// Whether a key that was good when a long answer began is good still.
+    pub(crate) fn still_may(&self, client: &Client, shop: &ShopId, scope: Scope) -> bool {
+        let now = self.config.now();
+        let mut same = now
+            .clients
+            .iter()
+            .filter(|one| one.key_sha256 == client.config.key_sha256);
+        same.any(|one| one.scopes.contains(&scope) && one.shops.contains(shop.as_str()))
     }
 }
 
@@ -181,13 +235,32 @@ mod tests {
 
     #[test]
     fn a_key_is_found_whole_or_not_at_all() {
-        let clients = Clients::new(&[client("a", "ka"), client("b", "kb")], Boottime::now());
-        assert_eq!(clients.by_key(b"kb").unwrap().config.name, "b");
+        let all = clients(
+            &[client("a", "ka"), client("b", "kb")],
+            &[],
+            Boottime::now(),
+        );
+        assert_eq!(by_key(&all, b"kb").unwrap().config.name, "b");
         for wrong in ["", "k", "kab", "KB", "kb "] {
-            assert!(clients.by_key(wrong.as_bytes()).is_none(), "{wrong:?}");
+            assert!(by_key(&all, wrong.as_bytes()).is_none(), "{wrong:?}");
         }
-        assert!(clients.by_key(b"ka").unwrap().may(Scope::Read));
-        assert!(!clients.by_key(b"ka").unwrap().may(Scope::Operate));
+        assert!(by_key(&all, b"ka").unwrap().may(Scope::Read));
+        assert!(!by_key(&all, b"ka").unwrap().may(Scope::Operate));
+    }
+
+    #[test]
+    fn a_client_keeps_what_it_has_used_of_its_limit() {
+        let start = Boottime::now();
+        let limited = |rate| ClientConfig {
+            max_requests_per_second: Some(rate),
+            ..client("a", "ka")
+        };
+        let first = clients(&[limited(1)], &[], start);
+        let take = |all: &[Arc<Client>]| all[0].bucket.as_ref().unwrap().take(start);
+        assert_eq!(take(&first), Ok(()));
+        let renewed = clients(&[client("b", "kb"), limited(1)], &first, start);
+        assert!(take(&renewed[1..]).is_err());
+        assert_eq!(take(&clients(&[limited(2)], &renewed, start)), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! deliberately has no state of a transaction: that is read from the store each time.
 
 use crate::clock::Boottime;
-use crate::config::{Config, ShopConfig, Submits};
+use crate::config::{Live, Submits};
 use crate::dispatch::Dispatch;
 use crate::domain::ShopId;
 use crate::gateway::authenticity::Reason;
@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 
 /// What the handlers of all three listeners share.
 pub struct Context {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: Live,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
     pub(crate) dispatch: Dispatch,
@@ -41,15 +41,15 @@ pub struct Context {
 /// A shop, as the handlers need it.
 pub(crate) struct Shop {
     pub(crate) id: ShopId,
-    pub(crate) config: ShopConfig,
+    submits: Submits,
     pub(crate) notification_url: String,
     paused: Mutex<Option<(Boottime, bool)>>,
 }
 
 /// What the handlers are built from.
 pub struct Parts {
-    /// The configuration.
-    pub config: Arc<Config>,
+    /// The configuration in use.
+    pub config: Live,
     /// The database, to read from.
     pub store: Store,
     /// The one door.
@@ -77,22 +77,24 @@ impl Context {
             dispatch,
             metrics,
         } = parts;
-        let shops = config.shops.iter().filter_map(|shop| {
+        let now = config.now();
+        let shops = now.shops.iter().filter_map(|shop| {
             // The configuration takes the same ids, so that none is left out here.
             let id = ShopId::parse(&shop.id).ok()?;
-            let notification_url = config.webhooks.notification_url(&shop.id).to_string();
+            let notification_url = now.webhooks.notification_url(&shop.id).to_string();
             let paused = Mutex::new(None);
+            let name = shop.id.clone();
             let shop = Shop {
                 id,
-                config: shop.clone(),
+                submits: shop.submits,
                 notification_url,
                 paused,
             };
-            Some((shop.config.id.clone(), Arc::new(shop)))
+            Some((name, Arc::new(shop)))
         });
         Self {
             shops: shops.collect(),
-            clients: Clients::new(&config.clients, Boottime::now()),
+            clients: Clients::new(now.clone()),
             turns: Turns::default(),
             forgeries: Throttle::new(FORGERY_RECORDED),
             schema_is_current: AtomicBool::new(false),
@@ -128,7 +130,7 @@ impl Context {
 
     /// Whether new submits of a shop are stopped, by its configuration or by an operator.
     pub(crate) async fn is_paused(&self, shop: &Shop) -> Result<bool, Problem> {
-        if shop.config.submits == Submits::Paused {
+        if shop.submits == Submits::Paused {
             return Ok(true);
         }
         let now = Boottime::now();

@@ -95,7 +95,7 @@ pub(crate) async fn create(
     let started = Instant::now();
     let caller = context.authorize(&req, Scope::Submit)?;
     let force = is_forced(&req, &caller)?;
-    let (json, raw) = body::json(&req, payload, context.config.api.max_body).await?;
+    let (json, raw) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let submission = Submission::read(kind, json, &raw)?;
     drop(raw);
     request::about(&req, |about| {
@@ -230,7 +230,8 @@ impl Post {
     }
 
     fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
-        let keys = &self.context.config.security.fingerprint_key;
+        let config = self.context.config.now();
+        let keys = &config.security.fingerprint_key;
         let (kind, body) = (self.submission.kind, self.submission.body.value());
         let stored = (known.fingerprint.as_slice(), known.fingerprint_key.as_str());
         let compared = idempotency::compare(keys, kind, body, stored)
@@ -276,7 +277,8 @@ impl Post {
     }
 
     fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {
-        let keys = &self.context.config.security.fingerprint_key;
+        let config = self.context.config.now();
+        let keys = &config.security.fingerprint_key;
         idempotency::fingerprint(keys, self.submission.kind, self.submission.body.value())
             .map_err(|error| Problem::internal(error.to_string()))
     }
@@ -341,7 +343,7 @@ impl Post {
         let Some(sending) = sending else {
             return *transaction;
         };
-        let longest = self.context.config.gateway.request_timeout + MARGIN;
+        let longest = self.context.config.now().gateway.request_timeout + MARGIN;
         match timeout(longest, sending).await {
             Ok(Ok(Sent::Recorded(stored))) => *stored,
             Ok(Ok(Sent::Lost(_)) | Err(_)) | Err(_) => {

@@ -98,7 +98,7 @@ pub(crate) async fn resolve(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize(&req, Scope::Operate)?;
-    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let reason = operate::reason(json.fields()?).map_err(|e| Problem::validation(vec![e]))?;
     let found = find(&context, &caller, &req).await?;
     if !found.is_open {

@@ -95,7 +95,7 @@ pub(crate) async fn list(
         // A reader that comes back asks as it did at first, and says in the header how far it came.
         let after = resumed(&req)?.unwrap_or(after);
         let place = caller.stream_place()?;
-        return stream::open(context, caller.shop.id.clone(), after, place).await;
+        return stream::open(context, &caller, after, place).await;
     }
     let prefer = Prefer::of(req.headers()).waiting();
     let deadline = started + prefer.wait.unwrap_or_default();

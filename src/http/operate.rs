@@ -129,7 +129,7 @@ pub(crate) async fn resolve(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize(&req, Scope::Operate)?;
-    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let fields = json.fields()?;
     let (state, reason) = match (decided_state(fields), reason(fields)) {
         (Ok(state), Ok(reason)) => (state, reason),

@@ -50,7 +50,7 @@ pub(crate) async fn status(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize(&req, Scope::Submit)?;
-    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let query = status_query(json.fields()?)?;
     ask(&context, &caller, query).await
 }
@@ -72,7 +72,7 @@ pub(crate) async fn balance(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize(&req, Scope::Submit)?;
-    let (json, _) = body::json(&req, payload, context.config.api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let query = balance_query(json.fields()?)?;
     ask(&context, &caller, query).await
 }

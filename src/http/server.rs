@@ -98,7 +98,7 @@ fn run(
     configure: Configure,
 ) -> io::Result<Running> {
     // Whole seconds, rounded up, since the server knows no others.
-    let drain = context.config.serve.drain_timeout;
+    let drain = context.config.now().serve.drain_timeout;
     let drain = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
     let data = web::Data::from(context);
     let server = HttpServer::new(move || {

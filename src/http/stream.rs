@@ -4,7 +4,9 @@
 //! by every client of the kind. What it deliberately cannot do: hold up a stop. A stream ends when
 //! the service stops, and the reader comes back to another replica.
 
+use crate::config::Scope;
 use crate::domain::ShopId;
+use crate::http::auth::{Caller, Client};
 use crate::http::context::Context;
 use crate::http::events::{Event, event, piece};
 use crate::http::problem::Problem;
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
@@ -58,6 +61,7 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
 /// One reader.
 struct Reader {
     context: web::Data<Context>,
+    client: Arc<Client>,
     shop: ShopId,
     after: i64,
     /// Pieces of text that are not sent yet.
@@ -70,13 +74,15 @@ struct Reader {
 /// Opens a stream after an event. What is no longer kept is an error before anything is sent.
 pub(crate) async fn open(
     context: web::Data<Context>,
-    shop: ShopId,
+    caller: &Caller,
     after: i64,
     place: OwnedSemaphorePermit,
 ) -> Result<HttpResponse, Problem> {
+    let shop = caller.shop.id.clone();
     let first = piece(&context, &shop, after, PAGE).await?;
     let mut reader = Reader {
         context,
+        client: Arc::clone(&caller.client),
         shop,
         after,
         ready: GREETING.to_owned(),
@@ -108,7 +114,9 @@ impl Reader {
                 self.silent_since = Instant::now();
                 return Some(std::mem::take(&mut self.ready));
             }
-            if context.is_draining() {
+            // A key that was taken away, or no longer may read this, ends what it opened.
+            let may_read = context.still_may(&self.client, &self.shop, Scope::Read);
+            if context.is_draining() || !may_read {
                 return None;
             }
             // Made before the feed is read, so that no change falls between the two.

@@ -6,7 +6,6 @@
 //! account of one that is forged.
 
 use crate::clock::Boottime;
-use crate::config::WebhookSignature;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, verify};
@@ -71,9 +70,9 @@ async fn take(
     req: &HttpRequest,
     payload: web::Payload,
 ) -> Result<Recorded, Problem> {
-    let raw = body::read(req, payload, context.config.webhooks.max_body).await?;
+    let raw = body::read(req, payload, context.config.now().webhooks.max_body).await?;
     let started = Instant::now();
-    let believed = match authenticity(shop, req, &raw) {
+    let believed = match authenticity(context, shop, req, &raw) {
         Authenticity::Signed => true,
         Authenticity::BasicOnly => false,
         Authenticity::Refused(reason) => {
@@ -100,12 +99,11 @@ async fn take(
     Ok(recorded)
 }
 
-fn authenticity(shop: &Shop, req: &HttpRequest, raw: &[u8]) -> Authenticity {
-    let keys = WebhookKeys {
-        shop_id: shop.id.as_str(),
-        secrets: &shop.config.secret_key,
-        public_keys: &shop.config.public_key,
-        signature_required: shop.config.webhook_signature == WebhookSignature::Required,
+fn authenticity(context: &Context, shop: &Shop, req: &HttpRequest, raw: &[u8]) -> Authenticity {
+    let config = context.config.now();
+    // Shops are those of the start, so that there is one.
+    let Some(keys) = config.shop(shop.id.as_str()).map(WebhookKeys::of) else {
+        return Authenticity::Refused(Reason::WrongCredentials);
     };
     let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
     verify(

@@ -6,7 +6,7 @@
 //! thrown away.
 
 use crate::clock;
-use crate::config::SubscriberConfig;
+use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::Breaker;
 use crate::engine::outbox::guard::{Guard, Refused, resolver};
 use crate::engine::outbox::sign::signatures;
@@ -17,6 +17,7 @@ use reqwest::{Client, Response, StatusCode, redirect};
 use std::error::Error as _;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use url::Url;
 
 /// How long a receiver may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -38,8 +39,11 @@ pub(super) const PLACES: usize = 8;
 
 /// A subscriber, with what this replica knows of it.
 pub(super) struct Receiver {
-    pub(super) config: SubscriberConfig,
+    pub(super) name: String,
+    pub(super) body: SubscriberBody,
     pub(super) breaker: Breaker,
+    url: Url,
+    config: Live,
     guard: Guard,
     client: Client,
     places: Semaphore,
@@ -75,7 +79,7 @@ impl Outcome {
 
 impl Receiver {
     /// Builds the client of one subscriber.
-    pub(super) fn new(config: &SubscriberConfig) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(config: &SubscriberConfig, live: &Live) -> Result<Self, reqwest::Error> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard {
             allow_private: config.allow_private,
@@ -95,7 +99,10 @@ impl Receiver {
             .pool_max_idle_per_host(PLACES)
             .build()?;
         Ok(Self {
-            config: config.clone(),
+            name: config.name.clone(),
+            body: config.body,
+            url: config.url.clone(),
+            config: live.clone(),
             breaker: Breaker::default(),
             guard,
             client,
@@ -103,17 +110,27 @@ impl Receiver {
         })
     }
 
+    /// Signs with the secrets that are in use now. Subscribers are those of the start, so that there
+    /// are some.
+    fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
+        let now = self.config.now();
+        let subscriber = now.subscriber(&self.name)?;
+        Some(signatures(&subscriber.secret, id, timestamp, body))
+    }
+
     /// Sends one message, as soon as one of the places is free.
     pub(super) async fn deliver(&self, id: &str, body: Vec<u8>) -> Outcome {
         // Never closed, so that there is a place sooner or later.
         let _place = self.places.acquire().await;
-        if let Err(refused) = self.guard.literal(&self.config.url) {
+        if let Err(refused) = self.guard.literal(&self.url) {
             return Outcome::failed(REFUSED, refused.to_string());
         }
         let timestamp = clock::now_utc().unix_timestamp();
-        let signature = signatures(&self.config.secret, id, timestamp, &body);
+        let Some(signature) = self.signature(id, timestamp, &body) else {
+            return Outcome::failed("unsigned", "there is no secret to sign with");
+        };
         let span = Span::of_call("subscriber message".to_owned());
-        span.note("reconciler.subscriber", self.config.name.clone());
+        span.note("reconciler.subscriber", self.name.clone());
         span.note("reconciler.message_id", id.to_owned());
         let outcome = span.around(self.post(id, timestamp, signature, body)).await;
         match &outcome {
@@ -127,7 +144,7 @@ impl Receiver {
     async fn post(&self, id: &str, timestamp: i64, signature: String, body: Vec<u8>) -> Outcome {
         let request = self
             .client
-            .post(self.config.url.clone())
+            .post(self.url.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)

@@ -90,7 +90,7 @@ impl Lane {
     }
 
     fn name(&self) -> &str {
-        &self.receiver.config.name
+        &self.receiver.name
     }
 
     /// Takes the lease if it is free, serves as long as it can be held, and gives it back.
@@ -245,7 +245,7 @@ impl Lane {
             let (receiver, shop) = (Arc::clone(&self.receiver), self.shop.clone());
             serving.sending.spawn(async move {
                 let id = message::id(&shop, &item.event);
-                let outcome = match message::body(&shop, &item.event, receiver.config.body) {
+                let outcome = match message::body(&shop, &item.event, receiver.body) {
                     Ok(body) => receiver.deliver(&id, body).await,
                     Err(error) => Outcome::Failed {
                         label: "unreadable",

@@ -14,7 +14,7 @@ mod retry;
 mod sign;
 mod window;
 
-use crate::config::Config;
+use crate::config::Live;
 use crate::domain::ShopId;
 use crate::engine::Shared;
 use deliver::Receiver;
@@ -23,18 +23,14 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// Starts a lane for each subscriber at each shop that it covers, and the measuring of all.
-pub(crate) fn start(
-    config: &Config,
-    shared: &Arc<Shared>,
-    shops: &[ShopId],
-) -> Vec<JoinHandle<()>> {
+pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<JoinHandle<()>> {
     let mut loops = Vec::new();
     let mut covered: Vec<(ShopId, Vec<String>)> = shops
         .iter()
         .map(|shop| (shop.clone(), Vec::new()))
         .collect();
-    for subscriber in &config.subscribers {
-        let receiver = match Receiver::new(subscriber) {
+    for subscriber in &live.now().subscribers {
+        let receiver = match Receiver::new(subscriber, live) {
             Ok(receiver) => Arc::new(receiver),
             Err(error) => {
                 tracing::error!(subscriber = subscriber.name, %error,
