@@ -7,7 +7,7 @@ use reconciler::twin::KeyName;
 use serde_json::{Value, json};
 
 /// A payment that the gateway has finished, of which nobody has told us.
-async fn untold(world: &World, tracking_id: &str) -> String {
+pub async fn untold(world: &World, tracking_id: &str) -> String {
     world.twin().switch(json!({"webhooks": false})).await;
     world.pay(tracking_id).await.expect(202);
     world.twin().uid(tracking_id).await
@@ -31,7 +31,7 @@ async fn footprint(world: &World) -> Vec<String> {
     all
 }
 
-fn to(world: &World, uid: &str, more: Value) -> Value {
+pub fn to(world: &World, uid: &str, more: Value) -> Value {
     let mut webhook = json!({"url": world.hook_url(), "uid": uid});
     for (name, value) in more.as_object().unwrap() {
         webhook[name] = value.clone();

@@ -38,6 +38,23 @@ impl Process {
         Self { child, directory }
     }
 
+    /// Writes its configuration anew.
+    pub fn rewrite(&self, config: &str) {
+        std::fs::write(self.directory.path().join("config.toml"), config).expect("a file");
+    }
+
+    /// Writes its configuration anew and has it read again by a SIGHUP; done when that has happened.
+    pub async fn reload(&self, config: &str) {
+        let readings = || self.log().matches("SIGHUP").count();
+        let before = readings();
+        self.rewrite(config);
+        self.signal(Signal::HUP);
+        eventually("the configuration is read again", async || {
+            (readings() > before).then_some(())
+        })
+        .await;
+    }
+
     /// Everything that it has printed.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.path().join("log")).unwrap_or_default();

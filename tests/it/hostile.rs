@@ -1,0 +1,109 @@
+//! The danger: a few connections that send little, slowly or too much keep everybody else out.
+
+use crate::world::{KEY, Setup, World};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The pause between two pieces of what is sent slowly.
+const TRICKLE: Duration = Duration::from_millis(200);
+
+/// So many pieces are far more than any limit lets through.
+const PIECES: usize = 150;
+
+/// Sends a beginning and then piece after piece; gives what was answered before it was cut.
+async fn trickle(to: SocketAddr, begin: &str, piece: &str) -> String {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    stream.write_all(begin.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    for _ in 0..PIECES {
+        match timeout(TRICKLE, stream.read_buf(&mut answer)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return String::from_utf8_lossy(&answer).into_owned(),
+            // Nothing yet. A write that fails shows in the next read.
+            Err(_) => drop(stream.write_all(piece.as_bytes()).await),
+        }
+    }
+    panic!("it was not cut: {}", String::from_utf8_lossy(&answer));
+}
+
+/// Everybody else is served on all three listeners.
+async fn others_are_served(world: &World, name: &str) {
+    assert_eq!(world.readiness().await, Some(200));
+    world.get("events").await.expect(200);
+    // Its end is told by a webhook.
+    world.pay_and_wait(name).await.expect(200);
+}
+
+#[test]
+fn a_head_that_trickles_is_cut_while_others_are_served() {
+    Setup::default().run(async |world| {
+        let at = world.addresses();
+        let slow = [at.api, at.webhooks, at.ops].map(|to| {
+            let slow =
+                (0..40).map(move |_| trickle(to, "GET / HTTP/1.1\r\nhost: x\r\n", "a: b\r\n"));
+            futures_util::future::join_all(slow)
+        });
+        let all = futures_util::future::join_all(slow);
+        let (answers, ()) = tokio::join!(all, others_are_served(world, "ok-beside-heads"));
+        for answer in answers.concat() {
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_body_that_trickles_is_cut_while_others_are_served() {
+    Setup::default().run(async |world| {
+        let at = world.addresses();
+        let api = format!(
+            "POST /v1/shops/1001/payments HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\
+             content-type: application/json\r\ncontent-length: 5000\r\n\r\n{{"
+        );
+        let hook =
+            "POST /webhooks/1001 HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n{".to_owned();
+        let slow = (0..40).flat_map(|_| [(at.api, api.clone()), (at.webhooks, hook.clone())]);
+        let slow = slow.map(|(to, begin)| async move { trickle(to, &begin, " ").await });
+        let all = futures_util::future::join_all(slow);
+        let (answers, ()) = tokio::join!(all, others_are_served(world, "ok-beside-bodies"));
+        for answer in answers {
+            assert!(answer.starts_with("HTTP/1.1 408"), "{answer:?}");
+        }
+    });
+}
+
+#[test]
+fn a_head_that_is_too_much_is_refused() {
+    Setup::default().run(async |world| {
+        let at = world.addresses();
+        for to in [at.api, at.webhooks, at.ops] {
+            let many = format!(
+                "GET / HTTP/1.1\r\nhost: x\r\n{}\r\n",
+                "a: b\r\n".repeat(200)
+            );
+            let long = format!(
+                "GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n",
+                "b".repeat(300_000)
+            );
+            for head in [many, long] {
+                let mut stream = TcpStream::connect(to).await.unwrap();
+                // It may be cut before all of it is written.
+                drop(stream.write_all(head.as_bytes()).await);
+                let mut answer = Vec::new();
+                drop(stream.read_to_end(&mut answer).await);
+                let answer = String::from_utf8_lossy(&answer);
+                assert!(
+                    answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+                    "{answer:?}"
+                );
+                assert!(
+                    !answer.starts_with("HTTP/1.1 404"),
+                    "it was read: {answer:?}"
+                );
+            }
+        }
+        others_are_served(world, "ok-after-heads").await;
+    });
+}
