@@ -82,7 +82,8 @@ fn an_api_key_is_changed_without_a_restart() {
         );
         // Removed: what it opened ends too.
         let url = world.url(&world.path("events"));
-        let opened = reqwest::Client::new()
+        let client = reqwest::Client::builder().build().unwrap();
+        let opened = client
             .get(url)
             .bearer_auth(KEY)
             .header("accept", "text/event-stream");
