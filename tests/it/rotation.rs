@@ -82,8 +82,8 @@ fn an_api_key_is_changed_without_a_restart() {
         );
         // Removed: what it opened ends too.
         let url = world.url(&world.path("events"));
-        let client = reqwest::Client::builder().build().unwrap();
-        let opened = client
+        let http = reqwest::Client::builder().build().unwrap();
+        let opened = http
             .get(url)
             .bearer_auth(KEY)
             .header("accept", "text/event-stream");
