@@ -1,7 +1,7 @@
 //! PostgreSQL dies, or does not get round to the service.
 
 use crate::chaos::{Case, Plan};
-use crate::world::{eventually_within, private_cluster_with};
+use crate::world::{eventually, eventually_within, private_cluster_with};
 use reconciler::demo::postgres::{Cluster, Options, StopMode};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
@@ -107,7 +107,12 @@ fn every_connection_taken() {
 async fn forgotten(case: &mut Case<'_>, locks: &'static str) {
     let pool: &PgPool = &case.world.database.pool;
     let mut forgotten = pool.begin().await.unwrap();
-    sqlx::query(locks).execute(&mut *forgotten).await.unwrap();
+    // The counter of the feed is there as soon as something has been told.
+    let held = eventually("there is something to hold", async || {
+        let done = sqlx::query(locks).execute(&mut *forgotten).await.unwrap();
+        (done.rows_affected() > 0 || locks.starts_with("LOCK")).then_some(())
+    });
+    held.await;
     case.outage().await;
     // Somebody does wait for it.
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
