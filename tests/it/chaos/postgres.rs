@@ -99,7 +99,14 @@ fn every_connection_taken() {
             }
         }
         assert!(refused > 0 && taken.len() >= 30, "{} taken", taken.len());
-        assert_eq!(case.merchants[0].readiness().await, Some(503));
+        // The service may have been quicker with the last one: that is taken, too.
+        eventually("nothing is left for the service", async || {
+            let first = taken.first_mut().expect("one is taken");
+            let _ = first.execute(others).await;
+            taken.extend(PgConnection::connect(&url).await.ok());
+            (case.merchants[0].readiness().await == Some(503)).then_some(())
+        })
+        .await;
     });
 }
 
