@@ -101,6 +101,14 @@ pub async fn get(to: SocketAddr, path: &str) -> u16 {
     exchange(&mut None, to, request.as_bytes(), &mut Vec::new()).await
 }
 
+/// The whole answer to a GET.
+pub async fn text(to: SocketAddr, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
+    let mut buffer = Vec::new();
+    exchange(&mut None, to, request.as_bytes(), &mut buffer).await;
+    String::from_utf8_lossy(&buffer).into_owned()
+}
+
 /// One request and its answer; 0 when there is none. A broken connection is made anew.
 async fn exchange(
     stream: &mut Option<TcpStream>,

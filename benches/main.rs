@@ -15,6 +15,7 @@
 mod bodies;
 mod ceilings;
 mod costs;
+mod follow;
 mod ground;
 mod load;
 mod plain;
@@ -86,8 +87,21 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("submit") {
         submit(&cluster, gateway, size, &mut report).await;
     }
-    if wanted("webhook") {
+    if wanted("webhook") || wanted("follow") {
         seed(&cluster, gateway, size).await;
+    }
+    if wanted("follow") {
+        let time = std::time::Duration::from_secs(if size.rounds == 1 { 10 } else { 30 });
+        follow::run(
+            &cluster,
+            gateway,
+            &[1_000, 10_000, 100_000],
+            time,
+            &mut report,
+        )
+        .await;
+    }
+    if wanted("webhook") {
         webhooks(&cluster, gateway, size, &mut report).await;
     }
     if wanted("small") {

@@ -31,6 +31,7 @@ mod manners;
 mod openapi;
 mod operators;
 mod outcomes;
+mod plans;
 mod probe;
 mod refusals;
 mod repeats;
