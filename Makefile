@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt chart openapi image fuzz explore chaos troublemakers
+.PHONY: help setup demo test bench lint fmt chart openapi image fuzz explore chaos troublemakers
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,9 @@ chaos: troublemakers ## kill everything under load, one after the other; FORM=sh
 # What the tests need beside the rest.
 troublemakers:
 	@scripts/setup.sh test
+
+bench: setup ## measure the service beside a plain handler and PostgreSQL itself; QUICK=1 takes a minute
+	BENCH_QUICK=$(or $(QUICK),0) cargo bench --locked --bench bench -- $(ONLY)
 
 lint: ## check the format and run clippy, warnings are errors
 	cargo fmt --check

@@ -32,7 +32,7 @@ fn nothing_on_the_hot_path_reads_a_whole_table() {
             })
             .collect();
         for answer in join_all(names.iter().map(|name| world.pay(name))).await {
-            answer.expect(202);
+            assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
         }
         for name in &names {
             assert_eq!(world.until_final(name).await["state"], "successful");
