@@ -160,8 +160,10 @@ fn a_killed_process_leaves_doubt_that_another_resolves_without_a_second_post() {
             Reply::Json(200, wrapped(&found))
         }
     });
+    // Long enough for a slow machine to see the POST and to kill in time.
     Setup::default()
-        .impatient()
+        .set("gateway", "request_timeout", "\"3s\"")
+        .set("follow", "lease", "\"4s\"")
         .gateway(&fake)
         .service_down()
         .run(async |world| {
