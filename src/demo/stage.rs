@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use super::claims::Claim;
 use super::client::Server;
 use super::neighbour::Neighbour;
 use super::postgres::{Cluster, Options};
@@ -137,6 +138,27 @@ impl Stage {
             gateway: text("public_url"),
             secret,
             public_key: text("public_key"),
+        })
+    }
+
+    /// Has everything derived again from its evidence, as an auditor would.
+    pub(super) async fn audit(&self, places: &Places) -> Result<Claim, Error> {
+        let file = places.settings.file.display().to_string();
+        let log = places.settings.file.with_file_name("audit.log");
+        let audit = Process::start("audit", &["audit", "--config", &file], &log, Output::Logged)?;
+        let holds = match audit.finish(START_LIMIT).await {
+            Ok(()) => true,
+            Err(Error::Ended { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        let text = if holds {
+            "An auditor that shares no code with the ledger derived every state again and agrees."
+        } else {
+            "The auditor does not agree; `reconciler audit` tells where."
+        };
+        Ok(Claim {
+            text: text.to_owned(),
+            holds,
         })
     }
 

@@ -43,6 +43,7 @@ pub(super) async fn tell(
     let findings = claims::findings(&api, began).await?;
     let mut claims = claims::claims(&twin, stage, &outcomes, took).await?;
     claims.push(places.neighbour.claim(&outcomes).await);
+    claims.push(stage.audit(&places).await?);
     print(screen, &[String::new()])?;
     print(screen, &judge::table(&outcomes, screen))?;
     print(screen, &[queries, findings, vec![String::new()]].concat())?;

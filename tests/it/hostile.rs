@@ -1,7 +1,12 @@
 //! The danger: a few connections that send little, slowly or too much keep everybody else out.
 
-use crate::world::{KEY, Setup, World};
+use crate::world::{KEY, SECRET, SHOP, Setup, World, eventually};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reconciler::twin::{KeyName, Signer};
+use serde_json::json;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -105,5 +110,66 @@ fn a_head_that_is_too_much_is_refused() {
             }
         }
         others_are_served(world, "ok-after-heads").await;
+    });
+}
+
+/// So many webhooks at once, of so many bytes each.
+const FLOOD: (usize, usize) = (1_200, 20_000);
+
+/// The status that a webhook is answered with, over a connection of its own.
+async fn post(to: SocketAddr, head: &str, body: &[u8], sent: &AtomicUsize) -> u16 {
+    let mut stream = TcpStream::connect(to).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /webhooks/{SHOP} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}content-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    sent.fetch_add(1, Ordering::Relaxed);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
+    Setup::default().service_down().run(async |world| {
+        let process = world.process().await;
+        world.pay_and_wait("ok-before-flood").await.expect(200);
+        let before = process.memory_kib();
+        // Nothing about orphans can be written until this ends.
+        let mut held = world.database.pool.begin().await.unwrap();
+        let lock = sqlx::query("LOCK TABLE orphans");
+        lock.execute(&mut *held).await.unwrap();
+        let sent = &AtomicUsize::new(0);
+        let signer = Signer::new().unwrap();
+        let basic = STANDARD.encode(format!("{SHOP}:{SECRET}"));
+        let at = world.addresses().webhooks;
+        let flood = (0..FLOOD.0).map(|n| {
+            let filling = "x".repeat(FLOOD.1);
+            let body = json!({"neither": "transaction", "n": n, "filling": filling}).to_string();
+            let signature = signer.sign(KeyName::Default, body.as_bytes()).unwrap();
+            let head =
+                format!("authorization: Basic {basic}\r\ncontent-signature: {signature}\r\n");
+            async move { post(at, &head, body.as_bytes(), sent).await }
+        });
+        let all = futures_util::future::join_all(flood);
+        let release = async {
+            eventually("the whole flood", async || {
+                (sent.load(Ordering::Relaxed) == FLOOD.0).then_some(())
+            })
+            .await;
+            assert_eq!(world.readiness().await, Some(200));
+            held.rollback().await.unwrap();
+        };
+        let (answers, ()) = tokio::join!(all, release);
+        let count = |wanted| answers.iter().filter(|status| **status == wanted).count();
+        assert_eq!(count(200) + count(503), FLOOD.0, "{answers:?}");
+        let kept: i64 = world.database.one("SELECT count(*) FROM orphans").await;
+        assert!(usize::try_from(kept).unwrap() >= count(200), "{kept}");
+        // Each body lies there a few times at most.
+        let grown = process.memory_kib().saturating_sub(before) * 1024;
+        assert!(grown < 8 * FLOOD.0 * FLOOD.1, "it grew by {grown} bytes");
+        others_are_served(world, "ok-after-flood").await;
     });
 }

@@ -67,6 +67,15 @@ impl Process {
         kill_process(Pid::from_raw(id).expect("an id"), signal).expect("it runs");
     }
 
+    /// The memory that it holds now, in KiB.
+    pub fn memory_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.and_then(|n| n.parse().ok()).expect("a number")
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")
