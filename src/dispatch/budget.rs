@@ -43,8 +43,11 @@ pub(crate) struct Budget {
 struct Portion {
     left: i32,
     until: Instant,
-    /// The gateway answered 429: nothing before this.
+    /// The gateway answered 429 to a read: nothing before this.
     held_until: Option<Instant>,
+    /// The gateway answered 429 to a submit: no background work before this. A caller who asks again
+    /// is told by the gateway itself.
+    quiet_until: Option<Instant>,
 }
 
 impl Budget {
@@ -53,6 +56,7 @@ impl Budget {
             left: 0,
             until: Instant::now(),
             held_until: None,
+            quiet_until: None,
         });
         Self {
             store,
@@ -92,7 +96,9 @@ impl Budget {
 
     /// Takes what is there for background work, at once; nothing while callers wait.
     pub(crate) async fn take_for_background(&self, wanted: i32) -> i32 {
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        let quiet = self.portion.lock().await.quiet_until;
+        let is_quiet = quiet.is_some_and(|until| until > Instant::now());
+        if is_quiet || self.waiting.load(Ordering::Relaxed) > 0 {
             return 0;
         }
         self.take_up_to(wanted).await
@@ -106,6 +112,11 @@ impl Budget {
     /// The gateway asked this shop to slow down.
     pub(crate) async fn hold(&self, wait: Duration) {
         self.portion.lock().await.held_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
+    }
+
+    /// The gateway asked for a pause when something was submitted.
+    pub(crate) async fn hold_background(&self, wait: Duration) {
+        self.portion.lock().await.quiet_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
     }
 
     async fn take_up_to(&self, wanted: i32) -> i32 {

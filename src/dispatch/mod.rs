@@ -246,12 +246,14 @@ impl Dispatch {
             .metrics
             .gateway_request(operation, label, started.elapsed());
         told(span, answer);
-        self.mind(shop, answer).await;
+        if let Some(wait) = self.mind(shop, answer) {
+            shop.budget.hold(wait).await;
+        }
         read
     }
 
-    /// Tells the breaker whether the gateway has answered, and obeys a 429.
-    async fn mind(&self, shop: &Shop, answer: Option<&Answer>) {
+    /// Tells the breaker whether the gateway has answered. Gives the pause that a 429 asks for.
+    fn mind(&self, shop: &Shop, answer: Option<&Answer>) -> Option<Duration> {
         if answer.is_some() {
             shop.breaker.answered();
         } else {
@@ -259,10 +261,9 @@ impl Dispatch {
         }
         let open = shop.breaker.is_open();
         self.0.metrics.set_breaker_open(shop.id.as_str(), open);
-        if let Some(answer) = answer.filter(|answer| answer.status == 429) {
-            let wait = answer.retry_after.unwrap_or(SLOW_DOWN);
-            shop.budget.hold(wait).await;
-        }
+        answer
+            .filter(|answer| answer.status == 429)
+            .map(|answer| answer.retry_after.unwrap_or(SLOW_DOWN))
     }
 
     /// Sends a stamped attempt in a task of its own, and records what came of it.
@@ -336,7 +337,9 @@ impl Dispatch {
             Submission::NotSent { .. } | Submission::Unclear { .. } => None,
         };
         told(span, answer);
-        self.mind(&shop, answer).await;
+        if let Some(wait) = self.mind(&shop, answer) {
+            shop.budget.hold_background(wait).await;
+        }
         let now = self.database_time();
         let outcome = outcome::of(&submission, attempt, self.0.gateway.address(), now);
         self.0
