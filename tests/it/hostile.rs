@@ -116,18 +116,24 @@ fn a_head_that_is_too_much_is_refused() {
 /// So many webhooks at once, of so many bytes each.
 const FLOOD: (usize, usize) = (1_200, 20_000);
 
-/// The status that a webhook is answered with, over a connection of its own.
+/// The status that a webhook is answered with, over a connection of its own; 0 when it is cut.
 async fn post(to: SocketAddr, head: &str, body: &[u8], sent: &AtomicUsize) -> u16 {
-    let mut stream = TcpStream::connect(to).await.unwrap();
     let length = body.len();
     let head = format!(
         "POST /webhooks/{SHOP} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}content-length: {length}\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(body).await.unwrap();
+    let stream = async {
+        let mut stream = TcpStream::connect(to).await?;
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    let stream = stream.await;
     sent.fetch_add(1, Ordering::Relaxed);
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    if let Ok(mut stream) = stream {
+        drop(stream.read_to_string(&mut answer).await);
+    }
     answer.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
 }
 
@@ -145,14 +151,19 @@ fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
         let signer = Signer::new().unwrap();
         let basic = STANDARD.encode(format!("{SHOP}:{SECRET}"));
         let at = world.addresses().webhooks;
-        let flood = (0..FLOOD.0).map(|n| {
+        // Signed before the first is sent: that takes long, and a slow sender is cut.
+        let signed = (0..FLOOD.0).map(|n| {
             let filling = "x".repeat(FLOOD.1);
             let body = json!({"neither": "transaction", "n": n, "filling": filling}).to_string();
             let signature = signer.sign(KeyName::Default, body.as_bytes()).unwrap();
             let head =
                 format!("authorization: Basic {basic}\r\ncontent-signature: {signature}\r\n");
-            async move { post(at, &head, body.as_bytes(), sent).await }
+            (head, body)
         });
+        let signed: Vec<(String, String)> = signed.collect();
+        let flood = signed
+            .iter()
+            .map(|(head, body)| post(at, head, body.as_bytes(), sent));
         let all = futures_util::future::join_all(flood);
         let release = async {
             eventually("the whole flood", async || {
@@ -164,7 +175,9 @@ fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
         };
         let (answers, ()) = tokio::join!(all, release);
         let count = |wanted| answers.iter().filter(|status| **status == wanted).count();
-        assert_eq!(count(200) + count(503), FLOOD.0, "{answers:?}");
+        let told = count(200) + count(503) + count(408) + count(0);
+        assert_eq!(told, FLOOD.0, "{answers:?}");
+        assert!(count(200) > 0, "{answers:?}");
         let kept: i64 = world.database.one("SELECT count(*) FROM orphans").await;
         assert!(usize::try_from(kept).unwrap() >= count(200), "{kept}");
         // Each body lies there a few times at most.
