@@ -115,12 +115,14 @@ inspect() { buildah inspect --type image --format "{{$1}}" "$tag"; }
 look() {
     [[ $(inspect .OCIv1.Config.User) == 65532:65532 ]] || fail "it does not run as 65532"
     pass "it is not root"
-    local label
+    local label labels help
+    labels=$(inspect .OCIv1.Config.Labels)
     for label in title revision version licenses; do
-        inspect .OCIv1.Config.Labels | grep -q "org.opencontainers.image.$label:" || fail "label $label"
+        [[ $labels == *"org.opencontainers.image.$label:"* ]] || fail "label $label"
     done
     pass "it is labelled"
-    run "$tag" --help | grep -q check-config || fail "--help"
+    help=$(run "$tag" --help) || fail "--help"
+    [[ $help == *check-config* ]] || fail "--help does not name the commands"
     pass "--help answers, read-only and without capabilities"
 }
 

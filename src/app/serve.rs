@@ -11,10 +11,12 @@ use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
 use crate::store::audit::may_rewrite_evidence;
 use crate::store::migrate::MigrateError;
+use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::{Store, StoreError, controls};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// Which parts of the service run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub enum AppError {
     /// The database.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
+    /// What leads to the database.
+    #[error("the way to the database cannot be used")]
+    Pooler(#[from] PoolerError),
     /// The schema.
     #[error("the schema cannot be used")]
     Migrate(#[from] MigrateError),
@@ -107,10 +112,12 @@ pub struct App {
     engine: Option<Engine>,
     servers: http::Servers,
     drain: Duration,
+    prepared: Option<JoinHandle<Result<(), PoolerError>>>,
 }
 
 impl App {
-    /// Starts everything. The database need not be up; readiness tells when it is.
+    /// Starts everything. The database need not be up; readiness tells when it is. One that is up has
+    /// to be reached in a way that can be used.
     pub async fn start(
         config: Arc<Config>,
         listeners: Listeners,
@@ -128,7 +135,7 @@ impl App {
             .filter_map(|shop| ShopId::parse(&shop.id).ok())
             .collect();
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
-        tokio::spawn(ensure_controls(store.clone(), names));
+        let prepared = begin_preparing(&store, names).await?;
         let ledger = Ledger::start(
             store.clone(),
             shops,
@@ -178,7 +185,18 @@ impl App {
             engine,
             servers,
             drain,
+            prepared: Some(prepared),
         })
+    }
+
+    /// Ends when a database that was down at the start is up, and cannot be used.
+    pub async fn failed(&mut self) -> AppError {
+        if let Some(prepared) = self.prepared.take()
+            && let Ok(Err(error)) = prepared.await
+        {
+            return error.into();
+        }
+        std::future::pending().await
     }
 
     /// The configuration in use.
@@ -208,11 +226,48 @@ impl App {
     }
 }
 
-/// Makes sure that each shop has its row, as soon as the database answers.
-async fn ensure_controls(store: Store, shops: Vec<String>) {
-    while let Err(error) = controls::ensure(&store, &shops).await {
-        tracing::warn!(error = error.chain(), "the database does not answer yet");
-        tokio::time::sleep(Duration::from_secs(1)).await;
+/// Looks at what leads to the database, and says what is unwise about it.
+async fn way(store: &Store) -> Result<(), PoolerError> {
+    if store.sessions().await? == (Sessions::Shared { by_index: false }) {
+        tracing::warn!(
+            "database.url leads through a pooler that shares connections, and the database role may \
+             read whole tables; run once: ALTER ROLE … SET enable_seqscan = off"
+        );
+    }
+    Ok(())
+}
+
+/// Looks at the way now, if that is possible, and prepares the database as soon as it answers.
+async fn begin_preparing(
+    store: &Store,
+    shops: Vec<String>,
+) -> Result<JoinHandle<Result<(), PoolerError>>, PoolerError> {
+    let known = match way(store).await {
+        Ok(()) => true,
+        Err(PoolerError::Store(_)) => false,
+        Err(unfit) => return Err(unfit),
+    };
+    Ok(tokio::spawn(prepare(store.clone(), shops, known)))
+}
+
+/// Makes sure that each shop has its row, as soon as the database answers, and in a way that can be used.
+async fn prepare(store: Store, shops: Vec<String>, mut known: bool) -> Result<(), PoolerError> {
+    let step = async |known: &mut bool| {
+        if !*known {
+            way(&store).await?;
+            *known = true;
+        }
+        Ok(controls::ensure(&store, &shops).await?)
+    };
+    loop {
+        match step(&mut known).await {
+            Ok(()) => break,
+            Err(PoolerError::Store(error)) => {
+                tracing::warn!(error = error.chain(), "the database does not answer yet");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(unfit) => return Err(unfit),
+        }
     }
     // Evidence is worth more when the service itself cannot change it.
     if matches!(may_rewrite_evidence(&store).await, Ok(true)) {
@@ -221,6 +276,7 @@ async fn ensure_controls(store: Store, shops: Vec<String>) {
              with one that may only add to it"
         );
     }
+    Ok(())
 }
 
 /// What the ledger reads of the configuration.

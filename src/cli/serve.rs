@@ -3,6 +3,7 @@
 use crate::app::{App, Listeners, Reload, Roles};
 use crate::cli::config::{load, warnings};
 use crate::config::{self, Loaded, Source};
+use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::{Store, migrate as schema};
 use crate::telemetry;
 use anyhow::Context;
@@ -69,14 +70,15 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     if args.migrate {
         apply(&config).await?;
     }
-    let app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
+    let mut app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
     let reload = Reload::new(source, settings, app.config());
     let reloading = tokio::spawn(reload.run(hangup));
     tracing::info!(version = crate::metrics::VERSION, "the service runs");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        error = app.failed() => Some(error),
+    };
     tracing::info!("stopping");
     reloading.abort();
     app.stop().await;
@@ -84,7 +86,7 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         tokio::task::spawn_blocking(|| export.end()).await?;
     }
     tracing::info!("stopped");
-    Ok(())
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Brings the schema up to date.
@@ -95,6 +97,17 @@ pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
 
 async fn apply(config: &config::Config) -> anyhow::Result<()> {
     let store = Store::connect_lazy(config.database.migrate_url().expose(), 1)?;
+    // The lock that keeps two migrations apart belongs to a session.
+    let sessions = store.sessions().await;
+    let shared = matches!(
+        sessions,
+        Ok(Sessions::Shared { .. }) | Err(PoolerError::Forgets(_) | PoolerError::NoTransactions(_))
+    );
+    anyhow::ensure!(
+        !shared,
+        "the schema is reached through a pooler that shares connections, and migrations need one of \
+         their own: give the direct address in database.migrate_url"
+    );
     let applied = schema::migrate(&store)
         .await
         .context("the schema is not up to date")?;

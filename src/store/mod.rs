@@ -13,6 +13,7 @@ pub mod discrepancies;
 pub mod error;
 pub mod feed;
 pub mod migrate;
+pub mod pooler;
 pub mod read;
 pub mod rows;
 pub mod subscribers;
@@ -28,12 +29,16 @@ pub use rows::{
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A pool of connections to the one PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
+    /// Whether a pooler shares the server's connections: nothing may be set on them then.
+    shared: Arc<AtomicBool>,
 }
 
 /// How long a statement outside a batch may take.
@@ -43,8 +48,8 @@ const STATEMENT: Duration = Duration::from_secs(10);
 const SWEEP: Duration = Duration::from_secs(600);
 
 /// What each connection is told first. Everything on a hot path is found by an index; a plan made while
-/// a table was small would read it whole, and be kept while it grows. A pooler in between may share
-/// this with other connections of the same user, or lose it: it is a wish and not a rule.
+/// a table was small would read it whole, and be kept while it grows. Behind a pooler that shares
+/// connections it would be told to some of them, by chance; there the server has to be told by itself.
 const BY_INDEX: &str = "SET enable_seqscan = off";
 
 impl Store {
@@ -56,12 +61,25 @@ impl Store {
         let options = PgConnectOptions::from_str(url)?
             .application_name("reconciler")
             .extra_float_digits(None);
+        let shared = Arc::new(AtomicBool::new(false));
+        let is_shared = Arc::clone(&shared);
         let pool = bounded::pool_options(max_connections)
-            .after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(BY_INDEX).await.map(drop) })
+            .after_connect(move |connection, _| {
+                let is_shared = is_shared.load(Ordering::Relaxed);
+                Box::pin(async move {
+                    if !is_shared {
+                        connection.execute(BY_INDEX).await?;
+                    }
+                    Ok(())
+                })
             })
             .connect_lazy_with(options);
-        Ok(Self { pool })
+        Ok(Self { pool, shared })
+    }
+
+    /// From here on nothing is set on a connection outside of a transaction.
+    fn share_sessions(&self) {
+        self.shared.store(true, Ordering::Relaxed);
     }
 
     /// The pool, for statements outside a batch.

@@ -32,6 +32,7 @@ mod openapi;
 mod operators;
 mod outcomes;
 mod plans;
+mod poolers;
 mod probe;
 mod refusals;
 mod repeats;

@@ -61,12 +61,19 @@ fn run(directory: &Path, (uid, gid): (u32, u32)) -> Child {
 impl Pooler {
     /// Starts it, with few connections to the server for many clients.
     pub fn before(socket_dir: &Path) -> Self {
+        Self::in_mode(socket_dir, "transaction", 200)
+    }
+
+    /// Starts it in a mode; without a number of prepared statements it is like one before 1.21.
+    pub fn in_mode(socket_dir: &Path, mode: &str, prepared_statements: u32) -> Self {
+        // Whoever has a connection for as long as the session needs one for each of its own.
+        let size = if mode == "session" { 40 } else { 5 };
         let address = free().local_addr().expect("its address");
         let directory = tempfile::tempdir().expect("a directory");
         let config = format!(
             "[databases]\n* = host={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {}\n\
-             unix_socket_dir =\nauth_type = any\npool_mode = transaction\n\
-             max_prepared_statements = 200\ndefault_pool_size = 5\nmax_client_conn = 200\n\
+             unix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
+             max_prepared_statements = {prepared_statements}\ndefault_pool_size = {size}\nmax_client_conn = 200\n\
              server_idle_timeout = 5\nserver_lifetime = 5\n",
             socket_dir.display(),
             address.port()
@@ -99,10 +106,15 @@ impl Pooler {
         )
     }
 
-    /// Kills it, and starts it again where it was.
-    pub fn restart(&mut self) {
+    /// Kills it.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Kills it, and starts it again where it was.
+    pub fn restart(&mut self) {
+        self.kill();
         self.child = run(self.directory.path(), self.user);
     }
 
