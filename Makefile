@@ -20,6 +20,7 @@ demo: setup ## show the service at work against a twin of the gateway; KEEP=1 le
 
 test: troublemakers ## run every test
 	@scripts/test-tools.sh >/dev/null
+	@scripts/test-tools.sh prometheus >/dev/null
 	cargo test --locked
 
 chaos: troublemakers ## kill everything under load, one after the other; FORM=short|middle|long

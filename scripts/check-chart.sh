@@ -37,22 +37,7 @@ setup_python() {
     printf '%s' "$wanted" >"$tools/stamp"
 }
 
-# Taken out of its package and not installed, so that no Prometheus is started on this machine.
-setup_promtool() {
-    promtool=$(command -v promtool || true)
-    [[ -z $promtool ]] || return 0
-    promtool=$tools/prometheus/usr/bin/promtool
-    [[ ! -x $promtool ]] || return 0
-    command -v apt-get >/dev/null || { say "promtool is missing: install Prometheus"; exit 1; }
-    say "getting promtool"
-    local into
-    into=$(mktemp -d)
-    (cd "$into" && { apt-get -qq download prometheus || { apt update && apt-get -qq download prometheus; }; }) 2>/dev/null
-    dpkg -x "$into"/prometheus_*.deb "$tools/prometheus"
-    rm -rf "$into"
-}
-
 setup_python
-setup_promtool
+promtool=$(dirname "$(scripts/test-tools.sh prometheus)")/promtool
 HELM=$tools/bin/helm HADOLINT=$tools/bin/hadolint PROMTOOL=$promtool \
     exec "$tools/bin/python" helm/ci/check.py

@@ -138,6 +138,12 @@ metrics! {
     ledger_batch_size: Histogram("reconciler_ledger_batch_size", SIZE);
     /// Time of one group commit, from its first lock to its answer.
     ledger_commit: Histogram("reconciler_ledger_commit_seconds", FAST);
+    /// When each sweep last came through, in seconds since 1970; at the start of the process at first.
+    sweep_done: GaugeVec("reconciler_sweep_last_success_timestamp_seconds", ["sweep"]);
+    /// What was dropped since it was older than it is kept: events, and whole months of evidence.
+    retention_dropped: IntCounterVec("reconciler_retention_dropped_total", ["what"]);
+    /// Months after this one for which there is a partition of evidence.
+    evidence_months_ahead: Gauge("reconciler_evidence_months_ahead");
     /// Always 1; the labels say which build this is.
     build_info: IntGaugeVec("reconciler_build_info", ["version", "revision"]);
 }
@@ -309,6 +315,25 @@ impl Metrics {
             &self.levels.subscriber_disabled,
             levels(rows),
         );
+    }
+
+    /// Notes that a sweep came through, so long after the beginning of 1970.
+    pub fn swept(&self, sweep: &'static str, at: Duration) {
+        self.sweep_done
+            .with_label_values(&[sweep])
+            .set(at.as_secs_f64());
+    }
+
+    /// Counts what was dropped since it was older than it is kept.
+    pub fn dropped(&self, what: &'static str, number: u64) {
+        self.retention_dropped
+            .with_label_values(&[what])
+            .inc_by(number);
+    }
+
+    /// Sets for how many months after this one evidence has a place of its own.
+    pub fn set_evidence_months_ahead(&self, months: i64) {
+        self.evidence_months_ahead.set(months as f64);
     }
 
     /// Sets how many messages wait for delivery.

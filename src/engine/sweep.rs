@@ -1,5 +1,6 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
+use crate::clock::now_utc;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, DiscrepancyKind, Fact, ShopId, Timestamp};
 use crate::engine::Shared;
@@ -25,24 +26,31 @@ const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
 /// How many months of partitions are made ahead.
 const MONTHS_AHEAD: i32 = 3;
 
+/// How soon the rest is tried again when it did not come through.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// All sweeps by name.
+const NAMES: [&str; 5] = ["orphans", "partitions", "evidence", "events", "stuck"];
+
 /// Sweeps until the service stops.
 pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
+    // From here on each grows old until it comes through.
+    for name in NAMES {
+        swept(&shared, name);
+    }
+    for what in ["events", "evidence_months"] {
+        shared.metrics.dropped(what, 0);
+    }
     let mut slow_at = Instant::now();
     while !shared.dispatch.is_stopping() {
-        for shop in &shops {
-            log("orphans", rematch(&shared, shop).await);
-        }
+        note(&shared, "orphans", rematch(&shared, &shops).await);
         if Instant::now() >= slow_at {
-            log(
-                "partitions",
-                sweeps::ensure_partitions(&shared.store, MONTHS_AHEAD).await,
-            );
-            log("evidence", forget_evidence(&shared).await);
-            for shop in &shops {
-                log("events", forget_events(&shared, shop).await);
-                log("stuck", tell_stuck(&shared, shop).await);
-            }
-            slow_at = Instant::now() + SLOW;
+            let pause = if slow(&shared, &shops).await {
+                SLOW
+            } else {
+                AGAIN
+            };
+            slow_at = Instant::now() + pause;
         }
         tokio::select! {
             () = tokio::time::sleep(ORPHANS) => {}
@@ -51,14 +59,47 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     }
 }
 
-fn log(what: &'static str, done: Result<(), StoreError>) {
-    if let Err(error) = done {
-        tracing::warn!(what, error = error.chain(), "a sweep did not come through");
+/// Whether all of the slow sweeps came through.
+async fn slow(shared: &Shared, shops: &[ShopId]) -> bool {
+    let partitions = note(shared, "partitions", make_partitions(shared).await);
+    let evidence = note(shared, "evidence", forget_evidence(shared).await);
+    let events = note(shared, "events", forget_events(shared, shops).await);
+    let stuck = note(shared, "stuck", tell_stuck(shared, shops).await);
+    partitions && evidence && events && stuck
+}
+
+fn note(shared: &Shared, sweep: &'static str, done: Result<(), StoreError>) -> bool {
+    match &done {
+        Ok(()) => swept(shared, sweep),
+        Err(error) => {
+            tracing::warn!(sweep, error = error.chain(), "a sweep did not come through");
+        }
     }
+    done.is_ok()
+}
+
+fn swept(shared: &Shared, sweep: &'static str) {
+    let seconds = u64::try_from(now_utc().unix_timestamp()).unwrap_or(0);
+    shared.metrics.swept(sweep, Duration::from_secs(seconds));
+}
+
+/// Makes partitions ahead, and looks how many there are whatever came of it.
+async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
+    let made = sweeps::ensure_partitions(&shared.store, MONTHS_AHEAD).await;
+    let ahead = sweeps::months_ahead(&shared.store).await?;
+    shared.metrics.set_evidence_months_ahead(ahead);
+    made
 }
 
 /// Tries orphans again whose owner, parent or name has appeared since.
-async fn rematch(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn rematch(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+    for shop in shops {
+        rematch_at(shared, shop).await?;
+    }
+    Ok(())
+}
+
+async fn rematch_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     for orphan in sweeps::matchable_orphans(&shared.store, shop, 100).await? {
         let Some(record) = evidence_of(&orphan) else {
             continue;
@@ -105,6 +146,8 @@ pub fn evidence_of(orphan: &OrphanRow) -> Option<Record> {
 async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
     let keep = shared.settings.evidence_retention;
     let dropped = sweeps::forget_evidence(&shared.store, keep).await?;
+    let number = u64::try_from(dropped).unwrap_or(0);
+    shared.metrics.dropped("evidence_months", number);
     if dropped > 0 {
         tracing::info!(dropped, "months of evidence were dropped");
     }
@@ -112,7 +155,14 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
-async fn tell_stuck(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn tell_stuck(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+    for shop in shops {
+        tell_stuck_at(shared, shop).await?;
+    }
+    Ok(())
+}
+
+async fn tell_stuck_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     for (id, state) in sweeps::stuck(&shared.store, shop, TOO_LONG, 1_000).await? {
         let days = TOO_LONG.as_secs() / 86_400;
         let text = format!("it has been {state} for more than {days} days");
@@ -134,10 +184,15 @@ async fn tell_stuck(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
 }
 
 /// Drops events that are older than they are kept.
-async fn forget_events(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
-    while sweeps::forget_events(&shared.store, shop, shared.settings.events_retention).await? > 0 {
-        if shared.dispatch.is_stopping() {
-            break;
+async fn forget_events(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+    let keep = shared.settings.events_retention;
+    for shop in shops {
+        while !shared.dispatch.is_stopping() {
+            let number = sweeps::forget_events(&shared.store, shop, keep).await?;
+            shared.metrics.dropped("events", number);
+            if number == 0 {
+                break;
+            }
         }
     }
     Ok(())

@@ -59,6 +59,9 @@ fn labels_are_those_of_the_contract() {
     metrics.set_outbox_pending(5);
     metrics.delivery("orders", "delivered");
     metrics.set_subscribers_disabled(&[level("1001", "orders", 1)]);
+    metrics.swept("events", second);
+    metrics.dropped("events", 6);
+    metrics.set_evidence_months_ahead(3);
     metrics.set_open(&[OpenTransactions {
         shop: "1001".to_owned(),
         state: "pending".to_owned(),
@@ -82,6 +85,9 @@ fn labels_are_those_of_the_contract() {
         "reconciler_checks_due 4",
         "reconciler_check_lag_seconds 1",
         "reconciler_outbox_pending 5",
+        r#"reconciler_sweep_last_success_timestamp_seconds{sweep="events"} 1"#,
+        r#"reconciler_retention_dropped_total{what="events"} 6"#,
+        "reconciler_evidence_months_ahead 3",
         r#"reconciler_deliveries_total{outcome="delivered",subscriber="orders"} 1"#,
         r#"reconciler_subscriber_disabled{shop="1001",subscriber="orders"} 1"#,
         r#"reconciler_transactions_open{shop="1001",state="pending"} 2"#,

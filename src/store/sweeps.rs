@@ -17,6 +17,18 @@ pub async fn ensure_partitions(store: &Store, months_ahead: i32) -> Result<(), S
     Ok(())
 }
 
+/// For how many months after this one evidence has a partition.
+pub async fn months_ahead(store: &Store) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"-- months_ahead
+        SELECT count(*) AS "ahead!" FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'evidence'::regclass AND c.relname ~ '^evidence_[0-9]{4}_[0-9]{2}$'
+          AND right(c.relname, 7) > to_char(statement_timestamp() AT TIME ZONE 'UTC', 'YYYY_MM')"#
+    )
+    .fetch_one(store.slow_pool())
+    .await?)
+}
+
 /// A webhook that had belonged to nothing.
 #[derive(Debug, Clone)]
 pub struct OrphanRow {

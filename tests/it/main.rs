@@ -28,6 +28,7 @@ mod doubt;
 mod feed;
 mod hostile;
 mod manners;
+mod metrics;
 mod openapi;
 mod operators;
 mod outcomes;
