@@ -254,6 +254,12 @@ impl Case {
             .min()
     }
 
+    /// When the first attempt was stamped.
+    pub(super) fn first_stamp(&self) -> Option<Timestamp> {
+        let stamps = self.attempts.values().flat_map(|attempt| &attempt.stamps);
+        stamps.min().copied()
+    }
+
     /// When the last attempt was stamped.
     pub(super) fn last_stamp(&self) -> Option<Timestamp> {
         self.attempts

@@ -6,7 +6,7 @@
 use crate::audit::body::Told;
 use crate::audit::case::{Asked, Case};
 use crate::audit::reading::{Piece, Saying};
-use crate::audit::rules::is_ours_by_name;
+use crate::audit::rules::hinders_proof;
 use crate::domain::Origin;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
@@ -132,7 +132,7 @@ fn is_empty(asked: &Asked, case: &Case, piece: &Piece, owners: &BTreeMap<String,
         let mut same = seen.filter(|seen| seen.sha256 == piece.sha256 && seen.told.uid == told.uid);
         let owner = owners.get(told.uid.as_str());
         owner.is_none_or(|owner| *owner == asked.id)
-            && same.any(|seen| !seen.accepted && is_ours_by_name(asked, case, seen))
+            && same.any(|seen| !seen.accepted && hinders_proof(asked, case, seen))
     };
     Some(name) == asked.tracking_id.as_ref()
         && rows.len() < 10

@@ -11,6 +11,7 @@ use crate::audit::refusal::Refusal;
 use crate::domain::{State, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What the evidence amounts to.
@@ -58,7 +59,7 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
         .as_ref()
         .map(|(candidate, _)| candidate.uid.to_owned());
     let is_final = adopted.as_ref().is_some_and(|(_, is_final)| *is_final);
-    if let Some(state) = decided(case, &candidates, is_final, uid.is_some()) {
+    if let Some(state) = decided(asked, case, &candidates, is_final, uid.is_some()) {
         return Outcome { state, uid };
     }
     let state = match adopted {
@@ -117,6 +118,37 @@ pub(super) fn is_ours_by_name(asked: &Asked, case: &Case, seen: &Seen) -> bool {
     (seen.accepted || asked.agrees(&seen.told))
         && asked.is_filed_under_our_name(&seen.told)
         && young
+}
+
+/// Whether the age alone of a transaction speaks against its being ours, and by no more than a clock
+/// may be wrong (docs/adr/0007).
+fn is_of_doubtful_age(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
+    let fits = |seen: &&Seen| {
+        (seen.accepted || asked.agrees(&seen.told)) && asked.is_filed_under_our_name(&seen.told)
+    };
+    let fitting: Vec<&Seen> = seen.iter().filter(fits).collect();
+    let named = seen.iter().any(|seen| seen.named);
+    let ours = |seen: &&Seen| is_ours_by_name(asked, case, seen);
+    !named && !fitting.iter().any(ours) && fitting.iter().any(|seen| is_nearly_young(case, seen))
+}
+
+/// Whether it was made at most 24 hours before we first sent.
+fn is_nearly_young(case: &Case, seen: &Seen) -> bool {
+    let first = case.first_stamp();
+    first.is_some_and(|first| {
+        let made = seen.told.created_at;
+        made.is_some_and(|made| made >= first.minus(CLOCK_FAULT))
+    })
+}
+
+/// By how much a clock may be wrong without anybody noticing.
+const CLOCK_FAULT: Duration = Duration::from_secs(86_400);
+
+/// Whether a description stands in the way of a proof of absence: ours by name, or it would be if the
+/// clocks were wrong.
+pub(super) fn hinders_proof(asked: &Asked, case: &Case, seen: &Seen) -> bool {
+    is_ours_by_name(asked, case, seen)
+        || is_of_doubtful_age(asked, case, std::slice::from_ref(seen))
 }
 
 /// "One uid": the maximum under the one order; ties are broken by the content.
@@ -182,6 +214,7 @@ fn adopt<'a, 'b>(
 /// "Operators": the last decision holds up to its basis. Doubt cannot reopen an end, and is left by
 /// a proof that came later, where no transaction of the gateway is known.
 fn decided(
+    asked: &Asked,
     case: &Case,
     candidates: &[Candidate<'_>],
     is_final: bool,
@@ -196,7 +229,7 @@ fn decided(
     if known > decision.basis || (doubts && is_final) {
         return None;
     }
-    let proved = proved_at(case, false).is_some_and(|at| at > decision.at);
+    let proved = proved_at(asked, case, false).is_some_and(|at| at > decision.at);
     Some(if doubts && !has_uid && proved {
         State::NotFound
     } else {
@@ -204,12 +237,14 @@ fn decided(
     })
 }
 
-/// When absence was proved of everything that had been sent by then.
-fn proved_at(case: &Case, duplicate: bool) -> Option<Timestamp> {
+/// When absence was proved of everything that had been sent by then, with nothing there whose age
+/// alone makes it another's.
+fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
     let at = case.proof(duplicate)?.at;
-    case.last_stamp()
-        .is_none_or(|stamp| at > stamp)
-        .then_some(at)
+    let covers = case.last_stamp().is_none_or(|stamp| at > stamp);
+    let mut all = case.seen.values();
+    let hindered = all.any(|seen| is_of_doubtful_age(asked, case, seen));
+    (covers && !hindered).then_some(at)
 }
 
 /// The state when no transaction of the gateway is ours.
@@ -229,10 +264,10 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
             State::Accepted
         };
     }
-    if live == [Fate::Duplicate] && proved_at(case, true).is_some() {
+    if live == [Fate::Duplicate] && proved_at(asked, case, true).is_some() {
         return State::Rejected;
     }
-    if proved_at(case, false).is_some() {
+    if proved_at(asked, case, false).is_some() {
         return State::NotFound;
     }
     if live.contains(&Fate::Running) {

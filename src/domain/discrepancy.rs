@@ -107,7 +107,7 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
             DiscrepancyKind::AmbiguousTrackingId,
             Some(uid),
             None,
-            format!("transaction {uid} could belong to more than one of ours"),
+            format!("it cannot be told whose transaction {uid} is: this one, or another"),
         ));
     }
     let known = derived
@@ -157,7 +157,13 @@ fn about_candidate(
         mismatches(opening, latest, differences, found);
     }
     if !candidate.bound && named && older && !summary.attempts.is_empty() {
-        let detail = format!("{uid} was made before this transaction was first sent");
+        let mut detail = format!("{uid} was made before this transaction was first sent");
+        if summary.is_of_doubtful_age(opening, candidate) {
+            detail.push_str(
+                ", by less than a clock may be wrong: it is not taken for this one, and while it is \
+                 there, absence is not proved",
+            );
+        }
         found.push(finding(
             DiscrepancyKind::AmbiguousTrackingId,
             Some(uid),

@@ -107,8 +107,8 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
             format!("the gateway reported transaction {}", described(snapshot))
         }
         Fact::Contested { uid } => format!(
-            "the gateway's transaction {uid} could belong to more than one of ours, so it was \
-             counted for none"
+            "it cannot be told whose the gateway's transaction {uid} is, so it was counted for none \
+             of ours"
         ),
         Fact::UidMissing { uid } => {
             format!("the gateway answered 404 when asked for transaction {uid}")
@@ -182,7 +182,25 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         Basis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
         Basis::Operator => decided(known, candidate),
     };
-    format!("{}{basis}", meaning(derived.state, opening.kind.as_str()))
+    let doubtful = doubtful(opening, known, derived);
+    format!(
+        "{}{basis}{doubtful}",
+        meaning(derived.state, opening.kind.as_str())
+    )
+}
+
+/// What stands in the way of a proof of absence, and who can tell whose it is.
+fn doubtful(opening: &Opening, known: &Summary, derived: &Derived) -> String {
+    let uids: Vec<String> = known.doubtful(opening).map(ToString::to_string).collect();
+    if derived.state != State::InDoubt || uids.is_empty() {
+        return String::new();
+    }
+    format!(
+        " The gateway has {} under its tracking id, like it in everything, but made before it was \
+         sent, if the clocks are right. While that is so, absence cannot be proved: a person has to \
+         see whose it is, and decide.",
+        uids.join(", ")
+    )
 }
 
 fn reported(derived: &Derived, candidate: &Candidate) -> String {
@@ -284,7 +302,9 @@ pub fn next(step: &Step) -> String {
 }
 
 /// What would change the state.
-pub fn would_change(state: State) -> Vec<&'static str> {
+pub fn would_change(opening: &Opening, known: &Summary, state: State) -> Vec<&'static str> {
+    const PROOF: &str =
+        "a proof of absence: at least three empty look-ups, the last after the horizon";
     const WEBHOOK: &str = "a signed webhook about it";
     const LOOKUP: &str = "a look-up that finds it at the gateway";
     const PERSON: &str = "an operator's decision, with a reason";
@@ -308,12 +328,10 @@ pub fn would_change(state: State) -> Vec<&'static str> {
                 PERSON,
             ]
         }
-        State::InDoubt => vec![
-            WEBHOOK,
-            LOOKUP,
-            "a proof of absence: at least three empty look-ups, the last after the horizon",
-            PERSON,
-        ],
+        State::InDoubt if known.doubtful(opening).next().is_some() => {
+            vec![WEBHOOK, LOOKUP, PERSON]
+        }
+        State::InDoubt => vec![WEBHOOK, LOOKUP, PROOF, PERSON],
         State::Successful | State::Failed | State::Expired => {
             vec![
                 "a correction at the gateway: a later report of another final status",

@@ -56,7 +56,7 @@ pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
     let rests_on_final = adopted.as_ref().is_some_and(|a| a.is_final);
     let uid = adopted.as_ref().map(|a| a.candidate.0.clone());
     if let Some(decision) = holding_decision(opening, summary, rests_on_final) {
-        return decide(summary, decision, uid);
+        return decide(opening, summary, decision, uid);
     }
     match adopted {
         Some(adopted) => Derived {
@@ -81,10 +81,11 @@ fn holding_decision<'a>(
     (!outranked && !reopens).then_some(decision)
 }
 
-fn decide(summary: &Summary, decision: &Decision, uid: Option<Uid>) -> Derived {
+fn decide(opening: &Opening, summary: &Summary, decision: &Decision, uid: Option<Uid>) -> Derived {
     // Doubt decided by a person ends like any other doubt: by a proof that came after it. What a
     // known transaction of the gateway contradicts is no proof.
-    let later = proof(summary, summary.absence.as_ref()).filter(|p| p.at > decision.at);
+    let absence = summary.absence.as_ref();
+    let later = proof(opening, summary, absence).filter(|p| p.at > decision.at);
     if decision.state == State::InDoubt && uid.is_none() && later.is_some() {
         return Derived {
             state: State::NotFound,
@@ -216,11 +217,11 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         };
         return bare(state, Basis::Attempts);
     }
-    let no_duplicate = proof(summary, summary.no_duplicate.as_ref()).is_some();
+    let no_duplicate = proof(opening, summary, summary.no_duplicate.as_ref()).is_some();
     if let ([Fate::Duplicate(refusal)], true) = (live.as_slice(), no_duplicate) {
         return bare(State::Rejected, Basis::Refusal(refusal.clone()));
     }
-    if proof(summary, summary.absence.as_ref()).is_some() {
+    if proof(opening, summary, summary.absence.as_ref()).is_some() {
         return bare(State::NotFound, Basis::Absence);
     }
     let running = live.iter().rev().find_map(|fate| match fate {
@@ -256,14 +257,21 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
     bare(State::InDoubt, said.map_or(Basis::Attempts, Basis::Refusal))
 }
 
-/// A proof counts for what was sent before it.
-fn proof<'a>(summary: &Summary, proof: Option<&'a AbsenceProof>) -> Option<&'a AbsenceProof> {
+/// A proof counts for what was sent before it, and not beside a transaction of the gateway that would
+/// be ours if its clock were wrong.
+fn proof<'a>(
+    opening: &Opening,
+    summary: &Summary,
+    proof: Option<&'a AbsenceProof>,
+) -> Option<&'a AbsenceProof> {
     let stamps = summary
         .attempts
         .values()
         .filter_map(|attempt| attempt.stamped_at);
     let last: Option<Timestamp> = stamps.max();
-    proof.filter(|p| last.is_none_or(|stamp| p.at > stamp))
+    proof
+        .filter(|p| last.is_none_or(|stamp| p.at > stamp))
+        .filter(|_| summary.doubtful(opening).next().is_none())
 }
 
 fn fates(summary: &Summary) -> Vec<(u32, Fate)> {

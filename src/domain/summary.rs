@@ -5,6 +5,11 @@ use crate::domain::evidence::{AbsenceProof, Decision, FoundBy};
 use crate::domain::{Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// By how much a clock may be wrong without anybody noticing: a wrong time zone makes fourteen hours,
+/// a wrong date is noticed.
+const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything that the evidence so far amounts to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,9 +184,37 @@ impl Summary {
                 .is_some_and(|claim| !self.predates(claim))
     }
 
+    /// Whether a candidate is left out for its age alone, and by no more than a clock may be wrong: it
+    /// is not taken for ours, and while it stands there nothing proves that ours does not exist. See
+    /// `docs/adr/0007-an-age-within-a-clock-fault-is-doubt.md`.
+    pub fn is_of_doubtful_age(&self, opening: &Opening, candidate: &Candidate) -> bool {
+        let claim = candidate.claim(opening);
+        !candidate.bound && claim.is_some_and(|claim| self.hardly_predates(claim))
+    }
+
+    /// The transactions of the gateway that stand in the way of a proof of absence.
+    pub fn doubtful<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Uid> {
+        let doubtful = self
+            .candidates
+            .iter()
+            .filter(|(_, candidate)| self.is_of_doubtful_age(opening, candidate));
+        doubtful.map(|(uid, _)| uid)
+    }
+
     /// Whether a snapshot tells of something made before we first sent, or while nothing was sent.
     pub fn is_older(&self, snapshot: &Snapshot) -> bool {
         self.predates(snapshot.created_at.map_or(Claim::Undated, Claim::Made))
+    }
+
+    /// Whether it is older by no more than a clock may be wrong.
+    pub fn is_hardly_older(&self, snapshot: &Snapshot) -> bool {
+        self.hardly_predates(snapshot.created_at.map_or(Claim::Undated, Claim::Made))
+    }
+
+    fn hardly_predates(&self, claim: Claim) -> bool {
+        let stamps = self.attempts.values().filter_map(|a| a.stamped_at);
+        let within = stamps.min().map(|first| first.minus(CLOCK_FAULT));
+        self.predates(claim) && within.is_some_and(|within| claim >= Claim::Made(within))
     }
 
     fn predates(&self, claim: Claim) -> bool {

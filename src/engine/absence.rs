@@ -16,7 +16,8 @@ use serde_json::json;
 
 /// Judges the look-ups of a transaction in doubt, and records the proof when it is complete.
 pub(crate) async fn judge<H: Hands>(hands: &H, transaction: &StoredTransaction) {
-    if transaction.derived().uid.is_some() {
+    let doubtful = transaction.summary.doubtful(&transaction.opening);
+    if transaction.derived().uid.is_some() || doubtful.count() > 0 {
         return;
     }
     if let Err(error) = try_judge(hands, transaction).await {

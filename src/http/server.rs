@@ -22,7 +22,10 @@ const HEAD: Duration = Duration::from_secs(5);
 /// For how long the rest of an unread body is taken, so that the answer to it can be read.
 const LINGER: Duration = Duration::from_secs(3);
 /// The most connections of one worker.
-const CONNECTIONS: usize = 8_192;
+const CONNECTIONS: u64 = 8_192;
+/// So many open files are left for everything but listeners: the database, the gateway, subscribers,
+/// the runtime itself.
+const OTHER_FILES: u64 = 256;
 
 /// What to listen on. A listener that is left out is not served by this process.
 #[derive(Debug, Default)]
@@ -70,18 +73,18 @@ struct Running {
 
 /// Starts to serve. Must be called inside the runtime that is to drive the listeners.
 pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::Result<Servers> {
-    let serve = |socket: Option<TcpListener>, workers, configure| {
+    let share = Share::of(open_files());
+    let serve = |socket: Option<TcpListener>, workers: usize, connections, configure| {
+        let size = (workers.max(1), connections);
         socket
-            .map(|socket| run(Arc::clone(&context), socket, workers, configure))
+            .map(|socket| run(Arc::clone(&context), socket, size, configure))
             .transpose()
     };
-    let api = serve(sockets.api, workers.api, routes::configure_api as Configure)?;
-    let webhooks = serve(
-        sockets.webhooks,
-        workers.webhooks,
-        routes::configure_webhooks,
-    )?;
-    let ops = serve(sockets.ops, workers.ops, routes::configure_ops)?;
+    let api: Configure = routes::configure_api;
+    let api = serve(sockets.api, workers.api, share.work, api)?;
+    let hooks = routes::configure_webhooks;
+    let webhooks = serve(sockets.webhooks, workers.webhooks, share.work, hooks)?;
+    let ops = serve(sockets.ops, workers.ops, share.ops, routes::configure_ops)?;
     Ok(Servers {
         context,
         work: api.into_iter().chain(webhooks).collect(),
@@ -89,14 +92,50 @@ pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::R
     })
 }
 
+/// How many files this process may have open, with the limit raised as far as it may raise it itself.
+fn open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where it may not be raised, what there is is shared.
+    let raised = setrlimit(Resource::Nofile, raised).map_or(limit, |()| raised);
+    raised.current.unwrap_or(u64::MAX)
+}
+
+/// How many connections each listener may have. Together they never take the last file: a process that
+/// has none left accepts nobody, and whoever fills the API would silence the probes.
+#[derive(Debug, PartialEq, Eq)]
+struct Share {
+    /// The API, and the webhooks.
+    work: u64,
+    /// Probes and metrics.
+    ops: u64,
+}
+
+impl Share {
+    fn of(files: u64) -> Self {
+        let ops = files / 16;
+        let rest = files.saturating_sub(OTHER_FILES).saturating_sub(ops);
+        Self {
+            work: rest / 2,
+            ops,
+        }
+    }
+}
+
 type Configure = fn(&mut web::ServiceConfig);
 
 fn run(
     context: Arc<Context>,
     socket: TcpListener,
-    workers: usize,
+    (workers, connections): (usize, u64),
     configure: Configure,
 ) -> io::Result<Running> {
+    let each = connections / u64::try_from(workers).unwrap_or(1);
+    let each = usize::try_from(each.clamp(4, CONNECTIONS)).unwrap_or(4);
     // Whole seconds, rounded up, since the server knows no others.
     let drain = context.config.now().serve.drain_timeout;
     let drain = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
@@ -107,8 +146,8 @@ fn run(
             .wrap(from_fn(observe))
             .configure(configure)
     })
-    .workers(workers.max(1))
-    .max_connections(CONNECTIONS)
+    .workers(workers)
+    .max_connections(each)
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD)
     .client_disconnect_timeout(LINGER)
@@ -164,5 +203,21 @@ impl Running {
         if let Err(error) = self.task.await {
             tracing::error!(error = %error, "a listener broke off");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_never_take_the_last_file() {
+        for files in [0, 100, 600, 1_024, 20_000, 1 << 30] {
+            let Share { work, ops } = Share::of(files);
+            let taken = 2 * work + ops + OTHER_FILES;
+            assert!(taken <= files || work == 0, "{files}: {work} and {ops}");
+        }
+        let enough = Share::of(1 << 16);
+        assert!(enough.work / 2 > CONNECTIONS && enough.ops > 4_000);
     }
 }

@@ -4,7 +4,7 @@
 //! Everything is read before anything is locked, so that nothing is locked late.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Fact, ShopId, Snapshot, TransactionType, Uid, Verdict};
+use crate::domain::{Fact, ShopId, Snapshot, Summary, TransactionType, Uid, Verdict};
 use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Learned, Record, Target, Work};
@@ -201,26 +201,35 @@ impl Routing {
         if let Some(id) = named.filter(same_kind) {
             return vec![Home::Row(id, fact.clone())];
         }
-        match self.possible_children(s, kind, rows).as_slice() {
-            [only] => vec![Home::Row(*only, fact.clone())],
+        let contested = |ids: &[Uuid]| -> Vec<Home> {
+            let contested = || Fact::Contested { uid: s.uid.clone() };
+            ids.iter().map(|id| Home::Row(*id, contested())).collect()
+        };
+        let possible =
+            |age: fn(&Summary, &Snapshot) -> bool| self.possible_children(s, kind, rows, age);
+        match possible(|known, s| !known.is_older(s)).as_slice() {
+            [only] => return vec![Home::Row(*only, fact.clone())],
+            [] => {}
+            several => return contested(several),
+        }
+        // Taken over, it could not be ours any more when our own task names it.
+        match possible(Summary::is_hardly_older).as_slice() {
             [] => match s.parent_uid.as_ref().and_then(|uid| self.owner(uid)) {
                 Some(_) if kind.is_some() => vec![Home::New(Box::new(s.clone()))],
                 _ => vec![Home::Nobody(Box::new(s.clone()))],
             },
-            several => several
-                .iter()
-                .map(|id| Home::Row(*id, Fact::Contested { uid: s.uid.clone() }))
-                .collect(),
+            doubtful => contested(doubtful),
         }
     }
 
     /// Children of the same parent that this could be: same kind and amount, filed under their own
-    /// name or the parent's, not older than they were sent, and without a uid of their own.
+    /// name or the parent's, of an age that fits, and without a uid of their own.
     fn possible_children(
         &self,
         s: &Snapshot,
         kind: Option<TransactionType>,
         rows: &Rows,
+        age: fn(&Summary, &Snapshot) -> bool,
     ) -> Vec<Uuid> {
         let Some(parent) = &s.parent_uid else {
             return Vec::new();
@@ -234,7 +243,7 @@ impl Routing {
                 Some(row.opening.kind) == kind
                     && differences.agree()
                     && !differences.tracking_id
-                    && !row.summary.is_older(s)
+                    && age(&row.summary, s)
                     && row.derived().uid.is_none()
             })
         };

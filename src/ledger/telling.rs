@@ -112,7 +112,7 @@ impl Explanation {
                 at: at.to_rfc3339(),
                 what: explain::next(&step),
             }),
-            would_change: explain::would_change(derived.state),
+            would_change: explain::would_change(opening, known, derived.state),
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Switches {
     pub webhook_retries: u32,
     /// Real seconds that the receiver of a webhook has to answer.
     pub webhook_timeout: f64,
+    /// Seconds by which the times in bodies are ahead of the wall clock; behind it below zero.
+    pub stamps_ahead: f64,
     /// Another origin for `status_url` and `response_url`.
     pub task_url_origin: Option<String>,
 }
@@ -143,6 +145,7 @@ impl Default for Switches {
             signing_key: KeyName::Default,
             webhook_retries: 15,
             webhook_timeout: 30.0,
+            stamps_ahead: 0.0,
             task_url_origin: None,
         }
     }

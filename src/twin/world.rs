@@ -138,7 +138,9 @@ impl World {
     /// Lets everything happen that is due.
     pub fn settle(&mut self, now: Ms, stamp: OffsetDateTime) {
         self.now = self.now.max(now);
-        self.stamp = stamp;
+        // An absurd offset is cut rather than a reason to fall over.
+        let ahead = self.switches.stamps_ahead.clamp(-1e9, 1e9);
+        self.stamp = stamp.saturating_add(time::Duration::seconds_f64(ahead));
         while let Some(first) = self.timers.first_entry() {
             if first.key().0 > self.now {
                 break;

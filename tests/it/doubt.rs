@@ -271,7 +271,7 @@ fn what_existed_before_we_sent_is_somebody_elses() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         let older = json!({"uid": "older-1", "tracking_id": "hangnone-old", "amount": 3245,
-            "currency": "EUR", "created_offset_seconds": -3600, "test": true});
+            "currency": "EUR", "created_offset_seconds": -90_000, "test": true});
         world.twin().make(older).await;
         world.pay("hangnone-old").await.expect(202);
         let found = world.until_found("ambiguous_tracking_id").await;
@@ -285,6 +285,46 @@ fn what_existed_before_we_sent_is_somebody_elses() {
             world.database.one::<i64>("SELECT count(*) FROM uids").await,
             0
         );
+    });
+}
+
+#[test]
+fn a_gateway_whose_clock_is_behind_does_not_make_us_pay_twice() {
+    Setup::default().impatient().run(async |world| {
+        world
+            .twin()
+            .switch(json!({"webhooks": false, "stamps_ahead": -3600.0}))
+            .await;
+        // Its answer is lost, and by the gateway's clock it was made an hour before it was sent.
+        world.pay("hang-behind").await.expect(202);
+        let found = world.until_found("ambiguous_tracking_id").await;
+        assert_eq!(found["tracking_id"], "hang-behind");
+        // Beside it one that is not there, whose absence is proved meanwhile, and once more.
+        for name in ["hangnone-1", "hangnone-2"] {
+            world.pay_async(name).await.expect(202);
+            assert_eq!(world.until_final(name).await["state"], "not_found");
+        }
+        let asked = world.evidence_by("hang-behind", "query").await.len();
+        assert!(asked >= 3, "{asked} look-ups");
+        assert_eq!(world.state("hang-behind").await, "in_doubt");
+        let evidence = world.evidence("hang-behind").await;
+        let proof = evidence.iter().find(|e| e["subject"] == "absence_proved");
+        assert_eq!(proof, None);
+        let told = world.explain("hang-behind").await;
+        assert!(
+            told["summary"].as_str().unwrap().contains("a person"),
+            "{told}"
+        );
+
+        // With its clock put right, the gateway's word is taken again.
+        world.twin().switch(json!({"stamps_ahead": 0.0})).await;
+        world.pay("hang-right").await.expect(202);
+        assert_eq!(world.until_final("hang-right").await["state"], "successful");
+        assert_eq!(world.twin().posts("hang-behind").await, 1);
+        world
+            .resolve("hang-behind", "successful", "the back office has it")
+            .await
+            .expect(200);
     });
 }
 

@@ -1,9 +1,10 @@
 //! The danger: a few connections that send little, slowly or too much keep everybody else out.
 
-use crate::world::{KEY, SECRET, SHOP, Setup, World, eventually};
+use crate::world::{Addresses, KEY, Merchant, Process, SECRET, SHOP, Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reconciler::twin::{KeyName, Signer};
+use rustix::process::Signal;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,6 +111,45 @@ fn a_head_that_is_too_much_is_refused() {
             }
         }
         others_are_served(world, "ok-after-heads").await;
+    });
+}
+
+#[test]
+fn a_listener_that_is_full_leaves_the_others_and_the_probes_alone() {
+    // Far more connections come than the process may have files.
+    const FILES: u32 = 600;
+    const COMING: usize = 1_500;
+    Setup::default().service_down().run(async |world| {
+        let addresses = Addresses::reserve();
+        let config = world.straight_config_text(&addresses);
+        let mut process = Process::start_with_files(&config, FILES);
+        let merchant = Merchant::new(&addresses, KEY);
+        merchant.until_ready().await;
+        let others = process.open_files();
+        for to in [addresses.api, addresses.webhooks] {
+            let coming = (0..COMING).map(|_| async move {
+                let stream = timeout(Duration::from_secs(2), TcpStream::connect(to)).await;
+                stream.ok().and_then(Result::ok)
+            });
+            let held = futures_util::future::join_all(coming).await;
+            assert!(held.iter().flatten().count() > 150, "they reach it");
+            eventually("it is full", async || {
+                (process.open_files() > others + 100).then_some(())
+            })
+            .await;
+            for _ in 0..10 {
+                assert_eq!(merchant.readiness().await, Some(200));
+                merchant.metrics().await;
+            }
+            drop(held);
+        }
+        eventually("callers are served again", async || {
+            let done = merchant.pay_and_wait("ok-after-all").await;
+            (done.json["state"] == "successful").then_some(())
+        })
+        .await;
+        process.signal(Signal::TERM);
+        assert!(process.ended().await.success(), "{}", process.log());
     });
 }
 

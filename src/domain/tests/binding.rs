@@ -1,12 +1,16 @@
 //! Whose a transaction is, and which of several counts. One sentence of the design each.
 
 use super::given::{
-    TOLERANCE, accepted, acked, at, card_payment, currency, fold, no_duplicate, not_sent, payment,
-    refund, refused, result, seen, silent, snapshot, stamped, state, summed, task_unknown,
-    tracking, uid,
+    TOLERANCE, absent, accepted, acked, at, card_payment, currency, decided, fold, no_duplicate,
+    not_sent, payment, refund, refused, result, seen, silent, snapshot, stamped, state, summed,
+    task_unknown, tracking, uid,
 };
+use crate::domain::discrepancy::findings;
+use crate::domain::explain::{summary, would_change};
 use crate::domain::fold::Basis;
-use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+use crate::domain::{
+    DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive,
+};
 
 fn running() -> Vec<Fact> {
     vec![stamped(1, 0), acked(1, "t-1", 1)]
@@ -89,6 +93,61 @@ fn a_candidate_is_not_older_than_our_first_stamp_less_the_tolerance() {
     assert_eq!(
         state(&opening, &with(doubt(), &[seen(&undated)])),
         State::Successful
+    );
+}
+
+#[test]
+fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
+    let opening = payment();
+    let day = 24 * 3600;
+    let made = |seconds| {
+        let created_at = Some(at(seconds));
+        Snapshot {
+            created_at,
+            ..snapshot(&opening, "u-1", "successful", 5)
+        }
+    };
+    let ends = |facts: &[Fact]| state(&opening, &with(doubt(), facts));
+    let proof = absent(100_000);
+    for (seconds, end) in [
+        (-TOLERANCE - 1, State::InDoubt),
+        (-3_600, State::InDoubt),
+        (-day, State::InDoubt),
+        (-day - 1, State::NotFound),
+    ] {
+        let found = seen(&made(seconds));
+        assert_eq!(ends(&[found.clone(), proof.clone()]), end, "{seconds}");
+        // It may come to light after the proof.
+        assert_eq!(ends(&[proof.clone(), found.clone()]), end, "{seconds}");
+        // A person's doubt ends like any other.
+        let facts = [found, decided(50, State::InDoubt, None), proof.clone()];
+        assert_eq!(ends(&facts), end, "{seconds}");
+    }
+    // A duplicate by the gateway's word is no refusal either.
+    let told = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
+    let facts = with(told.to_vec(), &[seen(&made(-3_600)), no_duplicate(1_000)]);
+    assert_eq!(state(&opening, &facts), State::InDoubt);
+    // A person can tell whose it is.
+    let facts = [seen(&made(-3_600)), decided(50, State::NotFound, None)];
+    assert_eq!(ends(&facts), State::NotFound);
+    // It is alike in everything, or it says nothing.
+    let other = Snapshot {
+        amount: Some(1),
+        ..made(-3_600)
+    };
+    assert_eq!(ends(&[seen(&other), proof.clone()]), State::NotFound);
+    let told = seen(&made(-3_600));
+    let known = summed(&opening, &with(doubt(), std::slice::from_ref(&told)));
+    let said = summary(&opening, &known, &derive(&opening, &known));
+    assert!(said.contains("u-1") && said.contains("a person"), "{said}");
+    let changes = would_change(&opening, &known, State::InDoubt);
+    assert!(!changes.iter().any(|change| change.contains("proof")));
+    let found = findings(&opening, &known, &derive(&opening, &known));
+    let kind = DiscrepancyKind::AmbiguousTrackingId;
+    assert!(
+        found
+            .iter()
+            .any(|f| f.kind == kind && f.detail.contains("not proved"))
     );
 }
 

@@ -4,7 +4,7 @@ use super::facts::{cases, histories, snapshots};
 use super::given::{TOLERANCE, at, currency, fold, payment, seen, summed, tracking, uid};
 use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Differences;
-use crate::domain::{Fact, Opening, Snapshot, Timestamp, Uid, derive};
+use crate::domain::{Fact, Opening, Snapshot, State, Timestamp, Uid, derive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ fn spoil(opening: &Opening, snapshot: Snapshot, way: u8) -> Snapshot {
     };
     match way {
         0 => Snapshot {
-            created_at: Some(at(-TOLERANCE - 1)),
+            created_at: Some(at(-100_000)),
             ..ours
         },
         1 => Snapshot {
@@ -118,5 +118,23 @@ proptest! {
         let before = derive(&opening, &summary);
         summary.join(&opening, &foreign);
         prop_assert_eq!(before, derive(&opening, &summary));
+    }
+
+    #[test]
+    fn what_is_a_little_older_moves_nothing_but_a_presumption_of_absence(
+        (opening, facts) in histories(), snapshot in snapshots(payment())
+    ) {
+        let older = Snapshot {
+            created_at: Some(at(-TOLERANCE - 1)),
+            ..spoil(&opening, snapshot, 0)
+        };
+        let mut summary = summed(&opening, &facts);
+        let before = derive(&opening, &summary);
+        summary.join(&opening, &seen(&older));
+        let after = derive(&opening, &summary);
+        prop_assert_eq!(&before.uid, &after.uid);
+        let presumed = matches!(before.state, State::NotFound | State::Rejected);
+        // What rests on no proof, such as a refusal, may stand behind it.
+        prop_assert!(before == after || (presumed && after.state != State::NotFound));
     }
 }

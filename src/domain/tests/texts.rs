@@ -47,7 +47,8 @@ proptest! {
         prop_assert!(said.ends_with('.') && !said.contains("  ") && !said.contains(".."), "{said}");
         let step = plan(&opening, &known, &derived, at(100));
         let parts = [vec![next(&step)], facts.iter().map(note).collect()].concat();
-        for part in parts.iter().map(String::as_str).chain(would_change(derived.state)) {
+        let changes = would_change(&opening, &known, derived.state);
+        for part in parts.iter().map(String::as_str).chain(changes) {
             prop_assert!(!part.is_empty() && !part.ends_with('.'), "{part}");
             prop_assert!(!part.contains("  "), "{part}");
         }

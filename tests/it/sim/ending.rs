@@ -7,6 +7,7 @@ use super::plan::{Foreign, Order};
 use super::world::World;
 use reconciler::domain::{State, TransactionType};
 use reconciler::store::StoredTransaction;
+use std::time::Duration;
 
 impl World {
     /// Compares all orders with the gateway's truth.
@@ -22,6 +23,9 @@ impl World {
                 continue;
             }
             let truth = self.with(|state| ours(state, &order.name).cloned());
+            if row.summary.doubtful(&row.opening).next().is_some() {
+                self.with(|state| state.seen.count("doubtful ages"));
+            }
             if let Some(wrong) = self.differs(order, &row, truth.as_ref()) {
                 self.with(|state| state.breaks(rule::TRUTH, wrong));
             }
@@ -47,7 +51,11 @@ impl World {
         // Where children are filed under their parent's name, a lost answer stays in doubt.
         let child = order.kind == TransactionType::Refund;
         let is_hopeless = child && row.state == State::InDoubt && !self.provable(truth);
-        let fits = ends.contains(&row.state) || is_hopeless;
+        // What may only seem to be older is left for a person.
+        let apart = self.plan.behind > Duration::from_secs(60);
+        let is_doubtful = apart || order.foreign == Some(Foreign::Nearly);
+        let waits = is_doubtful && row.state == State::InDoubt;
+        let fits = ends.contains(&row.state) || is_hopeless || waits;
         (!fits).then(|| {
             format!(
                 "{} is {}, and the gateway has {told}",

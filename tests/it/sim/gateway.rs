@@ -86,6 +86,8 @@ pub struct Gateway {
     keys: BTreeMap<String, (Timestamp, String)>,
     /// What it has refused, by name; told or not.
     pub refused: BTreeMap<String, u32>,
+    /// How far its clock is behind: every time in a body is so much too early.
+    behind: Duration,
     numbers: u32,
 }
 
@@ -103,6 +105,14 @@ impl Reply {
 pub const ORIGIN: &str = "https://gateway.test";
 
 impl Gateway {
+    /// A gateway with nothing in it, whose clock is behind by so much.
+    pub fn behind(behind: Duration) -> Self {
+        Self {
+            behind,
+            ..Self::default()
+        }
+    }
+
     fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers
@@ -263,9 +273,9 @@ impl Gateway {
         }
     }
 
-    /// Somebody else makes a transaction.
-    pub fn foreign(&mut self, post: &Post, plan: &Plan, now: Timestamp, status: &'static str) {
-        let mut made = self.describe(post, plan, now);
+    /// Somebody else makes a transaction, or had made it at that time.
+    pub fn foreign(&mut self, post: &Post, plan: &Plan, at: Timestamp, status: &'static str) {
+        let mut made = self.describe(post, plan, at);
         made.status = status;
         made.history.push(status);
         self.transactions.insert(made.uid.clone(), made);
@@ -281,7 +291,7 @@ impl Gateway {
         transaction.updated_at = now;
         transaction.history.push(turn.status);
         Some(
-            json!({"transaction": body(transaction)})
+            json!({"transaction": body(transaction, self.behind)})
                 .to_string()
                 .into_bytes(),
         )
@@ -310,16 +320,17 @@ impl Gateway {
                 &json!({"status": "completed", "request_id": task,
                     "response_url": format!("{ORIGIN}/async/result/{task}")}),
             ),
-            End::Transaction(uid) => {
-                Reply::json(200, &json!({"transaction": body(&self.transactions[&uid])}))
-            }
+            End::Transaction(uid) => Reply::json(
+                200,
+                &json!({"transaction": body(&self.transactions[&uid], self.behind)}),
+            ),
         }
     }
 
     /// Looks up by uid.
     pub fn by_uid(&self, uid: &str) -> Reply {
         match self.transactions.get(uid) {
-            Some(found) => Reply::json(200, &json!({"transaction": body(found)})),
+            Some(found) => Reply::json(200, &json!({"transaction": body(found, self.behind)})),
             None => Reply::json(404, &json!({"response": {"message": "Record not found"}})),
         }
     }
@@ -330,7 +341,7 @@ impl Gateway {
             .transactions
             .values()
             .filter(|t| t.name == name && t.visible_at <= now);
-        let rows: Vec<Value> = found.map(body).collect();
+        let rows: Vec<Value> = found.map(|t| body(t, self.behind)).collect();
         Reply::json(200, &json!({ "transactions": rows }))
     }
 }
@@ -381,10 +392,11 @@ pub fn page(status: u16) -> Reply {
     }
 }
 
-fn body(t: &Transaction) -> Value {
+fn body(t: &Transaction, behind: Duration) -> Value {
+    let shown = |at: Timestamp| at.minus(behind).to_rfc3339();
     let mut body = json!({"uid": t.uid, "id": t.uid, "status": t.status, "type": t.kind,
         "amount": t.amount, "currency": "EUR", "tracking_id": t.name, "test": true,
-        "created_at": t.created_at.to_rfc3339(), "updated_at": t.updated_at.to_rfc3339()});
+        "created_at": shown(t.created_at), "updated_at": shown(t.updated_at)});
     if let Some(code) = t.code {
         body["code"] = json!(code);
     }

@@ -115,13 +115,14 @@ impl World {
                 false,
             );
         }
-        answer.body = self.without_times(&answer.body).into();
+        answer.body = self.as_mutants_see(&answer.body).into();
         answer
     }
 
-    /// A body without the times that a mutant does not look at.
-    pub fn without_times(&self, body: &[u8]) -> Vec<u8> {
+    /// A body without what a mutant does not look at.
+    pub fn as_mutants_see(&self, body: &[u8]) -> Vec<u8> {
         let without = match self.mutant {
+            Some(Mutant::AgeIsBelieved) => return self.without_older(body),
             Some(Mutant::UpdatedAtIgnored) => "\"updated_at\"",
             Some(Mutant::CreatedAtIgnored) => "\"created_at\"",
             _ => return body.to_vec(),
@@ -129,6 +130,34 @@ impl World {
         String::from_utf8_lossy(body)
             .replace(without, "\"x\"")
             .into_bytes()
+    }
+}
+
+impl World {
+    /// A body without what seems to have been made before its order was posted.
+    fn without_older(&self, body: &[u8]) -> Vec<u8> {
+        let Ok(mut told) = serde_json::from_slice::<serde_json::Value>(body) else {
+            return body.to_vec();
+        };
+        let is_older = |row: &serde_json::Value| {
+            let order = self
+                .plan
+                .orders
+                .iter()
+                .find(|o| row["tracking_id"] == *o.name);
+            let made = row["created_at"].as_str().and_then(Timestamp::parse);
+            let first = order.map(|o| super::exec::beginning().plus(o.begins));
+            matches!((made, first), (Some(made), Some(first))
+                if made < first.minus(Duration::from_secs(120)))
+        };
+        if let Some(rows) = told["transactions"].as_array_mut() {
+            rows.retain(|row| !is_older(row));
+            return told.to_string().into_bytes();
+        }
+        if is_older(&told["transaction"]) {
+            return b"{}".to_vec();
+        }
+        body.to_vec()
     }
 }
 

@@ -28,10 +28,11 @@ use std::time::Duration;
 const SEEDS: u64 = 2_000;
 
 /// What has to have happened in an ordinary run of the tests.
-const HAPPENS: [&str; 15] = [
+const HAPPENS: [&str; 16] = [
     "commits of unknown fate",
     "deaths",
     "decisions",
+    "doubtful ages",
     "expired",
     "failed",
     "forgeries",

@@ -53,12 +53,14 @@ pub enum Mutant {
     UpdatedAtIgnored,
     /// A transaction made before ours is taken for ours.
     CreatedAtIgnored,
+    /// What is older by the gateway's clock counts as not there.
+    AgeIsBelieved,
 }
 
 impl Mutant {
     /// All of them, each with a seed that is known to show it, and with the rules that it breaks. A
     /// seed may stop showing it when the service changes; then others are searched.
-    pub const ALL: [(Self, u64, &[&str]); 23] = [
+    pub const ALL: [(Self, u64, &[&str]); 24] = [
         (Self::ResendsInDoubt, 6, &[rule::ONCE]),
         (Self::ClientRetries, 12, &[rule::ONCE]),
         (Self::SilenceIsNotSent, 0, &[rule::EVIDENCE, rule::ONCE]),
@@ -86,6 +88,7 @@ impl Mutant {
         (Self::FailureIsEmpty, 5, &[rule::EVIDENCE]),
         (Self::UpdatedAtIgnored, 5, &[rule::TRUTH]),
         (Self::CreatedAtIgnored, 30, &[rule::TRUTH, rule::EVIDENCE]),
+        (Self::AgeIsBelieved, 0, &[rule::EVIDENCE]),
     ];
 
     /// One of them by its name.

@@ -191,7 +191,7 @@ impl World {
     async fn somebody_else(self: Arc<Self>, order: Order, foreign: Foreign) {
         let (when, amount) = match foreign {
             // The gateway's clock may be two minutes behind ours.
-            Foreign::Older => (
+            Foreign::Older | Foreign::Nearly => (
                 order.begins.saturating_sub(Duration::from_secs(200)),
                 order.amount,
             ),
@@ -209,8 +209,13 @@ impl World {
             };
             let (plan, now) = (Arc::clone(&state.plan), now);
             let is_before = now.micros() < order_begins(&order) - 150_000_000;
-            if foreign != Foreign::Older || is_before {
-                state.gateway.foreign(&post, &plan, now, status);
+            let made = match foreign {
+                Foreign::Older => Some(now.minus(25 * HOUR)),
+                Foreign::Nearly => is_before.then_some(now),
+                Foreign::Differs | Foreign::Alike => Some(now),
+            };
+            if let Some(made) = made {
+                state.gateway.foreign(&post, &plan, made, status);
             }
         });
     }
@@ -332,7 +337,7 @@ async fn hook(replica: Arc<Replica>, body: Vec<u8>, signed: bool) -> bool {
     let mut told = learned(&body, believed, Timestamp::END);
     if world.mutant.is_some() {
         // What a mutant does not look at is missing in what was read, not in what was sent.
-        told.facts = learned(&world.without_times(&body), believed, Timestamp::END).facts;
+        told.facts = learned(&world.as_mutants_see(&body), believed, Timestamp::END).facts;
     }
     let record = Record {
         target: Target::Snapshots,

@@ -30,8 +30,10 @@ pub struct Order {
 /// Somebody else's transaction under our name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Foreign {
-    /// It was there before.
+    /// It was there days before.
     Older,
+    /// It was there a little before: by no more than a clock may be wrong.
+    Nearly,
     /// Of another amount.
     Differs,
     /// Alike in everything: nobody can tell.
@@ -69,6 +71,8 @@ pub struct Plan {
     pub own_children: bool,
     /// Look-ups by tracking id fail for more than a day.
     pub blind: bool,
+    /// How far the gateway's clock is behind the database's.
+    pub behind: Duration,
     /// How long a transaction cannot be looked up after it was made.
     pub lag: Duration,
     pub orders: Vec<Order>,
@@ -121,12 +125,24 @@ impl Plan {
             },
             own_children: rng.random_bool(0.5),
             blind,
+            behind: behind(seed),
             lag: Duration::from_secs(*[0, 2, 120, 7200].choose(&mut rng).unwrap_or(&0)),
             orders: orders(&mut rng, within),
             faults_until,
             end: faults_until + Duration::from_secs(100 * HOUR),
         }
     }
+}
+
+/// From dice of its own: whatever else a seed decides, it decides with right clocks too.
+fn behind(seed: u64) -> Duration {
+    let mut rng = StdRng::seed_from_u64(!seed);
+    let minutes = if rng.random_bool(0.1) {
+        *[1, 10, 60].choose(&mut rng).unwrap_or(&0)
+    } else {
+        0
+    };
+    Duration::from_secs(60 * minutes)
 }
 
 fn retentions(rng: &mut StdRng, within: Duration) -> Vec<Duration> {
@@ -169,7 +185,7 @@ fn orders(rng: &mut StdRng, within: Duration) -> Vec<Order> {
         let foreign = rng.random_bool(0.15).then(|| {
             let all = [
                 Foreign::Older,
-                Foreign::Older,
+                Foreign::Nearly,
                 Foreign::Differs,
                 Foreign::Alike,
             ];

@@ -123,7 +123,7 @@ impl World {
         let state = State {
             db: Db::default(),
             locks: Locks::default(),
-            gateway: Gateway::default(),
+            gateway: Gateway::behind(plan.behind),
             rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
             plan: Arc::clone(&plan),
             faulty: true,

@@ -17,13 +17,27 @@ impl Process {
         Self::start_in(config, &[])
     }
 
+    /// Starts it with leave to have so many files open.
+    pub fn start_with_files(config: &str, files: u32) -> Self {
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--nofile={files}:{files}"))
+            .arg(env!("CARGO_BIN_EXE_reconciler"));
+        Self::begin(command, config, &[])
+    }
+
     /// Starts it in an environment that has these variables.
     pub fn start_in(config: &str, environment: &[(String, String)]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_reconciler"));
+        Self::begin(command, config, environment)
+    }
+
+    fn begin(mut command: Command, config: &str, environment: &[(String, String)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         std::fs::write(&path, config).expect("a file");
         let log = std::fs::File::create(directory.path().join("log")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_reconciler"))
+        let child = command
             .arg("serve")
             .arg("--config")
             .arg(&path)
@@ -74,6 +88,12 @@ impl Process {
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
         number.and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    /// How many files it has open.
+    pub fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.map_or(0, Iterator::count)
     }
 
     /// Whether it has ended.
