@@ -75,20 +75,27 @@ pub fn configure_api(service: &mut web::ServiceConfig) {
     service.default_service(web::to(unknown_path));
 }
 
+/// What the webhook listener takes by POST.
+pub(crate) const WEBHOOK: &str = "/webhooks/{shop}";
+
+/// What the operations listener answers GET at.
+pub(crate) const OPS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
+
 /// The routes of the webhook listener.
 pub fn configure_webhooks(service: &mut web::ServiceConfig) {
     service
-        .service(post("/webhooks/{shop}", web::post().to(webhooks::receive)))
+        .service(post(WEBHOOK, web::post().to(webhooks::receive)))
         .default_service(web::to(unknown_path));
 }
 
 /// The routes of the operations listener.
 pub fn configure_ops(service: &mut web::ServiceConfig) {
+    let [livez, readyz, metrics, version] = OPS;
     service
-        .service(get("/livez", web::get().to(ops::livez)))
-        .service(get("/readyz", web::get().to(ops::readyz)))
-        .service(get("/metrics", web::get().to(ops::metrics)))
-        .service(get("/version", web::get().to(ops::version)))
+        .service(get(livez, web::get().to(ops::livez)))
+        .service(get(readyz, web::get().to(ops::readyz)))
+        .service(get(metrics, web::get().to(ops::metrics)))
+        .service(get(version, web::get().to(ops::version)))
         .default_service(web::to(unknown_path));
 }
 

@@ -5,7 +5,7 @@ use crate::domain::ids::TrackingId;
 use crate::domain::money::known_codes;
 use crate::gateway::{balance_query_schema, request_schema, status_query_schema};
 use crate::http::idempotency::collection;
-use crate::http::openapi::{Described, examples, messages, problems};
+use crate::http::openapi::{Described, examples, listeners, messages, problems};
 use crate::metrics::VERSION;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
@@ -33,6 +33,7 @@ pub(super) fn document() -> Value {
     document["components"] = components;
     document["webhooks"] = messages::webhooks();
     document["security"] = json!([{"key": []}]);
+    listeners::add(&mut document);
     document
 }
 

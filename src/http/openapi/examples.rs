@@ -55,6 +55,15 @@ fn transaction() -> Value {
     })
 }
 
+/// A webhook of the gateway, in short.
+pub(super) fn webhook() -> Value {
+    json!({"transaction": {
+        "uid": UID, "status": "successful", "amount": 3245, "currency": "EUR", "type": "payment",
+        "tracking_id": TRACKING_ID, "test": true, "created_at": AT,
+        "updated_at": "2026-11-22T10:00:02Z",
+    }})
+}
+
 fn discrepancy() -> Value {
     json!({
         "id": ID, "kind": "amount_mismatch", "status": "open", "tracking_id": TRACKING_ID, "uid": UID,

@@ -2,12 +2,13 @@
 //! and the tables that requests are checked by.
 //!
 //! What the handlers cannot say of themselves is added here by rule: the problems that a path can
-//! answer with, the request of each kind of transaction, examples, and the messages to subscribers.
-//! What it deliberately cannot do: describe the webhook and operations listeners, which are no part
-//! of this API.
+//! answer with, the request of each kind of transaction, examples, the messages to subscribers, and the
+//! other two listeners, each path of which says where it is served.
+//! What it deliberately cannot do: decide what is served. It tells.
 
 mod build;
 mod examples;
+mod listeners;
 mod messages;
 mod page;
 pub(crate) mod params;
@@ -58,6 +59,8 @@ pub fn text() -> String {
         (name = "Discrepancies", description = "What does not fit, for a person to see."),
         (name = "Shops", description = "Stopping and allowing new submits."),
         (name = "About", description = "This document. No key is needed."),
+        (name = "Webhooks", description = "What the gateway posts, on a listener of its own."),
+        (name = "Operations", description = "For probes and Prometheus, on a listener of its own."),
         (name = "Messages", description = "What subscribers are sent, by Standard Webhooks 1.0.")
     ),
     paths(

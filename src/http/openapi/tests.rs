@@ -27,8 +27,22 @@ fn every_route_is_described_and_nothing_else() {
         .into_iter()
         .map(|route| (route.method.to_string(), route.path));
     // The files of the page are no part of the API.
-    let served: BTreeSet<_> = served.filter(|(_, path)| path != "/docs/{file}").collect();
+    let mut served: BTreeSet<_> = served.filter(|(_, path)| path != "/docs/{file}").collect();
+    let others = routes::OPS.map(|path| ("GET", path));
+    let others = others.into_iter().chain([("POST", routes::WEBHOOK)]);
+    served.extend(others.map(|(method, path)| (method.to_owned(), path.to_owned())));
     assert_eq!(told, served);
+}
+
+#[test]
+fn what_another_listener_serves_says_so() {
+    for (method, path, operation) in operations() {
+        let elsewhere = operation["servers"][0]["variables"]["origin"]["default"].is_string();
+        let api = routes::api()
+            .iter()
+            .any(|route| route.path == path && route.method.as_str() == method);
+        assert!(elsewhere != api, "{method} {path}");
+    }
 }
 
 #[test]

@@ -5,6 +5,17 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+/// Fails when something of the service's own is not answered as its description says.
+fn as_described(method: &Method, path: Option<&str>, answer: &Answer) {
+    let Some(path) = path else { return };
+    let kind = answer.header("content-type").unwrap_or_default();
+    let fault = DOCUMENT.fault(method.as_str(), path, answer.status, kind, &answer.json);
+    if let Some(fault) = fault {
+        let told = &answer.text;
+        panic!("{method} {path} was not answered as described: {fault}\n{told}");
+    }
+}
+
 /// A client of one service, with its key, at one shop.
 #[derive(Clone)]
 pub struct Merchant {
@@ -66,16 +77,7 @@ impl Merchant {
             .http
             .send(method.clone(), &url, &all, body.into())
             .await;
-        let (status, kind) = (
-            answer.status,
-            answer.header("content-type").unwrap_or_default(),
-        );
-        if let Some(fault) = DOCUMENT.fault(method.as_str(), path, status, kind, &answer.json) {
-            panic!(
-                "{method} {path} was not answered as described: {fault}\n{}",
-                answer.text
-            );
-        }
+        as_described(&method, Some(path), &answer);
         answer
     }
 
@@ -310,16 +312,20 @@ impl Merchant {
 
     /// Posts to a webhook address, past the twin.
     pub async fn hook(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        self.http
+        let answer = self
+            .http
             .send(Method::POST, url, headers, body.to_vec())
-            .await
+            .await;
+        as_described(&Method::POST, url.strip_prefix(&self.hooks), &answer);
+        answer
     }
 
     /// Reads from the operations listener.
     pub async fn ops(&self, path: &str) -> Answer {
-        self.http
-            .send(Method::GET, &format!("{}{path}", self.ops), &[], Vec::new())
-            .await
+        let url = format!("{}{path}", self.ops);
+        let answer = self.http.send(Method::GET, &url, &[], Vec::new()).await;
+        as_described(&Method::GET, Some(path), &answer);
+        answer
     }
 
     /// The status of the readiness probe; `None` when nobody answers.
