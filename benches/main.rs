@@ -75,7 +75,8 @@ fn main() {
 }
 
 async fn bench(size: &Size, sections: &[String]) {
-    let wanted = |name: &str| sections.is_empty() || sections.iter().any(|s| s == name);
+    let named = |name: &str| sections.iter().any(|s| s == name);
+    let wanted = |name: &str| sections.is_empty() || named(name);
     let cluster = ground::postgres().await;
     let gateway = ground::gateway().await;
     let mut report = Report::default();
@@ -87,7 +88,7 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("submit") {
         submit(&cluster, gateway, size, &mut report).await;
     }
-    if wanted("webhook") || wanted("follow") {
+    if wanted("webhook") || wanted("follow") || named("alone") {
         seed(&cluster, gateway, size).await;
     }
     if wanted("follow") {
@@ -103,6 +104,9 @@ async fn bench(size: &Size, sections: &[String]) {
     }
     if wanted("webhook") {
         webhooks(&cluster, gateway, size, &mut report).await;
+    }
+    if named("alone") {
+        alone(&cluster, gateway, size).await;
     }
     if wanted("small") {
         small(&cluster, gateway, &mut report).await;
@@ -251,6 +255,31 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         "body_bytes": bodies::webhook_bytes(),
     });
     report.sides("webhook", &service, &plain, more);
+}
+
+/// The service's webhooks without anything beside them, for a profiler. Reported nowhere.
+async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
+    let all = Arc::new(bodies::webhooks(size.payments));
+    for _ in 0..3 {
+        let database = fresh(cluster, "open").await;
+        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let before = running.cpu_seconds();
+        let outcome = wave(
+            running.at.hooks,
+            &all,
+            size.payments / 10,
+            size.payments,
+            size.connections,
+        )
+        .await;
+        let each = (running.cpu_seconds() - before) / size.payments as f64 * 1e6;
+        println!(
+            "alone: {:.0} webhooks a second, {each:.0} us of processor in the service for each, p50 {:.1} ms, p99 {:.1} ms",
+            outcome.per_second(),
+            outcome.quantile_ms(0.5),
+            outcome.quantile_ms(0.99)
+        );
+    }
 }
 
 async fn wave(

@@ -5,7 +5,7 @@ use reconciler::domain::{RefusalKind, Snapshot, Timestamp, Uid};
 use reconciler::gateway::{
     Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading,
     carries_card_data, read_by_tracking_id, read_by_uid, read_submit, read_task, read_webhook,
-    redact, redact_text,
+    redact, redact_text, take_webhook,
 };
 use serde_json::Value;
 use url::Url;
@@ -26,7 +26,9 @@ pub fn gateway(data: &[u8]) {
     submitted(&received);
     asked(&received);
     looked_up(&received);
-    let _ = read_webhook(body, received.sha256, received.at);
+    let (kept, reading) = take_webhook(body, received.sha256, received.at);
+    assert_eq!(reading, read_webhook(body, received.sha256, received.at));
+    assert_eq!(kept, redact(body));
 }
 
 fn submitted(received: &Received<'_>) {

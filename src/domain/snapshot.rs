@@ -195,10 +195,15 @@ impl Snapshot {
 
     /// Drops an `updated_at` that lies too far ahead of the receipt to be believed.
     pub fn received(mut self, at: Timestamp) -> Self {
+        self.receive(at);
+        self
+    }
+
+    /// The same in place.
+    pub fn receive(&mut self, at: Timestamp) {
         if self.updated_at.is_some_and(|u| u > at.plus(MAX_AHEAD)) {
             self.updated_at = None;
         }
-        self
     }
 }
 

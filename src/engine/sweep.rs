@@ -105,9 +105,9 @@ async fn rematch_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
             continue;
         };
         if let Ok(recorded) = shared.ledger.record(shop, record).await
-            && let Some(transaction) = recorded.transaction
+            && let Some(owner) = recorded.owner
         {
-            sweeps::orphan_matched(&shared.store, shop, orphan.id, transaction.record.id).await?;
+            sweeps::orphan_matched(&shared.store, shop, orphan.id, owner).await?;
         }
     }
     Ok(())

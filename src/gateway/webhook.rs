@@ -4,8 +4,9 @@
 //! What it deliberately cannot do: believe. Whether the sender is the gateway is decided by
 //! [`super::authenticity`] over the same bytes, and what follows from it by the fold.
 
+use super::redact::{Redacted, redact, redact_read};
 use super::transaction::{self, Source};
-use super::wire::{Shape, row, shape};
+use super::wire::{Shape, row, shape, shape_of};
 use crate::domain::{Snapshot, Timestamp};
 use serde_json::Value;
 
@@ -32,22 +33,32 @@ pub enum WebhookReading {
 
 /// Reads a webhook. `sha256` is that of the body as it was received, `at` when that was.
 pub fn read_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> WebhookReading {
+    reading(shape(body), body, Source { sha256, at })
+}
+
+/// Reads a webhook, and gives it as it may be kept. The body is parsed once for both.
+pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, WebhookReading) {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        return (redact(body), read_webhook(body, sha256, at));
+    };
+    let kept = redact_read(body, Some(&value));
+    (kept, reading(shape_of(value), body, Source { sha256, at }))
+}
+
+fn reading(shape: Shape, body: &[u8], source: Source) -> WebhookReading {
     let unknown = |reason: String| WebhookReading::Unknown { reason };
-    match shape(body) {
-        Shape::Transaction(fields) => {
-            let source = Source { sha256, at };
-            match transaction::snapshot(&fields, source) {
-                Ok(snapshot) => WebhookReading::Transaction {
-                    snapshot: Box::new(snapshot),
-                    parent: fields
-                        .get("parent_transaction")
-                        .and_then(row)
-                        .and_then(|parent| transaction::snapshot(parent, source).ok())
-                        .map(Box::new),
-                },
-                Err(malformed) => unknown(format!("a transaction whose {malformed}")),
-            }
-        }
+    match shape {
+        Shape::Transaction(fields) => match transaction::snapshot(&fields, source) {
+            Ok(snapshot) => WebhookReading::Transaction {
+                snapshot: Box::new(snapshot),
+                parent: fields
+                    .get("parent_transaction")
+                    .and_then(row)
+                    .and_then(|parent| transaction::snapshot(parent, source).ok())
+                    .map(Box::new),
+            },
+            Err(malformed) => unknown(format!("a transaction whose {malformed}")),
+        },
         Shape::NotJson => unknown("no readable json".to_owned()),
         Shape::List(_) => unknown("a list".to_owned()),
         Shape::Balance(_) | Shape::Task(_) | Shape::Error(_) | Shape::Unknown => other(body),
@@ -82,11 +93,11 @@ mod tests {
     use serde_json::json;
 
     fn read(body: &Value) -> WebhookReading {
-        read_webhook(
-            body.to_string().as_bytes(),
-            [1; 32],
-            Timestamp::from_micros(0),
-        )
+        let (body, at) = (body.to_string(), Timestamp::from_micros(0));
+        let alone = read_webhook(body.as_bytes(), [1; 32], at);
+        let (kept, reading) = take_webhook(body.as_bytes(), [1; 32], at);
+        assert_eq!((&reading, kept), (&alone, redact(body.as_bytes())));
+        reading
     }
 
     #[test]

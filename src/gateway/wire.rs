@@ -63,10 +63,14 @@ pub(super) struct ErrorBody {
 /// Tells what a body is.
 pub(super) fn shape(body: &[u8]) -> Shape {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(fields)) => shape_of_object(fields),
-        Ok(_) => Shape::Unknown,
-        Err(_) => Shape::NotJson,
+    serde_json::from_slice(body).map_or(Shape::NotJson, shape_of)
+}
+
+/// The same for a body that has been read as JSON.
+pub(super) fn shape_of(body: Value) -> Shape {
+    match body {
+        Value::Object(fields) => shape_of_object(fields),
+        _ => Shape::Unknown,
     }
 }
 

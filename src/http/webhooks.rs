@@ -9,8 +9,8 @@ use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, verify};
-use crate::gateway::redact::{redact, redact_text};
-use crate::gateway::{WebhookReading, read_webhook};
+use crate::gateway::redact::redact_text;
+use crate::gateway::{WebhookReading, take_webhook};
 use crate::http::body;
 use crate::http::context::{Context, Shop};
 use crate::http::problem::{Kind, Problem};
@@ -45,7 +45,7 @@ pub(crate) async fn receive(
     request::about(&req, |about| about.shop = Some(shop.id.clone()));
     let taken = take(&context, &shop, &req, payload).await;
     let outcome = match &taken {
-        Ok(recorded) if recorded.transaction.is_none() => "kept",
+        Ok(recorded) if recorded.owner.is_none() => "kept",
         Ok(recorded) => recorded.verdict.as_str(),
         Err(problem) => failure(problem.status_code()),
     };
@@ -125,10 +125,10 @@ fn unauthorized() -> Problem {
 /// What a webhook that is not refused amounts to. Without a signature it is a hint.
 pub fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
     let sha256: [u8; 32] = Sha256::digest(raw).into();
-    let kept = redact(raw).bytes;
-    let mut learned = Learned::said(Channel::Webhook, None, None, kept, sha256, Vec::new())
+    let (kept, reading) = take_webhook(raw, sha256, now);
+    let mut learned = Learned::said(Channel::Webhook, None, None, kept.bytes, sha256, Vec::new())
         .with_signature(signed);
-    match read_webhook(raw, sha256, now) {
+    match reading {
         WebhookReading::Transaction { snapshot, parent } => {
             let snapshot = Box::new(snapshot.received(now));
             learned.facts = vec![Fact::Seen {

@@ -11,8 +11,9 @@ mod tests;
 mod writing;
 
 use crate::clock::Boottime;
+use crate::domain::fold::Derived;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
-use crate::domain::{Summary, Timestamp, TransactionType, Verdict, derive};
+use crate::domain::{Summary, Timestamp, TransactionType, Verdict};
 use crate::ledger::commit::Failure;
 use crate::ledger::evidence::Link;
 use crate::ledger::route::{Delivery, Routing};
@@ -21,7 +22,7 @@ use crate::ledger::{
     Close, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped,
 };
 use crate::store::{
-    CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, StoreError,
+    CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError,
     StoredTransaction, TransactionWrite, batch as rows, within,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -75,6 +76,8 @@ enum Draft {
     Recorded {
         verdict: Verdict,
         id: Option<Uuid>,
+        /// Whether the caller wants the transaction itself.
+        told: bool,
     },
     Ready {
         id: Uuid,
@@ -93,7 +96,8 @@ enum Draft {
 /// The transactions of a batch, locked or new.
 #[derive(Default)]
 pub(crate) struct Rows {
-    map: BTreeMap<Uuid, Row>,
+    // Boxed: rows are large, and a tree moves what it holds.
+    map: BTreeMap<Uuid, Box<Row>>,
 }
 
 impl Rows {
@@ -156,11 +160,12 @@ fn silence() -> StoreError {
 /// Runs one batch to its commit.
 pub(crate) async fn run(
     shared: &Shared,
+    session: &mut Session,
     shop: &ShopId,
     works: &[Work],
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
-    let mut tx = shared.store.begin().await?;
+    let mut tx = session.begin().await?;
     // Taken before the batch is, so that no lease is ever longer than we believe.
     let began = Boottime::now();
     let chance = rand::random();
@@ -237,13 +242,13 @@ impl<'a> Batch<'a> {
                 let id = stored.record.id;
                 map.insert(
                     id,
-                    Row {
+                    Box::new(Row {
                         stored,
                         check: None,
                         is_new: false,
                         dirty: false,
                         write: None,
-                    },
+                    }),
                 );
             }
             for check in tables.lock_checks(shop, &ids).await? {
@@ -343,16 +348,14 @@ fn is_contested(fact: &Fact) -> bool {
 }
 
 /// Puts the time of receipt, by the server's clock, where a fact depends on it.
-fn received(fact: &Fact, at: Timestamp) -> Fact {
-    let mut fact = fact.clone();
-    match &mut fact {
+fn receive(fact: &mut Fact, at: Timestamp) {
+    match fact {
         Fact::Acknowledged { at: acked_at, .. } => *acked_at = at,
         Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => {
-            **snapshot = (**snapshot).clone().received(at);
+            snapshot.receive(at);
         }
         _ => {}
     }
-    fact
 }
 
 /// A uid belongs to at most one transaction: what is known to be another's moves nothing here,
@@ -372,10 +375,10 @@ fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
 }
 
 impl Row {
-    fn accept(&mut self, summary: &Summary, at: Timestamp) {
+    /// Takes the joined evidence over, and what is derived from it.
+    fn accept(&mut self, summary: Summary, derived: &Derived, at: Timestamp) {
         let stored = &mut self.stored;
-        stored.summary = summary.clone();
-        let derived = derive(&stored.opening, &stored.summary);
+        stored.summary = summary;
         if derived.state != stored.state {
             stored.state_since = at;
             stored.record.finalized_at = derived.state.is_final().then_some(at);

@@ -1,4 +1,4 @@
-//! The committer of one shop: takes what waits, commits it as one batch, and only then answers.
+//! The committers of one shop: each takes what waits, commits it as one batch, and only then answers.
 //!
 //! A batch that met another writer is tried again. On a data error each job is tried alone, so that
 //! one poison item never stops the others. When the fate of a COMMIT is unknown the same batch is
@@ -7,12 +7,13 @@
 use crate::domain::{ShopId, Verdict};
 use crate::ledger::batch::{self, Answer, Work};
 use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
-use crate::store::{OrphanWrite, StoreError, batch as rows};
+use crate::store::{OrphanWrite, Session, StoreError, batch as rows};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
 /// How often a batch is tried again after it met another writer.
 const CONFLICTS: u32 = 10;
@@ -39,28 +40,63 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Runs until the last handle of the ledger is gone.
-pub(crate) async fn run(shared: Arc<Shared>, shop: ShopId, mut jobs: mpsc::Receiver<Job>) {
-    let mut waiting = Vec::new();
-    while jobs
-        .recv_many(&mut waiting, shared.settings.max_batch)
-        .await
-        > 0
-    {
-        let batch = std::mem::take(&mut waiting);
-        // A panic is a fault of ours in one batch. Its callers are told that the fate is unknown, and
-        // the shop's other work goes on.
-        let committed = AssertUnwindSafe(Box::pin(commit(&shared, &shop, batch))).catch_unwind();
-        if committed.await.is_err() {
-            tracing::error!(shop = %shop, "a batch was given up after a panic");
-        }
+/// How many batches of one shop are under way at once: while one waits for the disk, the next is read
+/// and folded. More would only wait for each other at the feed's counter.
+const UNDER_WAY: usize = 2;
+
+/// For how long a committer that has nothing to do keeps its connection.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Starts the committers of a shop. They end when the last handle of the ledger is gone.
+pub(crate) fn start(shared: &Arc<Shared>, shop: &ShopId, jobs: mpsc::Receiver<Job>) {
+    let jobs = Arc::new(Mutex::new(jobs));
+    for _ in 0..UNDER_WAY {
+        tokio::spawn(run(Arc::clone(shared), shop.clone(), Arc::clone(&jobs)));
     }
 }
 
-async fn commit(shared: &Shared, shop: &ShopId, jobs: Vec<Job>) {
+async fn run(shared: Arc<Shared>, shop: ShopId, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+    let mut session = Session::new(shared.store.clone());
+    loop {
+        let batch = next(&jobs, &mut session, shared.settings.max_batch).await;
+        if batch.is_empty() {
+            return;
+        }
+        // A panic is a fault of ours in one batch. Its callers are told that the fate is unknown, and
+        // the shop's other work goes on.
+        let work = Box::pin(commit(&shared, &mut session, &shop, batch));
+        if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+            session.release();
+            tracing::error!(shop = %shop, "a batch was given up after a panic");
+        }
+        session.yield_to_others();
+    }
+}
+
+/// All jobs that wait, at most so many. None are left when the ledger has ended.
+async fn next(
+    jobs: &Mutex<mpsc::Receiver<Job>>,
+    session: &mut Session,
+    max_batch: usize,
+) -> Vec<Job> {
+    let mut batch = Vec::new();
+    let mut taking = Box::pin(async {
+        let mut jobs = jobs.lock().await;
+        jobs.recv_many(&mut batch, max_batch).await
+    });
+    // Between two jobs of a busy shop the connection is kept, and no longer.
+    if timeout(LINGER, &mut taking).await.is_err() {
+        session.release();
+        (&mut taking).await;
+    }
+    drop(taking);
+    batch
+}
+
+async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, jobs: Vec<Job>) {
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
-    match attempt(shared, shop, &works).await {
+    match attempt(shared, session, shop, &works).await {
         Ok(answers) => {
             for (reply, answer) in replies.into_iter().zip(answers) {
                 reply(Ok(answer));
@@ -68,7 +104,7 @@ async fn commit(shared: &Shared, shop: &ShopId, jobs: Vec<Job>) {
         }
         Err(Failure { error, committing }) if is_data(&error) && !committing => {
             for (work, reply) in works.into_iter().zip(replies) {
-                reply(alone(shared, shop, work).await);
+                reply(alone(shared, session, shop, work).await);
             }
         }
         Err(failure) => {
@@ -99,15 +135,22 @@ fn is_data(error: &StoreError) -> bool {
 }
 
 /// Runs a batch, again as often as that can help.
-async fn attempt(shared: &Shared, shop: &ShopId, works: &[Work]) -> Result<Vec<Answer>, Failure> {
+async fn attempt(
+    shared: &Shared,
+    session: &mut Session,
+    shop: &ShopId,
+    works: &[Work],
+) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut conflicts = 0;
     let mut committing = false;
     loop {
-        let failure = match batch::run(shared, shop, works).await {
+        let failure = match batch::run(shared, session, shop, works).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
+        // What state its connection is in is for the pool to find out.
+        session.release();
         committing |= failure.committing;
         let patience = if committing { SEEK_FATE } else { PATIENCE };
         let again = match &failure.error {
@@ -132,19 +175,25 @@ async fn attempt(shared: &Shared, shop: &ShopId, works: &[Work]) -> Result<Vec<A
 }
 
 /// Runs one job by itself; one that fails by itself is kept aside.
-async fn alone(shared: &Shared, shop: &ShopId, work: Work) -> Result<Answer, LedgerError> {
-    let failure = match attempt(shared, shop, std::slice::from_ref(&work)).await {
+async fn alone(
+    shared: &Shared,
+    session: &mut Session,
+    shop: &ShopId,
+    work: Work,
+) -> Result<Answer, LedgerError> {
+    let failure = match attempt(shared, session, shop, std::slice::from_ref(&work)).await {
         Ok(mut answers) => return answers.pop().ok_or(LedgerError::Refused),
         Err(failure) => failure,
     };
     tracing::error!(shop = %shop, error = failure.error.chain(), "one item was refused by itself");
     match &work {
         Work::Record(record) if record.target == Target::Snapshots => {
-            let kept = tokio::time::timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
+            let kept = timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
             match kept {
                 Err(_) => Err(LedgerError::FateUnknown),
                 Ok(Ok(())) => Ok(Answer::Recorded(Recorded {
                     verdict: Verdict::Refused,
+                    owner: None,
                     transaction: None,
                 })),
                 Ok(Err(error)) => Err(LedgerError::from(&error)),

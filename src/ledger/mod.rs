@@ -144,7 +144,9 @@ pub enum Target {
 pub struct Recorded {
     /// What it changed.
     pub verdict: Verdict,
-    /// The transaction afterwards; none for an orphan.
+    /// Which transaction it belongs to; none for an orphan.
+    pub owner: Option<Uuid>,
+    /// That transaction afterwards, when the evidence was about a transaction by its id.
     pub transaction: Option<Box<StoredTransaction>>,
 }
 
@@ -237,7 +239,7 @@ pub struct Ledger {
 const QUEUE: usize = 8_192;
 
 impl Ledger {
-    /// Starts one committer for each shop. They end when the last handle is dropped.
+    /// Starts the committers of each shop. They end when the last handle is dropped.
     pub fn start(
         store: Store,
         shops: impl IntoIterator<Item = ShopId>,
@@ -254,7 +256,7 @@ impl Ledger {
             .into_iter()
             .map(|shop| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                tokio::spawn(commit::run(Arc::clone(&shared), shop.clone(), receiver));
+                commit::start(&shared, &shop, receiver);
                 (shop, sender)
             })
             .collect();

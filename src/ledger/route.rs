@@ -9,6 +9,7 @@ use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Learned, Record, Target, Work};
 use crate::store::StoreError;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
 
@@ -23,9 +24,9 @@ pub(crate) struct Routing {
 
 /// Where facts of one piece of evidence go.
 #[derive(Debug)]
-pub(crate) enum Delivery {
+pub(crate) enum Delivery<'a> {
     /// To this transaction.
-    To(Uuid, Vec<Fact>),
+    To(Uuid, Vec<Cow<'a, Fact>>),
     /// To a new one of origin `gateway`.
     Adopt(Box<Snapshot>),
     /// To nobody.
@@ -137,13 +138,13 @@ impl Routing {
     }
 
     /// Decides where the facts of one record go. The target itself always gets its evidence.
-    pub(crate) fn deliver(&self, record: &Record, rows: &Rows) -> Vec<Delivery> {
+    pub(crate) fn deliver<'a>(&self, record: &'a Record, rows: &Rows) -> Vec<Delivery<'a>> {
         let learned = &record.learned;
         let target = match record.target {
             Target::Transaction(id) => Some(id),
             Target::Snapshots => None,
         };
-        let mut shares: Vec<(Uuid, Vec<Fact>)> =
+        let mut shares: Vec<(Uuid, Vec<Cow<'a, Fact>>)> =
             target.map(|id| (id, Vec::new())).into_iter().collect();
         let mut others = Vec::new();
         for fact in &learned.facts {
@@ -153,7 +154,7 @@ impl Routing {
                     found_by: FoundBy::TrackingId,
                 } => self.homes(snapshot, fact, target, rows),
                 fact => target
-                    .map(|id| Home::Row(id, fact.clone()))
+                    .map(|id| Home::Row(id, Cow::Borrowed(fact)))
                     .into_iter()
                     .collect(),
             };
@@ -181,16 +182,23 @@ impl Routing {
             .collect()
     }
 
-    fn homes(&self, s: &Snapshot, fact: &Fact, target: Option<Uuid>, rows: &Rows) -> Vec<Home> {
+    fn homes<'a>(
+        &self,
+        s: &Snapshot,
+        fact: &'a Fact,
+        target: Option<Uuid>,
+        rows: &Rows,
+    ) -> Vec<Home<'a>> {
+        let whole = |id| Home::Row(id, Cow::Borrowed(fact));
         if let Some(owner) = self.owner(&s.uid) {
-            return vec![Home::Row(owner, fact.clone())];
+            return vec![whole(owner)];
         }
         let kind = s.kind.as_deref().and_then(TransactionType::parse);
         let named = s.tracking_id.as_ref().and_then(|t| self.ours(t.as_str()));
         let is_child = s.parent_uid.is_some() || kind.is_some_and(TransactionType::is_child);
         if !is_child {
             return match named.or(target) {
-                Some(id) => vec![Home::Row(id, fact.clone())],
+                Some(id) => vec![whole(id)],
                 None => vec![Home::Nobody(Box::new(s.clone()))],
             };
         }
@@ -199,16 +207,16 @@ impl Routing {
                 .is_some_and(|row| Some(row.opening.kind) == kind)
         };
         if let Some(id) = named.filter(same_kind) {
-            return vec![Home::Row(id, fact.clone())];
+            return vec![whole(id)];
         }
-        let contested = |ids: &[Uuid]| -> Vec<Home> {
-            let contested = || Fact::Contested { uid: s.uid.clone() };
+        let contested = |ids: &[Uuid]| -> Vec<Home<'a>> {
+            let contested = || Cow::Owned(Fact::Contested { uid: s.uid.clone() });
             ids.iter().map(|id| Home::Row(*id, contested())).collect()
         };
         let possible =
             |age: fn(&Summary, &Snapshot) -> bool| self.possible_children(s, kind, rows, age);
         match possible(|known, s| !known.is_older(s)).as_slice() {
-            [only] => return vec![Home::Row(*only, fact.clone())],
+            [only] => return vec![whole(*only)],
             [] => {}
             several => return contested(several),
         }
@@ -253,7 +261,10 @@ impl Routing {
 
 /// A hint is kept where it belongs, and not believed: it moves nothing, and nothing is taken over on
 /// its word.
-fn hints(shares: Vec<(Uuid, Vec<Fact>)>, others: Vec<Delivery>) -> Vec<Delivery> {
+fn hints<'a>(
+    shares: Vec<(Uuid, Vec<Cow<'a, Fact>>)>,
+    others: Vec<Delivery<'a>>,
+) -> Vec<Delivery<'a>> {
     let kept = shares
         .into_iter()
         .map(|(id, _)| Delivery::To(id, Vec::new()));
@@ -264,8 +275,8 @@ fn hints(shares: Vec<(Uuid, Vec<Fact>)>, others: Vec<Delivery>) -> Vec<Delivery>
     kept.chain(orphaned).collect()
 }
 
-enum Home {
-    Row(Uuid, Fact),
+enum Home<'a> {
+    Row(Uuid, Cow<'a, Fact>),
     New(Box<Snapshot>),
     Nobody(Box<Snapshot>),
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// How long a connection that is asked whether it lives may take.
-const PING: Duration = Duration::from_secs(2);
+pub(super) const PING: Duration = Duration::from_secs(2);
 
 /// The pool's options: a connection is asked whether it lives when it is taken and when it is given
 /// back, and does not get for ever to answer.

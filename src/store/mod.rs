@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod pooler;
 pub mod read;
 pub mod rows;
+mod session;
 pub mod subscribers;
 pub mod sweeps;
 
@@ -25,6 +26,7 @@ pub use rows::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, NewTransaction,
     OrphanWrite, StoredTransaction, TransactionWrite,
 };
+pub use session::Session;
 
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgPool};

@@ -41,7 +41,12 @@ impl StoredTransaction {
 
     /// What the outside sees.
     pub fn view(&self) -> TransactionView {
-        TransactionView::of(&self.opening, &self.summary, &self.derived(), &self.record)
+        self.view_of(&self.derived())
+    }
+
+    /// The same for who has derived the state already.
+    pub fn view_of(&self, derived: &Derived) -> TransactionView {
+        TransactionView::of(&self.opening, &self.summary, derived, &self.record)
     }
 }
 

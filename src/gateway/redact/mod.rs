@@ -33,14 +33,19 @@ pub struct Redacted {
 
 /// Takes card data out of a body of any kind.
 pub fn redact(bytes: &[u8]) -> Redacted {
-    let rewritten = if json::is_json(bytes) {
+    redact_read(bytes, None)
+}
+
+/// The same for who has read the body as JSON already, and found this in it.
+pub(super) fn redact_read(bytes: &[u8], read: Option<&Value>) -> Redacted {
+    let rewritten = if read.is_some() || json::is_json(bytes) {
         json::rewrite(bytes, 0)
     } else {
         text::redacted_bytes(bytes, 0)
     };
     match rewritten {
         Some(rewritten) => Redacted {
-            bytes: without_names(bytes, rewritten),
+            bytes: without_names(bytes, read, rewritten),
             changed: true,
         },
         None => Redacted {
@@ -51,14 +56,18 @@ pub fn redact(bytes: &[u8]) -> Redacted {
 }
 
 /// A body that names its card holder may repeat the name in a message.
-fn without_names(original: &[u8], rewritten: Vec<u8>) -> Vec<u8> {
-    let names =
-        serde_json::from_slice(original).map(|fields: serde_json::Map<_, _>| holders(&fields));
+fn without_names(original: &[u8], read: Option<&Value>, rewritten: Vec<u8>) -> Vec<u8> {
+    let names = match read {
+        Some(read) => read.as_object().map(holders),
+        None => serde_json::from_slice(original)
+            .ok()
+            .map(|fields: serde_json::Map<_, _>| holders(&fields)),
+    };
     match names {
-        Ok(names) if !names.is_empty() && std::str::from_utf8(&rewritten).is_ok() => {
+        Some(names) if !names.is_empty() && std::str::from_utf8(&rewritten).is_ok() => {
             names::strike_json(rewritten, &names)
         }
-        Ok(_) | Err(_) => rewritten,
+        Some(_) | None => rewritten,
     }
 }
 

@@ -129,7 +129,7 @@ impl Batch<'_> {
             dirty: false,
             write: None,
         };
-        self.rows.map.insert(id, row);
+        self.rows.map.insert(id, Box::new(row));
         let mut opened = Learned::said(
             Channel::Local,
             None,
@@ -139,7 +139,7 @@ impl Batch<'_> {
             Vec::new(),
         );
         opened.note = Some(format!("a {} was asked for", open.opening.kind));
-        self.learn(id, &opened, &[], Verdict::Applied);
+        self.learn(id, &opened, Vec::new(), Verdict::Applied);
         if send_now {
             self.put_stamp(id, 1, false, id);
         } else {
@@ -171,7 +171,7 @@ impl Batch<'_> {
             "replay": replay,
         });
         let stamped = Learned::act(Channel::Local, "stamped", &act, vec![fact]);
-        self.learn(id, &stamped, &stamped.facts, Verdict::Applied);
+        self.learn(id, &stamped, stamped.facts.clone(), Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);
         self.schedule(
             id,

@@ -1,12 +1,13 @@
 //! Evidence of a batch: brought to its owner, joined, chained, and told of.
 
-use super::{Batch, Draft, Row, is_anothers, is_contested, received, snapshot_of, to_json};
+use super::{Batch, Draft, Row, is_anothers, is_contested, receive, snapshot_of, to_json};
 use crate::domain::view::TransactionView;
 use crate::domain::{DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
 use crate::domain::{Summary, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_facts, orphan_kind};
 use crate::ledger::{Learned, Record, findings};
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 impl Batch<'_> {
@@ -22,6 +23,7 @@ impl Batch<'_> {
             return Draft::Recorded {
                 verdict: Verdict::Refused,
                 id: None,
+                told: false,
             };
         }
         let mut first: Option<(Verdict, Uuid)> = None;
@@ -32,7 +34,8 @@ impl Batch<'_> {
                     if self.rows.get(id).is_none() {
                         continue;
                     }
-                    let verdict = self.deliver(record, id, &facts);
+                    let facts = facts.into_iter().map(Cow::into_owned).collect();
+                    let verdict = self.deliver(record, id, facts);
                     first.get_or_insert((verdict, id));
                 }
                 Delivery::Adopt(snapshot) => adopted = self.adopt(learned, &snapshot).or(adopted),
@@ -40,20 +43,22 @@ impl Batch<'_> {
             }
         }
         match (first.or(adopted), &record.target) {
-            (Some((verdict, id)), _) => Draft::Recorded {
+            (Some((verdict, id)), target) => Draft::Recorded {
                 verdict,
                 id: Some(id),
+                told: matches!(target, crate::ledger::Target::Transaction(_)),
             },
             (None, crate::ledger::Target::Transaction(_)) => Draft::NotFound,
             (None, crate::ledger::Target::Snapshots) => Draft::Recorded {
                 verdict: Verdict::NothingNew,
                 id: None,
+                told: false,
             },
         }
     }
 
     /// Brings evidence to a locked transaction, and settles its next check.
-    pub(super) fn deliver(&mut self, record: &Record, id: Uuid, facts: &[Fact]) -> Verdict {
+    pub(super) fn deliver(&mut self, record: &Record, id: Uuid, facts: Vec<Fact>) -> Verdict {
         let learned = &record.learned;
         let before = self.rows.get(id).map(|row| row.derived());
         let duplicate = self.known.contains(&(id, learned.id));
@@ -86,19 +91,16 @@ impl Batch<'_> {
         &mut self,
         id: Uuid,
         learned: &Learned,
-        facts: &[Fact],
+        mut facts: Vec<Fact>,
         bare: Verdict,
     ) -> (Verdict, bool) {
         let at = self.at;
         let Some(row) = self.rows.map.get_mut(&id) else {
             return (bare, false);
         };
-        let facts: Vec<Fact> = facts
-            .iter()
-            .filter(|fact| !is_anothers(&self.routing, fact, id))
-            .map(|fact| received(fact, at))
-            .collect();
-        let change = verdict::apply(&row.stored.opening, &row.stored.summary, &facts);
+        facts.retain(|fact| !is_anothers(&self.routing, fact, id));
+        facts.iter_mut().for_each(|fact| receive(fact, at));
+        let mut change = verdict::apply(&row.stored.opening, &row.stored.summary, &facts);
         let verdict = match (learned.verdict, facts.is_empty()) {
             (Some(verdict), _) => verdict,
             (None, true) => bare,
@@ -107,11 +109,16 @@ impl Batch<'_> {
             (None, false) if facts.iter().all(is_contested) => Verdict::Hint,
             (None, false) => change.verdict,
         };
-        let before = row.stored.view();
-        row.accept(&change.summary, at);
+        let summary = std::mem::take(&mut change.summary);
+        let stored = &row.stored;
+        let may_differ = summary != stored.summary || change.after.state != stored.state;
+        let before = may_differ.then(|| stored.view_of(&change.before));
+        row.accept(summary, &change.after, at);
         let evidence = row.chain(learned, verdict, at);
         self.evidence.push(evidence);
-        self.note_change(id, &before, &change);
+        if let Some(before) = before {
+            self.note_change(id, &before, &change);
+        }
         self.note_findings(id, &change, learned.reason.as_deref());
         self.note_claims(id, &facts);
         if !change.before.state.is_final() && change.after.state.is_final() {
@@ -137,7 +144,8 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get_mut(&id) else {
             return;
         };
-        if row.stored.view() == *before {
+        let mut view = row.stored.view_of(&change.after);
+        if view == *before {
             return;
         }
         // Opening by a caller is told to the caller; the feed begins with what follows.
@@ -147,6 +155,7 @@ impl Batch<'_> {
         }
         row.stored.record.sequence += 1;
         row.stored.record.updated_at = at;
+        (view.sequence, view.updated_at) = (row.stored.record.sequence, at);
         let kind = match (change.before.state, change.after.state) {
             (old, new) if old.is_final() && old != new => "transaction.corrected",
             (old, new) if !old.is_final() && new.is_final() => "transaction.finalized",
@@ -155,7 +164,7 @@ impl Batch<'_> {
         self.events.push(EventWrite {
             kind,
             transaction_id: Some(id),
-            payload: to_json(&row.stored.view()),
+            payload: to_json(&view),
         });
     }
 
@@ -277,8 +286,8 @@ impl Batch<'_> {
             dirty: false,
             write: None,
         };
-        self.rows.map.insert(id, row);
-        let (verdict, _) = self.learn(id, learned, &adopted_facts(snapshot), Verdict::Applied);
+        self.rows.map.insert(id, Box::new(row));
+        let (verdict, _) = self.learn(id, learned, adopted_facts(snapshot), Verdict::Applied);
         self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {
             let detail = format!("the gateway has a {kind} that was not made through this service");

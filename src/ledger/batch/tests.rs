@@ -208,7 +208,7 @@ fn only_a_live_lease_of_ones_own_plans() {
             lease: named,
             next_check: Some(wish),
         };
-        batch.deliver(&record, id, &[]);
+        batch.deliver(&record, id, Vec::new());
         let row = &batch.rows.map[&id];
         let due = row.check.as_ref().map(|check| check.due_at);
         assert_eq!(due == Some(wish), may, "{named:?} {until}");

@@ -172,9 +172,10 @@ impl Batch<'_> {
                         })
                     }),
                 Draft::Exceeds { left } => Answer::Opened(Opened::Exceeds { left }),
-                Draft::Recorded { verdict, id } => Answer::Recorded(Recorded {
+                Draft::Recorded { verdict, id, told } => Answer::Recorded(Recorded {
                     verdict,
-                    transaction: id.and_then(row),
+                    owner: id,
+                    transaction: id.filter(|_| told).and_then(row),
                 }),
                 Draft::Ready { id, attempt, lease } => {
                     row(id).map_or(Answer::NotFound, |transaction| {
