@@ -3,10 +3,16 @@
 use crate::world::{Addresses, KEY, Merchant, Process, SECRET, SHOP, Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reconciler::domain::{Channel, ShopId};
+use reconciler::ledger::{Learned, Ledger, LedgerError, Record, Target};
+use reconciler::metrics::Metrics;
+use reconciler::store::Store;
 use reconciler::twin::{KeyName, Signer};
 use rustix::process::Signal;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -224,5 +230,66 @@ fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
         let grown = process.memory_kib().saturating_sub(before) * 1024;
         assert!(grown < 8 * FLOOD.0 * FLOOD.1, "it grew by {grown} bytes");
         others_are_served(world, "ok-after-flood").await;
+    });
+}
+
+/// A webhook of no transaction, as the ledger gets it.
+fn told(n: usize) -> Record {
+    let body = json!({"neither": "transaction", "n": n}).to_string();
+    let sha256 = Sha256::digest(body.as_bytes()).into();
+    Record {
+        target: Target::Snapshots,
+        learned: Learned::said(
+            Channel::Webhook,
+            None,
+            None,
+            body.into_bytes(),
+            sha256,
+            vec![],
+        ),
+        lease: None,
+        next_check: None,
+    }
+}
+
+#[test]
+fn what_does_not_fit_into_the_queue_is_turned_away_at_once_and_the_rest_is_kept() {
+    // More than may wait, and than one commit takes beside.
+    const COMING: usize = 9_000;
+    Setup::default().run(async |world| {
+        let store = Store::connect_lazy(&world.database.url, 2).unwrap();
+        let shop = ShopId::parse(SHOP).unwrap();
+        let settings = crate::sim::replica::settings();
+        let metrics = Arc::new(Metrics::new());
+        let ledger = Ledger::start(store, [shop.clone()], settings, metrics);
+        let mut held = world.database.pool.begin().await.unwrap();
+        let lock = sqlx::query("LOCK TABLE orphans");
+        lock.execute(&mut *held).await.unwrap();
+        let turned_away = &AtomicUsize::new(0);
+        let coming = (0..COMING).map(|n| {
+            let recorded = ledger.record(&shop, told(n));
+            async move {
+                let recorded = recorded.await;
+                if matches!(recorded, Err(LedgerError::Overloaded)) {
+                    turned_away.fetch_add(1, Ordering::Relaxed);
+                }
+                recorded.is_ok()
+            }
+        });
+        let all = futures_util::future::join_all(coming);
+        let release = async {
+            eventually("some are turned away while the rest waits", async || {
+                (turned_away.load(Ordering::Relaxed) > 0).then_some(())
+            })
+            .await;
+            held.rollback().await.unwrap();
+        };
+        let (kept, ()) = tokio::join!(all, release);
+        let kept = kept.iter().filter(|kept| **kept).count();
+        assert_eq!(kept + turned_away.load(Ordering::Relaxed), COMING);
+        assert!(kept > 8_000, "{kept} were kept");
+        let orphans: i64 = world.database.one("SELECT count(*) FROM orphans").await;
+        assert_eq!(usize::try_from(orphans).unwrap(), kept);
+        others_are_served(world, "ok-after-all").await;
     });
 }

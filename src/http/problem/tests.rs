@@ -56,3 +56,17 @@ async fn the_cause_is_for_the_log_alone() {
     assert!(!body.to_string().contains("relation"));
     assert_eq!(problem.cause(), Some("relation does not exist"));
 }
+
+#[actix_web::test]
+async fn what_cannot_be_stored_now_is_asked_to_come_again() {
+    for error in [
+        LedgerError::Overloaded,
+        LedgerError::Unavailable,
+        LedgerError::FateUnknown,
+    ] {
+        let (head, body) = told(&Problem::from(error)).await;
+        assert_eq!(head.status(), 503);
+        assert!(head.headers().contains_key("retry-after"));
+        assert_eq!(body["type"], "urn:reconciler:problem:unavailable");
+    }
+}

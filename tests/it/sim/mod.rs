@@ -16,7 +16,7 @@ mod invariants;
 mod mutant;
 mod outside;
 mod plan;
-mod replica;
+pub mod replica;
 mod tx;
 mod world;
 
