@@ -37,7 +37,7 @@ fn questions() -> Vec<(String, String)> {
 /// A little of everything that is counted.
 async fn life(world: &World, round: u32) {
     let pay = async |name: &str| world.pay(&format!("{name}-{round}")).await;
-    pay("ok").await.expect(202);
+    pay("ok").await;
     pay("e500").await;
     let paused = world.at_shop("1002");
     let refused = paused
@@ -60,15 +60,15 @@ fn every_panel_shows_something_and_every_alert_can_be_evaluated() {
                 .post("pause", Value::Null)
                 .await
                 .expect(200);
-            world.pay("crashnone-doubt").await.expect(202);
-            world.pay("mismatch-found").await.expect(202);
+            world.pay("crashnone-doubt").await;
+            world.pay("mismatch-found").await;
             world.until_state("crashnone-doubt", "in_doubt").await;
             let prometheus = Prometheus::start(world);
             let questions = questions();
             assert!(questions.len() > 30, "{questions:?}");
             let round = Cell::new(0);
             let mut silent = questions.clone();
-            let shown = eventually_within(Duration::from_secs(60), async || {
+            let shown = eventually_within(Duration::from_secs(240), async || {
                 round.set(round.get() + 1);
                 life(world, round.get()).await;
                 let mut still = Vec::new();

@@ -45,7 +45,7 @@ impl Prometheus {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let directory = tempfile::tempdir().expect("a directory");
         let config = format!(
-            "global: {{scrape_interval: 250ms, scrape_timeout: 250ms, evaluation_interval: 500ms}}\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 500ms}}\n\
              rule_files: ['{}']\n\
              scrape_configs:\n- job_name: reconciler\n  static_configs:\n  - targets: ['{}']\n    \
              labels: {{namespace: pay, pod: reconciler-0}}\n",
