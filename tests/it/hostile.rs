@@ -245,9 +245,10 @@ fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
         assert!(count(200) > 0, "{answers:?}");
         let kept: i64 = world.database.one("SELECT count(*) FROM orphans").await;
         assert!(usize::try_from(kept).unwrap() >= count(200), "{kept}");
-        // Each body lies there a few times at most.
+        // Each body lies there a few times at most: as it came, as it is kept, on its way to the database,
+        // and what the allocator has not given back yet.
         let grown = process.memory_kib().saturating_sub(before) * 1024;
-        assert!(grown < 8 * FLOOD.0 * FLOOD.1, "it grew by {grown} bytes");
+        assert!(grown < 12 * FLOOD.0 * FLOOD.1, "it grew by {grown} bytes");
         others_are_served(world, "ok-after-flood").await;
     });
 }
