@@ -93,10 +93,13 @@ async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
 
 /// Tries orphans again whose owner, parent or name has appeared since.
 async fn rematch(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+    let mut done = Ok(());
+    // What fails for one shop stops no other.
     for shop in shops {
-        rematch_at(shared, shop).await?;
+        let next = rematch_at(shared, shop).await;
+        done = done.and(next);
     }
-    Ok(())
+    done
 }
 
 async fn rematch_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
@@ -156,10 +159,12 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
 
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
 async fn tell_stuck(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+    let mut done = Ok(());
     for shop in shops {
-        tell_stuck_at(shared, shop).await?;
+        let next = tell_stuck_at(shared, shop).await;
+        done = done.and(next);
     }
-    Ok(())
+    done
 }
 
 async fn tell_stuck_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
@@ -185,14 +190,21 @@ async fn tell_stuck_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError>
 
 /// Drops events that are older than they are kept.
 async fn forget_events(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
-    let keep = shared.settings.events_retention;
+    let mut done = Ok(());
     for shop in shops {
-        while !shared.dispatch.is_stopping() {
-            let number = sweeps::forget_events(&shared.store, shop, keep).await?;
-            shared.metrics.dropped("events", number);
-            if number == 0 {
-                break;
-            }
+        let next = forget_events_at(shared, shop).await;
+        done = done.and(next);
+    }
+    done
+}
+
+async fn forget_events_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+    let keep = shared.settings.events_retention;
+    while !shared.dispatch.is_stopping() {
+        let number = sweeps::forget_events(&shared.store, shop, keep).await?;
+        shared.metrics.dropped("events", number);
+        if number == 0 {
+            break;
         }
     }
     Ok(())
