@@ -87,7 +87,8 @@ if [ "$what" = prometheus ]; then
     find_prometheus
     exit
 fi
-if [ "$(cat "$tools/stamp" 2>/dev/null)" != "$wanted" ] || [ ! -x "$tools/venv/bin/schemathesis" ]; then
+# A directory that was moved has programs that no longer find their interpreter.
+if [ "$(cat "$tools/stamp" 2>/dev/null)" != "$wanted" ] || ! "$tools/venv/bin/schemathesis" --version >/dev/null 2>&1; then
     install || {
         say "$wanted could not be installed: PyPI, or Debian for python3-venv, must be reachable once"
         exit 1

@@ -98,8 +98,8 @@ fn every_connection_taken() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
-        assert!(refused > 0 && taken.len() >= 30, "{} taken", taken.len());
-        // The service may have been quicker with the last one: that is taken, too.
+        assert!(refused > 0, "{} taken", taken.len());
+        // The service may have been quicker with the last ones: they are taken, too.
         eventually("nothing is left for the service", async || {
             let first = taken.first_mut().expect("one is taken");
             let _ = first.execute(others).await;
@@ -107,6 +107,7 @@ fn every_connection_taken() {
             (case.merchants[0].readiness().await == Some(503)).then_some(())
         })
         .await;
+        assert!(taken.len() >= 30, "{} taken", taken.len());
     });
 }
 
