@@ -3,7 +3,8 @@
 use clap::Parser;
 use std::process::ExitCode;
 
-/// The C library's own was the largest item of the profile (docs/performance.md).
+/// The C library's own was the largest item of the profile; with huge pages this one holds twice the
+/// memory when idle (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
