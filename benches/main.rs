@@ -19,6 +19,8 @@ mod follow;
 mod ground;
 mod load;
 mod plain;
+mod poller;
+mod poller_live;
 mod report;
 
 use load::{Loop, Outcome};
@@ -111,8 +113,24 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("small") {
         small(&cluster, gateway, &mut report).await;
     }
+    if wanted("poller") {
+        poll(&cluster, &mut report).await;
+    }
     report.print();
     report.write();
+}
+
+/// The learned placing of looks: replayed, and by the service itself.
+async fn poll(cluster: &Cluster, report: &mut Report) {
+    let mut databases = Vec::new();
+    for loss in [0, 10, 100] {
+        let name = format!("poller_{loss}");
+        cluster.create_database(&name).await.expect("a database");
+        ground::migrate(&cluster.url(&name));
+        databases.push((loss, cluster.url(&name)));
+    }
+    let live = poller_live::all(&databases).await;
+    report.section("poller", json!({"live": live, "replay": poller::replays()}));
 }
 
 async fn execute(database: &str, statements: &str) {

@@ -111,6 +111,8 @@ pub struct App {
     dispatch: Dispatch,
     engine: Option<Engine>,
     servers: http::Servers,
+    ledger: Ledger,
+    learning: JoinHandle<()>,
     drain: Duration,
     prepared: Option<JoinHandle<Result<(), PoolerError>>>,
 }
@@ -125,10 +127,8 @@ impl App {
         after_restore: bool,
     ) -> Result<Self, AppError> {
         let metrics = Arc::new(Metrics::new());
-        let store = Store::connect_lazy(
-            config.database.url.expose(),
-            config.database.max_connections,
-        )?;
+        let database = &config.database;
+        let store = Store::connect_lazy(database.url.expose(), database.max_connections)?;
         let shops: Vec<ShopId> = config
             .shops
             .iter()
@@ -166,7 +166,7 @@ impl App {
         let parts = http::Parts {
             config: live.clone(),
             store: store.clone(),
-            ledger,
+            ledger: ledger.clone(),
             dispatch: dispatch.clone(),
             metrics,
         };
@@ -180,10 +180,12 @@ impl App {
             http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
         Ok(Self {
             config: live,
+            learning: learn(&ledger, &dispatch),
             store,
             dispatch,
             engine,
             servers,
+            ledger,
             drain,
             prepared: Some(prepared),
         })
@@ -222,8 +224,19 @@ impl App {
             );
         }
         self.servers.stop_ops().await;
+        let shared = async {
+            let _ = self.learning.await;
+            self.ledger.share_learning().await;
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), shared).await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
     }
+}
+
+/// In every role: whoever hears of an end learns from it, and whoever plans a look needs it.
+fn learn(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
+    let (ledger, dispatch) = (ledger.clone(), dispatch.clone());
+    tokio::spawn(async move { ledger.keep_learning(dispatch.stopping()).await })
 }
 
 /// Looks at what leads to the database, and says what is unwise about it.

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod fold;
 pub mod ids;
 pub mod money;
+pub mod pacing;
 pub mod schedule;
 pub mod snapshot;
 pub mod summary;

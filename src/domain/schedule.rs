@@ -3,7 +3,8 @@
 
 use crate::domain::absence::DUPLICATE_LOOKUPS;
 use crate::domain::fold::{Basis, Derived, Summary};
-use crate::domain::{Opening, RefusalKind, State, TaskId, Timestamp, Uid};
+use crate::domain::pacing::Forecast;
+use crate::domain::{Opening, RefusalKind, State, StatusClass, TaskId, Timestamp, Uid};
 use std::time::Duration;
 
 /// How long the gateway keeps a task, counted from its creation.
@@ -160,6 +161,49 @@ pub fn next_check(
     }))
 }
 
+/// When the next look at something open is due, by what was learned of its kind. `sent` is when its
+/// last attempt was stamped. What was learned places the looks at what runs; every other state, and
+/// all while nothing was learned, is seen to by [`next_check`]. Spread like [`jitter`] does, and less
+/// where it was learned: there every tenth of the way is paid for. `random` is any number.
+pub fn next_look(
+    derived: &Derived,
+    since: Timestamp,
+    sent: Option<Timestamp>,
+    now: Timestamp,
+    pace: &Pace,
+    forecast: Option<&Forecast>,
+    random: u64,
+) -> Option<Timestamp> {
+    let runs = match (derived.state, &derived.basis) {
+        (State::Processing, _) => true,
+        // What the gateway calls final has ended, and waits for our own task to say so.
+        (State::Pending, Basis::Snapshot(key)) => !key.is_final,
+        _ => false,
+    };
+    match (forecast, sent) {
+        (Some(forecast), Some(sent)) if runs => {
+            let longest = pace.longest(now.since(since));
+            let due = now.plus(forecast.pause(now.since(sent), pace.first_check, longest));
+            Some(spread(now, due, random, 40))
+        }
+        _ => next_check(derived, since, now, pace).map(|due| jitter(now, due, random)),
+    }
+}
+
+/// Whether a success needs no more looks: a webhook told of it, and we saw it when we asked. What
+/// becomes of it after that a webhook will tell as well. A failure is looked at again all the same:
+/// some failures are temporary, and a late success is what must not be missed.
+pub fn is_settled(summary: &Summary, derived: &Derived) -> bool {
+    let candidate = derived
+        .uid
+        .as_ref()
+        .and_then(|uid| summary.candidates.get(uid));
+    let success = Some(StatusClass::Successful);
+    derived.state == State::Successful
+        && matches!(derived.basis, Basis::Snapshot(_))
+        && candidate.is_some_and(|c| c.end_told == success && c.end_asked == success)
+}
+
 /// Doubt that rests on `E.1018`: the look-ups have a schedule of their own.
 pub fn is_duplicate_doubt(derived: &Derived) -> bool {
     derived.state == State::InDoubt
@@ -179,6 +223,18 @@ pub fn interval(age: Duration, pace: &Pace) -> Duration {
         .min(longest.max(pace.first_check))
 }
 
+impl Pace {
+    /// The longest pause at an age, whatever was learned: `max_interval` while it is young, and what
+    /// the pace itself would wait later.
+    pub fn longest(&self, age: Duration) -> Duration {
+        if age < YOUNG {
+            self.max_interval.max(self.first_check)
+        } else {
+            interval(age, self)
+        }
+    }
+}
+
 /// The pace of what waits for a person: that of an old transaction from the beginning.
 fn slow(age: Duration, pace: &Pace) -> Duration {
     (age / 2).max(pace.max_interval).min(pace.max_interval_old)
@@ -187,7 +243,12 @@ fn slow(age: Duration, pace: &Pace) -> Duration {
 /// Spreads a time by up to a tenth of the way to it, so that what began together does not stay
 /// together. `random` is any number.
 pub fn jitter(now: Timestamp, due: Timestamp, random: u64) -> Timestamp {
-    let tenth = due.since(now) / 10;
-    let micros = u64::try_from(tenth.as_micros()).unwrap_or(u64::MAX).max(1);
+    spread(now, due, random, 10)
+}
+
+/// Puts a time off by up to such a part of the way to it.
+fn spread(now: Timestamp, due: Timestamp, random: u64, part: u32) -> Timestamp {
+    let most = due.since(now) / part;
+    let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
     due.plus(Duration::from_micros(random % micros))
 }

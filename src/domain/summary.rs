@@ -2,7 +2,9 @@
 
 use crate::domain::candidate::{Candidate, Claim};
 use crate::domain::evidence::{AbsenceProof, Decision, FoundBy};
-use crate::domain::{Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid};
+use crate::domain::{
+    Channel, Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -159,6 +161,32 @@ impl Summary {
                 candidate.join(opening, snapshot, true);
             }
         }
+    }
+
+    /// Notes by which way ends were told, so that two ways that agree can spare further looks. Like
+    /// every join it is a maximum.
+    pub fn note_ends(&mut self, facts: &[Fact], channel: Channel) {
+        for fact in facts {
+            let (Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. }) = fact else {
+                continue;
+            };
+            let Some(candidate) = self.candidates.get_mut(&snapshot.uid) else {
+                continue;
+            };
+            let slot = match channel {
+                Channel::Webhook => &mut candidate.end_told,
+                Channel::TaskResult | Channel::Query => &mut candidate.end_asked,
+                _ => continue,
+            };
+            if snapshot.class.is_final() {
+                *slot = (*slot).max(Some(snapshot.class));
+            }
+        }
+    }
+
+    /// When the last attempt was stamped.
+    pub fn sent_at(&self) -> Option<Timestamp> {
+        self.attempts.values().filter_map(|a| a.stamped_at).max()
     }
 
     fn attempt(&mut self, number: u32) -> &mut Attempt {

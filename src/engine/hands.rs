@@ -116,7 +116,10 @@ impl Hands for Real<'_> {
         let taken = dispatch
             .take_budget_quietly(&self.shop.id, BUDGET_WAIT)
             .await;
-        taken.map_err(|_| PUT_OFF)
+        taken.map_err(|_| {
+            self.shared.ledger.short_of_budget(&self.shop.id);
+            PUT_OFF
+        })
     }
 
     async fn is_paused(&self) -> bool {

@@ -12,10 +12,12 @@ mod writing;
 
 use crate::clock::Boottime;
 use crate::domain::fold::Derived;
+use crate::domain::pacing::Seen;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
 use crate::domain::{Summary, Timestamp, TransactionType, Verdict};
 use crate::ledger::commit::Failure;
 use crate::ledger::evidence::Link;
+use crate::ledger::learning::Forecasts;
 use crate::ledger::route::{Delivery, Routing};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{
@@ -144,6 +146,8 @@ struct Batch<'a> {
     spent: HashMap<Uuid, Vec<rows::Spent>>,
     counted: Vec<(Channel, Verdict)>,
     ended: Vec<(TransactionType, Channel, Duration)>,
+    forecasts: Forecasts,
+    seen: Vec<(TransactionType, Seen)>,
 }
 
 /// How long a batch may take up to its COMMIT: a little longer than the server lets it wait for a
@@ -169,7 +173,9 @@ pub(crate) async fn run(
     // Taken before the batch is, so that no lease is ever longer than we believe.
     let began = Boottime::now();
     let chance = rand::random();
-    let folding = Fold::run(&mut *tx, &shared.settings, shop, works, began, chance);
+    let forecasts = shared.learning.forecasts(shop);
+    let settings = &shared.settings;
+    let folding = Fold::informed(&mut *tx, settings, shop, works, began, chance, forecasts);
     let fold = timeout(FOLDING, folding).await.map_err(|_| silence())??;
     let committed = within(COMMITTING, tx.commit()).await;
     committed.map_err(|error| Failure {
@@ -201,8 +207,23 @@ impl<'a> Fold<'a> {
         began: Boottime,
         chance: u64,
     ) -> Result<Self, StoreError> {
+        let nothing = Forecasts::new();
+        Self::informed(tables, settings, shop, works, began, chance, nothing).await
+    }
+
+    /// The same, with what was learned of the time to final.
+    async fn informed<T: Tables>(
+        tables: &mut T,
+        settings: &'a Settings,
+        shop: &'a ShopId,
+        works: &[Work],
+        began: Boottime,
+        chance: u64,
+        forecasts: Forecasts,
+    ) -> Result<Self, StoreError> {
         let mut batch = Batch::load(settings, shop, works, tables, began).await?;
         batch.chance = chance;
+        batch.forecasts = forecasts;
         let drafts = works.iter().map(|work| batch.draft(work)).collect();
         match batch.write(tables).await? {
             Some(closed) => Ok(Self {
@@ -277,6 +298,8 @@ impl<'a> Batch<'a> {
             spent: HashMap::new(),
             counted: Vec::new(),
             ended: Vec::new(),
+            forecasts: Forecasts::new(),
+            seen: Vec::new(),
         };
         batch.load_known(tables, works).await?;
         batch.load_spent(tables, works).await?;

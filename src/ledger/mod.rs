@@ -11,6 +11,7 @@ mod batch;
 mod commit;
 mod evidence;
 mod findings;
+mod learning;
 mod route;
 pub mod tables;
 mod telling;
@@ -226,6 +227,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) waiters: waiters::Waiters,
+    pub(crate) learning: learning::Learning,
 }
 
 /// The handle that everybody else has.
@@ -246,11 +248,13 @@ impl Ledger {
         settings: Settings,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let shops: Vec<ShopId> = shops.into_iter().collect();
         let shared = Arc::new(Shared {
             store,
             settings,
             metrics,
             waiters: waiters::Waiters::default(),
+            learning: learning::Learning::of(&shops),
         });
         let queues = shops
             .into_iter()

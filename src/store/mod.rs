@@ -13,6 +13,7 @@ pub mod discrepancies;
 pub mod error;
 pub mod feed;
 pub mod migrate;
+pub mod pacing;
 pub mod pooler;
 pub mod read;
 pub mod rows;

@@ -32,6 +32,7 @@ mod metrics;
 mod openapi;
 mod operators;
 mod outcomes;
+mod pacing;
 mod plans;
 mod poolers;
 mod probe;

@@ -14,6 +14,7 @@ mod finality;
 mod given;
 mod order;
 mod pace;
+mod pacing;
 mod proof;
 mod refusals;
 mod texts;

@@ -1,11 +1,13 @@
 //! Evidence of a batch: brought to its owner, joined, chained, and told of.
 
 use super::{Batch, Draft, Row, is_anothers, is_contested, receive, snapshot_of, to_json};
+use crate::domain::fold::Basis;
+use crate::domain::pacing::{self, Seen};
 use crate::domain::view::TransactionView;
-use crate::domain::{DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
-use crate::domain::{Summary, TransactionType, Uid, Verdict, verdict};
+use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
+use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_facts, orphan_kind};
-use crate::ledger::{Learned, Record, findings};
+use crate::ledger::{Learned, Record, Settings, findings};
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -109,10 +111,14 @@ impl Batch<'_> {
             (None, false) if facts.iter().all(is_contested) => Verdict::Hint,
             (None, false) => change.verdict,
         };
-        let summary = std::mem::take(&mut change.summary);
         let stored = &row.stored;
+        let sight = lesson(stored, &change, &facts, learned.channel, at, self.settings);
+        let mut summary = std::mem::take(&mut change.summary);
+        summary.note_ends(&facts, learned.channel);
         let may_differ = summary != stored.summary || change.after.state != stored.state;
         let before = may_differ.then(|| stored.view_of(&change.before));
+        self.seen
+            .extend(sight.map(|seen| (stored.opening.kind, seen)));
         row.accept(summary, &change.after, at);
         let evidence = row.chain(learned, verdict, at);
         self.evidence.push(evidence);
@@ -338,4 +344,45 @@ impl Batch<'_> {
         }
         self.orphans.push(orphan);
     }
+}
+
+/// What an arrival teaches of the time to final, if it tells of an end of ours.
+fn lesson(
+    stored: &StoredTransaction,
+    change: &verdict::Change,
+    facts: &[Fact],
+    channel: Channel,
+    at: Timestamp,
+    settings: &Settings,
+) -> Option<Seen> {
+    let by_webhook = match channel {
+        Channel::Webhook => true,
+        Channel::TaskResult | Channel::Query => false,
+        _ => return None,
+    };
+    let (after, sent) = (&change.after, change.summary.sent_at()?);
+    let ended = facts
+        .iter()
+        .filter_map(snapshot_of)
+        .find(|s| s.class.is_final() && Some(&s.uid) == after.uid.as_ref())?;
+    if stored.opening.origin != Origin::Api || !matches!(after.basis, Basis::Snapshot(_)) {
+        return None;
+    }
+    let known = stored.summary.candidates.get(&ended.uid);
+    // A webhook may have told before of a failure that only our own task could confirm.
+    let told = known.is_some_and(|candidate| candidate.end_told.is_some());
+    if !stored.state.is_final() && after.state.is_final() {
+        let tolerance = settings.clock_tolerance;
+        let took = pacing::took(sent, ended.updated_at, at, by_webhook, tolerance);
+        return Some(if by_webhook || told {
+            Seen::ByWebhook(took)
+        } else {
+            Seen::ByAsking(took)
+        });
+    }
+    // The first webhook of an end that we had asked for.
+    let asked = known.is_some_and(|candidate| candidate.end_asked.is_some());
+    let after_all = by_webhook && !told && asked;
+    let late = at.since(stored.record.finalized_at?);
+    (after_all && pacing::is_in_time(late)).then_some(Seen::WebhookAfterAll)
 }

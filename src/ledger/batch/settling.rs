@@ -1,10 +1,10 @@
 //! What becomes of a due check after a batch. Scheduling is fenced, evidence is not.
 
 use super::{Batch, CheckDecision};
-use crate::domain::State;
 use crate::domain::schedule;
+use crate::domain::{Derived, Fact, State, Timestamp};
 use crate::ledger::Record;
-use crate::store::CheckRow;
+use crate::store::{CheckRow, StoredTransaction};
 use uuid::Uuid;
 
 impl Batch<'_> {
@@ -24,31 +24,24 @@ impl Batch<'_> {
         };
         let derived = row.stored.derived();
         let moved = before != Some(derived.state);
+        let settled = schedule::is_settled(&row.stored.summary, &derived);
         let check = row.check.clone();
         let held = self.live_lease(id);
         let mine = record.lease.is_some() && record.lease == held;
         let fresh = moved && schedule::is_duplicate_doubt(&derived);
-        let planned = || {
-            let pace = &self.settings.pace;
-            let deferred = row
-                .stored
-                .summary
-                .deferred_until()
-                .filter(|until| *until > at);
-            if let (State::Accepted, Some(until)) = (derived.state, deferred) {
-                return Some(until);
-            }
-            let due = schedule::next_check(&derived, row.stored.state_since, at, pace)?;
-            Some(schedule::jitter(at, due, self.chance ^ id.as_u64_pair().1))
-        };
+        let planned = || self.planned(&row.stored, &derived, record);
         let again = look_again || fresh || check.as_ref().is_some_and(|c| c.again && mine);
         let due = match (again, record.next_check) {
             (true, _) => Some(at),
+            (false, _) if settled => None,
             // What was not sent waits for its caller, and for nothing of ours.
             (false, Some(wish)) if mine && derived.state != State::NotSent => Some(wish),
             (false, _) => planned(),
         };
-        let free = mine || (moved && (held.is_none() || derived.state.is_final()));
+        // Two ways agree on a success: nobody has to look at it again. A worker whose lease ran out
+        // plans nothing, though, and so spares nothing.
+        let spared = settled && record.lease.is_none() && held.is_none() && !again;
+        let free = mine || spared || (moved && (held.is_none() || derived.state.is_final()));
         let decision = if free {
             due.map_or(CheckDecision::Drop, |due_at| CheckDecision::Put {
                 due_at,
@@ -71,6 +64,34 @@ impl Batch<'_> {
             }
         };
         self.schedule(id, decision);
+    }
+
+    /// When the next look is due by the state, and by what was learned of its kind. What told nothing
+    /// of the transaction (a read that was refused, say) is no sign that it still runs.
+    fn planned(
+        &self,
+        stored: &StoredTransaction,
+        derived: &Derived,
+        record: &Record,
+    ) -> Option<Timestamp> {
+        let (at, since) = (self.at, stored.state_since);
+        let deferred = stored.summary.deferred_until().filter(|until| *until > at);
+        if let (State::Accepted, Some(until)) = (derived.state, deferred) {
+            return Some(until);
+        }
+        let facts = &record.learned.facts;
+        let told = facts.iter().any(|fact| !matches!(fact, Fact::Nothing));
+        let kind = stored.opening.kind;
+        let forecast = self.forecasts.get(&kind).filter(|_| told);
+        schedule::next_look(
+            derived,
+            since,
+            stored.summary.sent_at(),
+            at,
+            &self.settings.pace,
+            forecast.map(AsRef::as_ref),
+            self.chance ^ stored.record.id.as_u64_pair().1,
+        )
     }
 
     pub(super) fn settle_new(&mut self, id: Uuid) {

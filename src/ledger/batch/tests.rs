@@ -52,6 +52,8 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         spent: HashMap::new(),
         counted: Vec::new(),
         ended: Vec::new(),
+        forecasts: Default::default(),
+        seen: Vec::new(),
     }
 }
 

@@ -142,6 +142,7 @@ impl Batch<'_> {
                 .metrics
                 .finalized(kind.as_str(), channel.as_str(), *took);
         }
+        shared.learning.see(self.shop, &self.seen, self.at);
         let moved = self.events.iter().filter_map(|event| event.transaction_id);
         let fed = (!self.events.is_empty()).then(Uuid::nil);
         shared.waiters.wake(self.shop, moved.chain(fed));

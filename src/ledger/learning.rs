@@ -1,0 +1,183 @@
+//! What this process has learned of the time to final, for each shop and type, and how it is shared:
+//! every few seconds what is new is merged into the rows that all replicas have, and what they have
+//! is taken over. Nothing waits for it: what a crash loses is a few seconds of experience.
+
+use super::{Ledger, Shared};
+use crate::domain::pacing::{self, Experience, Forecast, Learner, Seen};
+use crate::domain::{ShopId, Timestamp, TransactionType};
+use crate::store::{Store, StoreError, pacing as rows};
+use std::collections::{BTreeMap, HashMap};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How often what was learned is shared.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How long sharing one type may take: a database that is gone must not hold up a stop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The forecasts of one shop, as one batch sees them.
+pub(crate) type Forecasts = BTreeMap<TransactionType, Arc<Forecast>>;
+
+/// What is learned, by shop.
+#[derive(Default)]
+pub(crate) struct Learning(HashMap<ShopId, Mutex<Lessons>>);
+
+/// What is learned of one shop.
+struct Lessons {
+    types: BTreeMap<TransactionType, Lesson>,
+    thrift: f64,
+    short: bool,
+}
+
+/// What is learned of one type.
+#[derive(Default)]
+struct Lesson {
+    /// Everything, with what others have shared.
+    learner: Learner,
+    /// What is not shared yet.
+    fresh: Experience,
+}
+
+impl Learning {
+    pub(crate) fn of(shops: &[ShopId]) -> Self {
+        let empty = || Lessons {
+            types: BTreeMap::new(),
+            thrift: 1.0,
+            short: false,
+        };
+        let lessons = shops.iter().map(|shop| (shop.clone(), Mutex::new(empty())));
+        Self(lessons.collect())
+    }
+
+    fn lessons(&self, shop: &ShopId) -> Option<MutexGuard<'_, Lessons>> {
+        let lessons = self.0.get(shop)?;
+        Some(lessons.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The forecasts of a shop, as they are now.
+    pub(crate) fn forecasts(&self, shop: &ShopId) -> Forecasts {
+        let Some(lessons) = self.lessons(shop) else {
+            return Forecasts::new();
+        };
+        let made = lessons.types.iter();
+        made.filter_map(|(kind, lesson)| Some((*kind, Arc::clone(lesson.learner.forecast()?))))
+            .collect()
+    }
+
+    /// Takes in what a committed batch has seen.
+    pub(crate) fn see(&self, shop: &ShopId, seen: &[(TransactionType, Seen)], at: Timestamp) {
+        if seen.is_empty() {
+            return;
+        }
+        let Some(mut lessons) = self.lessons(shop) else {
+            return;
+        };
+        let thrift = lessons.thrift;
+        for (kind, seen) in seen {
+            let lesson = lessons.types.entry(*kind).or_default();
+            lesson.learner.see(*seen, at, thrift);
+            lesson.fresh.see(*seen, at);
+        }
+    }
+
+    /// Takes out what is not shared yet.
+    fn take(&self, shop: &ShopId) -> Vec<(TransactionType, Experience)> {
+        let Some(mut lessons) = self.lessons(shop) else {
+            return Vec::new();
+        };
+        let fresh = lessons.types.iter_mut();
+        fresh
+            .filter(|(_, lesson)| !lesson.fresh.is_empty())
+            .map(|(kind, lesson)| (*kind, std::mem::take(&mut lesson.fresh)))
+            .collect()
+    }
+
+    /// Puts back what could not be shared.
+    fn put_back(&self, shop: &ShopId, kind: TransactionType, unshared: &Experience) {
+        if let Some(mut lessons) = self.lessons(shop) {
+            let lesson = lessons.types.entry(kind).or_default();
+            lesson.fresh = lesson.fresh.merged(unshared);
+        }
+    }
+
+    /// Takes over what all have shared, beside what is new here; and sees whether requests are short.
+    fn take_over(&self, shop: &ShopId, shared: Vec<(TransactionType, Experience)>) {
+        let Some(mut lessons) = self.lessons(shop) else {
+            return;
+        };
+        let short = std::mem::take(&mut lessons.short);
+        lessons.thrift = pacing::thrift(lessons.thrift, short);
+        let thrift = lessons.thrift;
+        for (kind, experience) in shared {
+            let lesson = lessons.types.entry(kind).or_default();
+            let known = experience.merged(&lesson.fresh);
+            lesson.learner.take_over(known, thrift);
+        }
+    }
+}
+
+impl Ledger {
+    /// Notes that a look had to wait for the shop's budget: requests are dearer for a while.
+    pub fn short_of_budget(&self, shop: &ShopId) {
+        if let Some(mut lessons) = self.shared.learning.lessons(shop) {
+            lessons.short = true;
+        }
+    }
+
+    /// Shares what is learned until `stop`.
+    pub async fn keep_learning(&self, stop: impl Future<Output = ()>) {
+        tokio::pin!(stop);
+        loop {
+            self.share_learning().await;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = &mut stop => return,
+            }
+        }
+    }
+
+    /// Shares what is new, and takes over what others have shared.
+    pub async fn share_learning(&self) {
+        for shop in self.queues.keys() {
+            if let Err(error) = share(&self.shared, shop).await {
+                tracing::debug!(shop = %shop, error = error.chain(), "what was learned could not be shared");
+            }
+        }
+    }
+}
+
+async fn share(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+    let mut failed = None;
+    for (kind, fresh) in shared.learning.take(shop) {
+        // Should the COMMIT have taken place after all, a few ends count twice; that is no harm.
+        let merging = timeout(PATIENCE, merge(&shared.store, shop, kind, &fresh)).await;
+        let silence = |_| StoreError::from(sqlx::Error::Io(ErrorKind::TimedOut.into()));
+        if let Err(error) = merging.map_err(silence).flatten() {
+            shared.learning.put_back(shop, kind, &fresh);
+            failed = Some(error);
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let stored = rows::load(&shared.store, shop).await?;
+    shared.learning.take_over(shop, stored);
+    Ok(())
+}
+
+/// Adds what is new to what all have, under the row's lock, so that no replica overwrites another's.
+async fn merge(
+    store: &Store,
+    shop: &ShopId,
+    kind: TransactionType,
+    fresh: &Experience,
+) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    let stored = rows::lock(&mut tx, shop, kind).await?;
+    rows::put(&mut tx, shop, kind, &stored.merged(fresh)).await?;
+    tx.commit().await?;
+    Ok(())
+}

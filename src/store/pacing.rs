@@ -1,0 +1,74 @@
+//! What was learned of the time to final, a row for each shop and type.
+
+use crate::domain::pacing::Experience;
+use crate::domain::{ShopId, TransactionType};
+use crate::store::{Store, StoreError};
+use sqlx::PgConnection;
+use sqlx::types::time::OffsetDateTime;
+
+/// All that is stored of a shop.
+pub async fn load(
+    store: &Store,
+    shop: &ShopId,
+) -> Result<Vec<(TransactionType, Experience)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- load_pacing
+        SELECT type AS kind, counts, told, missed, at FROM pacing WHERE shop_id = $1"#,
+        shop.as_str()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let kind = TransactionType::parse(&r.kind)
+                .ok_or_else(|| StoreError::inconsistent("pacing", "type", &r.kind))?;
+            let stored = Experience::restore(&r.counts, r.told, r.missed, r.at.into());
+            Ok((kind, stored))
+        })
+        .collect()
+}
+
+/// Locks the row of a shop and type, which it makes where there is none, and reads it.
+pub async fn lock(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    kind: TransactionType,
+) -> Result<Experience, StoreError> {
+    let row = sqlx::query!(
+        "-- lock_pacing
+        INSERT INTO pacing AS p (shop_id, type, counts, told, missed, at)
+        VALUES ($1, $2, '{}', 0, 0, 'epoch')
+        ON CONFLICT (shop_id, type) DO UPDATE SET at = p.at
+        RETURNING counts, told, missed, at",
+        shop.as_str(),
+        kind.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    let at = row.at.into();
+    Ok(Experience::restore(&row.counts, row.told, row.missed, at))
+}
+
+/// Writes a locked row.
+pub async fn put(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    kind: TransactionType,
+    experience: &Experience,
+) -> Result<(), StoreError> {
+    let (told, missed) = experience.told_and_missed();
+    sqlx::query!(
+        "-- put_pacing
+        UPDATE pacing SET counts = $3, told = $4, missed = $5, at = $6
+        WHERE shop_id = $1 AND type = $2",
+        shop.as_str(),
+        kind.as_str(),
+        experience.counts(),
+        told,
+        missed,
+        OffsetDateTime::from(experience.at())
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
