@@ -123,14 +123,15 @@ async fn bench(size: &Size, sections: &[String]) {
 /// The learned placing of looks: replayed, and by the service itself.
 async fn poll(cluster: &Cluster, report: &mut Report) {
     let mut databases = Vec::new();
-    for loss in [0, 10, 100] {
-        let name = format!("poller_{loss}");
+    for n in 0..poller_live::CELLS.len() {
+        let name = format!("poller_{n}");
         cluster.create_database(&name).await.expect("a database");
         ground::migrate(&cluster.url(&name));
-        databases.push((loss, cluster.url(&name)));
+        databases.push(cluster.url(&name));
     }
+    let replay = poller::replays();
     let live = poller_live::all(&databases).await;
-    report.section("poller", json!({"live": live, "replay": poller::replays()}));
+    report.section("poller", json!({"live": live, "replay": replay}));
 }
 
 async fn execute(database: &str, statements: &str) {

@@ -1,5 +1,5 @@
-//! The real service against the twin, whose tasks run for exponentially distributed times: what the
-//! replay says of it has to come out here as well.
+//! The real service against the twin: what the replay says of it has to come out here as well. Requests
+//! until the end and looks after it are told apart by the twin's own log.
 
 use crate::bodies::{KEY, SECRET, SHOP};
 use crate::ground::{self, Running};
@@ -7,26 +7,47 @@ use crate::poller::Outcome;
 use reconciler::twin::{Delay, Settings, Switches};
 use serde_json::{Map, Value, json};
 use sqlx::{Connection, PgConnection};
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::oneshot;
 
 /// Payments that count, and those before them; so many a second.
-const PAYMENTS: usize = 600;
+const PAYMENTS: usize = 400;
 const WARM_UP: usize = 200;
 const PER_SECOND: u32 = 20;
 
-/// The mean of the twin's tasks, in seconds; also in the replay's table.
-const MEAN: f64 = 1.5;
+/// Looks after the end come soon enough to be counted. There are two where none is spared.
+const FOLLOW: &str = "recheck_after_final = [\"4s\", \"8s\"]";
 
-async fn twin() -> (SocketAddr, oneshot::Sender<()>) {
+/// How long tasks run, and how many webhooks in a hundred are lost.
+pub const CELLS: [(&str, Delay, usize); 5] = [
+    ("exponential", Delay::Exponential { mean: 1.5 }, 0),
+    ("exponential", Delay::Exponential { mean: 1.5 }, 10),
+    ("exponential", Delay::Exponential { mean: 1.5 }, 100),
+    ("slow", Delay::Fixed { seconds: 8.0 }, 10),
+    (
+        "bimodal",
+        Delay::Bimodal {
+            fast: 1.5,
+            slow: 10.0,
+            slow_share: 0.3,
+        },
+        10,
+    ),
+];
+
+async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let settings = Settings {
         shops: [(SHOP.to_owned(), SECRET.to_owned())].into(),
         workers: 1,
+        log_size: 1_000_000,
         switches: Switches {
-            task_delay: Delay::Exponential { mean: MEAN },
+            task_delay,
             ..Switches::default()
         },
         ..Settings::default()
@@ -39,7 +60,7 @@ async fn twin() -> (SocketAddr, oneshot::Sender<()>) {
 }
 
 /// Pays at a steady rate, and waits until all have ended.
-async fn pay(running: &Running, names: &[String], database: &str) {
+async fn pay(running: &Running, names: &[String], database: &mut PgConnection) {
     let client = reqwest::Client::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
     let mut sent = Vec::new();
@@ -59,52 +80,61 @@ async fn pay(running: &Running, names: &[String], database: &str) {
         let answer = answer.await.expect("a task").expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.status());
     }
-    let mut connection = PgConnection::connect(database).await.expect("a connection");
+    let open = "SELECT count(*) FROM transactions WHERE finalized_at IS NULL";
+    until_none(database, open).await;
+}
+
+async fn until_none(database: &mut PgConnection, count: &'static str) {
     loop {
-        let open = "SELECT count(*) FROM transactions WHERE finalized_at IS NULL";
-        let open: i64 = sqlx::query_scalar(open)
-            .fetch_one(&mut connection)
+        let left: i64 = sqlx::query_scalar(count)
+            .fetch_one(&mut *database)
             .await
             .expect("a count");
-        if open == 0 {
+        if left == 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// All requests to the gateway so far, beside submits.
-async fn asked(running: &Running) -> f64 {
-    let url = format!("http://{}/metrics", running.at.ops);
-    let text = reqwest::get(url)
-        .await
-        .expect("metrics")
-        .text()
-        .await
-        .expect("text");
-    text.lines()
-        .filter(|line| line.starts_with("reconciler_gateway_requests_total{"))
-        .filter(|line| !line.contains("operation=\"submit\""))
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
-}
-
-/// How long after the gateway's end ours came, in seconds.
-async fn delays(database: &str, prefix: &str) -> Vec<f64> {
-    let mut connection = PgConnection::connect(database).await.expect("a connection");
-    let sql = "SELECT extract(epoch FROM finalized_at)::float8
+/// When we knew of each end, and how long after the gateway's end that was, in seconds.
+async fn ends(database: &mut PgConnection, prefix: &str) -> HashMap<String, (OffsetDateTime, f64)> {
+    let sql = "SELECT tracking_id, finalized_at, extract(epoch FROM finalized_at)::float8
             - (summary::json->'ca'->uid->'l'->>'ua')::float8 / 1e6
         FROM transactions WHERE tracking_id ~ $1";
-    sqlx::query_scalar(sql)
+    let rows: Vec<(String, OffsetDateTime, f64)> = sqlx::query_as(sql)
         .bind(format!("-{prefix}-"))
-        .fetch_all(&mut connection)
+        .fetch_all(database)
         .await
-        .expect("delays")
+        .expect("ends");
+    let each = rows.into_iter();
+    each.map(|(name, at, delay)| (name, (at, delay))).collect()
 }
 
-async fn live(database: &str, loss: usize) -> Outcome {
-    let (gateway, _stop) = twin().await;
-    let running = ground::service(database, gateway, "").await;
+/// All requests about these payments, beside submits: until we knew of their end, and after it.
+async fn asked(gateway: SocketAddr, ends: &HashMap<String, (OffsetDateTime, f64)>) -> (f64, f64) {
+    let (mut until, mut after) = (0.0, 0.0);
+    for operation in ["task", "lookup"] {
+        let url = format!("http://{gateway}/_twin/log?operation={operation}");
+        let log = reqwest::get(url).await.expect("the log").text().await;
+        let log: Value = serde_json::from_str(&log.expect("text")).expect("JSON");
+        for request in log["requests"].as_array().expect("requests") {
+            let name = request["tracking_id"].as_str().unwrap_or_default();
+            let Some((end, _)) = ends.get(name) else {
+                continue;
+            };
+            let at = request["at"].as_str().expect("a time");
+            let at = OffsetDateTime::parse(at, &Rfc3339).expect("a time");
+            *(if at <= *end { &mut until } else { &mut after }) += 1.0;
+        }
+    }
+    (until, after)
+}
+
+async fn live(database: &str, delay: Delay, loss: usize) -> (Outcome, f64) {
+    let (gateway, _stop) = twin(delay).await;
+    let running = ground::service(database, gateway, FOLLOW).await;
+    let mut connection = PgConnection::connect(database).await.expect("a connection");
     let names = |prefix: &str, count: usize| -> Vec<String> {
         (0..count)
             .map(|n| {
@@ -113,24 +143,36 @@ async fn live(database: &str, loss: usize) -> Outcome {
             })
             .collect()
     };
-    pay(&running, &names("first", WARM_UP), database).await;
-    let before = asked(&running).await;
-    pay(&running, &names("then", PAYMENTS), database).await;
-    let requests = asked(&running).await - before;
-    Outcome::of(requests, delays(database, "then").await)
+    pay(&running, &names("first", WARM_UP), &mut connection).await;
+    pay(&running, &names("then", PAYMENTS), &mut connection).await;
+    until_none(&mut connection, "SELECT count(*) FROM due_checks").await;
+    let ends = ends(&mut connection, "then").await;
+    let (until, after) = asked(gateway, &ends).await;
+    let delays = ends.values().map(|(_, delay)| *delay).collect();
+    (Outcome::of(until, delays), after / ends.len() as f64)
 }
 
-/// Every share of lost webhooks, each on a database of its own.
-pub async fn all(databases: &[(usize, String)]) -> Value {
-    let mut all = Map::new();
-    println!("\nthe service against the twin, tasks exponential with a mean of {MEAN} s");
-    for (loss, database) in databases {
-        let o = live(database, *loss).await;
+/// Every cell, each on a database of its own.
+pub async fn all(databases: &[String]) -> Value {
+    let mut all = Vec::new();
+    println!("\nthe service against the twin");
+    for ((name, delay, loss), database) in CELLS.iter().zip(databases) {
+        let (outcome, after) = live(database, delay.clone(), *loss).await;
         println!(
-            "live        {loss:>4} %  learned        {:7.3} requests  p50 {:7.2} s  p99 {:7.2} s",
-            o.requests, o.p50, o.p99
+            "{name:11} {loss:>4} %  live           {:7.3} requests  p50 {:7.2} s  p99 {:7.2} s  and {after:.3} after the end",
+            outcome.requests, outcome.p50, outcome.p99
         );
-        all.insert(format!("webhooks_lost_{loss}_percent"), o.json());
+        let told: Map<String, Value> = [
+            ("tasks".to_owned(), json!(name)),
+            ("webhooks_lost_percent".to_owned(), json!(loss)),
+            ("until_the_end".to_owned(), outcome.json()),
+            (
+                "requests_after_the_end".to_owned(),
+                json!((after * 1_000.0).round() / 1_000.0),
+            ),
+        ]
+        .into();
+        all.push(Value::Object(told));
     }
-    Value::Object(all)
+    Value::Array(all)
 }

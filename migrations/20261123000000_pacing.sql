@@ -9,7 +9,10 @@ CREATE TABLE pacing (
     at       timestamptz NOT NULL,
     PRIMARY KEY (shop_id, type),
     CONSTRAINT pacing_type_known CHECK (type IN ('payment', 'authorization', 'tokenization',
-        'capture', 'void', 'refund', 'payout', 'chargeback', 'checkup'))
+        'capture', 'void', 'refund', 'payout', 'chargeback', 'checkup')),
+    CONSTRAINT pacing_counts_plain CHECK (coalesce(array_ndims(counts), 1) = 1
+        AND array_position(counts, NULL) IS NULL),
+    CONSTRAINT pacing_at_finite CHECK (isfinite(at))
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE pacing IS 'How long transactions take until they are final, and how often a webhook tells: a hint for placing looks, and nothing else.';
 COMMENT ON COLUMN pacing.shop_id IS 'The merchant account at the gateway.';

@@ -225,10 +225,11 @@ impl App {
         }
         self.servers.stop_ops().await;
         let shared = async {
-            let _ = self.learning.await;
+            let _ = (&mut self.learning).await;
             self.ledger.share_learning().await;
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), shared).await;
+        self.learning.abort();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
     }
 }

@@ -30,7 +30,7 @@ pub struct Candidate {
     /// it.
     #[serde(rename = "ct", default, skip_serializing_if = "Option::is_none")]
     pub contradicted_at: Option<Timestamp>,
-    /// The best end that a webhook told of. No state rests on it; looks do.
+    /// The best end that a signed webhook told of. No state rests on it; looks do.
     #[serde(rename = "et", default, skip_serializing_if = "Option::is_none")]
     pub end_told: Option<StatusClass>,
     /// The best end that was seen when we asked.

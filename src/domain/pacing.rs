@@ -35,6 +35,13 @@ const MOST: f64 = 4_000.0;
 /// The same for webhooks, whose failures come and go quickly.
 const MOST_TOLD: f64 = 300.0;
 
+/// So many ends in a row that webhooks told leave no doubt in them: what may still be lost is found at
+/// the longest pause that the settings allow.
+const TRUSTED: f64 = 100.0;
+
+/// Less than this of one missed end is none: it has faded behind many that were told.
+const FADED: f64 = 0.05;
+
 /// The weight of what was never seen: an end at any age, each octave as likely as the next. Without
 /// it a transaction that outlives all others would be believed to be immortal.
 const UNSEEN: f64 = 1.0;
@@ -84,28 +91,19 @@ impl Default for Experience {
 }
 
 impl Experience {
-    /// From stored numbers. Whatever is unusable in them counts as nothing.
-    pub fn restore(counts: &[f32], told: f32, missed: f32, at: Timestamp) -> Self {
-        let sound = |value: f32| {
-            if value.is_finite() {
-                value.max(0.0)
-            } else {
-                0.0
-            }
-        };
-        let mut restored = Self {
-            told: sound(told),
-            missed: if missed.is_finite() { missed } else { 0.0 },
+    /// From stored numbers; `None` where they are not what [`Experience::counts`] and
+    /// [`Experience::told_and_missed`] gave. Counts over other buckets than ours would be times that
+    /// nobody saw. Of missed ends there may be fewer than none (see [`Experience::merged`]).
+    pub fn restore(counts: &[f32], told: f32, missed: f32, at: Timestamp) -> Option<Self> {
+        let sound = |count: &f32| count.is_finite() && *count >= 0.0;
+        let counts: [f32; BUCKETS] = counts.try_into().ok()?;
+        let usable = counts.iter().all(sound) && sound(&told) && missed.is_finite();
+        usable.then_some(Self {
+            counts,
+            told,
+            missed,
             at,
-            ..Self::default()
-        };
-        // Counts over other buckets than ours would be times that nobody saw.
-        if counts.len() == BUCKETS {
-            for (slot, count) in restored.counts.iter_mut().zip(counts) {
-                *slot = sound(*count);
-            }
-        }
-        restored
+        })
     }
 
     /// The counts, to be stored.
@@ -134,12 +132,15 @@ impl Experience {
     }
 
     /// The share of ends that no webhook tells: one half while nothing is known. The doubt fades with
-    /// what is known, so that webhooks which were never seen to fail do not go on being paid for.
+    /// what is known and ends, so that webhooks which were not seen to fail do not go on being paid for.
     fn lost(&self) -> f64 {
         let (told, missed) = (
             f64::from(self.told.max(0.0)),
             f64::from(self.missed.max(0.0)),
         );
+        if told >= TRUSTED && missed < FADED {
+            return 0.0;
+        }
         let doubt = 1.0 / (1.0 + told + missed);
         (missed + doubt / 2.0) / (told + missed + doubt)
     }

@@ -164,7 +164,8 @@ pub fn next_check(
 /// When the next look at something open is due, by what was learned of its kind. `sent` is when its
 /// last attempt was stamped. What was learned places the looks at what runs; every other state, and
 /// all while nothing was learned, is seen to by [`next_check`]. Spread like [`jitter`] does, and less
-/// where it was learned: there every tenth of the way is paid for. `random` is any number.
+/// where it was learned: there every tenth of the way is paid for. Whatever runs is looked at no
+/// later than [`Pace::longest`] allows, the spread included. `random` is any number.
 pub fn next_look(
     derived: &Derived,
     since: Timestamp,
@@ -180,19 +181,29 @@ pub fn next_look(
         (State::Pending, Basis::Snapshot(key)) => !key.is_final,
         _ => false,
     };
-    match (forecast, sent) {
-        (Some(forecast), Some(sent)) if runs => {
-            let longest = pace.longest(now.since(since));
-            let due = now.plus(forecast.pause(now.since(sent), pace.first_check, longest));
-            Some(spread(now, due, random, 40))
-        }
-        _ => next_check(derived, since, now, pace).map(|due| jitter(now, due, random)),
+    if !runs {
+        return next_check(derived, since, now, pace).map(|due| jitter(now, due, random));
     }
+    let age = now.since(since);
+    let longest = pace.longest(age);
+    let (pause, part) = match (forecast, sent) {
+        (Some(forecast), Some(sent)) => {
+            let age = now.since(sent);
+            (forecast.pause(age, pace.first_check, longest), 40)
+        }
+        _ => (interval(age, pace), 10),
+    };
+    // What is due as late as can be is spread to the other side.
+    let latest = longest.saturating_sub(longest / part);
+    let pause = pause.min(latest).max(pace.first_check);
+    let due = spread(now, now.plus(pause), random, part);
+    Some(due.min(now.plus(longest)))
 }
 
-/// Whether a success needs no more looks: a webhook told of it, and we saw it when we asked. What
-/// becomes of it after that a webhook will tell as well. A failure is looked at again all the same:
-/// some failures are temporary, and a late success is what must not be missed.
+/// Whether a success needs no more looks: a signed webhook told of it, and we saw it when we asked.
+/// What becomes of it after that a webhook will tell as well. A failure is looked at again all the
+/// same: some failures are temporary, and a late success is what must not be missed. So is what the
+/// gateway has contradicted since.
 pub fn is_settled(summary: &Summary, derived: &Derived) -> bool {
     let candidate = derived
         .uid
@@ -201,7 +212,9 @@ pub fn is_settled(summary: &Summary, derived: &Derived) -> bool {
     let success = Some(StatusClass::Successful);
     derived.state == State::Successful
         && matches!(derived.basis, Basis::Snapshot(_))
-        && candidate.is_some_and(|c| c.end_told == success && c.end_asked == success)
+        && candidate.is_some_and(|c| {
+            c.end_told == success && c.end_asked == success && c.contradicted_at.is_none()
+        })
 }
 
 /// Doubt that rests on `E.1018`: the look-ups have a schedule of their own.

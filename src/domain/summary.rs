@@ -164,8 +164,8 @@ impl Summary {
     }
 
     /// Notes by which way ends were told, so that two ways that agree can spare further looks. Like
-    /// every join it is a maximum.
-    pub fn note_ends(&mut self, facts: &[Fact], channel: Channel) {
+    /// every join it is a maximum. A webhook counts where its signature held.
+    pub fn note_ends(&mut self, facts: &[Fact], channel: Channel, signed: Option<bool>) {
         for fact in facts {
             let (Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. }) = fact else {
                 continue;
@@ -174,7 +174,7 @@ impl Summary {
                 continue;
             };
             let slot = match channel {
-                Channel::Webhook => &mut candidate.end_told,
+                Channel::Webhook if signed == Some(true) => &mut candidate.end_told,
                 Channel::TaskResult | Channel::Query => &mut candidate.end_asked,
                 _ => continue,
             };

@@ -1,6 +1,7 @@
 //! What this process has learned of the time to final, for each shop and type, and how it is shared:
 //! every few seconds what is new is merged into the rows that all replicas have, and what they have
-//! is taken over. Nothing waits for it: what a crash loses is a few seconds of experience.
+//! is taken over, for those shops at which something happens. Nothing waits for it: what a crash
+//! loses is a few seconds of experience.
 
 use super::{Ledger, Shared};
 use crate::domain::pacing::{self, Experience, Forecast, Learner, Seen};
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 /// How often what was learned is shared.
 const EVERY: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ struct Lessons {
     types: BTreeMap<TransactionType, Lesson>,
     thrift: f64,
     short: bool,
+    /// Something has happened since it was shared last.
+    busy: bool,
 }
 
 /// What is learned of one type.
@@ -47,6 +50,7 @@ impl Learning {
             types: BTreeMap::new(),
             thrift: 1.0,
             short: false,
+            busy: true,
         };
         let lessons = shops.iter().map(|shop| (shop.clone(), Mutex::new(empty())));
         Self(lessons.collect())
@@ -59,9 +63,10 @@ impl Learning {
 
     /// The forecasts of a shop, as they are now.
     pub(crate) fn forecasts(&self, shop: &ShopId) -> Forecasts {
-        let Some(lessons) = self.lessons(shop) else {
+        let Some(mut lessons) = self.lessons(shop) else {
             return Forecasts::new();
         };
+        lessons.busy = true;
         let made = lessons.types.iter();
         made.filter_map(|(kind, lesson)| Some((*kind, Arc::clone(lesson.learner.forecast()?))))
             .collect()
@@ -76,10 +81,25 @@ impl Learning {
             return;
         };
         let thrift = lessons.thrift;
+        lessons.busy = true;
         for (kind, seen) in seen {
             let lesson = lessons.types.entry(*kind).or_default();
             lesson.learner.see(*seen, at, thrift);
             lesson.fresh.see(*seen, at);
+        }
+    }
+
+    /// Whether anything has happened at a shop since this was asked last. Where nothing does, nobody
+    /// asks for a forecast either.
+    fn was_busy(&self, shop: &ShopId) -> bool {
+        self.lessons(shop)
+            .is_some_and(|mut lessons| std::mem::take(&mut lessons.busy))
+    }
+
+    /// Sharing did not succeed, and is to be tried again.
+    fn stay_busy(&self, shop: &ShopId) {
+        if let Some(mut lessons) = self.lessons(shop) {
+            lessons.busy = true;
         }
     }
 
@@ -142,7 +162,11 @@ impl Ledger {
     /// Shares what is new, and takes over what others have shared.
     pub async fn share_learning(&self) {
         for shop in self.queues.keys() {
-            if let Err(error) = share(&self.shared, shop).await {
+            let learning = &self.shared.learning;
+            if learning.was_busy(shop)
+                && let Err(error) = share(&self.shared, shop).await
+            {
+                learning.stay_busy(shop);
                 tracing::debug!(shop = %shop, error = error.chain(), "what was learned could not be shared");
             }
         }
@@ -154,7 +178,6 @@ async fn share(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     for (kind, fresh) in shared.learning.take(shop) {
         // Should the COMMIT have taken place after all, a few ends count twice; that is no harm.
         let merging = timeout(PATIENCE, merge(&shared.store, shop, kind, &fresh)).await;
-        let silence = |_| StoreError::from(sqlx::Error::Io(ErrorKind::TimedOut.into()));
         if let Err(error) = merging.map_err(silence).flatten() {
             shared.learning.put_back(shop, kind, &fresh);
             failed = Some(error);
@@ -163,9 +186,14 @@ async fn share(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     if let Some(error) = failed {
         return Err(error);
     }
-    let stored = rows::load(&shared.store, shop).await?;
+    let loading = timeout(PATIENCE, rows::load(&shared.store, shop)).await;
+    let stored = loading.map_err(silence).flatten()?;
     shared.learning.take_over(shop, stored);
     Ok(())
+}
+
+fn silence(_: Elapsed) -> StoreError {
+    StoreError::from(sqlx::Error::Io(ErrorKind::TimedOut.into()))
 }
 
 /// Adds what is new to what all have, under the row's lock, so that no replica overwrites another's.
@@ -177,7 +205,11 @@ async fn merge(
 ) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let stored = rows::lock(&mut tx, shop, kind).await?;
-    rows::put(&mut tx, shop, kind, &stored.merged(fresh)).await?;
+    if stored.is_none() {
+        tracing::warn!(%shop, %kind, "what was learned of the time to final cannot be read: it is learned anew");
+    }
+    let all = stored.unwrap_or_default().merged(fresh);
+    rows::put(&mut tx, shop, kind, &all).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::store::{Store, StoreError};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 
-/// All that is stored of a shop.
+/// All that is stored of a shop and can be used. The rest is told of when it is written anew.
 pub async fn load(
     store: &Store,
     shop: &ShopId,
@@ -18,22 +18,21 @@ pub async fn load(
     )
     .fetch_all(store.pool())
     .await?;
-    rows.into_iter()
-        .map(|r| {
-            let kind = TransactionType::parse(&r.kind)
-                .ok_or_else(|| StoreError::inconsistent("pacing", "type", &r.kind))?;
-            let stored = Experience::restore(&r.counts, r.told, r.missed, r.at.into());
-            Ok((kind, stored))
-        })
-        .collect()
+    let sound = rows.into_iter().filter_map(|r| {
+        let kind = TransactionType::parse(&r.kind)?;
+        let stored = Experience::restore(&r.counts, r.told, r.missed, r.at.into())?;
+        Some((kind, stored))
+    });
+    Ok(sound.collect())
 }
 
-/// Locks the row of a shop and type, which it makes where there is none, and reads it.
+/// Locks the row of a shop and type, which it makes where there is none, and reads it. `None`: what it
+/// holds cannot be used.
 pub async fn lock(
     conn: &mut PgConnection,
     shop: &ShopId,
     kind: TransactionType,
-) -> Result<Experience, StoreError> {
+) -> Result<Option<Experience>, StoreError> {
     let row = sqlx::query!(
         "-- lock_pacing
         INSERT INTO pacing AS p (shop_id, type, counts, told, missed, at)
@@ -45,6 +44,9 @@ pub async fn lock(
     )
     .fetch_one(conn)
     .await?;
+    if row.counts.is_empty() {
+        return Ok(Some(Experience::default()));
+    }
     let at = row.at.into();
     Ok(Experience::restore(&row.counts, row.told, row.missed, at))
 }

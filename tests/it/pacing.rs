@@ -139,6 +139,25 @@ fn replicas_add_what_they_learn_to_what_others_have() {
     });
 }
 
+#[test]
+fn what_cannot_be_read_is_learned_anew() {
+    Setup::default().run(async |world| {
+        world.stop().await;
+        let sql = "INSERT INTO pacing (shop_id, type, counts, told, missed, at) VALUES
+            ('1001', 'payment', '{1, 2}', 'NaN', 0, now()), ('1001', 'refund', '{}', 0, 0, now())";
+        world.database.execute(sql).await;
+        world.start().await;
+        pay(world, "ok-anew", 3).await;
+        eventually("what was learned anew", async || {
+            let sql =
+                "SELECT count(*) FROM pacing WHERE type = 'payment' AND cardinality(counts) = 64
+                AND told + missed > 2.9 AND told + missed < 3.1";
+            (world.database.one::<i64>(sql).await == 1).then_some(())
+        })
+        .await;
+    });
+}
+
 /// Waits until a transaction has, or has not, a look before it. That changes nothing of it, so that
 /// nobody is woken.
 async fn until_planned(world: &World, name: &str, planned: bool) {

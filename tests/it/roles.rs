@@ -1,6 +1,6 @@
 //! The danger: evidence that whoever runs the service can rewrite is worth no more than his word.
 
-use crate::world::{Database, Setup, World};
+use crate::world::{Database, Setup, World, eventually};
 use reconciler::audit::{Plan, run};
 use reconciler::store::Store;
 use serde_json::json;
@@ -86,6 +86,11 @@ fn the_whole_service_runs_in_a_role_that_may_only_add_evidence() {
             world.post("resume", json!({})).await.expect(200);
             assert!(!world.events().await.is_empty());
             sweeps(world).await;
+            eventually("what was learned of the time to final", async || {
+                let rows = "SELECT count(*) FROM pacing WHERE told + missed > 0";
+                (world.database.one::<i64>(rows).await > 0).then_some(())
+            })
+            .await;
             cannot_rewrite(&world.database.pool).await;
         });
 }

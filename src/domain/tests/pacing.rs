@@ -3,7 +3,7 @@
 use super::facts::cases;
 use super::given::{acked, at, fold, payment, result, seen, silent, snapshot, stamped, summed};
 use crate::domain::pacing::{BUCKETS, Experience, Forecast, Seen, is_in_time, thrift, took};
-use crate::domain::schedule::{Pace, is_settled, next_check, next_look};
+use crate::domain::schedule::{Pace, interval, is_settled, next_check, next_look};
 use crate::domain::{Channel, Fact, Snapshot, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -43,10 +43,14 @@ fn looks(forecast: &Forecast, count: usize) -> Vec<f64> {
     ages
 }
 
+fn restored(counts: &[f32], told: f32, missed: f32) -> Experience {
+    Experience::restore(counts, told, missed, at(0)).unwrap()
+}
+
 fn experiences() -> impl Strategy<Value = Experience> {
     let counts = proptest::collection::vec(0_f32..200.0, BUCKETS);
     (counts, 0_f32..300.0, 0_f32..300.0)
-        .prop_map(|(counts, told, missed)| Experience::restore(&counts, told, missed, at(0)))
+        .prop_map(|(counts, told, missed)| restored(&counts, told, missed))
 }
 
 proptest! {
@@ -61,6 +65,36 @@ proptest! {
         if let Some(forecast) = Forecast::of(&experience, dear) {
             let pause = forecast.pause(secs(age), least, longest);
             prop_assert!(pause >= least && pause <= longest, "{pause:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_webhook_is_found_within_the_longest_pause_of_the_settings(
+        known in proptest::option::of(experiences()), dear in 1_f64..300.0, age in 0_u64..400_000_000,
+        before in 0_u64..100_000_000, random in any::<u64>(), pending in any::<bool>(),
+        first in 1_u64..20_000, more in 0_u64..200_000
+    ) {
+        let pace = Pace {
+            first_check: Duration::from_millis(first),
+            max_interval: Duration::from_millis(first + more),
+            ..pace()
+        };
+        let mut facts = vec![stamped(1, 0), acked(1, "t-1", 0)];
+        if pending {
+            facts.push(result("t-1", &snapshot(&payment(), "u-1", "incomplete", 1)));
+        }
+        let derived = fold(&payment(), &facts);
+        let age = Duration::from_millis(age);
+        let (since, sent) = (at(0), at(0).minus(Duration::from_millis(before)));
+        let now = since.plus(age);
+        let forecast = known.and_then(|known| Forecast::of(&known, dear));
+        let due = next_look(&derived, since, Some(sent), now, &pace, forecast.as_ref(), random).unwrap();
+        let pause = due.since(now);
+        prop_assert!(pause >= pace.first_check, "{pause:?}");
+        if age < Duration::from_secs(900) {
+            prop_assert!(pause <= pace.max_interval, "{pause:?}");
+        } else {
+            prop_assert!(pause <= interval(age, &pace), "{pause:?} at {age:?}");
         }
     }
 
@@ -85,7 +119,7 @@ proptest! {
     ) {
         let counts = asked(times).counts().to_vec();
         let first = |told: f32| {
-            let known = Experience::restore(&counts, told, 10.0, at(0));
+            let known = restored(&counts, told, 10.0);
             forecast(&known).pause(Duration::ZERO, SECOND, LONGEST)
         };
         prop_assert!(first((told - less).max(0.0)) <= first(told));
@@ -149,6 +183,19 @@ fn where_webhooks_tell_it_hardly_asks() {
 }
 
 #[test]
+fn webhooks_that_never_failed_leave_the_longest_pause_and_one_that_fails_ends_it() {
+    let longest = Duration::from_secs(60);
+    let mut known = Experience::default();
+    for time in spread(1.0, 5.0, 200) {
+        known.see(Seen::ByWebhook(Some(secs(time))), at(0));
+    }
+    let pause = |known: &Experience| forecast(known).pause(Duration::ZERO, SECOND, longest);
+    assert_eq!(pause(&known), longest);
+    known.see(Seen::ByAsking(Some(SECOND)), at(0));
+    assert!(pause(&known) < longest, "one was lost");
+}
+
+#[test]
 fn a_webhook_that_came_after_all_was_not_lost() {
     let mut known = Experience::default();
     known.see(Seen::ByAsking(Some(SECOND)), at(0));
@@ -165,7 +212,7 @@ fn a_webhook_that_came_after_all_was_not_lost() {
     assert_eq!(first.merged(&rest).told_and_missed(), (1.0, 0.0));
     // Whichever is stored first.
     let (told, missed) = rest.told_and_missed();
-    let stored = Experience::restore(rest.counts(), told, missed, rest.at());
+    let stored = Experience::restore(rest.counts(), told, missed, rest.at()).unwrap();
     assert_eq!(stored.merged(&first).told_and_missed(), (1.0, 0.0));
     assert!(is_in_time(secs(2.0)) && !is_in_time(secs(3_600.0)));
 }
@@ -194,18 +241,29 @@ fn a_quiet_night_is_not_forgotten_and_counts_less_than_the_morning() {
 }
 
 #[test]
-fn what_is_stored_comes_back_and_nonsense_counts_as_nothing() {
+fn what_is_stored_comes_back_and_nonsense_does_not() {
     let known = asked([1.0, 2.0, 90_000_000.0]);
     let (told, missed) = known.told_and_missed();
     let again = Experience::restore(known.counts(), told, missed, known.at());
-    assert_eq!(again, known);
-    let nonsense = [f32::NAN, -3.0, f32::INFINITY];
-    for counts in [&nonsense[..], &[7.0; BUCKETS - 1]] {
-        assert!(Experience::restore(counts, f32::NAN, f32::INFINITY, at(0)).is_empty());
+    assert_eq!(again, Some(known));
+    let one = [1.0; BUCKETS];
+    let with = |nonsense: f32| {
+        let mut counts = one;
+        counts[7] = nonsense;
+        counts
+    };
+    for (counts, told, missed) in [
+        (&one[1..], 0.0, 0.0),
+        (&[], 0.0, 0.0),
+        (&with(f32::NAN), 0.0, 0.0),
+        (&with(-3.0), 0.0, 0.0),
+        (&with(f32::INFINITY), 0.0, 0.0),
+        (&one, -1.0, 0.0),
+        (&one, f32::NAN, 0.0),
+        (&one, 0.0, f32::INFINITY),
+    ] {
+        assert!(Experience::restore(counts, told, missed, at(0)).is_none());
     }
-    let mut counts = [0.0; BUCKETS];
-    counts[..3].copy_from_slice(&nonsense);
-    assert!(Experience::restore(&counts, 0.0, 0.0, at(0)).is_empty());
 }
 
 #[test]
@@ -282,7 +340,7 @@ fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
         let facts = [stamped(1, 0), seen(&found), result("t-1", &found)];
         let mut summary = summed(&payment(), &facts);
         for channel in channels {
-            summary.note_ends(&[seen(&found)], *channel);
+            summary.note_ends(&[seen(&found)], *channel, Some(true));
         }
         is_settled(&summary, &derive(&payment(), &summary))
     };
@@ -299,6 +357,19 @@ fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
         &[Channel::TaskResult, Channel::Query]
     ));
     assert!(!settled("incomplete", &both));
+    let paid = snapshot(&payment(), "u-1", "successful", 5);
+    let facts = [stamped(1, 0), result("t-1", &paid)];
+    let of = |signed, facts: &[Fact]| {
+        let mut summary = summed(&payment(), facts);
+        summary.note_ends(&[seen(&paid)], Channel::Webhook, signed);
+        summary.note_ends(&[seen(&paid)], Channel::TaskResult, None);
+        is_settled(&summary, &derive(&payment(), &summary))
+    };
+    assert!(of(Some(true), &facts));
+    assert!(!of(Some(false), &facts) && !of(None, &facts), "not signed");
+    let opened = seen(&snapshot(&payment(), "u-1", "pending", 9));
+    let contradicted = [facts.to_vec(), vec![opened]].concat();
+    assert!(!of(Some(true), &contradicted));
 }
 
 #[test]
@@ -310,9 +381,9 @@ fn a_success_that_only_one_way_knows_of_is_not_agreed_on() {
     );
     let facts = [stamped(1, 0), result("t-1", &failed), seen(&paid)];
     let mut summary = summed(&payment(), &facts);
-    summary.note_ends(&[seen(&failed)], Channel::TaskResult);
-    summary.note_ends(&[seen(&paid)], Channel::Webhook);
+    summary.note_ends(&[seen(&failed)], Channel::TaskResult, None);
+    summary.note_ends(&[seen(&paid)], Channel::Webhook, Some(true));
     assert!(!is_settled(&summary, &derive(&payment(), &summary)));
-    summary.note_ends(&[seen(&paid)], Channel::Query);
+    summary.note_ends(&[seen(&paid)], Channel::Query, None);
     assert!(is_settled(&summary, &derive(&payment(), &summary)));
 }

@@ -114,7 +114,7 @@ impl Batch<'_> {
         let stored = &row.stored;
         let sight = lesson(stored, &change, &facts, learned.channel, at, self.settings);
         let mut summary = std::mem::take(&mut change.summary);
-        summary.note_ends(&facts, learned.channel);
+        summary.note_ends(&facts, learned.channel, learned.signed);
         let may_differ = summary != stored.summary || change.after.state != stored.state;
         let before = may_differ.then(|| stored.view_of(&change.before));
         self.seen
