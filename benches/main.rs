@@ -113,8 +113,12 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("small") {
         small(&cluster, gateway, &mut report).await;
     }
-    if wanted("poller") {
+    // It takes its time, most of which it waits: a first look at everything goes without.
+    if named("poller") || (wanted("poller") && size.rounds > 1) {
         poll(&cluster, &mut report).await;
+    }
+    if named("replay") {
+        poller::replays();
     }
     report.print();
     report.write();

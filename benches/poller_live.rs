@@ -5,7 +5,7 @@ use crate::bodies::{KEY, SECRET, SHOP};
 use crate::ground::{self, Running};
 use crate::poller::Outcome;
 use reconciler::twin::{Delay, Settings, Switches};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -157,22 +157,16 @@ pub async fn all(databases: &[String]) -> Value {
     let mut all = Vec::new();
     println!("\nthe service against the twin");
     for ((name, delay, loss), database) in CELLS.iter().zip(databases) {
-        let (outcome, after) = live(database, delay.clone(), *loss).await;
+        let (outcome, after) = live(database, *delay, *loss).await;
         println!(
             "{name:11} {loss:>4} %  live           {:7.3} requests  p50 {:7.2} s  p99 {:7.2} s  and {after:.3} after the end",
             outcome.requests, outcome.p50, outcome.p99
         );
-        let told: Map<String, Value> = [
-            ("tasks".to_owned(), json!(name)),
-            ("webhooks_lost_percent".to_owned(), json!(loss)),
-            ("until_the_end".to_owned(), outcome.json()),
-            (
-                "requests_after_the_end".to_owned(),
-                json!((after * 1_000.0).round() / 1_000.0),
-            ),
-        ]
-        .into();
-        all.push(Value::Object(told));
+        let after = (after * 1_000.0).round() / 1_000.0;
+        all.push(
+            json!({"tasks": name, "webhooks_lost_percent": loss, "until_the_end": outcome.json(),
+            "requests_after_the_end": after}),
+        );
     }
     Value::Array(all)
 }
