@@ -228,7 +228,7 @@ impl Dispatch {
         asked: impl Future<Output = Read>,
     ) -> Read {
         let started = Boottime::now();
-        let span = Span::of_call(format!("gateway {operation}"));
+        let span = Span::of_call(&format!("gateway {operation}"));
         let read = span.around(asked).await;
         let label = match &read {
             Read::Answered(answer) => outcome::status_class(answer.status),
@@ -329,7 +329,7 @@ impl Dispatch {
         };
         let started = Boottime::now();
         let gateway = &self.0.gateway;
-        let span = Span::of_call("gateway submit".to_owned());
+        let span = Span::of_call("gateway submit");
         let submitting = gateway.submit(credentials, opening.kind, body, key, may_send);
         let submission = span.around(submitting).await;
         let answer = match &submission {

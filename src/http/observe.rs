@@ -45,7 +45,7 @@ pub(crate) async fn observe(
     let quiet = QUIET.contains(&req.path());
     let span = (!quiet).then(|| {
         let header = |name: &str| Some(req.headers().get(name)?.to_str().ok()?.to_owned());
-        Span::of_request(method.to_string(), &header)
+        Span::of_request(method.as_str(), &header)
     });
     let response = match &span {
         Some(span) => span.around(next.call(req)).await?,
@@ -74,7 +74,7 @@ pub(crate) async fn observe(
         about: req.extensions().get::<About>().cloned().unwrap_or_default(),
         cause,
     };
-    if let Some(span) = &span {
+    if let Some(span) = span.as_ref().filter(|span| span.is_followed()) {
         line.trace(span);
     }
     line.log(span.as_ref().and_then(Span::trace_id));

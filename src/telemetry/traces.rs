@@ -15,6 +15,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether anybody takes our spans. Where nobody does, none are made: what came in is passed on.
+static EXPORTED: AtomicBool = AtomicBool::new(false);
 
 /// The name of what makes the spans, and of the service.
 const NAME: &str = "reconciler";
@@ -49,6 +53,7 @@ pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportErr
         .with_resource(resource)
         .build();
     global::set_tracer_provider(provider.clone());
+    EXPORTED.store(true, Ordering::Relaxed);
     Ok(Export(provider))
 }
 
@@ -61,65 +66,91 @@ impl Export {
     }
 }
 
-/// A piece of work in a trace; it ends when it is dropped.
-pub struct Span(Context);
+/// A piece of work in a trace; it ends when it is dropped. Empty where nobody follows it.
+pub struct Span(Option<Context>);
 
 impl Span {
     /// The work for a request from outside; `header` reads its headers.
-    pub fn of_request(name: String, header: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub fn of_request(name: &str, header: &dyn Fn(&str) -> Option<String>) -> Self {
         let given: HashMap<String, String> = HEADERS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), header(name)?)))
             .collect();
+        if given.is_empty() && !is_exported() {
+            return Self(None);
+        }
         let parent =
             TraceContextPropagator::new().extract_with_context(&Context::new(), &Given(given));
-        Self::within(&parent, name, SpanKind::Server)
+        Self(Some(Self::within(&parent, name, SpanKind::Server)))
     }
 
     /// A request of ours to somebody else.
-    pub fn of_call(name: String) -> Self {
-        Self::within(&Context::current(), name, SpanKind::Client)
+    pub fn of_call(name: &str) -> Self {
+        Self::of_own(name, SpanKind::Client)
     }
 
     /// A step of our own.
     pub fn of_step(name: &'static str) -> Self {
-        Self::within(&Context::current(), name.to_owned(), SpanKind::Internal)
+        Self::of_own(name, SpanKind::Internal)
     }
 
-    fn within(parent: &Context, name: String, kind: SpanKind) -> Self {
+    fn of_own(name: &str, kind: SpanKind) -> Self {
+        Self(is_exported().then(|| Self::within(&Context::current(), name, kind)))
+    }
+
+    fn within(parent: &Context, name: &str, kind: SpanKind) -> Context {
         let tracer = global::tracer_provider().tracer(NAME);
-        let builder = tracer.span_builder(name).with_kind(kind);
+        let builder = tracer.span_builder(name.to_owned()).with_kind(kind);
         let span = tracer.build_with_context(builder, parent);
-        Self(parent.with_span(span))
+        parent.with_span(span)
+    }
+
+    /// Whether anything that is noted of it is kept.
+    pub fn is_followed(&self) -> bool {
+        self.0.is_some()
     }
 
     /// Gives it the name that is known by now.
     pub fn rename(&self, name: String) {
-        self.0.span().update_name(name);
+        if let Some(context) = &self.0 {
+            context.span().update_name(name);
+        }
     }
 
     /// Notes a fact.
     pub fn note(&self, key: &'static str, value: impl Into<Value>) {
-        self.0.span().set_attribute(KeyValue::new(key, value));
+        if let Some(context) = &self.0 {
+            context.span().set_attribute(KeyValue::new(key, value));
+        }
     }
 
     /// Notes that it failed; `why` is one of few words.
     pub fn failed(&self, why: &'static str) {
-        self.0.span().set_status(Status::error(why));
+        if let Some(context) = &self.0 {
+            context.span().set_status(Status::error(why));
+        }
         self.note("error.type", why);
     }
 
     /// Does the work; what is begun within belongs to it.
     pub async fn around<T>(&self, work: impl Future<Output = T>) -> T {
-        work.with_context(self.0.clone()).await
+        match &self.0 {
+            Some(context) => work.with_context(context.clone()).await,
+            None => work.await,
+        }
     }
 
     /// The trace that it is part of, in hex; `None` when nobody follows any.
     pub fn trace_id(&self) -> Option<String> {
-        let span = self.0.span();
+        let context = self.0.as_ref()?;
+        let span = context.span();
         let context = span.span_context();
         context.is_valid().then(|| context.trace_id().to_string())
     }
+}
+
+fn is_exported() -> bool {
+    EXPORTED.load(Ordering::Relaxed)
 }
 
 /// The work as part of the trace in which this is called, wherever it is run.
@@ -166,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_trace_is_passed_on_although_nothing_is_exported() {
         let header = |name: &str| (name == "traceparent").then(|| PARENT.to_owned());
-        let span = Span::of_request("request".to_owned(), &header);
+        let span = Span::of_request("request", &header);
         let inner = span.around(async { passed_on() }).await;
         let trace = &PARENT[..35];
         assert!(
@@ -187,7 +218,7 @@ mod tests {
             "00-x",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
         ] {
-            let span = Span::of_request("request".to_owned(), &|_| Some(bad.to_owned()));
+            let span = Span::of_request("request", &|_| Some(bad.to_owned()));
             assert_eq!(span.around(async { passed_on() }).await, [], "{bad}");
             assert_eq!(span.trace_id(), None);
         }

@@ -129,7 +129,7 @@ impl Receiver {
         let Some(signature) = self.signature(id, timestamp, &body) else {
             return Outcome::failed("unsigned", "there is no secret to sign with");
         };
-        let span = Span::of_call("subscriber message".to_owned());
+        let span = Span::of_call("subscriber message");
         span.note("reconciler.subscriber", self.name.clone());
         span.note("reconciler.message_id", id.to_owned());
         let outcome = span.around(self.post(id, timestamp, signature, body)).await;
