@@ -7,6 +7,7 @@
 use super::redact::redact_text;
 use crate::domain::Timestamp;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The fields of a JSON object.
 pub(super) type Fields = Map<String, Value>;
@@ -22,12 +23,15 @@ pub(super) const MAX_WORD: usize = 64;
 pub(super) struct Malformed(pub(super) &'static str);
 
 /// The text of a field, exactly as it is; numbers count as their digits.
-pub(super) fn exact(fields: &Fields, name: &'static str) -> Result<Option<String>, Malformed> {
+pub(super) fn exact<'a>(
+    fields: &'a Fields,
+    name: &'static str,
+) -> Result<Option<Cow<'a, str>>, Malformed> {
     match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(Value::String(text)) => Ok(Some(Cow::Borrowed(text))),
+        Some(Value::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
         Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(Malformed(name)),
     }
 }
@@ -113,8 +117,13 @@ pub(super) fn clean(text: &str, max: usize) -> String {
     while !redacted.is_char_boundary(end) {
         end -= 1;
     }
+    let kept = &redacted[..end];
     // PostgreSQL keeps no zero byte in a text.
-    redacted[..end].replace('\0', "\u{fffd}")
+    if kept.contains('\0') {
+        kept.replace('\0', "\u{fffd}")
+    } else {
+        kept.to_owned()
+    }
 }
 
 #[cfg(test)]

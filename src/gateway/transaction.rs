@@ -22,7 +22,7 @@ pub(super) fn snapshot(transaction: &Fields, source: Source) -> Result<Snapshot,
     let code = fields::word(transaction, "code");
     let status = fields::word(transaction, "status").unwrap_or_default();
     let names = redact::holders(transaction);
-    let free = |name| fields::text(transaction, name).map(|text| redact::strike(&text, &names));
+    let free = |name| fields::text(transaction, name).map(|text| redact::strike(text, &names));
     let snapshot = Snapshot {
         uid: uid(transaction, "uid")?.ok_or(Malformed("uid"))?,
         class: StatusClass::of(&status, code.as_deref()),
@@ -77,21 +77,23 @@ fn name_of_kind(transaction: &Fields) -> Result<Option<String>, Malformed> {
 /// Version 2 has `credit_card` or `recipient_credit_card`, version 3 `payment_method`, which lies
 /// under `recipient` for a payout.
 fn card(transaction: &Fields) -> Option<Card> {
-    let object = |fields: &Fields, name: &str| fields.get(name).and_then(Value::as_object).cloned();
+    fn object<'a>(fields: &'a Fields, name: &str) -> Option<&'a Fields> {
+        fields.get(name).and_then(Value::as_object)
+    }
     let card = object(transaction, "credit_card")
         .or_else(|| object(transaction, "payment_method"))
         .or_else(|| object(transaction, "recipient_credit_card"))
-        .or_else(|| object(&object(transaction, "recipient")?, "payment_method"))?;
+        .or_else(|| object(object(transaction, "recipient")?, "payment_method"))?;
     let card = Card {
-        brand: fields::word(&card, "brand"),
-        last_4: fields::word(&card, "last_4"),
-        first_1: fields::word(&card, "first_1"),
-        bin: fields::word(&card, "bin"),
-        token: token(&card, "token"),
-        stamp: token(&card, "stamp"),
-        issuer_country: fields::word(&card, "issuer_country"),
-        issuer_name: fields::text(&card, "issuer_name"),
-        product: fields::text(&card, "product"),
+        brand: fields::word(card, "brand"),
+        last_4: fields::word(card, "last_4"),
+        first_1: fields::word(card, "first_1"),
+        bin: fields::word(card, "bin"),
+        token: token(card, "token"),
+        stamp: token(card, "stamp"),
+        issuer_country: fields::word(card, "issuer_country"),
+        issuer_name: fields::text(card, "issuer_name"),
+        product: fields::text(card, "product"),
     };
     (card != Card::default()).then_some(card)
 }
@@ -100,5 +102,6 @@ fn card(transaction: &Fields) -> Option<Card> {
 fn token(card: &Fields, name: &'static str) -> Option<String> {
     let token = fields::exact(card, name).ok().flatten()?;
     let harmless = super::redact::is_harmless_token(&token);
-    (harmless && token.len() <= fields::MAX_TEXT && !token.contains('\0')).then_some(token)
+    (harmless && token.len() <= fields::MAX_TEXT && !token.contains('\0'))
+        .then(|| token.into_owned())
 }

@@ -10,6 +10,7 @@
 use super::fields::{self, Fields, MAX_TEXT, MAX_WORD, clean};
 use super::redact;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// What a body is.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +114,10 @@ fn has_uid(fields: &Fields) -> bool {
 }
 
 fn task(fields: &Fields) -> Option<TaskBody> {
-    let text = |name| fields::exact(fields, name).ok().flatten();
+    let text = |name| {
+        let text = fields::exact(fields, name).ok().flatten();
+        text.map(Cow::into_owned)
+    };
     let word = match fields.get("status").and_then(Value::as_str) {
         Some("processing") => TaskWord::Processing,
         Some("completed") => TaskWord::Completed,
@@ -150,7 +154,7 @@ fn error(fields: &Fields) -> Option<ErrorBody> {
             collect_texts(errors, "", &mut texts);
         }
     }
-    let cut = |text: String| clean(&text, MAX_TEXT);
+    let cut = |text: Cow<'_, str>| clean(&text, MAX_TEXT);
     told.then(|| ErrorBody {
         codes,
         message: text("message").map(cut).or_else(|| summary(&texts)),

@@ -30,7 +30,14 @@ pub(crate) fn api() -> Vec<ApiRoute> {
     let post = |path: &str, route| one(Method::POST, path.to_owned(), route);
     let named = |rest: &str| format!("{TRANSACTIONS}/{{tracking_id}}{rest}");
     let resolve = format!("{DISCREPANCIES}/{{id}}/resolve");
-    let mut all = vec![
+    // The router asks each in turn whether it fits: what money waits for comes first.
+    let mut all = Vec::new();
+    for kind in TransactionType::ALL.iter().copied() {
+        let take = move |context, req, payload| create::create(kind, context, req, payload);
+        let path = format!("/v1/shops/{{shop}}/{}", collection(kind));
+        all.push(one(Method::POST, path, web::post().to(take)));
+    }
+    all.extend([
         read(TRANSACTIONS, web::get().to(transactions::list)),
         read(&named(""), web::get().to(transactions::get)),
         read(&named("/evidence"), web::get().to(transactions::evidence)),
@@ -53,12 +60,7 @@ pub(crate) fn api() -> Vec<ApiRoute> {
         read("/openapi.json", web::get().to(openapi::served)),
         read("/docs", web::get().to(openapi::page)),
         read("/docs/{file}", web::get().to(openapi::asset)),
-    ];
-    for kind in TransactionType::ALL.iter().copied() {
-        let take = move |context, req, payload| create::create(kind, context, req, payload);
-        let path = format!("/v1/shops/{{shop}}/{}", collection(kind));
-        all.push(one(Method::POST, path, web::post().to(take)));
-    }
+    ]);
     all
 }
 

@@ -44,9 +44,13 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Takes the names out of a text.
-pub(crate) fn strike(text: &str, names: &[String]) -> String {
-    names.iter().fold(text.to_owned(), |text, name| {
-        text.replace(name.as_str(), MARK)
+pub(crate) fn strike(text: String, names: &[String]) -> String {
+    names.iter().fold(text, |text, name| {
+        if text.contains(name.as_str()) {
+            text.replace(name.as_str(), MARK)
+        } else {
+            text
+        }
     })
 }
 
@@ -60,5 +64,5 @@ pub(super) fn strike_json(bytes: Vec<u8>, names: &[String]) -> Vec<u8> {
         .filter_map(|name| serde_json::to_string(name).ok())
         .map(|quoted| quoted[1..quoted.len() - 1].to_owned())
         .collect();
-    strike(&text, &spelled).into_bytes()
+    strike(text, &spelled).into_bytes()
 }
