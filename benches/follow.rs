@@ -24,25 +24,26 @@ pub async fn run(
 ) {
     let mut section = json!({"checks_per_s_wanted": RATE, "shops": SHOPS});
     for count in counts {
-        let one = one(cluster, gateway, *count, measured).await;
+        let database = fresh(cluster, "open").await;
+        let one = one(&database, gateway, *count, measured).await;
         section[format!("open_{count}")] = one;
     }
     report.section("follow", section);
 }
 
-async fn one(cluster: &Cluster, gateway: SocketAddr, count: usize, measured: Duration) -> Value {
-    let database = fresh(cluster, "open").await;
+/// Measures with so many open transactions, in place of those that are open in the database.
+pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Duration) -> Value {
     let seconds = count as f64 / RATE as f64;
-    crate::execute(&database, &spread(count, seconds)).await;
-    crate::execute(&database, "VACUUM ANALYZE").await;
+    crate::execute(database, &spread(count, seconds)).await;
+    crate::execute(database, "VACUUM ANALYZE").await;
     let follow = format!(
         "first_check = \"{ms}ms\"\nmax_interval = \"{ms}ms\"\nmax_interval_old = \"{ms}ms\"",
         ms = (seconds * 1e3).round()
     );
     let shops: Vec<String> = (0..SHOPS).map(|n| format!("bench-{n}")).collect();
-    let running = ground::with_shops(&database, gateway, &follow, &shops).await;
+    let running = ground::with_shops(database, gateway, &follow, &shops).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
-    costs::begin(&database).await;
+    costs::begin(database).await;
     let (began, cpu, asked) = (
         Instant::now(),
         running.cpu_seconds(),
@@ -58,7 +59,7 @@ async fn one(cluster: &Cluster, gateway: SocketAddr, count: usize, measured: Dur
     let took = began.elapsed().as_secs_f64();
     let made = checks(&running).await - asked;
     let cpu = running.cpu_seconds() - cpu;
-    let cost = costs::end(&database, made as usize).await;
+    let cost = costs::end(database, made as usize).await;
     lags.sort_by(f64::total_cmp);
     let p99 = lags[(lags.len() - 1) * 99 / 100];
     json!({

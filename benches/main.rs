@@ -13,10 +13,12 @@
 )]
 
 mod bodies;
+mod burst;
 mod ceilings;
 mod costs;
 mod follow;
 mod ground;
+mod growth;
 mod load;
 mod plain;
 mod poller;
@@ -90,11 +92,15 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("submit") {
         submit(&cluster, gateway, size, &mut report).await;
     }
-    if wanted("webhook") || wanted("follow") || named("alone") {
+    if ["webhook", "burst", "follow", "growth"]
+        .iter()
+        .any(|s| wanted(s))
+        || named("alone")
+    {
         seed(&cluster, gateway, size).await;
     }
     if wanted("follow") {
-        let time = std::time::Duration::from_secs(if size.rounds == 1 { 10 } else { 30 });
+        let time = std::time::Duration::from_secs(if quick(size) { 10 } else { 30 });
         follow::run(
             &cluster,
             gateway,
@@ -106,6 +112,17 @@ async fn bench(size: &Size, sections: &[String]) {
     }
     if wanted("webhook") {
         webhooks(&cluster, gateway, size, &mut report).await;
+    }
+    if wanted("burst") {
+        let database = fresh(&cluster, "open").await;
+        burst::run(&database, gateway, size.payments, &mut report).await;
+    }
+    if wanted("growth") {
+        let histories = growth::Histories {
+            little: 10_000,
+            much: if quick(size) { 500_000 } else { 10_000_000 },
+        };
+        growth::run(&cluster, gateway, size, &histories, &mut report).await;
     }
     if named("alone") {
         alone(&cluster, gateway, size).await;
@@ -136,6 +153,11 @@ async fn poll(cluster: &Cluster, report: &mut Report) {
     let replay = poller::replays();
     let live = poller_live::all(&databases).await;
     report.section("poller", json!({"live": live, "replay": replay}));
+}
+
+/// Whether this is a first look.
+const fn quick(size: &Size) -> bool {
+    size.rounds == 1
 }
 
 async fn execute(database: &str, statements: &str) {

@@ -1,0 +1,63 @@
+//! A burst: all webhooks at once, over more connections than the service works on. Those that it refuses
+//! are sent again, as the gateway would; then the database is asked whether each of them is there.
+
+use crate::load::{self, Loop};
+use crate::report::Report;
+use crate::{NO_CHECKS, bodies, ground};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Connections of the burst.
+const CONNECTIONS: usize = 10_000;
+
+/// What back-pressure says.
+const BUSY: u16 = 503;
+
+/// Sends the final webhooks of so many open payments.
+pub async fn run(database: &str, gateway: SocketAddr, payments: usize, report: &mut Report) {
+    let all = Arc::new(bodies::webhooks(payments));
+    let running = ground::service(database, gateway, NO_CHECKS).await;
+    let at = running.at.hooks;
+    let first = load::run(
+        at,
+        Arc::clone(&all),
+        0..payments,
+        CONNECTIONS,
+        Loop::Closed,
+        200,
+    )
+    .await;
+    let busy = first.unexpected.iter().filter(|s| **s == BUSY).count();
+    let other: Vec<u16> = first
+        .unexpected
+        .iter()
+        .filter(|s| **s != BUSY)
+        .copied()
+        .collect();
+    // What was taken already is known by its content, and taken again.
+    if !first.unexpected.is_empty() {
+        load::run(at, Arc::clone(&all), 0..payments, 64, Loop::Closed, 200).await;
+    }
+    let mut connection = PgConnection::connect(database).await.expect("a connection");
+    let ended: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM transactions t WHERE state = 'successful' AND EXISTS (SELECT 1 FROM evidence e
+            WHERE e.shop_id = t.shop_id AND e.transaction_id = t.id AND e.channel = 'webhook')",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("a count");
+    report.section(
+        "burst",
+        json!({
+            "webhooks": payments, "connections": CONNECTIONS,
+            "taken_per_s": first.per_second().round(),
+            "refused_by_back_pressure": busy,
+            "refused_otherwise": other.len(),
+            "statuses_otherwise": other.iter().take(5).collect::<Vec<_>>(),
+            "p99_ms": first.quantile_ms(0.99),
+            "lost": payments as i64 - ended,
+        }),
+    );
+}

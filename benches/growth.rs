@@ -1,0 +1,185 @@
+//! Growth: the same load beside little history and beside much of it, in turn, so that a machine that is
+//! slower for a while is so for both.
+
+use crate::ground::{self, Running};
+use crate::load::{self, Loop, Outcome};
+use crate::report::{Report, median, ratio};
+use crate::{NO_CHECKS, Size, bodies, execute, follow, quick};
+use reconciler::demo::postgres::Cluster;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many transactions the larger history has, and how many the smaller.
+pub struct Histories {
+    /// The smaller.
+    pub little: usize,
+    /// The larger.
+    pub much: usize,
+}
+
+/// Rounds of each side.
+const ROUNDS: usize = 4;
+
+/// How many rows one statement makes.
+const PIECE: usize = 500_000;
+
+/// How many transactions are followed.
+const OPEN: usize = 10_000;
+
+/// Loads a database with little and one with much history, in turn.
+pub async fn run(
+    cluster: &Cluster,
+    gateway: SocketAddr,
+    size: &Size,
+    histories: &Histories,
+    report: &mut Report,
+) {
+    let sides = [("little", histories.little), ("much", histories.much)];
+    for (name, rows) in sides {
+        cluster
+            .create_from_template("open", name)
+            .await
+            .expect("a copy");
+        make(&cluster.url(name), rows).await;
+    }
+    execute(&cluster.url("postgres"), "CHECKPOINT").await;
+    let hooks = Arc::new(bodies::webhooks(size.payments));
+    let submits = Arc::new((0..size.submits * ROUNDS).map(submit).collect::<Vec<_>>());
+    let mut webhooks = [Vec::new(), Vec::new()];
+    let mut submitted = [Vec::new(), Vec::new()];
+    for round in 0..ROUNDS {
+        for (side, (name, _)) in sides.iter().enumerate() {
+            let running = ground::service(&cluster.url(name), gateway, NO_CHECKS).await;
+            let part = part(size.payments, round);
+            webhooks[side].push(wave(&running, &hooks, part, size.connections).await);
+            let part = part_of(&submits, round);
+            submitted[side].push(
+                load::run(
+                    running.at.api,
+                    Arc::clone(&submits),
+                    part,
+                    64,
+                    Loop::Closed,
+                    202,
+                )
+                .await,
+            );
+        }
+    }
+    let mut followed = Vec::new();
+    for (name, _) in sides {
+        let time = Duration::from_secs(if quick(size) { 10 } else { 30 });
+        followed.push(follow::one(&cluster.url(name), gateway, OPEN, time).await);
+    }
+    report.section("growth", told(histories, &webhooks, &submitted, &followed));
+    for (name, _) in sides {
+        cluster.drop_database(name).await.expect("no database");
+    }
+}
+
+fn told(
+    histories: &Histories,
+    webhooks: &[Vec<Outcome>; 2],
+    submitted: &[Vec<Outcome>; 2],
+    followed: &[Value],
+) -> Value {
+    let rates = |side: &[Outcome]| {
+        side.iter()
+            .map(|o| o.per_second().round())
+            .collect::<Vec<_>>()
+    };
+    let compared = |[little, much]: &[Vec<Outcome>; 2]| {
+        let middle = |side: &[Outcome]| median(side.iter().map(Outcome::per_second));
+        let unexpected = little.iter().chain(much).map(|o| o.unexpected.len());
+        json!({
+            "little_per_s": middle(little).round(), "much_per_s": middle(much).round(),
+            "much_to_little": ratio(middle(much), middle(little)),
+            "little_rounds": rates(little), "much_rounds": rates(much),
+            "unexpected": unexpected.sum::<usize>(),
+        })
+    };
+    json!({
+        "little_transactions": histories.little, "much_transactions": histories.much,
+        "webhook": compared(webhooks), "submit": compared(submitted),
+        "follow_little": followed[0], "follow_much": followed[1],
+    })
+}
+
+fn submit(n: usize) -> Vec<u8> {
+    // Other names than those that wait for their webhooks.
+    bodies::submit(50_000_000 + n)
+}
+
+fn part(all: usize, round: usize) -> Range<usize> {
+    all * round / ROUNDS..all * (round + 1) / ROUNDS
+}
+
+fn part_of(all: &[Vec<u8>], round: usize) -> Range<usize> {
+    part(all.len(), round)
+}
+
+/// A tenth warms up what a new process has cold.
+async fn wave(
+    running: &Running,
+    all: &Arc<Vec<Vec<u8>>>,
+    part: Range<usize>,
+    connections: usize,
+) -> Outcome {
+    let warm = part.start + part.len() / 10;
+    let at = running.at.hooks;
+    load::run(
+        at,
+        Arc::clone(all),
+        part.start..warm,
+        connections,
+        Loop::Closed,
+        200,
+    )
+    .await;
+    load::run(
+        at,
+        Arc::clone(all),
+        warm..part.end,
+        connections,
+        Loop::Closed,
+        200,
+    )
+    .await
+}
+
+/// Final transactions of the last thirty days, each with a uid, a piece of evidence and an event. The
+/// bodies are short: what is old is found by its keys or not at all.
+async fn make(database: &str, rows: usize) {
+    for first in (1..=rows).step_by(PIECE) {
+        let last = (first + PIECE - 1).min(rows);
+        execute(database, &piece(first, last, rows)).await;
+    }
+    execute(database, "VACUUM ANALYZE").await;
+}
+
+fn piece(first: usize, last: usize, rows: usize) -> String {
+    let shop = bodies::SHOP;
+    format!(
+        "CREATE TEMP TABLE old AS
+            SELECT n, at, md5(n::text) AS uid, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
+                || '7' || left(md5(n::text), 3) || '8' || right(md5(n::text), 15))::uuid AS id
+            FROM (SELECT n, now() - interval '30 days' * (1 - n / {rows}::float8) AS at
+                FROM generate_series({first}, {last}) n) times;
+         INSERT INTO transactions (shop_id, id, tracking_id, type, origin, amount, currency, card_data,
+                fingerprint, fingerprint_key, created_at, state, state_since, uid, summary, sequence,
+                updated_at, finalized_at, evidence_count, evidence_head)
+            SELECT '{shop}', id, 'old-order-' || n, 'payment', 'api', 3245, 'EUR', false, sha256('a'), 'k', at,
+                'successful', at, uid, '{{}}', 3, at, at, 1, sha256('b') FROM old ORDER BY n;
+         INSERT INTO uids SELECT '{shop}', uid, id FROM old ORDER BY uid;
+         INSERT INTO evidence (shop_id, transaction_id, id, position, channel, verdict, received_at, note,
+                body, body_sha256, chain)
+            SELECT '{shop}', id, id, 1, 'webhook', 'applied', at, 'successful', 'x', sha256('c'), sha256('d')
+            FROM old ORDER BY n;
+         INSERT INTO events (shop_id, seq, type, at, transaction_id, payload)
+            SELECT '{shop}', -n, 'transaction.finalized', at, id, '{{}}' FROM old ORDER BY n DESC;
+         DROP TABLE old"
+    )
+}
