@@ -39,7 +39,11 @@ impl Change {
 
 /// Joins facts of one piece of evidence to what is known.
 pub fn apply(opening: &Opening, known: &Summary, facts: &[Fact]) -> Change {
-    let before = derive(opening, known);
+    apply_to(opening, known, derive(opening, known), facts)
+}
+
+/// The same for who has derived `before` from what is known already.
+pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[Fact]) -> Change {
     let mut summary = known.clone();
     for fact in facts {
         summary.join(opening, fact);

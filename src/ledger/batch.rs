@@ -25,7 +25,7 @@ use crate::ledger::{
 };
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError,
-    StoredTransaction, TransactionWrite, batch as rows, within,
+    StoredTransaction, batch as rows, within,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -110,6 +110,8 @@ impl Rows {
 
 struct Row {
     stored: StoredTransaction,
+    /// What follows from it, as it is now.
+    derived: Derived,
     check: Option<CheckRow>,
     is_new: bool,
     dirty: bool,
@@ -261,16 +263,7 @@ impl<'a> Batch<'a> {
         if !ids.is_empty() {
             for stored in tables.lock_transactions(shop, &ids).await? {
                 let id = stored.record.id;
-                map.insert(
-                    id,
-                    Box::new(Row {
-                        stored,
-                        check: None,
-                        is_new: false,
-                        dirty: false,
-                        write: None,
-                    }),
-                );
+                map.insert(id, Box::new(Row::of(stored, false)));
             }
             for check in tables.lock_checks(shop, &ids).await? {
                 if let Some(row) = map.get_mut(&check.transaction_id) {
@@ -398,8 +391,20 @@ fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
 }
 
 impl Row {
+    fn of(stored: StoredTransaction, is_new: bool) -> Self {
+        Self {
+            derived: stored.derived(),
+            stored,
+            check: None,
+            is_new,
+            dirty: false,
+            write: None,
+        }
+    }
+
     /// Takes the joined evidence over, and what is derived from it.
     fn accept(&mut self, summary: Summary, derived: &Derived, at: Timestamp) {
+        self.derived = derived.clone();
         let stored = &mut self.stored;
         stored.summary = summary;
         if derived.state != stored.state {
@@ -445,19 +450,4 @@ impl Row {
 /// The JSON of something that always has one.
 fn to_json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
-}
-
-fn transaction_write(stored: &StoredTransaction) -> TransactionWrite {
-    TransactionWrite {
-        id: stored.record.id,
-        state: stored.state,
-        state_since: stored.state_since,
-        uid: stored.derived().uid,
-        summary: stored.summary.clone(),
-        sequence: stored.record.sequence,
-        updated_at: stored.record.updated_at,
-        finalized_at: stored.record.finalized_at,
-        evidence_count: stored.evidence_count,
-        evidence_head: stored.evidence_head,
-    }
 }

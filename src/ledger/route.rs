@@ -4,7 +4,7 @@
 //! Everything is read before anything is locked, so that nothing is locked late.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Fact, ShopId, Snapshot, Summary, TransactionType, Uid, Verdict};
+use crate::domain::{Fact, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict};
 use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Learned, Record, Target, Work};
@@ -46,13 +46,13 @@ impl Routing {
         for work in works {
             match work {
                 Work::Open(open) => {
-                    tracking.extend(open.opening.tracking_id.iter().map(ToString::to_string));
+                    tracking.extend(open.opening.tracking_id.iter().map(TrackingId::as_str));
                 }
                 Work::Record(record) => {
                     for snapshot in record.learned.snapshots() {
-                        uids.insert(snapshot.uid.to_string());
-                        tracking.extend(snapshot.tracking_id.iter().map(ToString::to_string));
-                        let parent = snapshot.parent_uid.iter().map(ToString::to_string);
+                        uids.insert(snapshot.uid.as_str());
+                        tracking.extend(snapshot.tracking_id.iter().map(TrackingId::as_str));
+                        let parent = snapshot.parent_uid.iter().map(Uid::as_str);
                         parents.extend(parent.clone());
                         uids.extend(parent);
                     }
@@ -60,7 +60,9 @@ impl Routing {
                 Work::Stamp(..) | Work::Close(_) => {}
             }
         }
-        let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>();
+        fn list(set: BTreeSet<&str>) -> Vec<&str> {
+            set.into_iter().collect()
+        }
         let mut found = Self::default();
         if !uids.is_empty() {
             found

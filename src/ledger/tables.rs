@@ -6,8 +6,8 @@
 use crate::domain::{ShopId, Timestamp};
 use crate::store::batch::{self as rows, Healed, OpenChild, Spent};
 use crate::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
-    Store, StoreError, StoredTransaction, TransactionWrite, discrepancies, read,
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Store,
+    StoreError, StoredTransaction, discrepancies, read,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -34,12 +34,12 @@ statements! {
     /// The server's time, which the whole batch has.
     fn begin_batch() -> Timestamp = rows::begin_batch;
     /// Which transactions own these uids.
-    fn owners_of_uids(shop: &ShopId, uids: &[String]) -> Vec<(String, Uuid)> = rows::owners_of_uids;
+    fn owners_of_uids(shop: &ShopId, uids: &[&str]) -> Vec<(String, Uuid)> = rows::owners_of_uids;
     /// Which transactions made through the API go by these tracking ids.
-    fn by_tracking_ids(shop: &ShopId, names: &[String]) -> Vec<(String, Uuid)>
+    fn by_tracking_ids(shop: &ShopId, names: &[&str]) -> Vec<(String, Uuid)>
         = rows::by_tracking_ids;
     /// The children of these parents that have no uid yet.
-    fn open_children(shop: &ShopId, parents: &[String]) -> Vec<OpenChild> = rows::open_children;
+    fn open_children(shop: &ShopId, parents: &[&str]) -> Vec<OpenChild> = rows::open_children;
     /// Locks transactions, and reads them.
     fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<StoredTransaction>
         = rows::lock_transactions;
@@ -51,10 +51,10 @@ statements! {
     /// What the children of a parent have taken.
     fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent> = rows::spent_by_children;
     /// Inserts transactions whose tracking ids are free; returns the ids inserted.
-    fn insert_transactions(shop: &ShopId, new: &[NewTransaction]) -> HashSet<Uuid>
+    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> HashSet<Uuid>
         = rows::insert_transactions;
     /// Writes the moving columns of locked transactions.
-    fn update_transactions(shop: &ShopId, changed: &[TransactionWrite]) -> ()
+    fn update_transactions(shop: &ShopId, changed: &[&StoredTransaction]) -> ()
         = rows::update_transactions;
     /// Appends evidence.
     fn insert_evidence(shop: &ShopId, at: Timestamp, new: &[EvidenceWrite]) -> ()

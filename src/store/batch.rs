@@ -8,8 +8,7 @@ pub use findings::{Healed, heal_discrepancies, open_discrepancies, put_orphans};
 use crate::domain::{ShopId, State, Timestamp, TransactionType};
 use crate::store::rows::RawTransaction;
 use crate::store::{
-    CheckRow, CheckWrite, EventWrite, EvidenceWrite, NewTransaction, StoreError, StoredTransaction,
-    TransactionWrite,
+    CheckRow, CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction,
 };
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
@@ -41,10 +40,10 @@ pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreErro
 pub async fn insert_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
-    rows: &[NewTransaction],
+    rows: &[&StoredTransaction],
 ) -> Result<HashSet<Uuid>, StoreError> {
     let mut c = TransactionColumns::default();
-    for NewTransaction { stored } in rows {
+    for stored in rows {
         c.push(stored)?;
     }
     let inserted = sqlx::query_scalar!(
@@ -163,7 +162,7 @@ fn encode(summary: &crate::domain::Summary, row: Uuid) -> Result<String, StoreEr
 pub async fn owners_of_uids(
     conn: &mut PgConnection,
     shop: &ShopId,
-    uids: &[String],
+    uids: &[&str],
 ) -> Result<Vec<(String, Uuid)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- owners_of_uids
@@ -171,7 +170,7 @@ pub async fn owners_of_uids(
         CROSS JOIN LATERAL (
             SELECT transaction_id FROM uids WHERE shop_id = $1 AND uid = k.uid LIMIT 1) u"#,
         shop.as_str(),
-        uids
+        uids as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -185,7 +184,7 @@ pub async fn owners_of_uids(
 pub async fn by_tracking_ids(
     conn: &mut PgConnection,
     shop: &ShopId,
-    tracking_ids: &[String],
+    tracking_ids: &[&str],
 ) -> Result<Vec<(String, Uuid)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- by_tracking_ids
@@ -194,7 +193,7 @@ pub async fn by_tracking_ids(
             SELECT id FROM transactions
             WHERE shop_id = $1 AND tracking_id = k.tracking_id AND origin = 'api' LIMIT 1) t"#,
         shop.as_str(),
-        tracking_ids
+        tracking_ids as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -214,7 +213,7 @@ pub struct OpenChild {
 pub async fn open_children(
     conn: &mut PgConnection,
     shop: &ShopId,
-    parents: &[String],
+    parents: &[&str],
 ) -> Result<Vec<OpenChild>, StoreError> {
     let rows = sqlx::query!(
         r#"-- open_children
@@ -224,7 +223,7 @@ pub async fn open_children(
             WHERE shop_id = $1 AND parent_uid = k.parent_uid AND parent_uid IS NOT NULL
               AND origin = 'api' AND uid IS NULL OFFSET 0) t"#,
         shop.as_str(),
-        parents
+        parents as &[&str]
     )
     .fetch_all(conn)
     .await?;
@@ -403,11 +402,11 @@ pub async fn insert_evidence(
 pub async fn update_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
-    rows: &[TransactionWrite],
+    rows: &[&StoredTransaction],
 ) -> Result<(), StoreError> {
     let summaries = rows
         .iter()
-        .map(|r| encode(&r.summary, r.id))
+        .map(|r| encode(&r.summary, r.record.id))
         .collect::<Result<Vec<_>, _>>()?;
     let done = sqlx::query!(
         "-- update_transactions
@@ -424,7 +423,7 @@ pub async fn update_transactions(
             OFFSET 0) w
         WHERE t.ctid = w.place",
         shop.as_str(),
-        &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.record.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.state.as_str()).collect::<Vec<_>>() as &[&str],
         &rows
             .iter()
@@ -432,17 +431,17 @@ pub async fn update_transactions(
             .collect::<Vec<OffsetDateTime>>(),
         &rows
             .iter()
-            .map(|r| r.uid.as_ref().map(ToString::to_string))
+            .map(|r| r.derived().uid.map(|uid| uid.to_string()))
             .collect::<Vec<_>>() as &[Option<String>],
         &summaries,
-        &rows.iter().map(|r| r.sequence).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.record.sequence).collect::<Vec<_>>(),
         &rows
             .iter()
-            .map(|r| r.updated_at.into())
+            .map(|r| r.record.updated_at.into())
             .collect::<Vec<OffsetDateTime>>(),
         &rows
             .iter()
-            .map(|r| r.finalized_at.map(OffsetDateTime::from))
+            .map(|r| r.record.finalized_at.map(OffsetDateTime::from))
             .collect::<Vec<_>>() as &[Option<OffsetDateTime>],
         &rows.iter().map(|r| r.evidence_count).collect::<Vec<_>>(),
         &rows

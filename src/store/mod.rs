@@ -24,8 +24,8 @@ pub mod sweeps;
 pub use bounded::{Bounded, within};
 pub use error::StoreError;
 pub use rows::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, NewTransaction,
-    OrphanWrite, StoredTransaction, TransactionWrite,
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
+    StoredTransaction,
 };
 pub use session::Session;
 

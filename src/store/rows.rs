@@ -131,38 +131,6 @@ fn optional<T>(text: Option<String>, read: impl Fn(&str) -> Option<T>) -> Result
     text.map(|text| read(&text).ok_or(())).transpose()
 }
 
-/// A transaction to be inserted, already folded.
-#[derive(Debug, Clone)]
-pub struct NewTransaction {
-    /// The row.
-    pub stored: StoredTransaction,
-}
-
-/// The columns of a transaction that move.
-#[derive(Debug, Clone)]
-pub struct TransactionWrite {
-    /// Which.
-    pub id: Uuid,
-    /// The state.
-    pub state: State,
-    /// When it came into it.
-    pub state_since: Timestamp,
-    /// The adopted uid.
-    pub uid: Option<Uid>,
-    /// The joined evidence.
-    pub summary: Summary,
-    /// Counts the changes.
-    pub sequence: i64,
-    /// When it changed.
-    pub updated_at: Timestamp,
-    /// When it became final.
-    pub finalized_at: Option<Timestamp>,
-    /// The last position of its chain.
-    pub evidence_count: i32,
-    /// The head of its chain.
-    pub evidence_head: [u8; 32],
-}
-
 /// A piece of evidence to be inserted.
 #[derive(Debug, Clone)]
 pub struct EvidenceWrite {

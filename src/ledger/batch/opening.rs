@@ -122,14 +122,7 @@ impl Batch<'_> {
             evidence_head: [0; 32],
             opening,
         };
-        let row = Row {
-            stored,
-            check: None,
-            is_new: true,
-            dirty: false,
-            write: None,
-        };
-        self.rows.map.insert(id, Box::new(row));
+        self.rows.map.insert(id, Box::new(Row::of(stored, true)));
         let mut opened = Learned::said(
             Channel::Local,
             None,
@@ -204,7 +197,7 @@ impl Batch<'_> {
             return Draft::NotFound;
         };
         let held = self.live_lease(stamp.id);
-        let derived = row.stored.derived();
+        let derived = &row.derived;
         let last = row.stored.summary.last_attempt();
         // A person may have decided `not_sent` of something that did leave: it is not sent again.
         let clear = row.stored.summary.is_clear_to_send();

@@ -12,6 +12,16 @@ use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use std::borrow::Cow;
 use uuid::Uuid;
 
+/// What was shown of a transaction before an arrival, beside what is shown after it.
+pub(super) enum Before {
+    /// The same.
+    Same,
+    /// Something else.
+    Other,
+    /// This, which is to be compared.
+    Shown(Box<TransactionView>),
+}
+
 impl Batch<'_> {
     pub(super) fn record(&mut self, record: &Record) -> Draft {
         let learned = &record.learned;
@@ -62,7 +72,7 @@ impl Batch<'_> {
     /// Brings evidence to a locked transaction, and settles its next check.
     pub(super) fn deliver(&mut self, record: &Record, id: Uuid, facts: Vec<Fact>) -> Verdict {
         let learned = &record.learned;
-        let before = self.rows.get(id).map(|row| row.derived());
+        let before = self.rows.map.get(&id).map(|row| row.derived.state);
         let duplicate = self.known.contains(&(id, learned.id));
         let (verdict, look_again) = if duplicate {
             (Verdict::Duplicate, false)
@@ -83,7 +93,7 @@ impl Batch<'_> {
             );
         }
         let look_again = look_again || (learned.look_again && !duplicate);
-        self.settle(record, id, before.map(|d| d.state), look_again);
+        self.settle(record, id, before, look_again);
         verdict
     }
 
@@ -102,7 +112,8 @@ impl Batch<'_> {
         };
         facts.retain(|fact| !is_anothers(&self.routing, fact, id));
         facts.iter_mut().for_each(|fact| receive(fact, at));
-        let mut change = verdict::apply(&row.stored.opening, &row.stored.summary, &facts);
+        let (opening, known) = (&row.stored.opening, &row.stored.summary);
+        let mut change = verdict::apply_to(opening, known, row.derived.clone(), &facts);
         let verdict = match (learned.verdict, facts.is_empty()) {
             (Some(verdict), _) => verdict,
             (None, true) => bare,
@@ -115,16 +126,19 @@ impl Batch<'_> {
         let sight = lesson(stored, &change, &facts, learned.channel, at, self.settings);
         let mut summary = std::mem::take(&mut change.summary);
         summary.note_ends(&facts, learned.channel, learned.signed);
-        let may_differ = summary != stored.summary || change.after.state != stored.state;
-        let before = may_differ.then(|| stored.view_of(&change.before));
+        let before = if change.before.state != change.after.state {
+            Before::Other
+        } else if summary != stored.summary || change.after.state != stored.state {
+            Before::Shown(Box::new(stored.view_of(&change.before)))
+        } else {
+            Before::Same
+        };
         self.seen
             .extend(sight.map(|seen| (stored.opening.kind, seen)));
         row.accept(summary, &change.after, at);
         let evidence = row.chain(learned, verdict, at);
         self.evidence.push(evidence);
-        if let Some(before) = before {
-            self.note_change(id, &before, &change);
-        }
+        self.note_change(id, &before, &change);
         self.note_findings(id, &change, learned.reason.as_deref());
         self.note_claims(id, &facts);
         if !change.before.state.is_final() && change.after.state.is_final() {
@@ -140,18 +154,16 @@ impl Batch<'_> {
         (verdict, change.look_again)
     }
 
-    pub(super) fn note_change(
-        &mut self,
-        id: Uuid,
-        before: &TransactionView,
-        change: &verdict::Change,
-    ) {
+    pub(super) fn note_change(&mut self, id: Uuid, before: &Before, change: &verdict::Change) {
         let at = self.at;
+        if matches!(before, Before::Same) {
+            return;
+        }
         let Some(row) = self.rows.map.get_mut(&id) else {
             return;
         };
         let mut view = row.stored.view_of(&change.after);
-        if view == *before {
+        if matches!(before, Before::Shown(before) if **before == view) {
             return;
         }
         // Opening by a caller is told to the caller; the feed begins with what follows.
@@ -285,14 +297,7 @@ impl Batch<'_> {
             evidence_count: 0,
             evidence_head: [0; 32],
         };
-        let row = Row {
-            stored,
-            check: None,
-            is_new: true,
-            dirty: false,
-            write: None,
-        };
-        self.rows.map.insert(id, Box::new(row));
+        self.rows.map.insert(id, Box::new(Row::of(stored, true)));
         let (verdict, _) = self.learn(id, learned, adopted_facts(snapshot), Verdict::Applied);
         self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {

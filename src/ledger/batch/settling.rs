@@ -22,14 +22,14 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
-        let derived = row.stored.derived();
+        let derived = &row.derived;
         let moved = before != Some(derived.state);
-        let settled = schedule::is_settled(&row.stored.summary, &derived);
+        let settled = schedule::is_settled(&row.stored.summary, derived);
         let check = row.check.clone();
         let held = self.live_lease(id);
         let mine = record.lease.is_some() && record.lease == held;
-        let fresh = moved && schedule::is_duplicate_doubt(&derived);
-        let planned = || self.planned(&row.stored, &derived, record);
+        let fresh = moved && schedule::is_duplicate_doubt(derived);
+        let planned = || self.planned(&row.stored, derived, record);
         let again = look_again || fresh || check.as_ref().is_some_and(|c| c.again && mine);
         let due = match (again, record.next_check) {
             (true, _) => Some(at),
@@ -98,9 +98,9 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
-        let derived = row.stored.derived();
+        let derived = &row.derived;
         let due = schedule::next_check(
-            &derived,
+            derived,
             row.stored.state_since,
             self.at,
             &self.settings.pace,

@@ -1,11 +1,9 @@
 //! What a batch writes, and what its callers are answered.
 
-use super::{Answer, Batch, CheckDecision, Draft, to_json, transaction_write};
+use super::{Answer, Batch, CheckDecision, Draft, to_json};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
-use crate::store::{
-    CheckWrite, DiscrepancyRow, EventWrite, NewTransaction, StoreError, TransactionWrite,
-};
+use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use uuid::Uuid;
 
 impl Batch<'_> {
@@ -45,22 +43,13 @@ impl Batch<'_> {
         &self,
         tables: &mut T,
     ) -> Result<bool, StoreError> {
-        let fresh: Vec<NewTransaction> = self
-            .rows
-            .map
-            .values()
-            .filter(|row| row.is_new)
-            .map(|row| NewTransaction {
-                stored: row.stored.clone(),
-            })
-            .collect();
-        let changed: Vec<TransactionWrite> = self
-            .rows
-            .map
-            .values()
-            .filter(|row| row.dirty && !row.is_new)
-            .map(|row| transaction_write(&row.stored))
-            .collect();
+        let stored = |new: bool| -> Vec<&StoredTransaction> {
+            let rows = self.rows.map.values();
+            rows.filter(|row| row.is_new == new && (new || row.dirty))
+                .map(|row| &row.stored)
+                .collect()
+        };
+        let (fresh, changed) = (stored(true), stored(false));
         if !changed.is_empty() {
             tables.update_transactions(self.shop, &changed).await?;
         }

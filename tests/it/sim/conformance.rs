@@ -13,8 +13,8 @@ use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Fold, Work};
 use reconciler::store::batch::{Healed, OpenChild, Spent};
 use reconciler::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
-    Store, StoreError, StoredTransaction, TransactionWrite, checks, controls, feed, read, sweeps,
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Store,
+    StoreError, StoredTransaction, checks, controls, feed, read, sweeps,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -53,15 +53,15 @@ macro_rules! ask_both {
 }
 
 ask_both! {
-    fn owners_of_uids(shop: &ShopId, uids: &[String]) -> Vec<(String, Uuid)>;
-    fn by_tracking_ids(shop: &ShopId, names: &[String]) -> Vec<(String, Uuid)>;
-    fn open_children(shop: &ShopId, parents: &[String]) -> Vec<OpenChild>;
+    fn owners_of_uids(shop: &ShopId, uids: &[&str]) -> Vec<(String, Uuid)>;
+    fn by_tracking_ids(shop: &ShopId, names: &[&str]) -> Vec<(String, Uuid)>;
+    fn open_children(shop: &ShopId, parents: &[&str]) -> Vec<OpenChild>;
     fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<StoredTransaction>;
     fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<CheckRow>;
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
     fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent>;
-    fn insert_transactions(shop: &ShopId, new: &[NewTransaction]) -> HashSet<Uuid>;
-    fn update_transactions(shop: &ShopId, changed: &[TransactionWrite]) -> ();
+    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> HashSet<Uuid>;
+    fn update_transactions(shop: &ShopId, changed: &[&StoredTransaction]) -> ();
     fn insert_evidence(shop: &ShopId, at: Timestamp, new: &[EvidenceWrite]) -> ();
     fn put_checks(shop: &ShopId, checks: &[CheckWrite]) -> ();
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();

@@ -11,7 +11,7 @@ use reconciler::store::checks::Leased;
 use reconciler::store::sweeps::OrphanRow;
 use reconciler::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
-    StoredTransaction, TransactionWrite,
+    StoredTransaction,
 };
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -71,9 +71,9 @@ fn bare(stored: &StoredTransaction) -> StoredTransaction {
 
 /// Reads.
 impl Db {
-    pub fn owners_of_uids(&self, uids: &[String]) -> Vec<(String, Uuid)> {
+    pub fn owners_of_uids(&self, uids: &[&str]) -> Vec<(String, Uuid)> {
         uids.iter()
-            .filter_map(|uid| Some((uid.clone(), *self.uids.get(uid)?)))
+            .filter_map(|uid| Some(((*uid).to_owned(), *self.uids.get(*uid)?)))
             .collect()
     }
 
@@ -92,20 +92,20 @@ impl Db {
             .map(|row| row.record.id)
     }
 
-    pub fn by_tracking_ids(&self, names: &[String]) -> Vec<(String, Uuid)> {
+    pub fn by_tracking_ids(&self, names: &[&str]) -> Vec<(String, Uuid)> {
         names
             .iter()
-            .filter_map(|name| Some((name.clone(), self.named(name)?)))
+            .filter_map(|name| Some(((*name).to_owned(), self.named(name)?)))
             .collect()
     }
 
-    pub fn open_children(&self, parents: &[String]) -> Vec<OpenChild> {
+    pub fn open_children(&self, parents: &[&str]) -> Vec<OpenChild> {
         let rows = self.transactions.values().filter(|row| {
             row.opening.origin == Origin::Api && self.adopted[&row.record.id].is_none()
         });
         rows.filter_map(|row| {
             let parent_uid = row.opening.parent_uid.as_ref()?.to_string();
-            let wanted = parents.contains(&parent_uid);
+            let wanted = parents.contains(&parent_uid.as_str());
             wanted.then_some(OpenChild {
                 id: row.record.id,
                 parent_uid,
@@ -307,18 +307,19 @@ impl Db {
         self.transactions.insert(id, bare(row));
     }
 
-    pub fn update_transaction(&mut self, write: &TransactionWrite) {
-        let Some(row) = self.transactions.get_mut(&write.id) else {
+    pub fn update_transaction(&mut self, write: &StoredTransaction) {
+        let id = write.record.id;
+        let Some(row) = self.transactions.get_mut(&id) else {
             return;
         };
         (row.state, row.state_since) = (write.state, write.state_since);
         row.summary = write.summary.clone();
-        row.record.sequence = write.sequence;
-        row.record.updated_at = write.updated_at;
-        row.record.finalized_at = write.finalized_at;
+        row.record.sequence = write.record.sequence;
+        row.record.updated_at = write.record.updated_at;
+        row.record.finalized_at = write.record.finalized_at;
         (row.evidence_count, row.evidence_head) = (write.evidence_count, write.evidence_head);
         self.adopted
-            .insert(write.id, write.uid.as_ref().map(ToString::to_string));
+            .insert(id, write.derived().uid.map(|uid| uid.to_string()));
     }
 
     pub fn insert_evidence(&mut self, at: Timestamp, write: &EvidenceWrite) {

@@ -9,8 +9,8 @@ use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Target, Work};
 use reconciler::store::batch::{Healed, OpenChild, Spent};
 use reconciler::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, NewTransaction, OrphanWrite,
-    StoreError, StoredTransaction, TransactionWrite,
+    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, StoreError,
+    StoredTransaction,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -187,7 +187,7 @@ impl Tables for Tx {
     async fn owners_of_uids(
         &mut self,
         _: &ShopId,
-        uids: &[String],
+        uids: &[&str],
     ) -> Result<Vec<(String, Uuid)>, StoreError> {
         if self.world.is(Mutant::UidNotClaimed) {
             return Ok(Vec::new());
@@ -198,7 +198,7 @@ impl Tables for Tx {
     async fn by_tracking_ids(
         &mut self,
         _: &ShopId,
-        names: &[String],
+        names: &[&str],
     ) -> Result<Vec<(String, Uuid)>, StoreError> {
         Ok(self.read(|db| db.by_tracking_ids(names)))
     }
@@ -206,7 +206,7 @@ impl Tables for Tx {
     async fn open_children(
         &mut self,
         _: &ShopId,
-        parents: &[String],
+        parents: &[&str],
     ) -> Result<Vec<OpenChild>, StoreError> {
         Ok(self.read(|db| db.open_children(parents)))
     }
@@ -267,9 +267,9 @@ impl Tables for Tx {
     async fn insert_transactions(
         &mut self,
         _: &ShopId,
-        new: &[NewTransaction],
+        new: &[&StoredTransaction],
     ) -> Result<HashSet<Uuid>, StoreError> {
-        let mut rows: Vec<&StoredTransaction> = new.iter().map(|new| &new.stored).collect();
+        let mut rows: Vec<&StoredTransaction> = new.to_vec();
         rows.sort_by_key(|row| (row.opening.tracking_id.clone(), row.record.id));
         let mut inserted = HashSet::new();
         for row in rows {
@@ -292,10 +292,10 @@ impl Tables for Tx {
     async fn update_transactions(
         &mut self,
         _: &ShopId,
-        changed: &[TransactionWrite],
+        changed: &[&StoredTransaction],
     ) -> Result<(), StoreError> {
         for write in changed {
-            let write = write.clone();
+            let write = (*write).clone();
             self.write(move |db| db.update_transaction(&write));
         }
         Ok(())
