@@ -185,6 +185,31 @@ fn looks_after_the_end_are_spared_where_two_ways_agree_on_a_success() {
 }
 
 #[test]
+fn one_look_after_the_end_is_enough_where_a_webhook_told_of_it() {
+    let setup = Setup::default()
+        .set("follow", "recheck_after_final", "[\"1s\", \"2s\"]")
+        .set("follow", "first_check", "\"10s\"")
+        .set("follow", "max_interval", "\"1h\"")
+        .set("follow", "max_interval_old", "\"1h\"");
+    setup.run(async |world| {
+        for n in 0..5 {
+            world
+                .pay_and_wait(&format!("ok-once-{n}"))
+                .await
+                .expect(200);
+        }
+        eventually("no more looks", async || {
+            let left = "SELECT count(*) FROM due_checks";
+            (world.database.one::<i64>(left).await == 0).then_some(())
+        })
+        .await;
+        // Our own task is asked for its end, which may be an old answer by now, and then the transaction
+        // itself. The second time is spared.
+        assert_eq!(asked(world, "ok-once", 5).await, 10);
+    });
+}
+
+#[test]
 fn a_failure_is_looked_at_again_however_many_tell_of_it() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1h\"]");
     setup.run(async |world| {
