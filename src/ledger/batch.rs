@@ -163,12 +163,13 @@ fn silence() -> StoreError {
     StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// Runs one batch to its commit.
+/// Runs one batch to its commit. `folded` is called when all is written, before the wait for the disk.
 pub(crate) async fn run(
     shared: &Shared,
     session: &mut Session,
     shop: &ShopId,
     works: &[Work],
+    folded: impl FnOnce(),
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut tx = session.begin().await?;
@@ -179,6 +180,7 @@ pub(crate) async fn run(
     let settings = &shared.settings;
     let folding = Fold::informed(&mut *tx, settings, shop, works, began, chance, forecasts);
     let fold = timeout(FOLDING, folding).await.map_err(|_| silence())??;
+    folded();
     let committed = within(COMMITTING, tx.commit()).await;
     committed.map_err(|error| Failure {
         error: StoreError::from(error),

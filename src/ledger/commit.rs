@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 
 /// How often a batch is tried again after it met another writer.
@@ -44,27 +44,45 @@ impl From<StoreError> for Failure {
 /// and folded. More would only wait for each other at the feed's counter.
 const UNDER_WAY: usize = 2;
 
+/// So many jobs are worth a batch of their own while another one is folded. Fewer wait until that one goes
+/// to the disk: each statement costs as much as several rows, so that few large batches do more than
+/// many small ones.
+const WORTH_A_BATCH: usize = 32;
+
+/// What the committers of one shop share.
+struct Queue {
+    jobs: Mutex<mpsc::Receiver<Job>>,
+    /// Held by the one that folds, up to its COMMIT.
+    turn: Arc<Mutex<()>>,
+}
+
+/// The turn of one committer; none for a batch that goes beside another one.
+type Turn = Option<OwnedMutexGuard<()>>;
+
 /// For how long a committer that has nothing to do keeps its connection.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// Starts the committers of a shop. They end when the last handle of the ledger is gone.
 pub(crate) fn start(shared: &Arc<Shared>, shop: &ShopId, jobs: mpsc::Receiver<Job>) {
-    let jobs = Arc::new(Mutex::new(jobs));
+    let queue = Arc::new(Queue {
+        jobs: Mutex::new(jobs),
+        turn: Arc::default(),
+    });
     for _ in 0..UNDER_WAY {
-        tokio::spawn(run(Arc::clone(shared), shop.clone(), Arc::clone(&jobs)));
+        tokio::spawn(run(Arc::clone(shared), shop.clone(), Arc::clone(&queue)));
     }
 }
 
-async fn run(shared: Arc<Shared>, shop: ShopId, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+async fn run(shared: Arc<Shared>, shop: ShopId, queue: Arc<Queue>) {
     let mut session = Session::new(shared.store.clone());
     loop {
-        let batch = next(&jobs, &mut session, shared.settings.max_batch).await;
+        let (turn, batch) = next(&queue, &mut session, shared.settings.max_batch).await;
         if batch.is_empty() {
             return;
         }
         // A panic is a fault of ours in one batch. Its callers are told that the fate is unknown, and
         // the shop's other work goes on.
-        let work = Box::pin(commit(&shared, &mut session, &shop, batch));
+        let work = Box::pin(commit(&shared, &mut session, &shop, turn, batch));
         if AssertUnwindSafe(work).catch_unwind().await.is_err() {
             session.release();
             tracing::error!(shop = %shop, "a batch was given up after a panic");
@@ -73,30 +91,41 @@ async fn run(shared: Arc<Shared>, shop: ShopId, jobs: Arc<Mutex<mpsc::Receiver<J
     }
 }
 
-/// All jobs that wait, at most so many. None are left when the ledger has ended.
-async fn next(
-    jobs: &Mutex<mpsc::Receiver<Job>>,
-    session: &mut Session,
-    max_batch: usize,
-) -> Vec<Job> {
-    let mut batch = Vec::new();
-    let mut taking = Box::pin(async {
-        let mut jobs = jobs.lock().await;
-        jobs.recv_many(&mut batch, max_batch).await
-    });
+/// The next batch, and the turn to fold it. No jobs are left when the ledger has ended.
+async fn next(queue: &Queue, session: &mut Session, max_batch: usize) -> (Turn, Vec<Job>) {
+    let mut taking = Box::pin(queue.take(max_batch));
     // Between two jobs of a busy shop the connection is kept, and no longer.
-    if timeout(LINGER, &mut taking).await.is_err() {
-        session.release();
-        (&mut taking).await;
+    match timeout(LINGER, &mut taking).await {
+        Ok(taken) => taken,
+        Err(_) => {
+            session.release();
+            taking.await
+        }
     }
-    drop(taking);
-    batch
 }
 
-async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, jobs: Vec<Job>) {
+impl Queue {
+    /// All jobs that wait, at most so many, as soon as there are enough or nobody else folds.
+    async fn take(&self, max_batch: usize) -> (Turn, Vec<Job>) {
+        let mut jobs = self.jobs.lock().await;
+        let mut batch = Vec::new();
+        let mut open = jobs.recv_many(&mut batch, max_batch).await > 0;
+        while open && batch.len() < WORTH_A_BATCH.min(max_batch) {
+            let room = max_batch - batch.len();
+            tokio::select! {
+                biased;
+                turn = Arc::clone(&self.turn).lock_owned() => return (Some(turn), batch),
+                more = jobs.recv_many(&mut batch, room) => open = more > 0,
+            }
+        }
+        (Arc::clone(&self.turn).try_lock_owned().ok(), batch)
+    }
+}
+
+async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Turn, jobs: Vec<Job>) {
     let (works, replies): (Vec<Work>, Vec<Reply>) =
         jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
-    match attempt(shared, session, shop, &works).await {
+    match attempt(shared, session, shop, turn, &works).await {
         Ok(answers) => {
             for (reply, answer) in replies.into_iter().zip(answers) {
                 reply(Ok(answer));
@@ -139,16 +168,20 @@ async fn attempt(
     shared: &Shared,
     session: &mut Session,
     shop: &ShopId,
+    mut turn: Turn,
     works: &[Work],
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut conflicts = 0;
     let mut committing = false;
     loop {
-        let failure = match batch::run(shared, session, shop, works).await {
+        let folded = || drop(turn.take());
+        let failure = match batch::run(shared, session, shop, works, folded).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
+        // Others go on while this one waits for another writer, or for the database.
+        turn = None;
         // What state its connection is in is for the pool to find out.
         session.release();
         committing |= failure.committing;
@@ -181,7 +214,7 @@ async fn alone(
     shop: &ShopId,
     work: Work,
 ) -> Result<Answer, LedgerError> {
-    let failure = match attempt(shared, session, shop, std::slice::from_ref(&work)).await {
+    let failure = match attempt(shared, session, shop, None, std::slice::from_ref(&work)).await {
         Ok(mut answers) => return answers.pop().ok_or(LedgerError::Refused),
         Err(failure) => failure,
     };
