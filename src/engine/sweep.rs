@@ -43,7 +43,8 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     }
     let mut slow_at = Instant::now();
     while !shared.dispatch.is_stopping() {
-        note(&shared, "orphans", rematch(&shared, &shops).await);
+        let rematched = each(&shops, |shop| rematch(&shared, shop)).await;
+        note(&shared, "orphans", rematched);
         if Instant::now() >= slow_at {
             let pause = if slow(&shared, &shops).await {
                 SLOW
@@ -63,8 +64,10 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
 async fn slow(shared: &Shared, shops: &[ShopId]) -> bool {
     let partitions = note(shared, "partitions", make_partitions(shared).await);
     let evidence = note(shared, "evidence", forget_evidence(shared).await);
-    let events = note(shared, "events", forget_events(shared, shops).await);
-    let stuck = note(shared, "stuck", tell_stuck(shared, shops).await);
+    let events = each(shops, |shop| forget_events(shared, shop)).await;
+    let events = note(shared, "events", events);
+    let stuck = each(shops, |shop| tell_stuck(shared, shop)).await;
+    let stuck = note(shared, "stuck", stuck);
     partitions && evidence && events && stuck
 }
 
@@ -91,18 +94,21 @@ async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
     made
 }
 
-/// Tries orphans again whose owner, parent or name has appeared since.
-async fn rematch(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
+/// Sweeps each shop. What fails for one stops no other; the first failure is told.
+async fn each<'a, F: Future<Output = Result<(), StoreError>>>(
+    shops: &'a [ShopId],
+    sweep: impl Fn(&'a ShopId) -> F,
+) -> Result<(), StoreError> {
     let mut done = Ok(());
-    // What fails for one shop stops no other.
     for shop in shops {
-        let next = rematch_at(shared, shop).await;
+        let next = sweep(shop).await;
         done = done.and(next);
     }
     done
 }
 
-async fn rematch_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+/// Tries orphans again whose owner, parent or name has appeared since.
+async fn rematch(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     for orphan in sweeps::matchable_orphans(&shared.store, shop, 100).await? {
         let Some(record) = evidence_of(&orphan) else {
             continue;
@@ -158,16 +164,7 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
-async fn tell_stuck(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
-    let mut done = Ok(());
-    for shop in shops {
-        let next = tell_stuck_at(shared, shop).await;
-        done = done.and(next);
-    }
-    done
-}
-
-async fn tell_stuck_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn tell_stuck(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     for (id, state) in sweeps::stuck(&shared.store, shop, TOO_LONG, 1_000).await? {
         let days = TOO_LONG.as_secs() / 86_400;
         let text = format!("it has been {state} for more than {days} days");
@@ -189,16 +186,7 @@ async fn tell_stuck_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError>
 }
 
 /// Drops events that are older than they are kept.
-async fn forget_events(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
-    let mut done = Ok(());
-    for shop in shops {
-        let next = forget_events_at(shared, shop).await;
-        done = done.and(next);
-    }
-    done
-}
-
-async fn forget_events_at(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn forget_events(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
     let keep = shared.settings.events_retention;
     while !shared.dispatch.is_stopping() {
         let number = sweeps::forget_events(&shared.store, shop, keep).await?;

@@ -21,7 +21,12 @@ use uuid::Uuid;
 ///
 /// Every statement of a batch looks rows up by key. A plan made while a table was still small would
 /// read all of it, and be kept while the table grows; so the planner may use indexes alone, and
-/// `LATERAL … LIMIT 1` in the statements makes it look up each key by the whole of its index.
+/// `LATERAL … LIMIT 1` in the statements makes it look up each key by itself.
+///
+/// All indexes begin with the shop. While a shop has next to no rows, any of them looks as good as the
+/// one that has the key, and the whole shop would be read through it ever after. Where a table has several
+/// that could serve, the key is therefore given as a range and asked for in its order: only the right
+/// index gives that without sorting, and sorting is off.
 pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
     let row = sqlx::query!(
         r#"-- begin_batch
@@ -29,7 +34,7 @@ pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreErro
             set_config('statement_timeout', '30s', true) AS b,
             set_config('idle_in_transaction_session_timeout', '15s', true) AS c,
             set_config('enable_seqscan', 'off', true) AS d, set_config('enable_hashjoin', 'off', true) AS e,
-            set_config('enable_mergejoin', 'off', true) AS f"#
+            set_config('enable_mergejoin', 'off', true) AS f, set_config('enable_sort', 'off', true) AS g"#
     )
     .fetch_one(conn)
     .await?;
@@ -191,7 +196,8 @@ pub async fn by_tracking_ids(
         SELECT k.tracking_id AS "tracking_id!", t.id FROM UNNEST($2::text[]) AS k(tracking_id)
         CROSS JOIN LATERAL (
             SELECT id FROM transactions
-            WHERE shop_id = $1 AND tracking_id = k.tracking_id AND origin = 'api' LIMIT 1) t"#,
+            WHERE shop_id = $1 AND tracking_id >= k.tracking_id AND tracking_id <= k.tracking_id
+              AND origin = 'api' ORDER BY tracking_id LIMIT 1) t"#,
         shop.as_str(),
         tracking_ids as &[&str]
     )
@@ -220,8 +226,9 @@ pub async fn open_children(
         SELECT t.id, k.parent_uid AS "parent_uid!" FROM UNNEST($2::text[]) AS k(parent_uid)
         CROSS JOIN LATERAL (
             SELECT id FROM transactions
-            WHERE shop_id = $1 AND parent_uid = k.parent_uid AND parent_uid IS NOT NULL
-              AND origin = 'api' AND uid IS NULL OFFSET 0) t"#,
+            WHERE shop_id = $1 AND parent_uid >= k.parent_uid AND parent_uid <= k.parent_uid
+              AND parent_uid IS NOT NULL AND origin = 'api' AND uid IS NULL
+            ORDER BY parent_uid OFFSET 0) t"#,
         shop.as_str(),
         parents as &[&str]
     )
@@ -269,7 +276,7 @@ pub async fn spent_by_children(
     let rows = sqlx::query!(
         "-- spent_by_children
         SELECT id, type AS kind, state, amount, created_at FROM transactions
-        WHERE shop_id = $1 AND parent_uid = $2",
+        WHERE shop_id = $1 AND parent_uid >= $2 AND parent_uid <= $2 ORDER BY parent_uid",
         shop.as_str(),
         parent_uid
     )
@@ -323,7 +330,9 @@ pub async fn lock_checks(
         "-- lock_checks
         SELECT d.transaction_id, d.due_at, d.lease, d.again FROM UNNEST($2::uuid[]) AS k(id)
         CROSS JOIN LATERAL (
-            SELECT * FROM due_checks WHERE shop_id = $1 AND transaction_id = k.id LIMIT 1 FOR UPDATE) d",
+            SELECT * FROM due_checks
+            WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
+            ORDER BY transaction_id LIMIT 1 FOR UPDATE) d",
         shop.as_str(),
         ids
     )
@@ -527,7 +536,9 @@ pub async fn drop_checks(
         DELETE FROM due_checks WHERE ctid = ANY (ARRAY(
             SELECT d.ctid FROM UNNEST($2::uuid[]) AS k(id)
             CROSS JOIN LATERAL (
-                SELECT ctid FROM due_checks WHERE shop_id = $1 AND transaction_id = k.id LIMIT 1) d))",
+                SELECT ctid FROM due_checks
+                WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
+                ORDER BY transaction_id LIMIT 1) d))",
         shop.as_str(),
         ids
     )
