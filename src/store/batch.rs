@@ -26,7 +26,8 @@ use uuid::Uuid;
 /// All indexes begin with the shop. While a shop has next to no rows, any of them looks as good as the
 /// one that has the key, and the whole shop would be read through it ever after. Where a table has several
 /// that could serve, the key is therefore given as a range and asked for in its order: only the right
-/// index gives that without sorting, and sorting is off.
+/// index gives that without sorting, and sorting is off. What has to be sorted all the same looks so dear by
+/// that that the server would compile it anew each time, if it might.
 pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreError> {
     let row = sqlx::query!(
         r#"-- begin_batch
@@ -34,7 +35,8 @@ pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreErro
             set_config('statement_timeout', '30s', true) AS b,
             set_config('idle_in_transaction_session_timeout', '15s', true) AS c,
             set_config('enable_seqscan', 'off', true) AS d, set_config('enable_hashjoin', 'off', true) AS e,
-            set_config('enable_mergejoin', 'off', true) AS f, set_config('enable_sort', 'off', true) AS g"#
+            set_config('enable_mergejoin', 'off', true) AS f, set_config('enable_sort', 'off', true) AS g,
+            set_config('jit', 'off', true) AS h"#
     )
     .fetch_one(conn)
     .await?;
