@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// How many transactions the larger history has, and how many the smaller.
 pub struct Histories {
@@ -22,9 +22,6 @@ pub struct Histories {
 
 /// Rounds of each side.
 const ROUNDS: usize = 4;
-
-/// How many rows one statement makes.
-const PIECE: usize = 500_000;
 
 /// How many transactions are followed.
 const OPEN: usize = 10_000;
@@ -53,14 +50,14 @@ pub async fn run(
     for round in 0..ROUNDS {
         for (side, (name, _)) in sides.iter().enumerate() {
             let running = ground::service(&cluster.url(name), gateway, NO_CHECKS).await;
-            let part = part(size.payments, round);
-            webhooks[side].push(wave(&running, &hooks, part, size.connections).await);
-            let part = part_of(&submits, round);
+            let hooks_of = part(size.payments, round);
+            webhooks[side].push(wave(&running, &hooks, hooks_of, size.connections).await);
+            let submits_of = part(submits.len(), round);
             submitted[side].push(
                 load::run(
                     running.at.api,
                     Arc::clone(&submits),
-                    part,
+                    submits_of,
                     64,
                     Loop::Closed,
                     202,
@@ -117,10 +114,6 @@ fn part(all: usize, round: usize) -> Range<usize> {
     all * round / ROUNDS..all * (round + 1) / ROUNDS
 }
 
-fn part_of(all: &[Vec<u8>], round: usize) -> Range<usize> {
-    part(all.len(), round)
-}
-
 /// A tenth warms up what a new process has cold.
 async fn wave(
     running: &Running,
@@ -151,35 +144,46 @@ async fn wave(
 }
 
 /// Final transactions of the last thirty days, each with a uid, a piece of evidence and an event. The
-/// bodies are short: what is old is found by its keys or not at all.
+/// bodies are short: what is old is found by its keys or not at all. Each table is filled in the order of
+/// its key, two at a time.
 async fn make(database: &str, rows: usize) {
-    for first in (1..=rows).step_by(PIECE) {
-        let last = (first + PIECE - 1).min(rows);
-        execute(database, &piece(first, last, rows)).await;
-    }
+    let [transactions, evidence, events, uids] = tables(rows);
+    tokio::join!(execute(database, &transactions), async {
+        execute(database, &evidence).await;
+        execute(database, &events).await;
+        execute(database, &uids).await;
+    });
     execute(database, "VACUUM ANALYZE").await;
 }
 
-fn piece(first: usize, last: usize, rows: usize) -> String {
+fn tables(rows: usize) -> [String; 4] {
     let shop = bodies::SHOP;
-    format!(
-        "CREATE TEMP TABLE old AS
-            SELECT n, at, md5(n::text) AS uid, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
+    // All tables mean the same moments.
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    let old = format!(
+        "(SELECT n, at, md5(n::text) AS uid, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')
                 || '7' || left(md5(n::text), 3) || '8' || right(md5(n::text), 15))::uuid AS id
-            FROM (SELECT n, now() - interval '30 days' * (1 - n / {rows}::float8) AS at
-                FROM generate_series({first}, {last}) n) times;
-         INSERT INTO transactions (shop_id, id, tracking_id, type, origin, amount, currency, card_data,
+            FROM (SELECT n, to_timestamp({now}) - interval '30 days' * (1 - n / {rows}::float8) AS at
+                FROM generate_series(1, {rows}) n) times) old"
+    );
+    [
+        format!(
+            "INSERT INTO transactions (shop_id, id, tracking_id, type, origin, amount, currency, card_data,
                 fingerprint, fingerprint_key, created_at, state, state_since, uid, summary, sequence,
                 updated_at, finalized_at, evidence_count, evidence_head)
             SELECT '{shop}', id, 'old-order-' || n, 'payment', 'api', 3245, 'EUR', false, sha256('a'), 'k', at,
-                'successful', at, uid, '{{}}', 3, at, at, 1, sha256('b') FROM old ORDER BY n;
-         INSERT INTO uids SELECT '{shop}', uid, id FROM old ORDER BY uid;
-         INSERT INTO evidence (shop_id, transaction_id, id, position, channel, verdict, received_at, note,
+                'successful', at, uid, '{{}}', 3, at, at, 1, sha256('b') FROM {old}"
+        ),
+        format!(
+            "INSERT INTO evidence (shop_id, transaction_id, id, position, channel, verdict, received_at, note,
                 body, body_sha256, chain)
             SELECT '{shop}', id, id, 1, 'webhook', 'applied', at, 'successful', 'x', sha256('c'), sha256('d')
-            FROM old ORDER BY n;
-         INSERT INTO events (shop_id, seq, type, at, transaction_id, payload)
-            SELECT '{shop}', -n, 'transaction.finalized', at, id, '{{}}' FROM old ORDER BY n DESC;
-         DROP TABLE old"
-    )
+            FROM {old}"
+        ),
+        format!(
+            "INSERT INTO events (shop_id, seq, type, at, transaction_id, payload)
+            SELECT '{shop}', n - {rows} - 1, 'transaction.finalized', at, id, '{{}}' FROM {old}"
+        ),
+        format!("INSERT INTO uids SELECT '{shop}', uid, id FROM {old} ORDER BY uid"),
+    ]
 }

@@ -10,10 +10,11 @@ use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
 use crate::store::{OrphanWrite, Session, StoreError, batch as rows};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How often a batch is tried again after it met another writer.
 const CONFLICTS: u32 = 10;
@@ -48,6 +49,10 @@ const UNDER_WAY: usize = 2;
 /// to the disk: each statement costs as much as several rows, so that few large batches do more than
 /// many small ones.
 const WORTH_A_BATCH: usize = 32;
+
+/// For how long fewer jobs wait for the one that folds. It is longer than a batch takes to fold: who
+/// needs more waits for another writer or for the database, and that is no reason to hold others up.
+const FOLDED_BY: Duration = Duration::from_millis(50);
 
 /// What the committers of one shop share.
 struct Queue {
@@ -105,17 +110,20 @@ async fn next(queue: &Queue, session: &mut Session, max_batch: usize) -> (Turn, 
 }
 
 impl Queue {
-    /// All jobs that wait, at most so many, as soon as there are enough or nobody else folds.
+    /// All jobs that wait, at most so many, as soon as there are enough, or nobody else folds, or the one
+    /// that does takes too long.
     async fn take(&self, max_batch: usize) -> (Turn, Vec<Job>) {
         let mut jobs = self.jobs.lock().await;
         let mut batch = Vec::new();
         let mut open = jobs.recv_many(&mut batch, max_batch).await > 0;
+        let mut waited = pin!(sleep(FOLDED_BY));
         while open && batch.len() < WORTH_A_BATCH.min(max_batch) {
             let room = max_batch - batch.len();
             tokio::select! {
                 biased;
                 turn = Arc::clone(&self.turn).lock_owned() => return (Some(turn), batch),
                 more = jobs.recv_many(&mut batch, room) => open = more > 0,
+                () = &mut waited => break,
             }
         }
         (Arc::clone(&self.turn).try_lock_owned().ok(), batch)
@@ -203,7 +211,7 @@ async fn attempt(
         tracing::warn!(shop = %shop, error = failure.error.chain(), committing,
             "a batch is tried again");
         let pause = Duration::from_millis(5 + rand::random_range(0..20) * u64::from(conflicts + 1));
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
     }
 }
 

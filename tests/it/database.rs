@@ -253,3 +253,30 @@ fn a_connection_of_the_pool_that_is_cut_is_no_second_post() {
         assert_eq!(world.path(""), format!("/v1/shops/{SHOP}/"));
     });
 }
+
+#[test]
+fn a_row_that_another_writer_holds_holds_up_nothing_but_itself() {
+    const WAITING: &str = "SELECT min(xact_start)::text FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    Setup::default().quiet().run(async |world| {
+        world.pay("never-held").await.expect(202);
+        let mut held = world.database.pool.begin().await.unwrap();
+        sqlx::query("SELECT FROM transactions WHERE tracking_id = 'never-held' FOR UPDATE")
+            .execute(&mut *held)
+            .await
+            .unwrap();
+        let beside = async {
+            let since = eventually("the look-up waits for the row", async || {
+                world.database.one::<Option<String>>(WAITING).await
+            })
+            .await;
+            world.pay("ok-beside-held").await.expect(202);
+            // It was taken while the first wait lasted, and not after that one was given up.
+            let still = world.database.one::<Option<String>>(WAITING).await;
+            assert_eq!(still, Some(since));
+            held.rollback().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(world.check("never-held"), beside);
+        answer.expect(202);
+    });
+}
