@@ -6,6 +6,7 @@ use crate::domain::{
 use crate::store::rows::RawTransaction;
 use crate::store::{EvidenceRow, Store, StoreError, StoredTransaction};
 use sqlx::types::time::OffsetDateTime;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// How a path names a transaction.
@@ -257,14 +258,24 @@ async fn list_among(
     .await?)
 }
 
+/// More than any two clocks of one service differ by.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
 async fn list_all(
     store: &Store,
     shop: &ShopId,
     filter: &Filter,
     limit: i64,
 ) -> Result<Vec<RawTransaction>, StoreError> {
-    // Ids carry their time of creation; half a minute either way covers the difference between
-    // the clocks of the replica that made the id and of the server that dated the row.
+    // Ids carry their time of creation by the clock of a replica, rows that of the server: a day either
+    // way covers any difference between them, and nothing else of a long history is read.
+    let from = filter
+        .created_from
+        .map_or(Uuid::nil(), |t| first_id(t.minus(A_DAY)));
+    let to = filter
+        .created_to
+        .map_or(Uuid::max(), |t| first_id(t.plus(A_DAY)));
+    let before = filter.before.map_or(to, |before| before.min(to));
     Ok(sqlx::query_as!(
         RawTransaction,
         r#"-- list_all
@@ -279,7 +290,7 @@ async fn list_all(
           AND ($4::text IS NULL OR t.origin = $4)
           AND ($5::timestamptz IS NULL OR t.created_at >= $5)
           AND ($6::timestamptz IS NULL OR t.created_at < $6)
-          AND t.id < coalesce($7::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+          AND t.id >= $9 AND t.id < $7
         ORDER BY t.id DESC LIMIT $8"#,
         shop.as_str(),
         filter.state.map(State::as_str),
@@ -287,11 +298,18 @@ async fn list_all(
         filter.origin.map(Origin::as_str),
         filter.created_from.map(OffsetDateTime::from),
         filter.created_to.map(OffsetDateTime::from),
-        filter.before,
-        limit
+        before,
+        limit,
+        from
     )
     .fetch_all(store.pool())
     .await?)
+}
+
+/// No id of this moment or later is less than this one.
+fn first_id(at: Timestamp) -> Uuid {
+    let millis = u128::try_from(at.micros() / 1_000).unwrap_or(0);
+    Uuid::from_u128(millis << 80)
 }
 
 /// All evidence of a transaction, in the order of arrival.

@@ -83,7 +83,8 @@ pub async fn orphan_matched(
     Ok(())
 }
 
-/// Drops a portion of events that are older than they are kept. Returns how many.
+/// Drops a portion of events that are older than they are kept. Returns how many. Only the first of the
+/// feed are looked at, up to one that is still kept: where nothing is old, nothing else is read.
 pub async fn forget_events(
     store: &Store,
     shop: &ShopId,
@@ -91,10 +92,12 @@ pub async fn forget_events(
 ) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "-- forget_events
-        WITH old AS (
-            SELECT seq FROM events WHERE shop_id = $1
-              AND at < statement_timestamp() - make_interval(secs => $2)
-            ORDER BY seq LIMIT 10000
+        WITH first AS (
+            SELECT seq, at < statement_timestamp() - make_interval(secs => $2) AS is_old
+            FROM events WHERE shop_id = $1 ORDER BY seq LIMIT 10000
+        ), old AS (
+            SELECT seq FROM first
+            WHERE seq < ALL (SELECT min(seq) FROM first WHERE NOT is_old HAVING min(seq) IS NOT NULL)
         ), moved AS (
             UPDATE shop_feeds SET first_seq = greatest(first_seq, (SELECT max(seq) + 1 FROM old))
             WHERE shop_id = $1 AND EXISTS (SELECT 1 FROM old)

@@ -4,11 +4,12 @@
 //! open nothing is read that is not due. And what it plans while there is next to nothing, since such plans
 //! are kept.
 
-use crate::world::{SHOP, Setup, eventually};
+use crate::world::{Database, SHOP, Setup, eventually};
 use futures_util::future::join_all;
 use reconciler::domain::ShopId;
-use reconciler::store::batch;
+use reconciler::store::{Store, batch, sweeps};
 use sqlx::{Connection, PgConnection};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// The tables of the hot path that were read whole.
@@ -103,5 +104,38 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
             let plan = plan.join("\n");
             assert!(plan.contains(&format!("using {index} ")), "{name}: {plan}");
         }
+    });
+}
+
+/// A feed of years is kept whole; what is too old in it stands at its beginning.
+#[test]
+fn forgetting_reads_the_beginning_of_the_feed_and_no_more() {
+    const FEED: &str = "INSERT INTO events (shop_id, seq, type, at, payload)
+        SELECT '1001', n, 'transaction.updated', now() - interval '1 hour' * (50 - n / 1000.0), '{}'
+        FROM generate_series(1, 50000) n";
+    const READ: &str =
+        "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'events_pkey'";
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let database = Database::fresh().await;
+        database.execute(FEED).await;
+        database.execute("VACUUM ANALYZE events").await;
+        let shop = ShopId::parse(SHOP).unwrap();
+        for (kept, gone) in [(60, 0), (49, 1000)] {
+            let before: i64 = database.one(READ).await;
+            let store = Store::connect_lazy(&database.url, 1).unwrap();
+            let keep = Duration::from_secs(kept * 3600);
+            let forgotten = sweeps::forget_events(&store, &shop, keep).await.unwrap();
+            // Within the seconds that the test takes.
+            assert!((gone..gone + 1000).contains(&forgotten), "{forgotten}");
+            // A backend tells what it has counted when it ends.
+            store.close().await;
+            let read = eventually("what was read", async || {
+                let now: i64 = database.one(READ).await;
+                (now > before).then_some(now - before)
+            })
+            .await;
+            assert!(read < 15_000, "{read} were read");
+        }
+        database.remove().await;
     });
 }
