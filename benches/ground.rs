@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// A durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
 pub async fn postgres() -> Cluster {
     let settings = [
-        ("shared_buffers", "512MB"),
+        ("shared_buffers", "2GB"),
         ("max_wal_size", "8GB"),
         ("synchronous_commit", "on"),
         ("fsync", "on"),

@@ -4,7 +4,7 @@
 use crate::ground::{self, Running};
 use crate::load::{self, Loop, Outcome};
 use crate::report::{Report, median, ratio};
-use crate::{NO_CHECKS, Size, bodies, execute, follow, quick};
+use crate::{NO_CHECKS, Size, bodies, costs, execute, follow, quick};
 use reconciler::demo::postgres::Cluster;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -22,6 +22,9 @@ pub struct Histories {
 
 /// Rounds of each side.
 const ROUNDS: usize = 4;
+
+/// What a server at work holds in memory: of all keys only those of the gateway come in no order.
+const WARM: &str = "CREATE EXTENSION IF NOT EXISTS pg_prewarm; SELECT pg_prewarm('uids_pkey')";
 
 /// How many transactions are followed.
 const OPEN: usize = 10_000;
@@ -41,17 +44,30 @@ pub async fn run(
             .await
             .expect("a copy");
         make(&cluster.url(name), rows).await;
+        execute(&cluster.url(name), WARM).await;
     }
     execute(&cluster.url("postgres"), "CHECKPOINT").await;
     let hooks = Arc::new(bodies::webhooks(size.payments));
     let submits = Arc::new((0..size.submits * ROUNDS).map(submit).collect::<Vec<_>>());
     let mut webhooks = [Vec::new(), Vec::new()];
     let mut submitted = [Vec::new(), Vec::new()];
+    let mut costs = Vec::new();
+    // Each side's server processes live as long as its service does: what they have in their maps of the
+    // shared memory is part of a long history.
+    let mut services = Vec::new();
+    for (name, _) in sides {
+        services.push(ground::service(&cluster.url(name), gateway, NO_CHECKS).await);
+    }
     for round in 0..ROUNDS {
         for (side, (name, _)) in sides.iter().enumerate() {
-            let running = ground::service(&cluster.url(name), gateway, NO_CHECKS).await;
+            let running = &services[side];
             let hooks_of = part(size.payments, round);
-            webhooks[side].push(wave(&running, &hooks, hooks_of, size.connections).await);
+            let items = hooks_of.len();
+            costs::begin(&cluster.url(name)).await;
+            webhooks[side].push(wave(running, &hooks, hooks_of, size.connections).await);
+            if round + 1 == ROUNDS {
+                costs.push(costs::end(&cluster.url(name), items).await);
+            }
             let submits_of = part(submits.len(), round);
             submitted[side].push(
                 load::run(
@@ -66,12 +82,16 @@ pub async fn run(
             );
         }
     }
+    drop(services);
     let mut followed = Vec::new();
     for (name, _) in sides {
         let time = Duration::from_secs(if quick(size) { 10 } else { 30 });
         followed.push(follow::one(&cluster.url(name), gateway, OPEN, time).await);
     }
-    report.section("growth", told(histories, &webhooks, &submitted, &followed));
+    report.section(
+        "growth",
+        told(histories, &webhooks, &submitted, &costs, &followed),
+    );
     for (name, _) in sides {
         cluster.drop_database(name).await.expect("no database");
     }
@@ -81,6 +101,7 @@ fn told(
     histories: &Histories,
     webhooks: &[Vec<Outcome>; 2],
     submitted: &[Vec<Outcome>; 2],
+    costs: &[Value],
     followed: &[Value],
 ) -> Value {
     let rates = |side: &[Outcome]| {
@@ -101,6 +122,7 @@ fn told(
     json!({
         "little_transactions": histories.little, "much_transactions": histories.much,
         "webhook": compared(webhooks), "submit": compared(submitted),
+        "webhook_cost_little": costs[0], "webhook_cost_much": costs[1],
         "follow_little": followed[0], "follow_much": followed[1],
     })
 }
