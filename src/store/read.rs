@@ -365,3 +365,26 @@ pub async fn control(
     .await?;
     Ok(row.map(|r| (r.id, r.tracking_id, r.uid)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_lies_between_the_bounds_of_its_time() {
+        let made = |millis: u64| {
+            let nanos = u32::try_from(millis % 1_000).unwrap_or(0) * 1_000_000;
+            Uuid::new_v7(uuid::Timestamp::from_unix(
+                uuid::NoContext,
+                millis / 1_000,
+                nanos,
+            ))
+        };
+        let bound = |millis: i64| first_id(Timestamp::from_micros(millis * 1_000));
+        let millis = 1_763_900_000_123;
+        let id = made(millis);
+        let millis = millis.cast_signed();
+        assert!(bound(millis) <= id && id < bound(millis + 1), "{id}");
+        assert_eq!(bound(-1), Uuid::nil());
+    }
+}
