@@ -17,6 +17,7 @@ mod lookup;
 mod reading;
 mod refusals;
 mod requests;
+mod sparse;
 mod transaction;
 mod webhook;
 mod wire;

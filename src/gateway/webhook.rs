@@ -5,6 +5,7 @@
 //! [`super::authenticity`] over the same bytes, and what follows from it by the fold.
 
 use super::redact::{Redacted, redact, redact_read};
+use super::sparse;
 use super::transaction::{self, Source};
 use super::wire::{Shape, row, shape, shape_of};
 use crate::domain::{Snapshot, Timestamp};
@@ -38,11 +39,17 @@ pub fn read_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> WebhookRead
 
 /// Reads a webhook, and gives it as it may be kept. The body is parsed once for both.
 pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, WebhookReading) {
-    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+    let Ok(value) = sparse::read(body) else {
         return (redact(body), read_webhook(body, sha256, at));
     };
     let kept = redact_read(body, Some(&value));
-    (kept, reading(shape_of(value), body, Source { sha256, at }))
+    let reading = reading(shape_of(value), body, Source { sha256, at });
+    debug_assert_eq!(
+        reading,
+        read_webhook(body, sha256, at),
+        "a field is not read"
+    );
+    (kept, reading)
 }
 
 fn reading(shape: Shape, body: &[u8], source: Source) -> WebhookReading {
@@ -90,6 +97,8 @@ fn other(body: &[u8]) -> WebhookReading {
 mod tests {
     #![allow(clippy::panic, reason = "a test may fail loudly")]
     use super::*;
+    use proptest::prelude::*;
+    use proptest::sample;
     use serde_json::json;
 
     fn read(body: &Value) -> WebhookReading {
@@ -140,5 +149,44 @@ mod tests {
         }
         let garbled = json!({"transaction": {"uid": "a", "status": "successful", "amount": "x"}});
         assert!(matches!(read(&garbled), WebhookReading::Unknown { .. }));
+    }
+
+    /// Fields as the gateway has them, those that are read and others.
+    const FIELDS: &str = "uid id status type amount currency tracking_id parent_uid code message \
+        friendly_message description created_at updated_at paid_at manually_corrected_at redirect_url \
+        test token stamp brand bin last_4 errors error_code response result request_id status_url event \
+        state expired holder Holder fee gateway_id";
+    const SECTIONS: &str = "transaction transactions parent_transaction credit_card payment_method \
+        recipient recipient_credit_card customer payment errors";
+
+    fn one_of(names: &'static str) -> sample::Select<String> {
+        let names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+        sample::select(names)
+    }
+
+    fn any_fields() -> impl Strategy<Value = Value> {
+        let texts = "successful EUR E.1018 2026-11-01T10:00:00Z";
+        let leaf = prop_oneof![
+            sample::select(vec![json!(null), json!(true), json!(1), json!("")]),
+            sample::select(vec![json!("JANE ROE"), json!("declined: JANE ROE")]),
+            one_of(texts).prop_map(Value::from),
+        ];
+        let fields = prop::collection::btree_map(one_of(FIELDS), leaf, 0..16);
+        let plain = fields.clone().prop_map(|fields| json!(fields));
+        plain.prop_recursive(4, 64, 4, move |inner| {
+            let inner = prop_oneof![inner.clone(), inner.prop_map(|one| json!([one]))];
+            let sections = prop::collection::btree_map(one_of(SECTIONS), inner, 0..4);
+            (fields.clone(), sections).prop_map(|(mut fields, sections)| {
+                fields.extend(sections);
+                json!(fields)
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_unread_changes_nothing(body in any_fields()) {
+            read(&body);
+        }
     }
 }

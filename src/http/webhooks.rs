@@ -70,7 +70,7 @@ async fn take(
     req: &HttpRequest,
     payload: web::Payload,
 ) -> Result<Recorded, Problem> {
-    let raw = body::read(req, payload, context.config.now().webhooks.max_body).await?;
+    let mut raw = body::read(req, payload, context.config.now().webhooks.max_body).await?;
     let started = Instant::now();
     let believed = match authenticity(context, shop, req, &raw) {
         Authenticity::Signed => true,
@@ -82,6 +82,9 @@ async fn take(
     };
     // The ledger puts the time of receipt, by the database's clock.
     let learned = learned(&raw, believed, Timestamp::END);
+    // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
+    raw.clear();
+    drop(raw);
     let named = learned.facts.iter().find_map(|fact| match fact {
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,

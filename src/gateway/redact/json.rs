@@ -108,21 +108,27 @@ pub(super) fn says_something(value: &str) -> bool {
 }
 
 fn key(copy: &mut Rewrite<'_>, range: Range<usize>, depth: u8) -> KeyClass {
-    let name = unescape(&copy.source[range.start + 1..range.end - 1]);
+    let raw = &copy.source[range.start + 1..range.end - 1];
+    let name = unescape(raw);
     let class = match keys::classify(&name) {
         KeyClass::Sensitive => KeyClass::Sensitive,
         // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
         _ if depth > 0 => KeyClass::Plain,
         class => class,
     };
-    if text::redacted(&name, depth).is_some() {
+    if text::is_worth_a_look(raw) && text::redacted(&name, depth).is_some() {
         copy.replace(range, QUOTED_MARK);
     }
     class
 }
 
 fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u8) {
-    let value = unescape(&copy.source[range.start + 1..range.end - 1]);
+    let raw = &copy.source[range.start + 1..range.end - 1];
+    // An escape is worth a look itself, so that this is said of the text that the bytes stand for.
+    if !text::is_worth_a_look(raw) {
+        return;
+    }
+    let value = unescape(raw);
     if let Some(redacted) = redacted_string(class, &value, depth) {
         let quoted = serde_json::to_vec(&redacted).unwrap_or_else(|_| QUOTED_MARK.to_vec());
         copy.replace(range, &quoted);

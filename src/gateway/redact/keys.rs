@@ -43,14 +43,21 @@ pub(super) fn classify(key: &str) -> KeyClass {
 /// Longer than every sensitive name; a longer key can only be one of those told by their beginning.
 const LONGEST: usize = 24;
 
-/// Whether a key names card data.
+/// Whether a key names card data. Most do not, and are told by their first letter.
 pub(super) fn is_sensitive(key: &str) -> bool {
+    let mut letters = key.bytes().filter(|b| !is_separator(*b));
+    let first = letters.next().map(|b| b.to_ascii_lowercase());
+    matches!(first, Some(b'n' | b'h' | b'v' | b'e' | b'c')) && is_sensitive_name(key)
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-' | b'_' | b'\t')
+}
+
+fn is_sensitive_name(key: &str) -> bool {
     let mut plain = [0_u8; LONGEST];
     let mut len = 0;
-    let letters = key
-        .bytes()
-        .filter(|b| !matches!(b, b' ' | b'-' | b'_' | b'\t'));
-    for byte in letters {
+    for byte in key.bytes().filter(|b| !is_separator(*b)) {
         if len == LONGEST {
             return plain.starts_with(b"encrypted");
         }

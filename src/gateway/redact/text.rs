@@ -40,7 +40,7 @@ pub(super) fn redacted_bytes(bytes: &[u8], depth: u8) -> Option<Vec<u8>> {
 }
 
 /// Most texts are short and plain: no thirteen digits, and nothing that names or encodes a value.
-fn is_worth_a_look(bytes: &[u8]) -> bool {
+pub(super) fn is_worth_a_look(bytes: &[u8]) -> bool {
     let mut digits = 0_usize;
     for byte in bytes {
         match byte {
