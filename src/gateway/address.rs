@@ -40,9 +40,13 @@ impl Address {
             .ok_or(InvalidAddress)
     }
 
-    /// Whether an address has our scheme, host and port.
+    /// Whether an address has our scheme, host and port. One that begins with them as they are written here
+    /// has; others are read.
     pub fn is_origin_of(&self, url: &str) -> bool {
-        Url::parse(url).is_ok_and(|url| url.origin() == self.base.origin())
+        let front = &self.base[..url::Position::BeforePath];
+        url.strip_prefix(front)
+            .is_some_and(|rest| rest.starts_with('/'))
+            || Url::parse(url).is_ok_and(|url| url.origin() == self.base.origin())
     }
 
     /// The task that one of our own addresses names.
@@ -194,6 +198,8 @@ mod tests {
     fn origins() {
         let ours = address("https://gateway.example");
         assert!(ours.is_origin_of("https://gateway.example:443/x"));
+        assert!(ours.is_origin_of("https://gateway.example/async/result/x"));
+        assert!(ours.is_origin_of("https://gateway.example"));
         for other in [
             "http://gateway.example/x",
             "https://gateway.example:444/x",
