@@ -41,9 +41,9 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// How many batches of one shop are under way at once: while one waits for the disk, the next is read
-/// and folded. More would only wait for each other at the feed's counter.
-const UNDER_WAY: usize = 2;
+/// How many batches of one shop are under way at once: one waits for the disk and holds the feed's counter,
+/// the next one is written and waits for that counter, and the third is read and folded meanwhile.
+const UNDER_WAY: usize = 3;
 
 /// So many jobs are worth a batch of their own while another one is folded. Fewer wait until that one goes
 /// to the disk: each statement costs as much as several rows, so that few large batches do more than
