@@ -184,6 +184,18 @@ impl Summary {
         }
     }
 
+    /// Whether this fact may have been joined before. `false` is certain: it would have left a trace. What
+    /// was contested once may be told as ours later, and the other way round.
+    pub fn may_have_heard(&self, fact: &Fact) -> bool {
+        let knows = |uid: &Uid| self.candidates.contains_key(uid) || self.contested.contains(uid);
+        match fact {
+            Fact::Acknowledged { task, .. } => self.tasks.contains_key(task),
+            Fact::TaskResult { snapshot, .. } | Fact::Seen { snapshot, .. } => knows(&snapshot.uid),
+            Fact::Contested { uid } => knows(uid),
+            _ => true,
+        }
+    }
+
     /// When the last attempt was stamped.
     pub fn sent_at(&self) -> Option<Timestamp> {
         self.attempts.values().filter_map(|a| a.stamped_at).max()

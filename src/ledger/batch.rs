@@ -11,6 +11,7 @@ mod tests;
 mod writing;
 
 use crate::clock::Boottime;
+use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Derived;
 use crate::domain::pacing::Seen;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
@@ -21,12 +22,13 @@ use crate::ledger::learning::Forecasts;
 use crate::ledger::route::{Delivery, Routing};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{
-    Close, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped,
+    Close, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped, Target,
 };
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError,
     StoredTransaction, batch as rows, within,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -113,7 +115,10 @@ struct Row {
     /// What follows from it, as it is now.
     derived: Derived,
     check: Option<CheckRow>,
-    is_new: bool,
+    /// Where it lies; nowhere while it is new.
+    place: Option<rows::Place>,
+    /// Where its due check lies, if it has had one before this batch.
+    check_place: Option<rows::Place>,
     dirty: bool,
     write: Option<CheckDecision>,
 }
@@ -263,15 +268,9 @@ impl<'a> Batch<'a> {
         let ids: Vec<Uuid> = routing.touched(works).into_iter().collect();
         let mut map = BTreeMap::new();
         if !ids.is_empty() {
-            for stored in tables.lock_transactions(shop, &ids).await? {
-                let id = stored.record.id;
-                map.insert(id, Box::new(Row::of(stored, false)));
-            }
-            for check in tables.lock_checks(shop, &ids).await? {
-                if let Some(row) = map.get_mut(&check.transaction_id) {
-                    row.stored.record.next_check_at = Some(check.due_at);
-                    row.check = Some(check);
-                }
+            for locked in tables.lock(shop, &ids).await? {
+                let id = locked.stored.record.id;
+                map.insert(id, Box::new(Row::locked(locked)));
             }
         }
         let mut batch = Self {
@@ -311,7 +310,9 @@ impl<'a> Batch<'a> {
         for work in works {
             if let Work::Record(record) = work {
                 for delivery in self.routing.deliver(record, &self.rows) {
-                    if let Delivery::To(id, _) = delivery {
+                    if let Delivery::To(id, facts) = delivery
+                        && self.may_be_known(id, record, &facts)
+                    {
                         keys.push((id, record.learned.id));
                     }
                 }
@@ -321,6 +322,29 @@ impl<'a> Batch<'a> {
             self.known = tables.known_evidence(self.shop, &keys).await?;
         }
         Ok(())
+    }
+
+    /// Whether this very piece of evidence may be stored at a transaction already. It is not where one of
+    /// its facts would have come along, and has left no trace in what is joined. Most of what comes is new,
+    /// so that most need not be asked for.
+    fn may_be_known(&self, id: Uuid, record: &Record, facts: &[Cow<'_, Fact>]) -> bool {
+        let Some(row) = self.rows.get(id) else {
+            return true;
+        };
+        // A hint has no facts. And to whom evidence is about by its id it comes whether or not what was
+        // found by name is its own; what an attempt or a task of its own has told is.
+        let is_target = record.target == Target::Transaction(id);
+        let mut telling = facts.iter().filter(|fact| {
+            let found = matches!(
+                ***fact,
+                Fact::Seen {
+                    found_by: FoundBy::TrackingId,
+                    ..
+                } | Fact::Contested { .. }
+            );
+            !is_target || !found
+        });
+        record.learned.verdict.is_some() || telling.all(|fact| row.summary.may_have_heard(fact))
     }
 
     /// What the children of locked parents have taken.
@@ -379,7 +403,6 @@ fn receive(fact: &mut Fact, at: Timestamp) {
 /// A uid belongs to at most one transaction: what is known to be another's moves nothing here,
 /// unless our own task named it.
 fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
-    use crate::domain::evidence::FoundBy;
     match fact {
         Fact::Seen {
             snapshot,
@@ -393,14 +416,24 @@ fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
 }
 
 impl Row {
-    fn of(stored: StoredTransaction, is_new: bool) -> Self {
+    fn new(stored: StoredTransaction) -> Self {
         Self {
             derived: stored.derived(),
             stored,
             check: None,
-            is_new,
+            place: None,
+            check_place: None,
             dirty: false,
             write: None,
+        }
+    }
+
+    fn locked(locked: rows::Locked) -> Self {
+        Self {
+            check: locked.check,
+            place: Some(locked.place),
+            check_place: locked.check_place,
+            ..Self::new(locked.stored)
         }
     }
 

@@ -9,6 +9,7 @@ use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Learned, Record, Target, Work};
 use crate::store::StoreError;
+use crate::store::batch::Names;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
@@ -63,25 +64,21 @@ impl Routing {
         fn list(set: BTreeSet<&str>) -> Vec<&str> {
             set.into_iter().collect()
         }
+        let names = Names {
+            uids: list(uids),
+            tracking_ids: list(tracking),
+            parents: list(parents),
+        };
         let mut found = Self::default();
-        if !uids.is_empty() {
-            found
-                .owners
-                .extend(tables.owners_of_uids(shop, &list(uids)).await?);
+        if names.is_empty() {
+            return Ok(found);
         }
-        if !tracking.is_empty() {
-            found
-                .ours
-                .extend(tables.by_tracking_ids(shop, &list(tracking)).await?);
-        }
-        if !parents.is_empty() {
-            for child in tables.open_children(shop, &list(parents)).await? {
-                found
-                    .children
-                    .entry(child.parent_uid)
-                    .or_default()
-                    .push(child.id);
-            }
+        let known = tables.look_up(shop, &names).await?;
+        found.owners.extend(known.owners);
+        found.ours.extend(known.ours);
+        for child in known.children {
+            let children = found.children.entry(child.parent_uid).or_default();
+            children.push(child.id);
         }
         Ok(found)
     }

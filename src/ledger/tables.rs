@@ -4,10 +4,10 @@
 //! simulation of `tests/it/sim` runs the very same code over tables in memory.
 
 use crate::domain::{ShopId, Timestamp};
-use crate::store::batch::{self as rows, Healed, OpenChild, Spent};
+use crate::store::batch::{self as rows, Found, Healed, Locked, Names, Spent, Writes};
 use crate::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Store,
-    StoreError, StoredTransaction, discrepancies, read,
+    DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction, discrepancies,
+    read,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -33,34 +33,20 @@ macro_rules! statements {
 statements! {
     /// The server's time, which the whole batch has.
     fn begin_batch() -> Timestamp = rows::begin_batch;
-    /// Which transactions own these uids.
-    fn owners_of_uids(shop: &ShopId, uids: &[&str]) -> Vec<(String, Uuid)> = rows::owners_of_uids;
-    /// Which transactions made through the API go by these tracking ids.
-    fn by_tracking_ids(shop: &ShopId, names: &[&str]) -> Vec<(String, Uuid)>
-        = rows::by_tracking_ids;
-    /// The children of these parents that have no uid yet.
-    fn open_children(shop: &ShopId, parents: &[&str]) -> Vec<OpenChild> = rows::open_children;
-    /// Locks transactions, and reads them.
-    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<StoredTransaction>
-        = rows::lock_transactions;
-    /// Locks due checks, and reads them.
-    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<CheckRow> = rows::lock_checks;
+    /// What goes by the names that the jobs of a batch name.
+    fn look_up(shop: &ShopId, names: &Names<'_>) -> Found = rows::look_up;
+    /// Locks transactions, each with its due check, and reads them.
+    fn lock(shop: &ShopId, ids: &[Uuid]) -> Vec<Locked> = rows::lock;
     /// Which of these pieces of evidence are stored already.
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>
         = rows::known_evidence;
     /// What the children of a parent have taken.
     fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent> = rows::spent_by_children;
-    /// Inserts transactions whose tracking ids are free; returns the ids inserted.
-    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> HashSet<Uuid>
+    /// Inserts transactions; `false` when a tracking id is taken.
+    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool
         = rows::insert_transactions;
-    /// Writes the moving columns of locked transactions.
-    fn update_transactions(shop: &ShopId, changed: &[&StoredTransaction]) -> ()
-        = rows::update_transactions;
-    /// Appends evidence.
-    fn insert_evidence(shop: &ShopId, at: Timestamp, new: &[EvidenceWrite]) -> ()
-        = rows::insert_evidence;
-    /// Writes due checks.
-    fn put_checks(shop: &ShopId, checks: &[CheckWrite]) -> () = rows::put_checks;
+    /// Writes what has changed of locked transactions, evidence, and due checks.
+    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> () = rows::write;
     /// Removes due checks.
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
     /// Claims uids; `false` when somebody else was first.

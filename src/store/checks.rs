@@ -1,7 +1,7 @@
 //! The hot table as workers see it: leases, and what gauges read.
 
 use crate::domain::{ShopId, State, Timestamp};
-use crate::store::rows::RawTransaction;
+use crate::store::rows::raw_transaction;
 use crate::store::{Store, StoreError, StoredTransaction};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
@@ -56,32 +56,7 @@ pub async fn lease_due(
     .await?;
     rows.into_iter()
         .map(|r| {
-            let raw = RawTransaction {
-                shop_id: r.shop_id,
-                id: r.id,
-                tracking_id: r.tracking_id,
-                kind: r.kind,
-                origin: r.origin,
-                amount: r.amount,
-                currency: r.currency,
-                description: r.description,
-                parent_uid: r.parent_uid,
-                parent_tracking_id: r.parent_tracking_id,
-                card_data: r.card_data,
-                test: r.test,
-                fingerprint: r.fingerprint,
-                fingerprint_key: r.fingerprint_key,
-                created_at: r.created_at,
-                state: r.state,
-                state_since: r.state_since,
-                summary: r.summary,
-                sequence: r.sequence,
-                updated_at: r.updated_at,
-                finalized_at: r.finalized_at,
-                evidence_count: r.evidence_count,
-                evidence_head: r.evidence_head,
-                next_check_at: None,
-            };
+            let raw = raw_transaction!(r, None);
             Ok(Leased {
                 transaction: raw.try_into()?,
                 lease: token,

@@ -7,6 +7,7 @@ use crate::domain::{
     TrackingId, TransactionType, Uid, Verdict, derive,
 };
 use crate::store::StoreError;
+use crate::store::batch::Place;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -126,6 +127,39 @@ impl TryFrom<RawTransaction> for StoredTransaction {
     }
 }
 
+/// The columns of a transaction out of a row that has further ones.
+macro_rules! raw_transaction {
+    ($row:ident, $next_check_at:expr) => {
+        $crate::store::rows::RawTransaction {
+            shop_id: $row.shop_id,
+            id: $row.id,
+            tracking_id: $row.tracking_id,
+            kind: $row.kind,
+            origin: $row.origin,
+            amount: $row.amount,
+            currency: $row.currency,
+            description: $row.description,
+            parent_uid: $row.parent_uid,
+            parent_tracking_id: $row.parent_tracking_id,
+            card_data: $row.card_data,
+            test: $row.test,
+            fingerprint: $row.fingerprint,
+            fingerprint_key: $row.fingerprint_key,
+            created_at: $row.created_at,
+            state: $row.state,
+            state_since: $row.state_since,
+            summary: $row.summary,
+            sequence: $row.sequence,
+            updated_at: $row.updated_at,
+            finalized_at: $row.finalized_at,
+            evidence_count: $row.evidence_count,
+            evidence_head: $row.evidence_head,
+            next_check_at: $next_check_at,
+        }
+    };
+}
+pub(crate) use raw_transaction;
+
 /// Absent stays absent; present must be readable.
 fn optional<T>(text: Option<String>, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ()> {
     text.map(|text| read(&text).ok_or(())).transpose()
@@ -203,6 +237,8 @@ pub struct CheckRow {
 pub struct CheckWrite {
     /// Which transaction.
     pub transaction_id: Uuid,
+    /// Where it lies; nowhere when it is new.
+    pub place: Option<Place>,
     /// When it is due, or when the lease ends.
     pub due_at: Timestamp,
     /// The worker's token.

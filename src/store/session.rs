@@ -21,23 +21,22 @@ impl Session {
         Self { store, held: None }
     }
 
-    /// Begins a transaction. A kept connection that does not answer is replaced: nothing has been said
-    /// in it that could be lost.
+    /// Begins a transaction. A kept connection was in use a moment ago: whether it still lives shows by
+    /// its answer. One that gives none is not kept by who calls [`Session::release`] after a failure, and
+    /// nothing has been said in it that could be lost.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when no connection can be had in time.
+    /// [`StoreError::Unavailable`] when no connection can be had in time, or the kept one is gone.
     pub async fn begin(&mut self) -> Result<Transaction<'_, Postgres>, StoreError> {
-        if let Some(held) = &mut self.held
-            && within(PING, held.ping()).await.is_err()
-        {
-            self.release();
-        }
-        let connection = match self.held.take() {
-            Some(held) => held,
-            None => within(STATEMENT, self.store.pool.acquire()).await?,
+        let (connection, patience) = match self.held.take() {
+            Some(held) => (held, PING),
+            None => (
+                within(STATEMENT, self.store.pool.acquire()).await?,
+                STATEMENT,
+            ),
         };
         let connection = self.held.insert(connection);
-        Ok(within(STATEMENT, connection.begin()).await?)
+        Ok(within(patience, connection.begin()).await?)
     }
 
     /// Gives the connection back, where the pool asks whether it still lives. To be called when there

@@ -280,3 +280,30 @@ fn a_row_that_another_writer_holds_holds_up_nothing_but_itself() {
         answer.expect(202);
     });
 }
+
+#[test]
+fn a_row_that_moved_while_a_batch_waited_for_it_is_written_where_it_lies_now() {
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    const KNOWN: &str = "SELECT evidence_count FROM transactions WHERE tracking_id = 'never-moved'";
+    Setup::default().quiet().run(async |world| {
+        world.pay("never-moved").await.expect(202);
+        let known: i32 = world.database.one(KNOWN).await;
+        let mut mover = world.database.pool.begin().await.unwrap();
+        let moved =
+            sqlx::query("UPDATE transactions SET state = state WHERE tracking_id = 'never-moved'");
+        moved.execute(&mut *mover).await.unwrap();
+        let let_go = async {
+            eventually("the look-up waits for the row", async || {
+                let waiting: i64 = world.database.one(WAITS).await;
+                (waiting > 0).then_some(())
+            })
+            .await;
+            mover.commit().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(world.check("never-moved"), let_go);
+        answer.expect(202);
+        let now: i32 = world.database.one(KNOWN).await;
+        assert!(now > known, "{now} after {known}");
+    });
+}

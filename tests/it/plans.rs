@@ -60,14 +60,22 @@ fn nothing_on_the_hot_path_reads_a_whole_table() {
     });
 }
 
-/// The statement of a group commit, and the index that has all of its key.
-const BY_KEY: [(&str, &str); 6] = [
-    ("owners_of_uids", "uids_pkey"),
-    ("by_tracking_ids", "transactions_tracking_id"),
-    ("open_children", "transactions_parent"),
-    ("spent_by_children", "transactions_parent"),
-    ("lock_transactions", "transactions_pkey"),
-    ("lock_checks", "due_checks_pkey"),
+/// The statements of a group commit, and the indexes that have all of each key.
+const BY_KEY: [(&str, &[&str]); 4] = [
+    (
+        "look_up",
+        &[
+            "using uids_pkey",
+            "using transactions_tracking_id",
+            "using transactions_parent",
+        ],
+    ),
+    ("spent_by_children", &["using transactions_parent"]),
+    (
+        "lock",
+        &["using transactions_pkey", "using due_checks_pkey"],
+    ),
+    ("write", &["Tid Scan on transactions"]),
 ];
 
 /// All indexes begin with the shop, so that with next to no rows any of them looks as good as any other.
@@ -80,17 +88,22 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
         sqlx::query(generic).execute(&mut tx).await.unwrap();
         sqlx::query("BEGIN").execute(&mut tx).await.unwrap();
         let (shop, ids) = (ShopId::parse(SHOP).unwrap(), [Uuid::now_v7()]);
-        batch::begin_batch(&mut tx).await.unwrap();
-        batch::owners_of_uids(&mut tx, &shop, &["u"]).await.unwrap();
-        batch::by_tracking_ids(&mut tx, &shop, &["a"]).await.unwrap();
-        batch::open_children(&mut tx, &shop, &["p"]).await.unwrap();
+        let at = batch::begin_batch(&mut tx).await.unwrap();
+        let names = batch::Names {
+            uids: vec!["u"],
+            tracking_ids: vec!["a"],
+            parents: vec!["p"],
+        };
+        batch::look_up(&mut tx, &shop, &names).await.unwrap();
         batch::spent_by_children(&mut tx, &shop, "p").await.unwrap();
-        batch::lock_transactions(&mut tx, &shop, &ids).await.unwrap();
-        batch::lock_checks(&mut tx, &shop, &ids).await.unwrap();
-        for (name, index) in BY_KEY {
+        batch::lock(&mut tx, &shop, &ids).await.unwrap();
+        let nothing = batch::Writes::default();
+        batch::write(&mut tx, &shop, at, &nothing).await.unwrap();
+        for (name, indexes) in BY_KEY {
             let sql = format!(
-                "SELECT name || '(''{SHOP}'', ' || CASE parameter_types[2]::text WHEN 'text' THEN '''p''' ELSE '''{{}}''' END
-                    || ')' FROM pg_prepared_statements WHERE statement LIKE '-- {name}%'"
+                "SELECT name || '(' || (SELECT string_agg(CASE WHEN t::text = 'text' THEN '''p'''
+                    WHEN t::text LIKE '%[]' THEN '''{{}}''' ELSE 'NULL' END, ', ') FROM unnest(parameter_types) t)
+                    || ')' FROM pg_prepared_statements WHERE statement LIKE '-- {name}\n%'"
             );
             let call: String = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
                 .fetch_one(&mut tx)
@@ -102,7 +115,10 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
                     .await
                     .unwrap();
             let plan = plan.join("\n");
-            assert!(plan.contains(&format!("using {index} ")), "{name}: {plan}");
+            assert!(!plan.contains("Seq Scan"), "{name}: {plan}");
+            for index in indexes {
+                assert!(plan.contains(index), "{name}: {plan}");
+            }
         }
     });
 }

@@ -122,7 +122,7 @@ impl Batch<'_> {
             evidence_head: [0; 32],
             opening,
         };
-        self.rows.map.insert(id, Box::new(Row::of(stored, true)));
+        self.rows.map.insert(id, Box::new(Row::new(stored)));
         let mut opened = Learned::said(
             Channel::Local,
             None,

@@ -168,7 +168,7 @@ impl Batch<'_> {
         }
         // Opening by a caller is told to the caller; the feed begins with what follows.
         let opening = matches!(change.after.state, State::Accepted | State::Submitting);
-        if row.is_new && opening && row.stored.opening.origin == Origin::Api {
+        if row.place.is_none() && opening && row.stored.opening.origin == Origin::Api {
             return;
         }
         row.stored.record.sequence += 1;
@@ -297,7 +297,7 @@ impl Batch<'_> {
             evidence_count: 0,
             evidence_head: [0; 32],
         };
-        self.rows.map.insert(id, Box::new(Row::of(stored, true)));
+        self.rows.map.insert(id, Box::new(Row::new(stored)));
         let (verdict, _) = self.learn(id, learned, adopted_facts(snapshot), Verdict::Applied);
         self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {

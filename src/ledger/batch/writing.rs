@@ -3,6 +3,7 @@
 use super::{Answer, Batch, CheckDecision, Draft, to_json};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
+use crate::store::batch::Writes;
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use uuid::Uuid;
 
@@ -12,15 +13,10 @@ impl Batch<'_> {
         &mut self,
         tables: &mut T,
     ) -> Result<Option<Vec<DiscrepancyRow>>, StoreError> {
-        if !self.write_transactions(tables).await? {
+        if !self.insert_transactions(tables).await? {
             return Ok(None);
         }
-        if !self.evidence.is_empty() {
-            tables
-                .insert_evidence(self.shop, self.at, &self.evidence)
-                .await?;
-        }
-        self.write_checks(tables).await?;
+        self.write_rows(tables).await?;
         let claims = self.routing.new_claims();
         if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
             return Ok(None);
@@ -39,31 +35,27 @@ impl Batch<'_> {
         Ok(Some(closed))
     }
 
-    pub(super) async fn write_transactions<T: Tables>(
-        &self,
-        tables: &mut T,
-    ) -> Result<bool, StoreError> {
-        let stored = |new: bool| -> Vec<&StoredTransaction> {
-            let rows = self.rows.map.values();
-            rows.filter(|row| row.is_new == new && (new || row.dirty))
-                .map(|row| &row.stored)
-                .collect()
-        };
-        let (fresh, changed) = (stored(true), stored(false));
-        if !changed.is_empty() {
-            tables.update_transactions(self.shop, &changed).await?;
-        }
-        if fresh.is_empty() {
+    /// `false` when a name was taken in between.
+    async fn insert_transactions<T: Tables>(&self, tables: &mut T) -> Result<bool, StoreError> {
+        let new = self.rows.map.values().filter(|row| row.place.is_none());
+        let new: Vec<&StoredTransaction> = new.map(|row| &row.stored).collect();
+        if new.is_empty() {
             return Ok(true);
         }
-        let inserted = tables.insert_transactions(self.shop, &fresh).await?;
-        Ok(inserted.len() == fresh.len())
+        tables.insert_transactions(self.shop, &new).await
     }
 
-    pub(super) async fn write_checks<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
-        let mut puts = Vec::new();
+    /// Writes what is about rows that are ours by now: nothing of it waits for anybody.
+    async fn write_rows<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
+        let mut writes = Writes {
+            evidence: &self.evidence,
+            ..Writes::default()
+        };
         let mut drops = Vec::new();
         for (id, row) in &self.rows.map {
+            if let (true, Some(place)) = (row.dirty, &row.place) {
+                writes.changed.push((&row.stored, place));
+            }
             match &row.write {
                 None => {}
                 Some(CheckDecision::Drop) => drops.push(*id),
@@ -71,8 +63,9 @@ impl Batch<'_> {
                     due_at,
                     lease,
                     again,
-                }) => puts.push(CheckWrite {
+                }) => writes.checks.push(CheckWrite {
                     transaction_id: *id,
+                    place: row.check_place.clone(),
                     due_at: *due_at,
                     lease: *lease,
                     again: *again,
@@ -81,8 +74,8 @@ impl Batch<'_> {
                 }),
             }
         }
-        if !puts.is_empty() {
-            tables.put_checks(self.shop, &puts).await?;
+        if !writes.is_empty() {
+            tables.write(self.shop, self.at, &writes).await?;
         }
         if !drops.is_empty() {
             tables.drop_checks(self.shop, &drops).await?;

@@ -11,10 +11,10 @@ use reconciler::clock::Boottime;
 use reconciler::domain::{ShopId, Timestamp};
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Fold, Work};
-use reconciler::store::batch::{Healed, OpenChild, Spent};
+use reconciler::store::batch::{Found, Healed, Locked, Names, Spent, Writes};
 use reconciler::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Store,
-    StoreError, StoredTransaction, checks, controls, feed, read, sweeps,
+    DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction, checks,
+    controls, feed, read, sweeps,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -53,17 +53,12 @@ macro_rules! ask_both {
 }
 
 ask_both! {
-    fn owners_of_uids(shop: &ShopId, uids: &[&str]) -> Vec<(String, Uuid)>;
-    fn by_tracking_ids(shop: &ShopId, names: &[&str]) -> Vec<(String, Uuid)>;
-    fn open_children(shop: &ShopId, parents: &[&str]) -> Vec<OpenChild>;
-    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<StoredTransaction>;
-    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<CheckRow>;
+    fn look_up(shop: &ShopId, names: &Names<'_>) -> Found;
+    fn lock(shop: &ShopId, ids: &[Uuid]) -> Vec<Locked>;
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
     fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent>;
-    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> HashSet<Uuid>;
-    fn update_transactions(shop: &ShopId, changed: &[&StoredTransaction]) -> ();
-    fn insert_evidence(shop: &ShopId, at: Timestamp, new: &[EvidenceWrite]) -> ();
-    fn put_checks(shop: &ShopId, checks: &[CheckWrite]) -> ();
+    fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
+    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> ();
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool;
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;
@@ -93,6 +88,13 @@ impl<T: Debug> Parts for Vec<T> {
 impl<T: Debug> Parts for HashSet<T> {
     fn parts(&self) -> Vec<String> {
         sorted(self)
+    }
+}
+
+impl Parts for Found {
+    fn parts(&self) -> Vec<String> {
+        let (owners, ours) = (self.owners.parts(), self.ours.parts());
+        [owners, ours, self.children.parts()].concat()
     }
 }
 

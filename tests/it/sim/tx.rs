@@ -7,10 +7,9 @@ use super::world::World;
 use reconciler::domain::{Channel, ShopId, Timestamp};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Target, Work};
-use reconciler::store::batch::{Healed, OpenChild, Spent};
+use reconciler::store::batch::{Found, Healed, Locked, Names, Place, Spent, Writes};
 use reconciler::store::{
-    CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, StoreError,
-    StoredTransaction,
+    CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
 };
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -90,11 +89,11 @@ impl Tx {
         self.world.with(|state| read(&state.db))
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut Db) + Send + Sync + 'static) {
+    fn later(&mut self, write: impl FnOnce(&mut Db) + Send + Sync + 'static) {
         self.writes.push(Box::new(write));
     }
 
-    async fn lock(&self, key: String) -> Result<(), StoreError> {
+    async fn lock_row(&self, key: String) -> Result<(), StoreError> {
         let mut waited = Duration::ZERO;
         loop {
             let number = self.number;
@@ -184,63 +183,42 @@ impl Tables for Tx {
         Ok(self.began)
     }
 
-    async fn owners_of_uids(
-        &mut self,
-        _: &ShopId,
-        uids: &[&str],
-    ) -> Result<Vec<(String, Uuid)>, StoreError> {
+    async fn look_up(&mut self, _: &ShopId, names: &Names<'_>) -> Result<Found, StoreError> {
+        let mut found = self.read(|db| Found {
+            owners: db.owners_of_uids(&names.uids),
+            ours: db.by_tracking_ids(&names.tracking_ids),
+            children: db.open_children(&names.parents),
+        });
         if self.world.is(Mutant::UidNotClaimed) {
-            return Ok(Vec::new());
+            found.owners.clear();
         }
-        Ok(self.read(|db| db.owners_of_uids(uids)))
+        Ok(found)
     }
 
-    async fn by_tracking_ids(
-        &mut self,
-        _: &ShopId,
-        names: &[&str],
-    ) -> Result<Vec<(String, Uuid)>, StoreError> {
-        Ok(self.read(|db| db.by_tracking_ids(names)))
-    }
-
-    async fn open_children(
-        &mut self,
-        _: &ShopId,
-        parents: &[&str],
-    ) -> Result<Vec<OpenChild>, StoreError> {
-        Ok(self.read(|db| db.open_children(parents)))
-    }
-
-    async fn lock_transactions(
-        &mut self,
-        _: &ShopId,
-        ids: &[Uuid],
-    ) -> Result<Vec<StoredTransaction>, StoreError> {
+    async fn lock(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<Vec<Locked>, StoreError> {
         self.world.statement().await;
         let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
         let mut rows = Vec::new();
         for id in ids {
             if !self.world.is(Mutant::RowsNotLocked) {
-                self.lock(format!("t:{id}")).await?;
+                self.lock_row(format!("t:{id}")).await?;
             }
-            let mut row = self.read(|db| db.transaction(id));
-            if self.world.is(Mutant::OnlyLastCounts)
-                && let Some(row) = &mut row
-            {
-                row.summary.candidates.clear();
+            let Some(mut stored) = self.read(|db| db.transaction(id)) else {
+                continue;
+            };
+            self.lock_row(check(id)).await?;
+            let check = self.read(|db| db.check(id)).map(|row| self.tampered(row));
+            if self.world.is(Mutant::OnlyLastCounts) {
+                stored.summary.candidates.clear();
             }
-            rows.extend(row);
-        }
-        Ok(rows)
-    }
-
-    async fn lock_checks(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<Vec<CheckRow>, StoreError> {
-        let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
-        let mut rows = Vec::new();
-        for id in ids {
-            self.lock(check(id)).await?;
-            let row = self.read(|db| db.check(id));
-            rows.extend(row.map(|row| self.tampered(row)));
+            stored.record.next_check_at = check.as_ref().map(|check| check.due_at);
+            let check_place = check.is_some();
+            rows.push(Locked {
+                stored,
+                check,
+                place: Place::default(),
+                check_place: check_place.then(Place::default),
+            });
         }
         Ok(rows)
     }
@@ -268,47 +246,40 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         new: &[&StoredTransaction],
-    ) -> Result<HashSet<Uuid>, StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut rows: Vec<&StoredTransaction> = new.to_vec();
         rows.sort_by_key(|row| (row.opening.tracking_id.clone(), row.record.id));
-        let mut inserted = HashSet::new();
+        let mut all = true;
         for row in rows {
             // The unique index makes a second writer wait for the end of the first.
             let name = row.opening.tracking_id.as_ref().map(ToString::to_string);
             let name = name.filter(|_| row.opening.origin == reconciler::domain::Origin::Api);
             if let Some(name) = &name {
-                self.lock(format!("n:{name}")).await?;
+                self.lock_row(format!("n:{name}")).await?;
             }
             let is_new = name.is_none_or(|name| self.inserted.insert(name));
             if is_new && !self.read(|db| db.is_name_taken(row)) {
-                inserted.insert(row.record.id);
                 let row = row.clone();
-                self.write(move |db| db.insert_transaction(&row));
+                self.later(move |db| db.insert_transaction(&row));
+            } else {
+                all = false;
             }
         }
-        Ok(inserted)
+        Ok(all)
     }
 
-    async fn update_transactions(
-        &mut self,
-        _: &ShopId,
-        changed: &[&StoredTransaction],
-    ) -> Result<(), StoreError> {
-        for write in changed {
-            let write = (*write).clone();
-            self.write(move |db| db.update_transaction(&write));
-        }
-        Ok(())
-    }
-
-    async fn insert_evidence(
+    async fn write(
         &mut self,
         _: &ShopId,
         at: Timestamp,
-        new: &[EvidenceWrite],
+        writes: &Writes<'_>,
     ) -> Result<(), StoreError> {
         self.world.statement().await;
-        for write in new {
+        for (row, _) in &writes.changed {
+            let row = (*row).clone();
+            self.later(move |db| db.update_transaction(&row));
+        }
+        for write in writes.evidence {
             if self.world.is(Mutant::EvidenceApart) && write.channel == Channel::Webhook {
                 continue;
             }
@@ -316,22 +287,18 @@ impl Tables for Tx {
                 continue;
             }
             let write = write.clone();
-            self.write(move |db| db.insert_evidence(at, &write));
+            self.later(move |db| db.insert_evidence(at, &write));
         }
-        Ok(())
-    }
-
-    async fn put_checks(&mut self, _: &ShopId, checks: &[CheckWrite]) -> Result<(), StoreError> {
-        for write in checks {
+        for write in &writes.checks {
             let write = write.clone();
             let forgets = self.world.is(Mutant::DoubtNotChecked)
                 && write.state == reconciler::domain::State::InDoubt;
             if forgets {
-                self.write(move |db| {
+                self.later(move |db| {
                     db.checks.remove(&write.transaction_id);
                 });
             } else {
-                self.write(move |db| db.put_check(&write));
+                self.later(move |db| db.put_check(&write));
             }
         }
         Ok(())
@@ -340,7 +307,7 @@ impl Tables for Tx {
     async fn drop_checks(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<(), StoreError> {
         for id in ids {
             let id = *id;
-            self.write(move |db| {
+            self.later(move |db| {
                 db.checks.remove(&id);
             });
         }
@@ -358,9 +325,9 @@ impl Tables for Tx {
         let claims: BTreeMap<String, Uuid> = claims.iter().cloned().collect();
         let mut all = true;
         for (uid, id) in claims {
-            self.lock(format!("u:{uid}")).await?;
+            self.lock_row(format!("u:{uid}")).await?;
             all &= !self.read(|db| db.uids.contains_key(&uid));
-            self.write(move |db| {
+            self.later(move |db| {
                 db.uids.entry(uid).or_insert(id);
             });
         }
@@ -379,7 +346,7 @@ impl Tables for Tx {
             if !self.read(|db| db.orphans.contains_key(&row.id)) {
                 fresh.insert(row.id);
             }
-            self.write(move |db| {
+            self.later(move |db| {
                 db.put_orphan(&row);
             });
         }
@@ -396,7 +363,7 @@ impl Tables for Tx {
             let row = row.clone();
             let about = row.transaction_id.unwrap_or_default();
             let key = format!("f:{}:{about}:{}", row.kind, row.subject);
-            self.lock(key.clone()).await?;
+            self.lock_row(key.clone()).await?;
             let is_known = |known: &DiscrepancyRow| {
                 let same = (known.kind, known.transaction_id) == (row.kind, row.transaction_id);
                 known.is_open && same && known.subject == row.subject
@@ -404,7 +371,7 @@ impl Tables for Tx {
             if self.read(|db| !db.findings.iter().any(is_known)) && self.inserted.insert(key) {
                 opened.insert(row.id);
                 self.opened.push(row.clone());
-                self.write(move |db| {
+                self.later(move |db| {
                     db.open_finding(&row);
                 });
             }
@@ -420,7 +387,7 @@ impl Tables for Tx {
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let healed = healed.to_vec();
         let closed = self.findings().heal(at, &healed);
-        self.write(move |db| {
+        self.later(move |db| {
             db.heal(at, &healed);
         });
         Ok(closed)
@@ -434,7 +401,7 @@ impl Tables for Tx {
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let closings = closings.to_vec();
         let closed = self.findings().close(at, &closings);
-        self.write(move |db| {
+        self.later(move |db| {
             db.close(at, &closings);
         });
         Ok(closed)
@@ -446,11 +413,11 @@ impl Tables for Tx {
         _: Timestamp,
         new: &[EventWrite],
     ) -> Result<i64, StoreError> {
-        self.lock("feed".to_owned()).await?;
+        self.lock_row("feed".to_owned()).await?;
         let last = self.read(|db| db.events.len()) + new.len();
         for event in new {
             let event = event.clone();
-            self.write(move |db| db.events.push(event));
+            self.later(move |db| db.events.push(event));
         }
         Ok(i64::try_from(last).unwrap_or(i64::MAX))
     }

@@ -1,0 +1,324 @@
+//! The writes of a group commit.
+
+use super::Place;
+use crate::domain::{ShopId, Timestamp};
+use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction};
+use sqlx::PgConnection;
+use sqlx::postgres::PgQueryResult;
+use sqlx::types::time::OffsetDateTime;
+use uuid::Uuid;
+
+/// What nearly every batch writes: all of it about rows that are locked or new, so that nothing of it
+/// waits for anybody.
+#[derive(Debug, Default)]
+pub struct Writes<'a> {
+    /// Transactions whose moving columns are written, and where they lie.
+    pub changed: Vec<(&'a StoredTransaction, &'a Place)>,
+    /// Evidence to be appended. All of it is new: the transactions are locked, and
+    /// [`super::known_evidence`] was asked where it could be known.
+    pub evidence: &'a [EvidenceWrite],
+    /// Rows of the hot table.
+    pub checks: Vec<CheckWrite>,
+}
+
+impl Writes<'_> {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.evidence.is_empty() && self.checks.is_empty()
+    }
+}
+
+/// Writes transactions, evidence and due checks in one statement. Rows are written where they lie, and
+/// must be those that are meant; else nothing is. (Their key among the conditions would let the planner
+/// read the whole shop by it.)
+pub async fn write(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    writes: &Writes<'_>,
+) -> Result<(), StoreError> {
+    let (changed, evidence, checks) = (&writes.changed, writes.evidence, &writes.checks);
+    let summaries = changed
+        .iter()
+        .map(|(r, _)| encode(&r.summary, r.record.id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let known = checks.iter().filter_map(|r| Some((r, r.place.as_ref()?)));
+    let known: Vec<(&CheckWrite, &Place)> = known.collect();
+    let new: Vec<&CheckWrite> = checks.iter().filter(|r| r.place.is_none()).collect();
+    let written = sqlx::query_file!(
+        "src/store/batch/write.sql",
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        &column(changed, |(_, place)| place.0.as_str()) as &[&str],
+        &column(changed, |(r, _)| r.record.id),
+        &column(changed, |(r, _)| r.state.as_str()) as &[&str],
+        &column(changed, |(r, _)| OffsetDateTime::from(r.state_since)),
+        &column(changed, |(r, _)| r.derived().uid.map(|uid| uid.to_string()))
+            as &[Option<String>],
+        &summaries,
+        &column(changed, |(r, _)| r.record.sequence),
+        &column(changed, |(r, _)| OffsetDateTime::from(r.record.updated_at)),
+        &column(changed, |(r, _)| r
+            .record
+            .finalized_at
+            .map(OffsetDateTime::from)) as &[Option<OffsetDateTime>],
+        &column(changed, |(r, _)| r.evidence_count),
+        &column(changed, |(r, _)| r.evidence_head.as_slice()) as &[&[u8]],
+        &column(evidence, |r| r.transaction_id),
+        &column(evidence, |r| r.id),
+        &column(evidence, |r| r.position),
+        &column(evidence, |r| r.channel.as_str()) as &[&str],
+        &column(evidence, |r| r.verdict.as_str()) as &[&str],
+        &column(evidence, |r| r.http_status.map(i32::from)) as &[Option<i32>],
+        &column(evidence, |r| r.subject.as_deref()) as &[Option<&str>],
+        &column(evidence, |r| r.signed) as &[Option<bool>],
+        &column(evidence, |r| r.note.as_str()) as &[&str],
+        &column(evidence, |r| r.body.as_slice()) as &[&[u8]],
+        &column(evidence, |r| r.body_sha256.as_slice()) as &[&[u8]],
+        &column(evidence, |r| r.chain.as_slice()) as &[&[u8]],
+        &column(&known, |(_, place)| place.0.as_str()) as &[&str],
+        &column(&known, |(r, _)| r.transaction_id),
+        &column(&known, |(r, _)| OffsetDateTime::from(r.due_at)),
+        &column(&known, |(r, _)| r.lease) as &[Option<Uuid>],
+        &column(&known, |(r, _)| r.again),
+        &column(&known, |(r, _)| r.state.as_str()) as &[&str],
+        &column(&known, |(r, _)| OffsetDateTime::from(r.since)),
+        &column(&new, |r| r.transaction_id),
+        &column(&new, |r| OffsetDateTime::from(r.due_at)),
+        &column(&new, |r| r.lease) as &[Option<Uuid>],
+        &column(&new, |r| r.again),
+        &column(&new, |r| r.state.as_str()) as &[&str],
+        &column(&new, |r| OffsetDateTime::from(r.since)),
+    )
+    .fetch_one(conn)
+    .await?;
+    all_of("transactions", written.moved, changed.len())?;
+    all_of("due_checks", written.put_off, known.len())
+}
+
+/// Fails where fewer rows were written than are locked.
+fn all_of(table: &'static str, written: i64, meant: usize) -> Result<(), StoreError> {
+    match usize::try_from(written) {
+        Ok(written) if written == meant => Ok(()),
+        _ => Err(StoreError::inconsistent(
+            table,
+            "ctid",
+            "a locked row is gone",
+        )),
+    }
+}
+
+/// One column of rows, as a parameter.
+fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+/// Inserts transactions. Returns `false` when somebody else has taken a tracking id in between: the batch
+/// must be folded anew.
+pub async fn insert_transactions(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[&StoredTransaction],
+) -> Result<bool, StoreError> {
+    // A fixed order, so that two replicas with the same tracking ids cannot deadlock.
+    let mut rows = rows.to_vec();
+    rows.sort_unstable_by_key(|row| (row.opening.tracking_id.as_ref(), row.record.id));
+    let mut c = TransactionColumns::default();
+    for stored in rows {
+        c.push(stored)?;
+    }
+    let inserted = sqlx::query!(
+        r#"-- insert_transactions
+        INSERT INTO transactions (shop_id, id, tracking_id, type, origin, amount, currency, description,
+            parent_uid, parent_tracking_id, card_data, test, fingerprint, fingerprint_key, created_at,
+            state, state_since, uid, summary, sequence, updated_at, finalized_at, evidence_count, evidence_head)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+            $8::text[], $9::text[], $10::text[], $11::bool[], $12::bool[], $13::bytea[], $14::text[],
+            $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::text[], $20::bigint[],
+            $21::timestamptz[], $22::timestamptz[], $23::int[], $24::bytea[])"#,
+        shop.as_str(),
+        &c.id,
+        &c.tracking_id as &[Option<String>],
+        &c.kind as &[&str],
+        &c.origin as &[&str],
+        &c.amount as &[Option<i64>],
+        &c.currency as &[Option<String>],
+        &c.description as &[Option<String>],
+        &c.parent_uid as &[Option<String>],
+        &c.parent_tracking_id as &[Option<String>],
+        &c.card_data,
+        &c.test as &[Option<bool>],
+        &c.fingerprint as &[Option<Vec<u8>>],
+        &c.fingerprint_key as &[Option<String>],
+        &c.created_at,
+        &c.state as &[&str],
+        &c.state_since,
+        &c.uid as &[Option<String>],
+        &c.summary,
+        &c.sequence,
+        &c.updated_at,
+        &c.finalized_at as &[Option<OffsetDateTime>],
+        &c.evidence_count,
+        &c.evidence_head,
+    )
+    .execute(conn)
+    .await;
+    unless_taken(inserted)
+}
+
+/// `false` where a unique key was taken. What nearly never happens need not be asked for each row, as
+/// `ON CONFLICT` does.
+fn unless_taken(inserted: Result<PgQueryResult, sqlx::Error>) -> Result<bool, StoreError> {
+    match inserted {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[derive(Default)]
+struct TransactionColumns {
+    id: Vec<Uuid>,
+    tracking_id: Vec<Option<String>>,
+    kind: Vec<&'static str>,
+    origin: Vec<&'static str>,
+    amount: Vec<Option<i64>>,
+    currency: Vec<Option<String>>,
+    description: Vec<Option<String>>,
+    parent_uid: Vec<Option<String>>,
+    parent_tracking_id: Vec<Option<String>>,
+    card_data: Vec<bool>,
+    test: Vec<Option<bool>>,
+    fingerprint: Vec<Option<Vec<u8>>>,
+    fingerprint_key: Vec<Option<String>>,
+    created_at: Vec<OffsetDateTime>,
+    state: Vec<&'static str>,
+    state_since: Vec<OffsetDateTime>,
+    uid: Vec<Option<String>>,
+    summary: Vec<String>,
+    sequence: Vec<i64>,
+    updated_at: Vec<OffsetDateTime>,
+    finalized_at: Vec<Option<OffsetDateTime>>,
+    evidence_count: Vec<i32>,
+    evidence_head: Vec<Vec<u8>>,
+}
+
+impl TransactionColumns {
+    fn push(&mut self, row: &StoredTransaction) -> Result<(), StoreError> {
+        let opening = &row.opening;
+        let named = !row.fingerprint.is_empty();
+        self.id.push(row.record.id);
+        self.tracking_id
+            .push(opening.tracking_id.as_ref().map(ToString::to_string));
+        self.kind.push(opening.kind.as_str());
+        self.origin.push(opening.origin.as_str());
+        self.amount.push(opening.amount);
+        self.currency.push(opening.currency.map(|c| c.to_string()));
+        self.description.push(row.record.description.clone());
+        self.parent_uid
+            .push(opening.parent_uid.as_ref().map(ToString::to_string));
+        self.parent_tracking_id
+            .push(opening.parent_tracking_id.as_ref().map(ToString::to_string));
+        self.card_data.push(opening.card_data);
+        self.test.push(opening.test);
+        self.fingerprint
+            .push(named.then(|| row.fingerprint.clone()));
+        self.fingerprint_key
+            .push(named.then(|| row.fingerprint_key.clone()));
+        self.created_at.push(row.record.created_at.into());
+        self.state.push(row.state.as_str());
+        self.state_since.push(row.state_since.into());
+        self.uid.push(row.derived().uid.map(|uid| uid.to_string()));
+        self.summary.push(encode(&row.summary, row.record.id)?);
+        self.sequence.push(row.record.sequence);
+        self.updated_at.push(row.record.updated_at.into());
+        self.finalized_at
+            .push(row.record.finalized_at.map(OffsetDateTime::from));
+        self.evidence_count.push(row.evidence_count);
+        self.evidence_head.push(row.evidence_head.to_vec());
+        Ok(())
+    }
+}
+
+fn encode(summary: &crate::domain::Summary, row: Uuid) -> Result<String, StoreError> {
+    serde_json::to_string(summary)
+        .map_err(|_| StoreError::inconsistent("transactions", "summary", row))
+}
+
+/// Claims uids. Returns `false` when somebody else has claimed one in between: the batch must be
+/// folded anew.
+pub async fn claim_uids(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    claims: &[(String, Uuid)],
+) -> Result<bool, StoreError> {
+    // A fixed order, as for names.
+    let mut claims: Vec<&(String, Uuid)> = claims.iter().collect();
+    claims.sort_unstable();
+    let claimed = sqlx::query!(
+        "-- claim_uids
+        INSERT INTO uids (shop_id, uid, transaction_id)
+        SELECT $1, * FROM UNNEST($2::text[], $3::uuid[])",
+        shop.as_str(),
+        &column(&claims, |(uid, _)| uid.as_str()) as &[&str],
+        &column(&claims, |(_, id)| *id)
+    )
+    .execute(conn)
+    .await;
+    unless_taken(claimed)
+}
+
+/// Takes transactions out of the hot table: they are final and have been looked at again.
+pub async fn drop_checks(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    ids: &[Uuid],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- drop_checks
+        DELETE FROM due_checks WHERE ctid = ANY (ARRAY(
+            SELECT d.ctid FROM UNNEST($2::uuid[]) AS k(id)
+            CROSS JOIN LATERAL (
+                SELECT ctid FROM due_checks
+                WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
+                ORDER BY transaction_id LIMIT 1) d))",
+        shop.as_str(),
+        ids
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Appends events. The shop's counter is the last row that a batch locks, so that numbers follow
+/// commit order without gaps. Returns the last number given.
+pub async fn append_events(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    rows: &[EventWrite],
+) -> Result<i64, StoreError> {
+    let last = sqlx::query_scalar!(
+        r#"-- append_events
+        WITH counter AS (
+            INSERT INTO shop_feeds AS f (shop_id, last_seq) VALUES ($1, $2)
+            ON CONFLICT (shop_id) DO UPDATE SET last_seq = f.last_seq + $2
+            RETURNING last_seq
+        ), appended AS (
+            INSERT INTO events (shop_id, seq, type, at, transaction_id, payload)
+            SELECT $1, counter.last_seq - $2 + e.place, e.type, $3, e.transaction_id, e.payload
+            FROM counter, UNNEST($4::text[], $5::uuid[], $6::text[])
+                WITH ORDINALITY AS e(type, transaction_id, payload, place)
+        )
+        SELECT last_seq AS "last_seq!" FROM counter"#,
+        shop.as_str(),
+        i64::try_from(rows.len()).unwrap_or(i64::MAX),
+        OffsetDateTime::from(at),
+        &rows.iter().map(|r| r.kind).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.transaction_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|r| r.payload.as_str()).collect::<Vec<_>>() as &[&str],
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(last)
+}
