@@ -12,6 +12,9 @@ use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
 use std::fmt;
 
+/// What `serde_json` takes for something else than a field. Such a body is not for this reader.
+const PRIVATE: &str = "$serde_json::private::";
+
 /// Reads a body. Of two fields with one name the last counts.
 pub(super) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -156,8 +159,15 @@ impl<'de> Visitor<'de> for Kept {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut kept = Map::new();
         while let Some(name) = fields.next_key_seed(Name)? {
-            if let Some(value) = fields.next_value_seed(self.of(&name))? {
-                kept.insert(name.into_owned(), value);
+            if name.starts_with(PRIVATE) {
+                return Err(Error::custom(
+                    "a name that the full reader takes for its own",
+                ));
+            }
+            match fields.next_value_seed(self.of(&name))? {
+                Some(value) => drop(kept.insert(name.into_owned(), value)),
+                None if kept.is_empty() => {}
+                None => drop(kept.remove(&*name)),
             }
         }
         let is_empty = kept.is_empty();
@@ -227,6 +237,18 @@ mod tests {
         let read = json!({"errors": {"any": {"field": ["text"]}},
             "deep": [{"x": {"Holder": "Jane Roe"}}]});
         assert_eq!(kept(&body), read);
+    }
+
+    #[test]
+    fn of_two_fields_with_one_name_the_last_counts() {
+        let body = br#"{"x":{"holder":"A B"},"uid":"u","uid":"v","x":{},"y":1}"#;
+        assert_eq!(read(body).unwrap(), json!({"uid": "v"}));
+    }
+
+    #[test]
+    fn what_the_full_reader_takes_for_its_own_is_left_to_it() {
+        let body = br#"{"transaction":{"$serde_json::private::RawValue":"{}"}}"#;
+        assert!(read(body).is_err());
     }
 
     #[test]

@@ -157,6 +157,18 @@ struct Batch<'a> {
     seen: Vec<(TransactionType, Seen)>,
 }
 
+/// What a batch is given beside its jobs.
+struct Given {
+    /// When it began: leases are counted from here.
+    began: Boottime,
+    /// Any number: it spreads due checks.
+    chance: u64,
+    /// What was learned of the time to final.
+    forecasts: Forecasts,
+    /// It has met what it did not expect, and foresees nothing.
+    anew: bool,
+}
+
 /// How long a batch may take up to its COMMIT: a little longer than the server lets it wait for a
 /// lock. The server's limits do not help against a server, or a network, that is gone.
 const FOLDING: Duration = Duration::from_secs(12);
@@ -174,16 +186,21 @@ pub(crate) async fn run(
     session: &mut Session,
     shop: &ShopId,
     works: &[Work],
+    anew: bool,
     folded: impl FnOnce(),
 ) -> Result<Vec<Answer>, Failure> {
     let started = tokio::time::Instant::now();
     let mut tx = session.begin().await?;
     // Taken before the batch is, so that no lease is ever longer than we believe.
     let began = Boottime::now();
-    let chance = rand::random();
-    let forecasts = shared.learning.forecasts(shop);
+    let given = Given {
+        began,
+        chance: rand::random(),
+        forecasts: shared.learning.forecasts(shop),
+        anew,
+    };
     let settings = &shared.settings;
-    let folding = Fold::informed(&mut *tx, settings, shop, works, began, chance, forecasts);
+    let folding = Fold::informed(&mut *tx, settings, shop, works, given);
     let fold = timeout(FOLDING, folding).await.map_err(|_| silence())??;
     folded();
     let committed = within(COMMITTING, tx.commit()).await;
@@ -216,8 +233,13 @@ impl<'a> Fold<'a> {
         began: Boottime,
         chance: u64,
     ) -> Result<Self, StoreError> {
-        let nothing = Forecasts::new();
-        Self::informed(tables, settings, shop, works, began, chance, nothing).await
+        let given = Given {
+            began,
+            chance,
+            forecasts: Forecasts::new(),
+            anew: false,
+        };
+        Self::informed(tables, settings, shop, works, given).await
     }
 
     /// The same, with what was learned of the time to final.
@@ -226,13 +248,9 @@ impl<'a> Fold<'a> {
         settings: &'a Settings,
         shop: &'a ShopId,
         works: &[Work],
-        began: Boottime,
-        chance: u64,
-        forecasts: Forecasts,
+        given: Given,
     ) -> Result<Self, StoreError> {
-        let mut batch = Batch::load(settings, shop, works, tables, began).await?;
-        batch.chance = chance;
-        batch.forecasts = forecasts;
+        let mut batch = Batch::load(settings, shop, works, tables, given).await?;
         let drafts = works.iter().map(|work| batch.draft(work)).collect();
         match batch.write(tables).await? {
             Some(closed) => Ok(Self {
@@ -261,24 +279,30 @@ impl<'a> Batch<'a> {
         shop: &'a ShopId,
         works: &[Work],
         tables: &mut T,
-        began: Boottime,
+        given: Given,
     ) -> Result<Self, StoreError> {
         let at = tables.begin_batch().await?;
         let routing = Routing::look_up(tables, shop, works).await?;
         let ids: Vec<Uuid> = routing.touched(works).into_iter().collect();
         let mut map = BTreeMap::new();
         if !ids.is_empty() {
-            for locked in tables.lock(shop, &ids).await? {
-                let id = locked.stored.record.id;
-                map.insert(id, Box::new(Row::locked(locked)));
+            for (stored, place) in tables.lock_transactions(shop, &ids).await? {
+                let id = stored.record.id;
+                map.insert(id, Box::new(Row::locked(stored, place)));
+            }
+            for (check, place) in tables.lock_checks(shop, &ids).await? {
+                if let Some(row) = map.get_mut(&check.transaction_id) {
+                    row.stored.record.next_check_at = Some(check.due_at);
+                    (row.check, row.check_place) = (Some(check), Some(place));
+                }
             }
         }
         let mut batch = Self {
             shop,
             settings,
             at,
-            chance: 0,
-            began,
+            chance: given.chance,
+            began: given.began,
             rows: Rows { map },
             routing,
             known: HashSet::new(),
@@ -292,26 +316,27 @@ impl<'a> Batch<'a> {
             spent: HashMap::new(),
             counted: Vec::new(),
             ended: Vec::new(),
-            forecasts: Forecasts::new(),
+            forecasts: given.forecasts,
             seen: Vec::new(),
         };
-        batch.load_known(tables, works).await?;
+        batch.load_known(tables, works, given.anew).await?;
         batch.load_spent(tables, works).await?;
         Ok(batch)
     }
 
-    /// Which of the evidence at hand has been recorded before.
+    /// Which of the evidence at hand has been recorded before. `anew`: all of it is asked for.
     async fn load_known<T: Tables>(
         &mut self,
         tables: &mut T,
         works: &[Work],
+        anew: bool,
     ) -> Result<(), StoreError> {
         let mut keys = Vec::new();
         for work in works {
             if let Work::Record(record) = work {
                 for delivery in self.routing.deliver(record, &self.rows) {
                     if let Delivery::To(id, facts) = delivery
-                        && self.may_be_known(id, record, &facts)
+                        && (anew || self.may_be_known(id, record, &facts))
                     {
                         keys.push((id, record.learned.id));
                     }
@@ -428,12 +453,10 @@ impl Row {
         }
     }
 
-    fn locked(locked: rows::Locked) -> Self {
+    fn locked(stored: StoredTransaction, place: rows::Place) -> Self {
         Self {
-            check: locked.check,
-            place: Some(locked.place),
-            check_place: locked.check_place,
-            ..Self::new(locked.stored)
+            place: Some(place),
+            ..Self::new(stored)
         }
     }
 

@@ -184,7 +184,9 @@ async fn attempt(
     let mut committing = false;
     loop {
         let folded = || drop(turn.take());
-        let failure = match batch::run(shared, session, shop, works, folded).await {
+        // What was foreseen wrongly once is not foreseen again.
+        let anew = conflicts > 0;
+        let failure = match batch::run(shared, session, shop, works, anew, folded).await {
             Ok(answers) => return Ok(answers),
             Err(failure) => failure,
         };
@@ -259,7 +261,8 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
         body: learned.body.clone(),
         body_sha256: learned.body_sha256,
     };
-    let mut tx = shared.store.begin().await?;
+    let mut session = Session::new(shared.store.clone());
+    let mut tx = session.begin().await?;
     let at = rows::begin_batch(&mut tx).await?;
     rows::put_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
     let finding = super::findings::about_shop(

@@ -6,7 +6,7 @@
 use super::{Ledger, Shared};
 use crate::domain::pacing::{self, Experience, Forecast, Learner, Seen};
 use crate::domain::{ShopId, Timestamp, TransactionType};
-use crate::store::{Store, StoreError, pacing as rows};
+use crate::store::{Session, Store, StoreError, pacing as rows};
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -203,7 +203,8 @@ async fn merge(
     kind: TransactionType,
     fresh: &Experience,
 ) -> Result<(), StoreError> {
-    let mut tx = store.begin().await?;
+    let mut session = Session::new(store.clone());
+    let mut tx = session.begin().await?;
     let stored = rows::lock(&mut tx, shop, kind).await?;
     if stored.is_none() {
         tracing::warn!(%shop, %kind, "what was learned of the time to final cannot be read: it is learned anew");

@@ -4,10 +4,10 @@
 //! simulation of `tests/it/sim` runs the very same code over tables in memory.
 
 use crate::domain::{ShopId, Timestamp};
-use crate::store::batch::{self as rows, Found, Healed, Locked, Names, Spent, Writes};
+use crate::store::batch::{self as rows, Found, Healed, Names, Place, Spent, Writes};
 use crate::store::{
-    DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction, discrepancies,
-    read,
+    CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction,
+    discrepancies, read,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -35,8 +35,11 @@ statements! {
     fn begin_batch() -> Timestamp = rows::begin_batch;
     /// What goes by the names that the jobs of a batch name.
     fn look_up(shop: &ShopId, names: &Names<'_>) -> Found = rows::look_up;
-    /// Locks transactions, each with its due check, and reads them.
-    fn lock(shop: &ShopId, ids: &[Uuid]) -> Vec<Locked> = rows::lock;
+    /// Locks transactions, and reads them.
+    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<(StoredTransaction, Place)>
+        = rows::lock_transactions;
+    /// Locks due checks, and reads them.
+    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<(CheckRow, Place)> = rows::lock_checks;
     /// Which of these pieces of evidence are stored already.
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>
         = rows::known_evidence;
@@ -45,8 +48,9 @@ statements! {
     /// Inserts transactions; `false` when a tracking id is taken.
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool
         = rows::insert_transactions;
-    /// Writes what has changed of locked transactions, evidence, and due checks.
-    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> () = rows::write;
+    /// Writes what has changed of locked transactions, evidence, and due checks; `false` when something
+    /// is there already.
+    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> bool = rows::write;
     /// Removes due checks.
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
     /// Claims uids; `false` when somebody else was first.

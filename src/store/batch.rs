@@ -1,6 +1,5 @@
-//! The statements of a group commit, in the order in which they lock: transactions, each with its due
-//! check, uids, findings, and last the feed's counter. All of them take many rows at once, and there are
-//! few of them: to ask and to be answered costs as much as some rows do, and all jobs of a batch wait for it.
+//! The statements of a group commit, in the order in which they lock: transactions, due checks, uids,
+//! findings, and last the feed's counter. All of them take many rows at once, and there are few of them: to ask and to be answered costs as much as some rows do, and all jobs of a batch wait for it.
 
 mod findings;
 mod writing;
@@ -188,42 +187,22 @@ impl std::fmt::Debug for Place {
     }
 }
 
-/// A transaction that is locked, and its due check with it.
-#[derive(Debug)]
-pub struct Locked {
-    /// The transaction, with the time of its due check.
-    pub stored: StoredTransaction,
-    /// Its row of the hot table, if it has one.
-    pub check: Option<CheckRow>,
-    /// Where the transaction lies.
-    pub place: Place,
-    /// Where its row of the hot table lies.
-    pub check_place: Option<Place>,
-}
-
-/// Locks transactions, each with its row of the hot table, in the order in which the ids are given,
-/// which is their own, and reads them. Workers that take leases skip locked rows, so that nobody waits
-/// for anybody in a circle.
-pub async fn lock(
+/// Locks transactions in the order in which the ids are given, which is their own, and reads them.
+pub async fn lock_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
     ids: &[Uuid],
-) -> Result<Vec<Locked>, StoreError> {
+) -> Result<Vec<(StoredTransaction, Place)>, StoreError> {
     let rows = sqlx::query!(
-        r#"-- lock
+        r#"-- lock_transactions
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency,
             t.description, t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint,
             t.fingerprint_key, t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at,
-            t.finalized_at, t.evidence_count, t.evidence_head, t.place AS "place!",
-            d.due_at AS "due_at?", d.lease, d.again AS "again?", d.place AS "check_place?"
+            t.finalized_at, t.evidence_count, t.evidence_head, t.place AS "place!"
         FROM UNNEST($2::uuid[]) AS k(id)
         CROSS JOIN LATERAL (
             SELECT *, ctid::text AS place FROM transactions
-            WHERE shop_id = $1 AND id = k.id LIMIT 1 FOR UPDATE) t
-        LEFT JOIN LATERAL (
-            SELECT due_at, lease, again, ctid::text AS place FROM due_checks
-            WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
-            ORDER BY transaction_id LIMIT 1 FOR UPDATE) d ON true"#,
+            WHERE shop_id = $1 AND id = k.id LIMIT 1 FOR UPDATE) t"#,
         shop.as_str(),
         ids
     )
@@ -231,21 +210,43 @@ pub async fn lock(
     .await?;
     rows.into_iter()
         .map(|r| {
-            let check = r.due_at.map(|due_at| CheckRow {
-                transaction_id: r.id,
-                due_at: due_at.into(),
-                lease: r.lease,
-                again: r.again.unwrap_or(false),
-            });
-            let raw = raw_transaction!(r, r.due_at);
-            Ok(Locked {
-                stored: raw.try_into()?,
-                check,
-                place: Place(r.place),
-                check_place: r.check_place.map(Place),
-            })
+            let raw = raw_transaction!(r, None);
+            Ok((raw.try_into()?, Place(r.place)))
         })
         .collect()
+}
+
+/// Locks rows of the hot table in the order of their transactions. Workers that take leases skip
+/// locked rows, so that nobody waits for anybody in a circle. A statement of its own, begun when the
+/// transactions are locked: one that had waited for a transaction would not see what was added meanwhile.
+pub async fn lock_checks(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    ids: &[Uuid],
+) -> Result<Vec<(CheckRow, Place)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- lock_checks
+        SELECT d.transaction_id, d.due_at, d.lease, d.again, d.place AS "place!"
+        FROM UNNEST($2::uuid[]) AS k(id)
+        CROSS JOIN LATERAL (
+            SELECT *, ctid::text AS place FROM due_checks
+            WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
+            ORDER BY transaction_id LIMIT 1 FOR UPDATE) d"#,
+        shop.as_str(),
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let locked = rows.into_iter().map(|r| {
+        let check = CheckRow {
+            transaction_id: r.transaction_id,
+            due_at: r.due_at.into(),
+            lease: r.lease,
+            again: r.again,
+        };
+        (check, Place(r.place))
+    });
+    Ok(locked.collect())
 }
 
 /// Which of these pieces of evidence are stored already.

@@ -106,11 +106,6 @@ impl Store {
         &self.pool
     }
 
-    /// Begins a transaction.
-    pub async fn begin(&self) -> Result<sqlx::PgTransaction<'static>, StoreError> {
-        Ok(within(STATEMENT, self.pool.begin()).await?)
-    }
-
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query!("-- ping\nSELECT 1 AS one")

@@ -13,17 +13,23 @@ use sqlx::{Connection, Postgres, Transaction};
 pub struct Session {
     store: Store,
     held: Option<PoolConnection<Postgres>>,
+    /// BEGIN was said and not answered: what comes next on this connection could be inside a transaction
+    /// that nobody knows of.
+    doubtful: bool,
 }
 
 impl Session {
     /// None is taken yet.
     pub fn new(store: Store) -> Self {
-        Self { store, held: None }
+        Self {
+            store,
+            held: None,
+            doubtful: false,
+        }
     }
 
     /// Begins a transaction. A kept connection was in use a moment ago: whether it still lives shows by
-    /// its answer. One that gives none is not kept by who calls [`Session::release`] after a failure, and
-    /// nothing has been said in it that could be lost.
+    /// its answer. Nothing has been said in it that could be lost.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when no connection can be had in time, or the kept one is gone.
@@ -35,14 +41,20 @@ impl Session {
                 STATEMENT,
             ),
         };
-        let connection = self.held.insert(connection);
-        Ok(within(patience, connection.begin()).await?)
+        self.doubtful = true;
+        let begun = self.held.insert(connection).begin();
+        let begun = within(patience, begun).await?;
+        self.doubtful = false;
+        Ok(begun)
     }
 
-    /// Gives the connection back, where the pool asks whether it still lives. To be called when there
-    /// is nothing to do, and after every failure.
+    /// Gives the connection back, where the pool asks whether it still lives; one that has not answered
+    /// to BEGIN is closed. To be called when there is nothing to do, and after every failure.
     pub fn release(&mut self) {
-        self.held = None;
+        if let (Some(held), true) = (self.held.take(), self.doubtful) {
+            drop(held.detach());
+        }
+        self.doubtful = false;
     }
 
     /// Gives the connection back when others wait for one.
@@ -51,5 +63,11 @@ impl Session {
         if pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections() {
             self.release();
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -307,3 +307,34 @@ fn a_row_that_moved_while_a_batch_waited_for_it_is_written_where_it_lies_now() {
         assert!(now > known, "{now} after {known}");
     });
 }
+
+#[test]
+fn a_lease_that_was_given_while_a_batch_waited_is_seen_and_kept() {
+    const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    const GIVEN: &str =
+        "INSERT INTO due_checks (shop_id, transaction_id, due_at, lease, state, since)
+        SELECT shop_id, id, now() + interval '1 hour', gen_random_uuid(), state, state_since
+        FROM transactions WHERE tracking_id = 'never-leased'";
+    const KEPT: &str = "SELECT count(*) FROM due_checks WHERE lease IS NOT NULL AND again";
+    Setup::default().quiet().run(async |world| {
+        world.pay("never-leased").await.expect(202);
+        world.database.execute("DELETE FROM due_checks").await;
+        let mut giver = world.database.pool.begin().await.unwrap();
+        let locked = "SELECT FROM transactions WHERE tracking_id = 'never-leased' FOR UPDATE";
+        for statement in [locked, GIVEN] {
+            sqlx::query(statement).execute(&mut *giver).await.unwrap();
+        }
+        let let_go = async {
+            eventually("the look-up waits for the row", async || {
+                let waiting: i64 = world.database.one(WAITS).await;
+                (waiting > 0).then_some(())
+            })
+            .await;
+            giver.commit().await.unwrap();
+        };
+        let (answer, ()) = tokio::join!(world.check("never-leased"), let_go);
+        answer.expect(202);
+        assert_eq!(world.database.one::<i64>(KEPT).await, 1);
+    });
+}

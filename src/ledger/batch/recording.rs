@@ -298,6 +298,7 @@ impl Batch<'_> {
             evidence_head: [0; 32],
         };
         self.rows.map.insert(id, Box::new(Row::new(stored)));
+        self.known.insert((id, learned.id));
         let (verdict, _) = self.learn(id, learned, adopted_facts(snapshot), Verdict::Applied);
         self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {

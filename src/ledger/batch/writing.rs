@@ -16,7 +16,9 @@ impl Batch<'_> {
         if !self.insert_transactions(tables).await? {
             return Ok(None);
         }
-        self.write_rows(tables).await?;
+        if !self.write_rows(tables).await? {
+            return Ok(None);
+        }
         let claims = self.routing.new_claims();
         if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
             return Ok(None);
@@ -46,7 +48,8 @@ impl Batch<'_> {
     }
 
     /// Writes what is about rows that are ours by now: nothing of it waits for anybody.
-    async fn write_rows<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
+    /// `false` when something of it is there already.
+    async fn write_rows<T: Tables>(&self, tables: &mut T) -> Result<bool, StoreError> {
         let mut writes = Writes {
             evidence: &self.evidence,
             ..Writes::default()
@@ -74,13 +77,13 @@ impl Batch<'_> {
                 }),
             }
         }
-        if !writes.is_empty() {
-            tables.write(self.shop, self.at, &writes).await?;
+        if !writes.is_empty() && !tables.write(self.shop, self.at, &writes).await? {
+            return Ok(false);
         }
         if !drops.is_empty() {
             tables.drop_checks(self.shop, &drops).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(super) async fn write_findings<T: Tables>(

@@ -4,7 +4,6 @@ use super::Place;
 use crate::domain::{ShopId, Timestamp};
 use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction};
 use sqlx::PgConnection;
-use sqlx::postgres::PgQueryResult;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -30,13 +29,14 @@ impl Writes<'_> {
 
 /// Writes transactions, evidence and due checks in one statement. Rows are written where they lie, and
 /// must be those that are meant; else nothing is. (Their key among the conditions would let the planner
-/// read the whole shop by it.)
+/// read the whole shop by it.) Returns `false` when a piece of evidence or a due check is there already,
+/// which nobody expected: the batch must be folded anew.
 pub async fn write(
     conn: &mut PgConnection,
     shop: &ShopId,
     at: Timestamp,
     writes: &Writes<'_>,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let (changed, evidence, checks) = (&writes.changed, writes.evidence, &writes.checks);
     let summaries = changed
         .iter()
@@ -91,9 +91,13 @@ pub async fn write(
         &column(&new, |r| OffsetDateTime::from(r.since)),
     )
     .fetch_one(conn)
-    .await?;
+    .await;
+    let Some(written) = unless_taken(written)? else {
+        return Ok(false);
+    };
     all_of("transactions", written.moved, changed.len())?;
-    all_of("due_checks", written.put_off, known.len())
+    all_of("due_checks", written.put_off, known.len())?;
+    Ok(true)
 }
 
 /// Fails where fewer rows were written than are locked.
@@ -163,15 +167,15 @@ pub async fn insert_transactions(
     )
     .execute(conn)
     .await;
-    unless_taken(inserted)
+    Ok(unless_taken(inserted)?.is_some())
 }
 
-/// `false` where a unique key was taken. What nearly never happens need not be asked for each row, as
+/// `None` where a unique key was taken. What nearly never happens need not be asked for each row, as
 /// `ON CONFLICT` does.
-fn unless_taken(inserted: Result<PgQueryResult, sqlx::Error>) -> Result<bool, StoreError> {
-    match inserted {
-        Ok(_) => Ok(true),
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(false),
+fn unless_taken<T>(done: Result<T, sqlx::Error>) -> Result<Option<T>, StoreError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -265,7 +269,7 @@ pub async fn claim_uids(
     )
     .execute(conn)
     .await;
-    unless_taken(claimed)
+    Ok(unless_taken(claimed)?.is_some())
 }
 
 /// Takes transactions out of the hot table: they are final and have been looked at again.

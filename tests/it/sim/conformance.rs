@@ -11,10 +11,10 @@ use reconciler::clock::Boottime;
 use reconciler::domain::{ShopId, Timestamp};
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Fold, Work};
-use reconciler::store::batch::{Found, Healed, Locked, Names, Spent, Writes};
+use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
 use reconciler::store::{
-    DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction, checks,
-    controls, feed, read, sweeps,
+    CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Session, Store, StoreError,
+    StoredTransaction, checks, controls, feed, read, sweeps,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -54,11 +54,12 @@ macro_rules! ask_both {
 
 ask_both! {
     fn look_up(shop: &ShopId, names: &Names<'_>) -> Found;
-    fn lock(shop: &ShopId, ids: &[Uuid]) -> Vec<Locked>;
+    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<(StoredTransaction, Place)>;
+    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<(CheckRow, Place)>;
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
     fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent>;
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
-    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> ();
+    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool;
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;
@@ -126,7 +127,8 @@ struct Pair {
 impl Pair {
     async fn commit(&mut self, works: &[Work]) {
         let settings = super::replica::settings();
-        let mut tx = self.store.begin().await.expect("a transaction");
+        let mut session = Session::new(self.store.clone());
+        let mut tx = session.begin().await.expect("a transaction");
         let mut both = Both {
             real: &mut tx,
             model: Tx::begin(&self.world, works),

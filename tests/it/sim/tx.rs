@@ -7,7 +7,7 @@ use super::world::World;
 use reconciler::domain::{Channel, ShopId, Timestamp};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Target, Work};
-use reconciler::store::batch::{Found, Healed, Locked, Names, Place, Spent, Writes};
+use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
 };
@@ -195,7 +195,11 @@ impl Tables for Tx {
         Ok(found)
     }
 
-    async fn lock(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<Vec<Locked>, StoreError> {
+    async fn lock_transactions(
+        &mut self,
+        _: &ShopId,
+        ids: &[Uuid],
+    ) -> Result<Vec<(StoredTransaction, Place)>, StoreError> {
         self.world.statement().await;
         let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
         let mut rows = Vec::new();
@@ -203,22 +207,28 @@ impl Tables for Tx {
             if !self.world.is(Mutant::RowsNotLocked) {
                 self.lock_row(format!("t:{id}")).await?;
             }
-            let Some(mut stored) = self.read(|db| db.transaction(id)) else {
-                continue;
-            };
-            self.lock_row(check(id)).await?;
-            let check = self.read(|db| db.check(id)).map(|row| self.tampered(row));
-            if self.world.is(Mutant::OnlyLastCounts) {
-                stored.summary.candidates.clear();
+            let mut row = self.read(|db| db.transaction(id));
+            if self.world.is(Mutant::OnlyLastCounts)
+                && let Some(row) = &mut row
+            {
+                row.summary.candidates.clear();
             }
-            stored.record.next_check_at = check.as_ref().map(|check| check.due_at);
-            let check_place = check.is_some();
-            rows.push(Locked {
-                stored,
-                check,
-                place: Place::default(),
-                check_place: check_place.then(Place::default),
-            });
+            rows.extend(row.map(|row| (row, Place::default())));
+        }
+        Ok(rows)
+    }
+
+    async fn lock_checks(
+        &mut self,
+        _: &ShopId,
+        ids: &[Uuid],
+    ) -> Result<Vec<(CheckRow, Place)>, StoreError> {
+        let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
+        let mut rows = Vec::new();
+        for id in ids {
+            self.lock_row(check(id)).await?;
+            let row = self.read(|db| db.check(id));
+            rows.extend(row.map(|row| (self.tampered(row), Place::default())));
         }
         Ok(rows)
     }
@@ -273,7 +283,7 @@ impl Tables for Tx {
         _: &ShopId,
         at: Timestamp,
         writes: &Writes<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         self.world.statement().await;
         for (row, _) in &writes.changed {
             let row = (*row).clone();
@@ -301,7 +311,7 @@ impl Tables for Tx {
                 self.later(move |db| db.put_check(&write));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn drop_checks(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<(), StoreError> {
