@@ -30,17 +30,20 @@ pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
     while let Some(byte) = json.get(at) {
         match byte {
             b'"' => {
-                let end = string_end(json, at);
+                let (end, is_worth_a_look) = weighed_string(json, at);
                 let next = skip_blanks(json, end);
                 if json.get(next) == Some(&b':') {
-                    class = key(&mut copy, at..end, depth);
+                    class = key(&mut copy, at..end, is_worth_a_look, depth);
                     at = skip_blanks(json, next + 1);
                     if class == KeyClass::Sensitive {
                         at = sensitive_value(&mut copy, at);
                         class = KeyClass::Plain;
                     }
                 } else {
-                    string(&mut copy, at..end, class, depth);
+                    // Most are not, and an escape is worth a look itself.
+                    if is_worth_a_look {
+                        string(&mut copy, at..end, class, depth);
+                    }
                     class = KeyClass::Plain;
                     at = end;
                 }
@@ -107,28 +110,25 @@ pub(super) fn says_something(value: &str) -> bool {
     !value.is_empty() && value != MARK
 }
 
-fn key(copy: &mut Rewrite<'_>, range: Range<usize>, depth: u8) -> KeyClass {
+fn key(copy: &mut Rewrite<'_>, range: Range<usize>, is_worth_a_look: bool, depth: u8) -> KeyClass {
     let raw = &copy.source[range.start + 1..range.end - 1];
-    let name = unescape(raw);
-    let class = match keys::classify(&name) {
+    // What is not worth a look has no escapes: the bytes are the name.
+    let name = is_worth_a_look.then(|| unescape(raw));
+    let spelled = name.as_ref().map_or(raw, |name| name.as_bytes());
+    let class = match keys::classify(spelled) {
         KeyClass::Sensitive => KeyClass::Sensitive,
         // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
         _ if depth > 0 => KeyClass::Plain,
         class => class,
     };
-    if text::is_worth_a_look(raw) && text::redacted(&name, depth).is_some() {
+    if name.is_some_and(|name| text::redacted(&name, depth).is_some()) {
         copy.replace(range, QUOTED_MARK);
     }
     class
 }
 
 fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u8) {
-    let raw = &copy.source[range.start + 1..range.end - 1];
-    // An escape is worth a look itself, so that this is said of the text that the bytes stand for.
-    if !text::is_worth_a_look(raw) {
-        return;
-    }
-    let value = unescape(raw);
+    let value = unescape(&copy.source[range.start + 1..range.end - 1]);
     if let Some(redacted) = redacted_string(class, &value, depth) {
         let quoted = serde_json::to_vec(&redacted).unwrap_or_else(|_| QUOTED_MARK.to_vec());
         copy.replace(range, &quoted);
@@ -188,15 +188,20 @@ pub(super) fn bracket_end(json: &[u8], start: usize) -> usize {
 
 /// The end of the string at `start`, its closing quote included.
 pub(super) fn string_end(json: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
+    weighed_string(json, start).0
+}
+
+/// The same, and whether what stands between the quotes is worth a look, in one pass.
+fn weighed_string(json: &[u8], start: usize) -> (usize, bool) {
+    let (mut at, mut weight) = (start + 1, 0);
     while let Some(byte) = json.get(at) {
         match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
+            b'"' => return (at + 1, weight >= text::WORTH_A_LOOK),
+            b'\\' => (at, weight) = (at + 2, text::WORTH_A_LOOK),
+            _ => (at, weight) = (at + 1, weight + text::weight(*byte)),
         }
     }
-    json.len()
+    (json.len(), true)
 }
 
 fn scalar_end(json: &[u8], start: usize) -> usize {

@@ -89,7 +89,7 @@ pub fn looks_like_card_number(text: &str) -> bool {
 
 /// Whether a field of this name holds card data, whatever its value looks like.
 pub fn names_card_data(name: &str) -> bool {
-    keys::is_sensitive(name)
+    keys::is_sensitive(name.as_bytes())
 }
 
 /// Whether the value of `token` or `stamp` may be kept as it is.
@@ -107,7 +107,7 @@ fn value_carries(value: &Value, class: KeyClass) -> bool {
             .iter()
             .any(|item| value_carries(item, KeyClass::Plain)),
         Value::Object(fields) => fields.iter().any(|(name, value)| {
-            let class = keys::classify(name);
+            let class = keys::classify(name.as_bytes());
             text::redacted(name, 0).is_some()
                 || match class {
                     KeyClass::Sensitive => says_something(value),

@@ -194,7 +194,7 @@ fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
             let class = if nested {
                 KeyClass::Plain
             } else {
-                keys::classify(name)
+                keys::classify(name.as_bytes())
             };
             assert_clean(value, class, nested);
         }),
