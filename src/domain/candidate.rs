@@ -3,6 +3,7 @@
 
 use crate::domain::{Opening, Snapshot, StatusClass, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// One of the gateway's transactions that is, or may be, ours.
 ///
@@ -118,25 +119,25 @@ impl Candidate {
     /// Joins one snapshot of this uid. `accepted`: a person takes it as it is.
     pub(crate) fn join(&mut self, opening: &Opening, snapshot: &Snapshot, accepted: bool) {
         let agrees = accepted || Differences::between(opening, snapshot).agree();
-        let agreed = self.agreed().cloned();
         let claim = self.claim(opening);
         let succeeded = self.ever_succeeded();
         let open_at = self.open_at();
-        if self
-            .latest
-            .as_deref()
-            .is_none_or(|known| snapshot.outranks(known))
-        {
+        // Snapshots are large, and most are the first of their transaction: what can be compared where it
+        // stands is not copied.
+        let known = match std::mem::take(&mut self.agreed) {
+            Agreed::None => None,
+            Agreed::Latest => self.latest.clone(),
+            Agreed::Earlier(known) => Some(known),
+        };
+        let outranks = |known: Option<&Snapshot>| known.is_none_or(|k| snapshot.outranks(k));
+        let is_best = agrees && outranks(known.as_deref());
+        if outranks(self.latest.as_deref()) {
             self.latest = Some(Box::new(snapshot.clone()));
         }
-        let best = match agreed {
-            Some(known) if !agrees || !snapshot.outranks(&known) => Some(known),
-            known => agrees.then(|| snapshot.clone()).or(known),
-        };
-        self.agreed = match best {
+        self.agreed = match known {
+            _ if is_best => self.agreed_as(Cow::Borrowed(snapshot)),
+            Some(known) => self.agreed_as(Cow::Owned(*known)),
             None => Agreed::None,
-            Some(best) if Some(&best) == self.latest.as_deref() => Agreed::Latest,
-            Some(best) => Agreed::Earlier(Box::new(best)),
         };
         self.keep_claim(
             opening,
@@ -150,6 +151,14 @@ impl Candidate {
             snapshot.updated_at
         };
         self.keep_contradiction(open_at.max(said_open));
+    }
+
+    fn agreed_as(&self, best: Cow<'_, Snapshot>) -> Agreed {
+        if self.latest.as_deref() == Some(&*best) {
+            Agreed::Latest
+        } else {
+            Agreed::Earlier(Box::new(best.into_owned()))
+        }
     }
 
     fn keep_claim(&mut self, opening: &Opening, best: Option<Claim>) {

@@ -507,5 +507,9 @@ impl Row {
 
 /// The JSON of something that always has one.
 fn to_json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+    // As long as most transactions are with their card: nothing is copied while it grows.
+    let mut text = Vec::with_capacity(1536);
+    let written = serde_json::to_writer(&mut text, value).ok();
+    let text = written.and_then(|()| String::from_utf8(text).ok());
+    text.unwrap_or_else(|| "null".to_owned())
 }
