@@ -64,8 +64,13 @@ struct Queue {
 /// The turn of one committer; none for a batch that goes beside another one.
 type Turn = Option<OwnedMutexGuard<()>>;
 
-/// For how long a committer that has nothing to do keeps its connection.
-const LINGER: Duration = Duration::from_millis(20);
+/// How often a committer that waits looks whether somebody else wants its connection.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+
+/// So many looks later it gives the connection back in any case. At a busy shop a committer waits for the
+/// others for as long as a batch takes: who gave its connection back at once would get another one next, and
+/// batch after batch would go through all server processes, each with cold caches.
+const LOOKS: usize = 50;
 
 /// Starts the committers of a shop. They end when the last handle of the ledger is gone.
 pub(crate) fn start(shared: &Arc<Shared>, shop: &ShopId, jobs: mpsc::Receiver<Job>) {
@@ -99,14 +104,14 @@ async fn run(shared: Arc<Shared>, shop: ShopId, queue: Arc<Queue>) {
 /// The next batch, and the turn to fold it. No jobs are left when the ledger has ended.
 async fn next(queue: &Queue, session: &mut Session, max_batch: usize) -> (Turn, Vec<Job>) {
     let mut taking = Box::pin(queue.take(max_batch));
-    // Between two jobs of a busy shop the connection is kept, and no longer.
-    match timeout(LINGER, &mut taking).await {
-        Ok(taken) => taken,
-        Err(_) => {
-            session.release();
-            taking.await
+    for _ in 0..LOOKS {
+        match timeout(LOOK_AROUND, &mut taking).await {
+            Ok(taken) => return taken,
+            Err(_) => session.yield_to_others(),
         }
     }
+    session.release();
+    taking.await
 }
 
 impl Queue {

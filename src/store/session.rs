@@ -28,7 +28,7 @@ impl Session {
         }
     }
 
-    /// Begins a transaction. A kept connection was in use a moment ago: whether it still lives shows by
+    /// Begins a transaction. A kept connection was in use within a second or so: whether it still lives shows by
     /// its answer. Nothing has been said in it that could be lost.
     ///
     /// # Errors
@@ -57,10 +57,11 @@ impl Session {
         self.doubtful = false;
     }
 
-    /// Gives the connection back when others wait for one.
+    /// Gives the connection back when others wait for one, or for the end.
     pub fn yield_to_others(&mut self) {
         let pool = &self.store.pool;
-        if pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections() {
+        let is_wanted = pool.num_idle() == 0 && pool.size() >= pool.options().get_max_connections();
+        if is_wanted || pool.is_closed() {
             self.release();
         }
     }
