@@ -261,7 +261,9 @@ async fn feed(store: &Store, shop: &ShopId, report: &mut Report) -> Result<(), S
         add(
             Kind::Owner,
             None,
-            format!("uid {uid} belongs to a transaction that is not there"),
+            format!(
+                "uid {uid} belongs to a transaction that is not there, or is filed under another key"
+            ),
         );
     }
     Ok(())

@@ -213,11 +213,12 @@ impl AuditReader {
         shop: &ShopId,
         uids: &[String],
     ) -> Result<Vec<(String, Uuid)>, StoreError> {
+        let keys: Vec<Uuid> = uids.iter().map(|uid| super::uids::key(uid)).collect();
         let rows = sqlx::query!(
             "-- audit_owners
-            SELECT uid, transaction_id FROM uids WHERE shop_id = $1 AND uid = ANY($2)",
+            SELECT uid, transaction_id FROM uids WHERE shop_id = $1 AND key = ANY($2)",
             shop.as_str(),
-            uids
+            &keys
         )
         .fetch_all(&mut *self.0)
         .await?;
@@ -227,12 +228,13 @@ impl AuditReader {
             .collect())
     }
 
-    /// Uids whose owner does not exist. At most a hundred.
+    /// Uids whose owner does not exist, or that are not found by their key. At most a hundred.
     pub async fn ownerless_uids(&mut self, shop: &ShopId) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar!(
             "-- audit_ownerless_uids
-            SELECT u.uid FROM uids u WHERE u.shop_id = $1 AND NOT EXISTS (SELECT 1 FROM transactions t
-                WHERE t.shop_id = u.shop_id AND t.id = u.transaction_id)
+            SELECT u.uid FROM uids u WHERE u.shop_id = $1 AND (u.key <> uid_key(u.uid)
+                OR NOT EXISTS (SELECT 1 FROM transactions t
+                    WHERE t.shop_id = u.shop_id AND t.id = u.transaction_id))
             ORDER BY u.uid LIMIT 100",
             shop.as_str()
         )

@@ -9,7 +9,7 @@ pub use writing::{Writes, append_events, claim_uids, drop_checks, insert_transac
 
 use crate::domain::{ShopId, State, Timestamp, TransactionType};
 use crate::store::rows::raw_transaction;
-use crate::store::{CheckRow, StoreError, StoredTransaction};
+use crate::store::{CheckRow, StoreError, StoredTransaction, uids};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -87,11 +87,12 @@ pub async fn look_up(
     shop: &ShopId,
     names: &Names<'_>,
 ) -> Result<Found, StoreError> {
+    let keys: Vec<Uuid> = names.uids.iter().map(|uid| uids::key(uid)).collect();
     let rows = sqlx::query!(
         r#"-- look_up
         SELECT 0 AS "what!", k.uid AS "name!", u.transaction_id AS "id!"
-        FROM UNNEST($2::text[]) AS k(uid) CROSS JOIN LATERAL (
-            SELECT transaction_id FROM uids WHERE shop_id = $1 AND uid = k.uid LIMIT 1) u
+        FROM UNNEST($2::text[], $5::uuid[]) AS k(uid, key) CROSS JOIN LATERAL (
+            SELECT transaction_id FROM uids WHERE shop_id = $1 AND key = k.key LIMIT 1) u
         UNION ALL
         SELECT 1, k.tracking_id, t.id FROM UNNEST($3::text[]) AS k(tracking_id) CROSS JOIN LATERAL (
             SELECT id FROM transactions
@@ -107,6 +108,7 @@ pub async fn look_up(
         &names.uids as &[&str],
         &names.tracking_ids as &[&str],
         &names.parents as &[&str],
+        &keys,
     )
     .fetch_all(conn)
     .await?;

@@ -20,6 +20,7 @@ pub mod rows;
 mod session;
 pub mod subscribers;
 pub mod sweeps;
+pub mod uids;
 
 pub use bounded::{Bounded, within};
 pub use error::StoreError;

@@ -4,7 +4,7 @@ use crate::domain::{
     Channel, Origin, ShopId, State, Timestamp, TransactionId, TransactionType, Verdict,
 };
 use crate::store::rows::RawTransaction;
-use crate::store::{EvidenceRow, Store, StoreError, StoredTransaction};
+use crate::store::{EvidenceRow, Store, StoreError, StoredTransaction, uids};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;
@@ -99,9 +99,9 @@ pub async fn by_id(
 pub async fn owner_of(store: &Store, shop: &ShopId, uid: &str) -> Result<Option<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
         "-- owner_of
-        SELECT transaction_id FROM uids WHERE shop_id = $1 AND uid = $2",
+        SELECT transaction_id FROM uids WHERE shop_id = $1 AND key = $2",
         shop.as_str(),
-        uid
+        uids::key(uid)
     )
     .fetch_optional(store.pool())
     .await?)

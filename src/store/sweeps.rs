@@ -55,7 +55,8 @@ pub async fn matchable_orphans(
         WHERE o.shop_id = $1 AND o.matched_to IS NULL AND o.kind = 'transaction' AND o.signed
           AND (EXISTS (SELECT 1 FROM transactions t WHERE t.shop_id = $1
                  AND t.tracking_id = o.tracking_id AND t.origin = 'api')
-            OR EXISTS (SELECT 1 FROM uids u WHERE u.shop_id = $1 AND u.uid IN (o.uid, o.parent_uid)))
+            OR EXISTS (SELECT 1 FROM uids u WHERE u.shop_id = $1
+                AND u.key IN (uid_key(o.uid), uid_key(o.parent_uid))))
         LIMIT $2",
         shop.as_str(),
         limit

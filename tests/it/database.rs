@@ -33,6 +33,55 @@ fn migrations_apply_to_an_empty_database_and_only_once() {
     });
 }
 
+/// What was there before uids had keys gets the same keys as what comes after.
+#[test]
+fn uids_are_found_by_the_same_key_in_sql_and_here() {
+    const BEFORE: [&str; 4] = [
+        include_str!("../../migrations/20261101000000_initial.sql"),
+        include_str!("../../migrations/20261102000000_roles.sql"),
+        include_str!("../../migrations/20261122000000_room_for_updates.sql"),
+        include_str!("../../migrations/20261123000000_pacing.sql"),
+    ];
+    const SOME: &str = "INSERT INTO uids SELECT '1001', uid, gen_random_uuid() FROM (
+        SELECT gen_random_uuid()::text FROM generate_series(1, 500)
+        UNION ALL SELECT overlay(gen_random_uuid()::text PLACING to_hex(n) FROM 15)
+            FROM generate_series(0, 15) n
+        UNION ALL SELECT upper(gen_random_uuid()::text)
+        UNION ALL SELECT replace(gen_random_uuid()::text, '-', '')
+        UNION ALL SELECT gen_random_uuid()::text || E'\n'
+        UNION ALL VALUES (''), ('4107-310b0da80b'), ('back\\slash'), ('дело'), ('{x}'),
+            ('00000000-0000-0000-0000-000000000000')) AS every(uid)";
+    const KEYS: &str = include_str!("../../migrations/20261128000000_keys_of_uids.sql");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let database = Database::empty().await;
+        for migration in BEFORE {
+            sqlx::raw_sql(migration)
+                .execute(&database.pool)
+                .await
+                .unwrap();
+        }
+        database.execute(SOME).await;
+        sqlx::raw_sql(KEYS).execute(&database.pool).await.unwrap();
+        keys_are_right(&database).await;
+        // And what a replica adds that knows nothing of keys.
+        database.execute("DELETE FROM uids").await;
+        database.execute(SOME).await;
+        keys_are_right(&database).await;
+        database.remove().await;
+    });
+}
+
+async fn keys_are_right(database: &Database) {
+    let found: Vec<(String, uuid::Uuid)> = sqlx::query_as("SELECT uid, key FROM uids")
+        .fetch_all(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(found.len(), 525);
+    for (uid, key) in found {
+        assert_eq!(key, reconciler::store::uids::key(&uid), "{uid}");
+    }
+}
+
 #[test]
 fn every_table_and_column_says_what_it_is() {
     with_database(async |database| {

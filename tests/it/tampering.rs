@@ -194,7 +194,12 @@ fn of_the_rest() -> Vec<Case> {
         ),
         ("DELETE FROM uids".to_owned(), "owner"),
         (
-            "INSERT INTO uids SELECT shop_id, 'stray', gen_random_uuid() FROM transactions LIMIT 1"
+            "INSERT INTO uids SELECT shop_id, uid, transaction_id, gen_random_uuid() FROM uids LIMIT 1"
+                .to_owned(),
+            "owner",
+        ),
+        (
+            "INSERT INTO uids SELECT shop_id, 'stray', gen_random_uuid(), uid_key('stray') FROM transactions LIMIT 1"
                 .to_owned(),
             "owner",
         ),

@@ -2,7 +2,7 @@
 
 use super::Place;
 use crate::domain::{ShopId, Timestamp};
-use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction};
+use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction, uids};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
@@ -256,16 +256,18 @@ pub async fn claim_uids(
     shop: &ShopId,
     claims: &[(String, Uuid)],
 ) -> Result<bool, StoreError> {
+    let mut claims: Vec<(Uuid, &(String, Uuid))> =
+        claims.iter().map(|c| (uids::key(&c.0), c)).collect();
     // A fixed order, as for names.
-    let mut claims: Vec<&(String, Uuid)> = claims.iter().collect();
     claims.sort_unstable();
     let claimed = sqlx::query!(
         "-- claim_uids
-        INSERT INTO uids (shop_id, uid, transaction_id)
-        SELECT $1, * FROM UNNEST($2::text[], $3::uuid[])",
+        INSERT INTO uids (shop_id, key, uid, transaction_id)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::uuid[])",
         shop.as_str(),
-        &column(&claims, |(uid, _)| uid.as_str()) as &[&str],
-        &column(&claims, |(_, id)| *id)
+        &column(&claims, |(key, _)| *key),
+        &column(&claims, |(_, (uid, _))| uid.as_str()) as &[&str],
+        &column(&claims, |(_, (_, id))| *id)
     )
     .execute(conn)
     .await;
