@@ -28,9 +28,10 @@ mod report;
 use load::{Loop, Outcome};
 use reconciler::demo::postgres::Cluster;
 use report::Report;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How large a run is.
@@ -47,6 +48,9 @@ struct Size {
     seconds: u32,
 }
 
+/// Connections of a load that leaves little to commit at once.
+const FEW_CONNECTIONS: usize = 64;
+
 /// The checks do not run beside what is measured.
 const NO_CHECKS: &str = "first_check = \"1h\"\nmax_interval = \"1h\"\nmax_interval_old = \"6h\"";
 
@@ -61,7 +65,7 @@ fn main() {
     let size = Size {
         payments: if quick { 12_000 } else { 50_000 },
         submits: if quick { 3_000 } else { 10_000 },
-        rounds: if quick { 1 } else { 3 },
+        rounds: if quick { 1 } else { 5 },
         connections: 256,
         seconds: if quick { 3 } else { 8 },
     };
@@ -97,7 +101,7 @@ async fn bench(size: &Size, sections: &[String]) {
         .any(|s| wanted(s))
         || named("alone")
     {
-        seed(&cluster, gateway, size).await;
+        seed(&cluster, gateway, 0..size.payments).await;
     }
     if wanted("follow") {
         let time = std::time::Duration::from_secs(if quick(size) { 10 } else { 30 });
@@ -122,6 +126,8 @@ async fn bench(size: &Size, sections: &[String]) {
             little: 10_000,
             much: if quick(size) { 500_000 } else { 10_000_000 },
         };
+        let all = size.payments * (1 + growth::WARMING);
+        seed(&cluster, gateway, size.payments..all).await;
         growth::run(&cluster, gateway, size, &histories, &mut report).await;
     }
     if named("alone") {
@@ -182,58 +188,72 @@ async fn fresh(cluster: &Cluster, template: &str) -> String {
     cluster.url("round")
 }
 
-/// POST to 202, with a gateway that answers at once.
+/// POST to 202, with a gateway that answers at once: over as many connections as webhooks come by, and
+/// over few, where there is less to commit at once.
 async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
     let total = size.submits + size.submits / 10;
-    let warm = size.submits / 10;
     let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
     let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
-    let (mut service, mut plain, mut cost) = (Vec::new(), Vec::new(), json!(null));
+    let all = [size.connections, FEW_CONNECTIONS];
+    let (mut service, mut plain) = ([vec![], vec![]], [vec![], vec![]]);
+    let mut costs = [json!(null), json!(null)];
     for _ in 0..size.rounds {
-        let database = fresh(cluster, "empty").await;
-        let running = ground::plain(&database, gateway).await;
-        let at = running.at.api;
-        load::run(at, Arc::clone(&theirs), 0..warm, 64, Loop::Closed, 202).await;
-        plain.push(load::run(at, Arc::clone(&theirs), warm..total, 64, Loop::Closed, 202).await);
-        drop(running);
-        let database = fresh(cluster, "empty").await;
-        let running = ground::service(&database, gateway, NO_CHECKS).await;
-        let at = running.at.api;
-        load::run(at, Arc::clone(&ours), 0..warm, 64, Loop::Closed, 202).await;
-        costs::begin(&database).await;
-        service.push(load::run(at, Arc::clone(&ours), warm..total, 64, Loop::Closed, 202).await);
-        cost = costs::end(&database, size.submits).await;
+        for (n, connections) in all.into_iter().enumerate() {
+            let database = fresh(cluster, "empty").await;
+            let running = ground::plain(&database, gateway).await;
+            let (seen, _) = submits(&database, running.at.api, &theirs, connections).await;
+            plain[n].push(seen);
+            drop(running);
+            let database = fresh(cluster, "empty").await;
+            let running = ground::service(&database, gateway, NO_CHECKS).await;
+            let (seen, cost) = submits(&database, running.at.api, &ours, connections).await;
+            service[n].push(seen);
+            costs[n] = cost;
+        }
     }
-    report.sides("submit", &service, &plain, json!({"cost": cost}));
+    let [cost, cost_few] = costs;
+    let more = json!({"connections": all[0], "cost": cost});
+    report.sides("submit", &service[0], &plain[0], more);
+    let more = json!({"connections": all[1], "cost": cost_few});
+    report.sides("submit_few", &service[1], &plain[1], more);
+}
+
+/// A tenth of them warm up. Gives what came of the rest, and what it cost PostgreSQL.
+async fn submits(
+    database: &str,
+    at: SocketAddr,
+    all: &Arc<Vec<Vec<u8>>>,
+    connections: usize,
+) -> (Outcome, Value) {
+    let warm = all.len() / 11;
+    let load = |range| load::run(at, Arc::clone(all), range, connections, Loop::Closed, 202);
+    load(0..warm).await;
+    costs::begin(database).await;
+    let seen = load(warm..all.len()).await;
+    let cost = costs::end(database, all.len() - warm).await;
+    (seen, cost)
 }
 
 /// Fills the database `open` with payments that wait for their webhook.
-async fn seed(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
+async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
     let url = cluster.url("open");
     let running = ground::service(&url, gateway, NO_CHECKS).await;
-    let all = Arc::new((0..size.payments).map(bodies::submit).collect::<Vec<_>>());
-    let outcome = load::run(
-        running.at.api,
-        all,
-        0..size.payments,
-        128,
-        Loop::Closed,
-        202,
-    )
-    .await;
+    let (first, last) = (payments.start, payments.end);
+    let all = Arc::new(payments.map(bodies::submit).collect::<Vec<_>>());
+    let every = 0..all.len();
+    let outcome = load::run(running.at.api, all, every, 128, Loop::Closed, 202).await;
     assert!(
         outcome.unexpected.is_empty(),
         "seeding: {:?}",
         outcome.unexpected
     );
     drop(running);
-    let rows = size.payments;
     execute(
         &url,
         &format!(
             "INSERT INTO plain_transactions (tracking_id, state, task, amount, currency, request)
              SELECT 'bench-order-' || lpad(n::text, 8, '0'), 'processing', gen_random_uuid()::text, 3245,
-                'EUR', repeat('x', 300) FROM generate_series(0, {rows}) n"
+                'EUR', repeat('x', 300) FROM generate_series({first}, {last} - 1) n"
         ),
     )
     .await;

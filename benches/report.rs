@@ -7,16 +7,27 @@ use serde_json::{Map, Value, json};
 #[derive(Default)]
 pub struct Report(Map<String, Value>);
 
-/// The middle one.
+/// The middle one, or what lies between the two in the middle.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(0.0)
+    let middle = |at: usize| all.get(at).copied().unwrap_or(0.0);
+    (middle(all.len() / 2) + middle(all.len().saturating_sub(1) / 2)) / 2.0
 }
 
 /// With two digits.
 pub fn ratio(a: f64, b: f64) -> f64 {
     (a / b * 100.0).round() / 100.0
+}
+
+/// The middle one of the ratios of each round: a machine that is slower for a while is so for both sides
+/// of a round.
+pub fn in_pairs(ours: &[Outcome], theirs: &[Outcome]) -> f64 {
+    let pairs = ours.iter().zip(theirs);
+    ratio(
+        median(pairs.map(|(a, b)| a.per_second() / b.per_second())),
+        1.0,
+    )
 }
 
 impl Report {
@@ -33,7 +44,7 @@ impl Report {
         let mut section = json!({
             "service_per_s": ours.round(),
             "plain_per_s": theirs.round(),
-            "service_to_plain": ratio(ours, theirs),
+            "service_to_plain": in_pairs(service, plain),
             "service_rounds": rates(service),
             "plain_rounds": rates(plain),
             "service_p99_ms": median(service.iter().map(|o| o.quantile_ms(0.99))),
