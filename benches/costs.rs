@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
 
-/// Forgets what was counted so far.
+/// Forgets which statements were counted so far.
 pub async fn begin(database: &str) {
     crate::execute(
         database,
-        "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset(); SELECT pg_stat_reset()",
+        "CREATE EXTENSION IF NOT EXISTS pg_stat_statements; SELECT pg_stat_statements_reset()",
     )
     .await;
 }
 
-/// What was counted since, divided by the items; the dearest statements by name.
+/// Which statements were counted since, divided by the items; the dearest by name.
 pub async fn end(database: &str, items: usize) -> Value {
     let mut connection = PgConnection::connect(database).await.expect("a connection");
     let items = items as f64;
@@ -33,15 +33,6 @@ pub async fn end(database: &str, items: usize) -> Value {
     .fetch_all(&mut connection)
     .await
     .expect("statements");
-    // What a backend counts reaches the tables' statistics with some delay.
-    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-    let rows = sqlx::query(
-        "SELECT sum(n_tup_ins)::float8, sum(n_tup_upd)::float8, sum(n_tup_hot_upd)::float8,
-            sum(n_tup_del)::float8 FROM pg_stat_user_tables",
-    )
-    .fetch_one(&mut connection)
-    .await
-    .expect("rows");
     let number =
         |row: &sqlx::postgres::PgRow, at: usize| row.get::<Option<f64>, _>(at).unwrap_or(0.0);
     let dearest: Vec<Value> = statements
@@ -58,10 +49,37 @@ pub async fn end(database: &str, items: usize) -> Value {
         "statements_each": each(number(&totals, 0)),
         "exec_us_each": (number(&totals, 1) / items * 1e6).round() / 1e3,
         "wal_bytes_each": (number(&totals, 2) / items).round(),
-        "rows_inserted_each": each(number(&rows, 0)),
-        "rows_updated_each": each(number(&rows, 1)),
-        "of_them_hot_each": each(number(&rows, 2)),
-        "rows_deleted_each": each(number(&rows, 3)),
         "statements": dearest,
+    })
+}
+
+/// The row versions since the database was made, divided by the items. A server process tells what it has
+/// counted now and then, and when it ends: its service has to be gone.
+pub async fn rows(database: &str, items: usize) -> Value {
+    let mut connection = PgConnection::connect(database).await.expect("a connection");
+    let others = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    while sqlx::query_scalar::<_, i64>(others)
+        .fetch_one(&mut connection)
+        .await
+        .expect("processes")
+        > 0
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let counted = sqlx::query(
+        "SELECT sum(n_tup_ins)::float8, sum(n_tup_upd)::float8, sum(n_tup_hot_upd)::float8,
+            sum(n_tup_del)::float8 FROM pg_stat_user_tables",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("rows");
+    let each = |at: usize| {
+        let count = counted.get::<Option<f64>, _>(at).unwrap_or(0.0);
+        (count / items as f64 * 1e3).round() / 1e3
+    };
+    json!({
+        "inserted_each": each(0), "updated_each": each(1), "of_them_hot_each": each(2),
+        "deleted_each": each(3),
     })
 }

@@ -61,11 +61,7 @@ pub async fn run(
     // shared memory is part of a long history.
     let mut services = Vec::new();
     for (name, _) in sides {
-        let running = ground::service(&cluster.url(name), gateway, NO_CHECKS).await;
-        let warming = size.payments..hooks.len();
-        let warmed = wave(&running, &hooks, warming, size.connections).await;
-        assert!(warmed.unexpected.is_empty(), "{:?}", warmed.unexpected);
-        services.push(running);
+        services.push(warmed_service(&cluster.url(name), gateway, &hooks, size).await);
     }
     for round in 0..ROUNDS {
         for (side, (name, _)) in sides.iter().enumerate() {
@@ -111,6 +107,20 @@ pub async fn run(
     for (name, _) in sides {
         cluster.drop_database(name).await.expect("no database");
     }
+}
+
+/// A service that has taken the webhooks that come before what is measured.
+async fn warmed_service(
+    database: &str,
+    gateway: SocketAddr,
+    hooks: &Arc<Vec<Vec<u8>>>,
+    size: &Size,
+) -> Running {
+    let running = ground::service(database, gateway, NO_CHECKS).await;
+    let before = size.payments..hooks.len();
+    let taken = wave(&running, hooks, before, size.connections).await;
+    assert!(taken.unexpected.is_empty(), "{:?}", taken.unexpected);
+    running
 }
 
 fn told(

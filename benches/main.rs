@@ -196,7 +196,7 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
     let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
     let all = [size.connections, FEW_CONNECTIONS];
     let (mut service, mut plain) = ([vec![], vec![]], [vec![], vec![]]);
-    let mut costs = [json!(null), json!(null)];
+    let mut costs = [json!({}), json!({})];
     for _ in 0..size.rounds {
         for (n, connections) in all.into_iter().enumerate() {
             let database = fresh(cluster, "empty").await;
@@ -207,15 +207,16 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
             let database = fresh(cluster, "empty").await;
             let running = ground::service(&database, gateway, NO_CHECKS).await;
             let (seen, cost) = submits(&database, running.at.api, &ours, connections).await;
+            drop(running);
             service[n].push(seen);
-            costs[n] = cost;
+            costs[n] = json!({"cost": cost, "rows": costs::rows(&database, total).await});
         }
     }
-    let [cost, cost_few] = costs;
-    let more = json!({"connections": all[0], "cost": cost});
-    report.sides("submit", &service[0], &plain[0], more);
-    let more = json!({"connections": all[1], "cost": cost_few});
-    report.sides("submit_few", &service[1], &plain[1], more);
+    for (n, name) in ["submit", "submit_few"].into_iter().enumerate() {
+        let mut more = costs[n].take();
+        more["connections"] = json!(all[n]);
+        report.sides(name, &service[n], &plain[n], more);
+    }
 }
 
 /// A tenth of them warm up. Gives what came of the rest, and what it cost PostgreSQL.
@@ -265,7 +266,7 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
     let total = size.payments;
     let warm = total / 10;
     let (mut service, mut plain, mut ceilings) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
-    let mut cost = json!(null);
+    let (mut cost, mut rows) = (json!(null), json!(null));
     for _ in 0..size.rounds {
         let _ = fresh(cluster, "open").await;
         ceilings
@@ -283,6 +284,8 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         costs::begin(&database).await;
         service.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
         cost = costs::end(&database, total).await;
+        drop(running);
+        rows = costs::rows(&database, total).await;
     }
     let peak = report::median(service.iter().map(Outcome::per_second));
     let database = fresh(cluster, "open").await;
@@ -317,6 +320,7 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         "p99_ms_at_half": steady.quantile_ms(0.99),
         "unexpected_at_half": steady.unexpected.len(),
         "cost": cost,
+        "rows": rows,
         "body_bytes": bodies::webhook_bytes(),
     });
     report.sides("webhook", &service, &plain, more);

@@ -115,6 +115,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.trim_ascii();
     if !text.iter().any(u8::is_ascii_whitespace) {
         return BASE64.decode(text).ok();
     }

@@ -5,6 +5,7 @@
 
 mod opening;
 mod recording;
+mod row;
 mod settling;
 #[cfg(test)]
 mod tests;
@@ -12,22 +13,22 @@ mod writing;
 
 use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
-use crate::domain::fold::Derived;
 use crate::domain::pacing::Seen;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
-use crate::domain::{Summary, Timestamp, TransactionType, Verdict};
+use crate::domain::{Timestamp, TransactionType, Verdict};
 use crate::ledger::commit::Failure;
-use crate::ledger::evidence::Link;
 use crate::ledger::learning::Forecasts;
 use crate::ledger::route::{Delivery, Routing};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{
-    Close, Learned, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped, Target,
+    Close, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped, Target,
 };
 use crate::store::{
-    CheckRow, DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError,
-    StoredTransaction, batch as rows, within,
+    DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
+    within,
 };
+pub(crate) use row::Rows;
+use row::{CheckDecision, Row};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -95,42 +96,6 @@ enum Draft {
         id: Uuid,
     },
     NotFound,
-}
-
-/// The transactions of a batch, locked or new.
-#[derive(Default)]
-pub(crate) struct Rows {
-    // Boxed: rows are large, and a tree moves what it holds.
-    map: BTreeMap<Uuid, Box<Row>>,
-}
-
-impl Rows {
-    pub(crate) fn get(&self, id: Uuid) -> Option<&StoredTransaction> {
-        self.map.get(&id).map(|row| &row.stored)
-    }
-}
-
-struct Row {
-    stored: StoredTransaction,
-    /// What follows from it, as it is now.
-    derived: Derived,
-    check: Option<CheckRow>,
-    /// Where it lies; nowhere while it is new.
-    place: Option<rows::Place>,
-    /// Where its due check lies, if it has had one before this batch.
-    check_place: Option<rows::Place>,
-    dirty: bool,
-    write: Option<CheckDecision>,
-}
-
-#[derive(Clone)]
-enum CheckDecision {
-    Put {
-        due_at: Timestamp,
-        lease: Option<Uuid>,
-        again: bool,
-    },
-    Drop,
 }
 
 /// Everything that one batch is about to write.
@@ -437,71 +402,6 @@ fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
             .owner(&snapshot.uid)
             .is_some_and(|owner| owner != id),
         _ => false,
-    }
-}
-
-impl Row {
-    fn new(stored: StoredTransaction) -> Self {
-        Self {
-            derived: stored.derived(),
-            stored,
-            check: None,
-            place: None,
-            check_place: None,
-            dirty: false,
-            write: None,
-        }
-    }
-
-    fn locked(stored: StoredTransaction, place: rows::Place) -> Self {
-        Self {
-            place: Some(place),
-            ..Self::new(stored)
-        }
-    }
-
-    /// Takes the joined evidence over, and what is derived from it.
-    fn accept(&mut self, summary: Summary, derived: &Derived, at: Timestamp) {
-        self.derived = derived.clone();
-        let stored = &mut self.stored;
-        stored.summary = summary;
-        if derived.state != stored.state {
-            stored.state_since = at;
-            stored.record.finalized_at = derived.state.is_final().then_some(at);
-            stored.state = derived.state;
-        }
-        self.dirty = true;
-    }
-
-    fn chain(&mut self, learned: &Learned, verdict: Verdict, at: Timestamp) -> EvidenceWrite {
-        let stored = &mut self.stored;
-        let position = stored.evidence_count + 1;
-        let note = learned.sentence();
-        let link = Link {
-            previous: &stored.evidence_head,
-            id: learned.id,
-            position,
-            verdict,
-            at,
-            note: &note,
-        };
-        let chain = link.hash(learned);
-        stored.evidence_count = position;
-        stored.evidence_head = chain;
-        EvidenceWrite {
-            transaction_id: stored.record.id,
-            id: learned.id,
-            position,
-            channel: learned.channel,
-            verdict,
-            http_status: learned.http_status,
-            subject: learned.subject.clone(),
-            signed: learned.signed,
-            note,
-            body: learned.body.clone(),
-            body_sha256: learned.body_sha256,
-            chain,
-        }
     }
 }
 

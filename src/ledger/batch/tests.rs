@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::schedule::Pace;
 use crate::domain::{Currency, Opening, Origin, TrackingId};
-use crate::ledger::Target;
+use crate::ledger::{Learned, Target};
 
 const LEASE: Duration = Duration::from_secs(45);
 

@@ -1,0 +1,117 @@
+//! One transaction of a batch: how it was found, what follows from it, and what is to be written.
+
+use crate::domain::fold::Derived;
+use crate::domain::{Summary, Timestamp, Verdict};
+use crate::ledger::Learned;
+use crate::ledger::evidence::Link;
+use crate::store::{CheckRow, EvidenceWrite, StoredTransaction, batch as rows};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The transactions of a batch, locked or new.
+#[derive(Default)]
+pub(crate) struct Rows {
+    // Boxed: rows are large, and a tree moves what it holds.
+    pub(super) map: BTreeMap<Uuid, Box<Row>>,
+}
+
+impl Rows {
+    pub(crate) fn get(&self, id: Uuid) -> Option<&StoredTransaction> {
+        self.map.get(&id).map(|row| &row.stored)
+    }
+}
+
+/// One of them, and what this batch does with it.
+pub(super) struct Row {
+    pub(super) stored: StoredTransaction,
+    /// What follows from it, as it is now.
+    pub(super) derived: Derived,
+    pub(super) check: Option<CheckRow>,
+    /// Where it lies; nowhere while it is new.
+    pub(super) place: Option<rows::Place>,
+    /// Where its due check lies, if it has had one before this batch.
+    pub(super) check_place: Option<rows::Place>,
+    pub(super) dirty: bool,
+    pub(super) write: Option<CheckDecision>,
+}
+
+/// What is to become of its due check.
+#[derive(Clone)]
+pub(super) enum CheckDecision {
+    Put {
+        due_at: Timestamp,
+        lease: Option<Uuid>,
+        again: bool,
+    },
+    Drop,
+}
+
+impl Row {
+    pub(super) fn new(stored: StoredTransaction) -> Self {
+        Self {
+            derived: stored.derived(),
+            stored,
+            check: None,
+            place: None,
+            check_place: None,
+            dirty: false,
+            write: None,
+        }
+    }
+
+    pub(super) fn locked(stored: StoredTransaction, place: rows::Place) -> Self {
+        Self {
+            place: Some(place),
+            ..Self::new(stored)
+        }
+    }
+
+    /// Takes the joined evidence over, and what is derived from it.
+    pub(super) fn accept(&mut self, summary: Summary, derived: &Derived, at: Timestamp) {
+        self.derived = derived.clone();
+        let stored = &mut self.stored;
+        stored.summary = summary;
+        if derived.state != stored.state {
+            stored.state_since = at;
+            stored.record.finalized_at = derived.state.is_final().then_some(at);
+            stored.state = derived.state;
+        }
+        self.dirty = true;
+    }
+
+    pub(super) fn chain(
+        &mut self,
+        learned: &Learned,
+        verdict: Verdict,
+        at: Timestamp,
+    ) -> EvidenceWrite {
+        let stored = &mut self.stored;
+        let position = stored.evidence_count + 1;
+        let note = learned.sentence();
+        let link = Link {
+            previous: &stored.evidence_head,
+            id: learned.id,
+            position,
+            verdict,
+            at,
+            note: &note,
+        };
+        let chain = link.hash(learned);
+        stored.evidence_count = position;
+        stored.evidence_head = chain;
+        EvidenceWrite {
+            transaction_id: stored.record.id,
+            id: learned.id,
+            position,
+            channel: learned.channel,
+            verdict,
+            http_status: learned.http_status,
+            subject: learned.subject.clone(),
+            signed: learned.signed,
+            note,
+            body: learned.body.clone(),
+            body_sha256: learned.body_sha256,
+            chain,
+        }
+    }
+}
