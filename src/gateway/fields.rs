@@ -4,13 +4,10 @@
 //! from *malformed*, because a sum that cannot be read must not pass for a sum that agrees.
 //! Every text comes out redacted and bounded.
 
+use super::json::{Fields, Json};
 use super::redact::redact_text;
 use crate::domain::Timestamp;
-use serde_json::{Map, Value};
 use std::borrow::Cow;
-
-/// The fields of a JSON object.
-pub(super) type Fields = Map<String, Value>;
 
 /// The longest text that is taken over, in bytes.
 pub(super) const MAX_TEXT: usize = 1024;
@@ -24,20 +21,20 @@ pub(super) struct Malformed(pub(super) &'static str);
 
 /// The text of a field, exactly as it is; numbers count as their digits.
 pub(super) fn exact<'a>(
-    fields: &'a Fields,
+    fields: &'a Fields<'_>,
     name: &'static str,
 ) -> Result<Option<Cow<'a, str>>, Malformed> {
     match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.is_empty() => Ok(None),
-        Some(Value::String(text)) => Ok(Some(Cow::Borrowed(text))),
-        Some(Value::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(Malformed(name)),
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(text)) if text.is_empty() => Ok(None),
+        Some(Json::Text(text)) => Ok(Some(Cow::Borrowed(text))),
+        Some(Json::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
+        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => Err(Malformed(name)),
     }
 }
 
 /// A text for people: redacted, cut to [`MAX_TEXT`]; what is no text is absent.
-pub(super) fn text(fields: &Fields, name: &'static str) -> Option<String> {
+pub(super) fn text(fields: &Fields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
         .ok()
         .flatten()
@@ -45,7 +42,7 @@ pub(super) fn text(fields: &Fields, name: &'static str) -> Option<String> {
 }
 
 /// A single word: redacted, cut to [`MAX_WORD`]; what is no text is absent.
-pub(super) fn word(fields: &Fields, name: &'static str) -> Option<String> {
+pub(super) fn word(fields: &Fields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
         .ok()
         .flatten()
@@ -53,17 +50,17 @@ pub(super) fn word(fields: &Fields, name: &'static str) -> Option<String> {
 }
 
 /// A whole number; `"3245"` and `3245.0` are whole numbers too.
-pub(super) fn integer(fields: &Fields, name: &'static str) -> Result<Option<i64>, Malformed> {
+pub(super) fn integer(fields: &Fields<'_>, name: &'static str) -> Result<Option<i64>, Malformed> {
     match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => text.trim().parse().map(Some).map_err(|_| Malformed(name)),
-        Some(Value::Number(number)) => number
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::Text(text)) if text.trim().is_empty() => Ok(None),
+        Some(Json::Text(text)) => text.trim().parse().map(Some).map_err(|_| Malformed(name)),
+        Some(Json::Number(number)) => number
             .as_i64()
             .or_else(|| number.as_f64().and_then(whole))
             .map(Some)
             .ok_or(Malformed(name)),
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(Malformed(name)),
+        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => Err(Malformed(name)),
     }
 }
 
@@ -76,21 +73,21 @@ fn whole(value: f64) -> Option<i64> {
 }
 
 /// A flag; `"true"`, `1` and their like are flags too.
-pub(super) fn flag(fields: &Fields, name: &'static str) -> Option<bool> {
+pub(super) fn flag(fields: &Fields<'_>, name: &'static str) -> Option<bool> {
     match fields.get(name)? {
-        Value::Bool(flag) => Some(*flag),
-        Value::String(text) => match text.trim() {
+        Json::Flag(flag) => Some(*flag),
+        Json::Text(text) => match text.trim() {
             "true" | "1" => Some(true),
             "false" | "0" => Some(false),
             _ => None,
         },
-        Value::Number(number) => number.as_i64().map(|n| n != 0),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Json::Number(number) => number.as_i64().map(|n| n != 0),
+        Json::Null | Json::List(_) | Json::Object(_) => None,
     }
 }
 
 /// A time; what cannot be read is absent.
-pub(super) fn time(fields: &Fields, name: &'static str) -> Option<Timestamp> {
+pub(super) fn time(fields: &Fields<'_>, name: &'static str) -> Option<Timestamp> {
     let text = exact(fields, name).ok().flatten()?;
     Timestamp::parse(&text).or_else(|| Timestamp::parse(&straighten(&text)))
 }
@@ -130,15 +127,22 @@ pub(super) fn clean(text: &str, max: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use serde_json::json;
+    use crate::gateway::sparse::read_all;
+    use serde_json::{Value, json};
 
-    fn fields(value: Value) -> Fields {
-        value.as_object().unwrap().clone()
+    /// What is read of the fields of an object.
+    fn of<T>(object: &Value, read: impl Fn(&Fields<'_>) -> T) -> T {
+        let body = object.to_string();
+        read(read_all(body.as_bytes()).unwrap().as_object().unwrap())
     }
 
     #[test]
     fn numbers_in_any_clothes() {
-        let amount = |value: Value| integer(&fields(json!({ "amount": value })), "amount");
+        let amount = |value: Value| {
+            of(&json!({ "amount": value }), |fields| {
+                integer(fields, "amount")
+            })
+        };
         assert_eq!(amount(json!(3245)), Ok(Some(3245)));
         assert_eq!(amount(json!("3245")), Ok(Some(3245)));
         assert_eq!(amount(json!(3245.0)), Ok(Some(3245)));
@@ -158,7 +162,11 @@ mod tests {
 
     #[test]
     fn times_in_any_clothes() {
-        let at = |text: &str| time(&fields(json!({ "paid_at": text })), "paid_at");
+        let at = |text: &str| {
+            of(&json!({ "paid_at": text }), |fields| {
+                time(fields, "paid_at")
+            })
+        };
         let expected = Timestamp::parse("2026-02-03T10:15:30.120Z");
         for text in [
             "2026-02-03T10:15:30.120Z",
@@ -176,11 +184,13 @@ mod tests {
     #[test]
     fn texts_are_redacted_and_bounded() {
         let long = "ж".repeat(2000);
-        let fields = fields(json!({"a": "card 4200000000000000", "b": long, "c": "x\0y", "d": 7}));
-        assert_eq!(text(&fields, "a").unwrap(), "card [redacted]");
-        assert_eq!(text(&fields, "b").unwrap().len(), 1024);
-        assert_eq!(text(&fields, "c").unwrap(), "x\u{fffd}y");
-        assert_eq!(word(&fields, "d").unwrap(), "7");
-        assert_eq!(word(&fields, "b").unwrap().len(), 64);
+        let body = json!({"a": "card 4200000000000000", "b": long, "c": "x\0y", "d": 7});
+        of(&body, |fields| {
+            assert_eq!(text(fields, "a").unwrap(), "card [redacted]");
+            assert_eq!(text(fields, "b").unwrap().len(), 1024);
+            assert_eq!(text(fields, "c").unwrap(), "x\u{fffd}y");
+            assert_eq!(word(fields, "d").unwrap(), "7");
+            assert_eq!(word(fields, "b").unwrap().len(), 64);
+        });
     }
 }

@@ -13,6 +13,7 @@ mod answer;
 mod client;
 mod fields;
 mod gate;
+mod json;
 mod lookup;
 mod reading;
 mod refusals;

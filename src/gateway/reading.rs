@@ -6,6 +6,7 @@
 
 use super::address::Address;
 use super::fields::{MAX_TEXT, clean};
+use super::json::Json;
 use super::redact::redact_value;
 use super::refusals::{self, Place};
 use super::transaction::{self, Source};
@@ -43,7 +44,7 @@ impl fmt::Debug for Received<'_> {
 }
 
 impl Received<'_> {
-    pub(super) fn shape(&self) -> Shape {
+    pub(super) fn shape(&self) -> Shape<'_> {
         if self.truncated {
             Shape::NotJson
         } else {
@@ -232,9 +233,9 @@ pub fn read_task(received: &Received<'_>, which: TaskUrl) -> TaskReading {
             Err(malformed) => unreadable(received, &format!("a transaction whose {malformed}")),
         },
         Shape::List(rows) => TaskReading::Other(redact_value(&serde_json::json!({
-            "transactions": rows
+            "transactions": rows.iter().map(Json::to_value).collect::<Vec<_>>()
         }))),
-        Shape::Balance(balance) => TaskReading::Other(redact_value(&balance)),
+        Shape::Balance(balance) => TaskReading::Other(redact_value(&balance.to_value())),
         Shape::Task(task) => read_task_word(received, which, &task),
         Shape::Error(error) if refusals::is_about_the_read(&error) => {
             not_about_task(received, "an error that describes the read")

@@ -10,7 +10,6 @@ mod schema;
 pub use schema::{balance_query_schema, request_schema, status_query_schema};
 
 use super::client::Query;
-use super::fields::Fields;
 use super::redact::looks_like_card_number;
 use crate::domain::money::is_known;
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
@@ -158,7 +157,7 @@ fn problem(pointer: &str, message: &str) -> FieldProblem {
 }
 
 struct Problems<'a> {
-    fields: &'a Fields,
+    fields: &'a Map<String, Value>,
     found: Vec<FieldProblem>,
 }
 
@@ -290,7 +289,11 @@ fn at_most(most: usize) -> String {
 }
 
 /// Ids are stored as they are, so that none may be a card number in disguise.
-fn disguised_card_numbers(fields: &Fields, pointer: &str, found: &mut Vec<FieldProblem>) {
+fn disguised_card_numbers(
+    fields: &Map<String, Value>,
+    pointer: &str,
+    found: &mut Vec<FieldProblem>,
+) {
     for (name, value) in fields {
         let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
         let is_name = matches!(

@@ -1,24 +1,32 @@
-//! Reads of a webhook's body what is looked at, and nothing else.
+//! Reads bodies as JSON: all of it, or of a webhook what is looked at and nothing else.
 //!
-//! A transaction comes with some eighty fields, of which a third is read. To make a value of each of the
-//! others, and to throw it away, takes as long as all the rest that is done with a webhook but its
-//! signature. What is left out here is what nobody asks for; whether a body is JSON at all is found out as
-//! by any other reader.
+//! A transaction comes with some eighty fields, of which a third is read. What is left out here is what
+//! nobody asks for; whether a body is JSON at all is found out as by any other reader.
 //!
 //! What it deliberately cannot do: say what a body means. [`super::wire`] does, from what is kept.
 
+use super::json::{Fields, Json};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
+use serde_json::Number;
 use std::borrow::Cow;
 use std::fmt;
 
-/// What `serde_json` takes for something else than a field. Such a body is not for this reader.
-const PRIVATE: &str = "$serde_json::private::";
+/// So many fields of an object find room at once; most have fewer that are kept.
+const ROOM: usize = 16;
 
-/// Reads a body. Of two fields with one name the last counts.
-pub(super) fn read(body: &[u8]) -> Result<Value, serde_json::Error> {
+/// Reads of a webhook what is looked at.
+pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
+    kept(body, Kept::Named)
+}
+
+/// Reads all of a body.
+pub(super) fn read_all(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
+    kept(body, Kept::All)
+}
+
+fn kept(body: &[u8], kept: Kept) -> Result<Json<'_>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = Kept::Named.deserialize(&mut reader)?;
+    let value = kept.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value.unwrap_or_default())
 }
@@ -97,14 +105,14 @@ impl Kept {
         }
     }
 
-    fn plain(self, value: impl FnOnce() -> Value) -> Option<Value> {
+    fn plain<'a>(self, value: impl FnOnce() -> Json<'a>) -> Option<Json<'a>> {
         (self != Self::Holders).then(value)
     }
 }
 
 /// `None` where nothing is kept.
 impl<'de> DeserializeSeed<'de> for Kept {
-    type Value = Option<Value>;
+    type Value = Option<Json<'de>>;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
         reader.deserialize_any(self)
@@ -112,34 +120,38 @@ impl<'de> DeserializeSeed<'de> for Kept {
 }
 
 impl<'de> Visitor<'de> for Kept {
-    type Value = Option<Value>;
+    type Value = Option<Json<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any valid JSON value")
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Value::Null))
+        Ok(self.plain(|| Json::Null))
     }
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Value::Bool(value)))
+        Ok(self.plain(|| Json::Flag(value)))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Value::Number(value.into())))
+        Ok(self.plain(|| Json::Number(value.into())))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Value::Number(value.into())))
+        Ok(self.plain(|| Json::Number(value.into())))
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Number::from_f64(value).map_or(Value::Null, Value::Number)))
+        Ok(self.plain(|| Number::from_f64(value).map_or(Json::Null, Json::Number)))
+    }
+
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(self.plain(|| Json::Text(Cow::Borrowed(text))))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(self.plain(|| Value::String(text.to_owned())))
+        Ok(self.plain(|| Json::Text(Cow::Owned(text.to_owned()))))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -148,7 +160,7 @@ impl<'de> Visitor<'de> for Kept {
             kept.extend(item);
         }
         let is_empty = kept.is_empty();
-        let kept = Value::Array(kept);
+        let kept = Json::List(kept);
         Ok(if is_empty {
             self.plain(|| kept)
         } else {
@@ -157,21 +169,23 @@ impl<'de> Visitor<'de> for Kept {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
-        let mut kept = Map::new();
+        let mut kept = Vec::new();
+        let mut has_holders = false;
         while let Some(name) = fields.next_key_seed(Name)? {
-            if name.starts_with(PRIVATE) {
-                return Err(Error::custom(
-                    "a name that the full reader takes for its own",
-                ));
-            }
-            match fields.next_value_seed(self.of(&name))? {
-                Some(value) => drop(kept.insert(name.into_owned(), value)),
-                None if kept.is_empty() => {}
-                None => drop(kept.remove(&*name)),
+            let what = self.of(&name);
+            let value = fields.next_value_seed(what)?;
+            has_holders |= what == Self::Holders && value.is_some();
+            // Where names of holders were found, a later field of the same name takes them away again.
+            let value = value.or_else(|| has_holders.then_some(Json::Null));
+            if let Some(value) = value {
+                if kept.is_empty() {
+                    kept.reserve(ROOM);
+                }
+                kept.push((name, value));
             }
         }
         let is_empty = kept.is_empty();
-        let kept = Value::Object(kept);
+        let kept = Json::Object(Fields::new(kept));
         Ok(if is_empty {
             self.plain(|| kept)
         } else {
@@ -211,10 +225,15 @@ impl<'de> Visitor<'de> for Name {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn kept(body: &Value) -> Value {
-        read(body.to_string().as_bytes()).unwrap()
+        let body = body.to_string();
+        assert_eq!(
+            read_all(body.as_bytes()).unwrap().to_value(),
+            serde_json::from_str::<Value>(&body).unwrap()
+        );
+        read(body.as_bytes()).unwrap().to_value()
     }
 
     #[test]
@@ -242,13 +261,20 @@ mod tests {
     #[test]
     fn of_two_fields_with_one_name_the_last_counts() {
         let body = br#"{"x":{"holder":"A B"},"uid":"u","uid":"v","x":{},"y":1}"#;
-        assert_eq!(read(body).unwrap(), json!({"uid": "v"}));
+        let read = read(body).unwrap().to_value();
+        assert_eq!(read, json!({"uid": "v", "x": null, "y": null}));
+        let all = read_all(body).unwrap().to_value();
+        assert_eq!(all, json!({"uid": "v", "x": {}, "y": 1}));
     }
 
     #[test]
-    fn what_the_full_reader_takes_for_its_own_is_left_to_it() {
-        let body = br#"{"transaction":{"$serde_json::private::RawValue":"{}"}}"#;
-        assert!(read(body).is_err());
+    fn escapes_are_resolved() {
+        let body = br#"{"transaction":{"u\u0069d":"\u0041\n","message":"\ud83d\ude00"}}"#;
+        let read = read(body).unwrap().to_value();
+        assert_eq!(
+            read,
+            json!({"transaction": {"uid": "A\n", "message": "\u{1f600}"}})
+        );
     }
 
     #[test]
@@ -268,6 +294,7 @@ mod tests {
                 serde_json::from_slice::<Value>(body).is_ok()
             );
             assert!(read(body).is_err(), "{}", String::from_utf8_lossy(body));
+            assert!(read_all(body).is_err());
         }
     }
 }

@@ -4,11 +4,11 @@
 //! A field on which a binding hangs (sum, currency, names) makes the whole transaction unreadable
 //! when it is there and malformed: an absent value counts as agreeing, a garbled one must not.
 
-use super::fields::{self, Fields, Malformed};
+use super::fields::{self, Malformed};
+use super::json::{Fields, Json};
 use super::redact;
 use crate::domain::snapshot::Card;
 use crate::domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
-use serde_json::Value;
 
 /// Where a transaction was read: the hash of the whole body, and when it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct Source {
 }
 
 /// Reads one transaction.
-pub(super) fn snapshot(transaction: &Fields, source: Source) -> Result<Snapshot, Malformed> {
+pub(super) fn snapshot(transaction: &Fields<'_>, source: Source) -> Result<Snapshot, Malformed> {
     let code = fields::word(transaction, "code");
     let status = fields::word(transaction, "status").unwrap_or_default();
     let names = redact::holders(transaction);
@@ -48,27 +48,27 @@ pub(super) fn snapshot(transaction: &Fields, source: Source) -> Result<Snapshot,
     Ok(snapshot.received(source.at))
 }
 
-fn uid(transaction: &Fields, name: &'static str) -> Result<Option<Uid>, Malformed> {
+fn uid(transaction: &Fields<'_>, name: &'static str) -> Result<Option<Uid>, Malformed> {
     fields::exact(transaction, name)?
         .map(|text| Uid::from_gateway(&text).ok_or(Malformed(name)))
         .transpose()
 }
 
-fn tracking_id(transaction: &Fields) -> Result<Option<TrackingId>, Malformed> {
+fn tracking_id(transaction: &Fields<'_>) -> Result<Option<TrackingId>, Malformed> {
     const NAME: &str = "tracking_id";
     fields::exact(transaction, NAME)?
         .map(|text| TrackingId::from_gateway(&text).ok_or(Malformed(NAME)))
         .transpose()
 }
 
-fn currency(transaction: &Fields) -> Result<Option<Currency>, Malformed> {
+fn currency(transaction: &Fields<'_>) -> Result<Option<Currency>, Malformed> {
     const NAME: &str = "currency";
     fields::exact(transaction, NAME)?
         .map(|text| Currency::parse(text.trim()).ok_or(Malformed(NAME)))
         .transpose()
 }
 
-fn name_of_kind(transaction: &Fields) -> Result<Option<String>, Malformed> {
+fn name_of_kind(transaction: &Fields<'_>) -> Result<Option<String>, Malformed> {
     const NAME: &str = "type";
     fields::exact(transaction, NAME)?;
     Ok(fields::word(transaction, NAME))
@@ -76,9 +76,9 @@ fn name_of_kind(transaction: &Fields) -> Result<Option<String>, Malformed> {
 
 /// Version 2 has `credit_card` or `recipient_credit_card`, version 3 `payment_method`, which lies
 /// under `recipient` for a payout.
-fn card(transaction: &Fields) -> Option<Card> {
-    fn object<'a>(fields: &'a Fields, name: &str) -> Option<&'a Fields> {
-        fields.get(name).and_then(Value::as_object)
+fn card(transaction: &Fields<'_>) -> Option<Card> {
+    fn object<'b, 'a>(fields: &'b Fields<'a>, name: &str) -> Option<&'b Fields<'a>> {
+        fields.get(name).and_then(Json::as_object)
     }
     let card = object(transaction, "credit_card")
         .or_else(|| object(transaction, "payment_method"))
@@ -99,7 +99,7 @@ fn card(transaction: &Fields) -> Option<Card> {
 }
 
 /// A token must stay usable: it is kept whole, or not at all.
-fn token(card: &Fields, name: &'static str) -> Option<String> {
+fn token(card: &Fields<'_>, name: &'static str) -> Option<String> {
     let token = fields::exact(card, name).ok().flatten()?;
     let harmless = super::redact::is_harmless_token(&token);
     (harmless && token.len() <= fields::MAX_TEXT && !token.contains('\0'))

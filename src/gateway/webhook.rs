@@ -52,7 +52,7 @@ pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, 
     (kept, reading)
 }
 
-fn reading(shape: Shape, body: &[u8], source: Source) -> WebhookReading {
+fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
     let unknown = |reason: String| WebhookReading::Unknown { reason };
     match shape {
         Shape::Transaction(fields) => match transaction::snapshot(&fields, source) {

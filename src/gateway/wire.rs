@@ -7,20 +7,20 @@
 //!
 //! What it deliberately cannot do: know what was asked, or what the shape means for a payment.
 
-use super::fields::{self, Fields, MAX_TEXT, MAX_WORD, clean};
-use super::redact;
-use serde_json::Value;
+use super::fields::{self, MAX_TEXT, MAX_WORD, clean};
+use super::json::{Fields, Json};
+use super::{redact, sparse};
 use std::borrow::Cow;
 
 /// What a body is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Shape {
+pub(super) enum Shape<'a> {
     /// `transactions`: a list, as a look-up by tracking id gives it.
-    List(Vec<Value>),
+    List(Vec<Json<'a>>),
     /// One transaction, of version 2 or 3; the fields of the transaction itself.
-    Transaction(Fields),
+    Transaction(Fields<'a>),
     /// The answer to a balance request.
-    Balance(Value),
+    Balance(Json<'a>),
     /// It speaks of an asynchronous task.
     Task(TaskBody),
     /// An error, in any of its spellings.
@@ -62,25 +62,25 @@ pub(super) struct ErrorBody {
 }
 
 /// Tells what a body is.
-pub(super) fn shape(body: &[u8]) -> Shape {
+pub(super) fn shape(body: &[u8]) -> Shape<'_> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    serde_json::from_slice(body).map_or(Shape::NotJson, shape_of)
+    sparse::read_all(body).map_or(Shape::NotJson, shape_of)
 }
 
 /// The same for a body that has been read as JSON.
-pub(super) fn shape_of(body: Value) -> Shape {
+pub(super) fn shape_of(body: Json<'_>) -> Shape<'_> {
     match body {
-        Value::Object(fields) => shape_of_object(fields),
+        Json::Object(fields) => shape_of_object(fields),
         _ => Shape::Unknown,
     }
 }
 
 /// The order of these questions is what tells the bodies apart.
-fn shape_of_object(mut fields: Fields) -> Shape {
-    if let Some(Value::Array(rows)) = fields.get_mut("transactions") {
+fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
+    if let Some(Json::List(rows)) = fields.get_mut("transactions") {
         return Shape::List(std::mem::take(rows));
     }
-    if let Some(Value::Object(inner)) = fields.get_mut("transaction")
+    if let Some(Json::Object(inner)) = fields.get_mut("transaction")
         && has_uid(inner)
     {
         return Shape::Transaction(std::mem::take(inner));
@@ -88,8 +88,8 @@ fn shape_of_object(mut fields: Fields) -> Shape {
     if has_uid(&fields) {
         return Shape::Transaction(fields);
     }
-    if fields.get("result").is_some_and(Value::is_object) && fields.contains_key("status") {
-        return Shape::Balance(Value::Object(fields));
+    if fields.get("result").and_then(Json::as_object).is_some() && fields.contains("status") {
+        return Shape::Balance(Json::Object(fields));
     }
     if let Some(task) = task(&fields) {
         return Shape::Task(task);
@@ -101,24 +101,24 @@ fn shape_of_object(mut fields: Fields) -> Shape {
 }
 
 /// The transaction in one row of a list: enveloped or not, version 2 or 3.
-pub(super) fn row(row: &Value) -> Option<&Fields> {
+pub(super) fn row<'b, 'a>(row: &'b Json<'a>) -> Option<&'b Fields<'a>> {
     let fields = row.as_object()?;
     match fields.get("transaction") {
-        Some(Value::Object(inner)) if has_uid(inner) => Some(inner),
+        Some(Json::Object(inner)) if has_uid(inner) => Some(inner),
         Some(_) | None => has_uid(fields).then_some(fields),
     }
 }
 
-fn has_uid(fields: &Fields) -> bool {
+fn has_uid(fields: &Fields<'_>) -> bool {
     fields::exact(fields, "uid").is_ok_and(|uid| uid.is_some())
 }
 
-fn task(fields: &Fields) -> Option<TaskBody> {
+fn task(fields: &Fields<'_>) -> Option<TaskBody> {
     let text = |name| {
         let text = fields::exact(fields, name).ok().flatten();
         text.map(Cow::into_owned)
     };
-    let word = match fields.get("status").and_then(Value::as_str) {
+    let word = match fields.get("status").and_then(Json::as_str) {
         Some("processing") => TaskWord::Processing,
         Some("completed") => TaskWord::Completed,
         Some("unknown") => TaskWord::Unknown,
@@ -131,12 +131,12 @@ fn task(fields: &Fields) -> Option<TaskBody> {
         response_url: text("response_url"),
     };
     let addressed = task.status_url.is_some() || task.response_url.is_some();
-    (word != TaskWord::Unsaid || (addressed && !fields.contains_key("errors"))).then_some(task)
+    (word != TaskWord::Unsaid || (addressed && !fields.contains("errors"))).then_some(task)
 }
 
-fn error(fields: &Fields) -> Option<ErrorBody> {
-    let empty = Fields::new();
-    let inner = fields.get("response").and_then(Value::as_object);
+fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
+    let empty = Fields::default();
+    let inner = fields.get("response").and_then(Json::as_object);
     let layers = [fields, inner.unwrap_or(&empty)];
     let codes: Vec<String> = layers.iter().flat_map(|layer| codes(layer)).collect();
     let text = |name: &'static str| {
@@ -145,8 +145,8 @@ fn error(fields: &Fields) -> Option<ErrorBody> {
             .find_map(|layer| fields::exact(layer, name).ok().flatten())
     };
     let told = inner.is_some()
-        || fields.contains_key("errors")
-        || fields.contains_key("message")
+        || fields.contains("errors")
+        || fields.contains("message")
         || !codes.is_empty();
     let mut texts = Vec::new();
     for layer in layers {
@@ -164,7 +164,7 @@ fn error(fields: &Fields) -> Option<ErrorBody> {
 }
 
 /// A code is one letter, a dot and digits; other things are called `code` elsewhere.
-fn codes(layer: &Fields) -> impl Iterator<Item = String> {
+fn codes(layer: &Fields<'_>) -> impl Iterator<Item = String> {
     ["code", "error_code"]
         .into_iter()
         .filter_map(|name| fields::exact(layer, name).ok().flatten())
@@ -176,14 +176,14 @@ fn codes(layer: &Fields) -> impl Iterator<Item = String> {
 }
 
 /// Recursion is bounded by the depth that the JSON reader takes.
-fn collect_texts(errors: &Value, path: &str, out: &mut Vec<(String, String)>) {
+fn collect_texts(errors: &Json<'_>, path: &str, out: &mut Vec<(String, String)>) {
     match errors {
-        Value::String(text) if text.trim().is_empty() => {}
-        Value::String(text) => out.push((path.to_owned(), text.clone())),
-        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, path, out)),
-        Value::Object(fields) => fields.iter().for_each(|(name, value)| {
+        Json::Text(text) if text.trim().is_empty() => {}
+        Json::Text(text) => out.push((path.to_owned(), text.clone().into_owned())),
+        Json::List(items) => items.iter().for_each(|item| collect_texts(item, path, out)),
+        Json::Object(fields) => fields.iter().for_each(|(name, value)| {
             let path = if path.is_empty() {
-                name.clone()
+                name.to_owned()
             } else {
                 format!("{path}.{name}")
             };
@@ -195,18 +195,18 @@ fn collect_texts(errors: &Value, path: &str, out: &mut Vec<(String, String)>) {
                 collect_texts(value, &path, out);
             }
         }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Json::Null | Json::Flag(_) | Json::Number(_) => {}
     }
 }
 
 /// Whether nothing is said, so that the redactor leaves no mark.
-fn is_silent(value: &Value) -> bool {
+fn is_silent(value: &Json<'_>) -> bool {
     match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        Value::Bool(_) | Value::Number(_) => false,
+        Json::Null => true,
+        Json::Text(text) => text.is_empty(),
+        Json::List(items) => items.is_empty(),
+        Json::Object(fields) => fields.is_empty(),
+        Json::Flag(_) | Json::Number(_) => false,
     }
 }
 

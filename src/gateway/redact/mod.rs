@@ -14,6 +14,8 @@ mod names;
 mod scan;
 mod text;
 
+use super::json::Json;
+use super::sparse;
 use keys::KeyClass;
 pub(super) use names::{holders, strike};
 use serde_json::Value;
@@ -37,7 +39,7 @@ pub fn redact(bytes: &[u8]) -> Redacted {
 }
 
 /// The same for who has read the body as JSON already, and found this in it.
-pub(super) fn redact_read(bytes: &[u8], read: Option<&Value>) -> Redacted {
+pub(super) fn redact_read(bytes: &[u8], read: Option<&Json<'_>>) -> Redacted {
     let rewritten = if read.is_some() || json::is_json(bytes) {
         json::rewrite(bytes, 0)
     } else {
@@ -56,12 +58,12 @@ pub(super) fn redact_read(bytes: &[u8], read: Option<&Value>) -> Redacted {
 }
 
 /// A body that names its card holder may repeat the name in a message.
-fn without_names(original: &[u8], read: Option<&Value>, rewritten: Vec<u8>) -> Vec<u8> {
+fn without_names(original: &[u8], read: Option<&Json<'_>>, rewritten: Vec<u8>) -> Vec<u8> {
     let names = match read {
         Some(read) => read.as_object().map(holders),
-        None => serde_json::from_slice(original)
+        None => sparse::read(original)
             .ok()
-            .map(|fields: serde_json::Map<_, _>| holders(&fields)),
+            .and_then(|read| read.as_object().map(holders)),
     };
     match names {
         Some(names) if !names.is_empty() && std::str::from_utf8(&rewritten).is_ok() => {

@@ -5,10 +5,10 @@
 //! word of the protocol. What this deliberately cannot do: find a name that stands nowhere else.
 
 use super::MARK;
-use serde_json::{Map, Value};
+use crate::gateway::json::{Fields, Json};
 
 /// The values under `holder` in a body, as far as they can be told from ordinary words.
-pub(crate) fn holders(fields: &Map<String, Value>) -> Vec<String> {
+pub(crate) fn holders(fields: &Fields<'_>) -> Vec<String> {
     let mut found = Vec::new();
     collect_fields(fields, &mut found);
     found.sort_unstable_by_key(|name| std::cmp::Reverse(name.len()));
@@ -17,18 +17,18 @@ pub(crate) fn holders(fields: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Recursion is bounded: values come from a reader that refuses deep nesting.
-fn collect(value: &Value, found: &mut Vec<String>) {
+fn collect(value: &Json<'_>, found: &mut Vec<String>) {
     match value {
-        Value::Object(fields) => collect_fields(fields, found),
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Json::Object(fields) => collect_fields(fields, found),
+        Json::List(items) => items.iter().for_each(|item| collect(item, found)),
+        Json::Null | Json::Flag(_) | Json::Number(_) | Json::Text(_) => {}
     }
 }
 
-fn collect_fields(fields: &Map<String, Value>, found: &mut Vec<String>) {
-    for (key, value) in fields {
+fn collect_fields(fields: &Fields<'_>, found: &mut Vec<String>) {
+    for (key, value) in fields.iter() {
         match value {
-            Value::String(name) if key.eq_ignore_ascii_case("holder") && is_name(name) => {
+            Json::Text(name) if key.eq_ignore_ascii_case("holder") && is_name(name) => {
                 found.push(name.trim().to_owned());
             }
             other => collect(other, found),

@@ -4,7 +4,7 @@
 use super::*;
 use serde_json::json;
 
-fn fields(value: &Value) -> Fields {
+fn fields(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 

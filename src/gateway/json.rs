@@ -1,0 +1,111 @@
+//! JSON as the gateway's bodies are read: texts and names lie where they came, in the body, and only what
+//! is kept of them is copied out. To make a text of each of eighty fields, and to throw it away, takes
+//! as long as all the rest of reading a webhook.
+//!
+//! What it deliberately cannot do: be written. What goes out is made of `serde_json`'s values.
+
+use serde_json::{Number, Value};
+use std::borrow::Cow;
+
+/// A value.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) enum Json<'a> {
+    /// `null`.
+    #[default]
+    Null,
+    /// `true` or `false`.
+    Flag(bool),
+    /// A number.
+    Number(Number),
+    /// A text, its escapes resolved.
+    Text(Cow<'a, str>),
+    /// A list.
+    List(Vec<Json<'a>>),
+    /// An object.
+    Object(Fields<'a>),
+}
+
+impl<'a> Json<'a> {
+    /// The fields of an object.
+    pub(super) fn as_object(&self) -> Option<&Fields<'a>> {
+        match self {
+            Self::Object(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// A text.
+    pub(super) fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The same as `serde_json` has it.
+    pub(super) fn to_value(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Flag(flag) => Value::Bool(*flag),
+            Self::Number(number) => Value::Number(number.clone()),
+            Self::Text(text) => Value::String(text.clone().into_owned()),
+            Self::List(items) => items.iter().map(Json::to_value).collect(),
+            Self::Object(fields) => fields
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_value()))
+                .collect(),
+        }
+    }
+}
+
+/// The fields of an object, by name. Of two with one name the last counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
+
+impl<'a> Fields<'a> {
+    /// An object of these fields, in the order in which they came.
+    pub(super) fn new(mut fields: Vec<(Cow<'a, str>, Json<'a>)>) -> Self {
+        // What was equal stays in its order, so that of each name the last one comes last.
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+        fields.dedup_by(|later, earlier| {
+            let same = later.0 == earlier.0;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        Self(fields)
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.0
+            .binary_search_by(|(other, _)| (**other).cmp(name))
+            .ok()
+    }
+
+    /// The field of this name.
+    pub(super) fn get(&self, name: &str) -> Option<&Json<'a>> {
+        self.0.get(self.place(name)?).map(|(_, value)| value)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Json<'a>> {
+        let place = self.place(name)?;
+        self.0.get_mut(place).map(|(_, value)| value)
+    }
+
+    /// Whether there is a field of this name.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.place(name).is_some()
+    }
+
+    /// All fields, in the order of their names.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Json<'a>)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
