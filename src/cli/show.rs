@@ -9,6 +9,7 @@ use crate::ledger::{Explanation, Piece, discrepancy_view};
 use crate::store::read::{self, Filter};
 use crate::store::{StoredTransaction, discrepancies};
 use serde_json::json;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Options of `show`.
@@ -105,7 +106,7 @@ pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<
 }
 
 /// What was asked for. A child has the currency of its parent, which the gateway tells.
-fn amount(desk: &Desk, view: &TransactionView) -> Option<Amount> {
+fn amount(desk: &Desk, view: &TransactionView<'_>) -> Option<Amount> {
     let overrides = &desk.shop.currency_exponents;
     let currency = view
         .currency
@@ -115,7 +116,7 @@ fn amount(desk: &Desk, view: &TransactionView) -> Option<Amount> {
 }
 
 /// What is known, without what is not.
-fn facts(desk: &Desk, view: &TransactionView, amount: Option<Amount>) -> String {
+fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> String {
     let overrides = &desk.shop.currency_exponents;
     let at_gateway = Amount::of(
         view.gateway_amount,
@@ -135,24 +136,24 @@ fn facts(desk: &Desk, view: &TransactionView, amount: Option<Amount>) -> String 
         parts.into_iter().flatten().collect::<Vec<_>>().join(" …")
     });
     sheet::pairs(vec![
-        ("transaction", view.tracking_id.clone()),
+        ("transaction", owned(&view.tracking_id)),
         ("id", Some(view.id.to_string())),
-        ("shop", Some(view.shop_id.clone())),
+        ("shop", Some(view.shop_id.to_owned())),
         ("type", Some(view.kind.to_owned())),
         ("made by", Some(view.origin.to_owned())),
         ("state", Some(state)),
         ("amount", amount.map(|amount| amount.long())),
         ("amount at the gateway", differs.map(|amount| amount.long())),
-        ("description", view.description.clone()),
-        ("uid", view.uid.clone()),
-        ("parent uid", view.parent_uid.clone()),
-        ("task", view.request_id.clone()),
-        ("status at the gateway", view.status.clone()),
+        ("description", owned(&view.description)),
+        ("uid", owned(&view.uid)),
+        ("parent uid", owned(&view.parent_uid)),
+        ("task", owned(&view.request_id)),
+        ("status at the gateway", owned(&view.status)),
         (
             "code and message",
             Some(code.join(" ")).filter(|text| !text.is_empty()),
         ),
-        ("redirect url", view.redirect_url.clone()),
+        ("redirect url", owned(&view.redirect_url)),
         ("card", card.filter(|text| !text.is_empty())),
         ("test", view.test.then(|| "yes".to_owned())),
         ("created", Some(second(view.created_at))),
@@ -161,6 +162,10 @@ fn facts(desk: &Desk, view: &TransactionView, amount: Option<Amount>) -> String 
         ("paid", view.paid_at.map(second)),
         ("next check", view.next_check_at.map(second)),
     ])
+}
+
+fn owned(text: &Option<Cow<'_, str>>) -> Option<String> {
+    text.as_deref().map(str::to_owned)
 }
 
 fn told(explanation: &Explanation) -> String {
@@ -210,21 +215,19 @@ pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<
     };
     let mut page = read::list(&desk.store, &desk.id, &filter, args.limit + 1).await?;
     let more = cut(&mut page, args.limit);
-    let views: Vec<TransactionView> = page.iter().map(StoredTransaction::view).collect();
+    let views: Vec<TransactionView<'_>> = page.iter().map(StoredTransaction::view).collect();
     if args.json {
         return sheet::print_json(&json!({"transactions": views, "more": more}));
     }
     let rows = views.iter().map(|view| {
         vec![
-            view.tracking_id
-                .clone()
-                .unwrap_or_else(|| format!("~{}", view.id)),
+            owned(&view.tracking_id).unwrap_or_else(|| format!("~{}", view.id)),
             view.kind.to_owned(),
             view.state.to_owned(),
             amount(&desk, view)
                 .map(|amount| amount.short())
                 .unwrap_or_default(),
-            view.uid.clone().unwrap_or_default(),
+            owned(&view.uid).unwrap_or_default(),
             second(view.created_at),
             view.next_check_at.map(second).unwrap_or_default(),
         ]

@@ -201,9 +201,14 @@ impl Snapshot {
 
     /// The same in place.
     pub fn receive(&mut self, at: Timestamp) {
-        if self.updated_at.is_some_and(|u| u > at.plus(MAX_AHEAD)) {
+        if self.is_ahead(at) {
             self.updated_at = None;
         }
+    }
+
+    /// Whether its `updated_at` lies too far ahead of the receipt to be believed.
+    pub fn is_ahead(&self, at: Timestamp) -> bool {
+        self.updated_at.is_some_and(|u| u > at.plus(MAX_AHEAD))
     }
 }
 
@@ -213,12 +218,12 @@ pub(crate) mod hex_bytes {
 
     pub(crate) fn serialize<S: Serializer>(bytes: &[u8; 32], s: S) -> Result<S::Ok, S::Error> {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let text: String = bytes
-            .iter()
-            .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
-            .map(char::from)
-            .collect();
-        s.serialize_str(&text)
+        let mut text = [0_u8; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        s.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<[u8; 32], D::Error> {

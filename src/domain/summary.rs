@@ -165,7 +165,7 @@ impl Summary {
 
     /// Notes by which way ends were told, so that two ways that agree can spare further looks. Like
     /// every join it is a maximum. A webhook counts where its signature held.
-    pub fn note_ends(&mut self, facts: &[Fact], channel: Channel, signed: Option<bool>) {
+    pub fn note_ends(&mut self, facts: &[&Fact], channel: Channel, signed: Option<bool>) {
         for fact in facts {
             let (Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. }) = fact else {
                 continue;

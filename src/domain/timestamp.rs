@@ -33,9 +33,20 @@ impl Timestamp {
 
     /// RFC 3339 in UTC, with the fraction only when there is one.
     pub fn to_rfc3339(self) -> String {
-        OffsetDateTime::from(self)
-            .format(&Rfc3339)
-            .unwrap_or_else(|_| String::from("1970-01-01T00:00:00Z"))
+        self.with_rfc3339(str::to_owned)
+    }
+
+    /// Lends the same to who only passes it on.
+    pub(crate) fn with_rfc3339<T>(self, told: impl FnOnce(&str) -> T) -> T {
+        // `2026-02-03T10:15:30.123456Z` and some more.
+        let mut room = [0_u8; 40];
+        let mut rest = room.as_mut_slice();
+        let written = OffsetDateTime::from(self).format_into(&mut rest, &Rfc3339);
+        let left = rest.len();
+        let text = written
+            .ok()
+            .and_then(|_| std::str::from_utf8(room.get(..room.len() - left)?).ok());
+        told(text.unwrap_or("1970-01-01T00:00:00Z"))
     }
 
     /// This moment plus a duration, saturating.

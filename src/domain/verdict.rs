@@ -39,11 +39,12 @@ impl Change {
 
 /// Joins facts of one piece of evidence to what is known.
 pub fn apply(opening: &Opening, known: &Summary, facts: &[Fact]) -> Change {
-    apply_to(opening, known, derive(opening, known), facts)
+    let facts: Vec<&Fact> = facts.iter().collect();
+    apply_to(opening, known, derive(opening, known), &facts)
 }
 
 /// The same for who has derived `before` from what is known already.
-pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[Fact]) -> Change {
+pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&Fact]) -> Change {
     let mut summary = known.clone();
     for fact in facts {
         summary.join(opening, fact);
@@ -91,7 +92,7 @@ fn conflict(
     opening: &Opening,
     known: &Summary,
     summary: &Summary,
-    facts: &[Fact],
+    facts: &[&Fact],
 ) -> Option<Finding> {
     snapshots(facts).find_map(|snapshot| {
         let before = known.candidates.get(&snapshot.uid)?;
@@ -146,7 +147,7 @@ fn correction(before: &Derived, after: &Derived) -> Option<Finding> {
     })
 }
 
-fn snapshots(facts: &[Fact]) -> impl Iterator<Item = &Snapshot> {
+fn snapshots<'a>(facts: &[&'a Fact]) -> impl Iterator<Item = &'a Snapshot> {
     facts.iter().filter_map(|fact| match fact {
         Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
         _ => None,
@@ -157,7 +158,7 @@ fn verdict(
     opening: &Opening,
     known: &Summary,
     summary: &Summary,
-    facts: &[Fact],
+    facts: &[&Fact],
     (before, after): (&Derived, &Derived),
 ) -> Verdict {
     if before.state.is_final() && before.state != after.state {

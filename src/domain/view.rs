@@ -4,10 +4,11 @@ use crate::domain::discrepancy::DiscrepancyStatus;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::snapshot::Card;
 use crate::domain::{
-    DiscrepancyKind, Opening, Origin, RefusalKind, Snapshot, State, StatusClass, Timestamp,
-    TransactionType,
+    Currency, DiscrepancyKind, Opening, Origin, Refusal, RefusalKind, Snapshot, State, StatusClass,
+    Timestamp, TrackingId, TransactionType, Uid,
 };
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -33,14 +34,14 @@ pub struct Record {
 /// A transaction. Absent values are null, never missing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Transaction)]
-pub struct TransactionView {
+pub struct TransactionView<'a> {
     /// Our id. `~` and this id address the transaction in any path.
     pub id: Uuid,
     /// The merchant account at the gateway.
-    pub shop_id: String,
+    pub shop_id: &'a str,
     /// The caller's name for it, and the idempotency key. Null only for what the gateway told of
     /// without one.
-    pub tracking_id: Option<String>,
+    pub tracking_id: Option<Cow<'a, str>>,
     /// What it is.
     #[serde(rename = "type")]
     #[schema(value_type = TransactionType)]
@@ -57,27 +58,27 @@ pub struct TransactionView {
     /// What was asked for, in minor units. Null where the gateway told of it without an amount.
     pub amount: Option<i64>,
     /// Its currency, ISO 4217. Children have none of their own.
-    pub currency: Option<String>,
+    pub currency: Option<Cow<'a, str>>,
     /// The description of the request, redacted.
-    pub description: Option<String>,
+    pub description: Option<Cow<'a, str>>,
     /// The gateway's own name for it, once one is known.
-    pub uid: Option<String>,
+    pub uid: Option<Cow<'a, str>>,
     /// The parent of a capture, void, refund or chargeback.
-    pub parent_uid: Option<String>,
+    pub parent_uid: Option<Cow<'a, str>>,
     /// The gateway's task.
-    pub request_id: Option<String>,
+    pub request_id: Option<Cow<'a, str>>,
     /// The gateway's status, verbatim.
-    pub status: Option<String>,
+    pub status: Option<Cow<'a, str>>,
     /// The gateway's code, verbatim.
-    pub code: Option<String>,
+    pub code: Option<Cow<'a, str>>,
     /// The gateway's text, redacted.
-    pub message: Option<String>,
+    pub message: Option<Cow<'a, str>>,
     /// The gateway's text for the payer, redacted.
-    pub friendly_message: Option<String>,
+    pub friendly_message: Option<Cow<'a, str>>,
     /// Where the payer has to go.
-    pub redirect_url: Option<String>,
+    pub redirect_url: Option<Cow<'a, str>>,
     /// The card, as far as it may be known.
-    pub card: Option<CardView>,
+    pub card: Option<CardView<'a>>,
     /// Whether no real money moves.
     pub test: bool,
     /// When it was opened here.
@@ -107,7 +108,7 @@ pub struct TransactionView {
     /// The amount that the gateway has; one that differs opens a discrepancy.
     pub gateway_amount: Option<i64>,
     /// The currency that the gateway has.
-    pub gateway_currency: Option<String>,
+    pub gateway_currency: Option<Cow<'a, str>>,
     /// Counts the changes of this transaction from 1; of two messages the greater is the newer.
     #[schema(minimum = 1)]
     pub sequence: i64,
@@ -116,87 +117,100 @@ pub struct TransactionView {
 /// The card of a transaction, as far as it may be kept. Absent values are null.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Card)]
-pub struct CardView {
+pub struct CardView<'a> {
     /// The scheme.
-    pub brand: Option<String>,
+    pub brand: Option<Cow<'a, str>>,
     /// The last four digits.
-    pub last_4: Option<String>,
+    pub last_4: Option<Cow<'a, str>>,
     /// The first digit.
-    pub first_1: Option<String>,
+    pub first_1: Option<Cow<'a, str>>,
     /// The digits that name the issuer.
-    pub bin: Option<String>,
+    pub bin: Option<Cow<'a, str>>,
     /// The gateway's token for it, good for further payments.
-    pub token: Option<String>,
+    pub token: Option<Cow<'a, str>>,
     /// The same for each token of one card.
-    pub stamp: Option<String>,
+    pub stamp: Option<Cow<'a, str>>,
     /// The issuer's country.
-    pub issuer_country: Option<String>,
+    pub issuer_country: Option<Cow<'a, str>>,
     /// The issuer.
-    pub issuer_name: Option<String>,
+    pub issuer_name: Option<Cow<'a, str>>,
     /// The product name of the card.
-    pub product: Option<String>,
+    pub product: Option<Cow<'a, str>>,
 }
 
-impl From<Card> for CardView {
-    fn from(c: Card) -> Self {
+impl<'a> From<&'a Card> for CardView<'a> {
+    fn from(c: &'a Card) -> Self {
         Self {
-            brand: c.brand,
-            last_4: c.last_4,
-            first_1: c.first_1,
-            bin: c.bin,
-            token: c.token,
-            stamp: c.stamp,
-            issuer_country: c.issuer_country,
-            issuer_name: c.issuer_name,
-            product: c.product,
+            brand: lent(&c.brand),
+            last_4: lent(&c.last_4),
+            first_1: lent(&c.first_1),
+            bin: lent(&c.bin),
+            token: lent(&c.token),
+            stamp: lent(&c.stamp),
+            issuer_country: lent(&c.issuer_country),
+            issuer_name: lent(&c.issuer_name),
+            product: lent(&c.product),
         }
     }
 }
 
-impl TransactionView {
-    /// Puts together what the outside sees.
-    pub fn of(opening: &Opening, summary: &Summary, derived: &Derived, record: &Record) -> Self {
+fn name(text: Option<&str>) -> Option<Cow<'_, str>> {
+    text.map(Cow::Borrowed)
+}
+
+fn lent(text: &Option<String>) -> Option<Cow<'_, str>> {
+    text.as_deref().map(Cow::Borrowed)
+}
+
+impl<'a> TransactionView<'a> {
+    /// Puts together what the outside sees. It is told at once as a rule, so that nearly nothing is copied.
+    pub fn of(
+        opening: &'a Opening,
+        summary: &'a Summary,
+        derived: &Derived,
+        record: &'a Record,
+    ) -> Self {
         let snapshot = shown(summary, derived);
         let refusal = match (&derived.basis, snapshot) {
             (Basis::Refusal(refusal), None) => Some(refusal),
             _ => None,
         };
-        let text = |of_snapshot: fn(&Snapshot) -> Option<&String>| snapshot.and_then(of_snapshot);
-        let latest = derived
+        // What the snapshot says, or else the refusal, which is not kept anywhere to be lent.
+        let told = |of_snapshot: fn(&Snapshot) -> &Option<String>,
+                    of_refusal: fn(&Refusal) -> &Option<String>| {
+            let owned = || refusal.and_then(|refusal| of_refusal(refusal).clone());
+            let lent = snapshot.and_then(|snapshot| of_snapshot(snapshot).as_deref());
+            lent.map(Cow::Borrowed).or_else(|| owned().map(Cow::Owned))
+        };
+        let adopted = derived
             .uid
             .as_ref()
-            .and_then(|uid| summary.candidates.get(uid))
-            .and_then(|candidate| candidate.latest.as_deref());
+            .and_then(|uid| summary.candidates.get_key_value(uid));
+        let latest = adopted.and_then(|(_, candidate)| candidate.latest.as_deref());
         let task = summary
             .tasks
             .iter()
             .max_by_key(|(_, task)| (task.attempt, task.acked_at));
         Self {
             id: record.id,
-            shop_id: opening.shop.to_string(),
-            tracking_id: opening.tracking_id.as_ref().map(ToString::to_string),
+            shop_id: opening.shop.as_str(),
+            tracking_id: name(opening.tracking_id.as_ref().map(TrackingId::as_str)),
             kind: opening.kind.as_str(),
             origin: opening.origin.as_str(),
             state: derived.state.as_str(),
             is_final: derived.state.is_final(),
             amount: opening.amount,
-            currency: opening.currency.map(|c| c.to_string()),
-            description: record.description.clone(),
-            uid: derived.uid.as_ref().map(ToString::to_string),
-            parent_uid: opening.parent_uid.as_ref().map(ToString::to_string),
-            request_id: task.map(|(id, _)| id.to_string()),
-            status: snapshot.map(|s| s.status.clone()),
-            code: text(|s| s.code.as_ref())
-                .or(refusal.and_then(|r| r.code.as_ref()))
-                .cloned(),
-            message: text(|s| s.message.as_ref())
-                .or(refusal.and_then(|r| r.message.as_ref()))
-                .cloned(),
-            friendly_message: text(|s| s.friendly_message.as_ref())
-                .or(refusal.and_then(|r| r.friendly_message.as_ref()))
-                .cloned(),
-            redirect_url: text(|s| s.redirect_url.as_ref()).cloned(),
-            card: snapshot.and_then(|s| s.card.clone()).map(CardView::from),
+            currency: name(opening.currency.as_ref().map(Currency::as_str)),
+            description: lent(&record.description),
+            uid: name(adopted.map(|(uid, _)| uid.as_str())),
+            parent_uid: name(opening.parent_uid.as_ref().map(Uid::as_str)),
+            request_id: name(task.map(|(id, _)| id.as_str())),
+            status: name(snapshot.map(|s| s.status.as_str())),
+            code: told(|s| &s.code, |r| &r.code),
+            message: told(|s| &s.message, |r| &r.message),
+            friendly_message: told(|s| &s.friendly_message, |r| &r.friendly_message),
+            redirect_url: snapshot.and_then(|s| lent(&s.redirect_url)),
+            card: snapshot.and_then(|s| s.card.as_ref()).map(CardView::from),
             test: opening
                 .test
                 .or(snapshot.and_then(|s| s.test))
@@ -208,7 +222,11 @@ impl TransactionView {
             paid_at: snapshot.and_then(|s| s.paid_at),
             gateway_updated_at: snapshot.and_then(|s| s.updated_at),
             gateway_amount: latest.and_then(|s| s.amount),
-            gateway_currency: latest.and_then(|s| s.currency).map(|c| c.to_string()),
+            gateway_currency: name(
+                latest
+                    .and_then(|s| s.currency.as_ref())
+                    .map(Currency::as_str),
+            ),
             sequence: record.sequence,
         }
     }
@@ -242,7 +260,7 @@ pub fn is_open_refusal(derived: &Derived) -> bool {
 }
 
 fn rfc3339<S: Serializer>(at: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_str(&at.to_rfc3339())
+    at.with_rfc3339(|text| s.serialize_str(text))
 }
 
 fn rfc3339_opt<S: Serializer>(at: &Option<Timestamp>, s: S) -> Result<S::Ok, S::Error> {

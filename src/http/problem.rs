@@ -115,7 +115,7 @@ impl Problem {
     }
 
     /// The transaction was not sent.
-    pub(crate) fn not_sent(transaction: &TransactionView) -> Self {
+    pub(crate) fn not_sent(transaction: &TransactionView<'_>) -> Self {
         let mut problem = Self::new(
             Kind::GatewayUnreachable,
             "the request was not sent, or the gateway did not process it; the same request may be \

@@ -41,6 +41,6 @@ pub(crate) fn transaction(
 }
 
 /// What the outside sees of a transaction.
-pub(crate) fn shown(stored: &StoredTransaction) -> TransactionView {
+pub(crate) fn shown(stored: &StoredTransaction) -> TransactionView<'_> {
     stored.view()
 }

@@ -41,9 +41,9 @@ pub(crate) async fn named(
 
 /// A page of transactions.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct TransactionPage {
+pub(crate) struct TransactionPage<'a> {
     /// The newest first.
-    transactions: Vec<TransactionView>,
+    transactions: Vec<TransactionView<'a>>,
     /// Where the next page begins; null on the last one.
     next_cursor: Option<String>,
 }
@@ -121,7 +121,7 @@ pub(crate) async fn list(
     let next = next_cursor(&mut page, limit, |last| {
         cursor::write(List::Transactions, shop, last.record.id)
     });
-    let transactions: Vec<TransactionView> = page.iter().map(StoredTransaction::view).collect();
+    let transactions: Vec<TransactionView<'_>> = page.iter().map(StoredTransaction::view).collect();
     let page = TransactionPage {
         transactions,
         next_cursor: next,

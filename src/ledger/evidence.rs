@@ -2,6 +2,7 @@
 
 use crate::domain::explain::note;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
@@ -18,8 +19,8 @@ pub struct Learned {
     pub subject: Option<String>,
     /// Whether the signature of a webhook held.
     pub signed: Option<bool>,
-    /// What was said, redacted.
-    pub body: Vec<u8>,
+    /// What was said, redacted. Shared with what is written of it.
+    pub body: Bytes,
     /// SHA-256 of the bytes as they were received.
     pub body_sha256: [u8; 32],
     /// How it is read.
@@ -48,7 +49,7 @@ impl Learned {
         channel: Channel,
         http_status: Option<u16>,
         subject: Option<String>,
-        body: Vec<u8>,
+        body: impl Into<Bytes>,
         body_sha256: [u8; 32],
         facts: Vec<Fact>,
     ) -> Self {
@@ -69,7 +70,7 @@ impl Learned {
             http_status,
             subject,
             signed: None,
-            body,
+            body: body.into(),
             body_sha256,
             facts,
             parent: None,

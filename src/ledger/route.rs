@@ -280,12 +280,12 @@ enum Home<'a> {
     Nobody(Box<Snapshot>),
 }
 
-/// The facts of a webhook, as they are told of something adopted: it is what it is.
-pub(crate) fn adopted_facts(snapshot: &Snapshot) -> Vec<Fact> {
-    vec![Fact::Seen {
+/// What a webhook tells, as it is told of something adopted: it is what it is.
+pub(crate) fn adopted_fact(snapshot: &Snapshot) -> Fact {
+    Fact::Seen {
         snapshot: Box::new(snapshot.clone()),
         found_by: FoundBy::OwnTask,
-    }]
+    }
 }
 
 /// What an orphan is kept as.

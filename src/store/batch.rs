@@ -5,7 +5,9 @@ mod findings;
 mod writing;
 
 pub use findings::{Healed, heal_discrepancies, open_discrepancies, put_orphans};
-pub use writing::{Writes, append_events, claim_uids, drop_checks, insert_transactions, write};
+pub use writing::{
+    Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, write,
+};
 
 use crate::domain::{ShopId, State, Timestamp, TransactionType};
 use crate::store::rows::raw_transaction;

@@ -8,6 +8,7 @@ use crate::domain::{
 };
 use crate::store::StoreError;
 use crate::store::batch::Place;
+use bytes::Bytes;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -41,12 +42,12 @@ impl StoredTransaction {
     }
 
     /// What the outside sees.
-    pub fn view(&self) -> TransactionView {
+    pub fn view(&self) -> TransactionView<'_> {
         self.view_of(&self.derived())
     }
 
     /// The same for who has derived the state already.
-    pub fn view_of(&self, derived: &Derived) -> TransactionView {
+    pub fn view_of(&self, derived: &Derived) -> TransactionView<'_> {
         TransactionView::of(&self.opening, &self.summary, derived, &self.record)
     }
 }
@@ -187,7 +188,7 @@ pub struct EvidenceWrite {
     /// One sentence.
     pub note: String,
     /// What was said, redacted.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// SHA-256 of the original.
     pub body_sha256: [u8; 32],
     /// The hash of the chain up to here.
@@ -311,7 +312,7 @@ pub struct OrphanWrite {
     /// One sentence.
     pub note: String,
     /// What was said, redacted.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// SHA-256 of the original.
     pub body_sha256: [u8; 32],
 }

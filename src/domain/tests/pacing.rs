@@ -340,7 +340,7 @@ fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
         let facts = [stamped(1, 0), seen(&found), result("t-1", &found)];
         let mut summary = summed(&payment(), &facts);
         for channel in channels {
-            summary.note_ends(&[seen(&found)], *channel, Some(true));
+            summary.note_ends(&[&seen(&found)], *channel, Some(true));
         }
         is_settled(&summary, &derive(&payment(), &summary))
     };
@@ -361,8 +361,8 @@ fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
     let facts = [stamped(1, 0), result("t-1", &paid)];
     let of = |signed, facts: &[Fact]| {
         let mut summary = summed(&payment(), facts);
-        summary.note_ends(&[seen(&paid)], Channel::Webhook, signed);
-        summary.note_ends(&[seen(&paid)], Channel::TaskResult, None);
+        summary.note_ends(&[&seen(&paid)], Channel::Webhook, signed);
+        summary.note_ends(&[&seen(&paid)], Channel::TaskResult, None);
         is_settled(&summary, &derive(&payment(), &summary))
     };
     assert!(of(Some(true), &facts));
@@ -381,9 +381,9 @@ fn a_success_that_only_one_way_knows_of_is_not_agreed_on() {
     );
     let facts = [stamped(1, 0), result("t-1", &failed), seen(&paid)];
     let mut summary = summed(&payment(), &facts);
-    summary.note_ends(&[seen(&failed)], Channel::TaskResult, None);
-    summary.note_ends(&[seen(&paid)], Channel::Webhook, Some(true));
+    summary.note_ends(&[&seen(&failed)], Channel::TaskResult, None);
+    summary.note_ends(&[&seen(&paid)], Channel::Webhook, Some(true));
     assert!(!is_settled(&summary, &derive(&payment(), &summary)));
-    summary.note_ends(&[seen(&paid)], Channel::Query, None);
+    summary.note_ends(&[&seen(&paid)], Channel::Query, None);
     assert!(is_settled(&summary, &derive(&payment(), &summary)));
 }

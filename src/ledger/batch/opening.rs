@@ -6,6 +6,7 @@ use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::{Close, Learned, Lease, Open, Stamp};
 use crate::store::{StoredTransaction, batch as rows};
 use serde_json::json;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 impl Batch<'_> {
@@ -164,7 +165,8 @@ impl Batch<'_> {
             "replay": replay,
         });
         let stamped = Learned::act(Channel::Local, "stamped", &act, vec![fact]);
-        self.learn(id, &stamped, stamped.facts.clone(), Verdict::Applied);
+        let facts = stamped.facts.iter().map(Cow::Borrowed).collect();
+        self.learn(id, &stamped, facts, Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);
         self.schedule(
             id,

@@ -3,10 +3,9 @@
 use super::{Batch, Draft, Row, is_anothers, is_contested, receive, snapshot_of, to_json};
 use crate::domain::fold::Basis;
 use crate::domain::pacing::{self, Seen};
-use crate::domain::view::TransactionView;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
 use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
-use crate::ledger::route::{Delivery, adopted_facts, orphan_kind};
+use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
 use crate::ledger::{Learned, Record, Settings, findings};
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use std::borrow::Cow;
@@ -18,8 +17,8 @@ pub(super) enum Before {
     Same,
     /// Something else.
     Other,
-    /// This, which is to be compared.
-    Shown(Box<TransactionView>),
+    /// This (JSON), which is to be compared.
+    Shown(String),
 }
 
 impl Batch<'_> {
@@ -46,7 +45,6 @@ impl Batch<'_> {
                     if self.rows.get(id).is_none() {
                         continue;
                     }
-                    let facts = facts.into_iter().map(Cow::into_owned).collect();
                     let verdict = self.deliver(record, id, facts);
                     first.get_or_insert((verdict, id));
                 }
@@ -70,7 +68,12 @@ impl Batch<'_> {
     }
 
     /// Brings evidence to a locked transaction, and settles its next check.
-    pub(super) fn deliver(&mut self, record: &Record, id: Uuid, facts: Vec<Fact>) -> Verdict {
+    pub(super) fn deliver(
+        &mut self,
+        record: &Record,
+        id: Uuid,
+        facts: Vec<Cow<'_, Fact>>,
+    ) -> Verdict {
         let learned = &record.learned;
         let before = self.rows.map.get(&id).map(|row| row.derived.state);
         let duplicate = self.known.contains(&(id, learned.id));
@@ -103,7 +106,7 @@ impl Batch<'_> {
         &mut self,
         id: Uuid,
         learned: &Learned,
-        mut facts: Vec<Fact>,
+        mut facts: Vec<Cow<'_, Fact>>,
         bare: Verdict,
     ) -> (Verdict, bool) {
         let at = self.at;
@@ -112,6 +115,7 @@ impl Batch<'_> {
         };
         facts.retain(|fact| !is_anothers(&self.routing, fact, id));
         facts.iter_mut().for_each(|fact| receive(fact, at));
+        let facts: Vec<&Fact> = facts.iter().map(AsRef::as_ref).collect();
         let (opening, known) = (&row.stored.opening, &row.stored.summary);
         let mut change = verdict::apply_to(opening, known, row.derived.clone(), &facts);
         let verdict = match (learned.verdict, facts.is_empty()) {
@@ -119,7 +123,7 @@ impl Batch<'_> {
             (None, true) => bare,
             // What could equally be another's is not believed by itself; an auditor has to see that
             // in what is stored.
-            (None, false) if facts.iter().all(is_contested) => Verdict::Hint,
+            (None, false) if facts.iter().all(|fact| is_contested(fact)) => Verdict::Hint,
             (None, false) => change.verdict,
         };
         let stored = &row.stored;
@@ -129,7 +133,7 @@ impl Batch<'_> {
         let before = if change.before.state != change.after.state {
             Before::Other
         } else if summary != stored.summary || change.after.state != stored.state {
-            Before::Shown(Box::new(stored.view_of(&change.before)))
+            Before::Shown(to_json(&stored.view_of(&change.before)))
         } else {
             Before::Same
         };
@@ -162,8 +166,9 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get_mut(&id) else {
             return;
         };
-        let mut view = row.stored.view_of(&change.after);
-        if matches!(before, Before::Shown(before) if **before == view) {
+        if let Before::Shown(before) = before
+            && *before == to_json(&row.stored.view_of(&change.after))
+        {
             return;
         }
         // Opening by a caller is told to the caller; the feed begins with what follows.
@@ -173,7 +178,6 @@ impl Batch<'_> {
         }
         row.stored.record.sequence += 1;
         row.stored.record.updated_at = at;
-        (view.sequence, view.updated_at) = (row.stored.record.sequence, at);
         let kind = match (change.before.state, change.after.state) {
             (old, new) if old.is_final() && old != new => "transaction.corrected",
             (old, new) if !old.is_final() && new.is_final() => "transaction.finalized",
@@ -182,7 +186,7 @@ impl Batch<'_> {
         self.events.push(EventWrite {
             kind,
             transaction_id: Some(id),
-            payload: to_json(&view),
+            payload: to_json(&row.stored.view_of(&change.after)),
         });
     }
 
@@ -212,14 +216,14 @@ impl Batch<'_> {
 
     /// Notes the uids among these facts that are this transaction's from now on. Only those have been
     /// looked up before the batch locked anything.
-    pub(super) fn note_claims(&mut self, id: Uuid, facts: &[Fact]) {
+    pub(super) fn note_claims(&mut self, id: Uuid, facts: &[&Fact]) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
         let summary = &row.stored.summary;
         let eligible: Vec<Uid> = facts
             .iter()
-            .filter_map(snapshot_of)
+            .filter_map(|fact| snapshot_of(fact))
             .map(|snapshot| &snapshot.uid)
             .filter(|uid| {
                 let candidate = summary.candidates.get(*uid);
@@ -299,7 +303,8 @@ impl Batch<'_> {
         };
         self.rows.map.insert(id, Box::new(Row::new(stored)));
         self.known.insert((id, learned.id));
-        let (verdict, _) = self.learn(id, learned, adopted_facts(snapshot), Verdict::Applied);
+        let facts = vec![Cow::Owned(adopted_fact(snapshot))];
+        let (verdict, _) = self.learn(id, learned, facts, Verdict::Applied);
         self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {
             let detail = format!("the gateway has a {kind} that was not made through this service");
@@ -356,7 +361,7 @@ impl Batch<'_> {
 fn lesson(
     stored: &StoredTransaction,
     change: &verdict::Change,
-    facts: &[Fact],
+    facts: &[&Fact],
     channel: Channel,
     at: Timestamp,
     settings: &Settings,
@@ -369,7 +374,7 @@ fn lesson(
     let (after, sent) = (&change.after, change.summary.sent_at()?);
     let ended = facts
         .iter()
-        .filter_map(snapshot_of)
+        .filter_map(|fact| snapshot_of(fact))
         .find(|s| s.class.is_final() && Some(&s.uid) == after.uid.as_ref())?;
     if stored.opening.origin != Origin::Api || !matches!(after.basis, Basis::Snapshot(_)) {
         return None;

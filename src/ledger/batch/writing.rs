@@ -1,9 +1,10 @@
 //! What a batch writes, and what its callers are answered.
 
 use super::{Answer, Batch, CheckDecision, Draft, to_json};
+use crate::domain::Uid;
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
-use crate::store::batch::Writes;
+use crate::store::batch::{Changed, Writes};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use uuid::Uuid;
 
@@ -57,7 +58,11 @@ impl Batch<'_> {
         let mut drops = Vec::new();
         for (id, row) in &self.rows.map {
             if let (true, Some(place)) = (row.dirty, &row.place) {
-                writes.changed.push((&row.stored, place));
+                writes.changed.push(Changed {
+                    row: &row.stored,
+                    uid: row.derived.uid.as_ref().map(Uid::as_str),
+                    place,
+                });
             }
             match &row.write {
                 None => {}

@@ -106,7 +106,7 @@ pub async fn put_orphans(
         &text(|r| r.parent_uid.clone()) as &[Option<String>],
         &rows.iter().map(|r| r.signed).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.note.as_str()).collect::<Vec<_>>() as &[&str],
-        &rows.iter().map(|r| r.body.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+        &rows.iter().map(|r| &*r.body).collect::<Vec<_>>() as &[&[u8]],
         &rows.iter().map(|r| r.body_sha256.as_slice()).collect::<Vec<_>>() as &[&[u8]],
     )
     .fetch_all(conn)

@@ -11,13 +11,24 @@ use uuid::Uuid;
 /// waits for anybody.
 #[derive(Debug, Default)]
 pub struct Writes<'a> {
-    /// Transactions whose moving columns are written, and where they lie.
-    pub changed: Vec<(&'a StoredTransaction, &'a Place)>,
+    /// Transactions whose moving columns are written.
+    pub changed: Vec<Changed<'a>>,
     /// Evidence to be appended. All of it is new: the transactions are locked, and
     /// [`super::known_evidence`] was asked where it could be known.
     pub evidence: &'a [EvidenceWrite],
     /// Rows of the hot table.
     pub checks: Vec<CheckWrite>,
+}
+
+/// A transaction to be written.
+#[derive(Debug)]
+pub struct Changed<'a> {
+    /// As it is now.
+    pub row: &'a StoredTransaction,
+    /// The gateway's uid that follows from it.
+    pub uid: Option<&'a str>,
+    /// Where it lies.
+    pub place: &'a Place,
 }
 
 impl Writes<'_> {
@@ -40,7 +51,7 @@ pub async fn write(
     let (changed, evidence, checks) = (&writes.changed, writes.evidence, &writes.checks);
     let summaries = changed
         .iter()
-        .map(|(r, _)| encode(&r.summary, r.record.id))
+        .map(|c| encode(&c.row.summary, c.row.record.id))
         .collect::<Result<Vec<_>, _>>()?;
     let known = checks.iter().filter_map(|r| Some((r, r.place.as_ref()?)));
     let known: Vec<(&CheckWrite, &Place)> = known.collect();
@@ -49,21 +60,21 @@ pub async fn write(
         "src/store/batch/write.sql",
         shop.as_str(),
         OffsetDateTime::from(at),
-        &column(changed, |(_, place)| place.0.as_str()) as &[&str],
-        &column(changed, |(r, _)| r.record.id),
-        &column(changed, |(r, _)| r.state.as_str()) as &[&str],
-        &column(changed, |(r, _)| OffsetDateTime::from(r.state_since)),
-        &column(changed, |(r, _)| r.derived().uid.map(|uid| uid.to_string()))
-            as &[Option<String>],
+        &column(changed, |c| c.place.0.as_str()) as &[&str],
+        &column(changed, |c| c.row.record.id),
+        &column(changed, |c| c.row.state.as_str()) as &[&str],
+        &column(changed, |c| OffsetDateTime::from(c.row.state_since)),
+        &column(changed, |c| c.uid) as &[Option<&str>],
         &summaries,
-        &column(changed, |(r, _)| r.record.sequence),
-        &column(changed, |(r, _)| OffsetDateTime::from(r.record.updated_at)),
-        &column(changed, |(r, _)| r
+        &column(changed, |c| c.row.record.sequence),
+        &column(changed, |c| OffsetDateTime::from(c.row.record.updated_at)),
+        &column(changed, |c| c
+            .row
             .record
             .finalized_at
             .map(OffsetDateTime::from)) as &[Option<OffsetDateTime>],
-        &column(changed, |(r, _)| r.evidence_count),
-        &column(changed, |(r, _)| r.evidence_head.as_slice()) as &[&[u8]],
+        &column(changed, |c| c.row.evidence_count),
+        &column(changed, |c| c.row.evidence_head.as_slice()) as &[&[u8]],
         &column(evidence, |r| r.transaction_id),
         &column(evidence, |r| r.id),
         &column(evidence, |r| r.position),
@@ -73,7 +84,7 @@ pub async fn write(
         &column(evidence, |r| r.subject.as_deref()) as &[Option<&str>],
         &column(evidence, |r| r.signed) as &[Option<bool>],
         &column(evidence, |r| r.note.as_str()) as &[&str],
-        &column(evidence, |r| r.body.as_slice()) as &[&[u8]],
+        &column(evidence, |r| &*r.body) as &[&[u8]],
         &column(evidence, |r| r.body_sha256.as_slice()) as &[&[u8]],
         &column(evidence, |r| r.chain.as_slice()) as &[&[u8]],
         &column(&known, |(_, place)| place.0.as_str()) as &[&str],

@@ -205,7 +205,7 @@ impl Db {
         let row = |orphan: &Orphan| OrphanRow {
             id: orphan.row.id,
             signed: orphan.row.signed,
-            body: orphan.row.body.clone(),
+            body: orphan.row.body.to_vec(),
             body_sha256: orphan.row.body_sha256.to_vec(),
         };
         self.orphans
@@ -334,7 +334,7 @@ impl Db {
             subject: write.subject.clone(),
             signed: write.signed,
             note: write.note.clone(),
-            body: write.body.clone(),
+            body: write.body.to_vec(),
         };
         let (body_sha256, chain) = (write.body_sha256, write.chain);
         let rows = self.evidence.entry(write.transaction_id).or_default();

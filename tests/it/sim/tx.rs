@@ -285,8 +285,8 @@ impl Tables for Tx {
         writes: &Writes<'_>,
     ) -> Result<bool, StoreError> {
         self.world.statement().await;
-        for (row, _) in &writes.changed {
-            let row = (*row).clone();
+        for changed in &writes.changed {
+            let row = changed.row.clone();
             self.later(move |db| db.update_transaction(&row));
         }
         for write in writes.evidence {
