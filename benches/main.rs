@@ -288,42 +288,47 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         rows = costs::rows(&database, total).await;
     }
     let peak = report::median(service.iter().map(Outcome::per_second));
-    let database = fresh(cluster, "open").await;
-    let running = ground::service(&database, gateway, NO_CHECKS).await;
-    let half = Loop::Open(peak / 2.0);
-    load::run(
-        running.at.hooks,
-        Arc::clone(&all),
-        0..warm,
-        size.connections,
-        half,
-        200,
-    )
-    .await;
-    let steady = load::run(
-        running.at.hooks,
-        Arc::clone(&all),
-        warm..total,
-        size.connections,
-        half,
-        200,
-    )
-    .await;
-    drop(running);
+    let half = at_half(cluster, gateway, size, &all, peak).await;
     let one = report::median(ceilings.0.into_iter());
     let hundred = report::median(ceilings.1.into_iter());
     let more = json!({
         "ceiling_plain_per_s": one.round(),
         "ceiling_batched_per_s": hundred.round(),
         "service_to_ceiling_batched": report::ratio(peak, hundred),
-        "p50_ms_at_half": steady.quantile_ms(0.5),
-        "p99_ms_at_half": steady.quantile_ms(0.99),
-        "unexpected_at_half": steady.unexpected.len(),
+        "p50_ms_at_half": report::median(half.iter().map(|o| o.quantile_ms(0.5))),
+        "p99_ms_at_half": report::median(half.iter().map(|o| o.quantile_ms(0.99))),
+        "p99_ms_at_half_rounds": half.iter().map(|o| o.quantile_ms(0.99)).collect::<Vec<_>>(),
+        "unexpected_at_half": half.iter().map(|o| o.unexpected.len()).sum::<usize>(),
         "cost": cost,
         "rows": rows,
         "body_bytes": bodies::webhook_bytes(),
     });
     report.sides("webhook", &service, &plain, more);
+}
+
+/// The same at half of the peak, as they come and not as they are answered. Several times, since one halt
+/// of the disk is all that the slowest hundredth of a few seconds is made of.
+async fn at_half(
+    cluster: &Cluster,
+    gateway: SocketAddr,
+    size: &Size,
+    all: &Arc<Vec<Vec<u8>>>,
+    peak: f64,
+) -> Vec<Outcome> {
+    let warm = size.payments / 10;
+    let mut rounds = Vec::new();
+    for _ in 0..size.rounds {
+        let database = fresh(cluster, "open").await;
+        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let load = |range| {
+            let half = Loop::Open(peak / 2.0);
+            let all = Arc::clone(all);
+            load::run(running.at.hooks, all, range, size.connections, half, 200)
+        };
+        load(0..warm).await;
+        rounds.push(load(warm..size.payments).await);
+    }
+    rounds
 }
 
 /// The service's webhooks without anything beside them, for a profiler. Reported nowhere.
