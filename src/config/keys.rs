@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::Digest;
+use aws_lc_rs::signature::{ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
@@ -17,7 +19,7 @@ use subtle::ConstantTimeEq;
 
 use super::secret::Secret;
 
-/// The sizes that `ring::signature::RSA_PKCS1_2048_8192_SHA256` verifies.
+/// The sizes that `RSA_PKCS1_2048_8192_SHA256` verifies.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
 const RSA_ENCRYPTION: spki::ObjectIdentifier =
     spki::ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -26,11 +28,21 @@ const MIN_FINGERPRINT_KEY: usize = 32;
 const SUBSCRIBER_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A shop's public key, which signs its webhooks.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct RsaPublicKey {
     pkcs1_der: Vec<u8>,
     bits: usize,
+    /// Made once, since it takes long to make: `docs/adr/0011-signatures-of-webhooks-are-checked-by-aws-lc.md`.
+    verifier: ParsedPublicKey,
 }
+
+impl PartialEq for RsaPublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.pkcs1_der == other.pkcs1_der
+    }
+}
+
+impl Eq for RsaPublicKey {}
 
 impl RsaPublicKey {
     /// Reads what the back office shows (base64 of a DER SubjectPublicKeyInfo, line
@@ -53,10 +65,23 @@ impl RsaPublicKey {
                 "the rsa key has {bits} bits, {min} to {max} are allowed"
             ));
         }
-        Ok(Self { pkcs1_der, bits })
+        let verifier =
+            ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &pkcs1_der).map_err(|_| {
+                "expected an rsa public key: no signature can be checked with it".to_owned()
+            })?;
+        Ok(Self {
+            pkcs1_der,
+            bits,
+            verifier,
+        })
     }
 
-    /// The key as DER `RSAPublicKey` (PKCS#1), which is what `ring` takes.
+    /// Whether this is a signature (PKCS#1 v1.5, SHA-256) of what has this digest.
+    pub fn verifies(&self, digest: &Digest, signature: &[u8]) -> bool {
+        self.verifier.verify_digest_sig(digest, signature).is_ok()
+    }
+
+    /// The key as DER `RSAPublicKey` (PKCS#1), which is what the verifier takes.
     pub fn pkcs1_der(&self) -> &[u8] {
         &self.pkcs1_der
     }

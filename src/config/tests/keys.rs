@@ -1,5 +1,6 @@
 //! Keys in all the ways in which people write them.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
 use base64::Engine as _;
@@ -28,7 +29,7 @@ fn pem(label: &str, body: &str) -> String {
 }
 
 #[test]
-fn every_way_to_write_a_public_key_gives_the_key_that_ring_takes() {
+fn every_way_to_write_a_public_key_gives_the_key_that_checks() {
     let signature = STANDARD.decode(SIGNATURE).unwrap();
     let spki_pem = pem("PUBLIC KEY", PUBLIC_KEY);
     for text in [
@@ -42,9 +43,11 @@ fn every_way_to_write_a_public_key_gives_the_key_that_ring_takes() {
         let key = RsaPublicKey::parse(&text).unwrap();
         assert_eq!(key.bits(), 2048);
         assert_eq!(key.pkcs1_der(), STANDARD.decode(PKCS1).unwrap());
+        assert!(key.verifies(&digest(&SHA256, b"hello"), &signature));
+        assert!(!key.verifies(&digest(&SHA256, b"hellO"), &signature));
+        // As somebody else sees it.
         let verifier = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.pkcs1_der());
         verifier.verify(b"hello", &signature).unwrap();
-        verifier.verify(b"hellO", &signature).unwrap_err();
     }
 }
 
@@ -56,7 +59,13 @@ fn what_is_no_usable_rsa_key_is_refused() {
         der.push(0);
         STANDARD.encode(der)
     };
+    // An even modulus is no product of two primes that anybody would take.
+    let mut even = STANDARD.decode(PKCS1).unwrap();
+    let last_of_modulus = even.len() - 6;
+    even[last_of_modulus] ^= 1;
+    let even = pem("RSA PUBLIC KEY", &STANDARD.encode(even));
     for (text, expected) in [
+        (even.as_str(), "no signature can be checked with it"),
         ("not a key!", "it is not base64"),
         ("", "it is not a SubjectPublicKeyInfo"),
         (PKCS1, "it is not a SubjectPublicKeyInfo"),
