@@ -48,8 +48,11 @@ struct Size {
     seconds: u32,
 }
 
-/// Connections of a load that leaves little to commit at once.
+/// Connections of submits that leave little to commit at once.
 const FEW_CONNECTIONS: usize = 64;
+
+/// Connections of webhooks at their peak.
+const MANY_CONNECTIONS: usize = 512;
 
 /// The checks do not run beside what is measured.
 const NO_CHECKS: &str = "first_check = \"1h\"\nmax_interval = \"1h\"\nmax_interval_old = \"6h\"";
@@ -260,50 +263,51 @@ async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
     .await;
 }
 
-/// Final webhooks of payments that are open: arrival to 200.
+/// Final webhooks of payments that are open, arrival to 200: over many connections and over half as many.
 async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
     let all = Arc::new(bodies::webhooks(size.payments));
     let total = size.payments;
-    let warm = total / 10;
-    let (mut service, mut plain, mut ceilings) = (Vec::new(), Vec::new(), (Vec::new(), Vec::new()));
-    let (mut cost, mut rows) = (json!(null), json!(null));
+    let connections = [MANY_CONNECTIONS, size.connections];
+    let (mut service, mut plain) = ([vec![], vec![]], [vec![], vec![]]);
+    let (mut ceilings, mut costs) = ((vec![], vec![]), [json!({}), json!({})]);
     for _ in 0..size.rounds {
         let _ = fresh(cluster, "open").await;
-        ceilings
-            .0
-            .push(ceilings::one(cluster, "round", total, size.seconds));
-        ceilings
-            .1
-            .push(ceilings::hundred(cluster, "round", total, size.seconds));
-        let database = fresh(cluster, "open").await;
-        let running = ground::plain(&database, gateway).await;
-        plain.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
-        drop(running);
-        let database = fresh(cluster, "open").await;
-        let running = ground::service(&database, gateway, NO_CHECKS).await;
-        costs::begin(&database).await;
-        service.push(wave(running.at.hooks, &all, warm, total, size.connections).await);
-        cost = costs::end(&database, total).await;
-        drop(running);
-        rows = costs::rows(&database, total).await;
+        let one = ceilings::one(cluster, "round", total, size.seconds);
+        let hundred = ceilings::hundred(cluster, "round", total, size.seconds);
+        ceilings.0.push(one);
+        ceilings.1.push(hundred);
+        for (n, connections) in connections.into_iter().enumerate() {
+            let database = fresh(cluster, "open").await;
+            let running = ground::plain(&database, gateway).await;
+            plain[n].push(wave(running.at.hooks, &all, connections).await);
+            drop(running);
+            let database = fresh(cluster, "open").await;
+            let running = ground::service(&database, gateway, NO_CHECKS).await;
+            costs::begin(&database).await;
+            service[n].push(wave(running.at.hooks, &all, connections).await);
+            let cost = costs::end(&database, total).await;
+            drop(running);
+            costs[n] = json!({"cost": cost, "rows": costs::rows(&database, total).await});
+        }
     }
-    let peak = report::median(service.iter().map(Outcome::per_second));
+    let peak = report::median(service[0].iter().map(Outcome::per_second));
     let half = at_half(cluster, gateway, size, &all, peak).await;
     let one = report::median(ceilings.0.into_iter());
     let hundred = report::median(ceilings.1.into_iter());
-    let more = json!({
-        "ceiling_plain_per_s": one.round(),
-        "ceiling_batched_per_s": hundred.round(),
-        "service_to_ceiling_batched": report::ratio(peak, hundred),
-        "p50_ms_at_half": report::median(half.iter().map(|o| o.quantile_ms(0.5))),
-        "p99_ms_at_half": report::median(half.iter().map(|o| o.quantile_ms(0.99))),
-        "p99_ms_at_half_rounds": half.iter().map(|o| o.quantile_ms(0.99)).collect::<Vec<_>>(),
-        "unexpected_at_half": half.iter().map(|o| o.unexpected.len()).sum::<usize>(),
-        "cost": cost,
-        "rows": rows,
-        "body_bytes": bodies::webhook_bytes(),
-    });
-    report.sides("webhook", &service, &plain, more);
+    let mut more = costs[0].take();
+    more["connections"] = json!(connections[0]);
+    more["ceiling_plain_per_s"] = json!(one.round());
+    more["ceiling_batched_per_s"] = json!(hundred.round());
+    more["service_to_ceiling_batched"] = json!(report::ratio(peak, hundred));
+    more["p50_ms_at_half"] = json!(report::median(half.iter().map(|o| o.quantile_ms(0.5))));
+    more["p99_ms_at_half"] = json!(report::median(half.iter().map(|o| o.quantile_ms(0.99))));
+    more["p99_ms_at_half_rounds"] = half.iter().map(|o| o.quantile_ms(0.99)).collect();
+    more["unexpected_at_half"] = json!(half.iter().map(|o| o.unexpected.len()).sum::<usize>());
+    more["body_bytes"] = json!(bodies::webhook_bytes());
+    report.sides("webhook", &service[0], &plain[0], more);
+    let mut more = costs[1].take();
+    more["connections"] = json!(connections[1]);
+    report.sides("webhook_few", &service[1], &plain[1], more);
 }
 
 /// The same at half of the peak, as they come and not as they are answered. Several times, since one halt
@@ -338,14 +342,7 @@ async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
         let database = fresh(cluster, "open").await;
         let running = ground::service(&database, gateway, NO_CHECKS).await;
         let before = running.cpu_seconds();
-        let outcome = wave(
-            running.at.hooks,
-            &all,
-            size.payments / 10,
-            size.payments,
-            size.connections,
-        )
-        .await;
+        let outcome = wave(running.at.hooks, &all, size.connections).await;
         let each = (running.cpu_seconds() - before) / size.payments as f64 * 1e6;
         println!(
             "alone: {:.0} webhooks a second, {each:.0} us of processor in the service for each, p50 {:.1} ms, p99 {:.1} ms",
@@ -356,23 +353,12 @@ async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
     }
 }
 
-async fn wave(
-    at: SocketAddr,
-    all: &Arc<Vec<Vec<u8>>>,
-    warm: usize,
-    total: usize,
-    connections: usize,
-) -> Outcome {
-    load::run(at, Arc::clone(all), 0..warm, connections, Loop::Closed, 200).await;
-    load::run(
-        at,
-        Arc::clone(all),
-        warm..total,
-        connections,
-        Loop::Closed,
-        200,
-    )
-    .await
+/// A tenth of them warm up.
+async fn wave(at: SocketAddr, all: &Arc<Vec<Vec<u8>>>, connections: usize) -> Outcome {
+    let warm = all.len() / 10;
+    let load = |range| load::run(at, Arc::clone(all), range, connections, Loop::Closed, 200);
+    load(0..warm).await;
+    load(warm..all.len()).await
 }
 
 /// How small it is: memory when idle, and the time from its start to its readiness.

@@ -69,7 +69,7 @@ impl Report {
         println!();
         for (name, section) in &self.0 {
             for (key, value) in section.as_object().into_iter().flatten() {
-                println!("{name:10} {key:32} {value}");
+                println!("{name:11} {key:32} {value}");
             }
         }
     }
