@@ -1,8 +1,8 @@
 //! Keys as they are written in a configuration: the gateway's RSA public key, the key of
 //! request fingerprints, the digest of a client's key, a subscriber's signing secret.
 //!
-//! Reading is all it can do; whoever verifies or signs does that elsewhere. The errors
-//! here never repeat what was read.
+//! Reading is nearly all it can do: a public key also checks a signature, in the form that was made
+//! when it was read. The errors here never repeat what was read.
 
 use std::fmt;
 
@@ -30,7 +30,6 @@ const SUBSCRIBER_SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 /// A shop's public key, which signs its webhooks.
 #[derive(Clone)]
 pub struct RsaPublicKey {
-    pkcs1_der: Vec<u8>,
     bits: usize,
     /// Made once, since it takes long to make: `docs/adr/0011-signatures-of-webhooks-are-checked-by-aws-lc.md`.
     verifier: ParsedPublicKey,
@@ -38,7 +37,7 @@ pub struct RsaPublicKey {
 
 impl PartialEq for RsaPublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.pkcs1_der == other.pkcs1_der
+        self.pkcs1_der() == other.pkcs1_der()
     }
 }
 
@@ -69,11 +68,7 @@ impl RsaPublicKey {
             ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &pkcs1_der).map_err(|_| {
                 "expected an rsa public key: no signature can be checked with it".to_owned()
             })?;
-        Ok(Self {
-            pkcs1_der,
-            bits,
-            verifier,
-        })
+        Ok(Self { bits, verifier })
     }
 
     /// Whether this is a signature (PKCS#1 v1.5, SHA-256) of what has this digest.
@@ -81,9 +76,9 @@ impl RsaPublicKey {
         self.verifier.verify_digest_sig(digest, signature).is_ok()
     }
 
-    /// The key as DER `RSAPublicKey` (PKCS#1), which is what the verifier takes.
+    /// The key as DER `RSAPublicKey` (PKCS#1).
     pub fn pkcs1_der(&self) -> &[u8] {
-        &self.pkcs1_der
+        self.verifier.as_ref()
     }
 
     /// The size of the modulus.
@@ -104,7 +99,7 @@ impl fmt::Display for RsaPublicKey {
             f,
             "rsa {} bits, sha256 {}",
             self.bits,
-            short_digest(&self.pkcs1_der)
+            short_digest(self.pkcs1_der())
         )
     }
 }

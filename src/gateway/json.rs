@@ -74,6 +74,10 @@ impl<'a> Fields<'a> {
             }
             same
         });
+        // A hostile body may have a hundred thousand objects of one field each.
+        if fields.len() < fields.capacity() / 2 {
+            fields.shrink_to_fit();
+        }
         Self(fields)
     }
 

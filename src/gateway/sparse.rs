@@ -14,7 +14,7 @@ use std::fmt;
 /// So many fields of an object find room at once; most have fewer that are kept.
 const ROOM: usize = 16;
 
-/// Reads of a webhook what is looked at.
+/// Reads of a webhook what is looked at, and of any body the names of card holders.
 pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
     kept(body, Kept::Named)
 }

@@ -4,12 +4,12 @@
 //! What it deliberately cannot do: believe. Whether the sender is the gateway is decided by
 //! [`super::authenticity`] over the same bytes, and what follows from it by the fold.
 
+use super::json::Json;
 use super::redact::{Redacted, redact, redact_read};
 use super::sparse;
 use super::transaction::{self, Source};
 use super::wire::{Shape, row, shape, shape_of};
 use crate::domain::{Snapshot, Timestamp};
-use serde_json::Value;
 
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,19 +73,19 @@ fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
 }
 
 fn other(body: &[u8]) -> WebhookReading {
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
+    let Ok(Json::Object(fields)) = sparse::read_all(body) else {
         return WebhookReading::Unknown {
             reason: "no object".to_owned(),
         };
     };
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| fields.get(name).and_then(Json::as_str).unwrap_or_default();
     if text("event").ends_with(".subscription")
-        || (text("id").starts_with("sbs_") && fields.contains_key("state"))
+        || (text("id").starts_with("sbs_") && fields.contains("state"))
     {
         return WebhookReading::Subscription;
     }
-    let expired = fields.get("expired").and_then(Value::as_bool) == Some(true);
-    if expired && fields.contains_key("token") {
+    let expired = fields.get("expired") == Some(&Json::Flag(true));
+    if expired && fields.contains("token") {
         return WebhookReading::ExpiredToken;
     }
     WebhookReading::Unknown {
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use proptest::sample;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(body: &Value) -> WebhookReading {
         let (body, at) = (body.to_string(), Timestamp::from_micros(0));

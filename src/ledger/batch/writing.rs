@@ -58,6 +58,7 @@ impl Batch<'_> {
         let mut drops = Vec::new();
         for (id, row) in &self.rows.map {
             if let (true, Some(place)) = (row.dirty, &row.place) {
+                debug_assert_eq!(row.derived, row.stored.derived(), "derived before a change");
                 writes.changed.push(Changed {
                     row: &row.stored,
                     uid: row.derived.uid.as_ref().map(Uid::as_str),

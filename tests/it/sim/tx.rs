@@ -4,7 +4,7 @@
 use super::db::Db;
 use super::mutant::Mutant;
 use super::world::World;
-use reconciler::domain::{Channel, ShopId, Timestamp};
+use reconciler::domain::{Channel, ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Target, Work};
 use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
@@ -287,6 +287,8 @@ impl Tables for Tx {
         self.world.statement().await;
         for changed in &writes.changed {
             let row = changed.row.clone();
+            let uid = row.derived().uid;
+            assert_eq!(changed.uid, uid.as_ref().map(Uid::as_str));
             self.later(move |db| db.update_transaction(&row));
         }
         for write in writes.evidence {
