@@ -44,12 +44,7 @@ pub async fn run(
 ) {
     let sides = [("little", histories.little), ("much", histories.much)];
     for (name, rows) in sides {
-        cluster
-            .create_from_template("open", name)
-            .await
-            .expect("a copy");
-        make(&cluster.url(name), rows).await;
-        execute(&cluster.url(name), WARM).await;
+        with_history(cluster, name, rows).await;
     }
     execute(&cluster.url("postgres"), "CHECKPOINT").await;
     let hooks = Arc::new(bodies::webhooks(size.payments * (1 + WARMING)));
@@ -107,6 +102,16 @@ pub async fn run(
     for (name, _) in sides {
         cluster.drop_database(name).await.expect("no database");
     }
+}
+
+/// Makes a database with payments that wait for their webhook, and so many that are history.
+async fn with_history(cluster: &Cluster, name: &str, rows: usize) {
+    cluster
+        .create_from_template("open", name)
+        .await
+        .expect("a copy");
+    make(&cluster.url(name), rows).await;
+    execute(&cluster.url(name), WARM).await;
 }
 
 /// A service that has taken the webhooks that come before what is measured.

@@ -141,25 +141,21 @@ pub struct CardView<'a> {
 impl<'a> From<&'a Card> for CardView<'a> {
     fn from(c: &'a Card) -> Self {
         Self {
-            brand: lent(&c.brand),
-            last_4: lent(&c.last_4),
-            first_1: lent(&c.first_1),
-            bin: lent(&c.bin),
-            token: lent(&c.token),
-            stamp: lent(&c.stamp),
-            issuer_country: lent(&c.issuer_country),
-            issuer_name: lent(&c.issuer_name),
-            product: lent(&c.product),
+            brand: lent(c.brand.as_deref()),
+            last_4: lent(c.last_4.as_deref()),
+            first_1: lent(c.first_1.as_deref()),
+            bin: lent(c.bin.as_deref()),
+            token: lent(c.token.as_deref()),
+            stamp: lent(c.stamp.as_deref()),
+            issuer_country: lent(c.issuer_country.as_deref()),
+            issuer_name: lent(c.issuer_name.as_deref()),
+            product: lent(c.product.as_deref()),
         }
     }
 }
 
-fn name(text: Option<&str>) -> Option<Cow<'_, str>> {
+fn lent(text: Option<&str>) -> Option<Cow<'_, str>> {
     text.map(Cow::Borrowed)
-}
-
-fn lent(text: &Option<String>) -> Option<Cow<'_, str>> {
-    text.as_deref().map(Cow::Borrowed)
 }
 
 impl<'a> TransactionView<'a> {
@@ -194,22 +190,22 @@ impl<'a> TransactionView<'a> {
         Self {
             id: record.id,
             shop_id: opening.shop.as_str(),
-            tracking_id: name(opening.tracking_id.as_ref().map(TrackingId::as_str)),
+            tracking_id: lent(opening.tracking_id.as_ref().map(TrackingId::as_str)),
             kind: opening.kind.as_str(),
             origin: opening.origin.as_str(),
             state: derived.state.as_str(),
             is_final: derived.state.is_final(),
             amount: opening.amount,
-            currency: name(opening.currency.as_ref().map(Currency::as_str)),
-            description: lent(&record.description),
-            uid: name(adopted.map(|(uid, _)| uid.as_str())),
-            parent_uid: name(opening.parent_uid.as_ref().map(Uid::as_str)),
-            request_id: name(task.map(|(id, _)| id.as_str())),
-            status: name(snapshot.map(|s| s.status.as_str())),
+            currency: lent(opening.currency.as_ref().map(Currency::as_str)),
+            description: lent(record.description.as_deref()),
+            uid: lent(adopted.map(|(uid, _)| uid.as_str())),
+            parent_uid: lent(opening.parent_uid.as_ref().map(Uid::as_str)),
+            request_id: lent(task.map(|(id, _)| id.as_str())),
+            status: lent(snapshot.map(|s| s.status.as_str())),
             code: told(|s| &s.code, |r| &r.code),
             message: told(|s| &s.message, |r| &r.message),
             friendly_message: told(|s| &s.friendly_message, |r| &r.friendly_message),
-            redirect_url: snapshot.and_then(|s| lent(&s.redirect_url)),
+            redirect_url: snapshot.and_then(|s| lent(s.redirect_url.as_deref())),
             card: snapshot.and_then(|s| s.card.as_ref()).map(CardView::from),
             test: opening
                 .test
@@ -222,7 +218,7 @@ impl<'a> TransactionView<'a> {
             paid_at: snapshot.and_then(|s| s.paid_at),
             gateway_updated_at: snapshot.and_then(|s| s.updated_at),
             gateway_amount: latest.and_then(|s| s.amount),
-            gateway_currency: name(
+            gateway_currency: lent(
                 latest
                     .and_then(|s| s.currency.as_ref())
                     .map(Currency::as_str),

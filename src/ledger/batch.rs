@@ -379,22 +379,20 @@ fn is_contested(fact: &Fact) -> bool {
     matches!(fact, Fact::Contested { .. })
 }
 
-/// Puts the time of receipt, by the server's clock, where a fact depends on it.
+/// Puts the time of receipt, by the server's clock, where a fact depends on it. Only such a fact is
+/// copied: snapshots are large, and nearly none of them does.
 fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
-    match &**fact {
-        Fact::Acknowledged { .. } => {
-            if let Fact::Acknowledged { at: acked_at, .. } = fact.to_mut() {
-                *acked_at = at;
-            }
-        }
-        // Snapshots are large, and nearly none has to be changed.
-        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. }
-            if snapshot.is_ahead(at) =>
-        {
-            if let Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } = fact.to_mut() {
-                snapshot.receive(at);
-            }
-        }
+    let depends = match &**fact {
+        Fact::Acknowledged { .. } => true,
+        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
+        _ => false,
+    };
+    if !depends {
+        return;
+    }
+    match fact.to_mut() {
+        Fact::Acknowledged { at: acked_at, .. } => *acked_at = at,
+        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
         _ => {}
     }
 }

@@ -17,7 +17,7 @@ use crate::clock::Boottime;
 const SCRIPT: &str = include_str!("supervise.sh");
 /// Unix sockets allow 107 bytes, a little less elsewhere.
 const MAX_SOCKET_PATH: usize = 100;
-/// What is added to the base directory: `/rpg.XXXXXX/.s.PGSQL.65535`.
+/// What is added to the base directory: `/rpg.`, six letters, and `/.s.PGSQL.65535`.
 const ADDED: usize = 26;
 
 const START_LIMIT: Duration = Duration::from_secs(60);

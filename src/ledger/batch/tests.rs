@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::domain::schedule::Pace;
-use crate::domain::{Currency, Opening, Origin, TrackingId};
+use crate::domain::{Currency, Opening, Origin, TaskId, TrackingId};
+use crate::gateway::{WebhookReading, read_webhook};
 use crate::ledger::{Learned, Target};
 
 const LEASE: Duration = Duration::from_secs(45);
@@ -218,4 +219,58 @@ fn only_a_live_lease_of_ones_own_plans() {
         // What it read counts all the same.
         assert_eq!(row.stored.evidence_count, 2);
     }
+}
+
+#[test]
+fn an_arrival_has_the_time_at_which_it_came_here() {
+    let (shop, settings) = (shop(), settings());
+    let told = |ahead: u64| {
+        let mut batch = batch(&shop, &settings);
+        let id = open(&mut batch, true);
+        let body = serde_json::json!({"uid": "u", "status": "successful", "type": "payment",
+            "tracking_id": "order-1", "updated_at": at(ahead).to_rfc3339()});
+        let snapshot = match read_webhook(body.to_string().as_bytes(), [2; 32], Timestamp::END) {
+            WebhookReading::Transaction { snapshot, .. } => snapshot,
+            other => panic!("{other:?}"),
+        };
+        let uid = snapshot.uid.clone();
+        let Some(task) = TaskId::from_gateway("t") else {
+            panic!("a task's id")
+        };
+        let facts = vec![
+            Fact::Acknowledged {
+                attempt: 1,
+                task: task.clone(),
+                at: Timestamp::END,
+            },
+            Fact::TaskResult {
+                task: task.clone(),
+                snapshot,
+            },
+        ];
+        let record = Record {
+            target: Target::Transaction(id),
+            learned: Learned::said(
+                Channel::TaskResult,
+                Some(200),
+                None,
+                Vec::new(),
+                [2; 32],
+                facts,
+            ),
+            lease: None,
+            next_check: None,
+        };
+        let facts = record.learned.facts.iter().map(Cow::Borrowed).collect();
+        assert_eq!(batch.deliver(&record, id, facts), Verdict::Applied);
+        let summary = &batch.rows.map[&id].stored.summary;
+        let latest = summary.candidates[&uid].latest.clone();
+        (
+            summary.tasks[&task].acked_at,
+            latest.and_then(|s| s.updated_at),
+        )
+    };
+    // What lies ten minutes ahead may be a clock; more is not believed.
+    assert_eq!(told(600), (Some(at(0)), Some(at(600))));
+    assert_eq!(told(601), (Some(at(0)), None));
 }
