@@ -67,20 +67,6 @@ pub async fn lease_due(
         .collect()
 }
 
-/// Gives leases back unused: what was leased becomes due at once.
-pub async fn release(store: &Store, shop: &ShopId, token: Uuid) -> Result<u64, StoreError> {
-    let done = sqlx::query!(
-        "-- release
-        UPDATE due_checks SET lease = NULL, due_at = clock_timestamp()
-        WHERE shop_id = $1 AND lease = $2 AND state <> 'submitting'",
-        shop.as_str(),
-        token
-    )
-    .execute(store.pool())
-    .await?;
-    Ok(done.rows_affected())
-}
-
 /// Puts off one leased check, and gives the lease back; nothing happens when the lease is lost.
 pub async fn postpone(
     store: &Store,
