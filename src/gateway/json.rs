@@ -43,16 +43,16 @@ impl<'a> Json<'a> {
     }
 
     /// The same as `serde_json` has it.
-    pub(super) fn to_value(&self) -> Value {
+    pub(super) fn into_value(self) -> Value {
         match self {
             Self::Null => Value::Null,
-            Self::Flag(flag) => Value::Bool(*flag),
-            Self::Number(number) => Value::Number(number.clone()),
-            Self::Text(text) => Value::String(text.clone().into_owned()),
-            Self::List(items) => items.iter().map(Json::to_value).collect(),
-            Self::Object(fields) => fields
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_value()))
+            Self::Flag(flag) => Value::Bool(flag),
+            Self::Number(number) => Value::Number(number),
+            Self::Text(text) => Value::String(text.into_owned()),
+            Self::List(items) => items.into_iter().map(Json::into_value).collect(),
+            Self::Object(Fields(fields)) => fields
+                .into_iter()
+                .map(|(name, value)| (name.into_owned(), value.into_value()))
                 .collect(),
         }
     }

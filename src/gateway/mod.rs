@@ -34,4 +34,5 @@ pub use reading::{Received, SubmitReading, TaskReading, TaskUrl, read_submit, re
 pub use redact::{Redacted, carries_card_data, looks_like_card_number, redact, redact_text};
 pub use requests::{FieldProblem, balance_query, check_request, plain_amount, status_query};
 pub use requests::{balance_query_schema, request_schema, status_query_schema};
+pub use sparse::read_value;
 pub use webhook::{WebhookReading, read_webhook, take_webhook};

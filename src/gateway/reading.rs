@@ -233,9 +233,9 @@ pub fn read_task(received: &Received<'_>, which: TaskUrl) -> TaskReading {
             Err(malformed) => unreadable(received, &format!("a transaction whose {malformed}")),
         },
         Shape::List(rows) => TaskReading::Other(redact_value(&serde_json::json!({
-            "transactions": rows.iter().map(Json::to_value).collect::<Vec<_>>()
+            "transactions": rows.into_iter().map(Json::into_value).collect::<Vec<_>>()
         }))),
-        Shape::Balance(balance) => TaskReading::Other(redact_value(&balance.to_value())),
+        Shape::Balance(balance) => TaskReading::Other(redact_value(&balance.into_value())),
         Shape::Task(task) => read_task_word(received, which, &task),
         Shape::Error(error) if refusals::is_about_the_read(&error) => {
             not_about_task(received, "an error that describes the read")

@@ -7,7 +7,7 @@
 
 use super::json::{Fields, Json};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
+use serde_json::{Number, Value};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -22,6 +22,15 @@ pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
 /// Reads all of a body.
 pub(super) fn read_all(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
     kept(body, Kept::All)
+}
+
+/// Reads all of a body as a value of `serde_json`. Its own reader gives the name of a field a meaning: what
+/// stands under `$serde_json::private::RawValue` it takes for a document, as deep again as the outer one may be.
+///
+/// # Errors
+/// When the body is no JSON, or is nested more than 127 deep.
+pub fn read_value(body: &[u8]) -> Result<Value, serde_json::Error> {
+    Ok(read_all(body)?.into_value())
 }
 
 fn kept(body: &[u8], kept: Kept) -> Result<Json<'_>, serde_json::Error> {
@@ -225,15 +234,15 @@ impl<'de> Visitor<'de> for Name {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn kept(body: &Value) -> Value {
         let body = body.to_string();
         assert_eq!(
-            read_all(body.as_bytes()).unwrap().to_value(),
+            read_all(body.as_bytes()).unwrap().into_value(),
             serde_json::from_str::<Value>(&body).unwrap()
         );
-        read(body.as_bytes()).unwrap().to_value()
+        read(body.as_bytes()).unwrap().into_value()
     }
 
     #[test]
@@ -261,16 +270,16 @@ mod tests {
     #[test]
     fn of_two_fields_with_one_name_the_last_counts() {
         let body = br#"{"x":{"holder":"A B"},"uid":"u","uid":"v","x":{},"y":1}"#;
-        let read = read(body).unwrap().to_value();
+        let read = read(body).unwrap().into_value();
         assert_eq!(read, json!({"uid": "v", "x": null, "y": null}));
-        let all = read_all(body).unwrap().to_value();
+        let all = read_all(body).unwrap().into_value();
         assert_eq!(all, json!({"uid": "v", "x": {}, "y": 1}));
     }
 
     #[test]
     fn escapes_are_resolved() {
         let body = br#"{"transaction":{"u\u0069d":"\u0041\n","message":"\ud83d\ude00"}}"#;
-        let read = read(body).unwrap().to_value();
+        let read = read(body).unwrap().into_value();
         assert_eq!(
             read,
             json!({"transaction": {"uid": "A\n", "message": "\u{1f600}"}})

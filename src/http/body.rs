@@ -4,7 +4,7 @@
 //! What it deliberately cannot do: reach the buffers of the connection itself, which hold each piece
 //! of a body until the next one comes.
 
-use crate::gateway::card::zeroize_value;
+use crate::gateway::{read_value, zeroize_value};
 use crate::http::problem::{Kind, Problem};
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
@@ -25,7 +25,7 @@ impl Json {
     /// Reads JSON. Of two fields with one name the last counts.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         // The reader's own message could repeat a piece of the body.
-        serde_json::from_slice(bytes).map(Self).map_err(|error| {
+        read_value(bytes).map(Self).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not json: line {line}, column {column}");
             Problem::new(Kind::Malformed, detail)
@@ -184,6 +184,7 @@ mod tests {
     use actix_web::test::TestRequest;
     use actix_web::{FromRequest, dev};
     use bytes::Bytes;
+    use serde_json::json;
 
     async fn payload(pieces: &[&'static str]) -> Payload {
         let pieces: Vec<Result<Bytes, PayloadError>> = pieces
@@ -243,6 +244,17 @@ mod tests {
                 .status_code(),
             415
         );
+    }
+
+    #[test]
+    fn no_name_of_a_field_has_a_meaning_of_its_own() {
+        let name = "$serde_json::private::RawValue";
+        let mut body = json!([]);
+        for _ in 0..8 {
+            body = json!({name: body.to_string()});
+        }
+        let read = Json::parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!(read.value(), &body);
     }
 
     #[test]

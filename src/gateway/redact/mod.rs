@@ -141,7 +141,7 @@ pub fn redact_value(value: &Value) -> Value {
     if !redacted.changed {
         return value.clone();
     }
-    serde_json::from_slice(&redacted.bytes).unwrap_or_else(|_| Value::String(MARK.to_owned()))
+    sparse::read_value(&redacted.bytes).unwrap_or_else(|_| Value::String(MARK.to_owned()))
 }
 
 #[cfg(test)]
