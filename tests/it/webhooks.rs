@@ -359,103 +359,6 @@ fn a_body_over_the_limit_is_refused() {
 }
 
 #[test]
-fn a_webhook_about_nothing_we_know_is_kept_and_told() {
-    Setup::default().quiet().run(async |world| {
-        let made = json!({"uid": "orphan-1", "tracking_id": "not-ours", "amount": 900,
-            "currency": "EUR", "test": true});
-        world.twin().make(made).await;
-        let webhook = to(world, "orphan-1", json!({"times": 2}));
-        assert_eq!(world.twin().send_webhook(webhook).await, [200, 200]);
-        let found = world.until_found("orphan_webhook").await;
-        assert_eq!(
-            (&found["uid"], &found["tracking_id"]),
-            (&json!("orphan-1"), &json!("not-ours"))
-        );
-        assert_eq!(
-            (&found["amount"], &found["currency"]),
-            (&json!(900), &json!("EUR"))
-        );
-        assert_eq!(world.discrepancies().await.len(), 1);
-        let kept = world
-            .database
-            .all::<String>("SELECT uid FROM orphans WHERE signed")
-            .await;
-        assert_eq!(kept, ["orphan-1"]);
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM transactions")
-                .await,
-            0
-        );
-    });
-}
-
-#[test]
-fn bodies_that_are_no_transactions_are_kept() {
-    Setup::default().quiet().run(async |world| {
-        let subscription = json!({"id": "sbs_1", "state": "active", "event": "created.subscription",
-            "plan": {"id": "p"}, "last_transaction": {"uid": "u-1", "status": "successful"}});
-        let token = json!({"token": "t", "shop_id": 1, "status": "error", "expired": true,
-            "message": "expired", "order": {"amount": 1}});
-        for body in [subscription, token] {
-            let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
-            assert_eq!(world.twin().send_webhook(webhook).await, [200]);
-        }
-        let kinds = world
-            .database
-            .all::<String>("SELECT kind FROM orphans ORDER BY kind")
-            .await;
-        assert_eq!(kinds, ["expired_token", "subscription"]);
-        assert!(world.discrepancies().await.is_empty());
-    });
-}
-
-#[test]
-fn a_body_that_nobody_understands_is_kept_and_told() {
-    Setup::default().quiet().run(async |world| {
-        for body in ["garbage {", "", "[1,2]", "\"text\"", "{\"a\":{}}", "null"] {
-            let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
-            assert_eq!(world.twin().send_webhook(webhook).await, [200], "{body}");
-        }
-        let kinds = world.open_kinds().await;
-        assert_eq!(kinds.len(), 6, "{kinds:?}");
-        assert!(kinds.iter().all(|kind| kind == "unknown_body"), "{kinds:?}");
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM orphans")
-                .await,
-            6
-        );
-    });
-}
-
-#[test]
-fn what_the_database_cannot_hold_is_kept_aside_and_stops_nobody() {
-    Setup::default().quiet().run(async |world| {
-        let uid = untold(world, "ok-beside").await;
-        let body = r#"{"transaction":{"uid":"a\u0000b","status":"succ\u0000essful","type":"payment",
-            "tracking_id":"ok-\u0000","message":"\u0000","amount":1,"currency":"EUR"}}"#;
-        let poison = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
-        let good = to(world, &uid, json!({}));
-        let (poisoned, told) = tokio::join!(
-            world.twin().send_webhook(poison),
-            world.twin().send_webhook(good)
-        );
-        assert_eq!((poisoned, told), (vec![200], vec![200]));
-        assert_eq!(world.state("ok-beside").await, "successful");
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM orphans")
-                .await,
-            1
-        );
-    });
-}
-
-#[test]
 fn a_webhook_may_come_before_the_answer_to_the_submit() {
     Setup::default().quiet().run(async |world| {
         let script =
@@ -489,35 +392,6 @@ fn a_webhook_may_come_before_the_answer_to_the_submit() {
                 .all(|(kind, _)| kind != "transaction.corrected"),
             "{story:?}"
         );
-    });
-}
-
-#[test]
-fn a_webhook_that_was_kept_is_matched_when_its_payment_appears() {
-    Setup::default().quiet().run(async |world| {
-        // The gateway knows of the payment before we do: its clock is ahead.
-        let made = json!({"uid": "early-1", "tracking_id": "never-early", "amount": 3245,
-            "currency": "EUR", "test": true, "created_offset_seconds": 60});
-        world.twin().make(made).await;
-        assert_eq!(
-            world
-                .twin()
-                .send_webhook(to(world, "early-1", json!({})))
-                .await,
-            [200]
-        );
-        world.until_found("orphan_webhook").await;
-        world.pay("never-early").await.expect(202);
-        let done = world.until_final("never-early").await;
-        assert_eq!(
-            (&done["state"], &done["uid"]),
-            (&json!("successful"), &json!("early-1"))
-        );
-        let matched = "SELECT count(*) FROM orphans WHERE matched_to IS NOT NULL";
-        eventually("the orphan is marked", async || {
-            (world.database.one::<i64>(matched).await == 1).then_some(())
-        })
-        .await;
     });
 }
 
