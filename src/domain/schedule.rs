@@ -17,6 +17,9 @@ const YOUNG: Duration = Duration::from_secs(15 * 60);
 /// gateway keeps the key for 24 hours, so that a late packet still meets it.
 const REPEAT_WINDOW: Duration = Duration::from_secs(20 * 3600);
 
+/// For how long a look after a final state is owed that told nothing.
+const OWED_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// How often one request may be sent at all.
 const MOST_ATTEMPTS: u32 = 8;
 
@@ -198,6 +201,26 @@ pub fn next_look(
     let pause = pause.min(latest).max(pace.first_check);
     let due = spread(now, now.plus(pause), random, part);
     Some(due.min(now.plus(longest)))
+}
+
+/// When a look after a final state is taken again that told nothing: the gateway was in trouble, or refused
+/// the read, at that very moment. It is still owed, and tried ever more rarely, for a day. `None`: none was
+/// owed, or not any more.
+pub fn look_owed(
+    derived: &Derived,
+    since: Timestamp,
+    now: Timestamp,
+    pace: &Pace,
+) -> Option<Timestamp> {
+    if !derived.state.is_final() || derived.state == State::NotSent {
+        return None;
+    }
+    let times = pace.recheck_after_final.iter();
+    let due = times
+        .map(|after| since.plus(*after))
+        .filter(|at| *at <= now);
+    let late = now.since(due.max()?);
+    (late < OWED_FOR).then(|| now.plus((late / 2).max(pace.max_interval)))
 }
 
 /// Whether a success needs no more looks: a signed webhook told of it, and we saw it when we asked.

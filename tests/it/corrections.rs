@@ -100,6 +100,28 @@ fn a_correction_without_a_webhook_is_found_when_final_states_are_looked_at_again
 }
 
 #[test]
+fn a_look_at_a_final_state_that_told_nothing_is_taken_again() {
+    let setup = Setup::default().set("follow", "recheck_after_final", "[\"1s\", \"2s\"]");
+    setup.run(async |world| {
+        let broken = json!({"operation": "query_uid", "act": {"answer": {"status": 502}}});
+        world.twin().fault(broken).await;
+        world.pay_and_wait("decline-owed").await.expect(200);
+        let uid = world.twin().uid("decline-owed").await;
+        let silently = json!({"status": "successful", "notify": false});
+        world.twin().change(&uid, silently).await;
+        eventually("more looks than the setting names", async || {
+            let made = world.twin().requests("query_uid", "decline-owed").await;
+            (made.len() > 2).then_some(())
+        })
+        .await;
+        assert_eq!(world.state("decline-owed").await, "failed");
+        world.twin().no_faults().await;
+        world.until_state("decline-owed", "successful").await;
+        world.until_found("late_success").await;
+    });
+}
+
+#[test]
 fn a_final_state_that_rests_on_a_snapshot_is_never_open_again() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-conflict").await.expect(200);

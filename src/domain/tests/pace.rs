@@ -5,7 +5,9 @@ use super::given::{
     acked, at, card_payment, decided, fold, not_sent, payment, refused, replayed, result, seen,
     silent, snapshot, stamped, summed, task_id, uid,
 };
-use crate::domain::schedule::{Pace, Step, interval, jitter, may_repeat, next_check, plan};
+use crate::domain::schedule::{
+    Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan,
+};
 use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -173,6 +175,25 @@ fn what_is_final_is_looked_at_again_as_often_as_the_setting_says() {
     assert_eq!(due(&facts, 0, DAY), None);
     let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
     assert_eq!(next_check(&unsent, at(0), at(0), &pace()), None);
+}
+
+#[test]
+fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
+    let paid = snapshot(&payment(), "u-1", "successful", 5);
+    let facts = [stamped(1, 0), result("t-1", &paid)];
+    let ended = fold(&payment(), &facts);
+    let owed = |now| look_owed(&ended, at(0), at(now), &pace());
+    assert_eq!(owed(3_599), None, "none was due yet");
+    assert_eq!(owed(3_600), Some(at(3_660)));
+    assert_eq!(owed(4_600), Some(at(4_600 + 500)));
+    assert_eq!(owed(DAY - 2), Some(at(DAY - 2 + 41_399)));
+    assert_eq!(owed(DAY), Some(at(DAY + 60)));
+    assert!(owed(2 * DAY - 1).is_some());
+    assert_eq!(owed(2 * DAY), None);
+    let running = fold(&payment(), &[stamped(1, 0), acked(1, "t-1", 1)]);
+    assert_eq!(look_owed(&running, at(0), at(DAY), &pace()), None);
+    let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
+    assert_eq!(look_owed(&unsent, at(0), at(DAY), &pace()), None);
 }
 
 #[test]

@@ -83,15 +83,20 @@ impl Batch<'_> {
         let told = facts.iter().any(|fact| !matches!(fact, Fact::Nothing));
         let kind = stored.opening.kind;
         let forecast = self.forecasts.get(&kind).filter(|_| told);
-        schedule::next_look(
+        let pace = &self.settings.pace;
+        let random = self.chance ^ stored.record.id.as_u64_pair().1;
+        let next = schedule::next_look(
             derived,
             since,
             stored.summary.sent_at(),
             at,
-            &self.settings.pace,
+            pace,
             forecast.map(AsRef::as_ref),
-            self.chance ^ stored.record.id.as_u64_pair().1,
-        )
+            random,
+        );
+        let owed = schedule::look_owed(derived, since, at, pace).filter(|_| !told);
+        let owed = owed.map(|due| schedule::jitter(at, due, random));
+        next.into_iter().chain(owed).min()
     }
 
     pub(super) fn settle_new(&mut self, id: Uuid) {
