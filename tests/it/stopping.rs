@@ -233,11 +233,20 @@ fn many_payments_survive_processes_that_are_killed() {
                 process.signal(Signal::KILL);
                 process.ended().await;
             }
+            let mut sent = 0;
             for name in &names {
                 let done = other.until_final(name).await;
-                assert_eq!(done["state"], "successful", "{done}");
-                assert_eq!(world.twin().posts(name).await, 1, "{name}");
+                // A process may be killed between its stamp and the first byte. Nobody sends such a payment
+                // again, and its absence is proved.
+                let posts = world.twin().posts(name).await;
+                let end = match posts {
+                    0 => "not_found",
+                    _ => "successful",
+                };
+                assert_eq!((&done["state"], posts < 2), (&json!(end), true), "{done}");
+                sent += posts;
             }
+            assert!(sent > 15, "{sent}");
             survivor.signal(Signal::TERM);
             assert!(survivor.ended().await.success(), "{}", survivor.log());
         });
