@@ -15,8 +15,8 @@ pub use query::{Query, QueryAnswer, QueryError};
 use crate::clock::Boottime;
 use crate::config::{Live, Secret};
 use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
-use crate::gateway::SensitiveBody;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
+use crate::gateway::{SensitiveBody, read_value};
 use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, StoredTransaction, read};
@@ -460,7 +460,11 @@ impl Dispatch {
         let opened = evidence
             .iter()
             .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"));
-        let fields = opened.and_then(|opened| serde_json::from_slice(&opened.body).ok());
-        Ok(fields.map(|fields| crate::gateway::request_body(fields, notification_url)))
+        // By the reader that the request itself was read with.
+        let fields = match opened.map(|opened| read_value(&opened.body)) {
+            Some(Ok(serde_json::Value::Object(fields))) => fields,
+            _ => return Ok(None),
+        };
+        Ok(Some(crate::gateway::request_body(fields, notification_url)))
     }
 }

@@ -8,7 +8,7 @@ use crate::domain::{Channel, Fact, ShopId, Snapshot, TaskId, Uid};
 use crate::gateway::redact::redact;
 use crate::gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
-use crate::gateway::{TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+use crate::gateway::{TrackingReading, UidReading, read_by_tracking_id, read_by_uid, read_value};
 use crate::ledger::{Record, Target};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -219,7 +219,7 @@ fn conclude(
     answer: &Answer,
 ) -> Result<QueryAnswer, QueryError> {
     let redacted = redact(&answer.body).bytes.to_vec();
-    let result: Value = serde_json::from_slice(&redacted)
+    let result: Value = read_value(&redacted)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&redacted).into_owned()));
     if (200..300).contains(&answer.status) {
         return Ok(QueryAnswer {

@@ -101,7 +101,7 @@ fn straighten(text: &str) -> String {
     };
     let mut plain: String = dated.chars().filter(|c| !c.is_whitespace()).collect();
     let offset = plain.len().checked_sub(5).and_then(|at| plain.get(at..));
-    if offset.is_some_and(|o| o.starts_with(['+', '-']) && !o.contains(':')) {
+    if offset.is_some_and(|o| o.is_ascii() && o.starts_with(['+', '-']) && !o.contains(':')) {
         plain.insert(plain.len() - 2, ':');
     }
     plain
@@ -129,6 +129,13 @@ mod tests {
     use super::*;
     use crate::gateway::sparse::read_all;
     use serde_json::{Value, json};
+
+    #[test]
+    fn a_garbled_time_is_absent() {
+        for text in ["+aжb", "2026-02-03 10:15 UTC-3 ч.", "-ж-ж", "+1ж", "ж"] {
+            assert_eq!(of(&json!({"paid_at": text}), |f| time(f, "paid_at")), None);
+        }
+    }
 
     /// What is read of the fields of an object.
     fn of<T>(object: &Value, read: impl Fn(&Fields<'_>) -> T) -> T {

@@ -288,6 +288,12 @@ fn at_most(most: usize) -> String {
     format!("must have at most {most} characters")
 }
 
+/// So many names that look like card numbers are told of.
+const MOST_FOUND: usize = 100;
+
+/// Longer pointers to fields are cut.
+const LONGEST_POINTER: usize = 512;
+
 /// Ids are stored as they are, so that none may be a card number in disguise.
 fn disguised_card_numbers(
     fields: &Map<String, Value>,
@@ -295,7 +301,12 @@ fn disguised_card_numbers(
     found: &mut Vec<FieldProblem>,
 ) {
     for (name, value) in fields {
-        let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        if found.len() >= MOST_FOUND {
+            return;
+        }
+        let mut pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        // Each problem has a copy of it, and a name may be as long as the body.
+        pointer.truncate(pointer.floor_char_boundary(LONGEST_POINTER));
         let is_name = matches!(
             name.as_str(),
             "uid" | "parent_uid" | "tracking_id" | "request_id"

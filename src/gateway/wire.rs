@@ -175,6 +175,9 @@ fn codes(layer: &Fields<'_>) -> impl Iterator<Item = String> {
         })
 }
 
+/// Longer paths of fields are cut.
+const LONGEST_PATH: usize = 256;
+
 /// Recursion is bounded by the depth that the JSON reader takes.
 fn collect_texts(errors: &Json<'_>, path: &str, out: &mut Vec<(String, String)>) {
     match errors {
@@ -182,11 +185,13 @@ fn collect_texts(errors: &Json<'_>, path: &str, out: &mut Vec<(String, String)>)
         Json::Text(text) => out.push((path.to_owned(), text.clone().into_owned())),
         Json::List(items) => items.iter().for_each(|item| collect_texts(item, path, out)),
         Json::Object(fields) => fields.iter().for_each(|(name, value)| {
-            let path = if path.is_empty() {
+            let mut path = if path.is_empty() {
                 name.to_owned()
             } else {
                 format!("{path}.{name}")
             };
+            // Each text has a copy of it, and a name may be as long as the body.
+            path.truncate(path.floor_char_boundary(LONGEST_PATH));
             // What stands under the name of a card field is not kept. It is not read either, so that
             // the kept body says the same as the one that came.
             if redact::names_card_data(name) {

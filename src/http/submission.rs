@@ -64,6 +64,7 @@ impl Submission {
         let (Some(tracking_id), []) = (tracking_id, errors.as_slice()) else {
             return Err(Problem::validation(errors));
         };
+        let kept = redact(plain.as_ref().map_or(raw, |plain| plain));
         Ok(Self {
             kind,
             tracking_id,
@@ -73,9 +74,11 @@ impl Submission {
             // PostgreSQL keeps no zero byte in a text.
             description: text("description").map(|t| redact_text(t).replace('\0', "\u{fffd}")),
             test: fields.get("test").and_then(Value::as_bool),
-            card_data: carries_card_data(body.value()),
+            // What is kept is what waits to be sent: where anything of it was taken out, a number with the
+            // digits of a card for example, only the one that came may be sent.
+            card_data: kept.changed || carries_card_data(body.value()),
             duplicate_check: fields.get("duplicate_check") != Some(&Value::Bool(false)),
-            kept: redact(plain.as_ref().map_or(raw, |plain| plain)).bytes,
+            kept: kept.bytes,
             sha256: Sha256::digest(raw).into(),
             body,
         })
@@ -128,6 +131,18 @@ mod tests {
         assert_eq!(read.currency.map(|c| c.to_string()).as_deref(), Some("EUR"));
         assert!(!read.card_data && read.duplicate_check);
         assert_eq!(<[u8; 32]>::from(Sha256::digest(&read.kept)), read.sha256);
+    }
+
+    #[test]
+    fn a_number_that_only_its_spelling_makes_a_card_is_sent_as_it_came_or_not_at_all() {
+        let body = br#"{"tracking_id":"a","amount":5,"currency":"EUR","description":"d",
+            "additional_data":{"rate":0.55000000000000004}}"#;
+        let kept = redact(body);
+        assert!(kept.changed, "{}", String::from_utf8_lossy(&kept.bytes));
+        let json = Json::parse(body).unwrap();
+        assert!(!carries_card_data(json.value()));
+        let read = Submission::read(TransactionType::Payment, json, body).unwrap();
+        assert!(read.card_data);
     }
 
     #[test]

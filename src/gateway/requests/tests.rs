@@ -363,3 +363,14 @@ fn the_schemas_of_queries_and_their_checks_agree() {
         }
     }
 }
+
+#[test]
+fn long_names_and_many_findings_stay_small() {
+    let item = json!({"uid": "4200000000000000"});
+    let mut fields = serde_json::Map::new();
+    fields.insert("k".repeat(100_000), json!(vec![item; 1_000]));
+    let found = status_query(&fields).unwrap_err();
+    assert_eq!(found.len(), MOST_FOUND);
+    let long = found.iter().map(|problem| problem.pointer.len()).max();
+    assert!(long <= Some(LONGEST_POINTER), "{long:?}");
+}

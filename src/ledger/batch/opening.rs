@@ -68,7 +68,8 @@ impl Batch<'_> {
             .iter()
             .filter(|s| s.counts_against(kind))
             .filter_map(|s| s.amount)
-            .sum();
+            .map(|amount| amount.max(0))
+            .fold(0, i64::saturating_add);
         if let (Some(total), false) = (total, limit.force) {
             let left = total.saturating_sub(taken);
             if amount > left {
