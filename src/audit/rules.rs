@@ -212,7 +212,8 @@ fn adopt<'a, 'b>(
 }
 
 /// "Operators": the last decision holds up to its basis. Doubt cannot reopen an end, and is left by
-/// a proof that came later, where no transaction of the gateway is known.
+/// a proof that came later, where no transaction of the gateway is known. `not_sent` is about what was
+/// stamped before it.
 fn decided(
     asked: &Asked,
     case: &Case,
@@ -226,7 +227,9 @@ fn decided(
         .map(|candidate| candidate.greatest.key())
         .max();
     let doubts = decision.state == State::InDoubt;
-    if known > decision.basis || (doubts && is_final) {
+    let sent_since = case.last_stamp() > Some(decision.at);
+    let overtaken = decision.state == State::NotSent && sent_since;
+    if known > decision.basis || (doubts && is_final) || overtaken {
         return None;
     }
     let proved = proved_at(asked, case, false).is_some_and(|at| at > decision.at);

@@ -69,7 +69,8 @@ pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
 }
 
 /// The decision that counts: the latest, while no snapshot greater than its basis is known. A
-/// decision for doubt cannot reopen what a final snapshot has closed.
+/// decision for doubt cannot reopen what a final snapshot has closed, and that nothing was sent says
+/// nothing of what was stamped afterwards.
 fn holding_decision<'a>(
     opening: &Opening,
     summary: &'a Summary,
@@ -78,7 +79,8 @@ fn holding_decision<'a>(
     let decision = summary.decision.as_ref()?;
     let outranked = summary.greatest_key(opening) > decision.basis;
     let reopens = decision.state == State::InDoubt && rests_on_final;
-    (!outranked && !reopens).then_some(decision)
+    let overtaken = decision.state == State::NotSent && summary.sent_at() > Some(decision.at);
+    (!outranked && !reopens && !overtaken).then_some(decision)
 }
 
 fn decide(opening: &Opening, summary: &Summary, decision: &Decision, uid: Option<Uid>) -> Derived {

@@ -159,11 +159,11 @@ fn decide(
     by: &str,
 ) -> Result<Decision, Problem> {
     let (opening, known) = (&stored.opening, &stored.summary);
-    // Of two decisions the later counts; clocks of replicas differ.
-    let after_last = known
-        .decision
-        .as_ref()
-        .map(|last| last.at.plus(Duration::from_micros(1)));
+    // Of two decisions the later counts, and none is about what is stamped after it; clocks differ.
+    let last = known.decision.as_ref().map(|last| last.at);
+    let after_last = last
+        .max(known.sent_at())
+        .map(|at| at.plus(Duration::from_micros(1)));
     let decision = Decision {
         at: after_last.map_or(now(), |least| now().max(least)),
         id: Uuid::now_v7(),

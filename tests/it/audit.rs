@@ -2,7 +2,7 @@
 //!
 //! After every way to an end the second opinion must agree.
 
-use crate::world::{KEY, SHOP, Setup, World, eventually, payment};
+use crate::world::{KEY, SHOP, Setup, World, card_payment, eventually, payment};
 use reconciler::audit::{Plan, Report, run};
 use reconciler::store::Store;
 use serde_json::{Value, json};
@@ -419,4 +419,29 @@ fn the_second_opinion_shares_no_code_with_the_first() {
             assert!(!text.contains(name), "{} leans on {name}", path.display());
         }
     }
+}
+
+/// What a person has called `not_sent` is sent when its merchant asks again, and is followed then.
+#[test]
+fn what_is_sent_after_a_decision_is_no_longer_decided() {
+    Setup::default().run(async |world| {
+        let slow = json!({"webhooks": false, "task_delay": {"fixed": {"seconds": 4.0}}});
+        world.twin().switch(slow).await;
+        let put_off = world.post("payments", card_payment("429-decided")).await;
+        put_off.expect_problem(502, "gateway-unreachable");
+        let decided = world
+            .resolve("429-decided", "not_sent", "not in the books")
+            .await;
+        assert_eq!(decided.expect(200).json["state"], "not_sent");
+        world
+            .post("payments", card_payment("429-decided"))
+            .await
+            .expect(200);
+        world.until_state("429-decided", "processing").await;
+        agrees(world).await;
+        let done = world.until_final("429-decided").await;
+        assert_eq!(done["state"], "successful");
+        assert_eq!(world.twin().posts("429-decided").await, 2);
+        agrees(world).await;
+    });
 }

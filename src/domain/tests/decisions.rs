@@ -30,7 +30,9 @@ proptest! {
         let greatest = oracle(&opening, &facts).into_values().flatten().map(|s| s.key()).max();
         let ended = without.state.is_final() && matches!(without.basis, Basis::Snapshot(_));
         let doubt = decision.state == State::InDoubt;
-        if greatest > decision.basis || (doubt && ended) {
+        let sent = decision.state == State::NotSent
+            && summed(&opening, &facts).sent_at() > Some(decision.at);
+        if greatest > decision.basis || (doubt && ended) || sent {
             prop_assert_eq!(with, without);
         } else if with.basis == Basis::Absence {
             prop_assert!(doubt && with.state == State::NotFound && with.uid.is_none());
@@ -72,6 +74,23 @@ fn a_decision_taken_before_anything_was_seen_gives_way_to_any_snapshot() {
         state(&opening, &[facts.to_vec(), vec![seen]].concat()),
         State::Pending
     );
+}
+
+#[test]
+fn that_nothing_was_sent_holds_until_something_is() {
+    let opening = payment();
+    let decided = decided(9, State::NotSent, None);
+    assert_eq!(
+        state(&opening, std::slice::from_ref(&decided)),
+        State::NotSent
+    );
+    // Of what may have left before it, a person knows better.
+    let before = [stamped(1, 9), silent(1), decided.clone()];
+    assert_eq!(state(&opening, &before), State::NotSent);
+    let after = [decided, stamped(1, 10)];
+    assert_eq!(state(&opening, &after), State::Submitting);
+    let acked = [after.to_vec(), vec![acked(1, "t-1", 11)]].concat();
+    assert_eq!(state(&opening, &acked), State::Processing);
 }
 
 #[test]

@@ -204,6 +204,9 @@ impl Batch<'_> {
         let last = row.stored.summary.last_attempt();
         // A person may have decided `not_sent` of something that did leave: it is not sent again.
         let clear = row.stored.summary.is_clear_to_send();
+        // By a clock that is ahead of the server's: it would hold over the attempt.
+        let decision = row.stored.summary.decision.as_ref();
+        let decided_later = decision.is_some_and(|decision| decision.at >= self.at);
         // A second run of a batch whose COMMIT took place.
         if let Some(lease) = self.held(stamp.id, token) {
             return Draft::Ready {
@@ -219,7 +222,9 @@ impl Batch<'_> {
         let allowed = match derived.state {
             State::Accepted => clear && stamp.lease.is_some() && stamp.lease == held,
             State::InDoubt => stamp.replay && stamp.lease.is_some() && stamp.lease == held,
-            State::NotSent => clear && (stamp.lease.is_none() || stamp.lease == held),
+            State::NotSent => {
+                clear && !decided_later && (stamp.lease.is_none() || stamp.lease == held)
+            }
             State::Submitting
             | State::Processing
             | State::Pending

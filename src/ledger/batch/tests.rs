@@ -1,8 +1,9 @@
 //! Who may act: leases that are right, somebody else's, and run out.
 
 use super::*;
+use crate::domain::evidence::Decision;
 use crate::domain::schedule::Pace;
-use crate::domain::{Currency, Opening, Origin, TaskId, TrackingId};
+use crate::domain::{Currency, Opening, Origin, State, TaskId, TrackingId};
 use crate::gateway::{WebhookReading, read_webhook};
 use crate::ledger::{Learned, Target};
 
@@ -182,6 +183,36 @@ fn only_a_live_lease_of_ones_own_stamps() {
         let draft = batch.stamp(&stamp(id, named), NEXT);
         let ready = matches!(draft, Draft::Ready { attempt: 1, .. });
         assert_eq!(ready, may, "{named:?} {until}");
+    }
+}
+
+#[test]
+fn nothing_is_stamped_over_which_a_decision_would_still_hold() {
+    let (shop, settings) = (shop(), settings());
+    for (now, may) in [(9, false), (10, false), (11, true)] {
+        let mut batch = batch(&shop, &settings);
+        let id = open(&mut batch, false);
+        let decision = Decision {
+            at: at(10),
+            id: Uuid::from_u128(5),
+            state: State::NotSent,
+            basis: None,
+            by: "ops".to_owned(),
+            reason: "the books".to_owned(),
+        };
+        let facts = vec![Fact::Decided(decision)];
+        let act = Learned::act(Channel::Operator, "decided", &serde_json::json!({}), facts);
+        let facts = act.facts.iter().map(Cow::Borrowed).collect();
+        batch.learn(id, &act, facts, Verdict::Applied);
+        batch.at = at(now);
+        let draft = batch.stamp(&stamp(id, None), NEXT);
+        assert_eq!(
+            matches!(draft, Draft::Ready { attempt: 1, .. }),
+            may,
+            "{now}"
+        );
+        let state = batch.rows.map[&id].derived.state;
+        assert_eq!(state == State::Submitting, may, "{state}");
     }
 }
 
