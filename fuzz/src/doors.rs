@@ -5,7 +5,7 @@ use reconciler::config::{FingerprintKey, Rotating, RsaPublicKey, Secret};
 use reconciler::domain::money::is_known;
 use reconciler::domain::{Currency, ShopId, TaskId, Timestamp, TrackingId, TransactionType, Uid};
 use reconciler::gateway::address::Mode;
-use reconciler::gateway::authenticity::verify;
+use reconciler::gateway::authenticity::admit;
 use reconciler::gateway::{Address, Authenticity, WebhookKeys, check_request, read_webhook};
 use reconciler::http::cursor::{self, List};
 use reconciler::http::idempotency::{self, Match};
@@ -52,7 +52,10 @@ pub fn webhook(data: &[u8]) {
         };
         let authorization = given("authorization", authorization).map(|(_, bytes)| bytes);
         let signature = given("content-signature", signature).map(|(_, bytes)| bytes);
-        verify(authorization, signature, body, &keys)
+        match admit(authorization, keys) {
+            Ok(admitted) => admitted.verify(signature, body),
+            Err(reason) => Authenticity::Refused(reason),
+        }
     };
     for required in [true, false] {
         match believed(required) {

@@ -82,29 +82,44 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Checks a webhook: the value of `Authorization`, that of `Content-Signature`, and the body as it
-/// was received.
-pub fn verify(
+/// Who knows the shop's secret: his body is read, and what it is worth is still to be seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Admitted<'a> {
+    shop: WebhookKeys<'a>,
+}
+
+/// Checks the credentials of a webhook: the value of `Authorization`.
+///
+/// # Errors
+/// The reason for which it is refused, whatever else it brings.
+pub fn admit<'a>(
     authorization: Option<&[u8]>,
-    content_signature: Option<&[u8]>,
-    raw_body: &[u8],
-    shop: &WebhookKeys<'_>,
-) -> Authenticity {
-    let Some(given) = authorization.and_then(credentials) else {
-        return Authenticity::Refused(Reason::NoCredentials);
-    };
-    if !is_known(&given, shop) {
-        return Authenticity::Refused(Reason::WrongCredentials);
+    shop: WebhookKeys<'a>,
+) -> Result<Admitted<'a>, Reason> {
+    let given = authorization.and_then(credentials);
+    if is_known(&given.ok_or(Reason::NoCredentials)?, &shop) {
+        Ok(Admitted { shop })
+    } else {
+        Err(Reason::WrongCredentials)
     }
-    match content_signature {
-        None if shop.signature_required => Authenticity::Refused(Reason::NoSignature),
-        None => Authenticity::BasicOnly,
-        // A shop without a key cannot tell right from wrong; `signature_required` says what then.
-        Some(_) if shop.public_keys.is_empty() && !shop.signature_required => {
-            Authenticity::BasicOnly
+}
+
+impl Admitted<'_> {
+    /// Checks the value of `Content-Signature`, and the body as it was received.
+    pub fn verify(&self, content_signature: Option<&[u8]>, raw_body: &[u8]) -> Authenticity {
+        let shop = &self.shop;
+        match content_signature {
+            None if shop.signature_required => Authenticity::Refused(Reason::NoSignature),
+            None => Authenticity::BasicOnly,
+            // A shop without a key cannot tell right from wrong; `signature_required` says what then.
+            Some(_) if shop.public_keys.is_empty() && !shop.signature_required => {
+                Authenticity::BasicOnly
+            }
+            Some(signature) if is_signed(signature, raw_body, shop.public_keys) => {
+                Authenticity::Signed
+            }
+            Some(_) => Authenticity::Refused(Reason::WrongSignature),
         }
-        Some(signature) if is_signed(signature, raw_body, shop.public_keys) => Authenticity::Signed,
-        Some(_) => Authenticity::Refused(Reason::WrongSignature),
     }
 }
 

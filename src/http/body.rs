@@ -117,12 +117,8 @@ fn is_json(content_type: &str) -> bool {
         })
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read(
-    req: &HttpRequest,
-    payload: Payload,
-    limit: usize,
-) -> Result<Zeroizing<Vec<u8>>, Problem> {
+/// How long a body says it is; 0 when it does not say so. Fails when that is more than `limit`.
+pub(crate) fn told_length(req: &HttpRequest, limit: usize) -> Result<usize, Problem> {
     let told = req.headers().get(header::CONTENT_LENGTH);
     let told = told
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
@@ -131,6 +127,16 @@ pub(crate) async fn read(
     if told > limit {
         return Err(too_large(limit));
     }
+    Ok(told)
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(crate) async fn read(
+    req: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let told = told_length(req, limit)?;
     match tokio::time::timeout(PATIENCE, collect(payload, told, limit)).await {
         Ok(read) => read,
         Err(_) => Err(

@@ -1,14 +1,14 @@
 //! The webhook listener: `POST /webhooks/{shop}` and nothing else.
 //!
-//! The order is: limit, authenticate over the raw bytes, parse, record, and only then answer 200,
-//! so that 200 means durable and applied. Everything it says goes through the one door as evidence.
+//! The order is: limit, credentials, signature over the raw bytes, parse, record, and only then answer
+//! 200, so that 200 means durable and applied. Everything it says goes through the one door as evidence.
 //! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
 //! account of one that is forged.
 
 use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
-use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, verify};
+use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
 use crate::gateway::redact::redact_text;
 use crate::gateway::{WebhookReading, take_webhook};
 use crate::http::body;
@@ -70,15 +70,26 @@ async fn take(
     req: &HttpRequest,
     payload: web::Payload,
 ) -> Result<Recorded, Problem> {
-    let mut raw = body::read(req, payload, context.config.now().webhooks.max_body).await?;
+    // Kept while the body comes, ten seconds at most.
+    let config = context.config.now();
+    // Shops are those of the start, so that there is one.
+    let Some(keys) = config.shop(shop.id.as_str()).map(WebhookKeys::of) else {
+        return Err(refused(context, shop, Reason::WrongCredentials).await);
+    };
+    let limit = config.webhooks.max_body;
+    body::told_length(req, limit)?;
+    let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
+    // Whoever does not know the shop's secret fills no memory.
+    let admitted = match admit(header("authorization"), keys) {
+        Ok(admitted) => admitted,
+        Err(reason) => return Err(refused(context, shop, reason).await),
+    };
+    let mut raw = body::read(req, payload, limit).await?;
     let started = Instant::now();
-    let believed = match authenticity(context, shop, req, &raw) {
+    let believed = match admitted.verify(header("content-signature"), &raw) {
         Authenticity::Signed => true,
         Authenticity::BasicOnly => false,
-        Authenticity::Refused(reason) => {
-            note_forgery(context, shop, reason).await;
-            return Err(unauthorized());
-        }
+        Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),
     };
     // The ledger puts the time of receipt, by the database's clock.
     let learned = learned(&raw, believed, Timestamp::END);
@@ -102,19 +113,9 @@ async fn take(
     Ok(recorded)
 }
 
-fn authenticity(context: &Context, shop: &Shop, req: &HttpRequest, raw: &[u8]) -> Authenticity {
-    let config = context.config.now();
-    // Shops are those of the start, so that there is one.
-    let Some(keys) = config.shop(shop.id.as_str()).map(WebhookKeys::of) else {
-        return Authenticity::Refused(Reason::WrongCredentials);
-    };
-    let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
-    verify(
-        header("authorization"),
-        header("content-signature"),
-        raw,
-        &keys,
-    )
+async fn refused(context: &Context, shop: &Shop, reason: Reason) -> Problem {
+    note_forgery(context, shop, reason).await;
+    unauthorized()
 }
 
 fn unauthorized() -> Problem {

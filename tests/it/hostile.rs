@@ -49,6 +49,25 @@ async fn others_are_served(world: &World, name: &str) {
     world.pay_and_wait(name).await.expect(200);
 }
 
+/// No memory is kept for what a stranger sends.
+#[test]
+fn a_webhook_of_a_stranger_is_refused_before_its_body_comes() {
+    Setup::default().quiet().run(async |world| {
+        let head = format!("POST /webhooks/{SHOP} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n");
+        for more in ["", "authorization: Basic eDp5\r\n"] {
+            let begin = format!("{head}{more}\r\n");
+            // Nothing of the body is ever sent: who waits for it answers 408.
+            let mut stream = TcpStream::connect(world.addresses().webhooks)
+                .await
+                .unwrap();
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            let mut line = [0; 12];
+            stream.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"HTTP/1.1 401");
+        }
+    });
+}
+
 #[test]
 fn a_head_that_trickles_is_cut_while_others_are_served() {
     Setup::default().run(async |world| {
@@ -74,8 +93,11 @@ fn a_body_that_trickles_is_cut_while_others_are_served() {
             "POST /v1/shops/1001/payments HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\
              content-type: application/json\r\ncontent-length: 5000\r\n\r\n{{"
         );
-        let hook =
-            "POST /webhooks/1001 HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n{".to_owned();
+        let basic = STANDARD.encode(format!("{SHOP}:{SECRET}"));
+        let hook = format!(
+            "POST /webhooks/{SHOP} HTTP/1.1\r\nhost: x\r\nauthorization: Basic {basic}\r\n\
+             content-length: 5000\r\n\r\n{{"
+        );
         let slow = (0..40).flat_map(|_| [(at.api, api.clone()), (at.webhooks, hook.clone())]);
         let slow = slow.map(|(to, begin)| async move { trickle(to, &begin, " ").await });
         let all = futures_util::future::join_all(slow);
