@@ -218,7 +218,7 @@ fn conclude(
     request_id: Option<String>,
     answer: &Answer,
 ) -> Result<QueryAnswer, QueryError> {
-    let redacted = redact(&answer.body).bytes.to_vec();
+    let redacted = redact(&answer.body).bytes;
     let result: Value = read_value(&redacted)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&redacted).into_owned()));
     if (200..300).contains(&answer.status) {

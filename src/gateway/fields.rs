@@ -88,8 +88,16 @@ pub(super) fn flag(fields: &Fields<'_>, name: &'static str) -> Option<bool> {
 
 /// A time; what cannot be read is absent.
 pub(super) fn time(fields: &Fields<'_>, name: &'static str) -> Option<Timestamp> {
-    let text = exact(fields, name).ok().flatten()?;
-    Timestamp::parse(&text).or_else(|| Timestamp::parse(&straighten(&text)))
+    read_time(&exact(fields, name).ok().flatten()?)
+}
+
+/// Whether a text is a time and nothing else.
+pub(super) fn is_time(text: &str) -> bool {
+    text.len() <= 64 && read_time(text).is_some()
+}
+
+fn read_time(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(text).or_else(|| Timestamp::parse(&straighten(text)))
 }
 
 /// Brings near misses into the form of RFC 3339: blanks inside, `UTC`, an offset without a colon.

@@ -5,6 +5,7 @@
 
 use super::keys::{self, KeyClass};
 use super::{MARK, scan, text};
+use crate::gateway::fields;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -72,7 +73,7 @@ pub(super) fn redacted_string(class: KeyClass, value: &str, depth: u8) -> Option
     let exempt = match class {
         KeyClass::Id => true,
         KeyClass::LooseId => keys::is_uid(value),
-        KeyClass::Time => !scan::has_unbroken_hit(value.as_bytes()) && value.len() <= 64,
+        KeyClass::Time => fields::is_time(value) && !scan::has_unbroken_hit(value.as_bytes()),
         KeyClass::Amount => keys::is_decimal(value),
         KeyClass::Token => keys::is_token(value),
         KeyClass::Plain | KeyClass::Sensitive => false,

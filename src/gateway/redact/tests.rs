@@ -264,6 +264,47 @@ fn a_holder_is_taken_out_of_the_messages_of_the_same_body_too() {
 }
 
 #[test]
+fn under_the_name_of_a_time_only_a_time_is_left_alone() {
+    for time in [
+        "2026-11-29T01:05:43.443603Z",
+        "2026-11-29 01:05:43 UTC",
+        "2026-11-29T01:05:43+0300",
+    ] {
+        let body = json!({"paid_at": time}).to_string();
+        assert!(!redact(body.as_bytes()).changed, "{time}");
+    }
+    for other in ["4200 0000 0000 0000", "$begatewaycse_1", r#"{"cvc":"123"}"#] {
+        let body = json!({"note_at": other}).to_string();
+        assert!(redact(body.as_bytes()).changed, "{other}");
+    }
+}
+
+#[test]
+fn a_holder_is_found_however_the_body_spells_the_name() {
+    for escapes in [
+        r"\u0418\u0432\u0430\u043d \u042f",
+        r"\u0418\u0432\u0430\u043D \u042F",
+    ] {
+        let body = format!(r#"{{"holder":"{escapes}","message":"declined: {escapes}"}}"#);
+        let kept = String::from_utf8(redact(body.as_bytes()).bytes).unwrap();
+        assert_eq!(
+            kept,
+            r#"{"holder":"[redacted]","message":"declined: [redacted]"}"#
+        );
+    }
+}
+
+#[test]
+fn many_holders_are_all_taken_out() {
+    let names: Vec<String> = (0..100).map(|n| format!("Jane Roe {n}")).collect();
+    let message = names.join(", ");
+    let holders: Vec<Value> = names.iter().map(|name| json!({"holder": name})).collect();
+    let body = json!({"a": holders, "message": message}).to_string();
+    let kept: Value = serde_json::from_slice(&redact(body.as_bytes()).bytes).unwrap();
+    assert_eq!(kept["message"], vec!["[redacted]"; 100].join(", "));
+}
+
+#[test]
 fn a_holder_of_one_word_cannot_strike_words_of_the_protocol() {
     let body = json!({"status": "successful", "credit_card": {"holder": "successful"}});
     let redacted = redact(body.to_string().as_bytes());
