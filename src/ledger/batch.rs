@@ -177,7 +177,12 @@ pub(crate) async fn run(
         .metrics
         .ledger_committed(works.len(), started.elapsed());
     fold.batch.tell(shared);
-    Ok(fold.answers(&shared.store).await?)
+    // It has taken place: who is not answered must not be told that it has not.
+    let answers = fold.answers(&shared.store).await;
+    answers.map_err(|error| Failure {
+        error,
+        committing: true,
+    })
 }
 
 /// A batch that has been folded and written, and awaits its commit.

@@ -39,6 +39,8 @@ fn no_more_goes_back_than_came_in_unless_an_operator_insists() {
             .post("refunds?force=true", refund("refund-3", &uid, 101))
             .await;
         assert!(matches!(forced.status, 200 | 202), "{forced:?}");
+        let opened = world.evidence_by("refund-3", "local").await;
+        assert_eq!(opened[0]["note"], "a refund was asked for, by force");
         assert_eq!(world.twin().posts("refund-3").await, 1);
         // The gateway itself did not take that one, so that it no longer counts.
         assert_eq!(world.until_final("refund-3").await["state"], "rejected");

@@ -291,6 +291,9 @@ fn the_operations_listener_tells_how_it_is() {
             1.0
         );
         assert!(sum("reconciler_evidence_total", &[("channel", "webhook")]) >= 1.0);
+        // Our own acts are evidence as well: opened and stamped.
+        let ours = [("channel", "local"), ("verdict", "applied")];
+        assert!(sum("reconciler_evidence_total", &ours) >= 2.0);
         let route = [("route", "/v1/shops/{shop}/payments"), ("status", "200")];
         assert_eq!(sum("reconciler_http_request_seconds_count", &route), 1.0);
         // No id of anything is a label.

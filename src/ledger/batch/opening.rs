@@ -133,7 +133,9 @@ impl Batch<'_> {
             open.request_sha256,
             Vec::new(),
         );
-        opened.note = Some(format!("a {} was asked for", open.opening.kind));
+        let forced = open.parent_limit.is_some_and(|limit| limit.force);
+        let how = if forced { ", by force" } else { "" };
+        opened.note = Some(format!("a {} was asked for{how}", open.opening.kind));
         self.learn(id, &opened, Vec::new(), Verdict::Applied);
         if send_now {
             self.put_stamp(id, 1, false, id);

@@ -78,12 +78,12 @@ impl Batch<'_> {
         let before = self.rows.map.get(&id).map(|row| row.derived.state);
         let duplicate = self.known.contains(&(id, learned.id));
         let (verdict, look_again) = if duplicate {
+            self.counted.push((learned.channel, Verdict::Duplicate));
             (Verdict::Duplicate, false)
         } else {
             self.known.insert((id, learned.id));
             self.learn(id, learned, facts, Verdict::NothingNew)
         };
-        self.counted.push((learned.channel, verdict));
         if !duplicate && let Some((kind, text)) = &learned.finding {
             self.find(id, *kind, "", text);
         }
@@ -142,6 +142,7 @@ impl Batch<'_> {
         row.accept(summary, &change.after, at);
         let evidence = row.chain(learned, verdict, at);
         self.evidence.push(evidence);
+        self.counted.push((learned.channel, verdict));
         self.note_change(id, &before, &change);
         self.note_findings(id, &change, learned.reason.as_deref());
         self.note_claims(id, &facts);
@@ -305,7 +306,6 @@ impl Batch<'_> {
         self.known.insert((id, learned.id));
         let facts = vec![Cow::Owned(adopted_fact(snapshot))];
         let (verdict, _) = self.learn(id, learned, facts, Verdict::Applied);
-        self.counted.push((learned.channel, verdict));
         if kind != TransactionType::Chargeback {
             let detail = format!("the gateway has a {kind} that was not made through this service");
             self.find(
