@@ -1,8 +1,17 @@
 //! The danger: a webhook that belongs to nothing here, or that nobody understands, and is dropped for it.
 
 use crate::webhooks::{to, untold};
-use crate::world::{SHOP, Setup, eventually};
-use serde_json::json;
+use crate::world::{SHOP, Setup, World, eventually};
+use serde_json::{Value, json};
+
+const KEPT: &str = "SELECT count(*) FROM orphans";
+
+/// Sends a body as a webhook of ours, signed; it is taken.
+async fn take(world: &World, body: impl Into<Value>) {
+    let body: Value = body.into();
+    let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
+    assert_eq!(world.twin().send_webhook(webhook).await, [200], "{body}");
+}
 
 #[test]
 fn a_webhook_about_nothing_we_know_is_kept_and_told() {
@@ -27,13 +36,11 @@ fn a_webhook_about_nothing_we_know_is_kept_and_told() {
             .all::<String>("SELECT uid FROM orphans WHERE signed")
             .await;
         assert_eq!(kept, ["orphan-1"]);
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM transactions")
-                .await,
-            0
-        );
+        let ours: i64 = world
+            .database
+            .one("SELECT count(*) FROM transactions")
+            .await;
+        assert_eq!(ours, 0);
     });
 }
 
@@ -45,8 +52,7 @@ fn bodies_that_are_no_transactions_are_kept() {
         let token = json!({"token": "t", "shop_id": 1, "status": "error", "expired": true,
             "message": "expired", "order": {"amount": 1}});
         for body in [subscription, token] {
-            let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
-            assert_eq!(world.twin().send_webhook(webhook).await, [200]);
+            take(world, body).await;
         }
         let kinds = world
             .database
@@ -61,19 +67,12 @@ fn bodies_that_are_no_transactions_are_kept() {
 fn a_body_that_nobody_understands_is_kept_and_told() {
     Setup::default().quiet().run(async |world| {
         for body in ["garbage {", "", "[1,2]", "\"text\"", "{\"a\":{}}", "null"] {
-            let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
-            assert_eq!(world.twin().send_webhook(webhook).await, [200], "{body}");
+            take(world, body).await;
         }
         let kinds = world.open_kinds().await;
         assert_eq!(kinds.len(), 6, "{kinds:?}");
         assert!(kinds.iter().all(|kind| kind == "unknown_body"), "{kinds:?}");
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM orphans")
-                .await,
-            6
-        );
+        assert_eq!(world.database.one::<i64>(KEPT).await, 6);
     });
 }
 
@@ -83,21 +82,11 @@ fn what_the_database_cannot_hold_is_kept_aside_and_stops_nobody() {
         let uid = untold(world, "ok-beside").await;
         let body = r#"{"transaction":{"uid":"a\u0000b","status":"succ\u0000essful","type":"payment",
             "tracking_id":"ok-\u0000","message":"\u0000","amount":1,"currency":"EUR"}}"#;
-        let poison = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
         let good = to(world, &uid, json!({}));
-        let (poisoned, told) = tokio::join!(
-            world.twin().send_webhook(poison),
-            world.twin().send_webhook(good)
-        );
-        assert_eq!((poisoned, told), (vec![200], vec![200]));
+        let ((), told) = tokio::join!(take(world, body), world.twin().send_webhook(good));
+        assert_eq!(told, [200]);
         assert_eq!(world.state("ok-beside").await, "successful");
-        assert_eq!(
-            world
-                .database
-                .one::<i64>("SELECT count(*) FROM orphans")
-                .await,
-            1
-        );
+        assert_eq!(world.database.one::<i64>(KEPT).await, 1);
     });
 }
 
@@ -108,13 +97,8 @@ fn a_webhook_that_was_kept_is_matched_when_its_payment_appears() {
         let made = json!({"uid": "early-1", "tracking_id": "never-early", "amount": 3245,
             "currency": "EUR", "test": true, "created_offset_seconds": 60});
         world.twin().make(made).await;
-        assert_eq!(
-            world
-                .twin()
-                .send_webhook(to(world, "early-1", json!({})))
-                .await,
-            [200]
-        );
+        let early = to(world, "early-1", json!({}));
+        assert_eq!(world.twin().send_webhook(early).await, [200]);
         world.until_found("orphan_webhook").await;
         world.pay("never-early").await.expect(202);
         let done = world.until_final("never-early").await;

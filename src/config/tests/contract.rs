@@ -14,9 +14,7 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// The sample of the contract, every value moved off its default where it has one.
-fn everything() -> String {
-    format!(
-        r#"
+const EVERYTHING: &str = r#"
 [database]
 url = "postgres://app:pw@db/reconciler"
 migrate_url = "postgres://owner:pw@db/reconciler"
@@ -65,7 +63,7 @@ public_key = ["{PUBLIC_KEY}"]
 webhook_signature = "optional"
 max_requests_per_second = 21
 max_in_flight = 65
-currency_exponents = {{ CVE = 0 }}
+currency_exponents = { CVE = 0 }
 [[clients]]
 name = "orders"
 key_sha256 = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25B"
@@ -85,8 +83,10 @@ shops = ["1001"]
 events = ["transaction.updated", "discrepancy.resolved"]
 allow_private = false
 body = "thin"
-"#
-    )
+"#;
+
+fn everything() -> String {
+    EVERYTHING.replace("{PUBLIC_KEY}", PUBLIC_KEY)
 }
 
 #[test]

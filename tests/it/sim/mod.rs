@@ -4,6 +4,7 @@
 //! gateway's bodies are the service's own; the database, the gateway, the network and the clock are
 //! models. `docs/reliability.md` tells what is explored and how a seed is repeated.
 
+mod answers;
 mod conformance;
 mod conformance_ops;
 mod db;
