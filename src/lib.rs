@@ -14,6 +14,7 @@ pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod metrics;
+pub mod observation;
 pub mod probe;
 pub mod store;
 pub mod telemetry;

@@ -6,7 +6,6 @@
 
 mod breaker;
 mod budget;
-pub mod outcome;
 mod query;
 
 pub use budget::OverBudget;
@@ -17,8 +16,10 @@ use crate::config::{Live, Secret};
 use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::gateway::{SensitiveBody, read_value};
-use crate::ledger::{Learned, Lease, Ledger, LedgerError, Record, Recorded, Target};
+use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
+use crate::observation::Observation;
+use crate::observation::submit as outcome;
 use crate::store::{Store, StoreError, StoredTransaction, read};
 use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
@@ -355,7 +356,12 @@ impl Dispatch {
     }
 
     /// What a look-up before the submit tells against sending it; asked only for a time after a restore.
-    async fn known_before(&self, shop: &Shop, opening: &Opening, attempt: u32) -> Option<Learned> {
+    async fn known_before(
+        &self,
+        shop: &Shop,
+        opening: &Opening,
+        attempt: u32,
+    ) -> Option<Observation> {
         let until = self.0.restored_until?;
         let tracking_id = opening.tracking_id.as_ref()?;
         if until <= Boottime::now() {

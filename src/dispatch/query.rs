@@ -2,14 +2,15 @@
 //! path where the gateway knows no asynchronous one. They create no transaction; what a status query
 //! tells is evidence like any other look-up.
 
-use crate::dispatch::{Dispatch, Shop, outcome};
-use crate::domain::evidence::FoundBy;
-use crate::domain::{Channel, Fact, ShopId, Snapshot, TaskId, Uid};
+use crate::dispatch::{Dispatch, Shop};
+use crate::domain::{ShopId, TaskId, Uid};
 use crate::gateway::redact::redact;
 use crate::gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
-use crate::gateway::{TrackingReading, UidReading, read_by_tracking_id, read_by_uid, read_value};
+use crate::gateway::{UidReading, read_by_uid, read_value};
 use crate::ledger::{Record, Target};
+use crate::observation::query::{observe_tracking_id, observe_uid};
+use crate::observation::received;
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -88,7 +89,7 @@ impl Dispatch {
         let asked = self.gateway().query(credentials, Mode::Async, &kind);
         let answer = answered(self.heard(shop, "query", asked).await)?;
         let ours = self.gateway().address();
-        if let SubmitReading::Ack { task, .. } = read_submit(&outcome::received(&answer), ours) {
+        if let SubmitReading::Ack { task, .. } = read_submit(&received(&answer), ours) {
             let answer = self.follow(shop, &task, deadline).await?;
             return Ok((Some(task.to_string()), answer));
         }
@@ -122,7 +123,7 @@ impl Dispatch {
             self.may_ask_again(shop, deadline).await?;
             let asked = self.gateway().result(credentials, task);
             let answer = answered(self.heard(shop, "task_result", asked).await)?;
-            match read_task(&outcome::received(&answer), TaskUrl::Result) {
+            match read_task(&received(&answer), TaskUrl::Result) {
                 TaskReading::Running
                 | TaskReading::Completed
                 | TaskReading::NotAboutTask { .. } => {}
@@ -145,33 +146,14 @@ impl Dispatch {
 
     /// What a status query tells is evidence about the transactions that it names.
     async fn learn_from(&self, shop: &ShopId, query: &Query, answer: &Answer) {
-        let received = outcome::received(answer);
-        let (subject, snapshots): (&str, Vec<Snapshot>) = match query {
-            Query::Balance(_) => return,
-            Query::StatusByUid(uid) => match read_by_uid(&received, uid) {
-                UidReading::Found(snapshot) => (uid.as_str(), vec![*snapshot]),
-                UidReading::Missing
-                | UidReading::NotAbout { .. }
-                | UidReading::Unreadable { .. } => return,
-            },
-            Query::StatusByTrackingId(name) => match read_by_tracking_id(&received) {
-                TrackingReading::Found { snapshots, .. } => (name, snapshots),
-                TrackingReading::Empty
-                | TrackingReading::NotAbout { .. }
-                | TrackingReading::Unreadable { .. } => return,
-            },
+        let observed = match query {
+            Query::Balance(_) => None,
+            Query::StatusByUid(uid) => observe_uid(answer, uid),
+            Query::StatusByTrackingId(name) => observe_tracking_id(answer, name),
         };
-        let found_by = FoundBy::TrackingId;
-        let facts = snapshots
-            .into_iter()
-            .map(|snapshot| Fact::Seen {
-                snapshot: Box::new(snapshot),
-                found_by,
-            })
-            .collect();
-        let mut learned = outcome::said(answer, Channel::Query, subject, facts);
-        // A transaction that is none of ours was asked for by a person: that is no finding.
-        learned.orphan_kind = "queried";
+        let Some(learned) = observed else {
+            return;
+        };
         let record = Record {
             target: Target::Snapshots,
             learned,
@@ -204,10 +186,7 @@ fn answered(read: Read) -> Result<Answer, QueryError> {
 fn is_answer(query: &Query, answer: &Answer) -> bool {
     match query {
         Query::StatusByUid(uid) => {
-            matches!(
-                read_by_uid(&outcome::received(answer), uid),
-                UidReading::Missing
-            )
+            matches!(read_by_uid(&received(answer), uid), UidReading::Missing)
         }
         Query::StatusByTrackingId(_) | Query::Balance(_) => false,
     }

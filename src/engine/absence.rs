@@ -1,6 +1,5 @@
 //! Proofs of absence: which look-ups were empty, and whether they suffice.
 
-use crate::dispatch::outcome::said;
 use crate::domain::absence::{
     ControlLookup, EmptyLookup, Proof, ProofRules, is_provable, judge as weigh, judge_duplicate,
 };
@@ -10,7 +9,8 @@ use crate::domain::{Channel, DiscrepancyKind, Fact, Timestamp};
 use crate::engine::hands::{Hands, Question};
 use crate::gateway::Received;
 use crate::gateway::{TrackingReading, read_by_tracking_id};
-use crate::ledger::{Learned, Record, Target};
+use crate::ledger::{Record, Target};
+use crate::observation::{Observation, of_answer, received};
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use serde_json::json;
 
@@ -143,7 +143,7 @@ async fn prove<H: Hands>(
         lookups,
         duplicate,
     });
-    let learned = Learned::act(Channel::Local, "absence_proved", &act, vec![fact]);
+    let learned = Observation::local(Channel::Local, "absence_proved", &act, vec![fact]);
     send(hands, transaction.record.id, learned).await;
 }
 
@@ -155,13 +155,13 @@ async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction) {
          its own tracking id, so that its absence cannot be proved"
     );
     let act = json!({ "reason": text });
-    let mut learned = Learned::act(Channel::Local, "pending_too_long", &act, Vec::new());
+    let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
     learned.note = Some(text.clone());
     learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
     send(hands, transaction.record.id, learned).await;
 }
 
-async fn send<H: Hands>(hands: &H, id: uuid::Uuid, learned: Learned) {
+async fn send<H: Hands>(hands: &H, id: uuid::Uuid, learned: Observation) {
     let record = Record {
         target: Target::Transaction(id),
         learned,
@@ -186,7 +186,7 @@ async fn control_lookup<H: Hands>(
     let Some(answer) = hands.ask(Question::TrackingId(name)).await else {
         return Ok(());
     };
-    let received = crate::dispatch::outcome::received(&answer);
+    let received = received(&answer);
     if let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received)
         && snapshots.iter().any(|s| s.uid.as_str() == uid)
     {
@@ -197,7 +197,7 @@ async fn control_lookup<H: Hands>(
                 found_by: FoundBy::TrackingId,
             })
             .collect();
-        let mut learned = said(&answer, Channel::Query, name, facts);
+        let mut learned = of_answer(&answer, Channel::Query, name, facts);
         learned.note = Some("a control look-up found it, so that look-ups work".to_owned());
         send(hands, id, learned).await;
         hands.lookup_worked().await?;

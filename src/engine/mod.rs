@@ -8,7 +8,6 @@ mod absence;
 mod gauges;
 pub mod hands;
 mod outbox;
-mod reads;
 pub mod step;
 pub mod sweep;
 

@@ -3,14 +3,14 @@
 //! It acts through [`Hands`] alone, so that the simulation of `tests/it/sim` takes the same steps.
 
 use crate::config::Follow;
-use crate::dispatch::outcome::{self, received};
 use crate::domain::schedule::{self, Step};
 use crate::domain::{Channel, Fact, State, TaskId, Timestamp, Uid};
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
-use crate::engine::reads::{Told, read_answer, read_list, read_uid};
 use crate::gateway::{TaskReading, TaskUrl, read_task};
-use crate::ledger::{Learned, Record, Recorded, Stamp, Stamped, Target};
+use crate::ledger::{Record, Recorded, Stamp, Stamped, Target};
+use crate::observation::read::{Told, read_answer, read_list, read_uid};
+use crate::observation::{Observation, received, submit};
 use crate::store::checks::Leased;
 use serde_json::json;
 use std::time::Duration;
@@ -42,13 +42,13 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
     match planned {
         Step::Submit => submit(hands, leased).await,
         Step::TakeOver { attempt } => {
-            let learned = outcome::went_silent(attempt, "the worker that was sending it is gone");
+            let learned = submit::went_silent(attempt, "the worker that was sending it is gone");
             record(hands, leased, learned, None).await;
         }
         Step::OutliveTask(task) => {
             let act = json!({ "task": task.as_str() });
             let facts = vec![Fact::TaskOutlived { task }];
-            let learned = Learned::act(Channel::Local, "went_silent", &act, facts);
+            let learned = Observation::local(Channel::Local, "went_silent", &act, facts);
             record(hands, leased, learned, None).await;
         }
         Step::AskTask(task) => ask_task(hands, leased, &task).await,
@@ -70,7 +70,7 @@ async fn put_off<H: Hands>(hands: &H, leased: &Leased, by: Duration) {
 async fn record<H: Hands>(
     hands: &H,
     leased: &Leased,
-    learned: Learned,
+    learned: Observation,
     next_check: Option<Timestamp>,
 ) -> Option<Recorded> {
     let id = leased.transaction.record.id;

@@ -1,11 +1,11 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
 use crate::clock::now_utc;
-use crate::domain::evidence::FoundBy;
-use crate::domain::{Channel, DiscrepancyKind, Fact, ShopId, Timestamp};
+use crate::domain::{Channel, DiscrepancyKind, ShopId};
 use crate::engine::Shared;
-use crate::gateway::{WebhookReading, read_webhook};
-use crate::ledger::{Learned, Record, Target};
+use crate::ledger::{Record, Target};
+use crate::observation::Observation;
+use crate::observation::webhook::observe_kept;
 use crate::store::StoreError;
 use crate::store::sweeps::{self, OrphanRow};
 use serde_json::json;
@@ -125,24 +125,7 @@ async fn rematch(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
 /// The evidence that an orphan amounts to, now that it may have an owner.
 pub fn evidence_of(orphan: &OrphanRow) -> Option<Record> {
     let sha256 = orphan.body_sha256.as_slice().try_into().ok()?;
-    let reading = read_webhook(&orphan.body, sha256, Timestamp::END);
-    let WebhookReading::Transaction { snapshot, .. } = reading else {
-        return None;
-    };
-    let fact = Fact::Seen {
-        snapshot,
-        found_by: FoundBy::TrackingId,
-    };
-    let mut learned = Learned::said(
-        Channel::Webhook,
-        None,
-        None,
-        orphan.body.clone(),
-        sha256,
-        vec![fact],
-    );
-    learned.id = orphan.id;
-    learned.signed = Some(orphan.signed);
+    let learned = observe_kept(orphan.id, orphan.signed, &orphan.body, sha256)?;
     Some(Record {
         target: Target::Snapshots,
         learned,
@@ -169,7 +152,7 @@ async fn tell_stuck(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
         let days = TOO_LONG.as_secs() / 86_400;
         let text = format!("it has been {state} for more than {days} days");
         let act = json!({ "reason": text });
-        let mut learned = Learned::act(Channel::Local, "pending_too_long", &act, Vec::new());
+        let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
         learned.note = Some(text.clone());
         learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
         let record = Record {

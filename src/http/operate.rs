@@ -19,7 +19,8 @@ use crate::http::problem::{FieldError, Problem};
 use crate::http::reply;
 use crate::http::transactions::named;
 use crate::http::wait;
-use crate::ledger::{Learned, act, look};
+use crate::ledger::{act, look};
+use crate::observation::Observation;
 use crate::store::StoredTransaction;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -216,7 +217,7 @@ pub(crate) fn reason(fields: &Map<String, Value>) -> Result<String, FieldError> 
 pub(crate) async fn record(
     context: &web::Data<Context>,
     stored: StoredTransaction,
-    learned: Learned,
+    learned: Observation,
 ) -> Result<StoredTransaction, Problem> {
     Ok(context.ledger.record_about(stored, learned).await?)
 }

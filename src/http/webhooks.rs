@@ -6,21 +6,20 @@
 //! account of one that is forged.
 
 use crate::clock::Boottime;
-use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
 use crate::gateway::redact::redact_text;
-use crate::gateway::{WebhookReading, take_webhook};
 use crate::http::body;
 use crate::http::context::{Context, Shop};
 use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
 use crate::http::request;
-use crate::ledger::{Learned, LedgerError, Record, Recorded, Target};
+use crate::ledger::{LedgerError, Record, Recorded, Target};
+use crate::observation::Observation;
+use crate::observation::webhook::observe;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -92,7 +91,7 @@ async fn take(
         Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),
     };
     // The ledger puts the time of receipt, by the database's clock.
-    let learned = learned(&raw, believed, Timestamp::END);
+    let learned = observe(&raw, believed, Timestamp::END);
     // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
     raw.clear();
     drop(raw);
@@ -126,36 +125,6 @@ fn unauthorized() -> Problem {
     .header(header::WWW_AUTHENTICATE, "Basic realm=\"webhooks\"")
 }
 
-/// What a webhook that is not refused amounts to. Without a signature it is a hint.
-pub fn learned(raw: &[u8], signed: bool, now: Timestamp) -> Learned {
-    let sha256: [u8; 32] = Sha256::digest(raw).into();
-    let (kept, reading) = take_webhook(raw, sha256, now);
-    let mut learned = Learned::said(Channel::Webhook, None, None, kept.bytes, sha256, Vec::new())
-        .with_signature(signed);
-    match reading {
-        WebhookReading::Transaction { snapshot, parent } => {
-            let snapshot = Box::new(snapshot.received(now));
-            learned.facts = vec![Fact::Seen {
-                snapshot,
-                found_by: FoundBy::TrackingId,
-            }];
-            learned.parent = parent.map(|parent| Box::new(parent.received(now)));
-            if !signed {
-                learned.verdict = Some(Verdict::Hint);
-                learned.look_again = true;
-            }
-        }
-        WebhookReading::Subscription => learned.orphan_kind = "subscription",
-        WebhookReading::ExpiredToken => learned.orphan_kind = "expired_token",
-        WebhookReading::Unknown { reason } => {
-            learned.orphan_kind = "unknown";
-            learned.note = Some(format!("a webhook that is {reason}"));
-            learned.unknown = Some(reason);
-        }
-    }
-    learned
-}
-
 /// Lists a forgery as a finding. Once per second and kind at most: a flood of them costs nothing.
 async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
     if !context
@@ -165,7 +134,7 @@ async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
         return;
     }
     let subject = Some(reason.as_str().to_owned());
-    let mut learned = Learned::said(
+    let mut learned = Observation::from_gateway(
         Channel::Webhook,
         None,
         subject,
@@ -201,60 +170,5 @@ const fn forgery(reason: Reason) -> &'static str {
         Reason::WrongCredentials => "a webhook came with wrong credentials",
         Reason::NoSignature => "a webhook came without a signature",
         Reason::WrongSignature => "a webhook came with a wrong signature",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn now() -> Timestamp {
-        Timestamp::from_micros(1_800_000_000_000_000)
-    }
-
-    #[test]
-    fn a_signed_transaction_is_seen_and_an_unsigned_one_is_a_hint() {
-        let body = json!({"transaction": {"uid": "u", "status": "successful", "tracking_id": "a"}});
-        let raw = body.to_string().into_bytes();
-        let signed = learned(&raw, true, now());
-        assert!(matches!(signed.facts.as_slice(), [Fact::Seen { .. }]));
-        assert_eq!(
-            (signed.signed, signed.verdict, signed.look_again),
-            (Some(true), None, false)
-        );
-        assert_eq!(signed.body, raw);
-        let hint = learned(&raw, false, now());
-        assert_eq!(hint.verdict, Some(Verdict::Hint));
-        assert_eq!((hint.signed, hint.look_again), (Some(false), true));
-    }
-
-    #[test]
-    fn card_data_is_gone_and_the_hash_is_of_what_came() {
-        let raw =
-            br#"{"transaction":{"uid":"u","status":"failed","credit_card":{"holder":"A B"}}}"#;
-        let learned = learned(raw, true, now());
-        assert!(!String::from_utf8_lossy(&learned.body).contains("A B"));
-        assert_eq!(learned.body_sha256, <[u8; 32]>::from(Sha256::digest(raw)));
-    }
-
-    #[test]
-    fn other_bodies_are_kept_under_their_name() {
-        let token = json!({"token": "t", "expired": true}).to_string();
-        assert_eq!(
-            learned(token.as_bytes(), true, now()).orphan_kind,
-            "expired_token"
-        );
-        let unknown = learned(b"<html>", true, now());
-        assert_eq!(unknown.orphan_kind, "unknown");
-        assert!(unknown.unknown.is_some() && unknown.facts.is_empty());
-    }
-
-    #[test]
-    fn an_updated_at_from_the_future_is_not_believed() {
-        let raw =
-            br#"{"transaction":{"uid":"u","status":"failed","updated_at":"2099-01-01T00:00:00Z"}}"#;
-        let learned = learned(raw, true, now());
-        let seen = learned.snapshots().next().and_then(|s| s.updated_at);
-        assert_eq!(seen, None);
     }
 }

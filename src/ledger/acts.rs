@@ -3,21 +3,22 @@
 //! What it deliberately cannot do: set a state. An act is evidence like any other, and the fold says
 //! what it amounts to.
 
-use super::{Learned, Ledger, LedgerError, Record, Target};
+use super::{Ledger, LedgerError, Record, Target};
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
+use crate::observation::Observation;
 use crate::store::StoredTransaction;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// An act of a person. Doing the same thing twice is two acts.
-pub fn act(name: &str, told: &Value, facts: Vec<Fact>) -> Learned {
-    let mut learned = Learned::act(Channel::Operator, name, told, facts);
+pub fn act(name: &str, told: &Value, facts: Vec<Fact>) -> Observation {
+    let mut learned = Observation::local(Channel::Operator, name, told, facts);
     learned.id = Uuid::now_v7();
     learned
 }
 
 /// A person asks for a look at the gateway, which becomes due at once.
-pub fn look(by: &str, at: Timestamp) -> Learned {
+pub fn look(by: &str, at: Timestamp) -> Observation {
     let asked = json!({"by": by, "at": at.to_rfc3339()});
     let mut learned = act("check", &asked, Vec::new());
     learned.look_again = true;
@@ -31,7 +32,7 @@ impl Ledger {
     pub async fn record_about(
         &self,
         stored: StoredTransaction,
-        learned: Learned,
+        learned: Observation,
     ) -> Result<StoredTransaction, LedgerError> {
         let record = Record {
             target: Target::Transaction(stored.record.id),

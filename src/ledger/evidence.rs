@@ -1,141 +1,9 @@
-//! Evidence on its way into the ledger: what was said, as it may be kept, and how it is read.
+//! The chain of evidence: each piece's hash covers the one before it.
 
-use crate::domain::explain::note;
-use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
-use bytes::Bytes;
+use crate::domain::{Timestamp, Verdict};
+use crate::observation::Observation;
 use sha2::{Digest, Sha256};
-use uuid::{Builder, Uuid};
-
-/// One thing learned.
-#[derive(Debug, Clone)]
-pub struct Learned {
-    /// Its id: made of the content where the same thing may be said again.
-    pub id: Uuid,
-    /// The way it came.
-    pub channel: Channel,
-    /// The HTTP status of an answer.
-    pub http_status: Option<u16>,
-    /// What was asked.
-    pub subject: Option<String>,
-    /// Whether the signature of a webhook held.
-    pub signed: Option<bool>,
-    /// What was said, redacted. Shared with what is written of it.
-    pub body: Bytes,
-    /// SHA-256 of the bytes as they were received.
-    pub body_sha256: [u8; 32],
-    /// How it is read.
-    pub facts: Vec<Fact>,
-    /// The parent that a chargeback's webhook carries along.
-    pub parent: Option<Box<Snapshot>>,
-    /// One sentence, where the facts say less than there is to say.
-    pub note: Option<String>,
-    /// The verdict where it does not follow from the facts (`hint`, `refused`).
-    pub verdict: Option<Verdict>,
-    /// A look at the gateway becomes due at once.
-    pub look_again: bool,
-    /// Something could not be understood: `unknown_body` is opened with this text.
-    pub unknown: Option<String>,
-    /// Why a person did it; goes into the findings that it closes.
-    pub reason: Option<String>,
-    /// A finding that goes with it.
-    pub finding: Option<(DiscrepancyKind, String)>,
-    /// What a webhook that belongs to nothing is kept as.
-    pub orphan_kind: &'static str,
-}
-
-impl Learned {
-    /// Something said by the gateway. Saying the same again gives the same id.
-    pub fn said(
-        channel: Channel,
-        http_status: Option<u16>,
-        subject: Option<String>,
-        body: impl Into<Bytes>,
-        body_sha256: [u8; 32],
-        facts: Vec<Fact>,
-    ) -> Self {
-        let repeats = !facts.iter().any(|fact| matches!(fact, Fact::LookupEmpty));
-        let id = if repeats {
-            content_id(&[
-                channel.as_str().as_bytes(),
-                &http_status.unwrap_or(0).to_be_bytes(),
-                subject.as_deref().unwrap_or("").as_bytes(),
-                &body_sha256,
-            ])
-        } else {
-            Uuid::now_v7()
-        };
-        Self {
-            id,
-            channel,
-            http_status,
-            subject,
-            signed: None,
-            body: body.into(),
-            body_sha256,
-            facts,
-            parent: None,
-            note: None,
-            verdict: None,
-            look_again: false,
-            unknown: None,
-            finding: None,
-            reason: None,
-            orphan_kind: "transaction",
-        }
-    }
-
-    /// Notes whether a webhook's signature held. The same bytes without a signature are another piece
-    /// of evidence: a hint that came first must not make the signed one a repetition.
-    pub fn with_signature(mut self, held: bool) -> Self {
-        self.signed = Some(held);
-        if !held {
-            self.id = content_id(&[self.id.as_bytes(), b"unsigned"]);
-        }
-        self
-    }
-
-    /// An act of our own or of a person. `body` is the act in JSON, so that an auditor can derive
-    /// the state again from what is stored.
-    pub fn act(channel: Channel, act: &str, body: &serde_json::Value, facts: Vec<Fact>) -> Self {
-        let body = body.to_string().into_bytes();
-        let sha256: [u8; 32] = Sha256::digest(&body).into();
-        Self::said(channel, None, Some(act.to_owned()), body, sha256, facts)
-    }
-
-    /// One sentence about it.
-    pub(crate) fn sentence(&self) -> String {
-        let text = match &self.note {
-            Some(note) => note.clone(),
-            None if self.facts.is_empty() => note(&Fact::Nothing),
-            None => self.facts.iter().map(note).collect::<Vec<_>>().join("; "),
-        };
-        // PostgreSQL's text cannot hold NUL.
-        text.replace('\0', "\u{FFFD}")
-    }
-
-    /// The snapshots in it.
-    pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
-        self.facts.iter().filter_map(|fact| match fact {
-            Fact::Seen { snapshot, .. }
-            | Fact::TaskResult { snapshot, .. }
-            | Fact::MismatchAccepted(snapshot) => Some(&**snapshot),
-            _ => None,
-        })
-    }
-}
-
-/// A UUID of version 8 over the parts' SHA-256.
-pub(crate) fn content_id(parts: &[&[u8]]) -> Uuid {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    let digest: [u8; 32] = hasher.finalize().into();
-    let mut bytes = [0_u8; 16];
-    bytes.copy_from_slice(&digest[..16]);
-    Builder::from_custom_bytes(bytes).into_uuid()
-}
+use uuid::Uuid;
 
 /// The hash of a chain after one more piece.
 pub(crate) struct Link<'a> {
@@ -148,7 +16,7 @@ pub(crate) struct Link<'a> {
 }
 
 impl Link<'_> {
-    pub(crate) fn hash(&self, learned: &Learned) -> [u8; 32] {
+    pub(crate) fn hash(&self, learned: &Observation) -> [u8; 32] {
         let mut hasher = Sha256::new();
         hasher.update(self.previous);
         hasher.update(self.id.as_bytes());

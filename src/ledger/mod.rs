@@ -19,7 +19,6 @@ mod waiters;
 
 pub use acts::{act, look};
 pub use batch::{Answer, Fold, Work};
-pub use evidence::Learned;
 pub use findings::view as discrepancy_view;
 pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
@@ -28,6 +27,7 @@ use crate::clock::Boottime;
 use crate::domain::schedule::Pace;
 use crate::domain::{Opening, ShopId, Timestamp, Verdict};
 use crate::metrics::Metrics;
+use crate::observation::Observation;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
 use crate::telemetry::traces::Span;
 use std::collections::HashMap;
@@ -124,7 +124,7 @@ pub struct Record {
     /// About what.
     pub target: Target,
     /// What was learned.
-    pub learned: Learned,
+    pub learned: Observation,
     /// The lease under which it was learned; with it comes the right to schedule.
     pub lease: Option<Uuid>,
     /// The next check, instead of what the pace says.

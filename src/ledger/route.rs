@@ -7,7 +7,8 @@ use crate::domain::evidence::FoundBy;
 use crate::domain::{Fact, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict};
 use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
-use crate::ledger::{Learned, Record, Target, Work};
+use crate::ledger::{Record, Target, Work};
+use crate::observation::Observation;
 use crate::store::StoreError;
 use crate::store::batch::Names;
 use std::borrow::Cow;
@@ -289,6 +290,6 @@ pub(crate) fn adopted_fact(snapshot: &Snapshot) -> Fact {
 }
 
 /// What an orphan is kept as.
-pub(crate) fn orphan_kind(learned: &Learned) -> &'static str {
+pub(crate) fn orphan_kind(learned: &Observation) -> &'static str {
     learned.orphan_kind
 }

@@ -4,8 +4,9 @@ use crate::world::{Addresses, KEY, Merchant, Process, SECRET, SHOP, Setup, World
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reconciler::domain::{Channel, ShopId};
-use reconciler::ledger::{Learned, Ledger, LedgerError, Record, Target};
+use reconciler::ledger::{Ledger, LedgerError, Record, Target};
 use reconciler::metrics::Metrics;
+use reconciler::observation::Observation;
 use reconciler::store::Store;
 use reconciler::twin::{KeyName, Signer};
 use rustix::process::Signal;
@@ -281,7 +282,7 @@ fn told(n: usize) -> Record {
     let sha256 = Sha256::digest(body.as_bytes()).into();
     Record {
         target: Target::Snapshots,
-        learned: Learned::said(
+        learned: Observation::from_gateway(
             Channel::Webhook,
             None,
             None,

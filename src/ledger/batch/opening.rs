@@ -3,7 +3,8 @@
 use super::{Batch, CheckDecision, Draft, Row};
 use crate::domain::{Channel, Fact, Opening, State};
 use crate::domain::{Summary, Timestamp, Verdict};
-use crate::ledger::{Close, Learned, Lease, Open, Stamp};
+use crate::ledger::{Close, Lease, Open, Stamp};
+use crate::observation::Observation;
 use crate::store::{StoredTransaction, batch as rows};
 use serde_json::json;
 use std::borrow::Cow;
@@ -125,7 +126,7 @@ impl Batch<'_> {
             opening,
         };
         self.rows.map.insert(id, Box::new(Row::new(stored)));
-        let mut opened = Learned::said(
+        let mut opened = Observation::from_gateway(
             Channel::Local,
             None,
             Some("opened".to_owned()),
@@ -167,7 +168,7 @@ impl Batch<'_> {
             "not_before": not_before.to_rfc3339(),
             "replay": replay,
         });
-        let stamped = Learned::act(Channel::Local, "stamped", &act, vec![fact]);
+        let stamped = Observation::local(Channel::Local, "stamped", &act, vec![fact]);
         let facts = stamped.facts.iter().map(Cow::Borrowed).collect();
         self.learn(id, &stamped, facts, Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);

@@ -6,7 +6,8 @@ use crate::domain::pacing::{self, Seen};
 use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
 use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
-use crate::ledger::{Learned, Record, Settings, findings};
+use crate::ledger::{Record, Settings, findings};
+use crate::observation::Observation;
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -105,7 +106,7 @@ impl Batch<'_> {
     pub(super) fn learn(
         &mut self,
         id: Uuid,
-        learned: &Learned,
+        learned: &Observation,
         mut facts: Vec<Cow<'_, Fact>>,
         bare: Verdict,
     ) -> (Verdict, bool) {
@@ -257,7 +258,7 @@ impl Batch<'_> {
     /// Makes a transaction of origin `gateway` of something that the gateway told.
     pub(super) fn adopt(
         &mut self,
-        learned: &Learned,
+        learned: &Observation,
         snapshot: &Snapshot,
     ) -> Option<(Verdict, Uuid)> {
         let kind = TransactionType::parse(snapshot.kind.as_deref()?)?;
@@ -319,7 +320,7 @@ impl Batch<'_> {
         Some((verdict, id))
     }
 
-    pub(super) fn orphan(&mut self, learned: &Learned, snapshot: Option<&Snapshot>) {
+    pub(super) fn orphan(&mut self, learned: &Observation, snapshot: Option<&Snapshot>) {
         let text = |f: fn(&Snapshot) -> Option<String>| snapshot.and_then(f);
         let orphan = OrphanWrite {
             id: learned.id,

@@ -2,8 +2,8 @@
 
 use crate::domain::fold::Derived;
 use crate::domain::{Summary, Timestamp, Verdict};
-use crate::ledger::Learned;
 use crate::ledger::evidence::Link;
+use crate::observation::Observation;
 use crate::store::{CheckRow, EvidenceWrite, StoredTransaction, batch as rows};
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -81,7 +81,7 @@ impl Row {
 
     pub(super) fn chain(
         &mut self,
-        learned: &Learned,
+        learned: &Observation,
         verdict: Verdict,
         at: Timestamp,
     ) -> EvidenceWrite {

@@ -5,7 +5,8 @@ use crate::domain::evidence::Decision;
 use crate::domain::schedule::Pace;
 use crate::domain::{Currency, Opening, Origin, State, TaskId, TrackingId};
 use crate::gateway::{WebhookReading, read_webhook};
-use crate::ledger::{Learned, Target};
+use crate::ledger::Target;
+use crate::observation::Observation;
 
 const LEASE: Duration = Duration::from_secs(45);
 
@@ -201,7 +202,7 @@ fn nothing_is_stamped_over_which_a_decision_would_still_hold() {
             reason: "the books".to_owned(),
         };
         let facts = vec![Fact::Decided(decision)];
-        let act = Learned::act(Channel::Operator, "decided", &serde_json::json!({}), facts);
+        let act = Observation::local(Channel::Operator, "decided", &serde_json::json!({}), facts);
         let facts = act.facts.iter().map(Cow::Borrowed).collect();
         batch.learn(id, &act, facts, Verdict::Applied);
         batch.at = at(now);
@@ -227,7 +228,7 @@ fn only_a_live_lease_of_ones_own_plans() {
         let mut batch = batch(&shop, &settings);
         let id = open(&mut batch, false);
         lease(&mut batch, id, OURS, at(until));
-        let read = Learned::said(
+        let read = Observation::from_gateway(
             Channel::TaskStatus,
             Some(502),
             None,
@@ -281,7 +282,7 @@ fn an_arrival_has_the_time_at_which_it_came_here() {
         ];
         let record = Record {
             target: Target::Transaction(id),
-            learned: Learned::said(
+            learned: Observation::from_gateway(
                 Channel::TaskResult,
                 Some(200),
                 None,

@@ -5,16 +5,15 @@ use super::conformance::lease_of;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use reconciler::dispatch::outcome;
 use reconciler::domain::evidence::FoundBy;
 use reconciler::domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, TaskId, Timestamp, TrackingId,
     TransactionType, Uid,
 };
-use reconciler::http::webhooks::learned;
-use reconciler::ledger::{
-    Answer, Close, Learned, Open, Opened, ParentLimit, Record, Stamp, Target, Work,
-};
+use reconciler::ledger::{Answer, Close, Open, Opened, ParentLimit, Record, Stamp, Target, Work};
+use reconciler::observation::Observation;
+use reconciler::observation::submit as outcome;
+use reconciler::observation::webhook::observe as learned;
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -210,7 +209,7 @@ impl Ops {
                     .collect();
                 found
             }
-            3 => Learned::said(
+            3 => Observation::from_gateway(
                 Channel::Query,
                 Some(200),
                 None,

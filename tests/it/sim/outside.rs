@@ -9,15 +9,14 @@ use super::mutant::Mutant;
 use super::plan::{Foreign, Order, SHOP};
 use super::replica::Replica;
 use super::world::World;
-use reconciler::dispatch::outcome;
 use reconciler::domain::evidence::Decision;
 use reconciler::domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, State, Timestamp, TrackingId, Uid,
 };
-use reconciler::http::webhooks::learned;
-use reconciler::ledger::{
-    Learned, LedgerError, Open, Opened, ParentLimit, Record, Stamp, Stamped, Target,
-};
+use reconciler::ledger::{LedgerError, Open, Opened, ParentLimit, Record, Stamp, Stamped, Target};
+use reconciler::observation::Observation;
+use reconciler::observation::submit as outcome;
+use reconciler::observation::webhook::observe as learned;
 use reconciler::store::StoredTransaction;
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -304,7 +303,7 @@ fn order_begins(order: &Order) -> i64 {
 }
 
 /// A decision of a person, as the API makes it.
-fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) -> Learned {
+fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) -> Observation {
     let decision = Decision {
         at: now,
         id,
@@ -314,7 +313,7 @@ fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) 
         reason: "seen in the books".to_owned(),
     };
     let act = serde_json::json!({"decision": id});
-    Learned::act(
+    Observation::local(
         Channel::Operator,
         "decided",
         &act,
@@ -322,9 +321,9 @@ fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) 
     )
 }
 
-fn check(id: Uuid) -> Learned {
+fn check(id: Uuid) -> Observation {
     let act = serde_json::json!({"asked": id});
-    let mut learned = Learned::act(Channel::Operator, "check", &act, Vec::new());
+    let mut learned = Observation::local(Channel::Operator, "check", &act, Vec::new());
     learned.look_again = true;
     learned
 }

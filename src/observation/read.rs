@@ -1,17 +1,16 @@
 //! What a read told, as evidence.
 
-use crate::dispatch::outcome::{received, said};
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, TaskId, Uid, Verdict};
 use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
 use crate::gateway::{read_by_tracking_id, read_by_uid, read_task};
-use crate::ledger::Learned;
+use crate::observation::{Observation, of_answer, received};
 use std::time::Duration;
 use uuid::Uuid;
 
 /// What a read told, on its way into the ledger.
 pub(crate) struct Told {
-    pub(crate) learned: Learned,
+    pub(crate) learned: Observation,
     /// Not before this, when the gateway asked for a pause.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -54,7 +53,7 @@ pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Tol
             Vec::new()
         }
     };
-    let mut learned = said(answer, channel, task.as_str(), facts);
+    let mut learned = of_answer(answer, channel, task.as_str(), facts);
     let about_read =
         about_read.map(|reason| format!("the answer is about the read and not the task: {reason}"));
     describe(&mut learned, about_read, unknown);
@@ -90,7 +89,7 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
             Vec::new()
         }
     };
-    let mut learned = said(answer, Channel::Query, uid.as_str(), facts);
+    let mut learned = of_answer(answer, Channel::Query, uid.as_str(), facts);
     describe(&mut learned, refused, unknown);
     Told {
         learned,
@@ -105,7 +104,7 @@ fn failed(reason: String) -> String {
 
 /// Notes why an answer tells nothing: `refused` is about the read itself, `unknown` was not
 /// understood.
-fn describe(learned: &mut Learned, refused: Option<String>, unknown: Option<String>) {
+fn describe(learned: &mut Observation, refused: Option<String>, unknown: Option<String>) {
     if let Some(note) = refused {
         learned.verdict = Some(Verdict::Refused);
         learned.note = Some(note);
@@ -150,7 +149,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
             Vec::new()
         }
     };
-    let mut learned = said(answer, Channel::Query, name, facts);
+    let mut learned = of_answer(answer, Channel::Query, name, facts);
     learned.id = Uuid::now_v7();
     describe(&mut learned, refused, unknown);
     Told {

@@ -4,19 +4,18 @@
 use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Differences;
 use crate::domain::{Channel, Fact, Opening, RefusalKind, Snapshot, Timestamp};
-use crate::gateway::redact::redact;
 use crate::gateway::{
-    Address, Answer, Read, Received, Submission, SubmitReading, TrackingReading,
-    read_by_tracking_id, read_submit,
+    Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
+    read_submit,
 };
-use crate::ledger::Learned;
+use crate::observation::{Observation, of_answer, received};
 use serde_json::json;
 use std::time::Duration;
 
 /// Evidence of what came of a submit.
 pub struct Outcome {
     /// What was learned.
-    pub learned: Learned,
+    pub learned: Observation,
     /// When the gateway wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The word for metrics and logs.
@@ -100,7 +99,7 @@ fn answered(answer: &Answer, attempt: u32, ours: &Address, now: Timestamp) -> Ou
         }
         SubmitReading::Unclear { reason } => (Fact::WentSilent { attempt, reason }, "unclear"),
     };
-    let mut learned = said(
+    let mut learned = of_answer(
         answer,
         Channel::Ack,
         &format!("attempt {attempt}"),
@@ -116,7 +115,7 @@ fn answered(answer: &Answer, attempt: u32, ours: &Address, now: Timestamp) -> Ou
 
 /// After a restore the gateway may have a transaction that our database has lost. The submit is
 /// dropped when a look-up finds it, and when the look-up fails: `None` means "not there, send it".
-pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Option<Learned> {
+pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Option<Observation> {
     let Read::Answered(answer) = known else {
         return Some(not_sent(
             attempt,
@@ -147,7 +146,7 @@ pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Opt
             facts.extend(ours);
             // The attempt is in the subject: an auditor reads what is stored, and not the note.
             let subject = format!("after restore, attempt {attempt}");
-            Some(said(answer, Channel::Query, &subject, facts))
+            Some(of_answer(answer, Channel::Query, &subject, facts))
         }
         TrackingReading::Found { .. }
         | TrackingReading::NotAbout { .. }
@@ -158,39 +157,22 @@ pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Opt
     }
 }
 
-/// An answer, as the readers take it. The time of receipt is put by the ledger.
-pub(crate) fn received(answer: &Answer) -> Received<'_> {
-    answer.received(Timestamp::END)
-}
-
-/// An answer as evidence: its body redacted.
-pub(crate) fn said(answer: &Answer, channel: Channel, subject: &str, facts: Vec<Fact>) -> Learned {
-    Learned::said(
-        channel,
-        Some(answer.status),
-        Some(subject.to_owned()),
-        redact(&answer.body).bytes.to_vec(),
-        answer.sha256,
-        facts,
-    )
-}
-
 /// Our own word that no byte of an attempt left.
-pub fn not_sent(attempt: u32, reason: &str) -> Learned {
+pub fn not_sent(attempt: u32, reason: &str) -> Observation {
     let act = json!({ "attempt": attempt, "reason": reason });
     let fact = Fact::NotSent {
         attempt,
         reason: reason.to_owned(),
     };
-    Learned::act(Channel::Local, "not_sent", &act, vec![fact])
+    Observation::local(Channel::Local, "not_sent", &act, vec![fact])
 }
 
 /// Our own word that an attempt may have arrived and was not answered.
-pub(crate) fn went_silent(attempt: u32, reason: &str) -> Learned {
+pub(crate) fn went_silent(attempt: u32, reason: &str) -> Observation {
     let act = json!({ "attempt": attempt, "reason": reason });
     let fact = Fact::WentSilent {
         attempt,
         reason: reason.to_owned(),
     };
-    Learned::act(Channel::Local, "went_silent", &act, vec![fact])
+    Observation::local(Channel::Local, "went_silent", &act, vec![fact])
 }
