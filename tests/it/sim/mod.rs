@@ -5,6 +5,7 @@
 //! models. `docs/reliability.md` tells what is explored and how a seed is repeated.
 
 mod answers;
+mod bytes;
 mod conformance;
 mod conformance_ops;
 mod db;
@@ -12,11 +13,13 @@ mod ending;
 mod exec;
 mod explore;
 mod gateway;
+mod grammar;
 mod hands;
 mod invariants;
 mod mutant;
 mod outside;
 mod plan;
+mod render;
 pub mod replica;
 mod tx;
 mod world;
