@@ -8,6 +8,7 @@ mod answers;
 mod bytes;
 mod conformance;
 mod conformance_ops;
+mod covering;
 mod db;
 mod ending;
 mod exec;
