@@ -61,6 +61,8 @@ fuzz: ## feed made-up bytes to all that reads from outside; FOR=60 seconds each
 			-max_total_time=$(or $(FOR),60) -max_len=4096; \
 	done
 
-explore: ## explore made-up schedules of the core; FOR=60 seconds, FROM=0 is the first seed
+explore: ## explore made-up schedules and answers; FOR=60 seconds, WIDE=2000 plans, FROM=0 is the first seed
 	RECONCILER_EXPLORE_SECONDS=$(or $(FOR),60) RECONCILER_FIRST_SEED=$(or $(FROM),0) \
 		cargo test --locked --test it sim::no_seed_breaks_a_rule -- --nocapture
+	RECONCILER_WIDE=$(or $(WIDE),2000) RECONCILER_FIRST_SEED=$(or $(FROM),0) \
+		cargo test --locked --test it sim::red::misleading_answers_break_no_rule -- --nocapture

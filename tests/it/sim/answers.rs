@@ -1,90 +1,109 @@
-//! How the simulated gateway is asked, and how its answers come: late, cut off, changed by a proxy, or not at all.
+//! How the simulated gateway is asked, and how its answers come: late, cut off, changed by a proxy,
+//! as the grammar has it, or not at all.
 
-use super::gateway::{Reply, page};
+use super::dice::Dice;
 use super::hands::REQUEST_TIMEOUT;
 use super::invariants;
 use super::mutant::Mutant;
-use super::world::World;
+use super::plan::Fate;
+use super::replies::{Reply, odd, page};
+use super::world::{State, World};
 use reconciler::domain::Timestamp;
 use reconciler::engine::hands::Question;
 use reconciler::gateway::Answer;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// How an exchange with the gateway goes wrong.
-pub enum Trouble {
-    Lost,
-    AnswerLost,
-    Cut,
-    Odd,
-    None,
+/// The channel of a question and what it is about, as plans name them.
+pub fn named<'a>(question: &'a Question<'_>) -> (&'static str, &'a str) {
+    match question {
+        Question::TaskStatus(task) => ("status", task.as_str()),
+        Question::TaskResult(task) => ("result", task.as_str()),
+        Question::Uid(uid) => ("uid", uid.as_str()),
+        Question::TrackingId(name) => ("name", name),
+    }
+}
+
+/// What goes wrong with a GET by chance.
+fn by_chance(state: &State, dice: &mut Dice) -> Option<Fate> {
+    if state.goes_wrong(dice, state.plan.lost) {
+        let fates = [
+            Fate::Lost,
+            Fate::Lost,
+            Fate::AnswerLost,
+            Fate::AnswerLost,
+            Fate::Cut,
+        ];
+        let nth = usize::try_from(dice.below(5)).unwrap_or(0);
+        return fates.get(nth).cloned();
+    }
+    let pages = ["502", "401", "429", "500", "302"];
+    state
+        .goes_wrong(dice, state.plan.odd_answer)
+        .then(|| Fate::Odd(dice.one_of(&pages).to_owned()))
 }
 
 impl World {
-    pub fn trouble(&self) -> Trouble {
-        self.with(|state| {
-            if state.faults().happens(|plan| plan.lost) {
-                return match state.below(5) {
-                    0 | 1 => Trouble::Lost,
-                    2 | 3 => Trouble::AnswerLost,
-                    _ => Trouble::Cut,
-                };
-            }
-            if state.faults().happens(|plan| plan.odd_answer) {
-                Trouble::Odd
-            } else {
-                Trouble::None
-            }
-        })
-    }
-
-    pub async fn travel(&self) {
-        let takes = self.with(|s| s.between(Duration::from_millis(5), Duration::from_millis(400)));
+    pub async fn travel(&self, channel: &str, about: &str) {
+        let mut dice = self.with(|state| state.dice(channel, about));
+        let takes = dice.between(Duration::from_millis(5), Duration::from_millis(400));
         self.exec.sleep(takes).await;
     }
 
     /// One GET. `None` when no answer came.
     pub async fn get(&self, question: Question<'_>) -> Option<Answer> {
-        let trouble = self.trouble();
-        self.travel().await;
-        if matches!(trouble, Trouble::Lost) {
-            self.exec.sleep(REQUEST_TIMEOUT).await;
-            return None;
+        let (channel, about) = named(&question);
+        let now = self.exec.now();
+        let fate = self.with(|state| {
+            state.wire.asked(channel, about, now);
+            state.exchange_fate(channel, about, by_chance)
+        });
+        self.travel(channel, about).await;
+        if fate == Some(Fate::Lost) {
+            return self.silence(channel, about).await;
         }
         let now = self.exec.now();
-        let reply = self.with(|state| {
-            let blind = state.faulty && state.plan.blind;
-            if blind && matches!(question, Question::TrackingId(_)) {
-                return page(503);
+        let mut reply = self.with(|state| {
+            let reply = state.reply(channel, about, fate.as_ref(), now);
+            if fate != Some(Fate::AnswerLost) {
+                state.wire.sent(channel, about, &reply, now);
             }
-            if matches!(trouble, Trouble::Odd) {
-                let pages = [page(502), page(401), page(429), page(500), page(302)];
-                let nth = usize::try_from(state.below(5)).unwrap_or(0);
-                return pages[nth].clone();
-            }
-            match question {
-                Question::TaskStatus(task) => state.gateway.task(task.as_str(), false, now),
-                Question::TaskResult(task) => state.gateway.task(task.as_str(), true, now),
-                Question::Uid(uid) => state.gateway.by_uid(uid.as_str()),
-                Question::TrackingId(name) => state.gateway.by_name(name, now),
-            }
+            reply
         });
-        self.travel().await;
-        if matches!(trouble, Trouble::AnswerLost) {
-            self.exec.sleep(REQUEST_TIMEOUT).await;
-            return None;
+        self.travel(channel, about).await;
+        if fate == Some(Fate::AnswerLost) {
+            return self.silence(channel, about).await;
         }
-        let answer = answer_of(reply, matches!(trouble, Trouble::Cut));
+        if fate == Some(Fate::Cut) {
+            reply.body.truncate(reply.body.len() / 2);
+            reply.shows.clear();
+            reply.cut = true;
+        }
+        let answer = answer_of(&reply);
         self.note(|| {
             let text = String::from_utf8_lossy(&answer.body);
             let begin: String = text.chars().take(90).collect();
             format!("{question:?} -> {} {begin}", answer.status)
         });
-        if let Question::TrackingId(name) = question {
-            let now = self.exec.now();
-            self.with(|state| invariants::looked_up(state, name, &answer, now));
-        }
+        let now = self.exec.now();
+        self.with(|state| {
+            state
+                .wire
+                .read(answer.sha256, channel, about, &reply.shows, now);
+            if let Question::TrackingId(name) = question {
+                invariants::looked_up(state, name, &answer, now);
+            }
+        });
         Some(self.tampered(question, answer))
+    }
+
+    /// Nothing comes until nobody waits any more.
+    async fn silence(&self, channel: &str, about: &str) -> Option<Answer> {
+        self.exec.sleep(REQUEST_TIMEOUT).await;
+        let now = self.exec.now();
+        let silent = (channel.to_owned(), about.to_owned(), now);
+        self.with(|state| state.wire.silent.push(silent));
+        None
     }
 
     /// What mutants make of an answer.
@@ -92,10 +111,8 @@ impl World {
         let failed = answer.status != 200 || answer.truncated;
         if self.is(Mutant::FailureIsEmpty) && failed && matches!(question, Question::TrackingId(_))
         {
-            return answer_of(
-                Reply::json(200, &serde_json::json!({"transactions": []})),
-                false,
-            );
+            let empty = serde_json::json!({"transactions": []});
+            return answer_of(&Reply::json(200, &empty));
         }
         answer.body = self.as_mutants_see(&answer.body).into();
         answer
@@ -141,18 +158,39 @@ impl World {
     }
 }
 
-pub fn answer_of(reply: Reply, cut: bool) -> Answer {
-    let mut body = reply.body;
-    if cut {
-        body.truncate(body.len() / 2);
+impl State {
+    /// What the gateway answers to a GET.
+    fn reply(&mut self, channel: &str, about: &str, fate: Option<&Fate>, now: Timestamp) -> Reply {
+        let plan = std::sync::Arc::clone(&self.plan);
+        if self.faulty && plan.blind && channel == "name" {
+            return page(503);
+        }
+        match fate {
+            Some(Fate::Odd(word)) => return odd(word),
+            Some(Fate::Row(row, _)) => {
+                if let Some(reply) = self.row(row, channel, about, now) {
+                    return reply;
+                }
+            }
+            _ => {}
+        }
+        match channel {
+            "status" => self.books.task(about, false, now, &plan),
+            "result" => self.books.task(about, true, now, &plan),
+            "uid" => self.books.by_uid(about, &plan),
+            _ => self.books.by_name(about, now, &plan),
+        }
     }
+}
+
+pub fn answer_of(reply: &Reply) -> Answer {
     Answer {
         status: reply.status,
         retry_after: reply.retry_after,
         content_type: None,
         request_id: None,
-        sha256: Sha256::digest(&body).into(),
-        body: body.into(),
-        truncated: cut,
+        sha256: Sha256::digest(&reply.body).into(),
+        body: reply.body.clone().into(),
+        truncated: reply.cut,
     }
 }

@@ -1,11 +1,11 @@
 //! What must hold when a run has been left alone for long enough: every order is where the gateway
 //! has it.
 
-use super::gateway::Transaction;
+use super::books::Transaction;
 use super::invariants::{self, ours, rule};
-use super::plan::{Foreign, Order};
+use super::plan::{HOUR, Order, Stranger};
 use super::world::World;
-use reconciler::domain::{State, TransactionType};
+use reconciler::domain::State;
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
 
@@ -13,12 +13,15 @@ impl World {
     /// Compares all orders with the gateway's truth.
     pub fn judge(&self) {
         self.with(invariants::chained);
+        let now = self.exec.now();
+        self.with(|state| super::rules::end(state, now));
         for order in &self.plan.orders {
             let row = self.with(|state| state.db.by_id(state.db.named(&order.name)?));
             let Some(row) = row else { continue };
             self.with(|state| state.seen.count(row.state.as_str()));
             let decided = self.with(|state| state.seen.decided.contains(&order.name));
-            let alike = order.foreign == Some(Foreign::Alike);
+            let alike = |one: &Stranger| one.age.is_zero() && one.amount == order.amount;
+            let alike = self.strangers_of(order).any(alike);
             if decided || alike {
                 continue;
             }
@@ -32,15 +35,20 @@ impl World {
         }
     }
 
+    fn strangers_of(&self, order: &Order) -> impl Iterator<Item = &Stranger> {
+        let all = self.plan.strangers.iter();
+        all.filter(|one| one.name == order.name)
+    }
+
     fn differs(
         &self,
         order: &Order,
         row: &StoredTransaction,
         truth: Option<&Transaction>,
     ) -> Option<String> {
-        let told = truth.map_or("nothing", |t| t.status);
+        let told = truth.map_or("nothing", |t| t.status.as_str());
         let ends = match truth {
-            Some(truth) => match truth.status {
+            Some(truth) => match truth.status.as_str() {
                 "successful" => vec![State::Successful],
                 "failed" => vec![State::Failed],
                 "expired" => vec![State::Expired],
@@ -48,12 +56,12 @@ impl World {
             },
             None => vec![State::Rejected, State::NotFound, State::NotSent],
         };
-        // Where children are filed under their parent's name, a lost answer stays in doubt.
-        let child = order.kind == TransactionType::Refund;
-        let is_hopeless = child && row.state == State::InDoubt && !self.provable(truth);
+        // What look-ups cannot show stays in doubt.
+        let is_hopeless = row.state == State::InDoubt && !self.provable(row, truth);
         // What may only seem to be older is left for a person.
         let apart = self.plan.behind > Duration::from_secs(60);
-        let is_doubtful = apart || order.foreign == Some(Foreign::Nearly);
+        let nearly = |one: &Stranger| !one.age.is_zero() && one.age < 24 * HOUR;
+        let is_doubtful = apart || self.strangers_of(order).any(nearly);
         let waits = is_doubtful && row.state == State::InDoubt;
         let fits = ends.contains(&row.state) || is_hopeless || waits;
         (!fits).then(|| {
@@ -64,12 +72,22 @@ impl World {
         })
     }
 
-    /// Whether a child can be found, or its absence proved.
-    fn provable(&self, truth: Option<&Transaction>) -> bool {
-        let seen = self.with(|state| !state.db.capabilities.is_empty());
+    /// Whether it can be found, or its absence proved.
+    fn provable(&self, row: &StoredTransaction, truth: Option<&Transaction>) -> bool {
+        let kind = row.opening.kind;
+        let name = row.opening.tracking_id.as_ref().map(ToString::to_string);
+        let name = name.unwrap_or_default();
+        if self.plan.empty || !self.plan.router.shows(&name, &name) {
+            return false;
+        }
+        if !kind.is_child() {
+            // Without a control of its signs a name cannot be proved absent.
+            return truth.is_some() || !name.contains(['.', ':']);
+        }
+        let word = format!("own_tracking_id:{kind}");
         match truth {
-            Some(_) => self.plan.own_children,
-            None => seen,
+            Some(_) => self.plan.own_children && self.plan.children_shown,
+            None => self.with(|state| state.db.capabilities.contains(&word)),
         }
     }
 }

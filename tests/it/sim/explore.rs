@@ -3,6 +3,7 @@
 use super::invariants::{Seen, rule};
 use super::mutant::Mutant;
 use super::plan::Plan;
+use super::rules;
 use super::world::World;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +22,8 @@ pub struct Told {
     pub digest: u64,
     pub counts: BTreeMap<&'static str, u64>,
     pub turns: u64,
+    /// What chance has added to the plan.
+    pub happened: Plan,
 }
 
 impl Told {
@@ -55,11 +58,15 @@ const MOST_TURNS: u64 = 400_000;
 
 /// Runs one seed to its end, or to the first broken rule.
 pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
-    let plan = Plan::of(seed);
-    let end = plan.end;
+    run_plan(Plan::of(seed), mutant, traced)
+}
+
+/// Runs a plan to its end, or to the first broken rule.
+pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
+    let (seed, end) = (plan.seed, plan.end);
     let world = World::new(plan, mutant, traced);
     if traced {
-        world.note(|| format!("{:#?}", world.plan));
+        world.note(|| format!("\n{}", world.plan.text()));
     }
     world.schedule_faults();
     world.keep_replicas();
@@ -68,6 +75,8 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
     while until < end && world.with(|state| state.broken.is_none()) {
         until += Duration::from_secs(60);
         world.exec.run_until(until, MOST_TURNS);
+        let now = world.exec.now();
+        world.with(|state| rules::minute(state, now));
         if world.exec.turns() >= MOST_TURNS {
             let text = format!("tasks have run {MOST_TURNS} times");
             world.with(|state| state.breaks(rule::REST, text));
@@ -76,10 +85,19 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
     if world.with(|state| state.broken.is_none()) {
         world.judge();
     }
+    for finding in world.with(|state| state.db.findings.clone()) {
+        world.note(|| {
+            format!(
+                "finding, open {}: {} {}",
+                finding.is_open, finding.kind, finding.detail
+            )
+        });
+    }
     world.exec.clear();
     let (log, digest) = world.told();
     let Seen { counts, .. } = world.with(|state| std::mem::take(&mut state.seen));
     let broken = world.with(|state| state.broken.take());
+    let happened = world.with(|state| std::mem::take(&mut state.happened));
     let turns = world.exec.turns();
     world.with(|state| state.alive.clear());
     Told {
@@ -90,6 +108,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
         digest,
         counts,
         turns,
+        happened,
     }
 }
 
@@ -108,7 +127,7 @@ pub struct Report {
 const ENOUGH: usize = 5;
 
 /// Gives numbers from `first` on to all cores, until one of them has enough.
-fn on_all_cores(first: u64, act: impl Fn(u64) -> ControlFlow<()> + Sync) {
+pub fn on_all_cores(first: u64, act: impl Fn(u64) -> ControlFlow<()> + Sync) {
     let next = AtomicU64::new(first);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
@@ -116,6 +135,10 @@ fn on_all_cores(first: u64, act: impl Fn(u64) -> ControlFlow<()> + Sync) {
             scope.spawn(|| while act(next.fetch_add(1, Ordering::Relaxed)).is_continue() {});
         }
     });
+}
+
+fn is_red(line: &str) -> bool {
+    super::red::rules().any(|rule| line.contains(&format!("# {rule}: ")))
 }
 
 /// Explores seeds from `first` on: `seeds` of them, or as many as fit into a time.
@@ -128,7 +151,14 @@ pub fn explore(first: u64, seeds: u64, within: Option<Duration>) -> Report {
             None => seed - first >= seeds,
         };
         let lock = || report.lock().unwrap_or_else(PoisonError::into_inner);
-        if enough || lock().broken.len() >= ENOUGH {
+        if enough
+            || lock()
+                .broken
+                .iter()
+                .filter(|(_, line)| !is_red(line))
+                .count()
+                >= ENOUGH
+        {
             return ControlFlow::Break(());
         }
         let told = run(seed, None, false);

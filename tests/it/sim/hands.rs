@@ -1,13 +1,17 @@
 //! What the engine's steps and the submits do to the simulated world. The steps themselves, and how
 //! answers are read, are the service's own.
 
-use super::answers::{Trouble, answer_of};
-use super::gateway::{ORIGIN, Post};
+use super::answers::answer_of;
+use super::books::{Met, Post};
+use super::dice::Dice;
 use super::invariants;
 use super::mutant::Mutant;
-use super::plan::{Order, SHOP};
+use super::plan::{Fate, SHOP};
 use super::replica::Replica;
+use super::replies::{ORIGIN, odd};
+use super::rules;
 use super::tx::LOCK_TIMEOUT;
+use super::world::State;
 use reconciler::domain::{Fact, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
 use reconciler::engine::Settings;
 use reconciler::engine::hands::{Hands, Question};
@@ -89,8 +93,9 @@ impl Replica {
     /// One POST, and what the client sees of it.
     async fn post(&self, stored: &StoredTransaction, attempt: u32, lease: Uuid) -> Submission {
         let world = &self.world;
-        let trouble = world.trouble();
-        if matches!(trouble, Trouble::Lost) && world.with(|state| state.chance(0.3)) {
+        let name = name_of(stored);
+        let fate = world.with(|state| state.exchange_fate("ack", &name, by_chance));
+        if fate == Some(Fate::Refused) {
             return Submission::NotSent {
                 reason: "connection refused".to_owned(),
             };
@@ -102,15 +107,12 @@ impl Replica {
         } else {
             1
         };
-        let mut seen = Submission::Unclear {
-            reason: "no answer".to_owned(),
-            partial: None,
-        };
+        let mut seen = unclear("no answer");
         for time in 0..times {
             if time > 0 {
                 world.with(|state| invariants::bytes_leave(state, stored, attempt, lease, now));
             }
-            seen = self.exchange(stored, attempt, &trouble).await;
+            seen = self.exchange(stored, attempt, fate.as_ref()).await;
             if matches!(seen, Submission::Answered(_)) {
                 break;
             }
@@ -118,39 +120,124 @@ impl Replica {
         seen
     }
 
-    async fn exchange(&self, s: &StoredTransaction, attempt: u32, trouble: &Trouble) -> Submission {
+    async fn exchange(
+        &self,
+        s: &StoredTransaction,
+        attempt: u32,
+        fate: Option<&Fate>,
+    ) -> Submission {
         let world = &self.world;
-        let unclear = |reason: &str| Submission::Unclear {
-            reason: reason.to_owned(),
-            partial: None,
-        };
         let post = post_of(s);
-        if matches!(trouble, Trouble::Lost) {
+        if let Some(Fate::Lost | Fate::Late(_)) = fate {
             // It never arrives, or when nobody waits for it any more.
-            if world.with(|state| state.chance(0.4)) {
-                let late = world.with(|s| s.between(REQUEST_TIMEOUT, Duration::from_secs(300)));
-                let (there, exec) = (Arc::clone(world), world.exec.clone());
+            if let Some(Fate::Late(late)) = fate {
+                world.with(|state| {
+                    *state.wire.travelling.entry(post.name.clone()).or_default() += 1
+                });
+                let (there, exec, late) = (Arc::clone(world), world.exec.clone(), *late);
                 world.exec.spawn(0, async move {
                     exec.sleep(late).await;
-                    there.arrive(&post, false);
+                    there.with(|state| {
+                        state
+                            .wire
+                            .travelling
+                            .entry(post.name.clone())
+                            .and_modify(|n| *n -= 1);
+                    });
+                    there.arrive(&post, Met::Taken);
                 });
             }
             world.exec.sleep(REQUEST_TIMEOUT).await;
             return unclear("timed out");
         }
-        world.travel().await;
-        let reply = world.arrive(&post, matches!(trouble, Trouble::Odd));
-        if matches!(trouble, Trouble::AnswerLost) {
+        world.travel("ack", &post.name).await;
+        let reply = world.meet(&post, fate);
+        if fate == Some(&Fate::AnswerLost) {
             world.exec.sleep(REQUEST_TIMEOUT).await;
             return unclear("timed out");
         }
-        world.travel().await;
-        if matches!(trouble, Trouble::Cut) {
+        world.travel("ack", &post.name).await;
+        if fate == Some(&Fate::Cut) || reply.cut {
             return unclear("the answer broke off");
         }
-        let answer = answer_of(reply, false);
-        world.with(|state| invariants::answered(state, s, attempt, answer.status));
+        let answer = answer_of(&reply);
+        let now = world.exec.now();
+        world.with(|state| {
+            state.wire.sent("ack", &post.name, &reply, now);
+            state
+                .wire
+                .read(answer.sha256, "ack", &post.name, &reply.shows, now);
+            invariants::answered(state, s, attempt, answer.status);
+        });
         Submission::Answered(answer)
+    }
+}
+
+fn unclear(reason: &str) -> Submission {
+    Submission::Unclear {
+        reason: reason.to_owned(),
+        partial: None,
+    }
+}
+
+/// What goes wrong with a POST by chance.
+fn by_chance(state: &State, dice: &mut Dice) -> Option<Fate> {
+    if state.goes_wrong(dice, state.plan.lost) {
+        return Some(match dice.below(5) {
+            0 | 1 if dice.chance(0.3) => Fate::Refused,
+            0 | 1 if dice.chance(0.4) => {
+                Fate::Late(dice.between(REQUEST_TIMEOUT, Duration::from_secs(300)))
+            }
+            0 | 1 => Fate::Lost,
+            2 | 3 => Fate::AnswerLost,
+            _ => Fate::Cut,
+        });
+    }
+    if !state.goes_wrong(dice, state.plan.odd_answer) {
+        return None;
+    }
+    let all = [
+        "busy",
+        "field",
+        "old-error",
+        "duplicate",
+        "503",
+        "502",
+        "broken",
+        "taken-broken",
+    ];
+    Some(Fate::Odd(dice.one_of(&all).to_owned()))
+}
+
+impl super::world::World {
+    /// A POST comes to the gateway, and meets what is planned for it.
+    fn meet(self: &Arc<Self>, post: &Post, fate: Option<&Fate>) -> super::replies::Reply {
+        match fate {
+            Some(Fate::Odd(word)) if word == "taken-broken" => {
+                self.arrive(post, Met::Taken);
+                odd("broken")
+            }
+            Some(Fate::Odd(word)) => self.arrive(post, Met::Not(odd(word))),
+            Some(Fate::Row(row, true)) => {
+                let usual = self.arrive(post, Met::Taken);
+                let now = self.exec.now();
+                self.with(|state| state.row(row, "ack", &post.name, now))
+                    .unwrap_or(usual)
+            }
+            Some(Fate::Row(row, false)) => {
+                let now = self.exec.now();
+                match self.with(|state| state.row(row, "ack", &post.name, now)) {
+                    Some(reply) => self.arrive(post, Met::Not(reply)),
+                    None => self.arrive(post, Met::Taken),
+                }
+            }
+            Some(Fate::Doubled) => {
+                let reply = self.arrive(post, Met::Taken);
+                self.arrive(post, Met::Doubled);
+                reply
+            }
+            _ => self.arrive(post, Met::Taken),
+        }
     }
 }
 
@@ -164,17 +251,7 @@ fn post_of(s: &StoredTransaction) -> Post {
         kind: s.opening.kind.to_string(),
         amount: s.opening.amount.unwrap_or(0),
         parent: s.opening.parent_uid.as_ref().map(ToString::to_string),
-    }
-}
-
-/// The POST that somebody else would make of an order.
-pub fn foreign_post(order: &Order, amount: i64) -> Post {
-    Post {
-        name: order.name.clone(),
-        kind: order.kind.to_string(),
-        amount,
-        parent: None,
-        key: String::new(),
+        test: s.opening.test == Some(true),
     }
 }
 
@@ -226,7 +303,7 @@ impl Hands for SimHands<'_> {
     }
 
     async fn is_paused(&self) -> bool {
-        false
+        self.replica.world.with(|state| state.paused)
     }
 
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {
@@ -332,9 +409,11 @@ impl Hands for SimHands<'_> {
     }
 
     async fn add_capability(&self, word: &str) -> Result<(), StoreError> {
-        self.replica
-            .world
-            .with(|state| state.db.add_capability(word));
+        let now = self.replica.world.exec.now();
+        self.replica.world.with(|state| {
+            rules::noted(state, Some(word), now);
+            state.db.add_capability(word);
+        });
         Ok(())
     }
 
@@ -344,9 +423,10 @@ impl Hands for SimHands<'_> {
 
     async fn lookup_worked(&self) -> Result<(), StoreError> {
         let now = self.replica.world.exec.now();
-        self.replica
-            .world
-            .with(|state| state.db.lookup_worked_at = Some(now));
+        self.replica.world.with(|state| {
+            rules::noted(state, None, now);
+            state.db.lookup_worked_at = Some(now);
+        });
         Ok(())
     }
 }

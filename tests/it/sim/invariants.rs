@@ -1,8 +1,8 @@
 //! The rules, looked at from outside: after each commit, whenever bytes leave, whenever a webhook is
 //! taken, and at the end. They know the gateway's own truth, and nothing of how the service works.
 
+use super::books::Transaction;
 use super::db::{Check, Db};
-use super::gateway::Transaction;
 use super::mutant::Mutant;
 use super::world::State as World;
 use reconciler::domain::fold::{Basis, Derived};
@@ -105,6 +105,7 @@ pub fn bytes_leave(
     lease: Uuid,
     now: Timestamp,
 ) {
+    super::rules::leaves(world, stored, now);
     let name = name_of(stored);
     let row = world.db.transactions.get(&stored.record.id);
     let known = row.and_then(|row| row.summary.attempts.get(&attempt).cloned());
@@ -230,6 +231,18 @@ pub fn committed(
                 rule::FINAL,
                 format!("{name} was {} and is {}", was.state, derived.state),
             );
+        }
+        let reopened = matches!(
+            derived.state,
+            State::Accepted | State::Submitting | State::NotSent | State::InDoubt
+        );
+        if let Some(was) = was
+            && was.basis == Basis::Absence
+            && derived.basis != Basis::Operator
+            && reopened
+        {
+            let text = format!("{name} was told as not_found and is {}", derived.state);
+            world.breaks(rule::FINAL, text);
         }
         if derived.basis != Basis::Operator {
             justified(world, row, &derived);
@@ -398,7 +411,11 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
     let posts = world.seen.posts.get(&name);
     let may_have_arrived = posts.is_some_and(|posts| posts.iter().any(|left| !left.released));
     let made = ours(world, &name).is_some();
-    let refused = world.gateway.refused.contains_key(&name);
+    let refused = world
+        .books
+        .arrivals
+        .iter()
+        .any(|a| a.post.name == name && a.not_processed_at.is_some());
     let wrong = match derived.state {
         State::Successful | State::Failed | State::Expired => {
             let uid = derived
@@ -406,8 +423,8 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
                 .as_ref()
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let found = world.gateway.transactions.get(&uid);
-            found.is_none_or(|t| !t.history.contains(&derived.state.as_str()))
+            let found = world.books.transactions.get(&uid);
+            found.is_none_or(|t| !t.had(derived.state.as_str()))
         }
         State::Rejected => made || !refused,
         State::NotFound => made || !is_proved(world, row),
@@ -449,8 +466,8 @@ fn is_proved(world: &World, row: &StoredTransaction) -> bool {
 /// The gateway's transaction that a POST of ours has made.
 pub fn ours<'a>(world: &'a World, name: &str) -> Option<&'a Transaction> {
     world
-        .gateway
+        .books
         .transactions
         .values()
-        .find(|t| t.ours && t.asked == name)
+        .find(|t| t.ours() && t.asked == name)
 }

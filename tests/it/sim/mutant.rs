@@ -3,6 +3,7 @@
 //! them: in the hands of a step, in the tables of a batch, and in the listeners.
 
 use super::invariants::rule;
+use super::rules::name;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +64,16 @@ impl Mutant {
     pub const ALL: [(Self, u64, &[&str]); 24] = [
         (Self::ResendsInDoubt, 6, &[rule::ONCE]),
         (Self::ClientRetries, 12, &[rule::ONCE]),
-        (Self::SilenceIsNotSent, 0, &[rule::EVIDENCE, rule::ONCE]),
-        (Self::SilenceIsRefusal, 0, &[rule::EVIDENCE]),
+        (
+            Self::SilenceIsNotSent,
+            0,
+            &[rule::EVIDENCE, rule::ONCE, name::NO_FALSE_NO],
+        ),
+        (
+            Self::SilenceIsRefusal,
+            0,
+            &[rule::EVIDENCE, name::NO_FALSE_NO],
+        ),
         (Self::FenceIgnored, 2, &[rule::FENCE]),
         (Self::LeaseNeverEnds, 83, &[rule::FENCE]),
         (Self::LeaseNotChecked, 1, &[rule::FENCE]),
@@ -80,15 +89,35 @@ impl Mutant {
         (Self::OnlyLastCounts, 0, &[rule::FINAL]),
         (Self::RepetitionNotKnown, 0, &[rule::CHAIN]),
         (Self::RetentionTooEager, 4, &[rule::LOST]),
-        (Self::HintBelieved, 1, &[rule::EVIDENCE]),
+        (Self::HintBelieved, 1, &[rule::EVIDENCE, name::NO_FALSE_YES]),
         (Self::UidNotClaimed, 6, &[rule::OWNER]),
-        (Self::DoubtNotChecked, 0, &[rule::LEVEL]),
-        (Self::TwoLookupsProve, 343, &[rule::EVIDENCE]),
-        (Self::HorizonIgnored, 7, &[rule::EVIDENCE]),
-        (Self::FailureIsEmpty, 5, &[rule::EVIDENCE]),
+        (Self::DoubtNotChecked, 0, &[rule::LEVEL, name::LIVELY]),
+        (
+            Self::TwoLookupsProve,
+            343,
+            &[rule::EVIDENCE, name::PROOFS, name::NO_FALSE_NO],
+        ),
+        (
+            Self::HorizonIgnored,
+            7,
+            &[rule::EVIDENCE, name::PROOFS, name::NO_FALSE_NO],
+        ),
+        (
+            Self::FailureIsEmpty,
+            5,
+            &[rule::EVIDENCE, name::PROOFS, name::NO_FALSE_NO],
+        ),
         (Self::UpdatedAtIgnored, 5, &[rule::TRUTH]),
-        (Self::CreatedAtIgnored, 30, &[rule::TRUTH, rule::EVIDENCE]),
-        (Self::AgeIsBelieved, 0, &[rule::EVIDENCE]),
+        (
+            Self::CreatedAtIgnored,
+            30,
+            &[rule::TRUTH, rule::EVIDENCE, name::NO_FALSE_YES],
+        ),
+        (
+            Self::AgeIsBelieved,
+            0,
+            &[rule::EVIDENCE, name::PROOFS, name::NO_FALSE_NO],
+        ),
     ];
 
     /// One of them by its name.

@@ -1,13 +1,13 @@
 //! Everybody else: merchants who post, the gateway that notifies, operators who decide, forgers, and
 //! the hand that starts replicas again.
 
+use super::books::{Met, Post, Turn};
 use super::exec::{Group, TaskId};
-use super::gateway::{Post, Reply, Turn};
-use super::hands::foreign_post;
 use super::invariants;
 use super::mutant::Mutant;
-use super::plan::{Foreign, Order, SHOP};
+use super::plan::{Act, Fate, Notices, Order, SHOP, Stranger, What};
 use super::replica::Replica;
+use super::replies::Reply;
 use super::world::World;
 use reconciler::domain::evidence::Decision;
 use reconciler::domain::{
@@ -41,7 +41,8 @@ impl World {
                     while world.with(|state| state.alive.contains_key(&replica.group)) {
                         world.exec.park().await;
                     }
-                    let dead = world.with(|state| Duration::from_millis(500 + state.below(9_000)));
+                    let mut dice = world.with(|state| state.dice("dead", &group.to_string()));
+                    let dead = Duration::from_millis(500 + dice.below(9_000));
                     world.exec.sleep(dead).await;
                     group += 10;
                 }
@@ -50,10 +51,11 @@ impl World {
     }
 
     /// Some replica that is alive.
-    fn any_replica(&self) -> Option<Arc<Replica>> {
+    fn any_replica(&self, caller: &str) -> Option<Arc<Replica>> {
         self.with(|state| {
             let count = u64::try_from(state.alive.len()).unwrap_or(0);
-            let nth = usize::try_from(state.below(count)).unwrap_or(0);
+            let nth = state.dice("replica", caller).below(count);
+            let nth = usize::try_from(nth).unwrap_or(0);
             state.alive.values().nth(nth).cloned()
         })
     }
@@ -61,6 +63,7 @@ impl World {
     /// Asks a replica for something and waits at most so long. `None` when no answer came.
     async fn call<T, F>(
         self: &Arc<Self>,
+        caller: &str,
         within: Duration,
         ask: impl FnOnce(Arc<Replica>) -> F,
     ) -> Option<T>
@@ -68,7 +71,7 @@ impl World {
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let replica = self.any_replica()?;
+        let replica = self.any_replica(caller)?;
         let said: Said<T> = Arc::default();
         let (put, exec, caller) = (Arc::clone(&said), self.exec.clone(), self.exec.current().0);
         let asked = ask(Arc::clone(&replica));
@@ -89,11 +92,13 @@ impl World {
     }
 
     /// A POST comes to the gateway.
-    pub fn arrive(self: &Arc<Self>, post: &Post, odd: bool) -> Reply {
+    pub fn arrive(self: &Arc<Self>, post: &Post, met: Met) -> Reply {
         let now = self.exec.now();
         let (reply, turns) = self.with(|state| {
-            let (plan, rng) = (Arc::clone(&state.plan), &mut state.rng);
-            state.gateway.submit(post, now, rng, &plan, odd)
+            let plan = Arc::clone(&state.plan);
+            let (reply, turns) = state.books.submit(post, now, &mut state.cup, &plan, met);
+            super::rules::arrived(state, now);
+            (reply, turns)
         });
         self.note(|| format!("gateway takes {} -> {}", post.name, reply.status));
         for turn in turns {
@@ -108,26 +113,31 @@ impl World {
         self.exec.spawn(0, async move {
             world.exec.sleep(turn.after).await;
             let now = world.exec.now();
-            let Some(body) = world.with(|state| state.gateway.turn(&turn, now)) else {
+            let plan = Arc::clone(&world.plan);
+            let Some(body) = world.with(|state| state.books.turn(&turn, now, &plan)) else {
                 return;
             };
             world.note(|| format!("gateway: {} is {}", turn.uid, turn.status));
-            world.exec.spawn(0, Arc::clone(&world).notify(body, false));
-            let is_open = turn.status == "pending";
-            let corrected = world.with(|s| s.faulty && s.chance(s.plan.correction));
-            if corrected && !is_open {
+            let again = turn.course.as_ref().and_then(|course| course.again);
+            let notice = Arc::clone(&world).notify(turn.uid.clone(), body, again);
+            world.exec.spawn(0, notice);
+            let corrected = turn.course.as_ref().and_then(|course| course.corrected);
+            if let Some(after) = corrected {
                 let other = if turn.status == "failed" {
                     "successful"
                 } else {
                     "failed"
                 };
-                let after = world.with(|s| s.between(Duration::from_secs(1), 20 * HOUR));
-                let code = None;
+                let course = turn.course.clone().map(|course| super::plan::Course {
+                    corrected: None,
+                    ..course
+                });
                 world.follow(Turn {
+                    uid: turn.uid,
                     after,
-                    status: other,
-                    code,
-                    ..turn
+                    status: other.to_owned(),
+                    code: None,
+                    course,
                 });
             }
         })
@@ -135,93 +145,104 @@ impl World {
 
     /// Sends a webhook until it is taken, as the gateway does; it may arrive twice, and once more much
     /// later, when newer ones have been there or retention has passed.
-    async fn notify(self: Arc<Self>, body: Vec<u8>, late: bool) {
-        let twice = self.with(|state| state.chance(0.2));
+    async fn notify(self: Arc<Self>, uid: String, body: Vec<u8>, again: Option<Duration>) {
+        let signed = match self.plan.notices {
+            Notices::Signed => true,
+            Notices::Unsigned => false,
+            Notices::None => return,
+        };
+        let twice = self.with(|state| state.dice("twice", &uid).chance(0.2));
         for n in 0..=15_u32 {
-            let (lost, pause) = self.with(|state| {
+            let (fate, pause) = self.with(|state| {
                 let cube = u64::from(n * 2).pow(3);
-                let pause = Duration::from_millis(cube * 1000 + state.below(30_000));
-                (state.faults().happens(|plan| plan.webhook_lost), pause)
+                let more = state.dice("notice", &uid).below(30_000);
+                let fate = state.exchange_fate("webhook", &uid, |state, dice| {
+                    let lost = state.goes_wrong(dice, state.plan.webhook_lost);
+                    lost.then_some(Fate::Lost)
+                });
+                (fate, Duration::from_millis(cube * 1000 + more))
             });
             self.exec.sleep(pause).await;
-            if lost {
+            if fate == Some(Fate::Lost) {
                 continue;
             }
-            let sent = body.clone();
-            let taken = self
-                .call(Duration::from_secs(20), |r| hook(r, sent, true))
-                .await;
-            if taken == Some(true) {
-                let sha256: [u8; 32] = Sha256::digest(&body).into();
-                self.with(|state| invariants::acknowledged(state, sha256));
-                if !(twice && n == 0) {
-                    break;
-                }
+            let now = self.exec.now();
+            let row = match &fate {
+                Some(Fate::Row(row, _)) => self.with(|state| state.row(row, "webhook", &uid, now)),
+                _ => None,
+            };
+            let whole = row.as_ref().is_none_or(|row| !row.shows.is_empty());
+            let sent = row.map_or_else(|| body.clone(), |row| row.body);
+            if self.deliver(&uid, sent, signed, whole).await && !(twice && n == 0) {
+                break;
             }
         }
-        if !late && self.with(|state| state.chance(state.plan.renotified)) {
-            let after = self.with(|s| s.between(Duration::from_secs(60), 40 * HOUR));
+        if let Some(after) = again {
             self.exec.sleep(after).await;
             self.with(|state| state.seen.count("webhooks sent again"));
-            Box::pin(self.notify(body, true)).await;
+            Box::pin(self.notify(uid, body, None)).await;
         }
     }
 
-    /// Lets all merchants, forgers and operators begin.
+    /// One delivery of a webhook about a transaction; `true` when it was answered 200.
+    async fn deliver(
+        self: &Arc<Self>,
+        uid: &str,
+        body: Vec<u8>,
+        signed: bool,
+        whole: bool,
+    ) -> bool {
+        let sha256: [u8; 32] = Sha256::digest(&body).into();
+        let shows: Vec<String> = whole.then(|| uid.to_owned()).into_iter().collect();
+        let now = self.exec.now();
+        self.note(|| format!("webhook of {uid}, signed {signed}"));
+        self.with(|state| {
+            let shows = if signed { shows.as_slice() } else { &[] };
+            state.wire.read(sha256, "webhook", uid, shows, now);
+        });
+        let within = Duration::from_secs(20);
+        let taken = self.call(uid, within, |r| hook(r, body, signed)).await == Some(true);
+        if taken {
+            let now = self.exec.now();
+            self.with(|state| {
+                invariants::acknowledged(state, sha256);
+                super::rules::acknowledged(state, uid, signed, now);
+            });
+        }
+        taken
+    }
+
+    /// Lets all merchants, strangers, forgers and operators begin.
     pub fn begin_orders(self: &Arc<Self>) {
         for order in self.plan.orders.clone() {
             self.exec.spawn(0, Arc::clone(self).order(order.clone()));
             if order.twice {
-                self.exec.spawn(0, Arc::clone(self).order(order.clone()));
+                self.exec.spawn(0, Arc::clone(self).order(order));
             }
-            if let Some(foreign) = order.foreign {
-                self.exec
-                    .spawn(0, Arc::clone(self).somebody_else(order.clone(), foreign));
-            }
-            if self.plan.forgeries {
-                self.exec.spawn(0, Arc::clone(self).forge(order.clone()));
-            }
-            if self.with(|state| state.chance(state.plan.operator)) {
-                self.exec.spawn(0, Arc::clone(self).operate(order));
-            }
+        }
+        for stranger in self.plan.strangers.clone() {
+            self.exec.spawn(0, Arc::clone(self).stranger(stranger));
+        }
+        for act in self.plan.acts.clone() {
+            self.exec.spawn(0, Arc::clone(self).act(act));
         }
     }
 
-    async fn somebody_else(self: Arc<Self>, order: Order, foreign: Foreign) {
-        let (when, amount) = match foreign {
-            // The gateway's clock may be two minutes behind ours.
-            Foreign::Older | Foreign::Nearly => (
-                order.begins.saturating_sub(Duration::from_secs(200)),
-                order.amount,
-            ),
-            Foreign::Differs => (order.begins + Duration::from_secs(30), order.amount + 1),
-            Foreign::Alike => (order.begins + Duration::from_secs(30), order.amount),
-        };
-        self.exec.sleep(when).await;
-        let now = self.exec.now();
-        let post = foreign_post(&order, amount);
-        self.with(|state| {
-            let status = if state.chance(0.5) {
-                "successful"
-            } else {
-                "failed"
-            };
-            let (plan, now) = (Arc::clone(&state.plan), now);
-            let is_before = now.micros() < order_begins(&order) - 150_000_000;
-            let made = match foreign {
-                Foreign::Older => Some(now.minus(25 * HOUR)),
-                Foreign::Nearly => is_before.then_some(now),
-                Foreign::Differs | Foreign::Alike => Some(now),
-            };
-            if let Some(made) = made {
-                state.gateway.foreign(&post, &plan, made, status);
-            }
-        });
+    async fn stranger(self: Arc<Self>, one: Stranger) {
+        self.exec.sleep(one.at).await;
+        let (now, plan) = (self.exec.now(), Arc::clone(&self.plan));
+        let body = self.with(|state| state.books.stranger(&one, &plan, now));
+        self.note(|| format!("somebody makes {} under {}", one.uid, one.name));
+        if one.told {
+            self.notify(one.uid, body, None).await;
+        }
     }
 
     /// A webhook that anybody could have made: it has no signature.
-    async fn forge(self: Arc<Self>, order: Order) {
-        self.exec.sleep(order.begins + Duration::from_secs(5)).await;
+    async fn forge(self: Arc<Self>, name: &str) {
+        let Some(order) = self.plan.order(name).cloned() else {
+            return;
+        };
         for status in ["successful", "failed"] {
             self.with(|state| state.seen.count("forgeries"));
             let now = self.exec.now().to_rfc3339();
@@ -229,40 +250,54 @@ impl World {
                 "type": order.kind.as_str(), "amount": order.amount, "currency": "EUR",
                 "tracking_id": order.name, "created_at": now, "updated_at": now}});
             let body = body.to_string().into_bytes();
-            self.call(Duration::from_secs(20), |r| hook(r, body, false))
+            self.call(name, Duration::from_secs(20), |r| hook(r, body, false))
                 .await;
             self.exec.sleep(Duration::from_secs(60)).await;
         }
     }
 
-    /// A person looks at an order once and decides.
-    async fn operate(self: Arc<Self>, order: Order) {
-        let wait = self.with(|s| s.between(Duration::from_secs(60), 30 * HOUR));
-        self.exec.sleep(order.begins + wait).await;
-        let id = self.with(|state| state.db.named(&order.name));
+    /// Somebody does something once.
+    async fn act(self: Arc<Self>, act: Act) {
+        self.exec.sleep(act.at).await;
+        let now = self.exec.now();
+        let decided = match act.what {
+            What::Check => None,
+            What::Failed => Some(State::Failed),
+            What::NotFound => Some(State::NotFound),
+            What::NotSent => Some(State::NotSent),
+            What::InDoubt => Some(State::InDoubt),
+            What::Forge => return self.forge(&act.name).await,
+            What::Pause | What::Resume => {
+                let paused = act.what == What::Pause;
+                self.note(|| format!("submits are paused: {paused}"));
+                return self.with(|state| {
+                    state.paused = paused;
+                    state.wire.paused_at = paused.then_some(now);
+                });
+            }
+            What::Post => {
+                let Some(order) = self.plan.order(&act.name).cloned() else {
+                    return;
+                };
+                let within = Duration::from_secs(40);
+                self.call(&act.name, within, |r| post(r, order)).await;
+                return;
+            }
+        };
+        let id = self.with(|state| state.db.named(&act.name));
         let Some(stored) = id.and_then(|id| self.with(|state| state.db.by_id(id))) else {
             return;
         };
-        let now = self.exec.now();
-        let learned = self.with(|state| {
-            let states = [
-                State::Failed,
-                State::NotFound,
-                State::NotSent,
-                State::InDoubt,
-            ];
-            let nth = usize::try_from(state.below(6)).unwrap_or(0);
-            let id = state.uuid();
-            match states.get(nth) {
-                Some(decided) => decision(&stored, *decided, now, id),
-                None => check(id),
-            }
-        });
-        self.note(|| format!("a person acts on {}: {:?}", order.name, learned.facts));
-        if !learned.facts.is_empty() {
+        let id = self.with(|state| state.dice("act", &act.name).uuid());
+        let learned = match decided {
+            Some(decided) => decision(&stored, decided, now, id),
+            None => check(id),
+        };
+        self.note(|| format!("a person acts on {}: {:?}", act.name, learned.facts));
+        if decided.is_some() {
             self.with(|state| {
                 state.seen.count("decisions");
-                state.seen.decided.insert(order.name.clone())
+                state.seen.decided.insert(act.name.clone())
             });
         }
         let record = Record {
@@ -272,7 +307,7 @@ impl World {
             next_check: None,
         };
         let ask = |r: Arc<Replica>| async move { r.record_once(record).await.is_ok() };
-        self.call(Duration::from_secs(20), ask).await;
+        self.call(&act.name, Duration::from_secs(20), ask).await;
     }
 
     /// A merchant wants something, and asks until an answer comes.
@@ -280,26 +315,22 @@ impl World {
         self.exec.sleep(order.begins).await;
         for _ in 0..40 {
             let asked = order.clone();
-            let state = self.call(Duration::from_secs(40), |r| post(r, asked)).await;
+            let state = self
+                .call(&order.name, Duration::from_secs(40), |r| post(r, asked))
+                .await;
+            let mut dice = self.with(|state| state.dice("asks again", &order.name));
             let goes_on = match state {
-                Some(Some(State::NotSent)) => self.with(|state| state.chance(0.7)),
+                Some(Some(State::NotSent)) => dice.chance(0.7),
                 Some(Some(_)) => false,
                 Some(None) | None => true,
             };
             if !goes_on {
                 return;
             }
-            let pause =
-                self.with(|s| s.between(Duration::from_millis(10), Duration::from_secs(90)));
+            let pause = dice.between(Duration::from_millis(10), Duration::from_secs(90));
             self.exec.sleep(pause).await;
         }
     }
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
-
-fn order_begins(order: &Order) -> i64 {
-    super::exec::beginning().plus(order.begins).micros()
 }
 
 /// A decision of a person, as the API makes it.
@@ -359,6 +390,9 @@ async fn hook(replica: Arc<Replica>, body: Vec<u8>, signed: bool) -> bool {
 async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
     let world = Arc::clone(&replica.world);
     world.point("post").await;
+    if world.with(|state| state.paused) {
+        return None;
+    }
     let known = world.with(|state| state.db.by_id(state.db.named(&order.name)?));
     if let Some(known) = known {
         return if known.state == State::NotSent {
@@ -371,7 +405,7 @@ async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
         Some(opening) => opening,
         None => return None,
     };
-    let id = world.with(|state| state.id(world.exec.now()));
+    let id = world.with(|state| state.id(&order.name, world.exec.now()));
     let send_now = order.card_data || !order.respond_async;
     let open = Open {
         id,
@@ -480,7 +514,7 @@ fn opening(world: &World, order: &Order) -> Option<(Opening, Option<ParentLimit>
         parent_uid: parent.as_ref().map(|(_, uid)| uid.clone()),
         parent_tracking_id: parent.and_then(|(stored, _)| stored.opening.tracking_id),
         card_data: order.card_data,
-        test: Some(true),
+        test: Some(order.test),
         opened_at: Timestamp::from_micros(0),
     };
     Some((opening, limit))

@@ -1,17 +1,18 @@
-//! What one seed decides before its run begins: how bad the world is, and what merchants want.
+//! What is to happen in one run, as data: settings of the world, what merchants want, what the gateway
+//! makes of it, and what goes wrong where. What a plan leaves open is drawn from its seed
+//! ([`super::dice`]); as text a plan is in [`super::plan_text`], and [`super::seeds`] makes one of a seed.
 
-use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
 use reconciler::config::Follow;
 use reconciler::domain::TransactionType;
 use std::time::Duration;
 
-/// The tracking id, shop and sums of all runs.
+/// The shop of all runs.
 pub const SHOP: &str = "1001";
 
+pub const HOUR: Duration = Duration::from_secs(3600);
+
 /// One thing that a merchant wants.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Order {
     pub name: String,
     pub kind: TransactionType,
@@ -21,27 +22,167 @@ pub struct Order {
     /// Posted a second time at once, to whichever replica.
     pub twice: bool,
     pub begins: Duration,
-    /// A refund or capture of another order.
+    /// The order of which it is a child.
     pub parent: Option<String>,
-    /// Somebody else has, or will have, a transaction under the same name.
-    pub foreign: Option<Foreign>,
+    pub test: bool,
 }
 
-/// Somebody else's transaction under our name.
+/// What the gateway makes of the nth arrival of a name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    pub name: String,
+    pub nth: u64,
+    /// How long its task runs.
+    pub takes: Duration,
+    pub ends: Ends,
+    /// It ends so much later than its task; at the same time when zero.
+    pub later: Duration,
+    /// A webhook tells that it is pending.
+    pub pending: bool,
+    /// Changed by hand so long after its end.
+    pub corrected: Option<Duration>,
+    /// Each webhook is sent once more so much later.
+    pub again: Option<Duration>,
+}
+
+/// How an arrival ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// It was there days before.
-    Older,
-    /// It was there a little before: by no more than a clock may be wrong.
-    Nearly,
-    /// Of another amount.
-    Differs,
-    /// Alike in everything: nobody can tell.
-    Alike,
+pub enum Ends {
+    Successful,
+    Failed,
+    Expired,
+    /// Made, and never ended.
+    Open,
+    /// Made and successful; the task says 500.
+    Crashed,
+    /// Not made; the task says that it was refused.
+    Refused,
+    /// Not made; the task says 500.
+    Broke,
 }
 
-/// What one seed decides.
-#[derive(Debug, Clone)]
+/// A transaction that somebody else makes at the gateway.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stranger {
+    pub uid: String,
+    /// The name under which it is filed.
+    pub name: String,
+    pub kind: TransactionType,
+    pub amount: i64,
+    pub status: String,
+    /// The parent's uid.
+    pub parent: Option<String>,
+    pub test: bool,
+    pub at: Duration,
+    /// How old it is then.
+    pub age: Duration,
+    /// A webhook tells of it.
+    pub told: bool,
+}
+
+/// What happens to exchanges with the gateway: the nth to the last of a channel about a subject.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exchange {
+    /// `ack`, `status`, `result`, `uid`, `name` or `webhook`.
+    pub channel: String,
+    /// A tracking id, a task or a uid.
+    pub about: String,
+    pub first: u64,
+    pub last: u64,
+    pub fate: Fate,
+}
+
+/// What happens to one exchange.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// The question does not arrive.
+    Lost,
+    /// Nobody listens: no byte leaves.
+    Refused,
+    /// A POST arrives when nobody waits for it any more.
+    Late(Duration),
+    /// It arrives twice.
+    Doubled,
+    AnswerLost,
+    Cut,
+    /// The gateway does nothing, and answers so (one of [`super::odd`]).
+    Odd(String),
+    /// An answer of the grammar; a POST is taken before it, or not.
+    Row(super::grammar::Row, bool),
+}
+
+/// A task of a replica dies or stalls where it waits for the nth time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Place {
+    pub place: String,
+    pub group: u32,
+    pub nth: u64,
+    /// `None`: it dies.
+    pub stalls: Option<Duration>,
+}
+
+/// The nth commit of a replica loses its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitFault {
+    pub group: u32,
+    pub nth: u64,
+    pub takes_place: bool,
+}
+
+/// What a person does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Act {
+    /// An order, or `-`.
+    pub name: String,
+    pub at: Duration,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Check,
+    Failed,
+    NotFound,
+    NotSent,
+    InDoubt,
+    /// The merchant posts the same again.
+    Post,
+    Pause,
+    Resume,
+    /// Webhooks that nobody signed, as anybody could send them.
+    Forge,
+}
+
+/// What the gateway's own acts look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notices {
+    Signed,
+    Unsigned,
+    None,
+}
+
+/// For which equal requests within 30 seconds the gateway says `E.1018`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Thirty {
+    Off,
+    Children,
+    All,
+}
+
+/// Which names the gateway's router takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Router {
+    All,
+    /// What follows a dot is a format.
+    Dot,
+    /// A percent-encoded colon stays so.
+    Colon,
+    /// Names are compared without regard to case.
+    Case,
+}
+
+/// The settings of a world, in one place with their words: see [`super::plan_text`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     pub seed: u64,
     pub replicas: u32,
@@ -57,170 +198,136 @@ pub struct Plan {
     pub webhook_lost: f64,
     /// Chance of each transaction of the gateway.
     pub correction: f64,
-    pub operator: f64,
-    pub forgeries: bool,
-    pub outages: Vec<(Duration, Duration)>,
-    /// When evidence has become older than it is kept.
-    pub retentions: Vec<Duration>,
-    /// Chance of each webhook to be sent again much later.
+    /// Chance of each transaction's webhooks to be sent again much later.
     pub renotified: f64,
     pub trust: bool,
     pub honours: bool,
     pub follow: Follow,
     /// The gateway files children under their own name.
     pub own_children: bool,
-    /// Look-ups by tracking id fail for more than a day.
+    /// Look-ups by tracking id show children.
+    pub children_shown: bool,
+    /// The gateway refuses what is more than the rest of a parent.
+    pub enforced: bool,
+    pub thirty: Thirty,
+    /// Its `E.1018` comes with the earlier transaction.
+    pub names_earlier: bool,
+    pub newest_first: bool,
+    pub notices: Notices,
+    /// Bodies of version 3; the acquirer's section may have a uid of its own.
+    pub flat: bool,
+    pub section_uid: bool,
+    /// A status that is not 200 can be read once.
+    pub status_once: bool,
+    pub router: Router,
+    /// Look-ups find nothing for anybody.
+    pub empty: bool,
+    /// Look-ups by tracking id fail until the faults end.
     pub blind: bool,
-    /// How far the gateway's clock is behind the database's.
+    /// How far the gateway's clock is behind the database's, or ahead of it.
     pub behind: Duration,
+    pub ahead: Duration,
     /// How long a transaction cannot be looked up after it was made.
     pub lag: Duration,
-    pub orders: Vec<Order>,
     pub faults_until: Duration,
     pub end: Duration,
+    pub orders: Vec<Order>,
+    pub courses: Vec<Course>,
+    pub strangers: Vec<Stranger>,
+    pub exchanges: Vec<Exchange>,
+    pub places: Vec<Place>,
+    pub commits: Vec<CommitFault>,
+    pub acts: Vec<Act>,
+    pub outages: Vec<(Duration, Duration)>,
+    /// When evidence has become older than it is kept.
+    pub retentions: Vec<Duration>,
 }
 
-const HOUR: u64 = 3600;
-
-impl Plan {
-    /// The plan of a seed.
-    pub fn of(seed: u64) -> Self {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let within = Duration::from_secs(rng.random_range(600..6 * HOUR));
-        let blind = rng.random_bool(0.05);
-        let faults_until = if blind {
-            within + Duration::from_secs(26 * HOUR)
-        } else {
-            within
-        };
-        let often = |rng: &mut StdRng, most: f64| {
-            if rng.random_bool(0.4) {
-                0.0
-            } else {
-                rng.random_range(0.0..most)
-            }
-        };
-        let trust = rng.random_bool(0.2);
+impl Default for Plan {
+    /// A world in which all goes well.
+    fn default() -> Self {
         Self {
-            seed,
-            replicas: rng.random_range(1..=2),
-            crash: often(&mut rng, 0.02),
-            stall: often(&mut rng, 0.03),
-            lost: often(&mut rng, 0.4),
-            odd_answer: often(&mut rng, 0.4),
-            commit_lost: often(&mut rng, 0.1),
-            webhook_lost: *[0.0, 0.3, 1.0].choose(&mut rng).unwrap_or(&0.0),
-            correction: often(&mut rng, 0.5),
-            operator: often(&mut rng, 0.3),
-            forgeries: rng.random_bool(0.2),
-            outages: outages(&mut rng, within),
-            retentions: retentions(&mut rng, faults_until),
-            renotified: often(&mut rng, 0.5),
-            trust,
-            honours: trust || rng.random_bool(0.3),
-            follow: if rng.random_bool(0.3) {
-                Follow::Status
-            } else {
-                Follow::Result
-            },
-            own_children: rng.random_bool(0.5),
-            blind,
-            behind: behind(seed),
-            lag: Duration::from_secs(*[0, 2, 120, 7200].choose(&mut rng).unwrap_or(&0)),
-            orders: orders(&mut rng, within),
-            faults_until,
-            end: faults_until + Duration::from_secs(100 * HOUR),
+            seed: 0,
+            replicas: 1,
+            crash: 0.0,
+            stall: 0.0,
+            lost: 0.0,
+            odd_answer: 0.0,
+            commit_lost: 0.0,
+            webhook_lost: 0.0,
+            correction: 0.0,
+            renotified: 0.0,
+            trust: false,
+            honours: false,
+            follow: Follow::Result,
+            own_children: true,
+            children_shown: true,
+            enforced: false,
+            thirty: Thirty::Off,
+            names_earlier: false,
+            newest_first: true,
+            notices: Notices::Signed,
+            flat: false,
+            section_uid: false,
+            status_once: false,
+            router: Router::All,
+            empty: false,
+            blind: false,
+            behind: Duration::ZERO,
+            ahead: Duration::ZERO,
+            lag: Duration::ZERO,
+            faults_until: HOUR,
+            end: 101 * HOUR,
+            orders: Vec::new(),
+            courses: Vec::new(),
+            strangers: Vec::new(),
+            exchanges: Vec::new(),
+            places: Vec::new(),
+            commits: Vec::new(),
+            acts: Vec::new(),
+            outages: Vec::new(),
+            retentions: Vec::new(),
         }
     }
 }
 
-/// From dice of its own: whatever else a seed decides, it decides with right clocks too.
-fn behind(seed: u64) -> Duration {
-    let mut rng = StdRng::seed_from_u64(!seed);
-    let minutes = if rng.random_bool(0.1) {
-        *[1, 10, 60].choose(&mut rng).unwrap_or(&0)
-    } else {
-        0
-    };
-    Duration::from_secs(60 * minutes)
-}
-
-fn retentions(rng: &mut StdRng, within: Duration) -> Vec<Duration> {
-    let count = if rng.random_bool(0.4) {
-        rng.random_range(1..4)
-    } else {
-        0
-    };
-    let latest = within.as_secs_f64() + 30.0 * 3600.0;
-    (0..count)
-        .map(|_| Duration::from_secs_f64(rng.random_range(0.0..latest)))
+/// A name as it stands in tasks and uids, which have no other signs.
+pub fn plain(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    name.chars()
+        .map(|c| if plain(c) { c } else { '_' })
         .collect()
 }
 
-fn outages(rng: &mut StdRng, within: Duration) -> Vec<(Duration, Duration)> {
-    let count = if rng.random_bool(0.3) {
-        rng.random_range(1..3)
-    } else {
-        0
-    };
-    let mut one = || {
-        let begins = Duration::from_secs_f64(rng.random_range(0.0..within.as_secs_f64()));
-        (
-            begins,
-            begins + Duration::from_secs(rng.random_range(1..90)),
-        )
-    };
-    (0..count).map(|_| one()).collect()
-}
-
-fn orders(rng: &mut StdRng, within: Duration) -> Vec<Order> {
-    let mut orders: Vec<Order> = Vec::new();
-    for number in 0..rng.random_range(1..=3) {
-        let kinds = [
-            TransactionType::Payment,
-            TransactionType::Payment,
-            TransactionType::Payout,
-        ];
-        let latest = within.as_secs_f64() / 2.0;
-        let foreign = rng.random_bool(0.15).then(|| {
-            let all = [
-                Foreign::Older,
-                Foreign::Nearly,
-                Foreign::Differs,
-                Foreign::Alike,
-            ];
-            *all.choose(rng).unwrap_or(&Foreign::Older)
-        });
-        let order = Order {
-            name: format!("order-{number}"),
-            kind: *kinds.choose(rng).unwrap_or(&TransactionType::Payment),
-            amount: 1000 + number,
-            card_data: rng.random_bool(0.3),
-            respond_async: rng.random_bool(0.3),
-            twice: rng.random_bool(0.3),
-            begins: Duration::from_secs_f64(rng.random_range(0.0..latest.max(1.0))),
-            parent: None,
-            foreign,
+impl Plan {
+    /// What happens to the nth exchange of a channel about a subject, when that is planned.
+    pub fn fate(&self, channel: &str, about: &str, nth: u64) -> Option<&Fate> {
+        let meant = |one: &&Exchange| {
+            one.channel == channel && one.about == about && (one.first..=one.last).contains(&nth)
         };
-        let children = if order.kind == TransactionType::Payment && rng.random_bool(0.3) {
-            rng.random_range(1..=2)
-        } else {
-            0
-        };
-        for child in 0..children {
-            let after = Duration::from_secs(rng.random_range(15..60));
-            orders.push(Order {
-                name: format!("refund-{number}-{child}"),
-                kind: TransactionType::Refund,
-                amount: 400,
-                card_data: false,
-                begins: order.begins + after,
-                parent: Some(order.name.clone()),
-                foreign: None,
-                ..order.clone()
-            });
-        }
-        orders.push(order);
+        self.exchanges.iter().find(meant).map(|one| &one.fate)
     }
-    orders
+
+    pub fn course(&self, name: &str, nth: u64) -> Option<&Course> {
+        let mut all = self.courses.iter();
+        all.find(|one| one.name == name && one.nth == nth)
+    }
+
+    pub fn order(&self, name: &str) -> Option<&Order> {
+        self.orders.iter().find(|order| order.name == name)
+    }
+
+    /// Nobody dies, stalls or is cut off, and nothing goes wrong by chance: what does is planned, and
+    /// is about answers.
+    pub fn is_calm(&self) -> bool {
+        let chances = [
+            self.crash,
+            self.stall,
+            self.lost,
+            self.odd_answer,
+            self.commit_lost,
+        ];
+        let whole = chances.iter().all(|chance| *chance == 0.0);
+        whole && self.places.is_empty() && self.commits.is_empty() && self.outages.is_empty()
+    }
 }

@@ -13,7 +13,8 @@ use reconciler::domain::schedule::Pace;
 use reconciler::engine::step;
 use reconciler::engine::sweep::evidence_of;
 use reconciler::ledger::{
-    Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Work,
+    Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
+    Work,
 };
 use reconciler::store::StoreError;
 use std::collections::VecDeque;
@@ -74,6 +75,19 @@ pub fn settings() -> Settings {
 const CONFLICTS: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(3);
 const SEEK_FATE: Duration = Duration::from_secs(20);
+
+/// What a piece of work is about: its jitter is drawn by that.
+fn about(work: &Work) -> String {
+    match work {
+        Work::Open(open) => open.id.to_string(),
+        Work::Stamp(stamp, _) => stamp.id.to_string(),
+        Work::Record(record) => match record.target {
+            Target::Transaction(id) => id.to_string(),
+            _ => "snapshots".to_owned(),
+        },
+        Work::Close(close) => close.id.to_string(),
+    }
+}
 
 impl Replica {
     /// Starts a replica as a group of its own.
@@ -269,7 +283,10 @@ impl Replica {
             micros: self.world.exec.micros(),
             began: Boottime::now(),
         };
-        let chance = self.world.with(|state| state.below(u64::MAX));
+        let about: Vec<String> = works.iter().map(about).collect();
+        let chance = self
+            .world
+            .with(|state| state.dice("spread", &about.concat()).below(u64::MAX));
         self.world.point("begin").await;
         let mut tx = Tx::begin(&self.world, works);
         let (settings, shop) = (&self.settings, &self.shop);

@@ -115,7 +115,8 @@ impl Tx {
     /// Commits. What was written appears at one moment, and only then may anybody be told.
     pub async fn commit(mut self) -> Committed {
         self.world.point("commit").await;
-        let fate = self.world.with(|state| state.faults().commit_fate());
+        let group = self.world.exec.current().1;
+        let fate = self.world.with(|state| state.commit_fate(group));
         if fate.takes_place {
             let writes = std::mem::take(&mut self.writes);
             self.world.apply(&self.works, writes, self.began);
@@ -128,7 +129,8 @@ impl Tx {
             return Committed::Yes;
         }
         // A dead connection is noticed late.
-        let late = world.with(|s| s.between(Duration::from_millis(1), Duration::from_secs(18)));
+        let mut dice = world.with(|state| state.dice("noticed late", ""));
+        let late = dice.between(Duration::from_millis(1), Duration::from_secs(18));
         world.exec.sleep(late).await;
         Committed::Unknown
     }
@@ -176,7 +178,7 @@ impl Tx {
 
 impl Tables for Tx {
     async fn begin_batch(&mut self) -> Result<Timestamp, StoreError> {
-        if self.world.with(|state| state.faults().is_database_away()) {
+        if self.world.with(|state| state.is_database_away()) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
         }
         self.began = self.world.exec.now();

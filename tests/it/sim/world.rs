@@ -1,30 +1,36 @@
 //! The world of one run: its clock, its dice, its database, its gateway, and its log.
 
+use super::books::Books;
 use super::db::Db;
+use super::dice::{Cup, Dice};
 use super::exec::{Exec, Group, TaskId};
-use super::gateway::Gateway;
 use super::invariants;
 use super::mutant::Mutant;
-use super::plan::Plan;
+use super::plan::{CommitFault, Fate as Planned, Place, Plan};
+use super::rules;
 use super::tx::{Locks, Write};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use super::wire::Wire;
 use reconciler::domain::Timestamp;
 use reconciler::ledger::Work;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 /// Everything that changes.
 pub struct State {
     pub db: Db,
     pub locks: Locks,
-    pub gateway: Gateway,
-    pub rng: StdRng,
+    pub books: Books,
+    /// What has travelled between the service and the gateway.
+    pub wire: Wire,
+    pub cup: Cup,
     pub plan: Arc<Plan>,
+    /// What chance has added to the plan so far, as if it had been planned.
+    pub happened: Plan,
     pub faulty: bool,
+    pub paused: bool,
     pub engines: BTreeMap<TaskId, Option<Timestamp>>,
     pub alive: BTreeMap<Group, Arc<super::replica::Replica>>,
     /// Who starts a replica again.
@@ -46,73 +52,125 @@ pub struct World {
     state: Mutex<State>,
 }
 
-/// Dice for what goes wrong. None does once the faulty time is over.
-pub struct Faults<'a> {
-    state: &'a mut State,
-}
-
 /// What becomes of a commit.
 pub struct Fate {
     pub takes_place: bool,
     pub is_told: bool,
 }
 
-impl Faults<'_> {
-    pub fn happens(&mut self, chance: impl FnOnce(&Plan) -> f64) -> bool {
-        let chance = chance(&self.state.plan);
-        self.state.faulty && chance > 0.0 && self.state.rng.random_bool(chance)
+impl State {
+    /// Dice for the next draw of a place, for one name.
+    pub fn dice(&mut self, place: &str, name: &str) -> Dice {
+        self.cup.draw(place, name).0
     }
 
-    pub fn commit_fate(&mut self) -> Fate {
-        if !self.happens(|plan| plan.commit_lost) {
+    pub fn uuid(&mut self) -> Uuid {
+        self.dice("uuid", "").uuid()
+    }
+
+    /// An id that sorts by time.
+    pub fn id(&mut self, name: &str, now: Timestamp) -> Uuid {
+        let millis = u64::try_from(now.micros() / 1000).unwrap_or(0);
+        self.dice("id", name).id(millis)
+    }
+
+    /// Whether something goes wrong by chance. Nothing does once the faulty time is over.
+    pub fn goes_wrong(&self, dice: &mut Dice, chance: f64) -> bool {
+        self.faulty && chance > 0.0 && dice.chance(chance)
+    }
+
+    /// What becomes of the next commit of a replica.
+    pub fn commit_fate(&mut self, group: Group) -> Fate {
+        let (mut dice, nth) = self.cup.draw("commit fate", &group.to_string());
+        let mut planned = self.plan.commits.iter();
+        let takes_place = match planned.find(|one| (one.group, one.nth) == (group, nth)) {
+            Some(one) => Some(one.takes_place),
+            None => {
+                let lost = self.goes_wrong(&mut dice, self.plan.commit_lost);
+                lost.then(|| dice.chance(0.6))
+            }
+        };
+        let Some(takes_place) = takes_place else {
             return Fate {
                 takes_place: true,
                 is_told: true,
             };
-        }
-        self.state.seen.count("commits of unknown fate");
+        };
+        self.seen.count("commits of unknown fate");
+        self.happened.commits.push(CommitFault {
+            group,
+            nth,
+            takes_place,
+        });
         Fate {
-            takes_place: self.state.rng.random_bool(0.6),
+            takes_place,
             is_told: false,
         }
     }
 
-    pub fn is_database_away(&self) -> bool {
-        self.state.outage
-    }
-}
-
-impl State {
-    pub fn faults(&mut self) -> Faults<'_> {
-        Faults { state: self }
+    pub const fn is_database_away(&self) -> bool {
+        self.outage
     }
 
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.rng.random_range(0..end.max(1))
+    /// What happens to the next exchange of a channel about a subject; a chance adds to what is
+    /// planned.
+    pub fn exchange_fate(
+        &mut self,
+        channel: &str,
+        about: &str,
+        by_chance: impl FnOnce(&Self, &mut Dice) -> Option<Planned>,
+    ) -> Option<Planned> {
+        let place = format!("exchange {channel}");
+        let (mut dice, nth) = self.cup.draw(&place, about);
+        if let Some(fate) = self.plan.fate(channel, about, nth) {
+            return Some(fate.clone());
+        }
+        let fate = by_chance(self, &mut dice)?;
+        self.happened.exchanges.push(super::plan::Exchange {
+            channel: channel.to_owned(),
+            about: about.to_owned(),
+            first: nth,
+            last: nth,
+            fate: fate.clone(),
+        });
+        Some(fate)
     }
 
-    /// A time between two.
-    pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        least + (most - least).mul_f64(self.rng.random_range(0.0..1.0))
-    }
-
-    pub fn chance(&mut self, of: f64) -> bool {
-        self.rng.random_bool(of)
-    }
-
-    pub fn uuid(&mut self) -> Uuid {
-        Builder::from_random_bytes(self.rng.random()).into_uuid()
-    }
-
-    /// An id that sorts by time.
-    pub fn id(&mut self, now: Timestamp) -> Uuid {
-        let millis = u64::try_from(now.micros() / 1000).unwrap_or(0);
-        Builder::from_unix_timestamp_millis(millis, &self.rng.random()).into_uuid()
+    /// How long a task waits at a place, and whether its process dies there.
+    fn waits(&mut self, place: &str, group: Group, part: f64) -> (Duration, bool, bool) {
+        let (mut dice, nth) = self.cup.draw(place, &group.to_string());
+        let pause = Duration::from_micros(100 + dice.below(3000));
+        if group == 0 {
+            return (pause, false, false);
+        }
+        let mut planned = self.plan.places.iter();
+        let meant = |one: &&Place| (one.place.as_str(), one.group, one.nth) == (place, group, nth);
+        let stalls = match planned.find(meant) {
+            Some(one) => Some(one.stalls),
+            None if self.goes_wrong(&mut dice, self.plan.crash * part) => Some(None),
+            None if part == 1.0 && self.goes_wrong(&mut dice, self.plan.stall) => Some(Some(
+                dice.between(Duration::from_secs(5), Duration::from_secs(200)),
+            )),
+            None => None,
+        };
+        let Some(stalls) = stalls else {
+            return (pause, false, false);
+        };
+        let place = place.to_owned();
+        self.happened.places.push(Place {
+            place,
+            group,
+            nth,
+            stalls,
+        });
+        (stalls.unwrap_or(pause), stalls.is_some(), stalls.is_none())
     }
 
     /// A rule is broken: the run is over.
     pub fn breaks(&mut self, rule: &str, what: impl Display) {
+        if super::red::is_ignored(rule) {
+            return;
+        }
         self.broken.get_or_insert_with(|| format!("{rule}: {what}"));
     }
 }
@@ -123,10 +181,13 @@ impl World {
         let state = State {
             db: Db::default(),
             locks: Locks::default(),
-            gateway: Gateway::behind(plan.behind),
-            rng: StdRng::seed_from_u64(plan.seed ^ 0x5eed),
+            books: Books::default(),
+            wire: Wire::default(),
+            cup: Cup::of(plan.seed),
             plan: Arc::clone(&plan),
+            happened: Plan::default(),
             faulty: true,
+            paused: false,
             engines: BTreeMap::new(),
             alive: BTreeMap::new(),
             keepers: BTreeMap::new(),
@@ -193,20 +254,11 @@ impl World {
             return;
         }
         let group = self.exec.current().1;
-        let (pause, dies) = self.with(|state| {
-            let dies = group != 0 && state.faults().happens(|plan| plan.crash);
-            let stalls = group != 0 && state.faults().happens(|plan| plan.stall);
-            let pause = if stalls {
-                state.between(Duration::from_secs(5), Duration::from_secs(200))
-            } else {
-                Duration::from_micros(100 + state.below(3000))
-            };
-            (pause, dies)
-        });
+        let (pause, stalls, dies) = self.with(|state| state.waits(place, group, 1.0));
         if dies {
             self.die(place).await;
         }
-        if pause > Duration::from_secs(1) {
+        if stalls {
             self.note(|| format!("stalls at {place} for {pause:.1?}"));
         }
         self.exec.sleep(pause).await;
@@ -236,14 +288,11 @@ impl World {
             return;
         }
         let group = self.exec.current().1;
-        let (pause, dies) = self.with(|state| {
-            let dies = group != 0 && state.faults().happens(|plan| plan.crash / 4.0);
-            (Duration::from_micros(10 + state.below(500)), dies)
-        });
+        let (pause, _, dies) = self.with(|state| state.waits("a statement", group, 0.25));
         if dies {
             self.die("a statement").await;
         }
-        self.exec.sleep(pause).await;
+        self.exec.sleep(pause / 6).await;
     }
 
     /// Applies the writes of a commit at one moment, and looks at what they have done.
@@ -252,6 +301,7 @@ impl World {
         let moved = self.with(|state| {
             let before = invariants::before(&state.db);
             writes.into_iter().for_each(|write| write(&mut state.db));
+            rules::committed(state, works, now);
             invariants::committed(state, &before, works, (began, now))
         });
         for line in moved {
@@ -267,8 +317,9 @@ impl World {
                 return Vec::new();
             };
             let mut wakes = Vec::new();
+            let late = state.dice("wake", "").below(20_000);
             for (engine, armed) in &mut state.engines {
-                let late = Duration::from_micros(1 + state.rng.random_range(0..20_000));
+                let late = Duration::from_micros(1 + late);
                 let at = next.max(now).plus(late);
                 if armed.is_none_or(|armed| at < armed) {
                     *armed = Some(at);
@@ -324,7 +375,9 @@ impl World {
         self.exec.spawn(0, async move {
             world.exec.sleep(world.plan.faults_until).await;
             world.note(|| "no more faults".to_owned());
-            world.with(|state| (state.faulty, state.outage) = (false, false));
+            world.with(|state| {
+                (state.faulty, state.outage, state.paused) = (false, false, false);
+            });
         });
     }
 }

@@ -1,0 +1,419 @@
+//! Faults that plans have shown, each with its shrunk plan in `tests/data/plans/before`. Those of
+//! [`RED`] are still there: the plan breaks exactly the rule that is named. When a fault is mended its
+//! entry moves to [`MENDED`], and the plan breaks nothing.
+
+use super::explore::{Told, on_all_cores, run_plan};
+use super::plan::Plan;
+use super::rules::name;
+use super::shrink::{Shrinking, rule_of};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// A plan, the rule that it breaks, and what will turn it.
+type Fault = (&'static str, &'static str, &'static str);
+
+/// Faults that are still there.
+const RED: &[Fault] = &[
+    (
+        "another-orders-transaction-in-a-refusal",
+        name::ONE_OWNER,
+        "a uid has one owner, whoever names it",
+    ),
+    (
+        "own-task-names-anothers-tracking-id",
+        name::NO_FALSE_YES,
+        "our task binds only what bears our name",
+    ),
+    (
+        "acquirers-section-is-taken-for-the-transaction",
+        name::NO_FALSE_YES,
+        "the outer uid of a flat body counts",
+    ),
+    (
+        "other-mode-ends-a-live-request",
+        name::NO_FALSE_YES,
+        "test and live never end each other",
+    ),
+    (
+        "older-transaction-is-not-listed",
+        name::KNOWN,
+        "what is not ours becomes a transaction of origin gateway",
+    ),
+    (
+        "second-success-is-never-seen",
+        name::KNOWN,
+        "re-checks ask by tracking id",
+    ),
+    (
+        "third-success-is-not-in-the-finding",
+        name::FINDINGS,
+        "open findings are brought up to date, with every uid and amount",
+    ),
+    (
+        "doubt-about-our-own-uid-stays-open",
+        name::FINDINGS,
+        "findings about our own uid heal",
+    ),
+    (
+        "success-of-anothers-uid-is-not-told",
+        name::TOLD,
+        "an open finding names both uids with amounts",
+    ),
+    (
+        "empty-look-up-teaches",
+        name::NOTES,
+        "only an answer that holds the uid teaches",
+    ),
+    (
+        "refused-duplicate-refund-that-happened",
+        name::NO_FALSE_NO,
+        "no conclusion from look-ups that cannot see children",
+    ),
+    (
+        "error-about-the-read-refuses",
+        name::NO_FALSE_NO,
+        "an answer to a read is about the read",
+    ),
+    (
+        "time-out-of-the-acquirer-refuses",
+        name::NO_FALSE_NO,
+        "texts of time and of unknown outcomes are doubt",
+    ),
+    (
+        "not-unique-refuses",
+        name::NO_FALSE_NO,
+        "every word for a duplicate is doubt",
+    ),
+    (
+        "refusal-by-the-task-is-final-at-once",
+        name::NO_FALSE_NO,
+        "a look-up comes before a refusal told by a task",
+    ),
+    (
+        "task-runs-longer-than-it-is-kept",
+        name::NO_FALSE_NO,
+        "the horizon counts from the last sign of life",
+    ),
+    (
+        "name-that-the-router-splits-is-absent",
+        name::NO_FALSE_NO,
+        "a control has the signs of the name",
+    ),
+    (
+        "empty-list-with-errors-is-absence",
+        name::NO_FALSE_NO,
+        "a body with errors is no look-up",
+    ),
+    (
+        "name-with-a-dot-is-proved-absent-without-a-control",
+        name::PROOFS,
+        "a control has the signs of the name",
+    ),
+    (
+        "frozen-worker-reopens-what-was-not-found",
+        name::FINALITY,
+        "what was not found stays so",
+    ),
+    (
+        "refund-under-the-parents-name-is-never-found",
+        name::END,
+        "children are looked up under both names",
+    ),
+    (
+        "unreadable-result-is-asked-for-ever",
+        name::LIVELY,
+        "look-ups alternate with reads that tell nothing",
+    ),
+    (
+        "told-failure-waits-for-the-next-look",
+        name::DUE,
+        "a signed failure makes our task due at once",
+    ),
+    (
+        "retry-after-of-a-day-is-obeyed",
+        name::DUE,
+        "no header puts a look off past the pace",
+    ),
+    (
+        "unsigned-webhook-of-a-stranger-asks-for-nothing",
+        name::ACKNOWLEDGED,
+        "a hint asks for a look by its uid",
+    ),
+    (
+        "unsigned-webhook-of-a-chargeback-asks-for-nothing",
+        name::ACKNOWLEDGED,
+        "a hint asks for a look by its uid",
+    ),
+    (
+        "post-is-repeated-without-a-pause",
+        name::BOUNDED,
+        "a floor that grows, and a ceiling of attempts",
+    ),
+    (
+        "read-is-repeated-without-a-pause",
+        name::BOUNDED,
+        "a floor that grows",
+    ),
+    (
+        "silence-is-asked-at-the-ordinary-pace",
+        name::BOUNDED,
+        "silence counts as an error",
+    ),
+    (
+        "undated-correction-changes-nothing",
+        name::TRUTH,
+        "an undated correction makes a look due",
+    ),
+    (
+        "refund-is-posted-again-beside-another",
+        name::CHILDREN,
+        "stamping a child asks what opening it asks",
+    ),
+    (
+        "void-and-refund-of-one-payment",
+        name::CHILDREN,
+        "what is left is counted over all kinds",
+    ),
+    (
+        "refund-of-more-than-was-captured",
+        name::CHILDREN,
+        "refunds take from what was captured",
+    ),
+    (
+        "equal-refunds-leave-together",
+        name::SPACING,
+        "the window counts from the send",
+    ),
+    (
+        "chargeback-of-what-was-refunded",
+        name::FINDINGS,
+        "money back twice is a finding",
+    ),
+    (
+        "open-code-under-429-is-sent-again",
+        name::ONCE,
+        "codes of an open outcome are doubt under 429 too",
+    ),
+    ("replay-in-a-pause", name::PAUSE, "a pause stops replays"),
+];
+
+/// Faults that were there.
+const MENDED: &[Fault] = &[];
+
+/// The rules that are broken on purpose while their faults are still there.
+pub fn rules() -> impl Iterator<Item = &'static str> {
+    RED.iter().map(|(_, rule, _)| *rule)
+}
+
+/// How many plans of misleading answers an ordinary run of the tests explores.
+const WIDE: u64 = 600;
+
+/// Reads a plan by its name, or by its path.
+pub fn kept_plan(name: &str) -> Plan {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let kept = base
+        .join("tests/data/plans/before")
+        .join(format!("{name}.plan"));
+    let path = if kept.exists() { kept } else { base.join(name) };
+    let text = std::fs::read_to_string(&path);
+    let text = text.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Plan::read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Rules that are not looked at, to see what else is broken: `RECONCILER_IGNORE=known,told`.
+pub fn is_ignored(rule: &str) -> bool {
+    static IGNORED: LazyLock<String> =
+        LazyLock::new(|| std::env::var("RECONCILER_IGNORE").unwrap_or_default());
+    IGNORED.split(',').any(|ignored| ignored == rule)
+}
+
+fn told_of(name: &str) -> Told {
+    run_plan(kept_plan(name), None, false)
+}
+
+/// Each known fault is seen by the rule that it breaks, and no mended one is there again.
+#[test]
+fn known_faults_are_where_they_are_known_to_be() {
+    let wrong = |(file, rule, mend): &Fault| {
+        let told = told_of(file);
+        let broken = rule_of(&told).map(str::to_owned);
+        (broken.as_deref() != Some(*rule)).then(|| {
+            let what = told.broken.unwrap_or_default();
+            format!("{file} no longer breaks {rule:?} ({mend}): {what:?}")
+        })
+    };
+    let mut lines: Vec<String> = RED.iter().filter_map(wrong).collect();
+    for (file, ..) in MENDED {
+        lines.extend(
+            told_of(file)
+                .broken
+                .map(|what| format!("{file} breaks {what}")),
+        );
+    }
+    assert!(lines.is_empty(), "{}", lines.join("\n"));
+}
+
+/// Every plan that is kept stands in one of the tables, and says in plain words what goes wrong.
+#[test]
+fn every_kept_plan_is_in_a_table() {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/plans/before");
+    for entry in std::fs::read_dir(base).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|extension| extension != "plan") {
+            continue;
+        }
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let is_listed = RED.iter().chain(MENDED).any(|(file, ..)| *file == name);
+        assert!(is_listed, "{name} is in no table");
+        let text = std::fs::read_to_string(&path).expect("a plan");
+        assert!(
+            text.starts_with("# ") && text.lines().count() < 60,
+            "{name}"
+        );
+    }
+}
+
+/// What each kept plan breaks, for who writes a table: `RECONCILER_PLANS=1`.
+#[test]
+fn kept_plans_are_listed() {
+    if std::env::var_os("RECONCILER_PLANS").is_none() {
+        return;
+    }
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/plans/before");
+    let mut names: Vec<String> = std::fs::read_dir(base)
+        .expect("the folder")
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .filter_map(|name| Some(name.strip_suffix(".plan")?.to_owned()))
+        .collect();
+    names.sort();
+    for name in names {
+        let told = told_of(&name);
+        println!(
+            "{name}\n    {}",
+            told.broken.as_deref().unwrap_or("NOTHING")
+        );
+    }
+}
+
+/// What plans of a layer have broken, by rule: where each plan came from, and what it broke.
+type Broken = BTreeMap<String, Vec<(u64, String)>>;
+
+/// Runs a layer. What is broken and not red on purpose is made small and printed.
+fn explore_layer(layer: &str, first: u64, count: u64, plan: impl Fn(u64) -> Plan + Sync) {
+    let found: Mutex<Broken> = Mutex::default();
+    let started = Instant::now();
+    on_all_cores(first, |nth| {
+        if nth - first >= count {
+            return ControlFlow::Break(());
+        }
+        let told = run_plan(plan(nth), None, false);
+        if let Some(rule) = rule_of(&told) {
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            let what = told.broken.clone().unwrap_or_default();
+            found.entry(rule.to_owned()).or_default().push((nth, what));
+        }
+        ControlFlow::Continue(())
+    });
+    println!("{layer}: {count} plans in {:.1?}", started.elapsed());
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let shows = std::env::var_os("RECONCILER_SHOW").is_some();
+    let mut unknown = Vec::new();
+    for (rule, all) in &mut found {
+        all.sort();
+        println!("{:>5}  {rule}", all.len());
+        let is_red = rules().any(|red| red == rule);
+        for (nth, what) in all.iter().filter(|_| shows) {
+            println!("{layer} {nth} breaks {what}");
+        }
+        if !is_red {
+            unknown.push((all[0].0, all[0].1.clone()));
+        }
+    }
+    for (nth, what) in &unknown {
+        if let Some(small) = Shrinking::of(plan(*nth)) {
+            println!("# {what}\n{}{}\n", small.plan.text(), small.line("FILE"));
+        }
+    }
+    assert!(unknown.is_empty(), "{layer}: {unknown:#?}");
+}
+
+/// One odd answer in an honest run breaks no rule but those that are red on purpose: every pair of
+/// values of the grammar is met. On demand, until its time is measured: `RECONCILER_ODD_ANSWERS=1`.
+#[test]
+fn one_odd_answer_breaks_no_rule() {
+    if std::env::var_os("RECONCILER_ODD_ANSWERS").is_none() {
+        return;
+    }
+    let plans = super::layers::one_odd_answer();
+    let count = u64::try_from(plans.len()).unwrap_or(0);
+    let plan = |nth| plans[usize::try_from(nth).unwrap_or(0)].clone();
+    explore_layer("one odd answer", 0, count, plan);
+}
+
+/// Several misleading answers at once break no rule but those that are red on purpose.
+#[test]
+fn misleading_answers_break_no_rule() {
+    let first = super::number("RECONCILER_FIRST_SEED").unwrap_or(0);
+    let count = super::number("RECONCILER_WIDE").unwrap_or(WIDE);
+    explore_layer("wide seed", first, count, Plan::wide);
+}
+
+/// Makes one plan small: `RECONCILER_WIDE_SEED=12`, or `RECONCILER_ODD=12` of the other layer.
+#[test]
+fn one_of_a_layer() {
+    let seed = super::number("RECONCILER_WIDE_SEED").map(Plan::wide);
+    let odd = super::number("RECONCILER_ODD").and_then(|nth| {
+        let all = super::layers::one_odd_answer();
+        all.get(usize::try_from(nth).ok()?).cloned()
+    });
+    let Some(plan) = seed.or(odd) else {
+        return;
+    };
+    let Some(small) = Shrinking::of(plan) else {
+        println!("nothing is broken");
+        return;
+    };
+    let told = run_plan(small.plan.clone(), None, true);
+    println!(
+        "{}\n# {}\n{}",
+        told.story(),
+        small.rule(),
+        small.plan.text()
+    );
+}
+
+/// The names of the rules stand in the tables as the rules have them.
+#[test]
+fn the_tables_name_rules() {
+    let all = [
+        name::ONCE,
+        name::CHILDREN,
+        name::SPACING,
+        name::PAUSE,
+        name::NO_FALSE_NO,
+        name::NO_FALSE_YES,
+        name::ONE_OWNER,
+        name::TOLD,
+        name::KNOWN,
+        name::ACKNOWLEDGED,
+        name::DUE,
+        name::LIVELY,
+        name::BOUNDED,
+        name::PROOFS,
+        name::NOTES,
+        name::FINDINGS,
+        name::END,
+        name::FINALITY,
+        name::TRUTH,
+    ];
+    for (file, rule, _) in RED.iter().chain(MENDED) {
+        assert!(all.contains(rule), "{file}: {rule}");
+    }
+}

@@ -1,0 +1,214 @@
+//! What the service has been told stays known: bound, adopted, or named by a finding; and a person is
+//! told of what nobody but a person can settle.
+
+use super::super::books::Transaction;
+use super::super::wire::{Owed, Read};
+use super::super::world::State;
+use super::truth::{is_alike, is_own};
+use super::{is_told, is_told_in_full, name, name_of, ours};
+use reconciler::domain::{DiscrepancyKind, Timestamp};
+use std::time::Duration;
+
+/// How late a look may be that a webhook without a signature asks for.
+const OWED_WITHIN: Duration = Duration::from_secs(150);
+
+/// Within which time an older transaction may be ours after all.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A recorded piece shows transactions: from now on they are known.
+pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
+    let reads: Vec<Read> = state.wire.of(sha256).to_vec();
+    for read in reads {
+        for uid in &read.shows {
+            state.wire.told.entry(uid.clone()).or_insert(now);
+            if read.channel == "result" {
+                state.wire.named_by_task.insert(uid.clone());
+            }
+        }
+    }
+}
+
+/// What a recorded piece has shown is known from then on.
+pub fn shown(state: &mut State, sha256: &[u8; 32]) {
+    let reads: Vec<Read> = state.wire.of(sha256).to_vec();
+    for read in reads {
+        let wrong = read.shows.iter().find_map(|uid| unknown(state, uid));
+        if let Some(wrong) = wrong {
+            state.breaks(name::KNOWN, format!("{wrong}, told by {}", read.channel));
+        }
+    }
+}
+
+/// Why a transaction that was told is not known.
+pub fn unknown(state: &State, uid: &str) -> Option<String> {
+    let found = state.books.transactions.get(uid)?;
+    let below = found
+        .parent
+        .as_ref()
+        .is_some_and(|parent| state.db.uids.contains_key(parent));
+    let row = ours(state).find(|row| name_of(row) == found.name || name_of(row) == found.asked);
+    if row.is_none() && !below {
+        return None;
+    }
+    let shown = || {
+        let mut rows = state.db.transactions.values();
+        rows.any(|row| row.derived().uid.is_some_and(|shown| shown.as_str() == uid))
+    };
+    let owned = state.db.uids.contains_key(uid) || shown();
+    if !owned && !is_told(state, &[uid]) {
+        return Some(format!(
+            "{uid} under {} is in no row and in no finding",
+            found.name
+        ));
+    }
+    let row = row.filter(|row| !is_own(row, found))?;
+    let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
+    let first = stamps.min()?;
+    let is_others = !is_alike(row, found) || found.created_at < first.minus(DAY);
+    let is_plain = found.name == name_of(row) && state.plan.behind.is_zero();
+    (is_others && is_plain && !owned)
+        .then(|| format!("{uid} under {} is not ours, and is not listed", found.name))
+}
+
+/// A webhook was answered 200: a look of what it names is owed when nobody signed it, and one of our
+/// task when it contradicts what we have.
+pub fn acknowledged(state: &mut State, uid: &str, signed: bool, now: Timestamp) {
+    let Some(found) = state.books.transactions.get(uid).cloned() else {
+        return;
+    };
+    if !signed {
+        state.wire.owed.push(Owed {
+            uid: uid.to_owned(),
+            name: found.name,
+            until: now.plus(OWED_WITHIN),
+        });
+        return;
+    }
+    if let Some(wrong) = late_task(state, &found, now) {
+        state.breaks(name::DUE, wrong);
+    }
+}
+
+/// A signed failure of ours makes a look due at once while our own task still runs.
+fn late_task(state: &State, found: &Transaction, now: Timestamp) -> Option<String> {
+    let row = ours(state).find(|row| is_own(row, found) && is_alike(row, found))?;
+    let fails = matches!(found.status.as_str(), "failed" | "expired");
+    let task = state
+        .books
+        .tasks
+        .values()
+        .find(|task| Some(task.arrival) == found.arrival)?;
+    let runs = now.since(task.created_at) < DAY && row.summary.running_task().is_some();
+    if row.derived().state.is_final() || !fails || !runs {
+        return None;
+    }
+    let check = state.db.checks.get(&row.record.id)?;
+    let wait = check.due_at.since(now);
+    let late = wait > Duration::from_secs(61) && !check.again && check.due_at > now;
+    late.then(|| {
+        let name = name_of(row);
+        format!(
+            "{name}: a webhook tells of {}, and the next look is in {wait:.0?}",
+            found.status
+        )
+    })
+}
+
+/// The looks that webhooks without a signature ask for have been made.
+pub fn owed(state: &State, now: Timestamp) -> Option<String> {
+    if !state.plan.is_calm() {
+        return None;
+    }
+    state.wire.owed.iter().find_map(|owed| {
+        if now < owed.until {
+            return None;
+        }
+        let since = owed.until.minus(OWED_WITHIN);
+        let asked = state.wire.asked.get(&("uid".to_owned(), owed.uid.clone()));
+        let was_asked = asked.is_some_and(|times| times.iter().any(|at| *at >= since));
+        let shown = state
+            .wire
+            .sent
+            .iter()
+            .any(|s| s.at >= since && s.shows.contains(&owed.uid));
+        (!was_asked && !shown).then(|| {
+            format!(
+                "{} under {}: a webhook was answered 200, and nobody looked",
+                owed.uid, owed.name
+            )
+        })
+    })
+}
+
+/// All successes that were told under a name of ours are named together.
+pub fn several(state: &State, _: Timestamp) -> Option<String> {
+    ours(state).find_map(|row| {
+        let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
+        let first = stamps.min()?.minus(Duration::from_secs(120));
+        let of = state.books.of(name_of(row)).filter(|t| {
+            let told = state.wire.told.contains_key(&t.uid) && t.created_at >= first;
+            told && t.had("successful") && t.name == name_of(row) && is_alike(row, t)
+        });
+        let uids: Vec<&str> = of.map(|t| t.uid.as_str()).collect();
+        let untold = uids.len() > 1 && !is_told_in_full(state, &uids);
+        untold.then(|| {
+            format!(
+                "{} has the successes {uids:?}, and no finding names all",
+                name_of(row)
+            )
+        })
+    })
+}
+
+/// A payment whose money goes back more than once is told.
+pub fn money_back_twice(state: &State, _: Timestamp) -> Option<String> {
+    let told = |t: &&Transaction| state.wire.told.contains_key(&t.uid) && t.status == "successful";
+    state
+        .books
+        .transactions
+        .values()
+        .filter(told)
+        .find_map(|charged| {
+            let parent = charged
+                .parent
+                .as_deref()
+                .filter(|_| charged.kind == "chargeback")?;
+            let of = state.books.transactions.get(parent)?;
+            let known = state.db.uids.contains_key(parent);
+            let all = state.books.transactions.values().filter(told);
+            let back = all.filter(|t| {
+                t.parent.as_deref() == Some(parent)
+                    && matches!(t.kind.as_str(), "refund" | "chargeback")
+            });
+            let back: i64 = back.map(|t| t.amount).sum();
+            let untold = known && back > of.amount && !is_told(state, &[&charged.uid]);
+            untold.then(|| {
+                format!(
+                    "{back} of {} has gone back of {parent}, and nobody is told",
+                    of.amount
+                )
+            })
+        })
+}
+
+/// What our own task has settled is no open question.
+pub fn healed(state: &State, now: Timestamp) -> Option<String> {
+    let open = state.db.findings.iter().filter(|row| row.is_open);
+    let mut ambiguous = open.filter(|row| row.kind == DiscrepancyKind::AmbiguousTrackingId);
+    ambiguous.find_map(|finding| {
+        let uid = finding.uid.as_deref()?;
+        let found = state.books.transactions.get(uid)?;
+        let row = ours(state).find(|row| is_own(row, found))?;
+        let derived = row.derived();
+        let settled = derived.uid.is_some_and(|own| own.as_str() == uid)
+            && derived.state.is_final()
+            && state.wire.named_by_task.contains(uid)
+            && now.since(row.state_since) > Duration::from_secs(60);
+        settled.then(|| {
+            format!(
+                "{uid} is ours, and is still told as doubtful of {}",
+                name_of(row)
+            )
+        })
+    })
+}

@@ -1,0 +1,175 @@
+//! When looks are due, that they lead somewhere, and that there are not too many of them.
+
+use super::super::books::Transaction;
+use super::super::plan::{Notices, Plan, plain};
+use super::super::world::State;
+use super::truth::{is_alike, is_own};
+use super::{name_of, ours};
+use reconciler::domain::fold::Basis;
+use reconciler::domain::schedule::is_duplicate_doubt;
+use reconciler::domain::{State as Ours, Timestamp};
+use reconciler::store::StoredTransaction;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const YOUNG: Duration = Duration::from_secs(15 * 60);
+
+/// The longest pause between looks at an age, as the settings of all runs have it.
+fn longest(age: Duration) -> Duration {
+    if age < YOUNG {
+        MINUTE
+    } else {
+        (age / 2).min(Duration::from_secs(6 * 3600))
+    }
+}
+
+/// What is open is due by the pace of its age, and never later for any header or error.
+pub fn due(state: &State, now: Timestamp) -> Option<String> {
+    ours(state).find_map(|row| {
+        let check = state.db.checks.get(&row.record.id)?;
+        let derived = (!row.state.is_final()).then(|| row.derived())?;
+        let most = if derived.state == Ours::Accepted {
+            Duration::from_secs(3600)
+        } else if is_duplicate_doubt(&derived) {
+            longest(now.since(row.state_since)).max(YOUNG)
+        } else if matches!(derived.basis, Basis::Differs(_)) {
+            // It waits for a person, at the pace of what is old.
+            longest(now.since(row.state_since)).max(now.since(row.state_since) / 2)
+        } else {
+            longest(now.since(row.state_since))
+        };
+        let most = most + most / 8 + Duration::from_secs(1);
+        let wait = check.due_at.since(now);
+        (check.due_at > now && wait > most).then(|| {
+            format!(
+                "{} is {}, and the next look is in {wait:.0?}",
+                name_of(row),
+                derived.state
+            )
+        })
+    })
+}
+
+/// Whether all exchanges of a channel about a subject are as the books have them, from some time on.
+fn is_honest(plan: &Plan, channel: &str, about: &str) -> bool {
+    let mut planned = plan.exchanges.iter();
+    !planned.any(|one| one.channel == channel && one.about == about && one.last == u64::MAX)
+}
+
+/// Whether a channel that can decide the row tells the truth about it.
+fn is_decidable(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    let plan = &state.plan;
+    let task = found.uid.replacen("uid-", "task-", 1);
+    let asked = is_honest(plan, "result", &task) && is_honest(plan, "status", &task);
+    let by_task = state
+        .books
+        .tasks
+        .get(&task)
+        .is_some_and(|task| match &task.end {
+            super::super::books::End::Transaction(_) => true,
+            super::super::books::End::Error(..) => false,
+        });
+    let mut acks = state.wire.answers("ack", name_of(row));
+    let acked = acks.any(|sent| {
+        sent.status == 200 && String::from_utf8_lossy(&sent.body).contains(&format!("{task}\""))
+    });
+    let single = state.books.of(name_of(row)).count() == 1;
+    let by_name = is_honest(plan, "name", name_of(row))
+        && !plan.blind
+        && !plan.empty
+        && found.name == name_of(row)
+        && plan.router.shows(name_of(row), &found.name)
+        && (plan.children_shown || found.parent.is_none())
+        && single
+        && found.status == "successful";
+    by_name || (asked && by_task && acked)
+}
+
+/// While one channel that can decide a row is honest, the row is right in time.
+pub fn lively(state: &State, now: Timestamp) -> Option<String> {
+    let plan = &state.plan;
+    let clocks = plan.behind.is_zero() && plan.ahead.is_zero();
+    if !plan.is_calm() || !clocks {
+        return None;
+    }
+    ours(state).find_map(|row| {
+        let name = name_of(row);
+        let is_open = !row.state.is_final() && !state.seen.decided.contains(name);
+        let derived = is_open.then(|| row.derived())?;
+        let found = state
+            .books
+            .made(name)
+            .find(|t| is_own(row, t) && is_alike(row, t))?;
+        if !found.is_final() || !is_decidable(state, row, found) {
+            return None;
+        }
+        let changes = found.history.last().map_or(found.created_at, |(at, _)| *at);
+        let since = changes.max(found.visible_at);
+        let age = since.since(row.record.created_at);
+        let most = longest(age) * 3 + 2 * MINUTE;
+        let waits = matches!(derived.basis, Basis::Differs(_));
+        (now.since(since) > most && !waits).then(|| {
+            let late = now.since(since);
+            format!(
+                "{name} is {}, and has been {} for {late:.0?}",
+                derived.state, found.status
+            )
+        })
+    })
+}
+
+/// After the k-th read in a row without an answer at all nobody asks again for 2^k seconds, or a
+/// minute. Where webhooks or people may ask for a look, nothing is said.
+pub fn silent(state: &State, _: Timestamp) -> Option<String> {
+    let asked_for = state.plan.notices != Notices::None || !state.plan.acts.is_empty();
+    if !state.plan.is_calm() || asked_for {
+        return None;
+    }
+    let silent = &state.wire.silent;
+    silent
+        .iter()
+        .enumerate()
+        .find_map(|(nth, (channel, about, at))| {
+            let answered = state.wire.answers(channel, about).map(|sent| sent.at);
+            let last = answered.filter(|sent| sent < at).max();
+            let in_a_row = silent[..=nth].iter().filter(|(other, of, when)| {
+                other == channel && of == about && last.is_none_or(|last| *when > last)
+            });
+            let count = u32::try_from(in_a_row.count()).unwrap_or(1);
+            let least = Duration::from_secs(2_u64.pow(count.min(6))).min(MINUTE);
+            let all = state.wire.asked.get(&(channel.clone(), about.clone()))?;
+            let next = all.iter().find(|asked| *asked >= at)?;
+            let gap = next.since(*at);
+            (gap < least.mul_f64(0.8)).then(|| {
+                format!("{about}: asked again {gap:.1?} after {count} reads without an answer")
+            })
+        })
+}
+
+/// Never more than 10 requests in 10 seconds about one row, nor 60 in 15 minutes.
+pub fn bounded(state: &State, _: Timestamp) -> Option<String> {
+    if !state.plan.is_calm() {
+        return None;
+    }
+    state.plan.orders.iter().find_map(|order| {
+        let (name, plain) = (&order.name, plain(&order.name));
+        let of = |about: &str| {
+            let bare = about.trim_start_matches("task-").trim_start_matches("uid-");
+            bare == name || bare.rsplit_once('-').is_some_and(|(bare, _)| bare == plain)
+        };
+        let all = state.wire.asked.iter().filter(|((_, about), _)| of(about));
+        let mut times: Vec<Timestamp> = all.flat_map(|(_, times)| times.clone()).collect();
+        let posts = state.books.arrivals.iter().filter(|a| &a.post.name == name);
+        times.extend(posts.map(|arrival| arrival.at));
+        times.sort();
+        let within = |count: usize, time: Duration| {
+            times
+                .windows(count + 1)
+                .any(|w| w[count].since(w[0]) < time)
+        };
+        if within(10, Duration::from_secs(10)) {
+            return Some(format!("{name}: more than 10 requests in 10 s"));
+        }
+        within(60, YOUNG).then(|| format!("{name}: more than 60 requests in 15 min"))
+    })
+}

@@ -1,0 +1,160 @@
+//! What the service may say of an order: no false no, no false yes, and one owner for each uid.
+
+use super::super::books::Transaction;
+use super::super::world::State;
+use super::{is_told_in_full, name_of, ours};
+use reconciler::domain::fold::Basis;
+use reconciler::domain::{Currency, State as Ours, Timestamp};
+use reconciler::store::StoredTransaction;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// For how long a refusal may be believed that contradicts the books.
+const BELIEVED: Duration = Duration::from_secs(3600 + 900);
+
+/// From which lag on an `E.1018` and four empty look-ups mislead by design.
+const SEEN_LATE: Duration = Duration::from_secs(15 * 60);
+
+/// Never `not_found`, `rejected` or `not_sent` while an arrival of that name has, or may yet have, a
+/// transaction. A person may decide so, and a documented refusal that contradicts the books may be
+/// believed until the first look.
+pub fn no_false_no(state: &State, now: Timestamp) -> Option<String> {
+    ours(state).find_map(|row| {
+        let is_no = matches!(row.state, Ours::NotFound | Ours::Rejected | Ours::NotSent);
+        let derived = is_no.then(|| row.derived())?;
+        if derived.basis == Basis::Operator {
+            return None;
+        }
+        let name = name_of(row);
+        let live = state.books.live(name, now).next();
+        let travels = state.wire.travelling.get(name).is_some_and(|n| *n > 0);
+        if live.is_none() && !travels || is_by_design(state, row, derived.state) {
+            return None;
+        }
+        let contradicted = state.wire.contradicted.get(name);
+        if contradicted.is_some_and(|since| now.since(*since) < BELIEVED) {
+            return None;
+        }
+        let made = live.and_then(|arrival| arrival.made.as_ref());
+        Some(format!(
+            "{name} is {}, and the gateway has {made:?} or may yet have it",
+            derived.state
+        ))
+    })
+}
+
+/// Where the design itself allows a false no; such runs are counted apart.
+fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
+    let plan = &state.plan;
+    let duplicate = row.summary.no_duplicate.is_some();
+    match shown {
+        Ours::Rejected => duplicate && (plan.lag > SEEN_LATE || plan.empty),
+        Ours::NotFound => plan.lag > Duration::from_secs(23 * 3600) || plan.empty,
+        _ => false,
+    }
+}
+
+/// Whether a transaction of the books is what a row asked for.
+pub fn is_alike(row: &StoredTransaction, found: &Transaction) -> bool {
+    let opening = &row.opening;
+    let parent = opening.parent_uid.as_ref().map(ToString::to_string);
+    let currency = opening.currency.as_ref().map(Currency::as_str);
+    found.kind == opening.kind.as_str()
+        && opening.amount.is_none_or(|amount| amount == found.amount)
+        && currency.is_none_or(|currency| currency == found.currency)
+        && parent == found.parent
+        && opening.test.unwrap_or(false) == found.test
+}
+
+/// Whether a POST of ours made it, for this row.
+pub fn is_own(row: &StoredTransaction, found: &Transaction) -> bool {
+    found.ours() && found.asked == name_of(row)
+}
+
+/// An end rests on what this row's request made, or on the only one alike under its name, or, for a
+/// success, on one that is told.
+pub fn no_false_yes(state: &State, _: Timestamp) -> Option<String> {
+    ours(state).find_map(|row| {
+        let is_yes = matches!(row.state, Ours::Successful | Ours::Failed | Ours::Expired);
+        let derived = is_yes.then(|| row.derived())?;
+        if derived.basis == Basis::Operator {
+            return None;
+        }
+        let (name, shown) = (name_of(row), derived.state.as_str());
+        let uid = derived
+            .uid
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let Some(found) = state.books.transactions.get(&uid) else {
+            return Some(format!("{name} is {shown} by {uid:?}, which is in no book"));
+        };
+        if !found.had(shown) {
+            return Some(format!("{name} is {shown}, and {uid} never was"));
+        }
+        if !is_alike(row, found) && !state.seen.decided.contains(name) {
+            return Some(format!(
+                "{name} is {shown} by {uid}, which is not what was asked for"
+            ));
+        }
+        let parents = row
+            .opening
+            .parent_tracking_id
+            .as_ref()
+            .map(|name| name.as_str());
+        let is_ours = found.name == name || Some(found.name.as_str()) == parents;
+        if is_own(row, found) && is_ours {
+            return None;
+        }
+        let others = state
+            .books
+            .of(name)
+            .filter(|t| t.uid != uid && is_alike(row, t));
+        let is_only = is_ours && others.count() == 0;
+        // Whether such a success is told is a rule of its own.
+        let told = derived.state == Ours::Successful && is_ours;
+        (!is_only && !told).then(|| {
+            format!(
+                "{name} is {shown} by {uid}, which somebody else made as {}",
+                found.asked
+            )
+        })
+    })
+}
+
+/// No uid is shown twice, and what is shown is claimed.
+pub fn one_owner(state: &State, _: Timestamp) -> Option<String> {
+    let mut owners = BTreeMap::new();
+    state.db.transactions.values().find_map(|row| {
+        let uid = row.derived().uid?.to_string();
+        let name = name_of(row).to_owned();
+        let claimed = state.db.uids.get(&uid) == Some(&row.record.id);
+        match owners.insert(uid.clone(), name.clone()) {
+            Some(other) => Some(format!("{uid} belongs to {other} and to {name}")),
+            None => (!claimed).then(|| format!("{name} shows {uid} and has not claimed it")),
+        }
+    })
+}
+
+/// A state that rests on another uid than the one our task named is told with both.
+pub fn told(state: &State, _: Timestamp) -> Option<String> {
+    ours(state).find_map(|row| {
+        let name = name_of(row);
+        // Most orders have made one thing.
+        let several = state.books.of(name).nth(1).is_some() || state.plan.flat;
+        let derived = (several && row.state.is_final()).then(|| row.derived())?;
+        let uid = derived.uid.as_ref().map(ToString::to_string)?;
+        let named = state
+            .books
+            .made(name)
+            .find(|t| t.uid != uid && state.wire.named_by_task.contains(&t.uid))?;
+        let rests = derived.state.is_final() && derived.basis != Basis::Operator;
+        (rests && !is_told_in_full(state, &[&uid, &named.uid])).then(|| {
+            let shown = derived.state;
+            format!(
+                "{name} is {shown} by {uid}, our task named {}, and no finding says so",
+                named.uid
+            )
+        })
+    })
+}
