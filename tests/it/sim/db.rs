@@ -43,7 +43,7 @@ pub struct Orphan {
 }
 
 /// All tables of one shop.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Db {
     pub transactions: BTreeMap<Uuid, StoredTransaction>,
     pub adopted: BTreeMap<Uuid, Option<String>>,

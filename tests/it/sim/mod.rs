@@ -21,6 +21,7 @@ mod invariants;
 mod layers;
 mod misled;
 mod mutant;
+mod one_step;
 mod outside;
 mod plan;
 mod plan_text;
