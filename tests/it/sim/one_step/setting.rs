@@ -3,10 +3,10 @@
 
 use super::stage::{ANOTHERS, BEGAN, OURS, PARENTS, SIBLINGS, TASK, Views, names, now};
 use crate::sim::exec::beginning;
-use crate::sim::gateway::ORIGIN;
 use crate::sim::grammar::When;
 use crate::sim::plan::SHOP;
 use crate::sim::replica::settings;
+use crate::sim::replies::ORIGIN;
 use crate::sim::tx::{After, Committed, Tx};
 use crate::sim::world::World;
 use reconciler::clock::Boottime;

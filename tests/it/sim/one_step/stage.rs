@@ -4,11 +4,11 @@
 use super::setting::{Builder, address, commit};
 use crate::sim::bytes::End;
 use crate::sim::db::{Check, Db};
-use crate::sim::gateway::ORIGIN;
 use crate::sim::grammar::{Bytes, Channel, FACTORS, Named, Row, Status, Value as _, When, Whose};
 use crate::sim::plan::SHOP;
 use crate::sim::render::{Card, Entry, Names, Rendered, Scene, beside, render};
 use crate::sim::replica::settings;
+use crate::sim::replies::ORIGIN;
 use crate::sim::world::World;
 use reconciler::config::Follow;
 use reconciler::domain::{ShopId, Timestamp};
