@@ -113,6 +113,11 @@ const RED: &[Fault] = &[
         "a control has the signs of the name",
     ),
     (
+        "look-ups-are-dated-when-they-are-recorded",
+        name::PROOFS,
+        "a look-up is dated when it was answered",
+    ),
+    (
         "frozen-worker-reopens-what-was-not-found",
         name::FINALITY,
         "what was not found stays so",

@@ -310,6 +310,11 @@ impl Replica {
             }
             let until = self.world.exec.micros() + 45_000_000;
             self.world.point("lease").await;
+            let away = self.world.with(|state| state.is_database_away());
+            if away {
+                self.world.exec.sleep(Duration::from_secs(1)).await;
+                continue;
+            }
             let leased = self.world.with(|state| {
                 let (now, token) = (self.world.exec.now(), state.uuid());
                 let (db, locks) = (&mut state.db, &state.locks);
