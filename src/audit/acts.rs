@@ -24,6 +24,7 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             not_before: when("not_before")?,
             replay: json["replay"].as_bool().ok_or("whether it is a replay")?,
         },
+        "not_sent" if json["final"] == Value::Bool(true) => Saying::GivenUp(attempt()?),
         "not_sent" => Saying::NotSent(attempt()?),
         "went_silent" => match task() {
             Some(task) => Saying::TaskOutlived(task),

@@ -143,6 +143,8 @@ pub(super) struct Proof {
 #[derive(Debug, Default)]
 pub(super) struct Case {
     pub(super) attempts: BTreeMap<u32, Attempt>,
+    /// After which attempt it was given up.
+    pub(super) given_up: Option<u32>,
     pub(super) tasks: BTreeMap<String, Task>,
     /// The gateway's transactions by uid.
     pub(super) seen: BTreeMap<String, Vec<Seen>>,
@@ -202,6 +204,7 @@ impl Case {
                 attempt.replay |= replay;
             }
             Saying::NotSent(attempt) => self.attempt(*attempt).not_sent = true,
+            Saying::GivenUp(attempt) => self.given_up = self.given_up.max(Some(*attempt)),
             Saying::Deferred(attempt) => self.attempt(*attempt).deferred = true,
             Saying::Silent(attempt) => self.attempt(*attempt).silent = true,
             Saying::Refused(attempt, refusal) => self.attempt(*attempt).refusals.push(*refusal),

@@ -43,6 +43,8 @@ pub(super) enum Saying {
     },
     /// No byte of it left.
     NotSent(u32),
+    /// After this attempt nothing more was to be sent.
+    GivenUp(u32),
     /// The gateway did not process it.
     Deferred(u32),
     /// No answer, or none that says anything.

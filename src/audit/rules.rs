@@ -259,8 +259,10 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
         .collect();
     let all_are = |kind: Fate| live.iter().all(|fate| *fate == kind);
     if live.is_empty() {
-        // Card data cannot wait for another attempt.
-        let over = asked.card_data && !fates.is_empty();
+        // Card data cannot wait for another attempt; and what was given up waits for its caller.
+        let last = case.attempts.keys().next_back().copied().unwrap_or(0);
+        let given_up = case.given_up.is_some_and(|attempt| attempt >= last);
+        let over = (asked.card_data && !fates.is_empty()) || given_up;
         return if over {
             State::NotSent
         } else {

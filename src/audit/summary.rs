@@ -28,6 +28,11 @@ pub(super) fn faults(case: &Case, candidates: &[Candidate<'_>], summary: &str) -
         attempts_fit(case, &summary["at"]),
     );
     expect("the tasks".to_owned(), tasks_fit(case, &summary["ta"]));
+    let given_up = summary["gu"][0].as_u64();
+    expect(
+        "what was given up".to_owned(),
+        given_up == case.given_up.map(u64::from),
+    );
     for candidate in candidates {
         let stored = &summary["ca"][candidate.uid];
         let latest = &stored["l"];

@@ -141,6 +141,13 @@ pub enum Fact {
         /// Why.
         reason: String,
     },
+    /// We try no more: whatever was stamped up to this attempt (0: nothing was) is all that there is.
+    GivenUp {
+        /// The last attempt when it was given up.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    },
     /// The gateway said that it did not process this attempt (429); not before `until`.
     Deferred {
         /// Which attempt.

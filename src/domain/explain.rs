@@ -26,6 +26,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         Fact::NotSent { attempt, reason } => {
             format!("no byte of attempt {attempt} left this service: {reason}")
         }
+        Fact::GivenUp { reason, .. } => format!("it is not sent any more: {reason}"),
         Fact::Deferred { attempt, until } => format!(
             "the gateway answered attempt {attempt} with 429, so it did not process it; the next \
              attempt is not made before {}",
@@ -117,6 +118,7 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
         Fact::Nothing => "it tells nothing about the transaction".to_owned(),
         Fact::Stamped { .. }
         | Fact::NotSent { .. }
+        | Fact::GivenUp { .. }
         | Fact::Deferred { .. }
         | Fact::WentSilent { .. }
         | Fact::Acknowledged { .. }

@@ -211,7 +211,7 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         .filter(|f| f.is_live())
         .collect();
     if live.is_empty() {
-        let unsent = opening.card_data && !fates.is_empty();
+        let unsent = (opening.card_data && !fates.is_empty()) || summary.gave_up().is_some();
         let state = if unsent {
             State::NotSent
         } else {

@@ -22,6 +22,9 @@ pub struct Summary {
     /// The tasks that the gateway gave us.
     #[serde(rename = "ta", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<TaskId, Task>,
+    /// After which attempt we gave up, and why. A later stamp is a new beginning.
+    #[serde(rename = "gu", default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<(u32, String)>,
     /// The gateway's transactions that are, or may be, ours.
     #[serde(rename = "ca", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub candidates: BTreeMap<Uid, Candidate>,
@@ -117,6 +120,9 @@ impl Summary {
             }
             Fact::NotSent { attempt, reason } => {
                 join_max(&mut self.attempt(*attempt).not_sent, reason);
+            }
+            Fact::GivenUp { attempt, reason } => {
+                join_max(&mut self.given_up, &(*attempt, reason.clone()));
             }
             Fact::Deferred { attempt, until } => {
                 join_max(&mut self.attempt(*attempt).deferred, until);
@@ -293,6 +299,12 @@ impl Summary {
             .filter_map(|c| c.latest.as_deref())
             .map(Snapshot::key)
             .max()
+    }
+
+    /// Why nothing more is sent, if it was given up and not begun anew since.
+    pub fn gave_up(&self) -> Option<&str> {
+        let (attempt, reason) = self.given_up.as_ref()?;
+        (*attempt >= self.last_attempt()).then_some(reason.as_str())
     }
 
     /// The number of the last attempt; 0 when there was none.

@@ -71,7 +71,7 @@ pub struct TransactionView<'a> {
     pub status: Option<Cow<'a, str>>,
     /// The gateway's code, verbatim.
     pub code: Option<Cow<'a, str>>,
-    /// The gateway's text, redacted.
+    /// The gateway's text, redacted; of what was given up before it was sent, why.
     pub message: Option<Cow<'a, str>>,
     /// The gateway's text for the payer, redacted.
     pub friendly_message: Option<Cow<'a, str>>,
@@ -178,6 +178,9 @@ impl<'a> TransactionView<'a> {
             let lent = snapshot.and_then(|snapshot| of_snapshot(snapshot).as_deref());
             lent.map(Cow::Borrowed).or_else(|| owned().map(Cow::Owned))
         };
+        let given_up = summary
+            .gave_up()
+            .filter(|_| derived.state == State::NotSent);
         let adopted = derived
             .uid
             .as_ref()
@@ -203,7 +206,7 @@ impl<'a> TransactionView<'a> {
             request_id: lent(task.map(|(id, _)| id.as_str())),
             status: lent(snapshot.map(|s| s.status.as_str())),
             code: told(|s| &s.code, |r| &r.code),
-            message: told(|s| &s.message, |r| &r.message),
+            message: told(|s| &s.message, |r| &r.message).or_else(|| lent(given_up)),
             friendly_message: told(|s| &s.friendly_message, |r| &r.friendly_message),
             redirect_url: snapshot.and_then(|s| lent(s.redirect_url.as_deref())),
             card: snapshot.and_then(|s| s.card.as_ref()).map(CardView::from),

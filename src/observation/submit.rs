@@ -167,6 +167,16 @@ pub fn not_sent(attempt: u32, reason: &str) -> Observation {
     Observation::local(Channel::Local, "not_sent", &act, vec![fact])
 }
 
+/// Our own word that nothing is sent any more, after so many attempts of which none was processed.
+pub fn given_up(attempt: u32, reason: &str) -> Observation {
+    let act = json!({ "attempt": attempt, "reason": reason, "final": true });
+    let fact = Fact::GivenUp {
+        attempt,
+        reason: reason.to_owned(),
+    };
+    Observation::local(Channel::Local, "not_sent", &act, vec![fact])
+}
+
 /// Our own word that an attempt may have arrived and was not answered.
 pub(crate) fn went_silent(attempt: u32, reason: &str) -> Observation {
     let act = json!({ "attempt": attempt, "reason": reason });

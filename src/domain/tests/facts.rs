@@ -131,6 +131,8 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
         (2_u32..4, select(vec![10, 20])).prop_map(|(attempt, s)| replayed(attempt, s)),
         (attempts(), reason.clone())
             .prop_map(|(attempt, reason)| Fact::NotSent { attempt, reason }),
+        (attempts(), reason.clone())
+            .prop_map(|(attempt, reason)| Fact::GivenUp { attempt, reason }),
         (attempts(), moments()).prop_map(|(attempt, until)| Fact::Deferred { attempt, until }),
         (attempts(), reason).prop_map(|(attempt, reason)| Fact::WentSilent { attempt, reason }),
         (attempts(), tasks(), moments()).prop_map(|(attempt, task, at)| Fact::Acknowledged {

@@ -58,7 +58,8 @@ fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
         State::NotFound => proved(facts, false),
         State::NotSent => {
             let unsent = |f: &Fact| matches!(f, Fact::NotSent { .. } | Fact::Deferred { .. });
-            opening.card_data && facts.iter().any(unsent)
+            let given_up = |f: &Fact| matches!(f, Fact::GivenUp { .. });
+            (opening.card_data && facts.iter().any(unsent)) || facts.iter().any(given_up)
         }
         State::InDoubt => facts.len() > 1,
         State::Accepted | State::Submitting | State::Processing | State::Pending => true,
@@ -74,7 +75,7 @@ fn doubtful() -> impl Strategy<Value = (Opening, Vec<Fact>)> {
                 Fact::Refused { refusal, .. } | Fact::TaskRefused { refusal, .. } => {
                     refusal.kind == RefusalKind::Doubt
                 }
-                Fact::NotSent { .. } | Fact::Deferred { .. } => false,
+                Fact::NotSent { .. } | Fact::GivenUp { .. } | Fact::Deferred { .. } => false,
                 other => classes(std::slice::from_ref(other))
                     .iter()
                     .all(|c| !c.is_final()),

@@ -127,6 +127,13 @@ pub(super) fn not_sent(attempt: u32) -> Fact {
     }
 }
 
+pub(super) fn given_up(attempt: u32) -> Fact {
+    Fact::GivenUp {
+        attempt,
+        reason: "too many tries".to_owned(),
+    }
+}
+
 pub(super) fn acked(attempt: u32, task: &str, seconds: i64) -> Fact {
     Fact::Acknowledged {
         attempt,

@@ -1,8 +1,8 @@
 //! Refusals: what they end, and what they leave open.
 
 use super::given::{
-    absent, acked, at, card_payment, fold, no_duplicate, not_sent, payment, refused, replayed,
-    silent, stamped, state, summed, task_refused,
+    absent, acked, at, card_payment, fold, given_up, no_duplicate, not_sent, payment, refused,
+    replayed, silent, stamped, state, summed, task_refused,
 };
 use crate::domain::fold::Basis;
 use crate::domain::{Fact, RefusalKind, State};
@@ -108,4 +108,30 @@ fn a_short_proof_does_not_displace_a_full_one() {
         no_duplicate(90_001),
     ];
     assert_eq!(state(&opening, &facts), State::NotFound);
+}
+
+#[test]
+fn what_was_given_up_is_not_sent_until_it_is_begun_anew() {
+    let opening = payment();
+    for (facts, expected) in [
+        (vec![given_up(0)], State::NotSent),
+        (
+            vec![stamped(1, 0), not_sent(1), given_up(1)],
+            State::NotSent,
+        ),
+        // It may have arrived after all.
+        (vec![stamped(1, 0), given_up(1)], State::Submitting),
+        (
+            vec![
+                stamped(1, 0),
+                not_sent(1),
+                given_up(1),
+                stamped(2, 9),
+                not_sent(2),
+            ],
+            State::Accepted,
+        ),
+    ] {
+        assert_eq!(state(&opening, &facts), expected, "{facts:?}");
+    }
 }
