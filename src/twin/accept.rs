@@ -64,6 +64,7 @@ fn malformed(status: u16, code: &str, message: &str) -> Refusal {
         code: code.into(),
         message: message.into(),
         errors,
+        earlier: None,
     }
 }
 

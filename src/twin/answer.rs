@@ -102,6 +102,8 @@ pub enum Delivery {
     Reset,
     /// The connection is cut in the middle of it.
     Cut,
+    /// The connection is cut when all of its JSON has come, and before its announced end.
+    CutAfter,
     /// It comes in drops, over so many real seconds.
     Trickle(f64),
 }
@@ -121,7 +123,9 @@ impl Reply {
     pub fn status_seen(&self) -> Option<u16> {
         match self.delivery {
             Delivery::Hang | Delivery::Reset => None,
-            Delivery::Plain | Delivery::Cut | Delivery::Trickle(_) => Some(self.answer.status),
+            Delivery::Plain | Delivery::Cut | Delivery::CutAfter | Delivery::Trickle(_) => {
+                Some(self.answer.status)
+            }
         }
     }
 
@@ -131,7 +135,7 @@ impl Reply {
             Delivery::Plain => "answered",
             Delivery::Hang => "hang",
             Delivery::Reset => "reset",
-            Delivery::Cut => "cut",
+            Delivery::Cut | Delivery::CutAfter => "cut",
             Delivery::Trickle(_) => "trickle",
         }
     }
@@ -143,6 +147,7 @@ impl Reply {
             Act::Hang => Delivery::Hang,
             Act::Reset => Delivery::Reset,
             Act::Cut => Delivery::Cut,
+            Act::CutAfter => Delivery::CutAfter,
             Act::Trickle { seconds } => Delivery::Trickle(*seconds),
         };
     }
@@ -161,6 +166,7 @@ impl Reply {
             }
             Delivery::Reset => broken(&self.answer, 0),
             Delivery::Cut => broken(&self.answer, self.answer.body.len() / 2),
+            Delivery::CutAfter => broken(&self.answer, self.answer.body.len()),
             Delivery::Trickle(seconds) => dripping(&self.answer, seconds),
         }
     }
@@ -170,7 +176,7 @@ impl Reply {
 /// connection on a body that fails; when it fails before the first byte, the
 /// head has not been flushed yet and the client sees nothing at all.
 fn broken(answer: &Answer, keep: usize) -> HttpResponse {
-    let size = (answer.body.len() as u64).max(1);
+    let size = (answer.body.len() as u64).max(1 + keep as u64);
     let start = answer.body.slice(..keep);
     let parts = stream::unfold(Some(start), move |rest| async move {
         let part = rest?;

@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::bodies;
 use super::clock::cut;
 use super::control::{Answered, Problem, good, parse};
+use super::form::Form;
 use super::random::{generator, uuid};
 use super::running::Twin;
 use super::script::WebhookScript;
@@ -56,6 +57,8 @@ struct Create {
     #[serde(default)]
     v3: bool,
     webhook: Option<WebhookScript>,
+    #[serde(default)]
+    form: Form,
     #[serde(default)]
     fields: Map<String, Value>,
 }
@@ -141,6 +144,7 @@ fn created_transaction(
             .now
             .saturating_sub(super::clock::ms(world.switches.lookup_lag)),
         v3: create.v3,
+        form: create.form,
         webhook: create.webhook.unwrap_or_default(),
         held: None,
         hidden: false,

@@ -61,6 +61,8 @@ pub enum Act {
     Reset,
     /// The connection is cut in the middle of the answer's body.
     Cut,
+    /// The connection is cut when all of the body's JSON has come, and before its announced end.
+    CutAfter,
     /// The answer's body comes in drops, over so many seconds.
     Trickle {
         /// How long the whole body takes.
@@ -109,6 +111,9 @@ pub struct Refusal {
     pub message: String,
     /// What is wrong, by field.
     pub errors: Value,
+    /// The uid of the transaction that the request equals, where that is shown.
+    #[serde(skip)]
+    pub earlier: Option<String>,
 }
 
 impl Default for Refusal {
@@ -118,6 +123,7 @@ impl Default for Refusal {
             code: "E.1025".into(),
             message: "Currency is not supported.".into(),
             errors: serde_json::json!({"currency": ["is not supported"]}),
+            earlier: None,
         }
     }
 }

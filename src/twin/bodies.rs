@@ -17,6 +17,16 @@ pub fn transaction(of: &Transaction, origin: &str, v3: bool, switches: &Switches
     json!({"transaction": enveloped(of, origin, switches)})
 }
 
+/// The answer about one transaction, in the form that its script asks for.
+pub fn answer(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Answer {
+    let (body, coding) = of.form.whole(&transaction(of, origin, v3, switches));
+    let mut answer = Answer::bytes(200, body);
+    answer
+        .headers
+        .extend(coding.map(|coding| ("Content-Encoding".to_owned(), coding.to_owned())));
+    answer
+}
+
 /// One element of the list that a look-up by tracking id gives.
 pub fn listed(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Value {
     if v3 {
@@ -178,6 +188,7 @@ fn insert(body: &mut Map<String, Value>, name: &str, value: Value) {
 }
 
 fn overlaid(mut body: Map<String, Value>, of: &Transaction) -> Value {
+    of.form.lay_over(&mut body);
     body.extend(of.overlay.clone());
     Value::Object(body)
 }
@@ -251,6 +262,7 @@ pub fn refusal(refusal: &Refusal, shape: ErrorShape, v3: bool) -> Answer {
         code,
         message,
         errors,
+        earlier: _,
     } = refusal;
     let body = match (shape, v3) {
         (ErrorShape::V3, _) | (ErrorShape::Auto, true) => json!({
@@ -272,6 +284,22 @@ fn friendly_refusal(code: &str) -> &'static str {
         "E.1018" => "The same operation was made a moment ago.",
         "E.1021" | "E.1022" => "Access is denied.",
         _ => "Invalid request params",
+    }
+}
+
+/// Writes into the body of an earlier transaction that the request at hand was its duplicate.
+pub fn mark_duplicate(body: &mut Value, refusal: &Refusal) {
+    let inner = if body
+        .get("transaction")
+        .is_some_and(|t| t.get("uid").is_some())
+    {
+        body.get_mut("transaction")
+    } else {
+        Some(body)
+    };
+    if let Some(inner) = inner.and_then(Value::as_object_mut) {
+        insert(inner, "code", json!(refusal.code));
+        insert(inner, "message", json!(refusal.message));
     }
 }
 

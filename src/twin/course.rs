@@ -142,6 +142,7 @@ impl World {
             corrected_at: None,
             appeared: due,
             v3: plan.v3,
+            form: plan.script.form,
             webhook: plan.script.webhook.clone(),
             held: None,
             hidden: false,
@@ -223,15 +224,12 @@ impl World {
             End::Crash | End::Refuse(_) | End::Answer(_) => None,
         };
         let answer = match &plan.script.task.end {
-            End::Refuse(refusal) => bodies::refusal(refusal, self.switches.error_shape, plan.v3),
+            End::Refuse(refusal) => self.refused(refusal, plan.v3),
             End::Answer(canned) => Answer::canned(canned),
             End::Crash => tasks::crashed(&self.switches),
             End::Transaction { .. } | End::Unknown => named
                 .and_then(|uid| self.transactions.get(uid))
-                .map(|found| {
-                    let body = bodies::transaction(found, &self.origin, plan.v3, &self.switches);
-                    Answer::json(200, &body)
-                })
+                .map(|found| bodies::answer(found, &self.origin, plan.v3, &self.switches))
                 .unwrap_or_else(|| tasks::crashed(&self.switches)),
         };
         if let Some(task) = self.tasks.get_mut(&plan.task) {
@@ -244,7 +242,7 @@ impl World {
         let Some(url) = self.webhook_url(uid) else {
             return;
         };
-        let Some(body) = self.webhook_body(uid) else {
+        let Some((body, encoding)) = self.webhook_body(uid) else {
             return;
         };
         let Some(transaction) = self.transactions.get_mut(uid) else {
@@ -255,17 +253,18 @@ impl World {
             return;
         }
         if script.reorder && !transaction.is_final() {
-            transaction.held = Some(body);
+            transaction.held = Some((body, encoding));
             return;
         }
         let held = transaction.held.take();
-        let parcel = |body: Bytes, signature, due| Parcel {
+        let parcel = |(body, encoding): (Bytes, Option<&'static str>), signature, due| Parcel {
             shop: transaction.shop.clone(),
             url: url.clone(),
             uid: transaction.uid.clone(),
             tracking_id: transaction.tracking_id.clone(),
             status: transaction.status.clone(),
             body,
+            encoding,
             signature,
             credentials: script.credentials,
             attempts: 0,
@@ -275,11 +274,11 @@ impl World {
         let gap = ms(script.gap);
         let mut parcels = Vec::new();
         if script.forged_first {
-            parcels.push(parcel(body.clone(), Signature::Bad, next));
+            parcels.push(parcel((body.clone(), encoding), Signature::Bad, next));
             next = next.saturating_add(gap);
         }
         for _ in 0..script.copies.max(1) {
-            parcels.push(parcel(body.clone(), script.signature, next));
+            parcels.push(parcel((body.clone(), encoding), script.signature, next));
             next = next.saturating_add(gap);
         }
         if let Some(held) = held {
@@ -319,8 +318,8 @@ impl World {
         }
     }
 
-    /// The body of a webhook about a transaction as it is now.
-    pub fn webhook_body(&self, uid: &str) -> Option<Bytes> {
+    /// The body of a webhook about a transaction as it is now, and its content coding.
+    pub fn webhook_body(&self, uid: &str) -> Option<(Bytes, Option<&'static str>)> {
         let transaction = self.transactions.get(uid)?;
         let v3 = match self.switches.webhook_shape {
             WebhookShape::Same => transaction.v3,
@@ -343,6 +342,6 @@ impl World {
                 inner.insert("parent_transaction".into(), json!(parent));
             }
         }
-        Some(Bytes::from(body.to_string()))
+        Some(transaction.form.whole(&body))
     }
 }

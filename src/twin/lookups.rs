@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::accept::Read;
 use super::answer::{Answer, Reply};
@@ -165,14 +165,20 @@ impl World {
             None => bodies::record_not_found(),
             Some(found) => {
                 let v3 = query.v3 || found.v3;
-                let body = bodies::transaction(found, &self.origin, v3, &self.switches);
-                Answer::json(200, &body)
+                bodies::answer(found, &self.origin, v3, &self.switches)
             }
         }
     }
 
     fn answer_tracking_id(&self, query: &Query, tracking_id: &str) -> Answer {
-        let key = (query.shop.clone(), tracking_id.to_owned());
+        let nothing = || Answer::json(200, &json!({"transactions": []}));
+        if !self.switches.lookups_work {
+            return nothing();
+        }
+        let Some(tracking_id) = self.switches.router.reads(tracking_id) else {
+            return nothing();
+        };
+        let key = (query.shop.clone(), tracking_id);
         let uids = self
             .by_tracking_id
             .get(&key)
@@ -182,17 +188,21 @@ impl World {
             .iter()
             .filter_map(|uid| self.transactions.get(uid))
             .filter(|found| self.shows(found, &query.shop))
+            .filter(|found| self.switches.children_in_lookups || !found.kind.is_child())
             .collect();
         found.sort_by(|a, b| (b.created_at, &b.uid).cmp(&(a.created_at, &a.uid)));
         found.truncate(LISTED);
         if self.switches.lookup_order == LookupOrder::Oldest {
             found.reverse();
         }
-        let listed: Vec<Value> = found
-            .into_iter()
-            .map(|t| bodies::listed(t, &self.origin, query.v3 || t.v3, &self.switches))
-            .collect();
-        Answer::json(200, &json!({"transactions": listed}))
+        let row = |t: &Transaction| {
+            let v3 = query.v3 || t.v3;
+            t.form
+                .row(&bodies::listed(t, &self.origin, v3, &self.switches))
+        };
+        let rows: Vec<Vec<u8>> = found.into_iter().map(row).collect();
+        let list = [&b"{\"transactions\":["[..], &rows.join(&b','), b"]}"].concat();
+        Answer::bytes(200, list.into())
     }
 
     /// Whether a look-up by this shop can see a transaction yet.

@@ -29,6 +29,8 @@ pub struct Parcel {
     pub status: String,
     /// The raw body; repeats carry the same bytes.
     pub body: Bytes,
+    /// Its content coding, where it has one.
+    pub encoding: Option<&'static str>,
     /// How it is signed.
     pub signature: Signature,
     /// How it identifies itself.
@@ -216,6 +218,7 @@ mod tests {
             tracking_id: None,
             status: "successful".into(),
             body: Bytes::new(),
+            encoding: None,
             signature: Signature::Good,
             credentials: Credentials::Good,
             attempts: 0,

@@ -280,6 +280,7 @@ impl Faults {
             code: "E.1025".into(),
             message: self.sentences.join(" "),
             errors: Value::Object(self.errors),
+            earlier: None,
         })
     }
 }

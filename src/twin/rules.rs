@@ -61,7 +61,7 @@ impl World {
             return Err(base(format!("transaction can't be {verb}")));
         }
         let rest = parent.amount - self.claimed(&parent.uid, order.kind);
-        if order.amount > rest {
+        if order.amount > rest && self.switches.parent_limits {
             return Err(base(format!("Amount can't be greater than {rest}")));
         }
         Ok(())
@@ -108,8 +108,10 @@ impl World {
         let fresh = |seen: &u64| now.saturating_sub(*seen) < window;
         if order.duplicate_check && self.recent.get(&key).is_some_and(fresh) {
             let status = self.switches.duplicate_status;
+            let earlier = self.switches.duplicate_shows_earlier;
             return Err(Refusal {
                 status,
+                earlier: earlier.then(|| self.equal_to(shop, order)).flatten(),
                 ..scenario::duplicate()
             });
         }
@@ -118,6 +120,17 @@ impl World {
         }
         self.recent.insert(key, now);
         Ok(())
+    }
+
+    /// The latest transaction that an order equals.
+    fn equal_to(&self, shop: &str, order: &Order) -> Option<String> {
+        let equal = |found: &&Transaction| {
+            (&*found.shop, found.kind, found.amount) == (shop, order.kind, order.amount)
+                && found.parent_uid == order.parent_uid
+        };
+        let equals = self.transactions.values().filter(equal);
+        let latest = equals.max_by_key(|found| (found.appeared, found.uid.clone()))?;
+        Some(latest.uid.clone())
     }
 }
 
@@ -131,6 +144,7 @@ fn no_parent() -> Refusal {
         code: "E.1025".into(),
         message: "Parent uid Parent transaction is not found.".into(),
         errors: json!({"parent_uid": ["Parent transaction is not found"]}),
+        earlier: None,
     }
 }
 
@@ -141,5 +155,6 @@ fn base(message: String) -> Refusal {
         code: "E.1025".into(),
         message,
         errors,
+        earlier: None,
     }
 }

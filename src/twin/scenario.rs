@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::behaviour::{Canned, Refusal};
-use super::scenario_table::TABLE;
+use super::scenario_table::all;
 use super::script::Script;
 
 /// The script of a name such as `decline` or `threeds.nohook`.
 pub fn named(names: &str) -> Option<Script> {
     let mut script = Script::default();
     for name in names.split('.') {
-        let scenario = TABLE.iter().find(|scenario| scenario.name == name)?;
+        let scenario = all().find(|scenario| scenario.name == name)?;
         (scenario.bend)(&mut script);
     }
     Some(script)
@@ -43,6 +43,7 @@ pub fn duplicate() -> Refusal {
         code: "E.1018".into(),
         message: "Duplicate transaction".into(),
         errors: json!({}),
+        earlier: None,
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = TABLE.iter().map(|scenario| scenario.name).collect();
+        let mut names: Vec<_> = all().map(|scenario| scenario.name).collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

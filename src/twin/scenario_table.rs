@@ -16,7 +16,7 @@ pub struct Scenario {
     pub bend: fn(&mut Script),
 }
 
-/// Every scenario there is.
+/// How requests and transactions fare. [`super::odd_answers`] has how answers are written.
 pub const TABLE: &[Scenario] = &[
     row("ok", "success when the task ends, then a webhook", |_| {}),
     row("decline", "`failed` with F.0105; HTTP 200", |s| {
@@ -297,12 +297,21 @@ pub const TABLE: &[Scenario] = &[
     }),
 ];
 
-const fn row(name: &'static str, about: &'static str, bend: fn(&mut Script)) -> Scenario {
+/// The scenarios of both tables.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    TABLE.iter().chain(super::odd_answers::TABLE)
+}
+
+pub(super) const fn row(
+    name: &'static str,
+    about: &'static str,
+    bend: fn(&mut Script),
+) -> Scenario {
     Scenario { name, about, bend }
 }
 
 /// The transaction that the scenarios bend; the first one is the task's own.
-fn first(script: &mut Script) -> &mut Course {
+pub(super) fn first(script: &mut Script) -> &mut Course {
     if script.transactions.is_empty() {
         script.transactions.push(Course::default());
     }

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::behaviour::{Behaviour, Canned, Refusal};
+use super::form::Form;
 
 /// The whole fate of one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,8 @@ pub struct Script {
     pub lookup: Behaviour,
     /// Bodies in the flat shape of API version 3.
     pub v3: bool,
+    /// How bodies about its transactions are written.
+    pub form: Form,
 }
 
 impl Default for Script {
@@ -36,6 +39,7 @@ impl Default for Script {
             webhook: WebhookScript::default(),
             lookup: Behaviour::default(),
             v3: false,
+            form: Form::default(),
         }
     }
 }

@@ -91,6 +91,18 @@ pub struct Switches {
     pub duplicate_shape: ErrorShape,
     /// Whether queries and balance exist under `/async/...`.
     pub async_queries: bool,
+    /// Whether its refusal shows the transaction that the request equals.
+    pub duplicate_shows_earlier: bool,
+    /// Whether a parent's rest is enforced.
+    pub parent_limits: bool,
+    /// Whether the first POST of each tracking id is doubled on its way.
+    pub double_posts: bool,
+    /// Whether look-ups by tracking id find anything at all.
+    pub lookups_work: bool,
+    /// Whether they show captures, voids, refunds and chargebacks.
+    pub children_in_lookups: bool,
+    /// What the router makes of the tracking id in the path of a look-up.
+    pub router: Router,
     /// Whether captures, voids, refunds and chargebacks keep their own tracking id.
     pub children_own_tracking_id: bool,
     /// Where their webhooks go.
@@ -137,6 +149,12 @@ impl Default for Switches {
             duplicate_status: 422,
             duplicate_shape: ErrorShape::V3,
             async_queries: true,
+            duplicate_shows_earlier: false,
+            parent_limits: true,
+            double_posts: false,
+            lookups_work: true,
+            children_in_lookups: true,
+            router: Router::Plain,
             children_own_tracking_id: true,
             children_notify: ChildrenNotify::Never,
             require_card: false,
@@ -229,6 +247,33 @@ pub enum DuplicateCheck {
     Children,
     /// Equal parent and amount, and equal amount and card or token.
     All,
+}
+
+/// What a router makes of the tracking id in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Router {
+    /// It takes every name.
+    Plain,
+    /// What follows a dot is taken for a format, and dropped.
+    SplitsAtDot,
+    /// Of an escaped name it takes the escapes for letters: only plain names are found.
+    KeepsEscapes,
+    /// It folds the letter case, and so finds names in lower case alone.
+    FoldsCase,
+}
+
+impl Router {
+    /// The name that is looked for; none when nothing can go by it.
+    pub fn reads(self, name: &str) -> Option<String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
+        match self {
+            Self::Plain => Some(name.to_owned()),
+            Self::SplitsAtDot => name.split('.').next().map(str::to_owned),
+            Self::KeepsEscapes => name.chars().all(plain).then(|| name.to_owned()),
+            Self::FoldsCase => Some(name.to_ascii_lowercase()),
+        }
+    }
 }
 
 /// Where the webhooks of children go.

@@ -52,8 +52,29 @@ impl World {
                 note.fate = "answered";
             }
         }
-        self.journal.record(self.stamp, self.now, call, note);
+        let echoes = self.switches.double_posts
+            && note.tracking_id.as_deref().is_some_and(|id| {
+                let shop = note.shop.clone().unwrap_or_default();
+                self.meet("double", &shop, id) == 0
+            });
+        self.journal
+            .record(self.stamp, self.now, call.clone(), note);
+        if echoes {
+            self.echo(&call, kind, &read);
+        }
         next
+    }
+
+    /// The same POST arrives once more; nobody sees its answer.
+    fn echo(&mut self, call: &Call, kind: Kind, read: &Read<'_>) {
+        let mut note = Note {
+            tracking_id: read.field("tracking_id"),
+            fate: "doubled",
+            ..Note::default()
+        };
+        let _ = self.submitted(call, kind, read, &mut note);
+        self.journal
+            .record(self.stamp, self.now, call.clone(), note);
     }
 
     fn submitted(&mut self, call: &Call, kind: Kind, read: &Read<'_>, note: &mut Note) -> Next {
@@ -126,7 +147,12 @@ impl World {
         let answer = match &behaviour.act {
             Act::Answer(canned) => Answer::canned(canned),
             Act::Refuse(refusal) => self.refused(refusal, v3),
-            Act::Normal | Act::Hang | Act::Reset | Act::Cut | Act::Trickle { .. } => answer,
+            Act::Normal
+            | Act::Hang
+            | Act::Reset
+            | Act::Cut
+            | Act::CutAfter
+            | Act::Trickle { .. } => answer,
         };
         let mut reply = Reply::from(answer);
         reply.bend(&behaviour.act);
@@ -141,7 +167,15 @@ impl World {
         } else {
             self.switches.error_shape
         };
-        bodies::refusal(refusal, shape, v3)
+        let earlier = refusal.earlier.as_ref();
+        match earlier.and_then(|uid| self.transactions.get(uid)) {
+            Some(earlier) => {
+                let mut body = bodies::transaction(earlier, &self.origin, v3, &self.switches);
+                bodies::mark_duplicate(&mut body, refusal);
+                Answer::json(refusal.status, &body)
+            }
+            None => bodies::refusal(refusal, shape, v3),
+        }
     }
 
     pub fn v3(&self, call: &Call, script: Option<&Script>) -> bool {

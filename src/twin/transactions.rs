@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::clock::Ms;
+use super::form::Form;
 use super::script::WebhookScript;
 
 /// The kinds of transactions that can be asked for.
@@ -154,10 +155,12 @@ pub struct Transaction {
     pub appeared: Ms,
     /// Whether it is shown in the shape of API version 3.
     pub v3: bool,
+    /// How bodies about it are written.
+    pub form: Form,
     /// How its webhooks are sent.
     pub webhook: WebhookScript,
     /// A webhook that is held back so that it arrives too late.
-    pub held: Option<Bytes>,
+    pub held: Option<(Bytes, Option<&'static str>)>,
     /// Left out of every look-up.
     pub hidden: bool,
     /// Fields that the control API lays over the body.

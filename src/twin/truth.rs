@@ -9,7 +9,7 @@ use super::control::{Answered, good};
 use super::journal::Filter;
 use super::running::Twin;
 use super::scenario;
-use super::scenario_table::TABLE;
+use super::scenario_table::all;
 use super::sign::KeyName;
 
 /// Whether it runs, and how much there is in it.
@@ -44,8 +44,7 @@ pub async fn keys(twin: Data<Twin>) -> Answered {
 
 /// The table of scenarios, each with its script.
 pub async fn scenarios() -> Answered {
-    let table: Vec<Value> = TABLE
-        .iter()
+    let table: Vec<Value> = all()
         .map(|scenario| {
             let script = scenario::named(scenario.name);
             json!({"name": scenario.name, "about": scenario.about, "script": script})

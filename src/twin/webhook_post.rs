@@ -93,9 +93,9 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
         .clone()
         .or_else(|| found?.details.notification_url.clone());
     let url = url.ok_or_else(|| Problem::unusable("no url is known"))?;
-    let body = match (&post.body, &post.uid) {
-        (Some(Value::String(text)), _) => Bytes::from(text.clone()),
-        (Some(json), _) => Bytes::from(json.to_string()),
+    let (body, encoding) = match (&post.body, &post.uid) {
+        (Some(Value::String(text)), _) => (Bytes::from(text.clone()), None),
+        (Some(json), _) => (Bytes::from(json.to_string()), None),
         (None, Some(uid)) => world.webhook_body(uid).unwrap_or_default(),
         (None, None) => return Err(Problem::unusable("name a body or a uid")),
     };
@@ -107,6 +107,7 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
     let headers = basic(post.credentials, &shop, secret)
         .map(|value| ("Authorization".to_owned(), value))
         .into_iter()
+        .chain(encoding.map(|coding| ("Content-Encoding".to_owned(), coding.to_owned())))
         .collect();
     let timeout = Duration::from_secs_f64(world.switches.webhook_timeout.clamp(0.001, 86_400.0));
     Ok((

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use reqwest::Client;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::random::generator;
 use super::running::Twin;
@@ -157,6 +157,7 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
         .map(|value| (AUTHORIZATION.to_string(), value))
         .into_iter()
         .chain(signature.map(|value| ("Content-Signature".to_owned(), value)))
+        .chain((parcel.encoding).map(|coding| (CONTENT_ENCODING.to_string(), coding.to_owned())))
         .collect();
     Some(Letter {
         url: parcel.url,

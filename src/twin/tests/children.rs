@@ -110,3 +110,22 @@ fn an_equal_child_within_thirty_seconds_is_a_duplicate() {
     gateway.pass(30.0);
     task(&gateway.post(Kind::Refund, refund(true)));
 }
+
+#[test]
+fn a_parents_rest_may_go_unchecked_and_children_unseen() {
+    let mut gateway = Gateway::with(Switches {
+        parent_limits: false,
+        children_in_lookups: false,
+        ..Switches::default()
+    });
+    gateway.pay("ok-1");
+    gateway.pass(1.0);
+    let parent = gateway.found("ok-1")[0]["uid"].clone();
+    for amount in [3000, 3001] {
+        let refund =
+            json!({"parent_uid": parent, "amount": amount, "reason": "r", "tracking_id": "ok-r"});
+        assert_eq!(gateway.post(Kind::Refund, refund).answer.status, 200);
+        gateway.pass(1.0);
+    }
+    assert_eq!(gateway.found("ok-r").len(), 0);
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::answer::Reply;
 use super::super::journal::{Call, Filter, Operation};
-use super::super::settings::Switches;
+use super::super::settings::{DuplicateCheck, Switches};
 use super::super::transactions::Kind;
 use super::{Gateway, body, payment, task};
 
@@ -70,4 +70,46 @@ fn equal_payments_clash_only_with_equal_cards() {
     task(&gateway.post(Kind::Payment, pay("ok-4", Some("token-b"))));
     let reply = gateway.post(Kind::Payment, pay("ok-5", Some("token-a")));
     assert_eq!(body(&reply)["code"], json!("E.1018"));
+}
+
+#[test]
+fn a_post_may_be_doubled_on_its_way() {
+    let found = |key: Option<&str>| {
+        let mut gateway = Gateway::with(Switches {
+            double_posts: true,
+            duplicate_check: DuplicateCheck::Off,
+            ..Switches::default()
+        });
+        let call = Call {
+            idempotency_key: key.map(str::to_owned),
+            ..Gateway::call(Operation::Submit(Kind::Payment))
+        };
+        gateway.post_as(call, Kind::Payment, payment("ok-1"));
+        gateway.pass(1.0);
+        gateway.found("ok-1").len()
+    };
+    assert_eq!((found(None), found(Some("k"))), (2, 1));
+}
+
+#[test]
+fn the_refusal_of_a_duplicate_may_show_the_earlier_transaction() {
+    let mut gateway = Gateway::with(Switches {
+        duplicate_shows_earlier: true,
+        ..Switches::default()
+    });
+    let with_card = |id: &str| {
+        let mut request = payment(id);
+        request["credit_card"] = json!({"token": "t"});
+        request
+    };
+    gateway.post(Kind::Payment, with_card("ok-1"));
+    gateway.pass(1.0);
+    let refused = gateway.post(Kind::Payment, with_card("ok-2"));
+    let shown = &body(&refused)["transaction"];
+    let expected = (&json!("ok-1"), &json!("successful"), &json!("E.1018"));
+    assert_eq!(refused.answer.status, 422);
+    assert_eq!(
+        (&shown["tracking_id"], &shown["status"], &shown["code"]),
+        expected
+    );
 }

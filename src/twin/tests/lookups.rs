@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::journal::Operation;
+use super::super::journal::{Call, Operation};
 use super::super::lookups::Asked;
-use super::super::settings::{Appears, LookupOrder, Switches};
+use super::super::settings::{Appears, LookupOrder, Router, Switches};
 use super::super::transactions::Kind;
 use super::{Gateway, body, payment, task};
 
@@ -128,4 +128,51 @@ fn wrong_credentials_are_refused_everywhere() {
     assert_eq!(reply.answer.status, 401);
     gateway.pass(1.0);
     assert!(gateway.found("ok-1").is_empty());
+}
+
+#[test]
+fn a_router_may_lose_names_and_look_ups_may_find_nothing() {
+    let found = |switches: Switches, id: &str| {
+        let mut gateway = Gateway::with(switches);
+        gateway.pay(id);
+        gateway.pass(1.0);
+        gateway.found(id).len()
+    };
+    let router = |router| Switches {
+        router,
+        ..Switches::default()
+    };
+    assert_eq!(found(router(Router::Plain), "ok-a.1:b"), 1);
+    assert_eq!(found(router(Router::SplitsAtDot), "ok-a.1"), 0);
+    assert_eq!(found(router(Router::SplitsAtDot), "ok-a:1"), 1);
+    assert_eq!(found(router(Router::KeepsEscapes), "ok-a:1"), 0);
+    assert_eq!(found(router(Router::KeepsEscapes), "ok-a.1"), 1);
+    assert_eq!(found(router(Router::FoldsCase), "ok-A"), 0);
+    let broken = Switches {
+        lookups_work: false,
+        ..Switches::default()
+    };
+    assert_eq!(found(broken, "ok-1"), 0);
+}
+
+#[test]
+fn one_damaged_row_leaves_the_others_readable() {
+    let mut gateway = Gateway::new();
+    let script = super::super::scenario::named("badbyte").unwrap_or_default();
+    gateway.world.scripts.set_exact("ok-1".into(), script);
+    gateway.pay("ok-1");
+    gateway.pass(1.0);
+    let call = Call {
+        asynchronous: false,
+        ..Gateway::call(Operation::QueryTrackingId)
+    };
+    let reply = gateway
+        .world
+        .look_up(call, Asked::TrackingId("ok-1".into()));
+    assert!(std::str::from_utf8(&reply.answer.body).is_err());
+    let text = String::from_utf8_lossy(&reply.answer.body);
+    assert!(
+        text.starts_with("{\"transactions\":[{") && text.ends_with("}]}"),
+        "{text}"
+    );
 }

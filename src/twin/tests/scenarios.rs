@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::answer::{Answer, Delivery};
 use super::super::journal::Operation;
 use super::super::scenario;
-use super::super::scenario_table::TABLE;
+use super::super::scenario_table::all;
 use super::super::script::Script;
 use super::{Gateway, task};
 
@@ -115,6 +115,10 @@ const EXPECTED: &[Row] = &[
     ("429", Some(429), &[], &[]),
     ("threeds.nohook", Some(200), &["successful"], &[]),
     ("hang.decline", None, &["failed"], &["failed"]),
+    ("timeout422", Some(200), &["successful"], &["successful"]),
+    ("notunique", Some(422), &["successful"], &["successful"]),
+    ("open429", Some(429), &["successful"], &["successful"]),
+    ("retry0", Some(429), &[], &[]),
 ];
 
 #[test]
@@ -241,7 +245,7 @@ fn the_same_requests_give_the_same_ids() {
 #[test]
 fn the_manual_lists_every_scenario() {
     let manual = include_str!("../../../docs/twin.md");
-    for scenario in TABLE {
+    for scenario in all() {
         let row = format!("| `{}` | {} |", scenario.name, scenario.about);
         assert!(manual.contains(&row), "docs/twin.md lacks: {row}");
     }

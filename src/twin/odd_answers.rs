@@ -1,0 +1,263 @@
+//! The scenarios about how answers are written: the transaction fares like that of `ok`, or not at all,
+//! and what is said of it is hard to read, misleading, or about something else.
+
+use serde_json::json;
+
+use super::behaviour::{Act, Behaviour, Canned, Refusal};
+use super::form::{AmountForm, BytesForm, NameForm, TestForm, TimesForm};
+use super::scenario::{page, too_many};
+use super::scenario_table::{Scenario, row};
+use super::script::{End, Signature};
+
+/// Every scenario about answers.
+pub const TABLE: &[Scenario] = &[
+    row("bom", "success; bodies begin with a byte order mark", |s| {
+        s.form.bytes = BytesForm::Bom;
+    }),
+    row(
+        "badbyte",
+        "success; a text in the bodies is no UTF-8",
+        |s| {
+            s.form.bytes = BytesForm::BadByte;
+        },
+    ),
+    row(
+        "surrogate",
+        "success; a text in the bodies ends in half a surrogate pair",
+        |s| {
+            s.form.bytes = BytesForm::HalfSurrogate;
+        },
+    ),
+    row(
+        "cp1251",
+        "success; a text in the bodies is in Windows-1251",
+        |s| {
+            s.form.bytes = BytesForm::Cp1251;
+        },
+    ),
+    row("utf16", "success; bodies are in UTF-16", |s| {
+        s.form.bytes = BytesForm::Utf16;
+    }),
+    row(
+        "gzip",
+        "success; bodies, webhooks too, are compressed",
+        |s| {
+            s.form.bytes = BytesForm::Gzip;
+        },
+    ),
+    row(
+        "twice",
+        "success; the status stands twice in the bodies, first as `pending`",
+        |s| {
+            s.form.bytes = BytesForm::DuplicateKey;
+        },
+    ),
+    row(
+        "textamount",
+        "success; the amount is a text of digits",
+        |s| {
+            s.form.amount = AmountForm::Text;
+        },
+    ),
+    row(
+        "decimal",
+        "success; the amount is a text of minor units with `.00` behind",
+        |s| {
+            s.form.amount = AmountForm::Decimal;
+        },
+    ),
+    row(
+        "major",
+        "success; the amount is a text in major units",
+        |s| {
+            s.form.amount = AmountForm::Major;
+        },
+    ),
+    row(
+        "fraction",
+        "success; the amount has a fraction of a minor unit",
+        |s| {
+            s.form.amount = AmountForm::Fraction;
+        },
+    ),
+    row("noamount", "success; bodies have no amount", |s| {
+        s.form.amount = AmountForm::Absent;
+    }),
+    row(
+        "othermode",
+        "success; bodies have the other `test` flag",
+        |s| {
+            s.form.test = TestForm::Inverted;
+        },
+    ),
+    row("nomode", "success; bodies have no `test` flag", |s| {
+        s.form.test = TestForm::Absent;
+    }),
+    row("notimes", "success; bodies have no times", |s| {
+        s.form.times = TimesForm::Absent;
+    }),
+    row("nozone", "success; the times in bodies have no zone", |s| {
+        s.form.times = TimesForm::NoZone;
+    }),
+    row("renamed", "success; bodies show another tracking id", |s| {
+        s.form.tracking_id = NameForm::Foreign;
+    }),
+    row(
+        "othercase",
+        "success; bodies show the tracking id in the other letter case",
+        |s| {
+            s.form.tracking_id = NameForm::OtherCase;
+        },
+    ),
+    row(
+        "shortname",
+        "success; bodies show the first 20 characters of the tracking id",
+        |s| {
+            s.form.tracking_id = NameForm::Cut;
+        },
+    ),
+    row("noname", "success; bodies show no tracking id", |s| {
+        s.form.tracking_id = NameForm::Absent;
+    }),
+    row(
+        "acquirer",
+        "success; version 3, and the acquirer's section has a `uid` of its own",
+        |s| {
+            s.v3 = true;
+            s.form.acquirer_uid = true;
+        },
+    ),
+    row(
+        "cutafter",
+        "success; the first answer with the result breaks off after its last bracket",
+        |s| {
+            s.task.result = Behaviour::once(Act::CutAfter, true);
+        },
+    ),
+    row(
+        "ackcut",
+        "success; the answer to the first POST breaks off after its last bracket",
+        |s| {
+            s.submit = Behaviour::once(Act::CutAfter, true);
+        },
+    ),
+    row(
+        "notfound",
+        "success; reads of the result are 404 `Record not found`",
+        |s| {
+            let body = json!({"response": {"message": "Record not found", "errors": {"uid": ["is not found"]}}});
+            s.task.result = reads(404, body);
+        },
+    ),
+    row(
+        "badrequest",
+        "success; reads of the result are 400 with E.1023",
+        |s| {
+            s.task.result = reads(400, json!({"code": "E.1023", "message": "Bad request"}));
+        },
+    ),
+    row(
+        "login",
+        "success; reads of the result are redirected",
+        |s| {
+            s.task.result = Behaviour {
+                act: Act::Answer(page(302)),
+                effect: false,
+                ..Behaviour::default()
+            };
+        },
+    ),
+    row("empty", "success; reads of the result are `{}`", |s| {
+        s.task.result = reads(200, json!({}));
+    }),
+    row(
+        "timeout422",
+        "the task ends in a 422 that says that the acquirer did not answer in time; success",
+        |s| {
+            let text = "The acquirer did not answer in time, the result is not known";
+            let body = json!({"message": "Acquirer timeout", "errors": {"base": [text]}});
+            s.task.end = End::Answer(Canned {
+                status: 422,
+                body,
+                ..Canned::default()
+            });
+        },
+    ),
+    row(
+        "notunique",
+        "422 \"is not unique\" at the POST; success",
+        |s| {
+            s.submit = Behaviour {
+                act: Act::Refuse(Refusal {
+                    code: "E.1025".into(),
+                    message: "Base is not unique".into(),
+                    errors: json!({"base": ["is not unique"]}),
+                    ..Refusal::default()
+                }),
+                ..Behaviour::default()
+            };
+        },
+    ),
+    row(
+        "open429",
+        "429 with E.1035 to the first POST; success",
+        |s| {
+            let body = json!({"code": "E.1035", "message": "The acquirer answered with an error"});
+            let act = Act::Answer(Canned {
+                body,
+                ..too_many(1)
+            });
+            s.submit = Behaviour::once(act, true);
+        },
+    ),
+    row(
+        "retry0",
+        "429 with `Retry-After: 0` to every POST; nothing exists",
+        |s| {
+            s.submit = Behaviour {
+                act: Act::Answer(too_many(0)),
+                effect: false,
+                ..Behaviour::default()
+            };
+        },
+    ),
+    row(
+        "retryday",
+        "success; the first read of the result is 503 with `Retry-After` of a day",
+        |s| {
+            let act = Act::Answer(Canned {
+                headers: too_many(86_400).headers,
+                ..page(503)
+            });
+            s.task.result = Behaviour::once(act, false);
+        },
+    ),
+    row("unsigned", "success; its webhook is not signed", |s| {
+        s.webhook.signature = Signature::Missing;
+    }),
+];
+
+/// Every read is answered so, and takes no effect.
+fn reads(status: u16, body: serde_json::Value) -> Behaviour {
+    Behaviour {
+        act: Act::Answer(Canned {
+            status,
+            body,
+            ..Canned::default()
+        }),
+        effect: false,
+        ..Behaviour::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scenario::named;
+
+    #[test]
+    fn answers_can_be_bent_together_with_what_happens() {
+        let script = named("decline.bom.decimal").unwrap_or_default();
+        assert_eq!(script.transactions[0].status, "failed");
+        assert_ne!(script.form, super::super::form::Form::default());
+    }
+}
