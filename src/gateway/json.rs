@@ -42,6 +42,23 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The same without the body that it was read from.
+    pub(super) fn into_owned(self) -> Json<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Json::Null,
+            Self::Flag(flag) => Json::Flag(flag),
+            Self::Number(number) => Json::Number(number),
+            Self::Text(text) => Json::Text(owned(text)),
+            Self::List(items) => Json::List(items.into_iter().map(Json::into_owned).collect()),
+            Self::Object(Fields(fields)) => {
+                let fields = fields.into_iter();
+                let fields = fields.map(|(name, value)| (owned(name), value.into_owned()));
+                Json::Object(Fields(fields.collect()))
+            }
+        }
+    }
+
     /// The same as `serde_json` has it.
     pub(super) fn into_value(self) -> Value {
         match self {

@@ -7,6 +7,7 @@
 pub mod address;
 pub mod authenticity;
 pub mod card;
+pub mod decode;
 pub mod redact;
 
 mod answer;

@@ -1,10 +1,12 @@
 //! Reads bodies as JSON: all of it, or of a webhook what is looked at and nothing else.
 //!
 //! A transaction comes with some eighty fields, of which a third is read. What is left out here is what
-//! nobody asks for; whether a body is JSON at all is found out as by any other reader.
+//! nobody asks for. What is JSON is read where it lies; what is JSON but for its damage is mended first
+//! (see [`super::decode`]), so that one bad byte hides nothing.
 //!
 //! What it deliberately cannot do: say what a body means. [`super::wire`] does, from what is kept.
 
+use super::decode;
 use super::json::{Fields, Json};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
@@ -16,21 +18,40 @@ const ROOM: usize = 16;
 
 /// Reads of a webhook what is looked at, and of any body the names of card holders.
 pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
-    kept(body, Kept::Named)
+    tolerant(body, Kept::Named)
 }
 
 /// Reads all of a body.
 pub(super) fn read_all(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
-    kept(body, Kept::All)
+    tolerant(body, Kept::All)
 }
 
-/// Reads all of a body as a value of `serde_json`. Its own reader gives the name of a field a meaning: what
+/// Whether a body is JSON as it is.
+pub(super) fn is_json(body: &[u8]) -> bool {
+    kept(body, Kept::Holders).is_ok()
+}
+
+/// The same as [`read`], of what is JSON as it is.
+pub(super) fn read_plain(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
+    kept(body, Kept::Named)
+}
+
+fn tolerant(body: &[u8], what: Kept) -> Result<Json<'_>, serde_json::Error> {
+    kept(body, what).or_else(|error| match decode::mended(body) {
+        Cow::Owned(mended) => kept(&mended, what).map(Json::into_owned),
+        Cow::Borrowed(same) if same.len() == body.len() => Err(error),
+        Cow::Borrowed(text) => kept(text, what),
+    })
+}
+
+/// Reads all of a body of our own API, or of what we wrote ourselves, as a value of `serde_json`; damage is
+/// not mended. Its own reader gives the name of a field a meaning: what
 /// stands under `$serde_json::private::RawValue` it takes for a document, as deep again as the outer one may be.
 ///
 /// # Errors
 /// When the body is no JSON, or is nested more than 127 deep.
 pub fn read_value(body: &[u8]) -> Result<Value, serde_json::Error> {
-    Ok(read_all(body)?.into_value())
+    Ok(kept(body, Kept::All)?.into_value())
 }
 
 fn kept(body: &[u8], kept: Kept) -> Result<Json<'_>, serde_json::Error> {
@@ -293,8 +314,7 @@ mod tests {
             &b"{\"a\":1"[..],
             b"",
             b"{} {}",
-            b"{\"a\":\"\xff\"}",
-            b"{\"a\":1e999}",
+            b"{\"a\":\"\xff",
             b"[1,]",
             deep.as_bytes(),
         ] {
@@ -304,6 +324,21 @@ mod tests {
             );
             assert!(read(body).is_err(), "{}", String::from_utf8_lossy(body));
             assert!(read_all(body).is_err());
+            assert!(!is_json(body) && read_value(body).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_json_but_for_its_damage_is_read_and_is_no_json_of_ours() {
+        for body in [
+            &b"{\"a\":\"\xff\"}"[..],
+            b"{\"a\":1e999}",
+            b"\xEF\xBB\xBF{}",
+            b"{\"a\":\"\\ud83d\"}",
+            b"{\0\0}\0\0",
+        ] {
+            assert!(read(body).is_ok() && read_all(body).is_ok(), "{body:?}");
+            assert!(!is_json(body) && read_value(body).is_err(), "{body:?}");
         }
     }
 }

@@ -39,7 +39,7 @@ pub fn read_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> WebhookRead
 
 /// Reads a webhook, and gives it as it may be kept. The body is parsed once for both.
 pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, WebhookReading) {
-    let Ok(value) = sparse::read(body) else {
+    let Ok(value) = sparse::read_plain(body) else {
         return (redact(body), read_webhook(body, sha256, at));
     };
     let kept = redact_read(body, Some(&value));

@@ -63,7 +63,6 @@ pub(super) struct ErrorBody {
 
 /// Tells what a body is.
 pub(super) fn shape(body: &[u8]) -> Shape<'_> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     sparse::read_all(body).map_or(Shape::NotJson, shape_of)
 }
 

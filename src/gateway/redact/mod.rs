@@ -15,7 +15,7 @@ mod scan;
 mod text;
 
 use super::json::Json;
-use super::sparse;
+use super::{decode, sparse};
 use keys::KeyClass;
 pub(super) use names::{holders, strike};
 use serde_json::Value;
@@ -35,7 +35,13 @@ pub struct Redacted {
 
 /// Takes card data out of a body of any kind.
 pub fn redact(bytes: &[u8]) -> Redacted {
-    redact_read(bytes, None)
+    match decode::readable(bytes) {
+        Cow::Borrowed(same) if same.len() == bytes.len() => redact_read(bytes, None),
+        readable => Redacted {
+            changed: true,
+            ..redact_read(&readable, None)
+        },
+    }
 }
 
 /// The same for who has read the body as JSON already, and found this in it.
