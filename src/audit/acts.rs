@@ -34,7 +34,16 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             at: when("at")?,
             lookups: ids(&json["lookups"]).ok_or("its look-ups")?,
             duplicate: json["duplicate"].as_bool().ok_or("what it proves")?,
+            attempts: match &json["attempts"] {
+                Value::Null => Vec::new(),
+                list => numbers(list).ok_or("the attempts that it covers")?,
+            },
         },
+        "refusal_checked" => Saying::RefusalChecked(
+            task().ok_or("its task")?,
+            json["check"].as_str().ok_or("what it came to")?.to_owned(),
+            ids(&json["lookups"]).ok_or("its look-ups")?,
+        ),
         "decided" => Saying::Decided(decision(&json)?),
         "mismatch_accepted" => {
             let (told, sha256) = accepted(&json["snapshot"]).ok_or("what was accepted")?;
@@ -55,6 +64,10 @@ fn time(value: &Value) -> Option<Timestamp> {
         Value::String(text) => Timestamp::parse(text),
         value => value.as_i64().map(Timestamp::from_micros),
     }
+}
+
+fn numbers(value: &Value) -> Option<Vec<u32>> {
+    value.as_array()?.iter().map(number).collect()
 }
 
 fn ids(value: &Value) -> Option<Vec<Uuid>> {

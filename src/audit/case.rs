@@ -98,6 +98,10 @@ pub(super) struct Task {
     pub(super) unknown: bool,
     pub(super) outlived: bool,
     pub(super) refusals: Vec<Refusal>,
+    /// What look-ups after a refusal came to, in the words of that act.
+    pub(super) checks: BTreeSet<String>,
+    /// An earlier release has read the refusal, for which it was the end.
+    pub(super) refused_before: bool,
     pub(super) results: BTreeSet<String>,
 }
 
@@ -137,6 +141,7 @@ pub(super) struct Proof {
     pub(super) at: Timestamp,
     pub(super) lookups: Vec<Uuid>,
     pub(super) duplicate: bool,
+    pub(super) attempts: Vec<u32>,
 }
 
 /// Everything that is known of one transaction.
@@ -223,11 +228,16 @@ impl Case {
                 at,
                 lookups,
                 duplicate,
+                attempts,
             } => self.proofs.push(Proof {
                 at: *at,
                 lookups: lookups.clone(),
                 duplicate: *duplicate,
+                attempts: attempts.clone(),
             }),
+            Saying::RefusalChecked(id, check, _) => {
+                self.task(id).checks.insert(check.clone());
+            }
             // What is no end and no doubt cannot be decided.
             Saying::Decided(decision) if decision.state.can_be_decided() => {
                 self.decisions.push(decision.clone());
@@ -263,6 +273,15 @@ impl Case {
         stamps.min().copied()
     }
 
+    /// Whether a proof covers all that was stamped. One that names no attempts covers what came before it.
+    pub(super) fn is_covered_by(&self, proof: &Proof) -> bool {
+        if proof.attempts.is_empty() {
+            return self.last_stamp().is_none_or(|stamp| proof.at > stamp);
+        }
+        let mut stamped = self.attempts.iter().filter(|(_, a)| !a.stamps.is_empty());
+        stamped.all(|(number, _)| proof.attempts.contains(number))
+    }
+
     /// When the last attempt was stamped.
     pub(super) fn last_stamp(&self) -> Option<Timestamp> {
         self.attempts
@@ -282,7 +301,7 @@ impl Case {
             .proofs
             .iter()
             .filter(|proof| proof.duplicate == duplicate);
-        of_kind.max_by(|a, b| (a.at, &a.lookups).cmp(&(b.at, &b.lookups)))
+        of_kind.max_by(|a, b| (a.at, &a.lookups, &a.attempts).cmp(&(b.at, &b.lookups, &b.attempts)))
     }
 }
 

@@ -101,7 +101,8 @@ async fn page(
         uids.extend(row.uid.clone());
         let uids: Vec<String> = uids.into_iter().collect();
         let owners = reader.owners(shop, &uids).await?.into_iter().collect();
-        found.judge(&asked, &pieces, &owners);
+        let made_here = reader.made_here(shop, row.id, &uids).await?;
+        found.judge(&asked, &pieces, &owners, &made_here.into_iter().collect());
     }
     Ok(rows.last().map(|row| row.id))
 }
@@ -163,15 +164,36 @@ impl Found<'_> {
         }
     }
 
-    fn judge(&mut self, asked: &Asked, pieces: &[Piece], owners: &BTreeMap<String, Uuid>) {
-        let case = Case::collect(asked, pieces, owners);
+    fn judge(
+        &mut self,
+        asked: &Asked,
+        pieces: &[Piece],
+        owners: &BTreeMap<String, Uuid>,
+        made_here: &BTreeSet<String>,
+    ) {
+        let mut case = Case::collect(asked, pieces, owners);
+        for id in summary::refused_before(&self.row.summary) {
+            if let Some(task) = case
+                .tasks
+                .get_mut(&id)
+                .filter(|task| !task.refusals.is_empty())
+            {
+                task.refused_before = true;
+                self.report.older += 1;
+            }
+        }
+        let older = case.proofs.iter().filter(|proof| proof.attempts.is_empty());
+        self.report.older += older.count() as u64;
         let outcome = rules::judge(asked, &case, owners);
         self.compare(&outcome, owners);
         let candidates = rules::candidates(asked, &case, owners);
         let otherwise = summary::faults(&case, &candidates, &self.row.summary);
         self.add_all(Kind::Summary, otherwise);
         self.add_all(Kind::Opening, proofs::opened_otherwise(asked, pieces));
-        self.add_all(Kind::Proof, proofs::hollow(asked, &case, pieces, owners));
+        self.add_all(
+            Kind::Proof,
+            proofs::hollow(asked, &case, pieces, owners, made_here),
+        );
         let (twice, replays) = proofs::sent_twice(pieces);
         self.add_all(Kind::SentTwice, twice);
         self.report.replays += replays;

@@ -7,8 +7,9 @@ use crate::audit::body::Told;
 use crate::audit::case::{Asked, Case};
 use crate::audit::reading::{Piece, Saying};
 use crate::audit::rules::hinders_proof;
-use crate::domain::Origin;
+use crate::domain::{Origin, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What is known of the wire at one point of the order of arrival.
@@ -79,51 +80,156 @@ pub(super) fn sent_twice(pieces: &[Piece]) -> (Vec<String>, u64) {
     (faults, replays)
 }
 
-/// Proofs that name look-ups which are not there, or were not empty, or came later.
+/// One conclusion that rests on look-ups.
+struct Rests<'a> {
+    what: &'static str,
+    at: Option<Timestamp>,
+    lookups: &'a [Uuid],
+    /// How many look-ups under each name it takes.
+    needed: usize,
+    /// By the rules of earlier releases.
+    older: bool,
+}
+
+impl<'a> Rests<'a> {
+    fn of(saying: &'a Saying) -> Option<Self> {
+        match saying {
+            Saying::Proved {
+                at,
+                lookups,
+                duplicate,
+                attempts,
+            } => Some(Self {
+                what: "a proof of absence",
+                at: Some(*at),
+                lookups,
+                needed: if *duplicate { 4 } else { 3 },
+                older: attempts.is_empty(),
+            }),
+            Saying::RefusalChecked(_, check, lookups) if check == "found_nothing" => Some(Self {
+                what: "a confirmed refusal",
+                at: None,
+                lookups,
+                needed: 1,
+                older: false,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Proofs that name look-ups which are not there, or were not empty, or came later, or that do not cover
+/// what had been stamped.
 pub(super) fn hollow(
     asked: &Asked,
     case: &Case,
     pieces: &[Piece],
     owners: &BTreeMap<String, Uuid>,
+    made_here: &BTreeSet<String>,
 ) -> Vec<String> {
     let mut faults = Vec::new();
+    let mut stamped: BTreeSet<u32> = BTreeSet::new();
     for piece in pieces {
         for saying in &piece.says {
-            let Saying::Proved {
-                at,
-                lookups,
-                duplicate,
-            } = saying
-            else {
+            if let Saying::Stamped { attempt, .. } = saying {
+                stamped.insert(*attempt);
+            }
+            if let Saying::Proved { attempts, .. } = saying
+                && !attempts.is_empty()
+                && !stamped.iter().all(|number| attempts.contains(number))
+            {
+                faults.push("a proof of absence does not cover what was stamped".to_owned());
+            }
+            let Some(rests) = Rests::of(saying) else {
                 continue;
             };
-            let named: BTreeSet<&Uuid> = lookups.iter().collect();
-            let needed = if *duplicate { 4 } else { 3 };
-            if named.len() < needed {
-                faults.push(format!("a proof of absence names {} look-ups", named.len()));
-            }
-            for id in named {
-                let lookup = pieces
-                    .iter()
-                    .find(|p| p.id == *id && p.position < piece.position);
-                match lookup {
-                    None => faults.push(format!("a proof names look-up {id}, which is not there")),
-                    Some(found) if found.at > *at => {
-                        faults.push(format!("a proof names look-up {id}, which came after it"));
-                    }
-                    Some(found) if !is_empty(asked, case, found, owners) => {
-                        faults.push(format!("a proof names look-up {id}, which was not empty"));
-                    }
-                    Some(_) => {}
-                }
-            }
+            let is_empty = |found: &Piece| match rests.older {
+                true => was_empty(asked, case, found, owners),
+                false => is_empty(asked, case, found, made_here),
+            };
+            let before = pieces.iter().filter(|p| p.position < piece.position);
+            faults.extend(rests.faults(asked, before.collect(), is_empty));
         }
     }
     faults
 }
 
-/// HTTP 200, a list of fewer than ten rows asked for by our name, all readable, none of them ours.
-fn is_empty(asked: &Asked, case: &Case, piece: &Piece, owners: &BTreeMap<String, Uuid>) -> bool {
+impl Rests<'_> {
+    /// What is wrong with the look-ups that it names, among what was recorded before it.
+    fn faults(
+        &self,
+        asked: &Asked,
+        before: Vec<&Piece>,
+        is_empty: impl Fn(&Piece) -> bool,
+    ) -> Vec<String> {
+        let what = self.what;
+        let mut faults = Vec::new();
+        let named: BTreeSet<&Uuid> = self.lookups.iter().collect();
+        let found: Vec<&Piece> = before
+            .into_iter()
+            .filter(|p| named.contains(&p.id))
+            .collect();
+        for id in named {
+            match found.iter().find(|lookup| lookup.id == *id) {
+                None => faults.push(format!("{what} names look-up {id}, which is not there")),
+                Some(found) if self.at.is_some_and(|at| found.at > at) => {
+                    faults.push(format!("{what} names look-up {id}, which came after it"));
+                }
+                Some(found) if !is_empty(found) => {
+                    faults.push(format!("{what} names look-up {id}, which was not empty"));
+                }
+                Some(_) => {}
+            }
+        }
+        let own = asked.tracking_id.as_deref();
+        for name in names(asked)
+            .into_iter()
+            .filter(|name| !self.older || Some(*name) == own)
+        {
+            let is_under = |p: &&&Piece| p.list.as_ref().is_some_and(|(asked, _)| asked == name);
+            let count = found.iter().filter(is_under).count();
+            if count < self.needed {
+                faults.push(format!("{what} names {count} empty look-ups under {name}"));
+            }
+        }
+        faults
+    }
+}
+
+/// The names under which it may be filed: a child also under its parent's.
+fn names(asked: &Asked) -> BTreeSet<&str> {
+    let parents = asked.parent_tracking_id.as_deref();
+    let parents = parents.filter(|_| asked.kind.is_child());
+    asked
+        .tracking_id
+        .as_deref()
+        .into_iter()
+        .chain(parents)
+        .collect()
+}
+
+/// HTTP 200, a list of fewer than ten rows asked for by a name of ours, all readable, and none that could be
+/// ours: each belongs to another that was made through us, is of another type, or was made more than a day
+/// before our first stamp.
+fn is_empty(asked: &Asked, case: &Case, piece: &Piece, made_here: &BTreeSet<String>) -> bool {
+    let Some((name, rows)) = &piece.list else {
+        return false;
+    };
+    let day = Duration::from_secs(86_400);
+    let first = case.first_stamp();
+    let excused = |told: &Told| {
+        let kind = told.kind.as_deref();
+        made_here.contains(told.uid.as_str())
+            || kind.is_some_and(|kind| kind != asked.kind.as_str())
+            || matches!((first, told.created_at), (Some(first), Some(made)) if made < first.minus(day))
+    };
+    names(asked).contains(name.as_str())
+        && rows.len() < 10
+        && rows.iter().all(|row| row.as_ref().is_some_and(excused))
+}
+
+/// By the rule of earlier releases: none of the rows is ours, or would be if the clocks were wrong.
+fn was_empty(asked: &Asked, case: &Case, piece: &Piece, owners: &BTreeMap<String, Uuid>) -> bool {
     let Some((name, rows)) = &piece.list else {
         return false;
     };

@@ -59,6 +59,8 @@ pub(super) enum Saying {
     TaskOutlived(TaskId),
     /// The task ended with an error.
     TaskRefused(TaskId, Refusal),
+    /// What look-ups after a task's refusal came to, and which of them.
+    RefusalChecked(TaskId, String, Vec<Uuid>),
     /// The task ended with this transaction.
     TaskResult(TaskId, Told),
     /// The answer to a submit is this transaction.
@@ -72,6 +74,8 @@ pub(super) enum Saying {
         at: Timestamp,
         lookups: Vec<Uuid>,
         duplicate: bool,
+        /// The attempts that it covers; none where an earlier release has written it.
+        attempts: Vec<u32>,
     },
     /// A person decided.
     Decided(Decision),

@@ -70,6 +70,8 @@ pub struct Report {
     pub skipped: u64,
     /// How many stamps were replays under the same `RequestID`.
     pub replays: u64,
+    /// How many refusals and proofs of absence earlier releases have recorded, which took fewer look-ups.
+    pub older: u64,
 }
 
 impl Report {
@@ -116,12 +118,14 @@ impl Report {
         let _ = writeln!(
             text,
             "{} differences in {} transactions and {} pieces of evidence ({} transactions skipped: \
-             their evidence is no longer kept; {} replays)",
+             their evidence is no longer kept; {} replays; {} refusals and proofs by the rules of earlier \
+             releases)",
             self.total(),
             self.judged(),
             self.evidence,
             self.skipped,
-            self.replays
+            self.replays,
+            self.older
         );
         text
     }
@@ -143,6 +147,7 @@ impl Report {
             "evidence": self.evidence,
             "skipped": self.skipped,
             "replays": self.replays,
+            "older": self.older,
             "differences": differences.collect::<Vec<_>>(),
         })
     }

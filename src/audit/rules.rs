@@ -42,6 +42,10 @@ enum Fate {
     Running,
     Submitting,
     Rejected,
+    /// By its task, and no look-up has followed.
+    Unconfirmed,
+    /// By its task, and no look-up has shown in time that there is nothing.
+    Overdue,
     Duplicate,
     Doubt,
 }
@@ -243,8 +247,8 @@ fn decided(
 /// When absence was proved of everything that had been sent by then, with nothing there whose age
 /// alone makes it another's.
 fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
-    let at = case.proof(duplicate)?.at;
-    let covers = case.last_stamp().is_none_or(|stamp| at > stamp);
+    let proof = case.proof(duplicate)?;
+    let (at, covers) = (proof.at, case.is_covered_by(proof));
     let mut all = case.seen.values();
     let hindered = all.any(|seen| is_of_doubtful_age(asked, case, seen));
     (covers && !hindered).then_some(at)
@@ -258,6 +262,10 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
         .filter(|fate| *fate != Fate::Nothing)
         .collect();
     let all_are = |kind: Fate| live.iter().all(|fate| *fate == kind);
+    let proved = case.proof(false);
+    if live.is_empty() && proved.is_some_and(|proof| case.is_covered_by(proof)) {
+        return State::NotFound;
+    }
     if live.is_empty() {
         // Card data cannot wait for another attempt; and what was given up waits for its caller.
         let last = case.attempts.keys().next_back().copied().unwrap_or(0);
@@ -281,10 +289,29 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
     if live.contains(&Fate::Submitting) {
         return State::Submitting;
     }
+    let refused = [Fate::Rejected, Fate::Unconfirmed, Fate::Overdue];
     if all_are(Fate::Rejected) {
         State::Rejected
+    } else if live.contains(&Fate::Unconfirmed) && live.iter().all(|f| refused.contains(f)) {
+        State::Processing
     } else {
         State::InDoubt
+    }
+}
+
+/// A refusal of the submit is the end. After one that a task told, a look-up has to find nothing first.
+fn rejection(attempt: &Attempt, tasks: &[&Task]) -> Fate {
+    let told = |refusals: &[Refusal]| refusals.iter().max() == Some(&Refusal::Rejected);
+    let tasks: Vec<&&Task> = tasks.iter().filter(|task| told(&task.refusals)).collect();
+    let ended = |task: &&&Task| {
+        task.refused_before || task.checks.iter().any(|check| check.as_str() != "overdue")
+    };
+    if told(&attempt.refusals) || tasks.is_empty() || tasks.iter().any(ended) {
+        Fate::Rejected
+    } else if tasks.iter().all(|task| task.checks.is_empty()) {
+        Fate::Unconfirmed
+    } else {
+        Fate::Overdue
     }
 }
 
@@ -304,7 +331,7 @@ fn fate(case: &Case, number: u32, attempt: &Attempt) -> Fate {
         .chain(&attempt.refusals);
     match refusals.max() {
         // A refusal of a replayed request says nothing of the first one.
-        Some(Refusal::Rejected) if !attempt.replay => return Fate::Rejected,
+        Some(Refusal::Rejected) if !attempt.replay => return rejection(attempt, &tasks),
         Some(Refusal::Duplicate) if !attempt.replay => return Fate::Duplicate,
         Some(_) => return Fate::Doubt,
         None => {}

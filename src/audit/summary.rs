@@ -99,7 +99,23 @@ fn tasks_fit(case: &Case, stored: &Value) -> bool {
                 && flag("ol") == task.outlived
                 && stored["u"].as_str() == task.results.last().map(String::as_str)
                 && refusal_fits(&stored["re"], task.refusals.iter().max())
+                && checks_fit(&stored["rc"], &task.checks)
         })
+}
+
+fn checks_fit(stored: &Value, checks: &BTreeSet<String>) -> bool {
+    let stored = stored.as_array().into_iter().flatten();
+    let stored: BTreeSet<&str> = stored.filter_map(Value::as_str).collect();
+    stored == checks.iter().map(String::as_str).collect()
+}
+
+/// The tasks whose refusal an earlier release has read: it noted no time, and that was the end. Nothing else
+/// that is stored tells so.
+pub(super) fn refused_before(summary: &str) -> Vec<String> {
+    let summary: Value = serde_json::from_str(summary).unwrap_or(Value::Null);
+    let tasks = summary["ta"].as_object().into_iter().flatten();
+    let old = tasks.filter(|(_, task)| !task["re"].is_null() && task["ra"].is_null());
+    old.map(|(id, _)| id.clone()).collect()
 }
 
 fn refusal_fits(stored: &Value, refusal: Option<&Refusal>) -> bool {

@@ -105,10 +105,27 @@ pub struct Decision {
 pub struct AbsenceProof {
     /// When the proof was complete.
     pub at: Timestamp,
-    /// The evidence ids of the empty look-ups, and of the control look-up if there was one.
+    /// The evidence ids of the empty look-ups.
     pub lookups: Vec<Uuid>,
     /// The proof of an `E.1018` that was no duplicate of ours: the end is `rejected`.
     pub duplicate: bool,
+    /// The attempts that it covers. Earlier releases named none: theirs cover what was stamped before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<u32>,
+}
+
+words! {
+    /// What came of the look-ups that follow a refusal which a task told.
+    RefusalCheck {
+        /// None of them was answered with an empty list within the time for that.
+        Overdue = "overdue",
+        /// All of them failed, up to the horizon; the refusal has a code of the table.
+        LookupsFailed = "lookups_failed",
+        /// A look-up cannot show such a transaction at this shop, so that none was made.
+        CannotBeShown = "cannot_be_shown",
+        /// One of them found nothing.
+        FoundNothing = "found_nothing",
+    }
 }
 
 /// How a snapshot was come by.
@@ -177,6 +194,8 @@ pub enum Fact {
         attempt: u32,
         /// How.
         refusal: Refusal,
+        /// When we read the answer.
+        at: Timestamp,
     },
     /// The task runs, or has completed without saying how.
     TaskAlive {
@@ -199,6 +218,15 @@ pub enum Fact {
         task: TaskId,
         /// How it is to be taken.
         refusal: Refusal,
+        /// When we read the answer.
+        at: Timestamp,
+    },
+    /// What the look-ups after a task's refusal came to.
+    RefusalChecked {
+        /// Which task.
+        task: TaskId,
+        /// What they came to.
+        check: RefusalCheck,
     },
     /// The task's result is a transaction: it is ours.
     TaskResult {

@@ -1,6 +1,7 @@
 //! Why a transaction is where it is, in plain words for the person who asks.
 
 use crate::domain::candidate::{Candidate, Differences};
+use crate::domain::evidence::RefusalCheck;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::schedule::Step;
 use crate::domain::{Fact, Opening, Refusal, RefusalKind, Snapshot, State};
@@ -38,7 +39,9 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         Fact::Acknowledged { attempt, task, .. } => {
             format!("the gateway accepted attempt {attempt} as task {task}")
         }
-        Fact::Refused { attempt, refusal } => {
+        Fact::Refused {
+            attempt, refusal, ..
+        } => {
             format!(
                 "the gateway answered attempt {attempt} with an error: {}",
                 said(refusal)
@@ -56,6 +59,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
                 ids.join(", ")
             )
         }
+        Fact::RefusalChecked { task, check } => looked_after(task.as_str(), *check),
         Fact::Decided(decision) => {
             format!(
                 "{} decided {:?}: {}",
@@ -83,6 +87,26 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
     })
 }
 
+/// What look-ups after a task's refusal came to.
+fn looked_after(task: &str, check: RefusalCheck) -> String {
+    match check {
+        RefusalCheck::Overdue => format!(
+            "no look-up has shown within 15 minutes that the gateway has nothing; until one does, the \
+             refusal of task {task} proves nothing"
+        ),
+        RefusalCheck::LookupsFailed => format!(
+            "the refusal of task {task} stands; no look-up confirmed it, since all of them failed"
+        ),
+        RefusalCheck::CannotBeShown => format!(
+            "the refusal of task {task} stands; no look-up confirmed it, since look-ups cannot show \
+             such a transaction at this shop"
+        ),
+        RefusalCheck::FoundNothing => {
+            format!("a look-up found nothing, as the refusal of task {task} says")
+        }
+    }
+}
+
 /// What the gateway said of its tasks and transactions.
 fn of_the_gateway(fact: &Fact) -> Option<String> {
     Some(match fact {
@@ -95,7 +119,7 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
         Fact::TaskOutlived { task } => {
             format!("task {task} is older than the 24 hours for which the gateway keeps it")
         }
-        Fact::TaskRefused { task, refusal } => {
+        Fact::TaskRefused { task, refusal, .. } => {
             format!("task {task} ended in an error: {}", said(refusal))
         }
         Fact::TaskResult { task, snapshot } => {
@@ -124,6 +148,7 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
         | Fact::Acknowledged { .. }
         | Fact::Refused { .. }
         | Fact::AbsenceProved(_)
+        | Fact::RefusalChecked { .. }
         | Fact::Decided(_)
         | Fact::MismatchAccepted(_) => return None,
     })
@@ -178,7 +203,7 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
     let basis = match &derived.basis {
         Basis::Attempts => String::new(),
         Basis::Task(task) => format!(" It waits for the result of task {task}."),
-        Basis::Refusal(refusal) => format!(" The gateway's answer: {}.", said(refusal)),
+        Basis::Refusal(refusal) => refused(known, derived, refusal),
         Basis::Snapshot(_) => candidate.map_or(String::new(), |c| reported(derived, c)),
         Basis::Differs(_) => candidate.map_or(String::new(), |c| differing(opening, c)),
         Basis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
@@ -189,6 +214,34 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         "{}{basis}{doubtful}",
         meaning(derived.state, opening.kind.as_str())
     )
+}
+
+/// What the gateway refused, and what look-ups say of it.
+fn refused(known: &Summary, derived: &Derived, refusal: &Refusal) -> String {
+    let answer = format!(" The gateway's answer: {}.", said(refusal));
+    let unconfirmed = |check| {
+        known
+            .tasks
+            .values()
+            .any(|task| task.checked.contains(&check))
+    };
+    let found_nothing = unconfirmed(RefusalCheck::FoundNothing);
+    let more = match derived.state {
+        State::Processing => {
+            " Its task told so; a look-up by its tracking id comes first, and it is final once that has \
+             found nothing."
+        }
+        State::Rejected if found_nothing => " A look-up by its tracking id found nothing.",
+        State::Rejected if unconfirmed(RefusalCheck::CannotBeShown) => {
+            " No look-up confirmed it: this shop's gateway has not been seen to show such a transaction \
+             under its own tracking id."
+        }
+        State::Rejected if unconfirmed(RefusalCheck::LookupsFailed) => {
+            " No look-up confirmed it: all of them failed."
+        }
+        _ => "",
+    };
+    format!("{answer}{more}")
 }
 
 /// What stands in the way of a proof of absence, and who can tell whose it is.

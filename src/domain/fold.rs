@@ -184,6 +184,10 @@ fn adopt<'a>(
 enum Fate {
     Running(TaskId),
     Rejected(Refusal),
+    /// Refused by its task, and no look-up has followed yet.
+    Unconfirmed(TaskId, Refusal),
+    /// Refused by its task, and no look-up could tell in time whether there is nothing.
+    Overdue(TaskId, Refusal),
     Duplicate(Refusal),
     Doubt(Option<Refusal>),
     Submitting,
@@ -210,6 +214,12 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         .map(|(_, fate)| fate)
         .filter(|f| f.is_live())
         .collect();
+    // What was told as not found stays so: nothing is stamped after a proof, whatever becomes known of the
+    // attempts that it covers.
+    let absent = proof(opening, summary, summary.absence.as_ref()).is_some();
+    if live.is_empty() && summary.is_proved_absent() {
+        return bare(State::NotFound, Basis::Absence);
+    }
     if live.is_empty() {
         let unsent = (opening.card_data && !fates.is_empty()) || summary.gave_up().is_some();
         let state = if unsent {
@@ -223,7 +233,7 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
     if let ([Fate::Duplicate(refusal)], true) = (live.as_slice(), no_duplicate) {
         return bare(State::Rejected, Basis::Refusal(refusal.clone()));
     }
-    if proof(opening, summary, summary.absence.as_ref()).is_some() {
+    if absent {
         return bare(State::NotFound, Basis::Absence);
     }
     let running = live.iter().rev().find_map(|fate| match fate {
@@ -243,36 +253,59 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
     if let Some(Some(refusal)) = rejected {
         return bare(State::Rejected, Basis::Refusal(refusal));
     }
+    if let Some(Fate::Unconfirmed(_, refusal)) = in_question(&live) {
+        return bare(State::Processing, Basis::Refusal(refusal.clone()));
+    }
     let said = match live.as_slice() {
         [Fate::Duplicate(refusal)] => Some(refusal.clone()),
         // Beside other attempts, or for a replay, no answer tells more than doubt.
         _ => live.iter().rev().find_map(|fate| match fate {
-            Fate::Duplicate(refusal) | Fate::Rejected(refusal) | Fate::Doubt(Some(refusal)) => {
-                Some(Refusal {
-                    kind: RefusalKind::Doubt,
-                    ..refusal.clone()
-                })
-            }
+            Fate::Duplicate(refusal)
+            | Fate::Rejected(refusal)
+            | Fate::Unconfirmed(_, refusal)
+            | Fate::Overdue(_, refusal)
+            | Fate::Doubt(Some(refusal)) => Some(Refusal {
+                kind: RefusalKind::Doubt,
+                ..refusal.clone()
+            }),
             _ => None,
         }),
     };
     bare(State::InDoubt, said.map_or(Basis::Attempts, Basis::Refusal))
 }
 
-/// A proof counts for what was sent before it, and not beside a transaction of the gateway that would
+/// The refusal that look-ups have still to confirm, where it decides: everything that may have been
+/// processed was refused. One that is not overdue comes first.
+fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
+    let refused = |fate: &&Fate| {
+        let refused = matches!(
+            fate,
+            Fate::Rejected(_) | Fate::Unconfirmed(..) | Fate::Overdue(..)
+        );
+        !refused
+    };
+    if live.iter().any(refused) {
+        return None;
+    }
+    let find = |overdue: bool| {
+        live.iter().rev().find(move |fate| match fate {
+            Fate::Unconfirmed(..) => !overdue,
+            Fate::Overdue(..) => overdue,
+            _ => false,
+        })
+    };
+    find(true).or_else(|| find(false)).copied()
+}
+
+/// A proof counts for the attempts that it covers, and not beside a transaction of the gateway that would
 /// be ours if its clock were wrong.
 fn proof<'a>(
     opening: &Opening,
     summary: &Summary,
     proof: Option<&'a AbsenceProof>,
 ) -> Option<&'a AbsenceProof> {
-    let stamps = summary
-        .attempts
-        .values()
-        .filter_map(|attempt| attempt.stamped_at);
-    let last: Option<Timestamp> = stamps.max();
     proof
-        .filter(|p| last.is_none_or(|stamp| p.at > stamp))
+        .filter(|proof| summary.is_covered_by(proof))
         .filter(|_| summary.doubtful(opening).next().is_none())
 }
 
@@ -300,7 +333,7 @@ fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
         .chain(&attempt.refused);
     if let Some(refusal) = refusals.max() {
         return match refusal.kind {
-            RefusalKind::Rejected if !attempt.replay => Fate::Rejected(refusal.clone()),
+            RefusalKind::Rejected if !attempt.replay => rejection(refusal, attempt, tasks()),
             RefusalKind::Duplicate if !attempt.replay => Fate::Duplicate(refusal.clone()),
             RefusalKind::Rejected | RefusalKind::Duplicate | RefusalKind::Doubt => {
                 Fate::Doubt(Some(refusal.clone()))
@@ -322,11 +355,71 @@ fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
     Fate::Submitting
 }
 
+/// A documented refusal ends an attempt at once when it answers the submit. One that a task told waits
+/// for a look-up that finds nothing.
+fn rejection<'a>(
+    refusal: &Refusal,
+    attempt: &Attempt,
+    tasks: impl Iterator<Item = (&'a TaskId, &'a Task)>,
+) -> Fate {
+    let is_documented = |refused: &Option<Refusal>| {
+        let refused = refused.as_ref();
+        refused.is_some_and(|refused| refused.kind == RefusalKind::Rejected)
+    };
+    let told = tasks.filter(|(_, task)| is_documented(&task.refused));
+    let told: Vec<(&TaskId, &Task)> = told.collect();
+    let by_submit = is_documented(&attempt.refused);
+    if by_submit || told.iter().any(|(_, task)| task.is_refusal_settled()) {
+        return Fate::Rejected(refusal.clone());
+    }
+    match told.first() {
+        Some((id, task)) if task.checked.is_empty() => {
+            Fate::Unconfirmed((*id).clone(), refusal.clone())
+        }
+        Some((id, _)) => Fate::Overdue((*id).clone(), refusal.clone()),
+        None => Fate::Rejected(refusal.clone()),
+    }
+}
+
 impl Summary {
     /// Whether no attempt of ours can have been processed, so that another may be stamped without
     /// anything being sent twice. Says nothing of what the caller wants, or of the state.
     pub fn is_clear_to_send(&self) -> bool {
-        !fates(self).iter().any(|(_, fate)| fate.is_live())
+        // After a proof of absence nothing is stamped any more.
+        !self.is_proved_absent() && !fates(self).iter().any(|(_, fate)| fate.is_live())
+    }
+
+    /// Whether a proof covers every attempt that was stamped. What earlier releases proved covers what was
+    /// stamped before it.
+    fn is_covered_by(&self, proof: &AbsenceProof) -> bool {
+        if proof.attempts.is_empty() {
+            return self.sent_at().is_none_or(|stamp| proof.at > stamp);
+        }
+        let stamped = self.stamped();
+        stamped.iter().all(|number| proof.attempts.contains(number))
+    }
+
+    fn is_proved_absent(&self) -> bool {
+        let proof = self.absence.as_ref();
+        proof.is_some_and(|proof| self.is_covered_by(proof))
+    }
+
+    /// The task whose refusal decides, and waits for a look-up that finds nothing; with when it was told
+    /// and whether that is overdue.
+    pub fn refusal_in_question(&self) -> Option<(TaskId, Timestamp, bool)> {
+        let fates = fates(self);
+        let live: Vec<&Fate> = fates
+            .iter()
+            .map(|(_, fate)| fate)
+            .filter(|fate| fate.is_live())
+            .collect();
+        let (id, overdue) = match in_question(&live)? {
+            Fate::Unconfirmed(id, _) => (id, false),
+            Fate::Overdue(id, _) => (id, true),
+            _ => return None,
+        };
+        let at = self.tasks.get(id)?.refused_at?;
+        Some((id.clone(), at, overdue))
     }
 
     /// The attempt that was stamped and of which nothing else was heard.

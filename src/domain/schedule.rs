@@ -179,7 +179,7 @@ pub fn next_look(
     random: u64,
 ) -> Option<Timestamp> {
     let runs = match (derived.state, &derived.basis) {
-        (State::Processing, _) => true,
+        (State::Processing, basis) => !matches!(basis, Basis::Refusal(_)),
         // What the gateway calls final has ended, and waits for our own task to say so.
         (State::Pending, Basis::Snapshot(key)) => !key.is_final,
         _ => false,

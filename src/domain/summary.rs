@@ -1,7 +1,7 @@
 //! What the evidence of one transaction amounts to, and how one more fact is joined to it.
 
 use crate::domain::candidate::{Candidate, Claim};
-use crate::domain::evidence::{AbsenceProof, Decision, FoundBy};
+use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, RefusalCheck};
 use crate::domain::{
     Channel, Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
 };
@@ -70,6 +70,17 @@ pub struct Attempt {
     /// It was refused.
     #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
+    /// When that was first said; not known where an earlier release has read it.
+    #[serde(rename = "ra", default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Timestamp>,
+}
+
+impl Attempt {
+    fn stamp(&mut self, at: Timestamp, not_before: Timestamp, replay: bool) {
+        join_min(&mut self.stamped_at, at);
+        join_min(&mut self.not_before, not_before);
+        self.replay |= replay;
+    }
 }
 
 /// One asynchronous task.
@@ -90,6 +101,12 @@ pub struct Task {
     /// It produced an error.
     #[serde(rename = "re", default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refusal>,
+    /// When that was first said; not known where an earlier release has read it.
+    #[serde(rename = "ra", default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Timestamp>,
+    /// What the look-ups after that came to.
+    #[serde(rename = "rc", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub checked: BTreeSet<RefusalCheck>,
     /// It produced this transaction.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Uid>,
@@ -100,6 +117,12 @@ impl Task {
     pub fn is_running(&self) -> bool {
         let ended = self.unknown || self.outlived || self.refused.is_some() || self.uid.is_some();
         self.acked_at.is_some() && !ended
+    }
+
+    /// Whether its refusal needs no further look-up. What an earlier release has read was final at once.
+    pub(crate) fn is_refusal_settled(&self) -> bool {
+        let ends = |check: &RefusalCheck| *check != RefusalCheck::Overdue;
+        self.refused_at.is_none() || self.checked.iter().any(ends)
     }
 }
 
@@ -112,12 +135,7 @@ impl Summary {
                 at,
                 not_before,
                 replay,
-            } => {
-                let entry = self.attempt(*attempt);
-                join_min(&mut entry.stamped_at, *at);
-                join_min(&mut entry.not_before, *not_before);
-                entry.replay |= *replay;
-            }
+            } => self.attempt(*attempt).stamp(*at, *not_before, *replay),
             Fact::NotSent { attempt, reason } => {
                 join_max(&mut self.attempt(*attempt).not_sent, reason);
             }
@@ -130,8 +148,14 @@ impl Summary {
             Fact::WentSilent { attempt, reason } => {
                 join_max(&mut self.attempt(*attempt).silent, reason);
             }
-            Fact::Refused { attempt, refusal } => {
-                join_max(&mut self.attempt(*attempt).refused, refusal);
+            Fact::Refused {
+                attempt,
+                refusal,
+                at,
+            } => {
+                let entry = self.attempt(*attempt);
+                join_max(&mut entry.refused, refusal);
+                join_min(&mut entry.refused_at, *at);
             }
             Fact::Acknowledged { attempt, task, at } => {
                 let entry = self.task(task);
@@ -141,8 +165,13 @@ impl Summary {
             Fact::TaskAlive { .. } | Fact::LookupEmpty | Fact::Nothing => {}
             Fact::TaskUnknown { task } => self.task(task).unknown = true,
             Fact::TaskOutlived { task } => self.task(task).outlived = true,
-            Fact::TaskRefused { task, refusal } => {
-                join_max(&mut self.task(task).refused, refusal);
+            Fact::TaskRefused { task, refusal, at } => {
+                let entry = self.task(task);
+                join_max(&mut entry.refused, refusal);
+                join_min(&mut entry.refused_at, *at);
+            }
+            Fact::RefusalChecked { task, check } => {
+                self.task(task).checked.insert(*check);
             }
             Fact::TaskResult { task, snapshot } => {
                 join_max(&mut self.task(task).uid, &snapshot.uid);
@@ -200,6 +229,22 @@ impl Summary {
             Fact::Contested { uid } => knows(uid),
             _ => true,
         }
+    }
+
+    /// When the gateway last refused something of ours, as far as it is known.
+    pub fn refused_at(&self) -> Option<Timestamp> {
+        let by_tasks = self.tasks.values().filter_map(|task| task.refused_at);
+        let attempts = self.attempts.values();
+        attempts
+            .filter_map(|attempt| attempt.refused_at)
+            .chain(by_tasks)
+            .max()
+    }
+
+    /// The attempts that were stamped.
+    pub fn stamped(&self) -> Vec<u32> {
+        let stamped = self.attempts.iter().filter(|(_, a)| a.stamped_at.is_some());
+        stamped.map(|(number, _)| *number).collect()
     }
 
     /// When the last attempt was stamped.

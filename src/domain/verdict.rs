@@ -67,8 +67,10 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
         .iter()
         .any(|f| f.kind.heals() && !f.is_dated_as_in(&old));
     let answered = task_has_answered(known, &summary, &before);
-    let look_again =
-        !by_person && (conflict.is_some() || correction.is_some() || mismatch_opened || answered);
+    let refused = awaits_confirmation(&after) && !awaits_confirmation(&before);
+    let look_again = !by_person
+        && (refused || conflict.is_some() || correction.is_some() || mismatch_opened || answered);
+
     if !by_person {
         opened.extend(conflict);
         opened.extend(correction);
@@ -122,6 +124,11 @@ fn conflict(
 fn task_has_answered(known: &Summary, summary: &Summary, before: &Derived) -> bool {
     let ended = known.running_task().is_some() && summary.running_task().is_none();
     before.state.is_final() && ended
+}
+
+/// A task told a refusal, and a look-up has to follow it.
+fn awaits_confirmation(derived: &Derived) -> bool {
+    derived.state == State::Processing && matches!(derived.basis, Basis::Refusal(_))
 }
 
 /// A final state became another one.

@@ -1,182 +1,288 @@
-//! Proofs of absence: which look-ups were empty, and whether they suffice.
+//! Look-ups that may prove something: that a transaction in doubt does not exist, that an `E.1018` was no
+//! duplicate of ours, or that there is nothing behind a refusal which a task told.
+//!
+//! What was proved is an act of its own. The ledger takes it only under the lease of whoever proved it, and
+//! only for the attempts that it covers.
 
-use crate::domain::absence::{
-    ControlLookup, EmptyLookup, Proof, ProofRules, is_provable, judge as weigh, judge_duplicate,
-};
-use crate::domain::evidence::{AbsenceProof, FoundBy};
-use crate::domain::schedule::is_duplicate_doubt;
-use crate::domain::{Channel, DiscrepancyKind, Fact, Timestamp};
+use crate::domain::absence::{Ability, is_provable};
+use crate::domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
+use crate::domain::fold::Basis;
+use crate::domain::schedule;
+use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp};
 use crate::engine::hands::{Hands, Question};
-use crate::gateway::Received;
+use crate::engine::lookups::{Case, Verdict, names};
+use crate::engine::step;
 use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Record, Target};
+use crate::observation::read::{Told, read_list};
 use crate::observation::{Observation, of_answer, received};
-use crate::store::{EvidenceRow, StoreError, StoredTransaction};
-use serde_json::json;
+use crate::store::checks::Leased;
+use crate::store::{StoreError, StoredTransaction};
+use serde_json::{Value, json};
+use std::time::Duration;
+use uuid::Uuid;
 
-/// Judges the look-ups of a transaction in doubt, and records the proof when it is complete.
-pub(crate) async fn judge<H: Hands>(hands: &H, transaction: &StoredTransaction) {
-    let doubtful = transaction.summary.doubtful(&transaction.opening);
-    if transaction.derived().uid.is_some() || doubtful.count() > 0 {
+/// Whether a look-up of this transaction by tracking id may prove something.
+pub(super) fn concerns(transaction: &StoredTransaction) -> bool {
+    let derived = transaction.derived();
+    let refused = matches!(derived.basis, Basis::Refusal(_));
+    let open = match derived.state {
+        State::InDoubt => true,
+        State::Processing => refused,
+        _ => false,
+    };
+    open && derived.uid.is_none()
+}
+
+/// Looks it up under each name that it may be filed under, and records what that proves.
+pub(super) async fn look<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    is_ours: &(impl Fn() -> bool + Send + Sync),
+) {
+    let transaction = &leased.transaction;
+    if let Some(act) = standing(hands, transaction).await {
+        step::record(hands, leased, act, None).await;
         return;
     }
-    if let Err(error) = try_judge(hands, transaction).await {
+    let told = ask(hands, leased, is_ours).await;
+    let all = told.len() == names(&transaction.opening).len();
+    let empty = |told: &Told| matches!(told.learned.facts.as_slice(), [Fact::LookupEmpty]);
+    if all
+        && told.iter().all(empty)
+        && step::may_replay(hands, leased)
+        && let Some((last, others)) = told.split_last()
+    {
+        for other in others {
+            keep(hands, transaction.record.id, other.learned.clone()).await;
+        }
+        if step::replay(hands, leased, last).await {
+            return;
+        }
+    }
+    if let Err(error) = conclude(hands, leased, told).await {
         tracing::warn!(shop = %hands.shop(), error = error.chain(), "look-ups could not be judged");
     }
 }
 
-async fn try_judge<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Result<(), StoreError> {
-    let rows = hands.evidence(transaction.record.id).await?;
-    let empty: Vec<EmptyLookup> = rows
-        .iter()
-        .filter(|row| is_empty(transaction, row))
-        .map(|row| EmptyLookup {
-            evidence: row.id,
-            at: row.received_at,
-        })
-        .collect();
-    let Some(last) = empty.iter().map(|lookup| lookup.at).max() else {
-        return Ok(());
-    };
-    let derived = transaction.derived();
-    if is_duplicate_doubt(&derived) {
-        if let Proof::Complete(ids) = judge_duplicate(&empty, transaction.state_since) {
-            prove(hands, transaction, ids, true, last).await;
-        }
-        return Ok(());
-    }
+/// A refusal of a child that look-ups cannot show here stands at once: nothing could confirm it.
+async fn standing<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Option<Observation> {
     let kind = transaction.opening.kind;
-    let abilities = hands.capabilities().await?;
-    let own = abilities
-        .iter()
-        .any(|a| a == &format!("own_tracking_id:{kind}"));
-    let horizon_at = horizon(hands, transaction);
-    if !is_provable(kind, own) {
-        if last > horizon_at {
-            too_long(hands, transaction).await;
-        }
-        return Ok(());
+    let (task, ..) = transaction.summary.refusal_in_question()?;
+    if !kind.is_child() {
+        return None;
     }
-    let control = hands.control().await?;
-    let worked_at = hands.last_lookup_worked().await?;
-    let rules = ProofRules {
-        interval: hands.settings().absence_interval,
-        horizon_at,
-        control_needed: control.is_some(),
+    let abilities = hands.abilities().await.ok()?;
+    (!is_provable(kind, &abilities))
+        .then(|| checked(&task, RefusalCheck::CannotBeShown, &[], Value::Null))
+}
+
+/// Asks under each name, until one finds what may be ours, or fails.
+async fn ask<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    is_ours: &(impl Fn() -> bool + Send + Sync),
+) -> Vec<Told> {
+    let mut all: Vec<Told> = Vec::new();
+    for name in names(&leased.transaction.opening) {
+        if !all.is_empty() && (hands.admit().await.is_err() || !is_ours()) {
+            break;
+        }
+        let Some(answer) = hands.ask(Question::TrackingId(&name)).await else {
+            break;
+        };
+        let mut told = read_list(&answer, &name);
+        told.learned.answered = hands.now();
+        let failed = told.learned.facts.is_empty();
+        all.push(told);
+        if failed {
+            break;
+        }
+    }
+    all
+}
+
+/// Records what was told, and what follows from it.
+async fn conclude<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    mut told: Vec<Told>,
+) -> Result<(), StoreError> {
+    let transaction = &leased.transaction;
+    let foreseen = judged(hands, leased, transaction, &told).await;
+    let (verdict, unclear) = match &foreseen {
+        Ok((verdict, case)) => (verdict.clone(), case.unclear()),
+        Err(_) => (Verdict::Wait(None), None),
     };
-    let controls: Vec<ControlLookup> = worked_at
-        .map(|at| ControlLookup { evidence: None, at })
-        .into_iter()
-        .collect();
-    match weigh(&empty, &controls, rules) {
-        Proof::Complete(ids) => prove(hands, transaction, ids, false, last).await,
-        Proof::LookUpAt(_) => {}
-        Proof::ControlMissing => {
-            if let Some((id, name, uid)) = control {
-                control_lookup(hands, id, &name, &uid).await?;
-            }
+    if let (Some(text), Some(last)) = (unclear, told.last_mut()) {
+        last.learned.finding = Some((DiscrepancyKind::AmbiguousTrackingId, text));
+    }
+    let pause = told.iter().filter_map(|told| told.retry_after).max();
+    let pause = pause.map(|pause| leased.now.plus(pause));
+    if verdict.is_act() {
+        // The lease stays: the act needs it.
+        for told in told {
+            keep(hands, transaction.record.id, told.learned).await;
+        }
+        return act(hands, leased).await;
+    }
+    let wish = match &verdict {
+        Verdict::Wait(wish) => pause.max(*wish),
+        _ => pause,
+    };
+    let Some(last) = told.pop() else {
+        let until = wish.unwrap_or_else(|| paced(hands, leased));
+        hands
+            .postpone(transaction.record.id, leased.lease, until)
+            .await?;
+        return Ok(());
+    };
+    for other in told {
+        let learned = other.learned.clone();
+        let after = keep(hands, transaction.record.id, other.learned).await;
+        if let Some(after) = after {
+            note_working(hands, &after, &learned).await;
         }
     }
+    let learned = last.learned.clone();
+    let after = step::record(hands, leased, last.learned, wish).await;
+    if let Some(after) = after.and_then(|recorded| recorded.transaction) {
+        note_working(hands, &after, &learned).await;
+    }
+    foreseen?;
+    match verdict {
+        Verdict::Control(id, name, uid) => control_lookup(hands, id, &name, &uid).await,
+        Verdict::TooLong(text) => {
+            too_long(hands, transaction, text).await;
+            Ok(())
+        }
+        Verdict::Wait(_) | Verdict::Proved { .. } | Verdict::Checked { .. } => Ok(()),
+    }
+}
+
+/// Judges once more by what is recorded, and records the act.
+async fn act<H: Hands>(hands: &H, leased: &Leased) -> Result<(), StoreError> {
+    let (verdict, _) = judged(hands, leased, &leased.transaction, &[]).await?;
+    let attempts = leased.transaction.summary.stamped();
+    let act = match verdict {
+        Verdict::Proved {
+            proof,
+            control,
+            ability,
+        } => proved(
+            AbsenceProof { attempts, ..proof },
+            control.as_ref(),
+            ability.as_ref(),
+        ),
+        Verdict::Checked {
+            task,
+            check,
+            lookups,
+            ability,
+        } => checked(&task, check, &lookups, witness(ability.as_ref())),
+        Verdict::Wait(_) | Verdict::Control(..) | Verdict::TooLong(_) => {
+            let until = paced(hands, leased);
+            hands
+                .postpone(leased.transaction.record.id, leased.lease, until)
+                .await?;
+            return Ok(());
+        }
+    };
+    step::record(hands, leased, act, None).await;
     Ok(())
 }
 
-/// The last lease's end, plus the request timeout, plus the horizon.
-fn horizon<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Timestamp {
-    let stamped = transaction
-        .summary
-        .attempts
-        .values()
-        .filter_map(|a| a.stamped_at)
-        .max();
-    stamped
-        .unwrap_or(transaction.record.created_at)
-        .plus(hands.settings().lease)
-        .plus(hands.settings().request_timeout)
-        .plus(hands.settings().in_doubt_horizon)
-}
-
-/// An empty look-up: HTTP 200, a list of fewer than ten rows, all readable, and no candidate in it.
-fn is_empty(transaction: &StoredTransaction, row: &EvidenceRow) -> bool {
-    let name = transaction.opening.tracking_id.as_ref().map(|t| t.as_str());
-    if row.channel != Channel::Query
-        || row.http_status != Some(200)
-        || row.subject.as_deref() != name
-    {
-        return false;
-    }
-    let received = Received {
-        http_status: 200,
-        retry_after: None,
-        body: &row.body,
-        sha256: [0; 32],
-        truncated: false,
-        at: row.received_at,
-    };
-    match read_by_tracking_id(&received) {
-        TrackingReading::Empty => true,
-        TrackingReading::Found {
-            snapshots,
-            full,
-            unread,
-        } => {
-            let ours = snapshots.iter().any(|s| {
-                let candidate = transaction.summary.candidates.get(&s.uid);
-                candidate.is_some_and(|c| transaction.summary.is_eligible(&transaction.opening, c))
-                    || transaction.summary.contested.contains(&s.uid)
-            });
-            !full && unread == 0 && !ours
-        }
-        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => false,
-    }
-}
-
-async fn prove<H: Hands>(
+/// What the look-ups so far amount to, those at hand included.
+async fn judged<'a, H: Hands>(
     hands: &H,
-    transaction: &StoredTransaction,
-    lookups: Vec<uuid::Uuid>,
-    duplicate: bool,
-    at: Timestamp,
-) {
-    let act = json!({ "at": at.to_rfc3339(), "lookups": lookups, "duplicate": duplicate });
-    let fact = Fact::AbsenceProved(AbsenceProof {
-        at,
-        lookups,
-        duplicate,
-    });
-    let learned = Observation::local(Channel::Local, "absence_proved", &act, vec![fact]);
-    send(hands, transaction.record.id, learned).await;
+    leased: &Leased,
+    transaction: &'a StoredTransaction,
+    told: &[Told],
+) -> Result<(Verdict, Case<'a>), StoreError> {
+    let mut rows = hands.evidence(transaction.record.id).await?;
+    for told in told {
+        rows.push(told.learned.as_row(leased.now));
+    }
+    let case = Case::of(hands, transaction, rows, leased.now).await?;
+    let verdict = case.judge(hands).await?;
+    Ok((verdict, case))
 }
 
-/// A child whose absence cannot be proved at this shop stays in doubt, and a person is told.
-async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction) {
-    let kind = transaction.opening.kind;
-    let text = format!(
-        "in doubt past the horizon; this shop's gateway has not been seen to answer a {kind} under \
-         its own tracking id, so that its absence cannot be proved"
-    );
+/// Where the pace puts the next look.
+fn paced<H: Hands>(hands: &H, leased: &Leased) -> Timestamp {
+    let age = leased.now.since(leased.transaction.state_since);
+    let pause = schedule::interval(age, &hands.settings().pace);
+    leased.now.plus(pause.max(Duration::from_millis(100)))
+}
+
+fn witness(ability: Option<&Ability>) -> Value {
+    ability.map_or(Value::Null, |ability| {
+        json!({
+            "ability": ability.word,
+            "transaction": ability.transaction,
+            "evidence": ability.evidence,
+            "at": ability.at.to_rfc3339(),
+        })
+    })
+}
+
+fn proved(proof: AbsenceProof, control: Option<&Ability>, shown: Option<&Ability>) -> Observation {
+    let act = json!({
+        "at": proof.at.to_rfc3339(),
+        "lookups": proof.lookups,
+        "duplicate": proof.duplicate,
+        "attempts": proof.attempts,
+        "control": witness(control),
+        "shown": witness(shown),
+    });
+    let fact = Fact::AbsenceProved(proof);
+    Observation::local(Channel::Local, "absence_proved", &act, vec![fact])
+}
+
+fn checked(task: &TaskId, check: RefusalCheck, lookups: &[Uuid], shown: Value) -> Observation {
+    let act = json!({
+        "task": task.as_str(),
+        "check": check.as_str(),
+        "lookups": lookups,
+        "shown": shown,
+    });
+    let fact = Fact::RefusalChecked {
+        task: task.clone(),
+        check,
+    };
+    Observation::local(Channel::Local, "refusal_checked", &act, vec![fact])
+}
+
+/// What cannot be proved stays in doubt, and a person is told.
+async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction, text: String) {
     let act = json!({ "reason": text });
     let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
     learned.note = Some(text.clone());
     learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
-    send(hands, transaction.record.id, learned).await;
+    keep(hands, transaction.record.id, learned).await;
 }
 
-async fn send<H: Hands>(hands: &H, id: uuid::Uuid, learned: Observation) {
+/// Records without giving the lease back.
+async fn keep<H: Hands>(hands: &H, id: Uuid, learned: Observation) -> Option<StoredTransaction> {
     let record = Record {
         target: Target::Transaction(id),
         learned,
         lease: None,
         next_check: None,
     };
-    if let Err(error) = hands.record(record).await {
-        tracing::warn!(shop = %hands.shop(), %id, %error, "a proof was not recorded");
+    match hands.record(record).await {
+        Ok(recorded) => recorded.transaction.map(|transaction| *transaction),
+        Err(error) => {
+            tracing::warn!(shop = %hands.shop(), %id, %error, "a look-up was not recorded");
+            None
+        }
     }
 }
 
-/// Looks up a transaction that is known to exist. When it is found, look-ups work.
+/// Looks up a transaction that is known to exist. When it is found, look-ups by such names work.
 async fn control_lookup<H: Hands>(
     hands: &H,
-    id: uuid::Uuid,
+    id: Uuid,
     name: &str,
     uid: &str,
 ) -> Result<(), StoreError> {
@@ -186,8 +292,8 @@ async fn control_lookup<H: Hands>(
     let Some(answer) = hands.ask(Question::TrackingId(name)).await else {
         return Ok(());
     };
-    let received = received(&answer);
-    if let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received)
+    let answered = hands.now();
+    if let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received(&answer))
         && snapshots.iter().any(|s| s.uid.as_str() == uid)
     {
         let facts = snapshots
@@ -198,32 +304,45 @@ async fn control_lookup<H: Hands>(
             })
             .collect();
         let mut learned = of_answer(&answer, Channel::Query, name, facts);
+        learned.id = Uuid::now_v7();
+        learned.answered = answered;
         learned.note = Some("a control look-up found it, so that look-ups work".to_owned());
-        send(hands, id, learned).await;
-        hands.lookup_worked().await?;
+        let evidence = learned.id;
+        if keep(hands, id, learned).await.is_some() {
+            hands.teach(&Ability::finds(name), id, evidence).await?;
+        }
     }
     Ok(())
 }
 
-/// A look-up by tracking id has found what we know: look-ups work, and for a child, this shop's
-/// gateway answers children under their own tracking ids.
-pub(crate) async fn note_working<H: Hands>(hands: &H, transaction: &StoredTransaction) {
-    let noted = hands.lookup_worked().await;
-    let kind = transaction.opening.kind;
-    let own = transaction
-        .derived()
-        .uid
-        .and_then(|uid| transaction.summary.candidates.get(&uid).cloned())
-        .and_then(|candidate| candidate.latest)
-        .is_some_and(|s| s.tracking_id == transaction.opening.tracking_id);
-    let learned = if kind.is_child() && own {
-        hands
-            .add_capability(&format!("own_tracking_id:{kind}"))
-            .await
-    } else {
-        Ok(())
+/// What a look-up by tracking id teaches of the shop. Only an answer that itself holds the transaction's uid
+/// teaches anything, whatever else became known of it meanwhile: that look-ups by such a name find what is
+/// there, and, where it is filed under its own name, that this gateway shows children of its kind so.
+pub(super) async fn note_working<H: Hands>(
+    hands: &H,
+    transaction: &StoredTransaction,
+    learned: &Observation,
+) {
+    let (opening, id) = (&transaction.opening, transaction.record.id);
+    let (Some(uid), Some(asked)) = (transaction.derived().uid, learned.subject.as_deref()) else {
+        return;
     };
-    if let Err(error) = noted.and(learned) {
-        tracing::warn!(shop = %hands.shop(), error = error.chain(), "a working look-up was not noted");
+    let Some(held) = learned.snapshots().find(|snapshot| snapshot.uid == uid) else {
+        return;
+    };
+    let mut words = vec![Ability::finds(asked)];
+    let filed_under = |name: &str| {
+        held.tracking_id
+            .as_ref()
+            .is_some_and(|t| t.as_str() == name)
+    };
+    let own = opening.tracking_id.as_ref().map(|name| name.as_str());
+    if opening.kind.is_child() && own == Some(asked) && filed_under(asked) {
+        words.push(Ability::shows(opening.kind));
+    }
+    for word in words {
+        if let Err(error) = hands.teach(&word, id, learned.id).await {
+            tracing::warn!(shop = %hands.shop(), error = error.chain(), "a working look-up was not noted");
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
-use crate::domain::{ShopId, TaskId, Timestamp, Uid};
+use crate::clock::Boottime;
+use crate::domain::absence::Ability;
+use crate::domain::{Origin, ShopId, TaskId, Timestamp, Uid};
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
 use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
@@ -72,20 +74,29 @@ pub trait Hands: Sync {
         &self,
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<EvidenceRow>, StoreError>> + Send;
-    /// A transaction known to exist: our id, its tracking id, its uid.
+    /// A transaction known to exist whose tracking id has these signs: our id, its tracking id, its uid.
     fn control(
         &self,
+        signs: &str,
     ) -> impl Future<Output = Result<Option<(Uuid, String, String)>, StoreError>> + Send;
-    /// What this shop's gateway has been seen to do.
-    fn capabilities(&self) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
-    /// Notes that it has been seen to do something.
-    fn add_capability(&self, word: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
-    /// When a look-up last found what is known to exist.
-    fn last_lookup_worked(
+    /// What this shop's gateway has been seen to do, and what taught it.
+    fn abilities(&self) -> impl Future<Output = Result<Vec<Ability>, StoreError>> + Send;
+    /// Notes what a piece of evidence of a transaction has taught.
+    fn teach(
         &self,
-    ) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
-    /// Notes that one did just now.
-    fn lookup_worked(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+        word: &str,
+        transaction: Uuid,
+        evidence: Uuid,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// To whom uids belong, and who made those transactions.
+    fn owners(
+        &self,
+        uids: &[String],
+    ) -> impl Future<Output = Result<Vec<(String, Uuid, Origin)>, StoreError>> + Send;
+    /// Now, on the monotonic clock by which answers are dated; none where time is not the machine's.
+    fn now(&self) -> Option<Boottime> {
+        None
+    }
 }
 
 /// The service's own hands, at one shop.
@@ -197,24 +208,24 @@ impl Hands for Real<'_> {
         read::evidence(&self.shared.store, &self.shop.id, id).await
     }
 
-    async fn control(&self) -> Result<Option<(Uuid, String, String)>, StoreError> {
-        read::control(&self.shared.store, &self.shop.id).await
+    async fn control(&self, signs: &str) -> Result<Option<(Uuid, String, String)>, StoreError> {
+        read::control(&self.shared.store, &self.shop.id, signs).await
     }
 
-    async fn capabilities(&self) -> Result<Vec<String>, StoreError> {
-        controls::capabilities(&self.shared.store, &self.shop.id).await
+    async fn abilities(&self) -> Result<Vec<Ability>, StoreError> {
+        controls::abilities(&self.shared.store, &self.shop.id).await
     }
 
-    async fn add_capability(&self, word: &str) -> Result<(), StoreError> {
-        controls::add_capability(&self.shared.store, &self.shop.id, word).await
+    async fn teach(&self, word: &str, transaction: Uuid, evidence: Uuid) -> Result<(), StoreError> {
+        let (store, shop) = (&self.shared.store, &self.shop.id);
+        controls::teach(store, shop, word, transaction, evidence).await
     }
 
-    async fn last_lookup_worked(&self) -> Result<Option<Timestamp>, StoreError> {
-        let worked = controls::last_lookup_worked(&self.shared.store, &self.shop.id).await?;
-        Ok(worked.0)
+    async fn owners(&self, uids: &[String]) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {
+        read::owners(&self.shared.store, &self.shop.id, uids).await
     }
 
-    async fn lookup_worked(&self) -> Result<(), StoreError> {
-        controls::lookup_worked(&self.shared.store, &self.shop.id).await
+    fn now(&self) -> Option<Boottime> {
+        Some(Boottime::now())
     }
 }

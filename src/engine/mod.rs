@@ -7,6 +7,7 @@
 mod absence;
 mod gauges;
 pub mod hands;
+mod lookups;
 mod outbox;
 pub mod step;
 pub mod sweep;

@@ -53,6 +53,9 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
         }
         Step::AskTask(task) => ask_task(hands, leased, &task).await,
         Step::LookUpUid(uid) => look_up_uid(hands, leased, &uid).await,
+        Step::LookUpTrackingId if absence::concerns(transaction) => {
+            absence::look(hands, leased, &is_ours).await;
+        }
         Step::LookUpTrackingId => look_up_tracking_id(hands, leased).await,
         Step::Rest => put_off(hands, leased, Duration::from_secs(3600)).await,
     }
@@ -67,7 +70,7 @@ async fn put_off<H: Hands>(hands: &H, leased: &Leased, by: Duration) {
 }
 
 /// Records under the lease.
-async fn record<H: Hands>(
+pub(super) async fn record<H: Hands>(
     hands: &H,
     leased: &Leased,
     learned: Observation,
@@ -185,24 +188,16 @@ async fn look_up_tracking_id<H: Hands>(hands: &H, leased: &Leased) {
     };
     let told = read_list(&answer, name.as_str());
     let next = told.retry_after.map(|after| leased.now.plus(after));
-    let empty = matches!(told.learned.facts.as_slice(), [Fact::LookupEmpty]);
-    if empty && may_replay(hands, leased) && replay(hands, leased, &told).await {
-        return;
-    }
-    let recorded = record(hands, leased, told.learned, next).await;
-    let Some(transaction) = recorded.and_then(|r| r.transaction) else {
-        return;
-    };
-    if transaction.state == State::InDoubt {
-        absence::judge(hands, &transaction).await;
-    }
-    if transaction.derived().uid.is_some() {
-        absence::note_working(hands, &transaction).await;
+    let mut learned = told.learned;
+    learned.answered = hands.now();
+    let recorded = record(hands, leased, learned.clone(), next).await;
+    if let Some(transaction) = recorded.and_then(|r| r.transaction) {
+        absence::note_working(hands, &transaction, &learned).await;
     }
 }
 
 /// Whether what is in doubt may be sent again under the same `RequestID`.
-fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
+pub(super) fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
     let transaction = &leased.transaction;
     let (opening, summary) = (&transaction.opening, &transaction.summary);
     hands.settings().trust_request_id
@@ -211,7 +206,7 @@ fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
 }
 
 /// Records the empty look-up, and repeats the request. Returns whether it was sent.
-async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) -> bool {
+pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) -> bool {
     let id = leased.transaction.record.id;
     // The lease stays: the stamp needs it.
     let kept = Record {

@@ -3,6 +3,7 @@
 //!
 //! What it reads and writes is behind [`Tables`]; it knows neither pools nor commits.
 
+mod concluding;
 mod opening;
 mod recording;
 mod row;
@@ -388,7 +389,7 @@ fn is_contested(fact: &Fact) -> bool {
 /// copied: snapshots are large, and nearly none of them does.
 fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
     let depends = match &**fact {
-        Fact::Acknowledged { .. } => true,
+        Fact::Acknowledged { .. } | Fact::Refused { .. } | Fact::TaskRefused { .. } => true,
         Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
         _ => false,
     };
@@ -396,7 +397,9 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         return;
     }
     match fact.to_mut() {
-        Fact::Acknowledged { at: acked_at, .. } => *acked_at = at,
+        Fact::Acknowledged { at: told_at, .. }
+        | Fact::Refused { at: told_at, .. }
+        | Fact::TaskRefused { at: told_at, .. } => *told_at = at,
         Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
         _ => {}
     }

@@ -50,7 +50,7 @@ statements! {
         = rows::insert_transactions;
     /// Writes what has changed of locked transactions, evidence, and due checks; `false` when something
     /// is there already.
-    fn write(shop: &ShopId, at: Timestamp, writes: &Writes<'_>) -> bool = rows::write;
+    fn write(shop: &ShopId, writes: &Writes<'_>) -> bool = rows::write;
     /// Removes due checks.
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
     /// Claims uids; `false` when somebody else was first.

@@ -9,10 +9,12 @@ pub mod read;
 pub mod submit;
 pub mod webhook;
 
+use crate::clock::Boottime;
 use crate::domain::explain::note;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
 use crate::gateway::redact::redact;
 use crate::gateway::{Answer, Received};
+use crate::store::EvidenceRow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
@@ -48,6 +50,9 @@ pub struct Observation {
     pub unknown: Option<String>,
     /// Why a person did it; goes into the findings that it closes.
     pub reason: Option<String>,
+    /// When it was answered, on this machine's monotonic clock. It is dated by PostgreSQL's clock when it
+    /// is recorded, less what has passed since; without this, when it is recorded.
+    pub answered: Option<Boottime>,
     /// A finding that goes with it.
     pub finding: Option<(DiscrepancyKind, String)>,
     /// What a webhook that belongs to nothing is kept as.
@@ -89,6 +94,7 @@ impl Observation {
             verdict: None,
             look_again: false,
             unknown: None,
+            answered: None,
             finding: None,
             reason: None,
             orphan_kind: "transaction",
@@ -122,6 +128,22 @@ impl Observation {
         };
         // PostgreSQL's text cannot hold NUL.
         text.replace('\0', "\u{FFFD}")
+    }
+
+    /// As it will be read back, if it is dated so. It has no place in a chain yet.
+    pub(crate) fn as_row(&self, at: Timestamp) -> EvidenceRow {
+        EvidenceRow {
+            id: self.id,
+            position: 0,
+            channel: self.channel,
+            verdict: Verdict::NothingNew,
+            received_at: at,
+            http_status: self.http_status.map(i32::from),
+            subject: self.subject.clone(),
+            signed: self.signed,
+            note: String::new(),
+            body: self.body.to_vec(),
+        }
     }
 
     /// The snapshots in it.

@@ -1,7 +1,7 @@
 //! What a read told, as evidence.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Channel, Fact, TaskId, Uid, Verdict};
+use crate::domain::{Channel, Fact, TaskId, Timestamp, Uid, Verdict};
 use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
 use crate::gateway::{read_by_tracking_id, read_by_uid, read_task};
 use crate::observation::{Observation, of_answer, received};
@@ -32,9 +32,11 @@ pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Tol
             snapshot,
         }],
         TaskReading::Unknown => vec![Fact::TaskUnknown { task: task_id }],
+        // The ledger puts the time of receipt, here and at other refusals.
         TaskReading::Refused(refusal) => vec![Fact::TaskRefused {
             task: task_id,
             refusal,
+            at: Timestamp::END,
         }],
         TaskReading::NotAboutTask {
             reason,
@@ -54,6 +56,11 @@ pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Tol
         }
     };
     let mut learned = of_answer(answer, channel, task.as_str(), facts);
+    // Each word that the task exists is kept, in the same words too: the last one is a sign of life, from
+    // which a proof of absence counts.
+    if let [Fact::TaskAlive { .. }] = learned.facts.as_slice() {
+        learned.id = Uuid::now_v7();
+    }
     let about_read =
         about_read.map(|reason| format!("the answer is about the read and not the task: {reason}"));
     describe(&mut learned, about_read, unknown);

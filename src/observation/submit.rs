@@ -89,7 +89,15 @@ fn answered(answer: &Answer, attempt: u32, ours: &Address, now: Timestamp) -> Ou
                 RefusalKind::Duplicate => "duplicate",
                 RefusalKind::Doubt => "error",
             };
-            (Fact::Refused { attempt, refusal }, label)
+            let at = Timestamp::END;
+            (
+                Fact::Refused {
+                    attempt,
+                    refusal,
+                    at,
+                },
+                label,
+            )
         }
         SubmitReading::Deferred { retry_after } => {
             let wait = retry_after.unwrap_or(DEFAULT_RETRY);

@@ -228,6 +228,27 @@ impl AuditReader {
             .collect())
     }
 
+    /// Which of these uids belong to another transaction that was made through us.
+    pub async fn made_here(
+        &mut self,
+        shop: &ShopId,
+        id: Uuid,
+        uids: &[String],
+    ) -> Result<Vec<String>, StoreError> {
+        let keys: Vec<Uuid> = uids.iter().map(|uid| super::uids::key(uid)).collect();
+        Ok(sqlx::query_scalar!(
+            "-- audit_made_here
+            SELECT u.uid FROM uids u
+            JOIN transactions t ON t.shop_id = u.shop_id AND t.id = u.transaction_id
+            WHERE u.shop_id = $1 AND u.key = ANY($2) AND t.id <> $3 AND t.origin = 'api'",
+            shop.as_str(),
+            &keys,
+            id
+        )
+        .fetch_all(&mut *self.0)
+        .await?)
+    }
+
     /// Uids whose owner does not exist, or that are not found by their key. At most a hundred.
     pub async fn ownerless_uids(&mut self, shop: &ShopId) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar!(

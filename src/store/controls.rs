@@ -1,9 +1,11 @@
 //! What all replicas share of a shop: the pause switch, the budget of requests to the gateway,
-//! and when a look-up was last seen to work.
+//! and what its gateway has been seen to do.
 
-use crate::domain::{ShopId, Timestamp};
+use crate::domain::ShopId;
+use crate::domain::absence::Ability;
 use crate::store::{Store, StoreError};
 use sqlx::types::time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Makes sure that each shop has its row.
 pub async fn ensure(store: &Store, shops: &[String]) -> Result<(), StoreError> {
@@ -77,61 +79,52 @@ pub async fn take_budget(
     Ok(granted.unwrap_or(0))
 }
 
-/// Records that a look-up by tracking id has found a transaction known to exist.
-pub async fn lookup_worked(store: &Store, shop: &ShopId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- lookup_worked
-        INSERT INTO shop_controls (shop_id, lookup_worked_at) VALUES ($1, clock_timestamp())
-        ON CONFLICT (shop_id) DO UPDATE SET lookup_worked_at = clock_timestamp()",
+/// What this shop's gateway has been seen to do. Each names the evidence that taught it.
+pub async fn abilities(store: &Store, shop: &ShopId) -> Result<Vec<Ability>, StoreError> {
+    let rows = sqlx::query!(
+        "-- abilities
+        SELECT ability, transaction_id, evidence_id, at FROM shop_abilities WHERE shop_id = $1
+        ORDER BY ability",
         shop.as_str()
     )
-    .execute(store.pool())
+    .fetch_all(store.pool())
     .await?;
-    Ok(())
-}
-
-/// When a look-up was last seen to work, and the server's time now.
-pub async fn last_lookup_worked(
-    store: &Store,
-    shop: &ShopId,
-) -> Result<(Option<Timestamp>, Timestamp), StoreError> {
-    let row = sqlx::query!(
-        r#"-- last_lookup_worked
-        SELECT (SELECT lookup_worked_at FROM shop_controls WHERE shop_id = $1) AS "at?: OffsetDateTime",
-            clock_timestamp() AS "now!""#,
-        shop.as_str()
-    )
-    .fetch_one(store.pool())
-    .await?;
-    Ok((row.at.map(Timestamp::from), row.now.into()))
-}
-
-/// What this shop's gateway has been seen to do.
-pub async fn capabilities(store: &Store, shop: &ShopId) -> Result<Vec<String>, StoreError> {
-    let text = sqlx::query_scalar!(
-        "-- capabilities
-        SELECT capabilities FROM shop_controls WHERE shop_id = $1",
-        shop.as_str()
-    )
-    .fetch_optional(store.pool())
-    .await?;
-    let text = text.unwrap_or_default();
-    Ok(text
-        .split(',')
-        .filter(|word| !word.is_empty())
-        .map(ToOwned::to_owned)
+    let ability = |row| {
+        let (word, transaction, evidence, at): (String, Uuid, Uuid, OffsetDateTime) = row;
+        Ability {
+            word,
+            transaction,
+            evidence,
+            at: at.into(),
+        }
+    };
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|r| ability((r.ability, r.transaction_id, r.evidence_id, r.at)))
         .collect())
 }
 
-/// Notes that this shop's gateway has been seen to do something.
-pub async fn add_capability(store: &Store, shop: &ShopId, word: &str) -> Result<(), StoreError> {
+/// Notes what a piece of evidence has taught, as of when it was answered. What is not stored teaches
+/// nothing.
+pub async fn teach(
+    store: &Store,
+    shop: &ShopId,
+    ability: &str,
+    transaction: Uuid,
+    evidence: Uuid,
+) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- add_capability
-        INSERT INTO shop_controls AS c (shop_id, capabilities) VALUES ($1, $2)
-        ON CONFLICT (shop_id) DO UPDATE SET capabilities = c.capabilities || ',' || $2
-        WHERE NOT $2 = ANY(string_to_array(c.capabilities, ','))",
+        "-- teach
+        INSERT INTO shop_abilities AS known (shop_id, ability, transaction_id, evidence_id, at)
+        SELECT e.shop_id, $2, e.transaction_id, e.id, e.received_at FROM evidence e
+        WHERE e.shop_id = $1 AND e.transaction_id = $3 AND e.id = $4
+        ON CONFLICT (shop_id, ability) DO UPDATE SET transaction_id = excluded.transaction_id,
+            evidence_id = excluded.evidence_id, at = excluded.at
+        WHERE known.at < excluded.at",
         shop.as_str(),
-        word
+        ability,
+        transaction,
+        evidence
     )
     .execute(store.pool())
     .await?;

@@ -348,10 +348,15 @@ pub async fn evidence(
 
 /// A recent transaction of a shop whose uid is known, to be used as a control: look-ups work when
 /// they find it. Children are no controls: the gateway may file them under their parent's name.
+/// Its own name has all of `signs`; names with signs have an index of their own.
 pub async fn control(
     store: &Store,
     shop: &ShopId,
+    signs: &str,
 ) -> Result<Option<(Uuid, String, String)>, StoreError> {
+    if !signs.is_empty() {
+        return odd_control(store, shop, signs).await;
+    }
     let row = sqlx::query!(
         r#"-- control
         SELECT c.id, c.tracking_id AS "tracking_id!", c.uid AS "uid!" FROM (
@@ -364,6 +369,53 @@ pub async fn control(
     .fetch_optional(store.pool())
     .await?;
     Ok(row.map(|r| (r.id, r.tracking_id, r.uid)))
+}
+
+async fn odd_control(
+    store: &Store,
+    shop: &ShopId,
+    signs: &str,
+) -> Result<Option<(Uuid, String, String)>, StoreError> {
+    let row = sqlx::query!(
+        r#"-- odd_control
+        SELECT c.id, c.tracking_id AS "tracking_id!", c.uid AS "uid!" FROM (
+            SELECT id, tracking_id, uid, type FROM transactions
+            WHERE shop_id = $1 AND tracking_id ~ '[^A-Za-z0-9_-]' ORDER BY id DESC LIMIT 1000
+        ) c WHERE c.uid IS NOT NULL AND translate($2, c.tracking_id, '') = ''
+          AND c.type NOT IN ('capture', 'void', 'refund', 'chargeback') LIMIT 1"#,
+        shop.as_str(),
+        signs
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(row.map(|r| (r.id, r.tracking_id, r.uid)))
+}
+
+/// To whom uids belong, and who made those transactions.
+pub async fn owners(
+    store: &Store,
+    shop: &ShopId,
+    uids: &[String],
+) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {
+    let keys: Vec<Uuid> = uids.iter().map(|uid| super::uids::key(uid)).collect();
+    let rows = sqlx::query!(
+        "-- owners
+        SELECT u.uid, u.transaction_id, t.origin FROM uids u
+        JOIN transactions t ON t.shop_id = u.shop_id AND t.id = u.transaction_id
+        WHERE u.shop_id = $1 AND u.key = ANY($2)",
+        shop.as_str(),
+        &keys
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let origin = Origin::parse(&row.origin).ok_or_else(|| {
+                StoreError::inconsistent("transactions", "origin", row.transaction_id)
+            })?;
+            Ok((row.uid, row.transaction_id, origin))
+        })
+        .collect()
 }
 
 #[cfg(test)]

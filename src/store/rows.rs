@@ -175,6 +175,8 @@ pub struct EvidenceWrite {
     pub id: Uuid,
     /// Its place in the chain.
     pub position: i32,
+    /// When it was answered, or else recorded.
+    pub received_at: Timestamp,
     /// The way it came.
     pub channel: Channel,
     /// What it changed.

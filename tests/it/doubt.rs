@@ -343,12 +343,30 @@ fn another_payment_of_that_name_is_not_adopted() {
             other[field] = value;
             world.twin().make(other).await;
         }
-        for name in ["hangnone-amount", "hangnone-currency", "hangnone-type"] {
-            let done = world.until_final(name).await;
+        let done = world.until_final("hangnone-type").await;
+        assert_eq!(
+            (&done["state"], &done["uid"]),
+            (&json!("not_found"), &Value::Null)
+        );
+        // Like it in type, under its very name, and of nobody else: it could be ours after all. That is
+        // neither a find nor an empty look-up.
+        for name in ["hangnone-amount", "hangnone-currency"] {
+            eventually("look-ups", async || {
+                (world.evidence_by(name, "query").await.len() > 4).then_some(())
+            })
+            .await;
+            let seen = world.status(name).await;
             assert_eq!(
-                (&done["state"], &done["uid"]),
-                (&json!("not_found"), &Value::Null)
+                (&seen["state"], &seen["uid"]),
+                (&json!("in_doubt"), &Value::Null)
             );
+            let findings = world.discrepancies().await;
+            let mut findings = findings.iter();
+            assert!(findings.any(|f| {
+                f["tracking_id"] == name
+                    && f["kind"] == "ambiguous_tracking_id"
+                    && f["status"] == "open"
+            }));
         }
         let kinds = world.open_kinds().await;
         for kind in ["amount_mismatch", "currency_mismatch", "type_mismatch"] {

@@ -15,6 +15,7 @@
     reason = "one binary; helpers stand ready for its tests"
 )]
 
+mod absence;
 mod audit;
 mod card_data;
 mod chaos;

@@ -89,7 +89,7 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
         sqlx::query(generic).execute(&mut tx).await.unwrap();
         sqlx::query("BEGIN").execute(&mut tx).await.unwrap();
         let (shop, ids) = (ShopId::parse(SHOP).unwrap(), [Uuid::now_v7()]);
-        let at = batch::begin_batch(&mut tx).await.unwrap();
+        batch::begin_batch(&mut tx).await.unwrap();
         let names = batch::Names {
             uids: vec!["u"],
             tracking_ids: vec!["a"],
@@ -100,7 +100,7 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
         batch::lock_transactions(&mut tx, &shop, &ids).await.unwrap();
         batch::lock_checks(&mut tx, &shop, &ids).await.unwrap();
         let nothing = batch::Writes::default();
-        batch::write(&mut tx, &shop, at, &nothing).await.unwrap();
+        batch::write(&mut tx, &shop, &nothing).await.unwrap();
         for (name, indexes) in BY_KEY {
             let sql = format!(
                 "SELECT name || '(' || (SELECT string_agg(CASE WHEN t::text = 'text' THEN '''p'''

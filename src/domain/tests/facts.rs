@@ -3,10 +3,10 @@
 //! Values are drawn from very few, so that ties and conflicts are frequent.
 
 use super::given::{
-    TOLERANCE, absent, accepted, at, card_payment, currency, no_duplicate, not_sent, payment,
-    refund, refusal, replayed, result, seen, silent, stamped, task_id, tracking, uid,
+    TOLERANCE, absent, absent_of, accepted, at, card_payment, currency, no_duplicate, not_sent,
+    payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, tracking, uid,
 };
-use crate::domain::evidence::{Decision, FoundBy};
+use crate::domain::evidence::{Decision, FoundBy, RefusalCheck};
 use crate::domain::{
     Fact, Opening, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, Timestamp,
 };
@@ -142,15 +142,19 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
         }),
         (attempts(), refusal_kinds()).prop_map(|(attempt, kind)| Fact::Refused {
             attempt,
-            refusal: refusal(kind)
+            refusal: refusal(kind),
+            at: at(2)
         }),
         tasks().prop_map(|task| Fact::TaskAlive { task }),
         tasks().prop_map(|task| Fact::TaskUnknown { task }),
         tasks().prop_map(|task| Fact::TaskOutlived { task }),
-        (tasks(), refusal_kinds()).prop_map(|(task, kind)| Fact::TaskRefused {
+        (tasks(), refusal_kinds(), moments()).prop_map(|(task, kind, at)| Fact::TaskRefused {
             task,
-            refusal: refusal(kind)
+            refusal: refusal(kind),
+            at
         }),
+        (tasks(), select(RefusalCheck::ALL.to_vec()))
+            .prop_map(|(task, check)| Fact::RefusalChecked { task, check }),
         select(vec![uid("u-1"), uid("u-2")]).prop_map(|uid| Fact::Contested { uid }),
         select(vec![uid("u-1"), uid("u-2")]).prop_map(|uid| Fact::UidMissing { uid }),
         select(vec![Fact::LookupEmpty, Fact::Nothing]),
@@ -202,8 +206,12 @@ pub(super) fn decisions() -> impl Strategy<Value = Decision> {
 }
 
 fn proofs() -> impl Strategy<Value = Fact> {
-    (select(vec![-5, 12, 22, 90_000]), any::<bool>())
-        .prop_map(|(s, short)| if short { no_duplicate(s) } else { absent(s) })
+    (select(vec![-5, 12, 22, 90_000]), 0..4_u8).prop_map(|(s, which)| match which {
+        0 => no_duplicate(s),
+        1 => absent(s),
+        2 => absent_of(&[1], s),
+        _ => absent_of(&[1, 2], s),
+    })
 }
 
 /// Any fact at all.
@@ -246,6 +254,7 @@ fn lives(opening: Opening) -> impl Strategy<Value = Vec<Fact>> {
         _ => vec![Fact::Refused {
             attempt: 1,
             refusal: refusal(RefusalKind::Duplicate),
+            at: at(2),
         }],
     })
 }

@@ -1,6 +1,6 @@
 //! What tests begin with: an opening, and short ways to say facts.
 
-use crate::domain::evidence::{AbsenceProof, Decision, FoundBy};
+use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, RefusalCheck};
 use crate::domain::fold::Derived;
 use crate::domain::{
     Currency, Fact, Opening, Origin, Refusal, RefusalKind, ShopId, Snapshot, SnapshotKey, State,
@@ -161,6 +161,7 @@ pub(super) fn refused(attempt: u32, kind: RefusalKind) -> Fact {
     Fact::Refused {
         attempt,
         refusal: refusal(kind),
+        at: at(2),
     }
 }
 
@@ -168,6 +169,14 @@ pub(super) fn task_refused(task: &str, kind: RefusalKind) -> Fact {
     Fact::TaskRefused {
         task: task_id(task),
         refusal: refusal(kind),
+        at: at(3),
+    }
+}
+
+pub(super) fn checked(task: &str, check: RefusalCheck) -> Fact {
+    Fact::RefusalChecked {
+        task: task_id(task),
+        check,
     }
 }
 
@@ -201,6 +210,17 @@ pub(super) fn absent(seconds: i64) -> Fact {
         at: at(seconds),
         lookups,
         duplicate: false,
+        attempts: Vec::new(),
+    })
+}
+
+/// A proof that names the attempts which it covers.
+pub(super) fn absent_of(attempts: &[u32], seconds: i64) -> Fact {
+    Fact::AbsenceProved(AbsenceProof {
+        at: at(seconds),
+        lookups: vec![Uuid::from_u128(1)],
+        duplicate: false,
+        attempts: attempts.to_vec(),
     })
 }
 
@@ -210,6 +230,7 @@ pub(super) fn no_duplicate(seconds: i64) -> Fact {
         at: at(seconds),
         lookups,
         duplicate: true,
+        attempts: Vec::new(),
     })
 }
 

@@ -1,23 +1,82 @@
 //! Refusals: what they end, and what they leave open.
 
 use super::given::{
-    absent, acked, at, card_payment, fold, given_up, no_duplicate, not_sent, payment, refused,
-    replayed, silent, stamped, state, summed, task_refused,
+    absent, absent_of, acked, at, card_payment, checked, fold, given_up, no_duplicate, not_sent,
+    payment, refused, replayed, seen, silent, snapshot, stamped, state, summed, task_id,
+    task_refused,
 };
+use crate::domain::evidence::RefusalCheck;
 use crate::domain::fold::Basis;
-use crate::domain::{Fact, RefusalKind, State};
+use crate::domain::{Fact, RefusalKind, State, derive};
 
 #[test]
-fn a_documented_refusal_rejects_on_the_submit_and_as_a_tasks_own_result() {
-    let opening = payment();
+fn a_documented_refusal_of_the_submit_ends_it_at_once() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
-    assert_eq!(state(&opening, &facts), State::Rejected);
-    let facts = [
+    assert_eq!(state(&payment(), &facts), State::Rejected);
+}
+
+/// What the task of attempt 1 refused, and what look-ups came to.
+fn told_by_task(checks: &[RefusalCheck]) -> Vec<Fact> {
+    let mut facts = vec![
         stamped(1, 0),
         acked(1, "t-1", 1),
         task_refused("t-1", RefusalKind::Rejected),
     ];
-    assert_eq!(state(&opening, &facts), State::Rejected);
+    facts.extend(checks.iter().map(|check| checked("t-1", *check)));
+    facts
+}
+
+#[test]
+fn a_refusal_that_a_task_told_waits_for_a_look_up_that_finds_nothing() {
+    use RefusalCheck::{CannotBeShown, FoundNothing, LookupsFailed, Overdue};
+    let opening = payment();
+    let waiting = fold(&opening, &told_by_task(&[]));
+    assert_eq!(waiting.state, State::Processing);
+    // It is shown meanwhile.
+    assert!(matches!(waiting.basis, Basis::Refusal(r) if r.kind == RefusalKind::Rejected));
+    let overdue = fold(&opening, &told_by_task(&[Overdue]));
+    assert_eq!(overdue.state, State::InDoubt);
+    assert!(matches!(overdue.basis, Basis::Refusal(r) if r.kind == RefusalKind::Doubt));
+    for ends in [FoundNothing, CannotBeShown, LookupsFailed] {
+        for checks in [vec![ends], vec![Overdue, ends], vec![ends, Overdue]] {
+            assert_eq!(state(&opening, &told_by_task(&checks)), State::Rejected);
+        }
+    }
+    // A transaction of the gateway is stronger, whenever it is seen.
+    let found = seen(&snapshot(&opening, "u-1", "successful", 10));
+    let facts = [told_by_task(&[FoundNothing]), vec![found]].concat();
+    assert_eq!(state(&opening, &facts), State::Successful);
+}
+
+#[test]
+fn a_refusal_in_question_is_named_with_its_time() {
+    let opening = payment();
+    let known = summed(&opening, &told_by_task(&[]));
+    assert_eq!(
+        known.refusal_in_question(),
+        Some((task_id("t-1"), at(3), false))
+    );
+    let overdue = summed(&opening, &told_by_task(&[RefusalCheck::Overdue]));
+    assert_eq!(
+        overdue.refusal_in_question().map(|(_, _, overdue)| overdue),
+        Some(true)
+    );
+    let ended = summed(&opening, &told_by_task(&[RefusalCheck::FoundNothing]));
+    assert_eq!(ended.refusal_in_question(), None);
+    // Beside an attempt that may have been processed no look-up makes it final.
+    let beside = [told_by_task(&[]), vec![stamped(2, 60), silent(2)]].concat();
+    assert_eq!(summed(&opening, &beside).refusal_in_question(), None);
+    assert_eq!(state(&opening, &beside), State::InDoubt);
+}
+
+#[test]
+fn a_refusal_that_an_earlier_release_has_read_stays_final() {
+    let opening = payment();
+    let mut known = summed(&opening, &told_by_task(&[]));
+    for task in known.tasks.values_mut() {
+        task.refused_at = None;
+    }
+    assert_eq!(derive(&opening, &known).state, State::Rejected);
 }
 
 #[test]
@@ -96,6 +155,30 @@ fn a_proof_of_absence_counts_only_for_what_was_sent_before_it() {
     assert_eq!(state(&opening, &facts), State::NotFound);
     let again = [facts.to_vec(), vec![replayed(2, 90_001), silent(2)]].concat();
     assert_eq!(state(&opening, &again), State::InDoubt);
+}
+
+#[test]
+fn what_was_proved_absent_is_never_accepted_again() {
+    let opening = payment();
+    let facts = [
+        stamped(1, 0),
+        silent(1),
+        absent_of(&[1], 90_000),
+        not_sent(1),
+    ];
+    assert_eq!(state(&opening, &facts), State::NotFound);
+    assert!(!summed(&opening, &facts).is_clear_to_send());
+    // One that covers fewer attempts than were stamped ends nothing.
+    let more = [
+        stamped(1, 0),
+        silent(1),
+        replayed(2, 50),
+        silent(2),
+        absent_of(&[1], 90_000),
+    ];
+    assert_eq!(state(&opening, &more), State::InDoubt);
+    let all = [more.to_vec(), vec![absent_of(&[1, 2], 90_001)]].concat();
+    assert_eq!(state(&opening, &all), State::NotFound);
 }
 
 #[test]

@@ -77,6 +77,10 @@ impl Batch<'_> {
     ) -> Verdict {
         let learned = &record.learned;
         let before = self.rows.map.get(&id).map(|row| row.derived.state);
+        if !self.may_conclude(record, id) {
+            self.settle(record, id, before, false);
+            return Verdict::Refused;
+        }
         let duplicate = self.known.contains(&(id, learned.id));
         let (verdict, look_again) = if duplicate {
             self.counted.push((learned.channel, Verdict::Duplicate));
@@ -111,11 +115,12 @@ impl Batch<'_> {
         bare: Verdict,
     ) -> (Verdict, bool) {
         let at = self.at;
+        let answered_at = self.dated(learned);
         let Some(row) = self.rows.map.get_mut(&id) else {
             return (bare, false);
         };
         facts.retain(|fact| !is_anothers(&self.routing, fact, id));
-        facts.iter_mut().for_each(|fact| receive(fact, at));
+        facts.iter_mut().for_each(|fact| receive(fact, answered_at));
         let facts: Vec<&Fact> = facts.iter().map(AsRef::as_ref).collect();
         let (opening, known) = (&row.stored.opening, &row.stored.summary);
         let mut change = verdict::apply_to(opening, known, row.derived.clone(), &facts);
@@ -141,7 +146,7 @@ impl Batch<'_> {
         self.seen
             .extend(sight.map(|seen| (stored.opening.kind, seen)));
         row.accept(summary, &change.after, at);
-        let evidence = row.chain(learned, verdict, at);
+        let evidence = row.chain(learned, verdict, answered_at);
         self.evidence.push(evidence);
         self.counted.push((learned.channel, verdict));
         self.note_change(id, &before, &change);

@@ -103,6 +103,7 @@ impl Row {
             transaction_id: stored.record.id,
             id: learned.id,
             position,
+            received_at: at,
             channel: learned.channel,
             verdict,
             http_status: learned.http_status,

@@ -83,7 +83,7 @@ impl Batch<'_> {
                 }),
             }
         }
-        if !writes.is_empty() && !tables.write(self.shop, self.at, &writes).await? {
+        if !writes.is_empty() && !tables.write(self.shop, &writes).await? {
             return Ok(false);
         }
         if !drops.is_empty() {

@@ -13,7 +13,7 @@ WITH moved AS (
 ), said AS (
     INSERT INTO evidence (shop_id, received_at, transaction_id, id, position, channel, verdict,
         http_status, subject, signed, note, body, body_sha256, chain)
-    SELECT $1, $2, * FROM UNNEST($14::uuid[], $15::uuid[], $16::int[], $17::text[], $18::text[],
+    SELECT $1, * FROM UNNEST($2::timestamptz[], $14::uuid[], $15::uuid[], $16::int[], $17::text[], $18::text[],
         $19::int[], $20::text[], $21::bool[], $22::text[], $23::bytea[], $24::bytea[], $25::bytea[])
 ), put_off AS (
     UPDATE due_checks d SET due_at = w.due_at, lease = w.lease, again = w.again, state = w.state,

@@ -45,7 +45,6 @@ impl Writes<'_> {
 pub async fn write(
     conn: &mut PgConnection,
     shop: &ShopId,
-    at: Timestamp,
     writes: &Writes<'_>,
 ) -> Result<bool, StoreError> {
     let (changed, evidence, checks) = (&writes.changed, writes.evidence, &writes.checks);
@@ -59,7 +58,7 @@ pub async fn write(
     let written = sqlx::query_file!(
         "src/store/batch/write.sql",
         shop.as_str(),
-        OffsetDateTime::from(at),
+        &column(evidence, |r| OffsetDateTime::from(r.received_at)),
         &column(changed, |c| c.place.0.as_str()) as &[&str],
         &column(changed, |c| c.row.record.id),
         &column(changed, |c| c.row.state.as_str()) as &[&str],

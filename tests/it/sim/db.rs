@@ -4,6 +4,7 @@
 //! adds, locks and a commit, is in [`super::tx`]. That the two agree is tested in
 //! [`super::conformance`].
 
+use reconciler::domain::absence::{self, Ability};
 use reconciler::domain::view::Record;
 use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
 use reconciler::store::batch::{Healed, OpenChild, Spent};
@@ -53,8 +54,7 @@ pub struct Db {
     pub findings: Vec<DiscrepancyRow>,
     pub orphans: BTreeMap<Uuid, Orphan>,
     pub events: Vec<EventWrite>,
-    pub lookup_worked_at: Option<Timestamp>,
-    pub capabilities: Vec<String>,
+    pub abilities: Vec<Ability>,
 }
 
 /// A row as it is read where `next_check_at` is not asked for.
@@ -169,8 +169,17 @@ impl Db {
             .collect()
     }
 
-    pub fn control(&self) -> Option<(Uuid, String, String)> {
-        self.transactions.values().rev().take(1000).find_map(|row| {
+    pub fn control(&self, signs: &str) -> Option<(Uuid, String, String)> {
+        let odd = |row: &&StoredTransaction| {
+            let name = row.opening.tracking_id.as_ref();
+            signs.is_empty() || name.is_some_and(|name| !absence::signs(name.as_str()).is_empty())
+        };
+        let rows = self.transactions.values().rev().filter(odd);
+        rows.take(1000).find_map(|row| {
+            let name = row.opening.tracking_id.as_ref()?.as_str();
+            if !signs.chars().all(|sign| name.contains(sign)) {
+                return None;
+            }
             let uid = self.adopted[&row.record.id].clone()?;
             if row.opening.kind.is_child() {
                 return None;
@@ -181,6 +190,14 @@ impl Db {
                 uid,
             ))
         })
+    }
+
+    pub fn owners_with_origin(&self, uids: &[String]) -> Vec<(String, Uuid, Origin)> {
+        let owner = |uid: &String| {
+            let id = *self.uids.get(uid)?;
+            Some((uid.clone(), id, self.transactions.get(&id)?.opening.origin))
+        };
+        uids.iter().filter_map(owner).collect()
     }
 
     pub fn finding(&self, id: Uuid) -> Option<DiscrepancyRow> {
@@ -284,9 +301,25 @@ impl Db {
         old.len()
     }
 
-    pub fn add_capability(&mut self, word: &str) {
-        if !self.capabilities.iter().any(|known| known == word) {
-            self.capabilities.push(word.to_owned());
+    pub fn teach(&mut self, word: &str, transaction: Uuid, evidence: Uuid) {
+        let rows = self.evidence.get(&transaction).into_iter().flatten();
+        let Some(at) = rows
+            .filter(|e| e.row.id == evidence)
+            .map(|e| e.row.received_at)
+            .next()
+        else {
+            return;
+        };
+        let taught = Ability {
+            word: word.to_owned(),
+            transaction,
+            evidence,
+            at,
+        };
+        match self.abilities.iter_mut().find(|known| known.word == word) {
+            Some(known) if known.at >= at => {}
+            Some(known) => *known = taught,
+            None => self.abilities.push(taught),
         }
     }
 }
@@ -322,14 +355,14 @@ impl Db {
             .insert(id, write.derived().uid.map(|uid| uid.to_string()));
     }
 
-    pub fn insert_evidence(&mut self, at: Timestamp, write: &EvidenceWrite) {
+    pub fn insert_evidence(&mut self, write: &EvidenceWrite) {
         let (channel, verdict): (Channel, Verdict) = (write.channel, write.verdict);
         let row = EvidenceRow {
             id: write.id,
             position: write.position,
             channel,
             verdict,
-            received_at: at,
+            received_at: write.received_at,
             http_status: write.http_status.map(i32::from),
             subject: write.subject.clone(),
             signed: write.signed,

@@ -5,6 +5,7 @@ use super::books::Transaction;
 use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Order, Stranger};
 use super::world::World;
+use reconciler::domain::absence::Ability;
 use reconciler::domain::State;
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
@@ -84,10 +85,10 @@ impl World {
             // Without a control of its signs a name cannot be proved absent.
             return truth.is_some() || !name.contains(['.', ':']);
         }
-        let word = format!("own_tracking_id:{kind}");
+        let word = Ability::shows(kind);
         match truth {
             Some(_) => self.plan.own_children && self.plan.children_shown,
-            None => self.with(|state| state.db.capabilities.contains(&word)),
+            None => self.with(|state| state.db.abilities.iter().any(|a| a.word == word)),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::replies::{ORIGIN, odd};
 use super::rules;
 use super::tx::LOCK_TIMEOUT;
 use super::world::State;
-use reconciler::domain::{Fact, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
+use reconciler::domain::absence::Ability;
+use reconciler::domain::{Fact, Origin, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
 use reconciler::engine::Settings;
 use reconciler::engine::hands::{Hands, Question};
 use reconciler::gateway::{Address, Answer, Submission};
@@ -69,7 +70,11 @@ impl Replica {
                     outcome.learned = outcome::not_sent(attempt, "no answer");
                 }
                 Some(Mutant::SilenceIsRefusal) => {
-                    outcome.learned.facts = vec![Fact::Refused { attempt, refusal }];
+                    outcome.learned.facts = vec![Fact::Refused {
+                        attempt,
+                        refusal,
+                        at: now,
+                    }];
                 }
                 _ => {}
             }
@@ -397,36 +402,26 @@ impl Hands for SimHands<'_> {
         Ok(rows)
     }
 
-    async fn control(&self) -> Result<Option<(Uuid, String, String)>, StoreError> {
-        Ok(self.replica.world.with(|state| state.db.control()))
+    async fn control(&self, signs: &str) -> Result<Option<(Uuid, String, String)>, StoreError> {
+        Ok(self.replica.world.with(|state| state.db.control(signs)))
     }
 
-    async fn capabilities(&self) -> Result<Vec<String>, StoreError> {
+    async fn abilities(&self) -> Result<Vec<Ability>, StoreError> {
+        Ok(self.replica.world.with(|state| state.db.abilities.clone()))
+    }
+
+    async fn teach(&self, word: &str, transaction: Uuid, evidence: Uuid) -> Result<(), StoreError> {
+        self.replica.world.with(|state| {
+            rules::noted(state, word);
+            state.db.teach(word, transaction, evidence);
+        });
+        Ok(())
+    }
+
+    async fn owners(&self, uids: &[String]) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {
         Ok(self
             .replica
             .world
-            .with(|state| state.db.capabilities.clone()))
-    }
-
-    async fn add_capability(&self, word: &str) -> Result<(), StoreError> {
-        let now = self.replica.world.exec.now();
-        self.replica.world.with(|state| {
-            rules::noted(state, Some(word), now);
-            state.db.add_capability(word);
-        });
-        Ok(())
-    }
-
-    async fn last_lookup_worked(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.replica.world.with(|state| state.db.lookup_worked_at))
-    }
-
-    async fn lookup_worked(&self) -> Result<(), StoreError> {
-        let now = self.replica.world.exec.now();
-        self.replica.world.with(|state| {
-            rules::noted(state, None, now);
-            state.db.lookup_worked_at = Some(now);
-        });
-        Ok(())
+            .with(|state| state.db.owners_with_origin(uids)))
     }
 }

@@ -280,12 +280,7 @@ impl Tables for Tx {
         Ok(all)
     }
 
-    async fn write(
-        &mut self,
-        _: &ShopId,
-        at: Timestamp,
-        writes: &Writes<'_>,
-    ) -> Result<bool, StoreError> {
+    async fn write(&mut self, _: &ShopId, writes: &Writes<'_>) -> Result<bool, StoreError> {
         self.world.statement().await;
         for changed in &writes.changed {
             let row = changed.row.clone();
@@ -301,7 +296,7 @@ impl Tables for Tx {
                 continue;
             }
             let write = write.clone();
-            self.later(move |db| db.insert_evidence(at, &write));
+            self.later(move |db| db.insert_evidence(&write));
         }
         for write in &writes.checks {
             let write = write.clone();

@@ -113,20 +113,15 @@ fn last_sign(state: &State, row: &StoredTransaction) -> Timestamp {
 }
 
 /// An ability is noted only where an answer has shown it.
-pub fn noted(state: &State, word: Option<&str>, now: Timestamp) -> Option<String> {
+pub fn noted(state: &State, word: &str) -> Option<String> {
     let mut shown = state.wire.sent.iter().filter(|sent| sent.channel == "name");
-    let Some(word) = word else {
-        // A worker may have stalled, or waited for the database, since it asked.
-        let recent = Duration::from_secs(900);
-        let held = shown.any(|sent| !sent.shows.is_empty() && now.since(sent.at) < recent);
-        return (!held)
-            .then(|| "look-ups are noted to work, and none has shown anything".to_owned());
-    };
-    let kind = word.split_once("own_tracking_id:")?.1;
+    let kind = word.strip_prefix("shows:");
     let held = shown.any(|sent| {
         sent.shows.iter().any(|uid| {
             let found = state.books.transactions.get(uid);
-            found.is_some_and(|t| t.kind == kind && t.name == sent.about && t.asked == t.name)
+            kind.is_none_or(|kind| {
+                found.is_some_and(|t| t.kind == kind && t.name == sent.about && t.asked == t.name)
+            })
         })
     });
     (!held).then(|| format!("{word} is noted, and no look-up has shown one"))

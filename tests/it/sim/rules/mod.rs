@@ -120,9 +120,9 @@ pub fn end(state: &mut State, now: Timestamp) {
     look(state, &AT_THE_END, now);
 }
 
-/// The service notes that look-ups work, or what they can show.
-pub fn noted(state: &mut State, word: Option<&str>, now: Timestamp) {
-    if let Some(wrong) = absence::noted(state, word, now) {
+/// The service notes what look-ups of a shop can show.
+pub fn noted(state: &mut State, word: &str) {
+    if let Some(wrong) = absence::noted(state, word) {
         state.breaks(name::NOTES, wrong);
     }
 }
