@@ -4,8 +4,8 @@ use super::{digits, first_line};
 use reconciler::domain::{RefusalKind, Snapshot, Timestamp, Uid};
 use reconciler::gateway::{
     Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading,
-    carries_card_data, read_by_tracking_id, read_by_uid, read_submit, read_task, read_webhook,
-    redact, redact_text, take_webhook,
+    carries_card_data, decode, read_by_tracking_id, read_by_uid, read_submit, read_task,
+    read_webhook, redact, redact_text, take_webhook,
 };
 use serde_json::Value;
 use url::Url;
@@ -93,15 +93,12 @@ fn looked_up(received: &Received<'_>) {
             // The one answer on which "it does not exist" can rest.
             assert_eq!(received.http_status, 200);
             assert!(!received.truncated);
-            let body: Value = serde_json::from_slice(without_mark(received.body)).expect("json");
+            let body = decode::readable(received.body);
+            let body: Value = serde_json::from_slice(&body).expect("json");
             assert_eq!(body["transactions"], Value::Array(Vec::new()));
         }
         TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => {}
     }
-}
-
-fn without_mark(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
 /// Card data is out of a snapshot before it comes to be.
@@ -111,8 +108,11 @@ fn assert_clean(snapshot: &Snapshot) {
     assert_texts([
         &snapshot.friendly_message,
         &snapshot.description,
-        &snapshot.redirect_url,
+        &snapshot.unread,
     ]);
+    // An address is whole or not there.
+    let url = snapshot.redirect_url.as_deref().unwrap_or_default();
+    assert!(url.len() <= 8192 && !url.contains('\0'), "{url:?}");
 }
 
 fn assert_texts(texts: [&Option<String>; 3]) {

@@ -139,6 +139,7 @@ fn accepted(snapshot: &Value) -> Option<(Told, [u8; 32])> {
         parent_uid: text("p").and_then(Uid::from_gateway),
         created_at: time(&snapshot["ca"]),
         updated_at: time(&snapshot["ua"]),
+        garbled: snapshot["ur"].is_string(),
     };
     Some((told, hash(&snapshot["h"])?))
 }

@@ -67,14 +67,16 @@ pub struct Told {
     pub created_at: Option<Timestamp>,
     /// When the gateway last changed it.
     pub updated_at: Option<Timestamp>,
+    /// Something in it that a binding hangs on cannot be read: it agrees with nothing.
+    pub garbled: bool,
 }
 
 /// What a body is.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// `transactions`; rows that cannot be read are `None`.
-    List(Vec<Option<Told>>),
-    /// One transaction; `None` when a field on which money hangs cannot be read.
+    /// `transactions`; rows that cannot be read are `None`. Whether an error came with it.
+    List(Vec<Option<Told>>, bool),
+    /// One transaction; `None` when its uid cannot be read.
     Transaction(Option<Box<Told>>),
     /// A task: its word, its id, and the addresses that came along.
     Task(String, Option<TaskId>, Vec<String>),
@@ -91,7 +93,8 @@ pub(super) fn read(bytes: &[u8]) -> Body {
         return Body::Other;
     };
     if let Some(Value::Array(rows)) = fields.get("transactions") {
-        return Body::List(rows.iter().map(|row| told(envelope(row)?).ok()).collect());
+        let rows = rows.iter().map(|row| told(envelope(row)?).ok()).collect();
+        return Body::List(rows, has_error(&fields));
     }
     if let Some(fields) = envelope(&Value::Object(fields.clone())) {
         return Body::Transaction(told(fields).ok().map(Box::new));
@@ -108,11 +111,27 @@ pub(super) fn read(bytes: &[u8]) -> Body {
 /// The fields of the transaction in a body or a row: in its envelope, or flat.
 fn envelope(value: &Value) -> Option<&Fields> {
     let fields = value.as_object()?;
-    let named = |fields: &Fields| matches!(text(fields, "uid"), Ok(Some(_)));
-    match fields.get("transaction") {
-        Some(Value::Object(inner)) if named(inner) => Some(inner),
-        _ => Some(fields).filter(|fields| named(fields)),
+    // With a uid on both levels the outer one counts: the inner one is the acquirer's.
+    if is_said(fields, "uid") {
+        return Some(fields);
     }
+    let inner = fields.get("transaction")?.as_object()?;
+    matches!(text(inner, "uid"), Ok(Some(_))).then_some(inner)
+}
+
+/// Whether anything stands under a name.
+fn is_said(fields: &Fields, name: &str) -> bool {
+    let value = fields.get(name).unwrap_or(&Value::Null);
+    !value.is_null() && value.as_str() != Some("")
+}
+
+/// Whether a list came with an error: then it is not all that there is.
+fn has_error(fields: &Fields) -> bool {
+    let texts = ["errors", "message", "friendly_message", "error"];
+    texts.iter().any(|name| is_said(fields, name))
+        || fields.get("response").is_some_and(Value::is_object)
+        || fields.get("status").and_then(Value::as_str) == Some("error")
+        || refusal::error(fields).is_some_and(|error| !error.codes.is_empty())
 }
 
 pub(super) struct Unreadable;
@@ -142,17 +161,29 @@ fn exact<T>(
 fn told(fields: &Fields) -> Result<Told, Unreadable> {
     let loose = |name| text(fields, name).ok().flatten().unwrap_or_default();
     let status = loose("status");
+    let uid = |text: &str| Uid::from_gateway(text).filter(|_| !text.contains('\u{fffd}'));
+    let kind = text(fields, "type");
+    let amount = amount(fields);
+    let currency = exact(fields, "currency", |text| Currency::parse(text.trim()));
+    let tracking_id = exact(fields, "tracking_id", TrackingId::from_gateway);
+    let parent_uid = exact(fields, "parent_uid", uid);
+    let garbled = kind.is_err()
+        || amount.is_err()
+        || currency.is_err()
+        || tracking_id.is_err()
+        || parent_uid.is_err();
     Ok(Told {
-        uid: exact(fields, "uid", Uid::from_gateway)?.ok_or(Unreadable)?,
+        uid: exact(fields, "uid", uid)?.ok_or(Unreadable)?,
         ending: Ending::of(&status, &loose("code")),
         status: word(status),
-        kind: text(fields, "type")?.map(word),
-        amount: amount(fields)?,
-        currency: exact(fields, "currency", |text| Currency::parse(text.trim()))?,
-        tracking_id: exact(fields, "tracking_id", TrackingId::from_gateway)?,
-        parent_uid: exact(fields, "parent_uid", Uid::from_gateway)?,
+        kind: kind.ok().flatten().map(word),
+        amount: amount.ok().flatten(),
+        currency: currency.ok().flatten(),
+        tracking_id: tracking_id.ok().flatten(),
+        parent_uid: parent_uid.ok().flatten(),
         created_at: time(&loose("created_at")),
         updated_at: time(&loose("updated_at")),
+        garbled,
     })
 }
 
@@ -165,12 +196,18 @@ fn word(text: String) -> String {
     text[..end].replace('\0', "\u{fffd}")
 }
 
-/// A whole number, as a number or a text.
+/// A whole number, as a number or a text; noughts behind a point make it no other number.
 fn amount(fields: &Fields) -> Result<Option<i64>, Unreadable> {
     match fields.get("amount") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) => text.trim().parse().map(Some).map_err(|_| Unreadable),
+        Some(Value::String(text)) => {
+            let text = text.trim();
+            let whole = text.trim_end_matches('0');
+            let whole = whole.strip_suffix('.').filter(|w| text.len() > w.len() + 1);
+            let whole = whole.unwrap_or(text);
+            whole.parse().map(Some).map_err(|_| Unreadable)
+        }
         Some(Value::Number(number)) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => Ok(Some(whole)),
             // As far as a float holds every whole number.

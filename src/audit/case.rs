@@ -52,9 +52,11 @@ impl Asked {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,
         };
-        told.kind
-            .as_deref()
-            .is_none_or(|kind| kind == self.kind.as_str())
+        !told.garbled
+            && told
+                .kind
+                .as_deref()
+                .is_none_or(|kind| kind == self.kind.as_str())
             && (self.amount.is_none() || told.amount.is_none() || self.amount == told.amount)
             && (self.currency.is_none()
                 || told.currency.is_none()

@@ -18,7 +18,7 @@ mod summary;
 
 pub use report::{Difference, Kind, Report};
 
-use crate::domain::{ShopId, State, Timestamp};
+use crate::domain::{ShopId, State, Timestamp, TransactionType};
 use crate::store::audit::{AuditReader, AuditedEvidence, AuditedTransaction};
 use crate::store::{Store, StoreError};
 use case::{Asked, Case};
@@ -147,7 +147,7 @@ impl Found<'_> {
         self.add_all(Kind::Chain, chain::faults(self.row, evidence));
         let mut pieces = Vec::new();
         for piece in evidence {
-            match reading::read(piece, gateway) {
+            match reading::read(piece, gateway, TransactionType::parse(&self.row.kind)) {
                 Ok(piece) => pieces.push(piece),
                 Err(what) => self.add(Kind::Unreadable, what),
             }

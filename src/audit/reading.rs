@@ -6,7 +6,7 @@
 use crate::audit::acts;
 use crate::audit::body::{self, Body, Ending, Told};
 use crate::audit::refusal::Refusal;
-use crate::domain::{Channel, State, TaskId, Timestamp};
+use crate::domain::{Channel, State, TaskId, Timestamp, TransactionType};
 use crate::store::audit::AuditedEvidence;
 use serde_json::Value;
 use url::Url;
@@ -95,8 +95,12 @@ pub(super) struct Decision {
     pub(super) basis: Option<Key>,
 }
 
-/// Reads one row. An act that cannot be read is told in words.
-pub(super) fn read(row: &AuditedEvidence, origin: Option<&Url>) -> Result<Piece, String> {
+/// Reads one row, of a request of this kind. An act that cannot be read is told in words.
+pub(super) fn read(
+    row: &AuditedEvidence,
+    origin: Option<&Url>,
+    asked: Option<TransactionType>,
+) -> Result<Piece, String> {
     let channel = Channel::parse(&row.channel)
         .ok_or_else(|| format!("channel {:?} is no word of ours", row.channel))?;
     let sha256 = row.body_sha256.as_slice().try_into().unwrap_or([0; 32]);
@@ -108,8 +112,8 @@ pub(super) fn read(row: &AuditedEvidence, origin: Option<&Url>) -> Result<Piece,
             let name = row.subject.as_deref().unwrap_or("unnamed");
             format!("the act {name} at position {} lacks {what}", row.position)
         })?,
-        Channel::Ack => vec![ack(row, origin)?],
-        Channel::TaskStatus | Channel::TaskResult => of_task(row),
+        Channel::Ack => vec![ack(row, origin, asked)?],
+        Channel::TaskStatus | Channel::TaskResult => of_task(row, asked),
         Channel::Query => lookup(row, &mut list)?,
         Channel::Webhook | Channel::Report => webhook(row),
     };
@@ -132,9 +136,18 @@ fn is_success(status: i32) -> bool {
     (200..=299).contains(&status)
 }
 
+/// What stands behind the number of an attempt when its answer is not whole.
+const CUT_OFF: &str = ", cut off";
+
+fn is_cut_off(row: &AuditedEvidence) -> bool {
+    let subject = row.subject.as_deref().unwrap_or_default();
+    subject.ends_with(CUT_OFF)
+}
+
 /// The number behind `attempt `, at the end of a subject.
 fn attempt_of(row: &AuditedEvidence) -> Result<u32, String> {
     let subject = row.subject.as_deref().unwrap_or_default();
+    let subject = subject.strip_suffix(CUT_OFF).unwrap_or(subject);
     let number = subject
         .rsplit_once("attempt ")
         .and_then(|(_, number)| number.parse().ok());
@@ -147,7 +160,11 @@ fn attempt_of(row: &AuditedEvidence) -> Result<u32, String> {
 }
 
 /// The answer to a submit.
-fn ack(row: &AuditedEvidence, origin: Option<&Url>) -> Result<Saying, String> {
+fn ack(
+    row: &AuditedEvidence,
+    origin: Option<&Url>,
+    asked: Option<TransactionType>,
+) -> Result<Saying, String> {
     let attempt = attempt_of(row)?;
     let status = row.http_status.unwrap_or(0);
     Ok(match body::read(&row.body) {
@@ -156,24 +173,19 @@ fn ack(row: &AuditedEvidence, origin: Option<&Url>) -> Result<Saying, String> {
             let task = id.or_else(|| addresses.iter().find_map(|url| task_in(url, origin)));
             task.map_or(Saying::Silent(attempt), |task| Saying::Acked(attempt, task))
         }
-        Body::Error(error) => {
-            let open = error.codes.iter().any(|code| {
-                code.starts_with("P.") || ["E.1018", "E.1019"].contains(&code.as_str())
-            });
-            match error.refusal(status, true) {
-                Refusal::Doubt | Refusal::Rejected
-                    if status == 429 && !open && !error.speaks_of_another() =>
-                {
-                    Saying::Deferred(attempt)
-                }
-                refusal => Saying::Refused(attempt, refusal),
+        Body::Error(error) => match error.refusal(status, true, asked) {
+            Refusal::Doubt | Refusal::Rejected if status == 429 && !error.may_be_at_work() => {
+                Saying::Deferred(attempt)
             }
-        }
+            refusal => Saying::Refused(attempt, refusal),
+        },
+        // What is missing of it could have said more.
+        Body::Other if is_cut_off(row) => Saying::Silent(attempt),
         Body::Other if status == 429 && is_nothing_known(&row.body) => Saying::Deferred(attempt),
         Body::Other if [401, 403].contains(&status) && is_nothing_known(&row.body) => {
             Saying::Refused(attempt, Refusal::Rejected)
         }
-        Body::Other | Body::List(_) | Body::Task(..) | Body::Transaction(None) => {
+        Body::Other | Body::List(..) | Body::Task(..) | Body::Transaction(None) => {
             Saying::Silent(attempt)
         }
     })
@@ -200,7 +212,7 @@ fn task_in(address: &str, origin: Option<&Url>) -> Option<TaskId> {
 }
 
 /// An answer of a task's addresses.
-fn of_task(row: &AuditedEvidence) -> Vec<Saying> {
+fn of_task(row: &AuditedEvidence, asked: Option<TransactionType>) -> Vec<Saying> {
     let status = row.http_status.unwrap_or(0);
     let Some(task) = row.subject.as_deref().and_then(TaskId::from_gateway) else {
         return Vec::new();
@@ -213,18 +225,15 @@ fn of_task(row: &AuditedEvidence) -> Vec<Saying> {
         Body::Task(word, ..) if word == "unknown" && status < 500 => {
             vec![Saying::TaskUnknown(task)]
         }
-        Body::Error(error) => {
-            let of_the_read = ["E.1021", "E.1022", "E.1024"];
-            if error
-                .codes
-                .iter()
-                .any(|code| of_the_read.contains(&code.as_str()))
-            {
-                return Vec::new();
-            }
-            vec![Saying::TaskRefused(task, error.refusal(status, false))]
+        Body::Error(error) if error.is_of_a_task(status, asked) => {
+            let refusal = error.refusal(status, false, asked);
+            vec![Saying::TaskRefused(task, refusal)]
         }
-        Body::Transaction(None) | Body::Task(..) | Body::List(_) | Body::Other => Vec::new(),
+        Body::Error(_)
+        | Body::Transaction(None)
+        | Body::Task(..)
+        | Body::List(..)
+        | Body::Other => Vec::new(),
     }
 }
 
@@ -236,10 +245,12 @@ fn lookup(
     let status = row.http_status.unwrap_or(0);
     let asked = row.subject.clone().unwrap_or_default();
     let before_submit = asked.starts_with("after restore");
+    let mut listed = false;
     let told = match body::read(&row.body) {
         _ if !is_success(status) => Vec::new(),
-        Body::List(rows) => {
-            if status == 200 {
+        Body::List(rows, troubled) => {
+            listed = status == 200;
+            if listed && !troubled {
                 *list = Some((asked.clone(), rows.clone()));
             }
             rows.into_iter().flatten().collect()
@@ -253,7 +264,7 @@ fn lookup(
         return Ok(says);
     }
     // In a list the name was asked for, so that only single transactions are held against it.
-    let single = (list.is_none() && told.len() == 1).then_some(asked);
+    let single = (!listed && told.len() == 1).then_some(asked);
     Ok(told
         .into_iter()
         .map(|told| Saying::Found(told, single.clone()))

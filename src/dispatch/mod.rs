@@ -342,7 +342,7 @@ impl Dispatch {
             shop.budget.hold_background(wait).await;
         }
         let now = self.database_time();
-        let outcome = outcome::of(&submission, attempt, self.0.gateway.address(), now);
+        let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
         self.0
             .metrics
             .gateway_request("submit", outcome.label, started.elapsed());

@@ -200,6 +200,8 @@ pub struct Differences {
     pub parent: bool,
     /// Filed under another tracking id.
     pub tracking_id: bool,
+    /// Something in it could not be read, so that it cannot be told.
+    pub unread: bool,
 }
 
 impl Differences {
@@ -218,13 +220,14 @@ impl Differences {
             currency: differ(opening.currency.as_ref(), snapshot.currency.as_ref()),
             parent: differ::<Uid>(opening.parent_uid.as_ref(), snapshot.parent_uid.as_ref()),
             tracking_id: ours && !is_under_parents_name(opening, snapshot),
+            unread: snapshot.unread.is_some(),
         }
     }
 
     /// Whether the snapshot tells of what was asked. The tracking id is about whose it is, not
     /// about what it is.
     pub const fn agree(self) -> bool {
-        !(self.kind || self.amount || self.currency || self.parent)
+        !(self.kind || self.amount || self.currency || self.parent || self.unread)
     }
 }
 

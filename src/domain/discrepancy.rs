@@ -183,8 +183,7 @@ fn about_candidate(
             detail,
         ));
     }
-    if latest.class == StatusClass::Other {
-        let detail = format!("unknown status word {:?}", latest.status);
+    if let Some(detail) = not_understood(latest, differences) {
         found.push(finding(
             DiscrepancyKind::UnknownBody,
             Some(uid),
@@ -192,6 +191,24 @@ fn about_candidate(
             detail,
         ));
     }
+}
+
+/// What of a snapshot is no word or number as it should be.
+fn not_understood(latest: &Snapshot, differences: Differences) -> Option<String> {
+    let mut told = Vec::new();
+    if latest.class == StatusClass::Other {
+        told.push(format!("unknown status word {:?}", latest.status));
+    }
+    if let Some(unread) = &latest.unread {
+        told.push(format!("what cannot be read: {unread}"));
+    }
+    if let (true, Some(written)) = (differences.amount, &latest.amount_written) {
+        let units = latest.amount.unwrap_or_default();
+        told.push(format!(
+            "the amount is written {written:?}, which was read as {units} minor units"
+        ));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Whether a snapshot found by tracking id alone claims to be this very transaction. What is filed
@@ -214,7 +231,9 @@ fn mismatches(
     if differences.amount {
         let ours = opening.amount.unwrap_or_default();
         let theirs = latest.amount.unwrap_or_default();
-        let detail = format!("asked for {ours}, the gateway has {theirs} (minor units)");
+        let written = latest.amount_written.as_deref();
+        let written = written.map_or(String::new(), |text| format!(", written {text:?}"));
+        let detail = format!("asked for {ours}, the gateway has {theirs}{written} (minor units)");
         found.push(finding(DiscrepancyKind::AmountMismatch, uid, key, detail));
     }
     if differences.currency {

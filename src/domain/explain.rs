@@ -288,6 +288,13 @@ fn differing(opening: &Opening, candidate: &Candidate) -> String {
         .filter(|(on, _)| *on)
         .map(|(_, name)| name)
         .collect();
+    if let Some(unread) = &latest.unread {
+        return format!(
+            " The gateway reported: transaction {}. Not all of it can be read ({unread}), so it does \
+             not count until a person accepts it or the gateway reports what was asked for.",
+            described(latest)
+        );
+    }
     format!(
         " The gateway reported: transaction {}. That is not what was asked for (another {}), so it \
          does not count until a person accepts it or the gateway reports what was asked for.",

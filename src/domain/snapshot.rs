@@ -121,6 +121,9 @@ pub struct Snapshot {
     /// Minor units.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub amount: Option<i64>,
+    /// The amount as it was written, where it was written with a decimal point.
+    #[serde(rename = "aw", default, skip_serializing_if = "Option::is_none")]
+    pub amount_written: Option<String>,
     /// Its currency.
     #[serde(rename = "cu", default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<Currency>,
@@ -154,6 +157,10 @@ pub struct Snapshot {
     /// The `test` flag.
     #[serde(rename = "te", default, skip_serializing_if = "Option::is_none")]
     pub test: Option<bool>,
+    /// What is there of amount, currency, type and names and could not be read, in words. Such a
+    /// snapshot agrees with nothing that was asked, and ends nothing.
+    #[serde(rename = "ur", default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
     /// SHA-256 of the body that it came in, as it was received.
     #[serde(rename = "h", with = "hex_bytes")]
     pub body_sha256: [u8; 32],

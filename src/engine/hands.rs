@@ -65,7 +65,7 @@ pub trait Hands: Sync {
         lease: Lease,
         body: Self::Body,
     ) -> impl Future<Output = ()> + Send;
-    /// Asks the gateway. `None` when there was no answer at all.
+    /// Asks the gateway. `None` when nothing of an answer came; one that broke off says so itself.
     fn ask(&self, question: Question<'_>) -> impl Future<Output = Option<Answer>> + Send;
     /// A lease had ended before its work was done.
     fn lease_lost(&self);
@@ -196,7 +196,9 @@ impl Hands for Real<'_> {
         };
         match read {
             Read::Answered(answer) => Some(answer),
-            Read::NotAsked { .. } | Read::Interrupted { .. } => None,
+            // What had come of it is evidence: it may have been the only time that it is said.
+            Read::Interrupted { partial, .. } => partial.map(|answer| *answer),
+            Read::NotAsked { .. } => None,
         }
     }
 

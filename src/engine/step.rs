@@ -124,11 +124,12 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
 }
 
 async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
+    let asked = leased.transaction.opening.kind;
     if hands.settings().follow == Follow::Status {
         let Some(answer) = hands.ask(Question::TaskStatus(task)).await else {
             return again(hands, leased, None).await;
         };
-        let told = read_answer(&answer, TaskUrl::Status, task);
+        let told = read_answer(&answer, TaskUrl::Status, task, asked);
         let completed = matches!(
             read_task(&received(&answer), TaskUrl::Status),
             TaskReading::Completed
@@ -150,7 +151,7 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
     }
     match hands.ask(Question::TaskResult(task)).await {
         Some(answer) => {
-            let told = read_answer(&answer, TaskUrl::Result, task);
+            let told = read_answer(&answer, TaskUrl::Result, task, asked);
             conclude(hands, leased, told).await;
         }
         None => again(hands, leased, None).await,

@@ -7,6 +7,7 @@
 use super::json::{Fields, Json};
 use super::redact::redact_text;
 use crate::domain::Timestamp;
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The longest text that is taken over, in bytes.
@@ -49,18 +50,113 @@ pub(super) fn word(fields: &Fields<'_>, name: &'static str) -> Option<String> {
         .map(|text| clean(&text, MAX_WORD))
 }
 
-/// A whole number; `"3245"` and `3245.0` are whole numbers too.
-pub(super) fn integer(fields: &Fields<'_>, name: &'static str) -> Result<Option<i64>, Malformed> {
+/// A number of minor units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Minor {
+    pub(super) units: i64,
+    /// How it was written, where it was written with a decimal point.
+    pub(super) written: Option<String>,
+}
+
+/// A whole number of minor units; `"3245"`, `3245.0` and `"3245.00"` are whole numbers too.
+pub(super) fn minor(fields: &Fields<'_>, name: &'static str) -> Result<Option<Minor>, Malformed> {
+    let read = match fields.get(name) {
+        None | Some(Json::Null) => return Ok(None),
+        Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
+        Some(Json::Text(text)) => read_minor(text.trim()),
+        Some(Json::Number(number)) => match (number.as_i64(), number.as_f64().and_then(whole)) {
+            (Some(units), _) => Some(Minor {
+                units,
+                written: None,
+            }),
+            (None, Some(units)) => Some(Minor {
+                units,
+                written: Some(number.to_string()),
+            }),
+            (None, None) => None,
+        },
+        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => None,
+    };
+    read.map(Some).ok_or(Malformed(name))
+}
+
+fn read_minor(text: &str) -> Option<Minor> {
+    let (units, fraction) = match text.split_once('.') {
+        Some((units, fraction)) => (units, Some(fraction)),
+        None => (text, None),
+    };
+    let is_whole = fraction.is_none_or(|f| !f.is_empty() && f.bytes().all(|b| b == b'0'));
+    let units = units.parse().ok().filter(|_| is_whole)?;
+    let written = fraction.map(|_| clean(text, MAX_WORD));
+    Some(Minor { units, written })
+}
+
+/// What stands under a name, to be told to a person: bounded and redacted.
+pub(super) fn spelled(fields: &Fields<'_>, name: &'static str) -> String {
     match fields.get(name) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::Text(text)) if text.trim().is_empty() => Ok(None),
-        Some(Json::Text(text)) => text.trim().parse().map(Some).map_err(|_| Malformed(name)),
-        Some(Json::Number(number)) => number
-            .as_i64()
-            .or_else(|| number.as_f64().and_then(whole))
-            .map(Some)
-            .ok_or(Malformed(name)),
-        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => Err(Malformed(name)),
+        Some(Json::Text(text)) => format!("{name} {:?}", clean(text, MAX_WORD)),
+        Some(Json::Number(number)) => format!("{name} {}", clean(&number.to_string(), MAX_WORD)),
+        Some(Json::List(_)) => format!("{name} (a list)"),
+        Some(Json::Object(_)) => format!("{name} (an object)"),
+        Some(Json::Flag(flag)) => format!("{name} {flag}"),
+        Some(Json::Null) | None => format!("{name} (nothing)"),
+    }
+}
+
+/// The longest address that is taken over, in bytes.
+const MAX_URL: usize = 8 * 1024;
+
+/// An address that somebody is sent to: whole or not at all, since an altered one leads nowhere. Not at
+/// all when it is longer than [`MAX_URL`], or holds one of these card numbers.
+pub(super) fn url(fields: &Fields<'_>, name: &str, numbers: &[String]) -> Option<String> {
+    let url = fields.get(name).and_then(Json::as_str)?;
+    let plain = percent_decode_str(url).decode_utf8_lossy();
+    let digits: String = plain
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-' | '+'))
+        .collect();
+    let holds = |number: &String| digits.contains(number.as_str());
+    let fits = !url.is_empty() && url.len() <= MAX_URL && !url.contains('\0');
+    (fits && !numbers.iter().any(holds)).then(|| url.to_owned())
+}
+
+/// Whether a field of this name holds the number of a card.
+pub(super) fn names_card_number(name: &str) -> bool {
+    let plain = name.bytes().filter(|b| !matches!(b, b'_' | b'-' | b' '));
+    let is = |known: &str| {
+        plain
+            .clone()
+            .map(|b| b.to_ascii_lowercase())
+            .eq(known.bytes())
+    };
+    ["number", "cardnumber", "pan", "ccnumber"]
+        .into_iter()
+        .any(is)
+}
+
+/// The card numbers in the card fields of a body. Recursion is bounded: values come from a reader that
+/// refuses deep nesting.
+pub(super) fn card_numbers(fields: &Fields<'_>, found: &mut Vec<String>) {
+    fn inside(value: &Json<'_>, found: &mut Vec<String>) {
+        match value {
+            Json::Object(fields) => card_numbers(fields, found),
+            Json::List(items) => items.iter().for_each(|item| inside(item, found)),
+            Json::Null | Json::Flag(_) | Json::Number(_) | Json::Text(_) => {}
+        }
+    }
+    for (name, value) in fields.iter() {
+        let text = match value {
+            Json::Text(text) if names_card_number(name) => Cow::Borrowed(&**text),
+            Json::Number(number) if names_card_number(name) => Cow::Owned(number.to_string()),
+            other => {
+                inside(other, found);
+                continue;
+            }
+        };
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        if (12..=19).contains(&digits.len()) {
+            found.push(digits);
+        }
     }
 }
 
@@ -155,16 +251,22 @@ mod tests {
     fn numbers_in_any_clothes() {
         let amount = |value: Value| {
             of(&json!({ "amount": value }), |fields| {
-                integer(fields, "amount")
+                minor(fields, "amount").map(|read| read.map(|minor| minor.units))
             })
         };
         assert_eq!(amount(json!(3245)), Ok(Some(3245)));
         assert_eq!(amount(json!("3245")), Ok(Some(3245)));
         assert_eq!(amount(json!(3245.0)), Ok(Some(3245)));
+        assert_eq!(amount(json!("3245.00")), Ok(Some(3245)));
+        assert_eq!(amount(json!(" -5.0 ")), Ok(Some(-5)));
         assert_eq!(amount(json!(null)), Ok(None));
         assert_eq!(amount(json!("")), Ok(None));
         for bad in [
             json!("32.45"),
+            json!("3,245.00"),
+            json!("3245."),
+            json!("1e3"),
+            json!(".0"),
             json!(32.45),
             json!(1e300),
             json!({}),
@@ -173,6 +275,41 @@ mod tests {
             assert_eq!(amount(bad), Err(Malformed("amount")));
         }
         assert_eq!(amount(json!(u64::MAX)), Err(Malformed("amount")));
+    }
+
+    #[test]
+    fn an_amount_with_a_point_is_told_as_it_was_written() {
+        let written = |value: Value| {
+            of(&json!({ "amount": value }), |fields| {
+                minor(fields, "amount").unwrap().unwrap().written
+            })
+        };
+        assert_eq!(written(json!("15.00")).as_deref(), Some("15.00"));
+        assert_eq!(written(json!(15.0)).as_deref(), Some("15.0"));
+        assert_eq!(written(json!("15")), None);
+    }
+
+    #[test]
+    fn an_address_is_whole_or_not_there() {
+        let long = format!("https://x/?{}", "a".repeat(1547));
+        let read = |url: &str, number: &str| {
+            let body = json!({"url": url, "credit_card": {"Card_Number": number}});
+            of(&body, |fields| {
+                let mut numbers = Vec::new();
+                card_numbers(fields, &mut numbers);
+                super::url(fields, "url", &numbers)
+            })
+        };
+        let order = "https://x/?orderid=4111111111111111";
+        for url in [long.as_str(), order] {
+            assert_eq!(read(url, "").as_deref(), Some(url));
+        }
+        for hidden in [order, "https://x/?n=4111%2D1111-1111+1111"] {
+            assert_eq!(read(hidden, "4111 1111 1111 1111"), None);
+        }
+        assert_eq!(read(&"x".repeat(8193), ""), None);
+        assert_eq!(read(&"x".repeat(8192), "").map(|url| url.len()), Some(8192));
+        assert_eq!(read("a\0b", ""), None);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum TrackingReading {
     Found {
         /// Those that could be read, in the order of the answer.
         snapshots: Vec<Snapshot>,
-        /// The list is as long as lists get: older ones may be missing.
+        /// Others may be missing: the list is as long as lists get, broke off, or came with an error.
         full: bool,
         /// So many more rows could not be read. While there are any, nothing is proved absent.
         unread: usize,
@@ -87,11 +87,11 @@ pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
             not_about("an error that describes the read")
         }
         Shape::Error(_) if received.http_status == 404 => UidReading::Missing,
-        Shape::Error(_) if received.http_status >= 500 => not_about("an error of the gateway"),
+        Shape::Error(_) if !received.is_success() => not_about("an error"),
         Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
         Shape::NotJson => unreadable("no readable json"),
         Shape::Transaction(_)
-        | Shape::List(_)
+        | Shape::List { .. }
         | Shape::Balance(_)
         | Shape::Task(_)
         | Shape::Error(_)
@@ -112,11 +112,18 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
         return not_about("a status that describes the read");
     }
     match received.shape() {
-        Shape::List(rows) if rows.is_empty() && received.http_status == 200 => {
+        Shape::List {
+            rows,
+            troubled: true,
+        } if rows.is_empty() => not_about("a list that came with an error"),
+        Shape::List { rows, .. } if rows.is_empty() && received.truncated => {
+            not_about("an empty list that broke off")
+        }
+        Shape::List { rows, .. } if rows.is_empty() && received.http_status == 200 => {
             TrackingReading::Empty
         }
-        Shape::List(rows) if received.is_success() && !rows.is_empty() => {
-            let full = rows.len() >= FULL_LIST;
+        Shape::List { rows, troubled } if received.is_success() && !rows.is_empty() => {
+            let full = rows.len() >= FULL_LIST || troubled || received.truncated;
             let read = |row| {
                 wire::row(row).and_then(|row| transaction::snapshot(row, received.source()).ok())
             };
@@ -145,11 +152,11 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
         Shape::Error(error) if refusals::is_about_the_read(&error) => {
             not_about("an error that describes the read")
         }
-        Shape::Error(_) if received.http_status >= 500 => not_about("an error of the gateway"),
+        Shape::Error(_) if !received.is_success() => not_about("an error"),
         Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
         Shape::NotJson => unreadable("no readable json"),
         Shape::Transaction(_)
-        | Shape::List(_)
+        | Shape::List { .. }
         | Shape::Balance(_)
         | Shape::Task(_)
         | Shape::Error(_)
@@ -252,7 +259,6 @@ mod tests {
             (200, json!({"transactions": {}})),
             (200, json!([])),
             (200, json!({"response": {"message": "Record not found"}})),
-            (404, json!({"response": {"message": "Record not found"}})),
         ] {
             let reading = by_tracking_id(status, &body);
             assert!(
@@ -267,14 +273,69 @@ mod tests {
                 "{status}"
             );
         }
-        let cut = Received {
+        let cut = |body| Received {
             truncated: true,
-            ..received(200, br#"{"transactions":[]}"#)
+            ..received(200, body)
         };
         assert!(matches!(
-            read_by_tracking_id(&cut),
+            read_by_tracking_id(&cut(br#"{"transactions":["#)),
             TrackingReading::Unreadable { .. }
         ));
+        assert!(matches!(
+            read_by_tracking_id(&cut(br#"{"transactions":[]}"#)),
+            TrackingReading::NotAbout { .. }
+        ));
+        let gone = json!({"response": {"message": "Record not found"}});
+        assert!(matches!(
+            by_tracking_id(404, &gone),
+            TrackingReading::NotAbout { .. }
+        ));
+    }
+
+    #[test]
+    fn a_list_with_an_error_beside_it_is_never_empty() {
+        for (name, said) in [
+            ("errors", json!({"base": ["try later"]})),
+            ("errors", json!({})),
+            ("message", json!("")),
+            ("message", json!("Shard 2 is away")),
+            ("friendly_message", json!("sorry")),
+            ("error", json!("x")),
+            ("response", json!({"message": "x"})),
+            ("code", json!("E.1000")),
+            ("error_code", json!("P.0001")),
+            ("status", json!("error")),
+        ] {
+            let quiet = said == json!("");
+            let body = json!({"transactions": [], name: said});
+            let reading = by_tracking_id(200, &body);
+            let empty = reading == TrackingReading::Empty;
+            assert_eq!(empty, quiet, "{body} {reading:?}");
+            let mut body = body;
+            body["transactions"] = json!([transaction("a")]);
+            let reading = by_tracking_id(200, &body);
+            assert!(
+                matches!(&reading, TrackingReading::Found { snapshots, full, .. }
+                    if snapshots.len() == 1 && *full != quiet),
+                "{body} {reading:?}"
+            );
+        }
+        let nothing = json!({"transactions": [], "errors": null, "message": null});
+        assert_eq!(by_tracking_id(200, &nothing), TrackingReading::Empty);
+    }
+
+    #[test]
+    fn a_damaged_row_hides_no_other() {
+        let body = b"{\"transactions\":[{\"uid\":\"a\xff\"},{\"uid\":\"b\",\"message\":\"\\ud83d\"},{\"uid\":\"c\",\"status\":\"failed\"}]}";
+        let reading = read_by_tracking_id(&received(200, body));
+        let TrackingReading::Found {
+            snapshots, unread, ..
+        } = reading
+        else {
+            panic!("{reading:?}")
+        };
+        let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
+        assert_eq!((uids, unread), (vec!["b", "c"], 1));
     }
 
     #[test]
@@ -282,7 +343,8 @@ mod tests {
         let rows = json!({"transactions": [
             transaction("a"), {"transaction": transaction("b")},
             {"uid": "c", "status": "failed", "transaction": {"status": "failed"}},
-            {"no": "uid"}, 5, {"uid": "d", "status": "successful", "amount": "1,5"},
+            {"no": "uid"}, 5, {"uid": {}, "transaction": {"uid": "acquirer"}},
+            {"uid": "d", "status": "successful", "amount": "1,5", "transaction": {"uid": "acquirer"}},
         ]});
         let TrackingReading::Found {
             snapshots,
@@ -293,7 +355,12 @@ mod tests {
             panic!("nothing found")
         };
         let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
-        assert_eq!((uids, full, unread), (vec!["a", "b", "c"], false, 3));
+        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 3));
+        assert_eq!(
+            snapshots[3].unread.as_deref(),
+            Some("amount \"1,5\""),
+            "it is seen, and not believed"
+        );
 
         let ten = json!({"transactions": vec![transaction("x"); 10]});
         assert!(matches!(

@@ -11,7 +11,7 @@ use super::redact::redact_value;
 use super::refusals::{self, Place};
 use super::transaction::{self, Source};
 use super::wire::{ErrorBody, Shape, TaskBody, TaskWord, shape};
-use crate::domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp};
+use crate::domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp, TransactionType};
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;
@@ -44,11 +44,12 @@ impl fmt::Debug for Received<'_> {
 }
 
 impl Received<'_> {
+    /// What the body is. Of one that broke off nothing is understood, unless an object in it is complete:
+    /// nothing that could have followed would take it back.
     pub(super) fn shape(&self) -> Shape<'_> {
-        if self.truncated {
-            Shape::NotJson
-        } else {
-            shape(self.body)
+        match shape(self.body) {
+            Shape::Unknown if self.truncated => Shape::NotJson,
+            shape => shape,
         }
     }
 
@@ -63,7 +64,7 @@ impl Received<'_> {
         (200..=299).contains(&self.http_status)
     }
 
-    /// Statuses that describe the read and not what was asked for.
+    /// Statuses that describe the read and not what was asked for, whatever the body says.
     pub(super) fn is_about_the_read(&self) -> bool {
         matches!(self.http_status, 300..=399 | 401 | 403 | 429 | 502..=504)
     }
@@ -134,8 +135,17 @@ pub enum TaskReading {
     },
 }
 
-/// Reads the answer to a submit. `ours` is the configured address.
+/// Reads the answer to a submit of any kind. `ours` is the configured address.
 pub fn read_submit(received: &Received<'_>, ours: &Address) -> SubmitReading {
+    read_submit_of(None, received, ours)
+}
+
+/// The same where the kind of the request is known: errors can name the fields of that kind alone.
+pub fn read_submit_of(
+    asked: Option<TransactionType>,
+    received: &Received<'_>,
+    ours: &Address,
+) -> SubmitReading {
     let status = received.http_status;
     match received.shape() {
         Shape::Transaction(fields) => match transaction::snapshot(&fields, received.source()) {
@@ -143,8 +153,10 @@ pub fn read_submit(received: &Received<'_>, ours: &Address) -> SubmitReading {
             Err(malformed) => unclear(status, &format!("a transaction whose {malformed}")),
         },
         Shape::Task(task) => submit_task(received, &task, ours),
-        Shape::Error(error) => submit_error(received, &error),
-        Shape::List(_) | Shape::Balance(_) => unclear(status, "no task and no transaction"),
+        Shape::Error(error) => submit_error(asked, received, &error),
+        // What is missing of it may say that the outcome is open.
+        Shape::NotJson if received.truncated => unclear(status, "an answer that broke off"),
+        Shape::List { .. } | Shape::Balance(_) => unclear(status, "no task and no transaction"),
         Shape::Unknown | Shape::NotJson if status == 429 => SubmitReading::Deferred {
             retry_after: received.retry_after,
         },
@@ -178,8 +190,12 @@ fn submit_task(received: &Received<'_>, task: &TaskBody, ours: &Address) -> Subm
     }
 }
 
-fn submit_error(received: &Received<'_>, error: &ErrorBody) -> SubmitReading {
-    let refusal = refusals::read(Place::Submit, received.http_status, error);
+fn submit_error(
+    asked: Option<TransactionType>,
+    received: &Received<'_>,
+    error: &ErrorBody,
+) -> SubmitReading {
+    let refusal = refusals::read(Place::Submit, asked, received.http_status, error);
     // 429 is the gateway's word that nothing was processed, unless the body knows better.
     match refusal.kind {
         RefusalKind::Rejected | RefusalKind::Doubt
@@ -222,8 +238,17 @@ fn foreign_url(task: &TaskBody, ours: &Address) -> Option<String> {
         .map(|url| clean(url, MAX_TEXT))
 }
 
-/// Reads an answer of a task's `status_url` or `response_url`.
+/// Reads an answer of a task's `status_url` or `response_url`, of a request of any kind.
 pub fn read_task(received: &Received<'_>, which: TaskUrl) -> TaskReading {
+    read_task_of(None, received, which)
+}
+
+/// The same where the kind of the request is known: errors can name the fields of that kind alone.
+pub fn read_task_of(
+    asked: Option<TransactionType>,
+    received: &Received<'_>,
+    which: TaskUrl,
+) -> TaskReading {
     if received.is_about_the_read() {
         return not_about_task(received, "a status that describes the read");
     }
@@ -232,16 +257,18 @@ pub fn read_task(received: &Received<'_>, which: TaskUrl) -> TaskReading {
             Ok(snapshot) => TaskReading::Transaction(Box::new(snapshot)),
             Err(malformed) => unreadable(received, &format!("a transaction whose {malformed}")),
         },
-        Shape::List(rows) => TaskReading::Other(redact_value(&serde_json::json!({
+        Shape::List { rows, .. } => TaskReading::Other(redact_value(&serde_json::json!({
             "transactions": rows.into_iter().map(Json::into_value).collect::<Vec<_>>()
         }))),
         Shape::Balance(balance) => TaskReading::Other(redact_value(&balance.into_value())),
         Shape::Task(task) => read_task_word(received, which, &task),
-        Shape::Error(error) if refusals::is_about_the_read(&error) => {
-            not_about_task(received, "an error that describes the read")
+        Shape::Error(error) if refusals::is_of_the_task(asked, received.http_status, &error) => {
+            let status = received.http_status;
+            TaskReading::Refused(refusals::read(Place::Task, asked, status, &error))
         }
-        Shape::Error(error) => {
-            TaskReading::Refused(refusals::read(Place::Task, received.http_status, &error))
+        Shape::Error(_) => not_about_task(received, "an error that the task cannot have produced"),
+        Shape::Unknown if !matches!(received.http_status, 200..=299 | 400 | 422) => {
+            not_about_task(received, "an unknown body")
         }
         Shape::Unknown => unreadable(received, "an unknown body"),
         Shape::NotJson if received.http_status == 200 => unreadable(received, "no readable json"),

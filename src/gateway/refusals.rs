@@ -1,14 +1,17 @@
 //! The one table that reads refusals: bodies without a uid that answer a submit, or that the task
 //! itself produced.
 //!
-//! `Rejected` ends a payment as "it never happened", so that it needs a documented code or errors
-//! about the fields of the request; everything that could mean "somebody is at it" or "something
-//! broke" stays in doubt. What it deliberately cannot do: read a refusal from a body with a uid
-//! (that is a snapshot), or from an answer about the read itself (401, 403, 429, 502 to 504 to a
-//! GET): its callers keep those away.
+//! `Rejected` ends a payment as "it never happened", so that it needs a documented code, or errors whose
+//! names are fields of such a request; everything that could mean "somebody is at it", "nobody knows" or
+//! "something broke" stays in doubt. An answer to a GET is about the read, unless the task itself can have
+//! produced it. What it deliberately cannot do: read a refusal from a body with a uid (that is a snapshot).
+
+mod names;
+mod words;
 
 use super::wire::ErrorBody;
-use crate::domain::{Refusal, RefusalKind};
+use crate::domain::{Refusal, RefusalKind, TransactionType};
+use words::About;
 
 /// Where an error was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +22,16 @@ pub(super) enum Place {
     Task,
 }
 
-/// Reads an error with the HTTP status that it came under.
-pub(super) fn read(place: Place, http_status: u16, error: &ErrorBody) -> Refusal {
+/// Reads an error with the HTTP status that it came under. `asked`: the kind of the request, where it is
+/// known.
+pub(super) fn read(
+    place: Place,
+    asked: Option<TransactionType>,
+    http_status: u16,
+    error: &ErrorBody,
+) -> Refusal {
     Refusal {
-        kind: kind(place, http_status, error),
+        kind: kind(place, asked, http_status, error),
         code: error.codes.first().cloned(),
         message: error.message.clone(),
         friendly_message: error.friendly_message.clone(),
@@ -30,43 +39,59 @@ pub(super) fn read(place: Place, http_status: u16, error: &ErrorBody) -> Refusal
     }
 }
 
-/// Codes of an error that describes the read and not what was asked for: not authorized, no
-/// access, wrong media type.
+/// Codes of an error that describes the read and not what was asked for: no request in it, not
+/// authorized, no access, a bad request, a wrong media type, no JSON.
 pub(super) fn is_about_the_read(error: &ErrorBody) -> bool {
-    error
-        .codes
-        .iter()
-        .any(|code| matches!(code.as_str(), "E.1021" | "E.1022" | "E.1024"))
+    let of_the_read = |code: &String| {
+        matches!(
+            code.as_str(),
+            "E.1017" | "E.1021" | "E.1022" | "E.1023" | "E.1024" | "E.1026"
+        )
+    };
+    error.codes.iter().any(of_the_read)
 }
 
-/// Whether the error hints that something is going on under this request.
+/// Whether a task can have produced this error: a code of the table, or errors that name a field of the
+/// request. Everything else comes from what lies between.
+pub(super) fn is_of_the_task(
+    asked: Option<TransactionType>,
+    http_status: u16,
+    error: &ErrorBody,
+) -> bool {
+    let names_a_field = || {
+        let mut texts = error.texts.iter();
+        texts.any(|(path, _)| names::is_of_request(asked, path))
+    };
+    matches!(http_status, 400 | 422)
+        && !is_about_the_read(error)
+        && (error.codes.iter().any(|code| is_of_the_table(code)) || names_a_field())
+}
+
+/// Whether the error says that something may be going on under this request, whatever its HTTP status.
 pub(super) fn leaves_open(error: &ErrorBody) -> bool {
-    speaks_of_another_attempt(error)
-        || error
-            .codes
-            .iter()
-            .any(|code| code.starts_with("P.") || matches!(code.as_str(), "E.1018" | "E.1019"))
+    let open =
+        |code: &String| code.starts_with(['P', 'S', 'F']) || code == "E.1018" || is_left_open(code);
+    error.codes.iter().any(open) || speaks_of_another_attempt(error)
 }
 
-fn kind(place: Place, http_status: u16, error: &ErrorBody) -> RefusalKind {
+fn kind(
+    place: Place,
+    asked: Option<TransactionType>,
+    http_status: u16,
+    error: &ErrorBody,
+) -> RefusalKind {
     let credentials = place == Place::Submit && matches!(http_status, 401 | 403);
     let heard = match place {
         Place::Submit => (400..=499).contains(&http_status),
-        Place::Task => matches!(http_status, 200..=299 | 400..=499),
+        Place::Task => matches!(http_status, 400 | 422),
     };
     if !heard {
         return RefusalKind::Doubt;
     }
     match by_codes(&error.codes) {
         Some(kind) => kind,
-        None if credentials => {
-            if speaks_of_another_attempt(error) {
-                RefusalKind::Doubt
-            } else {
-                RefusalKind::Rejected
-            }
-        }
-        None if by_errors(http_status, error) => RefusalKind::Rejected,
+        None if credentials && !speaks_of_another_attempt(error) => RefusalKind::Rejected,
+        None if !credentials && by_errors(asked, http_status, error) => RefusalKind::Rejected,
         None => RefusalKind::Doubt,
     }
 }
@@ -76,89 +101,60 @@ fn by_codes(codes: &[String]) -> Option<RefusalKind> {
     codes.iter().map(|code| by_code(code)).min()
 }
 
-/// The gateway's own codes are `E.1000` to `E.1099`. Five of them do not say that nothing happened:
-/// unknown error, duplicate, in progress, the acquirer answered with an error, the request expired.
+/// The gateway's own codes are `E.1000` to `E.1065`. Six of them do not say that nothing happened: unknown
+/// error, duplicate, in progress, bad request, the acquirer answered with an error, the request expired.
 fn by_code(code: &str) -> RefusalKind {
     match code {
         "E.1018" => RefusalKind::Duplicate,
-        "E.1000" | "E.1019" | "E.1035" | "E.1036" => RefusalKind::Doubt,
-        code => match code.strip_prefix("E.10") {
-            Some(rest) if rest.len() == 2 => RefusalKind::Rejected,
-            Some(_) | None => RefusalKind::Doubt,
-        },
+        code if is_left_open(code) => RefusalKind::Doubt,
+        code if is_own(code) => RefusalKind::Rejected,
+        _ => RefusalKind::Doubt,
     }
 }
 
-/// Errors about fields, none of which could mean that another attempt is known. The statuses for
-/// "timed out", "conflict" and "too early" say by themselves that it could.
-fn by_errors(http_status: u16, error: &ErrorBody) -> bool {
+fn is_left_open(code: &str) -> bool {
+    matches!(code, "E.1000" | "E.1019" | "E.1023" | "E.1035" | "E.1036")
+}
+
+/// Whether a code is one of the gateway's own.
+fn is_own(code: &str) -> bool {
+    let number = code.strip_prefix("E.").filter(|digits| digits.len() == 4);
+    let number = number.and_then(|digits| digits.parse::<u16>().ok());
+    number.is_some_and(|number| (1000..=1065).contains(&number))
+}
+
+/// Whether a code is one that processing ends with, or the gateway's own.
+fn is_of_the_table(code: &str) -> bool {
+    code.starts_with(['P', 'S', 'F']) || is_own(code)
+}
+
+/// Errors about fields of the request, none of which leaves open what came of it. The statuses for
+/// "timed out", "conflict" and "too early" say by themselves that it could be.
+fn by_errors(asked: Option<TransactionType>, http_status: u16, error: &ErrorBody) -> bool {
+    let about_fields = |(path, text): &(String, String)| {
+        let about = if names::is_whole(path) {
+            About::Whole
+        } else {
+            About::Field
+        };
+        names::is_of_request(asked, path) && !words::leave_open(text, about)
+    };
+    let open = |text: &Option<String>, about| {
+        let text = text.as_deref();
+        text.is_some_and(|text| words::leave_open(text, about))
+    };
     !error.texts.is_empty()
-        && !speaks_of_another_attempt(error)
+        && error.texts.iter().all(about_fields)
+        && !open(&error.own_message, About::Message)
+        && !open(&error.friendly_message, About::Payer)
         && !matches!(http_status, 408 | 409 | 425)
 }
 
-/// Beginnings of words that speak of a duplicate or of progress, in the languages that the gateway
-/// and its acquirers speak. Words that ordinary refusals hold as well ("cannot be processed") are
-/// told by their company.
-const ANOTHER_ATTEMPT: [&str; 35] = [
-    "duplic",
-    "duplik",
-    "dubl",
-    "already",
-    "in progress",
-    "in process",
-    "being processed",
-    "been processed",
-    "was processed",
-    "pending",
-    "repeat",
-    "identical",
-    "same transaction",
-    "bereits",
-    "doppelt",
-    "in bearbeitung",
-    "déjà",
-    "en cours",
-    "en curso",
-    "en proceso",
-    "in corso",
-    "powtór",
-    "w toku",
-    "przetwarz",
-    "tekrar",
-    "zaten",
-    "дубл",
-    "повтор",
-    "в процессе",
-    "уже",
-    "выполняется",
-    "вже",
-    "в процесі",
-    "ужо",
-    "у працэсе",
-];
-
-/// Looked for in the texts of `errors` alone: in a `message` they are part of common phrases.
-const PROGRESS: [&str; 6] = [
-    "processing",
-    "обработ",
-    "обрабат",
-    "оброб",
-    "апрац",
-    "procesando",
-];
-
 fn speaks_of_another_attempt(error: &ErrorBody) -> bool {
-    let holds = |text: &str, words: &[&str]| {
-        let text = text.to_lowercase();
-        words.iter().any(|word| text.contains(word))
-    };
-    error.texts.iter().any(|(path, text)| {
-        holds(text, &ANOTHER_ATTEMPT) || holds(text, &PROGRESS) || holds(path, &ANOTHER_ATTEMPT)
-    }) || [&error.message, &error.friendly_message]
-        .into_iter()
-        .flatten()
-        .any(|text| holds(text, &ANOTHER_ATTEMPT))
+    let messages = [&error.own_message, &error.friendly_message];
+    let texts = error.texts.iter().map(|(_, text)| text);
+    let mut all = texts.chain(messages.into_iter().flatten());
+    all.any(|text| words::speaks_of_another(&text.to_lowercase()))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! What it deliberately cannot do: say what a body means. [`super::wire`] does, from what is kept.
 
 use super::decode;
+use super::fields::names_card_number;
 use super::json::{Fields, Json};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
@@ -16,7 +17,7 @@ use std::fmt;
 /// So many fields of an object find room at once; most have fewer that are kept.
 const ROOM: usize = 16;
 
-/// Reads of a webhook what is looked at, and of any body the names of card holders.
+/// Reads of a webhook what is looked at, and of any body the names of card holders and card numbers.
 pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
     tolerant(body, Kept::Named)
 }
@@ -119,7 +120,7 @@ enum Kept {
     All,
     /// It, and of the fields under it those that are read.
     Named,
-    /// Only the names of card holders in it, which [`super::redact`] looks for everywhere.
+    /// Only the names of card holders and the numbers of cards in it, which are looked for everywhere.
     Holders,
 }
 
@@ -128,7 +129,11 @@ impl Kept {
     fn of(self, name: &str) -> Self {
         match self {
             Self::All => Self::All,
-            Self::Named | Self::Holders if name.eq_ignore_ascii_case("holder") => Self::All,
+            Self::Named | Self::Holders
+                if name.eq_ignore_ascii_case("holder") || names_card_number(name) =>
+            {
+                Self::All
+            }
             Self::Named if name == "errors" => Self::All,
             Self::Named if is_read(name) => Self::Named,
             Self::Named | Self::Holders => Self::Holders,

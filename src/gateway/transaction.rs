@@ -1,14 +1,16 @@
 //! One transaction of the gateway becomes a [`Snapshot`].
 //!
 //! Versions 2 and 3 differ in where the card lies; everything else that is kept has the same name.
-//! A field on which a binding hangs (sum, currency, names) makes the whole transaction unreadable
-//! when it is there and malformed: an absent value counts as agreeing, a garbled one must not.
+//! An absent value counts as agreeing; one that is there and garbled must not. So a field on which a
+//! binding hangs (sum, currency, type, names) that cannot be read is noted in the snapshot, which then
+//! agrees with nothing and ends nothing. Only a uid must be readable.
 
 use super::fields::{self, Malformed};
 use super::json::{Fields, Json};
 use super::redact;
 use crate::domain::snapshot::Card;
 use crate::domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
+use std::borrow::Cow;
 
 /// Where a transaction was read: the hash of the whole body, and when it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,35 +24,68 @@ pub(super) fn snapshot(transaction: &Fields<'_>, source: Source) -> Result<Snaps
     let code = fields::word(transaction, "code");
     let status = fields::word(transaction, "status").unwrap_or_default();
     let names = redact::holders(transaction);
+    let mut numbers = Vec::new();
+    fields::card_numbers(transaction, &mut numbers);
+    let mut unread = Unread::default();
+    let amount = unread.or_none(transaction, fields::minor(transaction, "amount"));
     let free = |name| fields::text(transaction, name).map(|text| redact::strike(text, &names));
     let snapshot = Snapshot {
         uid: uid(transaction, "uid")?.ok_or(Malformed("uid"))?,
         class: StatusClass::of(&status, code.as_deref()),
         status,
-        kind: name_of_kind(transaction)?,
+        kind: unread.or_none(transaction, name_of_kind(transaction)),
         code,
         message: free("message"),
         friendly_message: free("friendly_message"),
-        amount: fields::integer(transaction, "amount")?,
-        currency: currency(transaction)?,
-        tracking_id: tracking_id(transaction)?,
-        parent_uid: uid(transaction, "parent_uid")?,
+        amount: amount.as_ref().map(|amount| amount.units),
+        amount_written: amount.and_then(|amount| amount.written),
+        currency: unread.or_none(transaction, currency(transaction)),
+        tracking_id: unread.or_none(transaction, tracking_id(transaction)),
+        parent_uid: unread.or_none(transaction, uid(transaction, "parent_uid")),
         description: free("description"),
         created_at: fields::time(transaction, "created_at"),
         updated_at: fields::time(transaction, "updated_at"),
         paid_at: fields::time(transaction, "paid_at"),
         manually_corrected_at: fields::time(transaction, "manually_corrected_at"),
-        redirect_url: fields::text(transaction, "redirect_url"),
+        redirect_url: fields::url(transaction, "redirect_url", &numbers),
         card: card(transaction),
         test: fields::flag(transaction, "test"),
+        unread: unread.into_text(),
         body_sha256: source.sha256,
     };
     Ok(snapshot.received(source.at))
 }
 
+/// The fields that are there and could not be read.
+#[derive(Default)]
+struct Unread(Vec<String>);
+
+impl Unread {
+    fn or_none<T>(
+        &mut self,
+        transaction: &Fields<'_>,
+        read: Result<Option<T>, Malformed>,
+    ) -> Option<T> {
+        read.unwrap_or_else(|Malformed(name)| {
+            self.0.push(fields::spelled(transaction, name));
+            None
+        })
+    }
+
+    fn into_text(self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.join(", "))
+    }
+}
+
+/// A uid with a lost letter in it would be another's.
 fn uid(transaction: &Fields<'_>, name: &'static str) -> Result<Option<Uid>, Malformed> {
+    let readable = |text: &Cow<'_, str>| !text.contains('\u{fffd}');
     fields::exact(transaction, name)?
-        .map(|text| Uid::from_gateway(&text).ok_or(Malformed(name)))
+        .map(|text| {
+            let text = Some(text).filter(readable);
+            text.and_then(|text| Uid::from_gateway(&text))
+                .ok_or(Malformed(name))
+        })
         .transpose()
 }
 

@@ -67,7 +67,7 @@ fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
             Err(malformed) => unknown(format!("a transaction whose {malformed}")),
         },
         Shape::NotJson => unknown("no readable json".to_owned()),
-        Shape::List(_) => unknown("a list".to_owned()),
+        Shape::List { .. } => unknown("a list".to_owned()),
         Shape::Balance(_) | Shape::Task(_) | Shape::Error(_) | Shape::Unknown => other(body),
     }
 }
@@ -148,7 +148,38 @@ mod tests {
             );
         }
         let garbled = json!({"transaction": {"uid": "a", "status": "successful", "amount": "x"}});
-        assert!(matches!(read(&garbled), WebhookReading::Unknown { .. }));
+        assert!(
+            matches!(read(&garbled), WebhookReading::Transaction { snapshot, .. }
+            if snapshot.unread.is_some())
+        );
+        let nameless = json!({"transaction": {"uid": {}, "status": "successful"}});
+        assert!(matches!(read(&nameless), WebhookReading::Unknown { .. }));
+    }
+
+    #[test]
+    fn a_damaged_webhook_is_read_and_kept_as_it_was_read() {
+        let text = r#"{"transaction":{"uid":"u","status":"successful","message":"ж"}}"#;
+        let in_utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let damaged = [
+            in_utf16,
+            [b"\xEF\xBB\xBF", text.as_bytes()].concat(),
+            text.replace("ж", "\\ud83d").into_bytes(),
+            text.replace("ж", "\u{1}").into_bytes(),
+            br#"{"transaction":{"uid":"u","status":"successful","message":"?"}}"#
+                .map(|b| if b == b'?' { 0xE6 } else { b })
+                .to_vec(),
+        ];
+        for body in damaged {
+            let (kept, reading) = take_webhook(&body, [1; 32], Timestamp::from_micros(0));
+            assert!(
+                matches!(&reading, WebhookReading::Transaction { snapshot, .. }
+                    if snapshot.uid.as_str() == "u" && snapshot.body_sha256 == [1; 32]),
+                "{reading:?}"
+            );
+            let again = read_webhook(&kept.bytes, [1; 32], Timestamp::from_micros(0));
+            assert_eq!(again, reading);
+            assert!(sparse::is_json(&kept.bytes), "an auditor reads it strictly");
+        }
     }
 
     /// Fields as the gateway has them, those that are read and others.

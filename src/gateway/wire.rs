@@ -16,7 +16,11 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape<'a> {
     /// `transactions`: a list, as a look-up by tracking id gives it.
-    List(Vec<Json<'a>>),
+    List {
+        rows: Vec<Json<'a>>,
+        /// It came with an error: what is not in it may be there all the same.
+        troubled: bool,
+    },
     /// One transaction, of version 2 or 3; the fields of the transaction itself.
     Transaction(Fields<'a>),
     /// The answer to a balance request.
@@ -55,7 +59,10 @@ pub(super) struct TaskBody {
 pub(super) struct ErrorBody {
     /// Every code that it names, in capitals: `E.1025`.
     pub(super) codes: Vec<String>,
+    /// Its message, or its texts in one line.
     pub(super) message: Option<String>,
+    /// The message as it came, not redacted.
+    pub(super) own_message: Option<String>,
     pub(super) friendly_message: Option<String>,
     /// The texts of `errors`, each with the path of its field; as they came, not redacted.
     pub(super) texts: Vec<(String, String)>,
@@ -76,16 +83,19 @@ pub(super) fn shape_of(body: Json<'_>) -> Shape<'_> {
 
 /// The order of these questions is what tells the bodies apart.
 fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
+    let troubled = comes_with_an_error(&fields);
     if let Some(Json::List(rows)) = fields.get_mut("transactions") {
-        return Shape::List(std::mem::take(rows));
+        let rows = std::mem::take(rows);
+        return Shape::List { rows, troubled };
+    }
+    // In version 3 `transaction` is the acquirer's section, which may have a uid of its own.
+    if says(&fields, "uid") {
+        return Shape::Transaction(fields);
     }
     if let Some(Json::Object(inner)) = fields.get_mut("transaction")
         && has_uid(inner)
     {
         return Shape::Transaction(std::mem::take(inner));
-    }
-    if has_uid(&fields) {
-        return Shape::Transaction(fields);
     }
     if fields.get("result").and_then(Json::as_object).is_some() && fields.contains("status") {
         return Shape::Balance(Json::Object(fields));
@@ -102,10 +112,29 @@ fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
 /// The transaction in one row of a list: enveloped or not, version 2 or 3.
 pub(super) fn row<'b, 'a>(row: &'b Json<'a>) -> Option<&'b Fields<'a>> {
     let fields = row.as_object()?;
-    match fields.get("transaction") {
-        Some(Json::Object(inner)) if has_uid(inner) => Some(inner),
-        Some(_) | None => has_uid(fields).then_some(fields),
+    if says(fields, "uid") {
+        return Some(fields);
     }
+    let inner = fields.get("transaction").and_then(Json::as_object);
+    inner.filter(|inner| has_uid(inner))
+}
+
+/// Whether there is something under a name, readable or not.
+fn says(fields: &Fields<'_>, name: &str) -> bool {
+    match fields.get(name) {
+        None | Some(Json::Null) => false,
+        Some(Json::Text(text)) => !text.is_empty(),
+        Some(Json::Flag(_) | Json::Number(_) | Json::List(_) | Json::Object(_)) => true,
+    }
+}
+
+/// Whether a list has an error beside it, in any of its spellings.
+fn comes_with_an_error(fields: &Fields<'_>) -> bool {
+    let named = ["errors", "message", "friendly_message", "error"];
+    named.iter().any(|name| says(fields, name))
+        || fields.get("response").and_then(Json::as_object).is_some()
+        || fields.get("status").and_then(Json::as_str) == Some("error")
+        || codes(fields).next().is_some()
 }
 
 fn has_uid(fields: &Fields<'_>) -> bool {
@@ -154,9 +183,11 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
         }
     }
     let cut = |text: Cow<'_, str>| clean(&text, MAX_TEXT);
+    let own_message = text("message").map(Cow::into_owned);
     told.then(|| ErrorBody {
         codes,
         message: text("message").map(cut).or_else(|| summary(&texts)),
+        own_message,
         friendly_message: text("friendly_message").map(cut),
         texts,
     })

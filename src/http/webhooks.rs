@@ -8,6 +8,7 @@
 use crate::clock::Boottime;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
+use crate::gateway::decode::{self, CodingError};
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::{Context, Shop};
@@ -16,13 +17,15 @@ use crate::http::reply;
 use crate::http::request;
 use crate::ledger::{LedgerError, Record, Recorded, Target};
 use crate::observation::Observation;
-use crate::observation::webhook::observe;
+use crate::observation::webhook::{observe, observe_decoded};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 /// Where the shop stands in `/webhooks/{shop}`.
 const SHOP: usize = 2;
@@ -57,6 +60,7 @@ fn failure(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "unauthorized",
         StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported",
         StatusCode::SERVICE_UNAVAILABLE => "unavailable",
         StatusCode::INTERNAL_SERVER_ERROR => "error",
         _ => "unreadable",
@@ -90,8 +94,15 @@ async fn take(
         Authenticity::BasicOnly => false,
         Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),
     };
+    let plain = undo(content_coding(req), &raw, limit)?;
     // The ledger puts the time of receipt, by the database's clock.
-    let learned = observe(&raw, believed, Timestamp::END);
+    let learned = match plain {
+        None => observe(&raw, believed, Timestamp::END),
+        Some(plain) => {
+            let sha256 = Sha256::digest(&*raw).into();
+            observe_decoded(sha256, &plain, believed, Timestamp::END)
+        }
+    };
     // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
     raw.clear();
     drop(raw);
@@ -110,6 +121,27 @@ async fn take(
     let recorded = context.ledger.record(&shop.id, record).await?;
     context.metrics.webhook_committed(started.elapsed());
     Ok(recorded)
+}
+
+/// The content codings of a body, in one line; one that is no text is one that is not known.
+fn content_coding(req: &HttpRequest) -> Option<String> {
+    let codings = req.headers().get_all(header::CONTENT_ENCODING);
+    let codings: Vec<&str> = codings.map(|c| c.to_str().unwrap_or("?")).collect();
+    (!codings.is_empty()).then(|| codings.join(","))
+}
+
+/// A body that cannot be read is not taken: what is answered 200 has been read.
+fn undo(
+    coding: Option<String>,
+    raw: &[u8],
+    limit: usize,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
+    decode::undo(coding.as_deref(), raw, limit).map_err(|error| match error {
+        CodingError::TooLong => Problem::new(Kind::PayloadTooLarge, error.to_string()),
+        CodingError::Unknown | CodingError::Broken => {
+            Problem::new(Kind::UnsupportedMediaType, error.to_string())
+        }
+    })
 }
 
 async fn refused(context: &Context, shop: &Shop, reason: Reason) -> Problem {

@@ -1,9 +1,9 @@
 //! What a read told, as evidence.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Channel, Fact, TaskId, Timestamp, Uid, Verdict};
+use crate::domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verdict};
 use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
-use crate::gateway::{read_by_tracking_id, read_by_uid, read_task};
+use crate::gateway::{read_by_tracking_id, read_by_uid, read_task_of};
 use crate::observation::{Observation, of_answer, received};
 use std::time::Duration;
 use uuid::Uuid;
@@ -15,8 +15,13 @@ pub(crate) struct Told {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// Reads an answer about a task as evidence.
-pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Told {
+/// Reads an answer about the task of a request of this kind as evidence.
+pub(crate) fn read_answer(
+    answer: &Answer,
+    which: TaskUrl,
+    task: &TaskId,
+    asked: TransactionType,
+) -> Told {
     let channel = match which {
         TaskUrl::Status => Channel::TaskStatus,
         TaskUrl::Result => Channel::TaskResult,
@@ -25,7 +30,7 @@ pub(crate) fn read_answer(answer: &Answer, which: TaskUrl, task: &TaskId) -> Tol
     let mut retry = None;
     let mut unknown = None;
     let mut about_read = None;
-    let facts = match read_task(&received(answer), which) {
+    let facts = match read_task_of(Some(asked), &received(answer), which) {
         TaskReading::Running | TaskReading::Completed => vec![Fact::TaskAlive { task: task_id }],
         TaskReading::Transaction(snapshot) => vec![Fact::TaskResult {
             task: task_id,
@@ -156,7 +161,13 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
             Vec::new()
         }
     };
-    let mut learned = of_answer(answer, Channel::Query, name, facts);
+    // Who reads it again from what is stored must see that it is no whole list.
+    let subject = if answer.truncated {
+        format!("{name}, cut off")
+    } else {
+        name.to_owned()
+    };
+    let mut learned = of_answer(answer, Channel::Query, &subject, facts);
     learned.id = Uuid::now_v7();
     describe(&mut learned, refused, unknown);
     Told {

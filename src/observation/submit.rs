@@ -3,10 +3,10 @@
 
 use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Differences;
-use crate::domain::{Channel, Fact, Opening, RefusalKind, Snapshot, Timestamp};
+use crate::domain::{Channel, Fact, Opening, RefusalKind, Snapshot, Timestamp, TransactionType};
 use crate::gateway::{
     Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
-    read_submit,
+    read_submit_of,
 };
 use crate::observation::{Observation, of_answer, received};
 use serde_json::json;
@@ -38,10 +38,24 @@ pub(crate) fn status_class(status: u16) -> &'static str {
     }
 }
 
-/// Reads what came of a submit. `now` is the time from which a pause is counted.
-pub fn of(submission: &Submission, attempt: u32, ours: &Address, now: Timestamp) -> Outcome {
+/// Reads what came of a submit of this kind. `now` is the time from which a pause is counted.
+pub fn of(
+    submission: &Submission,
+    attempt: u32,
+    asked: TransactionType,
+    ours: &Address,
+    now: Timestamp,
+) -> Outcome {
     match submission {
-        Submission::Answered(answer) => answered(answer, attempt, ours, now),
+        Submission::Answered(answer) => answered(answer, attempt, asked, ours, now),
+        Submission::Unclear {
+            reason,
+            partial: Some(partial),
+        } => broken_off(
+            answered(partial, attempt, asked, ours, now),
+            attempt,
+            reason,
+        ),
         Submission::NotSent { reason } => Outcome {
             learned: not_sent(attempt, reason),
             retry_after: None,
@@ -55,10 +69,28 @@ pub fn of(submission: &Submission, attempt: u32, ours: &Address, now: Timestamp)
     }
 }
 
-fn answered(answer: &Answer, attempt: u32, ours: &Address, now: Timestamp) -> Outcome {
+/// What had come of an answer that broke off is evidence as it is. Its subject says that there was more,
+/// since what is missing might have said that the outcome is open.
+fn broken_off(mut outcome: Outcome, attempt: u32, reason: &str) -> Outcome {
+    let learned = &mut outcome.learned;
+    learned.subject = Some(format!("attempt {attempt}, cut off"));
+    learned.note = Some(format!(
+        "{}; the answer is not whole: {reason}",
+        learned.sentence()
+    ));
+    outcome
+}
+
+fn answered(
+    answer: &Answer,
+    attempt: u32,
+    asked: TransactionType,
+    ours: &Address,
+    now: Timestamp,
+) -> Outcome {
     let mut retry = None;
     let mut note = None;
-    let (fact, label) = match read_submit(&received(answer), ours) {
+    let (fact, label) = match read_submit_of(Some(asked), &received(answer), ours) {
         SubmitReading::Ack { task, foreign_url } => {
             note = foreign_url.map(|url| {
                 format!(

@@ -8,8 +8,12 @@ use sha2::{Digest, Sha256};
 
 /// What a webhook that is not refused amounts to. Without a signature it is a hint.
 pub fn observe(raw: &[u8], signed: bool, now: Timestamp) -> Observation {
-    let sha256: [u8; 32] = Sha256::digest(raw).into();
-    let (kept, reading) = take_webhook(raw, sha256, now);
+    observe_decoded(Sha256::digest(raw).into(), raw, signed, now)
+}
+
+/// The same of a body whose content coding is undone. `sha256` is that of the bytes as they were signed.
+pub fn observe_decoded(sha256: [u8; 32], body: &[u8], signed: bool, now: Timestamp) -> Observation {
+    let (kept, reading) = take_webhook(body, sha256, now);
     let mut learned =
         Observation::from_gateway(Channel::Webhook, None, None, kept.bytes, sha256, Vec::new())
             .with_signature(signed);

@@ -17,6 +17,7 @@
 
 mod absence;
 mod audit;
+mod bodies;
 mod card_data;
 mod chaos;
 mod children;

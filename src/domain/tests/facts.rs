@@ -53,6 +53,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
         option::weighted(0.2, select(vec!["P.9999", "E.1035", "F.0114"])),
         select(vec![None, Some(at(10)), Some(at(20)), Some(at(30))]),
         select(vec![0_u8, 1, 2]),
+        option::weighted(0.1, Just("currency \"??\"".to_owned())),
     );
     let kind = Some(opening.kind.as_str().to_owned());
     let parent = opening.parent_uid.clone();
@@ -76,7 +77,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
             ],
         ),
     );
-    (what, which).prop_map(|((name, status, code, updated_at, sha), which)| {
+    (what, which).prop_map(|((name, status, code, updated_at, sha, unread), which)| {
         let (kind, amount, currency, tracking_id, parent_uid, created_at) = which;
         Snapshot {
             uid: uid(name),
@@ -87,6 +88,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
             message: None,
             friendly_message: None,
             amount,
+            amount_written: None,
             currency,
             tracking_id,
             parent_uid,
@@ -98,6 +100,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
             redirect_url: None,
             card: None,
             test: None,
+            unread,
             body_sha256: [sha; 32],
         }
     })

@@ -141,7 +141,7 @@ proptest! {
         let opening = payment();
         let facts = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &one)];
         let two = Snapshot { uid: one.uid.clone(), amount: opening.amount, kind: None,
-            currency: None, ..two };
+            currency: None, unread: None, ..two };
         let expected = match two.class {
             StatusClass::Successful => State::Successful,
             StatusClass::Failed => State::Failed,

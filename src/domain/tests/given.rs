@@ -80,6 +80,7 @@ pub(super) fn snapshot(opening: &Opening, name: &str, status: &str, updated: i64
         message: None,
         friendly_message: None,
         amount: opening.amount,
+        amount_written: None,
         currency: opening.currency,
         tracking_id: opening.tracking_id.clone(),
         parent_uid: opening.parent_uid.clone(),
@@ -91,6 +92,7 @@ pub(super) fn snapshot(opening: &Opening, name: &str, status: &str, updated: i64
         redirect_url: None,
         card: None,
         test: None,
+        unread: None,
         body_sha256: sha,
     }
 }

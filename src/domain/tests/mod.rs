@@ -11,6 +11,7 @@ mod candidates;
 mod decisions;
 mod facts;
 mod finality;
+mod garbled;
 mod given;
 mod order;
 mod pace;

@@ -197,20 +197,13 @@ fn what_a_task_ends_with() {
         RefusalKind::Rejected
     );
     assert_eq!(
-        kind(200, &sample("error_validation_flat")),
+        kind(400, &sample("error_validation_flat")),
         RefusalKind::Rejected
     );
     assert_eq!(kind(422, &sample("error_base")), RefusalKind::Rejected);
-    assert_eq!(
-        kind(500, &sample("error_validation_v3")),
-        RefusalKind::Doubt
-    );
-    for status in [200, 400, 404, 500] {
-        assert_eq!(
-            kind(status, &sample("async_status_failed_task")),
-            RefusalKind::Doubt
-        );
-    }
+    let timeout = json!({"message": "Acquirer timeout",
+        "errors": {"base": ["The acquirer did not answer in time, the result is not known"]}});
+    assert_eq!(kind(422, &timeout), RefusalKind::Doubt);
     assert!(matches!(
         result(200, &sample("balance_v2")),
         TaskReading::Other(_)
@@ -236,7 +229,19 @@ fn reads_that_say_nothing_of_the_task() {
             assert!(not_about(result(status, &sample(name))), "{status} {name}");
         }
     }
-    for code in ["E.1021", "E.1022", "E.1024"] {
+    // What lies between may answer like this; the task did not.
+    let missing =
+        json!({"response": {"message": "Record not found", "errors": {"base": ["none"]}}});
+    for status in [200, 404, 405, 406, 408, 411, 417, 426, 431, 500] {
+        assert!(not_about(result(status, &missing)), "{status}");
+        let fields = sample("error_validation_v3");
+        assert!(not_about(result(status, &fields)), "{status}");
+    }
+    for status in [200, 400, 404, 422, 500] {
+        let crashed = sample("async_status_failed_task");
+        assert!(not_about(result(status, &crashed)), "{status}");
+    }
+    for code in ["E.1017", "E.1021", "E.1022", "E.1023", "E.1024", "E.1026"] {
         let body = json!({"code": code, "message": "x", "errors": {"base": ["x"]}});
         assert!(
             not_about(result(200, &body)) && not_about(result(422, &body)),
@@ -249,7 +254,7 @@ fn reads_that_say_nothing_of_the_task() {
     }
     let cut = Received {
         truncated: true,
-        ..received(200, br#"{"uid":"a","status":"failed"}"#)
+        ..received(200, br#"{"uid":"a","status":"failed""#)
     };
     assert!(matches!(
         read_task(&cut, TaskUrl::Result),
@@ -265,6 +270,64 @@ fn reads_that_say_nothing_of_the_task() {
     ));
     let page = read_task(&received(200, b"<html>"), TaskUrl::Result);
     assert!(matches!(page, TaskReading::Unreadable { .. }));
+}
+
+#[test]
+fn of_an_answer_that_broke_off_a_complete_object_counts() {
+    let cut = |http_status, body: &'static str| Received {
+        truncated: true,
+        ..received(http_status, body.as_bytes())
+    };
+    let ack = cut(200, r#"{"status":"processing","request_id":"t-1"}"#);
+    assert!(matches!(
+        read_submit(&ack, &ours()),
+        SubmitReading::Ack { .. }
+    ));
+    let failed = cut(422, r#"{"code":"E.1025","message":"x"}  "#);
+    assert!(matches!(
+        read_task(&failed, TaskUrl::Result),
+        TaskReading::Refused(r) if r.kind == RefusalKind::Rejected
+    ));
+    let seen = cut(200, r#"{"uid":"a","status":"failed"}"#);
+    assert!(matches!(
+        read_task(&seen, TaskUrl::Result),
+        TaskReading::Transaction(_)
+    ));
+    // What is missing of these might have said that the outcome is open.
+    for (http_status, body) in [
+        (429, ""),
+        (429, r#"{"code":"E.1018","#),
+        (403, ""),
+        (401, "Acc"),
+        (200, "7"),
+        (422, "[]"),
+    ] {
+        let reading = read_submit(&cut(http_status, body), &ours());
+        assert!(
+            matches!(reading, SubmitReading::Unclear { .. }),
+            "{http_status} {body} {reading:?}"
+        );
+    }
+}
+
+#[test]
+fn with_a_uid_on_both_levels_the_outer_one_counts() {
+    let three = json!({"uid": "X", "status": "successful", "amount": 1500, "currency": "EUR",
+        "transaction": {"uid": "ACQ-778899", "status": "successful", "amount": 1}});
+    let TaskReading::Transaction(snapshot) = result(200, &three) else {
+        panic!("unread")
+    };
+    assert_eq!((snapshot.uid.as_str(), snapshot.amount), ("X", Some(1500)));
+    let mut garbled = three.clone();
+    garbled["uid"] = json!({});
+    assert!(matches!(
+        result(200, &garbled),
+        TaskReading::Unreadable { .. }
+    ));
+    let mut two = three;
+    two["uid"] = Value::Null;
+    assert!(matches!(result(200, &two), TaskReading::Transaction(s)
+        if s.uid.as_str() == "ACQ-778899"));
 }
 
 #[test]
@@ -312,17 +375,29 @@ fn odd_transactions() {
     // From the future beyond belief.
     let ahead = br#"{"uid":"a","status":"failed","updated_at":"2026-02-03T11:00:00Z"}"#;
     assert!(matches!(read(ahead), TaskReading::Transaction(s) if s.updated_at.is_none()));
-    // What decides a binding must be readable.
-    for garbled in [
-        json!({"uid": "a", "amount": 1.5}),
-        json!({"uid": "a", "currency": "EURO"}),
-        json!({"uid": "a", "tracking_id": {}}),
-        json!({"uid": "a", "parent_uid": []}),
-        json!({"uid": "a".repeat(200)}),
+    // What decides a binding and cannot be read is told, and the rest is there.
+    for (garbled, told) in [
+        (json!({"uid": "a", "amount": 1500.4}), "amount 1500.4"),
+        (json!({"uid": "a", "amount": "15,00"}), "amount \"15,00\""),
+        (json!({"uid": "a", "currency": "??"}), "currency \"??\""),
+        (json!({"uid": "a", "type": true}), "type true"),
+        (
+            json!({"uid": "a", "tracking_id": {}}),
+            "tracking_id (an object)",
+        ),
+        (json!({"uid": "a", "parent_uid": []}), "parent_uid (a list)"),
     ] {
         assert!(
-            matches!(result(200, &garbled), TaskReading::Unreadable { .. }),
-            "{garbled}"
+            matches!(result(200, &garbled), TaskReading::Transaction(s)
+                if s.unread.as_deref() == Some(told)),
+            "{garbled} {:?}",
+            result(200, &garbled)
+        );
+    }
+    for nameless in [json!({"uid": "a".repeat(200)}), json!({"uid": "a\u{fffd}"})] {
+        assert!(
+            matches!(result(200, &nameless), TaskReading::Unreadable { .. }),
+            "{nameless}"
         );
     }
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();

@@ -35,14 +35,28 @@ pub struct Redacted {
 
 /// Takes card data out of a body of any kind.
 pub fn redact(bytes: &[u8]) -> Redacted {
-    match decode::readable(bytes) {
+    let mut redacted = match decode::readable(bytes) {
         Cow::Borrowed(same) if same.len() == bytes.len() => redact_read(bytes, None),
         readable => Redacted {
             changed: true,
             ..redact_read(&readable, None)
         },
+    };
+    // What is left of a broken document may be whole but for its damage.
+    for _ in 0..MAX_MENDINGS {
+        let Cow::Owned(mended) = decode::readable(&redacted.bytes) else {
+            break;
+        };
+        redacted = Redacted {
+            changed: true,
+            ..redact_read(&mended, None)
+        };
     }
+    redacted
 }
+
+/// So often what is left is mended again; each time there is less to mend.
+const MAX_MENDINGS: usize = 4;
 
 /// The same for who has read the body as JSON already, and found this in it.
 pub(super) fn redact_read(bytes: &[u8], read: Option<&Json<'_>>) -> Redacted {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 fn read_kind(place: Place, http_status: u16, body: &Value) -> RefusalKind {
     match shape(body.to_string().as_bytes()) {
-        Shape::Error(error) => read(place, http_status, &error).kind,
+        Shape::Error(error) => read(place, None, http_status, &error).kind,
         other => panic!("{body} is no error but {other:?}"),
     }
 }
@@ -18,7 +18,7 @@ fn coded(code: &str) -> Value {
 
 #[test]
 fn every_code_of_the_protocol() {
-    let undecided = [1000, 1018, 1019, 1035, 1036];
+    let undecided = [1000, 1018, 1019, 1023, 1035, 1036];
     for number in 1000..=1065 {
         let expected = match number {
             1018 => RefusalKind::Duplicate,
@@ -28,12 +28,11 @@ fn every_code_of_the_protocol() {
         let body = coded(&format!("E.{number}"));
         assert_eq!(read_kind(Place::Submit, 422, &body), expected, "{number}");
         assert_eq!(read_kind(Place::Task, 422, &body), expected, "{number}");
-        assert_eq!(read_kind(Place::Task, 200, &body), expected, "{number}");
-        assert_eq!(
-            read_kind(Place::Task, 500, &body),
-            RefusalKind::Doubt,
-            "{number}"
-        );
+        assert_eq!(read_kind(Place::Task, 400, &body), expected, "{number}");
+        for status in [200, 404, 405, 500] {
+            let read = read_kind(Place::Task, status, &body);
+            assert_eq!(read, RefusalKind::Doubt, "{number} {status}");
+        }
         assert_eq!(
             read_kind(Place::Submit, 500, &body),
             RefusalKind::Doubt,
@@ -60,6 +59,7 @@ fn codes_of_other_families_say_nothing_without_a_uid() {
     let others = [
         "S.0000", "P.0001", "P.0220", "P.0619", "P.1019", "P.9998", "P.9999", "F.1900", "F.1901",
         "E.5100", "E.5101", "F.6001", "F.7001", "F.8001", "E.0638", "E.0618", "E.10", "E.10255",
+        "E.1066", "E.1099",
     ];
     for code in declines
         .chain(alternative)
@@ -132,7 +132,7 @@ fn errors_without_a_code() {
             RefusalKind::Doubt,
             "{text}"
         );
-        let body = json!({"errors": {"x": {"y": text}}});
+        let body = json!({"errors": {"customer": {"ip": text}}});
         assert_eq!(
             read_kind(Place::Task, 422, &body),
             RefusalKind::Doubt,
@@ -196,7 +196,7 @@ fn what_was_said_is_kept_without_card_data() {
     let Shape::Error(error) = shape(body.to_string().as_bytes()) else {
         panic!("no error")
     };
-    let refusal = read(Place::Submit, 422, &error);
+    let refusal = read(Place::Submit, None, 422, &error);
     assert_eq!(refusal.code.as_deref(), Some("E.1025"));
     assert_eq!(refusal.http_status, Some(422));
     let message = refusal.message.unwrap_or_default();
@@ -205,4 +205,178 @@ fn what_was_said_is_kept_without_card_data() {
         !message.contains("JOHN") && !message.contains("4200"),
         "{message}"
     );
+}
+
+fn error_of(body: &Value) -> ErrorBody {
+    match shape(body.to_string().as_bytes()) {
+        Shape::Error(error) => error,
+        other => panic!("{body} is no error but {other:?}"),
+    }
+}
+
+#[test]
+fn what_a_task_can_have_produced() {
+    let fields = json!({"errors": {"amount": ["is wrong"]}});
+    let of_the_task = |status, body: &Value| is_of_the_task(None, status, &error_of(body));
+    for (yes, no) in [
+        (400, 200),
+        (422, 404),
+        (422, 405),
+        (400, 411),
+        (422, 500),
+        (400, 426),
+    ] {
+        assert!(
+            of_the_task(yes, &fields) && !of_the_task(no, &fields),
+            "{yes} {no}"
+        );
+    }
+    for body in [
+        json!({"message": "Bad Request"}),
+        json!({"response": {"message": "Record not found"}}),
+        json!({"errors": ["is wrong"]}),
+        json!({"errors": "is wrong"}),
+        json!({"errors": {"upstream": ["is away"]}}),
+        json!({"code": "X.1000", "message": "x"}),
+        json!({"code": "E.1066", "message": "x"}),
+    ] {
+        assert!(!of_the_task(422, &body), "{body}");
+    }
+    for code in ["E.1017", "E.1021", "E.1022", "E.1023", "E.1024", "E.1026"] {
+        assert!(!of_the_task(400, &coded(code)), "{code}");
+    }
+    for code in ["E.1000", "E.1018", "E.1025", "E.1035", "F.0105", "P.9999"] {
+        assert!(of_the_task(422, &coded(code)), "{code}");
+    }
+    let mixed = json!({"errors": {"amount": ["is wrong"], "upstream": ["is away"]}});
+    assert!(of_the_task(422, &mixed));
+    assert_eq!(read_kind(Place::Task, 422, &mixed), RefusalKind::Doubt);
+}
+
+#[test]
+fn errors_name_the_fields_of_their_kind() {
+    let kind = |asked, name: &str| {
+        let error = error_of(&json!({"errors": {name: ["is wrong"]}}));
+        read(Place::Submit, Some(asked), 422, &error).kind
+    };
+    use TransactionType::{Capture, Payment, Payout, Refund};
+    for (asked, name) in [
+        (Payment, "credit_card.number"),
+        (Payment, "credit_card[holder]"),
+        (Payment, "request.amount"),
+        (Payment, "expired_at"),
+        (Payment, "duplicate_check"),
+        (Payment, "number"),
+        (Payout, "recipient_credit_card"),
+        (Refund, "parent_uid"),
+        (Refund, "reason"),
+        (Capture, "base"),
+    ] {
+        assert_eq!(kind(asked, name), RefusalKind::Rejected, "{asked} {name}");
+    }
+    for (asked, name) in [
+        (Payment, "parent_uid"),
+        (Payment, "acquirer"),
+        (Payment, ""),
+        (Payment, "recipient_credit_card"),
+        (Refund, "credit_card"),
+        (Refund, "currency"),
+        (Refund, "transaction"),
+    ] {
+        assert_eq!(kind(asked, name), RefusalKind::Doubt, "{asked} {name}");
+    }
+}
+
+/// The kind of a refusal with this text under this name.
+fn of_text(name: &str, text: &str) -> RefusalKind {
+    let body = json!({"message": "Validation failed", "errors": {name: [text]}});
+    read_kind(Place::Task, 422, &body)
+}
+
+#[test]
+fn words_of_a_duplicate_of_progress_of_time_and_of_the_unknown_are_doubt() {
+    for text in [
+        "is not unique",
+        "tracking_id must be unique",
+        "Transaction with this tracking id exists",
+        "transaction exists, and the card does not exist",
+        "has been taken",
+        "The same request was sent twice",
+        "The acquirer did not answer in time, the result is not known",
+        "Acquirer timeout",
+        "Time out",
+        "Request timed out",
+        "Request has expired",
+        "The outcome is unknown",
+        "Transaction status is unknown",
+        "result could not be determined",
+        "Internal error",
+        "Service temporarily unavailable",
+        "No response from the bank",
+        "не уникален",
+        "Платёж с таким номером существует",
+        "Номер заказа занят",
+        "Банк не ответил вовремя",
+        "Превышено время ожидания",
+        "Таймаут эквайера",
+        "Результат операции неизвестен",
+        "Статус транзакции не определён",
+        "Операция ещё выполняется",
+        "Время сессии истекло",
+    ] {
+        assert_eq!(of_text("base", text), RefusalKind::Doubt, "{text}");
+        let body = json!({"message": text, "errors": {"base": ["is invalid"]}});
+        let said = read_kind(Place::Submit, 422, &body);
+        assert_eq!(said, RefusalKind::Doubt, "{text} as a message");
+    }
+    for text in [
+        "is not unique",
+        "exists",
+        "уже существует",
+        "timeout",
+        "has been taken",
+    ] {
+        assert_eq!(of_text("tracking_id", text), RefusalKind::Doubt, "{text}");
+    }
+}
+
+#[test]
+fn words_about_the_fields_of_the_request_stay_a_refusal() {
+    for (name, text) in [
+        ("credit_card", "Date is expired"),
+        ("base", "Card is expired"),
+        ("base", "Token does not exist"),
+        ("base", "Card doesn't exist"),
+        ("base", "Parent must exist"),
+        ("base", "Карта не существует"),
+        ("base", "Истёк срок действия карты"),
+        ("expired_at", "time zone is invalid"),
+        ("expired_at", "time out of range"),
+        ("billing_address", "state is unknown"),
+        ("currency", "unknown currency"),
+        ("currency", "Неизвестная валюта"),
+        ("amount", "is greater than the rest"),
+        ("base", "Transaction is not supported"),
+        ("base", "transaction can't be refunded"),
+        ("base", "Unknown parameter foo"),
+        ("description", "can't be blank"),
+    ] {
+        assert_eq!(of_text(name, text), RefusalKind::Rejected, "{name} {text}");
+    }
+}
+
+#[test]
+fn a_429_is_no_processing_unless_its_code_leaves_it_open() {
+    for code in [
+        "E.1000", "E.1018", "E.1019", "E.1023", "E.1035", "E.1036", "P.1019", "F.0108", "S.0000",
+    ] {
+        assert!(leaves_open(&error_of(&coded(code))), "{code}");
+    }
+    for body in [
+        coded("E.1025"),
+        coded("E.1099"),
+        json!({"message": "Too many requests"}),
+    ] {
+        assert!(!leaves_open(&error_of(&body)), "{body}");
+    }
 }

@@ -122,6 +122,7 @@ fn webhook() -> Value {
         Kind::NotFound,
         Kind::RequestTimeout,
         Kind::PayloadTooLarge,
+        Kind::UnsupportedMediaType,
         Kind::Internal,
         Kind::Unavailable,
     ];
@@ -131,7 +132,8 @@ fn webhook() -> Value {
         "operationId": "receiveWebhook",
         "summary": "Take a webhook of the gateway",
         "description": "The body is the gateway's own, signed over its bytes. One that is no transaction, \
-            or cannot be read, is kept and answered 200 as well. A signature that is wrong is refused \
+            or cannot be read, is kept and answered 200 as well. Of a content coding (`gzip` or `deflate`, \
+            one of them) the signature is over the coded bytes; another one is refused. A signature that is wrong is refused \
             everywhere; one that is missing makes the webhook a hint where the shop allows it \
             (`webhook_signature`).",
         "servers": server(

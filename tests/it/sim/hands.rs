@@ -56,7 +56,7 @@ impl Replica {
         world.point("answered").await;
         let now = world.exec.now();
         let ours = Address::new(&ORIGIN.parse().expect("an address")).expect("an address");
-        let mut outcome = outcome::of(&submission, attempt, &ours, now);
+        let mut outcome = outcome::of(&submission, attempt, stored.opening.kind, &ours, now);
         if let Submission::Unclear { .. } = &submission {
             let refusal = Refusal {
                 kind: RefusalKind::Rejected,
