@@ -53,6 +53,8 @@ pub struct Told {
     pub status: String,
     /// What the word amounts to.
     pub ending: Ending,
+    /// Its code; empty without one.
+    pub code: String,
     /// Its type word.
     pub kind: Option<String>,
     /// Minor units.
@@ -63,6 +65,8 @@ pub struct Told {
     pub tracking_id: Option<TrackingId>,
     /// The parent of a child.
     pub parent_uid: Option<Uid>,
+    /// Whether it is a test.
+    pub test: Option<bool>,
     /// When the gateway made it.
     pub created_at: Option<Timestamp>,
     /// When the gateway last changed it.
@@ -176,11 +180,13 @@ fn told(fields: &Fields) -> Result<Told, Unreadable> {
         uid: exact(fields, "uid", uid)?.ok_or(Unreadable)?,
         ending: Ending::of(&status, &loose("code")),
         status: word(status),
+        code: loose("code"),
         kind: kind.ok().flatten().map(word),
         amount: amount.ok().flatten(),
         currency: currency.ok().flatten(),
         tracking_id: tracking_id.ok().flatten(),
         parent_uid: parent_uid.ok().flatten(),
+        test: flag(fields, "test"),
         created_at: time(&loose("created_at")),
         updated_at: time(&loose("updated_at")),
         garbled,
@@ -222,6 +228,17 @@ fn amount(fields: &Fields) -> Result<Option<i64>, Unreadable> {
             (None, _) => Err(Unreadable),
         },
         Some(_) => Err(Unreadable),
+    }
+}
+
+/// Yes or no; anything else is absent.
+fn flag(fields: &Fields, name: &str) -> Option<bool> {
+    match fields.get(name)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => number.as_i64().map(|n| n != 0),
+        Value::String(text) if ["true", "1"].contains(&text.trim()) => Some(true),
+        Value::String(text) if ["false", "0"].contains(&text.trim()) => Some(false),
+        _ => None,
     }
 }
 

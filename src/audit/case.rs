@@ -24,15 +24,21 @@ pub(super) struct Asked {
     pub(super) parent_uid: Option<String>,
     pub(super) parent_tracking_id: Option<String>,
     pub(super) card_data: bool,
+    /// In which mode it was asked for; `None` where either will do.
+    pub(super) test: Option<bool>,
 }
 
 impl Asked {
     /// Reads the fixed columns of a row; what cannot be read is named.
     pub(super) fn of(row: &AuditedTransaction) -> Result<Self, &'static str> {
+        let kind = TransactionType::parse(&row.kind).ok_or("type")?;
+        let origin = Origin::parse(&row.origin).ok_or("origin")?;
+        // A request that does not say is a live one; a child's goes with its parent.
+        let by_itself = origin == Origin::Api && !kind.is_child();
         Ok(Self {
             id: row.id,
-            kind: TransactionType::parse(&row.kind).ok_or("type")?,
-            origin: Origin::parse(&row.origin).ok_or("origin")?,
+            kind,
+            origin,
             amount: row.amount,
             currency: match &row.currency {
                 None => None,
@@ -42,10 +48,11 @@ impl Asked {
             parent_uid: row.parent_uid.clone(),
             parent_tracking_id: row.parent_tracking_id.clone(),
             card_data: row.card_data,
+            test: row.test.or(by_itself.then_some(false)),
         })
     }
 
-    /// Whether a description tells of what was asked: type, amount, currency and parent. A value
+    /// Whether a description tells of what was asked: type, amount, currency, mode and parent. A value
     /// that is absent on either side does not differ.
     pub(super) fn agrees(&self, told: &Told) -> bool {
         let same = |ours: &Option<String>, theirs: Option<&str>| match (ours, theirs) {
@@ -61,6 +68,7 @@ impl Asked {
             && (self.currency.is_none()
                 || told.currency.is_none()
                 || self.currency == told.currency)
+            && (self.test.is_none() || told.test.is_none() || self.test == told.test)
             && same(
                 &self.parent_uid,
                 told.parent_uid.as_ref().map(|uid| uid.as_str()),
@@ -164,7 +172,7 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
     let says = pieces.iter().flat_map(|piece| &piece.says);
     says.filter_map(|saying| match saying {
         Saying::TaskResult(_, told)
-        | Saying::Named(told)
+        | Saying::Named(_, told)
         | Saying::Known(told)
         | Saying::Found(told, _)
         | Saying::Accepted(told, _) => Some(told.uid.to_string()),
@@ -184,7 +192,7 @@ impl Case {
         let known = uids(pieces);
         for piece in pieces {
             for saying in &piece.says {
-                case.hear(saying);
+                case.hear(asked, saying);
                 if let Some(seen) = see(asked, piece, saying, owners, &known) {
                     case.seen
                         .entry(seen.told.uid.to_string())
@@ -196,7 +204,7 @@ impl Case {
         case
     }
 
-    fn hear(&mut self, saying: &Saying) {
+    fn hear(&mut self, asked: &Asked, saying: &Saying) {
         match saying {
             Saying::Stamped {
                 attempt,
@@ -223,8 +231,17 @@ impl Case {
             Saying::TaskUnknown(id) => self.task(id).unknown = true,
             Saying::TaskOutlived(id) => self.task(id).outlived = true,
             Saying::TaskRefused(id, refusal) => self.task(id).refusals.push(*refusal),
-            Saying::TaskResult(id, told) => {
+            Saying::TaskResult(id, told) if asked.is_filed_under_our_name(told) => {
                 self.task(id).results.insert(told.uid.to_string());
+            }
+            // An answer to our own request that tells of another's transaction is doubt.
+            Saying::TaskResult(id, told) => {
+                self.task(id).refusals.push(word_about_another(told));
+            }
+            Saying::Named(attempt, told) if !asked.is_filed_under_our_name(told) => {
+                self.attempt(*attempt)
+                    .refusals
+                    .push(word_about_another(told));
             }
             Saying::Proved {
                 at,
@@ -246,7 +263,7 @@ impl Case {
             }
             Saying::Decided(_)
             | Saying::Opened(_)
-            | Saying::Named(_)
+            | Saying::Named(..)
             | Saying::Known(_)
             | Saying::Found(..)
             | Saying::Accepted(..) => {}
@@ -307,6 +324,15 @@ impl Case {
     }
 }
 
+/// What an answer to our own request amounts to when the transaction in it is not ours.
+fn word_about_another(told: &Told) -> Refusal {
+    if told.code == "E.1018" {
+        Refusal::Duplicate
+    } else {
+        Refusal::Doubt
+    }
+}
+
 /// The description in a saying, unless it is another's or was not what was asked for.
 fn see(
     asked: &Asked,
@@ -326,7 +352,9 @@ fn see(
         }
     };
     match saying {
-        Saying::TaskResult(_, told) | Saying::Named(told) => Some(seen(told, true)),
+        Saying::TaskResult(_, told) | Saying::Named(_, told) => {
+            Some(seen(told, asked.is_filed_under_our_name(told)))
+        }
         Saying::Known(told) => {
             let ours = asked.agrees(told) && asked.is_filed_under_our_name(told);
             ours.then(|| seen(told, true))

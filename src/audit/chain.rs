@@ -93,6 +93,7 @@ mod tests {
             parent_uid: None,
             parent_tracking_id: None,
             card_data: false,
+            test: None,
             state: "accepted".to_owned(),
             uid: None,
             summary: "{}".to_owned(),

@@ -64,7 +64,7 @@ pub(super) enum Saying {
     /// The task ended with this transaction.
     TaskResult(TaskId, Told),
     /// The answer to a submit is this transaction.
-    Named(Told),
+    Named(u32, Told),
     /// The look-up before a submit, after a restore, found this: ours if it agrees in everything.
     Known(Told),
     /// A transaction was found, where this was asked for.
@@ -168,7 +168,7 @@ fn ack(
     let attempt = attempt_of(row)?;
     let status = row.http_status.unwrap_or(0);
     Ok(match body::read(&row.body) {
-        Body::Transaction(Some(told)) => Saying::Named(*told),
+        Body::Transaction(Some(told)) => Saying::Named(attempt, *told),
         Body::Task(word, id, addresses) if is_success(status) && word != "unknown" => {
             let task = id.or_else(|| addresses.iter().find_map(|url| task_in(url, origin)));
             task.map_or(Saying::Silent(attempt), |task| Saying::Acked(attempt, task))

@@ -3,6 +3,7 @@
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet::{self, Amount, second};
 use crate::clock;
+use crate::domain::discrepancy::Mention;
 use crate::domain::view::TransactionView;
 use crate::domain::{DiscrepancyKind, State, TransactionType};
 use crate::ledger::{Explanation, Piece, discrepancy_view};
@@ -10,6 +11,7 @@ use crate::store::read::{self, Filter};
 use crate::store::{StoredTransaction, discrepancies};
 use serde_json::json;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Options of `show`.
@@ -271,14 +273,26 @@ pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow:
             name.unwrap_or_default(),
             amount.map(|amount| amount.short()).unwrap_or_default(),
             second(view.opened_at),
+            mentioned(&view.uids, overrides),
             view.detail.clone(),
         ]
     });
     let names = [
-        "id", "kind", "status", "about", "amount", "opened", "detail",
+        "id", "kind", "status", "about", "amount", "opened", "uids", "detail",
     ];
     sheet::print(&sheet::table(&names, rows.collect()))?;
     tell_of_more(more)
+}
+
+/// The gateway's transactions that a finding names, each with its amount and status.
+fn mentioned(uids: &[Mention], overrides: &BTreeMap<String, u8>) -> String {
+    let one = |mention: &Mention| {
+        let amount = Amount::of(mention.amount, mention.currency.as_deref(), overrides);
+        let amount = amount.map(|amount| amount.short());
+        let words = [Some(mention.uid.clone()), amount, mention.status.clone()];
+        words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    };
+    uids.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Cuts a page to its size; whether there was more.

@@ -1,7 +1,7 @@
 //! One of the gateway's transactions that is, or may be, ours, and how it differs from what we
 //! asked for.
 
-use crate::domain::{Opening, Snapshot, StatusClass, Timestamp, Uid};
+use crate::domain::{Opening, Origin, Snapshot, StatusClass, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -198,6 +198,8 @@ pub struct Differences {
     pub currency: bool,
     /// Another parent.
     pub parent: bool,
+    /// A test transaction for a live request, or the other way round.
+    pub test: bool,
     /// Filed under another tracking id.
     pub tracking_id: bool,
     /// Something in it could not be read, so that it cannot be told.
@@ -219,6 +221,7 @@ impl Differences {
             amount: differ(opening.amount.as_ref(), snapshot.amount.as_ref()),
             currency: differ(opening.currency.as_ref(), snapshot.currency.as_ref()),
             parent: differ::<Uid>(opening.parent_uid.as_ref(), snapshot.parent_uid.as_ref()),
+            test: differ(mode(opening).as_ref(), snapshot.test.as_ref()),
             tracking_id: ours && !is_under_parents_name(opening, snapshot),
             unread: snapshot.unread.is_some(),
         }
@@ -227,8 +230,22 @@ impl Differences {
     /// Whether the snapshot tells of what was asked. The tracking id is about whose it is, not
     /// about what it is.
     pub const fn agree(self) -> bool {
-        !(self.kind || self.amount || self.currency || self.parent || self.unread)
+        let other = self.kind || self.amount || self.currency || self.parent || self.test;
+        !(other || self.unread)
     }
+}
+
+/// The mode that was asked for: `true` for a test, and live where the request does not say. What we
+/// learned of from the gateway is what it is, and a child that does not say goes with its parent.
+pub fn mode(opening: &Opening) -> Option<bool> {
+    let live = opening.origin == Origin::Api && !opening.kind.is_child();
+    opening.test.or(live.then_some(false))
+}
+
+/// Whether a body that our own task, or the answer to our own submit, names as ours bears a name that
+/// is not ours: such a word binds nothing.
+pub fn is_misnamed(opening: &Opening, snapshot: &Snapshot) -> bool {
+    Differences::between(opening, snapshot).tracking_id
 }
 
 /// Whether a child's snapshot is filed under its parent's tracking id, as is its siblings' and the

@@ -1,9 +1,11 @@
 //! What does not fit: findings that a person should see, and what indicates each.
 
-use crate::domain::candidate::is_under_parents_name;
+use crate::domain::candidate::{is_under_parents_name, mode};
 use crate::domain::fold::{Candidate, Derived, Differences, Summary};
 use crate::domain::transaction::words;
 use crate::domain::{Currency, Opening, Snapshot, SnapshotKey, StatusClass, TransactionType, Uid};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 words! {
     /// The kinds of finding. The words are part of the API.
@@ -54,13 +56,65 @@ words! {
 }
 
 impl DiscrepancyKind {
-    /// Whether it goes away by itself when the evidence no longer indicates it.
-    pub const fn heals(self) -> bool {
+    /// Whether what the gateway has is not what was asked for: a person who closes it accepts that, and
+    /// each newer snapshot that shows it makes one look due.
+    pub const fn is_mismatch(self) -> bool {
         matches!(
             self,
-            Self::AmountMismatch | Self::CurrencyMismatch | Self::TypeMismatch
+            Self::AmountMismatch | Self::CurrencyMismatch | Self::TypeMismatch | Self::TestLiveMix
         )
     }
+}
+
+/// One of the gateway's transactions that a finding is about.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+pub struct Mention {
+    /// Which one.
+    pub uid: String,
+    /// Its amount at the gateway, in minor units.
+    pub amount: Option<i64>,
+    /// The amount's currency.
+    pub currency: Option<String>,
+    /// The gateway's word for its status.
+    pub status: Option<String>,
+}
+
+impl Mention {
+    /// What a snapshot says of it.
+    pub fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            uid: snapshot.uid.to_string(),
+            amount: snapshot.amount,
+            currency: snapshot.currency.map(|code| code.to_string()),
+            status: Some(snapshot.status.clone()),
+        }
+    }
+}
+
+/// These uids, each once, with what is known of them.
+pub(crate) fn mentions<'a>(
+    summary: &Summary,
+    uids: impl IntoIterator<Item = Option<&'a Uid>>,
+) -> Vec<Mention> {
+    let mut all: Vec<Mention> = Vec::new();
+    for uid in uids.into_iter().flatten() {
+        let known = summary.candidates.get(uid).and_then(Candidate::shown);
+        let mention = known.map_or_else(
+            || Mention {
+                uid: uid.to_string(),
+                amount: None,
+                currency: None,
+                status: None,
+            },
+            Mention::of,
+        );
+        if all.iter().all(|other| other.uid != mention.uid) {
+            all.push(mention);
+        }
+    }
+    all
 }
 
 /// One thing that does not fit, as the evidence indicates it now.
@@ -74,12 +128,15 @@ pub struct Finding {
     pub basis: Option<SnapshotKey>,
     /// In plain words.
     pub detail: String,
+    /// All of the gateway's transactions that it is about.
+    pub uids: Vec<Mention>,
 }
 
 impl Finding {
     /// Whether the same is told already. Another body about the same moment tells nothing new.
     pub fn is_among(&self, others: &[Self]) -> bool {
-        self.among(others).any(|other| other.detail == self.detail)
+        self.among(others)
+            .any(|other| (&other.detail, &other.uids) == (&self.detail, &self.uids))
     }
 
     /// Whether one of its kind about the same moment is told already, whatever it says.
@@ -95,101 +152,204 @@ impl Finding {
     }
 }
 
-/// All that a summary indicates. Independent of the order of arrival.
+/// All that a summary indicates. Independent of the order of arrival: what is not among it any more
+/// has healed.
 pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<Finding> {
+    let told = Telling {
+        opening,
+        summary,
+        derived,
+    };
     let mut found = Vec::new();
     for (uid, candidate) in &summary.candidates {
-        about_candidate(opening, summary, uid, candidate, &mut found);
+        told.about_candidate(uid, candidate, &mut found);
     }
-    about_several(opening, summary, &mut found);
+    told.about_several(&mut found);
     for uid in &summary.contested {
-        found.push(finding(
-            DiscrepancyKind::AmbiguousTrackingId,
-            Some(uid),
-            None,
-            format!("it cannot be told whose transaction {uid} is: this one, or another"),
-        ));
+        let detail = format!("it cannot be told whose transaction {uid} is: this one, or another");
+        found.push(told.ambiguous(uid, None, detail));
     }
     let known = derived
         .uid
         .as_ref()
         .filter(|uid| summary.missing.contains(*uid));
     if let Some(uid) = known {
-        found.push(finding(
-            DiscrepancyKind::MissingAtGateway,
-            Some(uid),
-            None,
-            format!("the gateway answered 404 to a look-up of {uid}"),
-        ));
+        found.push(Finding {
+            kind: DiscrepancyKind::MissingAtGateway,
+            uid: Some(uid.clone()),
+            basis: None,
+            detail: format!("the gateway answered 404 to a look-up of {uid}"),
+            uids: mentions(summary, [Some(uid)]),
+        });
     }
     found
 }
 
-fn finding(
-    kind: DiscrepancyKind,
-    uid: Option<&Uid>,
-    basis: Option<SnapshotKey>,
-    detail: String,
-) -> Finding {
-    Finding {
-        kind,
-        uid: uid.cloned(),
-        basis,
-        detail,
-    }
+/// What findings are told from.
+struct Telling<'a> {
+    opening: &'a Opening,
+    summary: &'a Summary,
+    derived: &'a Derived,
 }
 
-fn about_candidate(
-    opening: &Opening,
-    summary: &Summary,
-    uid: &Uid,
-    candidate: &Candidate,
-    found: &mut Vec<Finding>,
-) {
-    let Some(latest) = candidate.latest.as_deref() else {
-        return;
-    };
-    let key = Some(latest.key());
-    let differences = Differences::between(opening, latest);
-    let older = summary.is_older(latest);
-    let named = is_filed_as_ours(opening, latest);
-    if candidate.differs() && (candidate.bound || (named && !older)) {
-        mismatches(opening, latest, differences, found);
-    }
-    if !candidate.bound && named && older && !summary.attempts.is_empty() {
-        let mut detail = format!("{uid} was made before this transaction was first sent");
-        if summary.is_of_doubtful_age(opening, candidate) {
-            detail.push_str(
-                ", by less than a clock may be wrong: it is not taken for this one, and while it is \
-                 there, absence is not proved",
-            );
+impl Telling<'_> {
+    /// About one of the gateway's transactions; the one that our state rests on is named beside it.
+    fn finding(
+        &self,
+        kind: DiscrepancyKind,
+        uid: &Uid,
+        basis: Option<SnapshotKey>,
+        detail: String,
+    ) -> Finding {
+        Finding {
+            kind,
+            uid: Some(uid.clone()),
+            basis,
+            detail,
+            uids: mentions(self.summary, [Some(uid), self.derived.uid.as_ref()]),
         }
-        found.push(finding(
-            DiscrepancyKind::AmbiguousTrackingId,
-            Some(uid),
-            key,
-            detail,
-        ));
     }
-    if let (Some(ours), Some(theirs)) = (opening.test, latest.test)
-        && ours != theirs
-        && summary.is_eligible(opening, candidate)
-    {
-        let detail = format!("asked with test={ours}, the gateway has test={theirs}");
-        found.push(finding(
-            DiscrepancyKind::TestLiveMix,
-            Some(uid),
-            key,
-            detail,
-        ));
+
+    fn ambiguous(&self, uid: &Uid, basis: Option<SnapshotKey>, detail: String) -> Finding {
+        self.finding(DiscrepancyKind::AmbiguousTrackingId, uid, basis, detail)
     }
-    if let Some(detail) = not_understood(latest, differences) {
-        found.push(finding(
-            DiscrepancyKind::UnknownBody,
-            Some(uid),
-            key,
+
+    fn about_candidate(&self, uid: &Uid, candidate: &Candidate, found: &mut Vec<Finding>) {
+        let (opening, summary) = (self.opening, self.summary);
+        let Some(latest) = candidate.latest.as_deref() else {
+            return;
+        };
+        let key = Some(latest.key());
+        let older = summary.is_older(latest);
+        let named = is_filed_as_ours(opening, latest);
+        let eligible = summary.is_eligible(opening, candidate);
+        if candidate.differs() && (candidate.bound || (named && !older)) {
+            self.mismatches(latest, found);
+        }
+        if !eligible && named && older && !summary.attempts.is_empty() {
+            let mut detail = format!("{uid} was made before this transaction was first sent");
+            if summary.is_of_doubtful_age(opening, candidate) {
+                detail.push_str(
+                    ", by less than a clock may be wrong: it is not taken for this one, and while it \
+                     is there, absence is not proved",
+                );
+            }
+            found.push(self.ambiguous(uid, key, detail));
+        }
+        if !eligible && summary.misnamed.contains(uid) {
+            let name = latest.tracking_id.as_ref();
+            let name = name.map_or_else(String::new, ToString::to_string);
+            let detail = format!(
+                "our own request was answered with {uid}, which is filed under {name:?}: it is not \
+                 taken for this one on that word alone"
+            );
+            found.push(self.ambiguous(uid, key, detail));
+        }
+        if let Some(detail) = not_understood(latest, Differences::between(opening, latest)) {
+            found.push(self.finding(DiscrepancyKind::UnknownBody, uid, key, detail));
+        }
+    }
+
+    fn mismatches(&self, latest: &Snapshot, found: &mut Vec<Finding>) {
+        let opening = self.opening;
+        let differences = Differences::between(opening, latest);
+        let mut tell = |kind, detail| {
+            found.push(self.finding(kind, &latest.uid, Some(latest.key()), detail));
+        };
+        if differences.amount {
+            let ours = opening.amount.unwrap_or_default();
+            let theirs = latest.amount.unwrap_or_default();
+            let written = latest.amount_written.as_deref();
+            let written = written.map_or(String::new(), |text| format!(", written {text:?}"));
+            let detail =
+                format!("asked for {ours}, the gateway has {theirs}{written} (minor units)");
+            tell(DiscrepancyKind::AmountMismatch, detail);
+        }
+        if differences.currency {
+            let word = |code: Option<Currency>| code.map_or(String::new(), |c| c.to_string());
+            let detail = format!(
+                "asked for {}, the gateway has {}",
+                word(opening.currency),
+                word(latest.currency)
+            );
+            tell(DiscrepancyKind::CurrencyMismatch, detail);
+        }
+        if differences.kind {
+            let theirs = latest.kind.as_deref().unwrap_or("nothing");
+            let detail = format!("asked for a {}, the gateway has a {theirs}", opening.kind);
+            tell(DiscrepancyKind::TypeMismatch, detail);
+        }
+        if differences.parent {
+            let word = |parent: &Option<Uid>| parent.as_ref().map_or(String::new(), Uid::to_string);
+            let ours = word(&opening.parent_uid);
+            let theirs = word(&latest.parent_uid);
+            let detail = format!(
+                "asked for a {} of {ours}, the gateway has one of {theirs}",
+                opening.kind
+            );
+            tell(DiscrepancyKind::TypeMismatch, detail);
+        }
+        if differences.test {
+            let word = |test: Option<bool>| test.map_or("nothing", |t| if t { "test" } else { "live" });
+            let detail = format!(
+                "asked for a {} transaction, the gateway has a {} one",
+                word(mode(opening)),
+                word(latest.test)
+            );
+            tell(DiscrepancyKind::TestLiveMix, detail);
+        }
+    }
+
+    /// More than one that may be ours: which of them our state rests on, and how much money the others
+    /// are, is told at once and for as long as it is so.
+    fn about_several(&self, found: &mut Vec<Finding>) {
+        let succeeded = |candidate: &Candidate| {
+            let latest = candidate.latest.as_deref().map(|snapshot| snapshot.class);
+            [Some(candidate.class()), latest].contains(&Some(StatusClass::Successful))
+        };
+        let eligible = |of: &dyn Fn(&Candidate) -> bool| -> Vec<&Uid> {
+            let all = self.summary.candidates.iter();
+            all.filter(|(_, c)| self.summary.is_eligible(self.opening, c) && of(c))
+                .map(|(uid, _)| uid)
+                .collect()
+        };
+        let list = |uids: &[&Uid]| {
+            let names: Vec<String> = uids.iter().map(ToString::to_string).collect();
+            names.join(", ")
+        };
+        let all = eligible(&|candidate| candidate.latest.is_some());
+        if all.len() < 2 {
+            return;
+        }
+        let successes = eligible(&succeeded);
+        let (kind, mut detail) = if successes.len() > 1 {
+            (
+                DiscrepancyKind::DuplicateSuccess,
+                format!("more than one succeeded: {}", list(&successes)),
+            )
+        } else {
+            (
+                DiscrepancyKind::AmbiguousTrackingId,
+                format!("several transactions answer to it: {}", list(&all)),
+            )
+        };
+        let ours = eligible(&|candidate| candidate.bound);
+        if let Some(rests) = self.derived.uid.as_ref()
+            && !ours.is_empty()
+            && !ours.contains(&rests)
+        {
+            detail.push_str(&format!(
+                "; this one counts by {rests}, and our own task named {}",
+                list(&ours)
+            ));
+        }
+        found.push(Finding {
+            kind,
+            uid: None,
+            basis: None,
             detail,
-        ));
+            uids: mentions(self.summary, all.into_iter().map(Some)),
+        });
     }
 }
 
@@ -218,78 +378,4 @@ fn is_filed_as_ours(opening: &Opening, snapshot: &Snapshot) -> bool {
     let our_child = !opening.kind.is_child() && kind.is_some_and(TransactionType::is_child);
     let foreign = Differences::between(opening, snapshot).tracking_id;
     !foreign && !our_child && !is_under_parents_name(opening, snapshot)
-}
-
-fn mismatches(
-    opening: &Opening,
-    latest: &Snapshot,
-    differences: Differences,
-    found: &mut Vec<Finding>,
-) {
-    let uid = Some(&latest.uid);
-    let key = Some(latest.key());
-    if differences.amount {
-        let ours = opening.amount.unwrap_or_default();
-        let theirs = latest.amount.unwrap_or_default();
-        let written = latest.amount_written.as_deref();
-        let written = written.map_or(String::new(), |text| format!(", written {text:?}"));
-        let detail = format!("asked for {ours}, the gateway has {theirs}{written} (minor units)");
-        found.push(finding(DiscrepancyKind::AmountMismatch, uid, key, detail));
-    }
-    if differences.currency {
-        let word = |c: Option<Currency>| c.map_or(String::new(), |c| c.to_string());
-        let detail = format!(
-            "asked in {}, the gateway has {}",
-            word(opening.currency),
-            word(latest.currency)
-        );
-        found.push(finding(DiscrepancyKind::CurrencyMismatch, uid, key, detail));
-    }
-    if differences.kind {
-        let theirs = latest.kind.as_deref().unwrap_or("nothing");
-        let detail = format!("asked for a {}, the gateway has a {theirs}", opening.kind);
-        found.push(finding(DiscrepancyKind::TypeMismatch, uid, key, detail));
-    }
-    if differences.parent {
-        let word = |parent: &Option<Uid>| parent.as_ref().map_or(String::new(), Uid::to_string);
-        let ours = word(&opening.parent_uid);
-        let theirs = word(&latest.parent_uid);
-        let detail = format!(
-            "asked for a {} of {ours}, the gateway has one of {theirs}",
-            opening.kind
-        );
-        found.push(finding(DiscrepancyKind::TypeMismatch, uid, key, detail));
-    }
-}
-
-fn about_several(opening: &Opening, summary: &Summary, found: &mut Vec<Finding>) {
-    let succeeded = |candidate: &Candidate| {
-        let latest = candidate.latest.as_deref().map(|snapshot| snapshot.class);
-        [Some(candidate.class()), latest].contains(&Some(StatusClass::Successful))
-    };
-    let names = |of: &dyn Fn(&Candidate) -> bool| -> Vec<String> {
-        let shown = summary
-            .eligible(opening)
-            .filter(|c| of(c))
-            .filter_map(Candidate::shown);
-        shown.map(|snapshot| snapshot.uid.to_string()).collect()
-    };
-    let all = names(&|_| true);
-    let successes = names(&succeeded);
-    let (kind, detail) = if successes.len() > 1 {
-        let list = successes.join(", ");
-        (
-            DiscrepancyKind::DuplicateSuccess,
-            format!("more than one succeeded: {list}"),
-        )
-    } else {
-        let list = all.join(", ");
-        (
-            DiscrepancyKind::AmbiguousTrackingId,
-            format!("several transactions answer to it: {list}"),
-        )
-    };
-    if all.len() > 1 {
-        found.push(finding(kind, None, None, detail));
-    }
 }

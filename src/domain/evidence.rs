@@ -131,7 +131,7 @@ words! {
 /// How a snapshot was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FoundBy {
-    /// By the result of our own task: it is ours.
+    /// It is ours as it is: taken over, or found by the look-up before a submit.
     OwnTask,
     /// By a tracking id, in a look-up or a signed webhook: it may be somebody else's.
     TrackingId,
@@ -228,10 +228,17 @@ pub enum Fact {
         /// What they came to.
         check: RefusalCheck,
     },
-    /// The task's result is a transaction: it is ours.
+    /// The task's result is a transaction: it is ours, unless it bears a name that is not.
     TaskResult {
         /// Which task.
         task: TaskId,
+        /// The transaction.
+        snapshot: Box<Snapshot>,
+    },
+    /// The submit was answered with a transaction: it is ours, like a task's result.
+    Answered {
+        /// Which attempt.
+        attempt: u32,
         /// The transaction.
         snapshot: Box<Snapshot>,
     },

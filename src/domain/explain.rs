@@ -79,6 +79,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         | Fact::TaskOutlived { .. }
         | Fact::TaskRefused { .. }
         | Fact::TaskResult { .. }
+        | Fact::Answered { .. }
         | Fact::Seen { .. }
         | Fact::Contested { .. }
         | Fact::UidMissing { .. }
@@ -128,6 +129,10 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
                 described(snapshot)
             )
         }
+        Fact::Answered { attempt, snapshot } => format!(
+            "the gateway answered attempt {attempt} with transaction {}",
+            described(snapshot)
+        ),
         Fact::Seen { snapshot, .. } => {
             format!("the gateway reported transaction {}", described(snapshot))
         }
@@ -282,6 +287,7 @@ fn differing(opening: &Opening, candidate: &Candidate) -> String {
         (differences.amount, "amount"),
         (differences.currency, "currency"),
         (differences.parent, "parent transaction"),
+        (differences.test, "mode, test or live"),
     ];
     let names: Vec<&str> = names
         .into_iter()

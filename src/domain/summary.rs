@@ -1,9 +1,9 @@
 //! What the evidence of one transaction amounts to, and how one more fact is joined to it.
 
-use crate::domain::candidate::{Candidate, Claim};
+use crate::domain::candidate::{Candidate, Claim, is_misnamed};
 use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, RefusalCheck};
 use crate::domain::{
-    Channel, Fact, Opening, Refusal, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
+    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,10 @@ pub struct Summary {
     /// Transactions that could equally belong to another of ours.
     #[serde(rename = "co", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub contested: BTreeSet<Uid>,
+    /// Transactions that our own task, or the answer to our submit, named under a name that is not
+    /// ours.
+    #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub misnamed: BTreeSet<Uid>,
     /// Uids that the gateway answered 404 to.
     #[serde(rename = "mi", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<Uid>,
@@ -173,10 +177,19 @@ impl Summary {
             Fact::RefusalChecked { task, check } => {
                 self.task(task).checked.insert(*check);
             }
+            Fact::TaskResult { task, snapshot } if is_misnamed(opening, snapshot) => {
+                join_max(&mut self.task(task).refused, &no_word_of_ours(snapshot));
+                self.misname(opening, snapshot);
+            }
             Fact::TaskResult { task, snapshot } => {
                 join_max(&mut self.task(task).uid, &snapshot.uid);
                 self.see(opening, snapshot, FoundBy::OwnTask);
             }
+            Fact::Answered { attempt, snapshot } if is_misnamed(opening, snapshot) => {
+                join_max(&mut self.attempt(*attempt).refused, &no_word_of_ours(snapshot));
+                self.misname(opening, snapshot);
+            }
+            Fact::Answered { snapshot, .. } => self.see(opening, snapshot, FoundBy::OwnTask),
             Fact::Seen { snapshot, found_by } => self.see(opening, snapshot, *found_by),
             Fact::Contested { uid } => {
                 self.contested.insert(uid.clone());
@@ -202,7 +215,10 @@ impl Summary {
     /// every join it is a maximum. A webhook counts where its signature held.
     pub fn note_ends(&mut self, facts: &[&Fact], channel: Channel, signed: Option<bool>) {
         for fact in facts {
-            let (Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. }) = fact else {
+            let (Fact::Seen { snapshot, .. }
+            | Fact::Answered { snapshot, .. }
+            | Fact::TaskResult { snapshot, .. }) = fact
+            else {
                 continue;
             };
             let Some(candidate) = self.candidates.get_mut(&snapshot.uid) else {
@@ -225,7 +241,9 @@ impl Summary {
         let knows = |uid: &Uid| self.candidates.contains_key(uid) || self.contested.contains(uid);
         match fact {
             Fact::Acknowledged { task, .. } => self.tasks.contains_key(task),
-            Fact::TaskResult { snapshot, .. } | Fact::Seen { snapshot, .. } => knows(&snapshot.uid),
+            Fact::TaskResult { snapshot, .. }
+            | Fact::Answered { snapshot, .. }
+            | Fact::Seen { snapshot, .. } => knows(&snapshot.uid),
             Fact::Contested { uid } => knows(uid),
             _ => true,
         }
@@ -264,6 +282,12 @@ impl Summary {
         let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
         candidate.bound |= found_by == FoundBy::OwnTask;
         candidate.join(opening, snapshot, false);
+    }
+
+    /// Notes what our own task named under a name that is not ours. It is seen, and binds nothing.
+    fn misname(&mut self, opening: &Opening, snapshot: &Snapshot) {
+        self.misnamed.insert(snapshot.uid.clone());
+        self.see(opening, snapshot, FoundBy::TrackingId);
     }
 
     /// Whether a candidate may be ours: it is bound, or some snapshot of it agrees with what was
@@ -362,6 +386,23 @@ impl Summary {
     pub fn running_task(&self) -> Option<(&TaskId, &Task)> {
         let running = self.tasks.iter().filter(|(_, task)| task.is_running());
         running.max_by_key(|(id, task)| (task.attempt, *id))
+    }
+}
+
+/// What an answer about our own request amounts to when the transaction in it cannot be ours: doubt, or
+/// the duplicate that its code tells of.
+fn no_word_of_ours(snapshot: &Snapshot) -> Refusal {
+    let duplicate = snapshot.code.as_deref() == Some("E.1018");
+    Refusal {
+        kind: if duplicate {
+            RefusalKind::Duplicate
+        } else {
+            RefusalKind::Doubt
+        },
+        code: snapshot.code.clone(),
+        message: snapshot.message.clone(),
+        friendly_message: snapshot.friendly_message.clone(),
+        http_status: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This is the one part that looks at the order of arrival. It decides nothing about the state.
 
-use crate::domain::discrepancy::findings;
+use crate::domain::discrepancy::{Mention, findings, mentions};
 use crate::domain::fold::{Basis, Derived, Differences, Summary};
 use crate::domain::{DiscrepancyKind, Fact, Finding, Opening, Snapshot, State, Verdict, derive};
 
@@ -17,9 +17,9 @@ pub struct Change {
     pub after: Derived,
     /// What the arrival amounted to. `Duplicate` is known to the store alone.
     pub verdict: Verdict,
-    /// Findings that were not indicated before.
+    /// Findings that were not indicated before, or not with this content.
     pub opened: Vec<Finding>,
-    /// Findings that heal by themselves and are indicated no more.
+    /// Findings that are indicated no more.
     pub healed: Vec<Finding>,
     /// Something contradicts a final state or corrects it: one look-up becomes due at once.
     pub look_again: bool,
@@ -55,17 +55,17 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
     let mut opened: Vec<Finding> = new.iter().filter(|f| !f.is_among(&old)).cloned().collect();
     let healed = old
         .iter()
-        .filter(|o| o.kind.heals() && !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid))
+        .filter(|o| !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid))
         .cloned()
         .collect();
     let conflict = conflict(opening, known, &summary, facts);
-    let correction = correction(&before, &after);
+    let correction = correction(&summary, &before, &after);
     let by_person = facts
         .iter()
         .any(|f| matches!(f, Fact::Decided(_) | Fact::MismatchAccepted(_)));
     let mismatch_opened = opened
         .iter()
-        .any(|f| f.kind.heals() && !f.is_dated_as_in(&old));
+        .any(|f| f.kind.is_mismatch() && !f.is_dated_as_in(&old));
     let answered = task_has_answered(known, &summary, &before);
     let refused = awaits_confirmation(&after) && !awaits_confirmation(&before);
     let look_again = !by_person
@@ -115,6 +115,7 @@ fn conflict(
                 "it was {:?}, and a newer answer says {:?}",
                 latest.status, snapshot.status
             ),
+            uids: vec![Mention::of(snapshot)],
         })
     })
 }
@@ -132,7 +133,7 @@ fn awaits_confirmation(derived: &Derived) -> bool {
 }
 
 /// A final state became another one.
-fn correction(before: &Derived, after: &Derived) -> Option<Finding> {
+fn correction(summary: &Summary, before: &Derived, after: &Derived) -> Option<Finding> {
     if !before.state.is_final() || before.state == after.state {
         return None;
     }
@@ -151,12 +152,15 @@ fn correction(before: &Derived, after: &Derived) -> Option<Finding> {
             _ => None,
         },
         detail: format!("it was {}, and is now {}", before.state, after.state),
+        uids: mentions(summary, [before.uid.as_ref(), after.uid.as_ref()]),
     })
 }
 
 fn snapshots<'a>(facts: &[&'a Fact]) -> impl Iterator<Item = &'a Snapshot> {
     facts.iter().filter_map(|fact| match fact {
-        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
+        Fact::Seen { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
+        | Fact::TaskResult { snapshot, .. } => Some(&**snapshot),
         _ => None,
     })
 }

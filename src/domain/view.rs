@@ -1,6 +1,7 @@
 //! A transaction as it is told to the outside: the object of the API, the feed and subscribers.
 
-use crate::domain::discrepancy::DiscrepancyStatus;
+use crate::domain::candidate::mode;
+use crate::domain::discrepancy::{DiscrepancyStatus, Mention};
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::snapshot::Card;
 use crate::domain::{
@@ -210,8 +211,7 @@ impl<'a> TransactionView<'a> {
             friendly_message: told(|s| &s.friendly_message, |r| &r.friendly_message),
             redirect_url: snapshot.and_then(|s| lent(s.redirect_url.as_deref())),
             card: snapshot.and_then(|s| s.card.as_ref()).map(CardView::from),
-            test: opening
-                .test
+            test: mode(opening)
                 .or(snapshot.and_then(|s| s.test))
                 .unwrap_or(false),
             created_at: record.created_at,
@@ -285,6 +285,9 @@ pub struct DiscrepancyView {
     pub tracking_id: Option<String>,
     /// The gateway's transaction that it is about.
     pub uid: Option<String>,
+    /// All of the gateway's transactions that it is about, as they are known now. Brought up to date
+    /// while it is open.
+    pub uids: Vec<Mention>,
     /// The amount at stake, in minor units.
     pub amount: Option<i64>,
     /// Its currency.

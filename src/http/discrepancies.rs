@@ -81,7 +81,7 @@ pub(crate) async fn list(
 
 /// Close a finding
 ///
-/// For a differing amount, currency or type this accepts what the gateway has. One that is closed
+/// For a differing amount, currency, type or mode (test or live) this accepts what the gateway has. One that is closed
 /// already is answered as it is; new evidence of the same kind opens a new one. Needs the scope
 /// `operate`.
 #[utoipa::path(
@@ -164,13 +164,7 @@ async fn record(
 
 /// The snapshot that closing this finding accepts, if it accepts one.
 fn accepted<'a>(found: &DiscrepancyRow, stored: &'a StoredTransaction) -> Option<&'a Snapshot> {
-    let mismatch = matches!(
-        found.kind,
-        DiscrepancyKind::AmountMismatch
-            | DiscrepancyKind::CurrencyMismatch
-            | DiscrepancyKind::TypeMismatch
-    );
-    let uid = found.uid.as_deref().filter(|_| mismatch)?;
+    let uid = found.uid.as_deref().filter(|_| found.kind.is_mismatch())?;
     let candidates = &stored.summary.candidates;
     let (_, candidate) = candidates.iter().find(|(known, _)| known.as_str() == uid)?;
     candidate.latest.as_deref()

@@ -375,6 +375,7 @@ impl<'a> Batch<'a> {
 fn snapshot_of(fact: &Fact) -> Option<&Snapshot> {
     match fact {
         Fact::Seen { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
         | Fact::TaskResult { snapshot, .. }
         | Fact::MismatchAccepted(snapshot) => Some(snapshot),
         _ => None,
@@ -390,7 +391,9 @@ fn is_contested(fact: &Fact) -> bool {
 fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
     let depends = match &**fact {
         Fact::Acknowledged { .. } | Fact::Refused { .. } | Fact::TaskRefused { .. } => true,
-        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
+        Fact::Seen { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
+        | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
         _ => false,
     };
     if !depends {
@@ -400,7 +403,9 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         Fact::Acknowledged { at: told_at, .. }
         | Fact::Refused { at: told_at, .. }
         | Fact::TaskRefused { at: told_at, .. } => *told_at = at,
-        Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
+        Fact::Seen { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
+        | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
         _ => {}
     }
 }

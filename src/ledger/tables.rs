@@ -61,6 +61,9 @@ statements! {
     /// Opens findings; returns the ids that were new.
     fn open_discrepancies(shop: &ShopId, new: &[DiscrepancyRow]) -> HashSet<Uuid>
         = rows::open_discrepancies;
+    /// Brings open findings of transactions up to date.
+    fn update_discrepancies(shop: &ShopId, now: &[DiscrepancyRow]) -> ()
+        = rows::update_discrepancies;
     /// Closes findings that are indicated no more.
     fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed])
         -> Vec<DiscrepancyRow> = rows::heal_discrepancies;

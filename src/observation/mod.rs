@@ -150,6 +150,7 @@ impl Observation {
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.facts.iter().filter_map(|fact| match fact {
             Fact::Seen { snapshot, .. }
+            | Fact::Answered { snapshot, .. }
             | Fact::TaskResult { snapshot, .. }
             | Fact::MismatchAccepted(snapshot) => Some(&**snapshot),
             _ => None,

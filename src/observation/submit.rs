@@ -109,10 +109,7 @@ fn answered(
             )
         }
         SubmitReading::Transaction(snapshot) => (
-            Fact::Seen {
-                snapshot,
-                found_by: FoundBy::OwnTask,
-            },
+            Fact::Answered { attempt, snapshot },
             "transaction",
         ),
         SubmitReading::Refused(refusal) => {

@@ -30,6 +30,8 @@ pub struct AuditedTransaction {
     pub parent_tracking_id: Option<String>,
     /// The request carried card data.
     pub card_data: bool,
+    /// The `test` flag of the request.
+    pub test: Option<bool>,
     /// The stored state.
     pub state: String,
     /// The stored uid.
@@ -158,7 +160,7 @@ impl AuditReader {
             AuditedTransaction,
             r#"-- audit_page
             SELECT t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.parent_uid,
-                t.parent_tracking_id, t.card_data, t.state, t.uid, t.summary,
+                t.parent_tracking_id, t.card_data, t.test, t.state, t.uid, t.summary,
                 t.finalized_at IS NOT NULL AS "finalized!", t.evidence_count, t.evidence_head,
                 d.state AS "check_state?"
             FROM transactions t

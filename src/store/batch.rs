@@ -4,7 +4,9 @@
 mod findings;
 mod writing;
 
-pub use findings::{Healed, heal_discrepancies, open_discrepancies, put_orphans};
+pub use findings::{
+    Healed, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
+};
 pub use writing::{
     Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, write,
 };

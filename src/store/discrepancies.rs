@@ -19,6 +19,7 @@ pub(crate) struct RawDiscrepancy {
     pub amount: Option<i64>,
     pub currency: Option<String>,
     pub detail: String,
+    pub uids: String,
     pub opened_at: OffsetDateTime,
     pub resolved_at: Option<OffsetDateTime>,
     pub reason: Option<String>,
@@ -41,6 +42,8 @@ impl TryFrom<RawDiscrepancy> for DiscrepancyRow {
             amount: raw.amount,
             currency: raw.currency,
             detail: raw.detail,
+            uids: serde_json::from_str(&raw.uids)
+                .map_err(|_| StoreError::inconsistent("discrepancies", "uids", raw.id))?,
             opened_at: raw.opened_at.into(),
             resolved_at: raw.resolved_at.map(Timestamp::from),
             reason: raw.reason,
@@ -60,13 +63,13 @@ pub async fn list(
     let status = open.map(|open| if open { "open" } else { "resolved" });
     let rows = sqlx::query_as!(
         RawDiscrepancy,
-        "-- list_discrepancies
-        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency, detail,
-            opened_at, resolved_at, reason
+        r#"-- list_discrepancies
+        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency,
+            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, reason
         FROM discrepancies
         WHERE shop_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
           AND id < coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
-        ORDER BY id DESC LIMIT $5",
+        ORDER BY id DESC LIMIT $5"#,
         shop.as_str(),
         status,
         kind.map(DiscrepancyKind::as_str),
@@ -86,10 +89,10 @@ pub async fn by_id(
 ) -> Result<Option<DiscrepancyRow>, StoreError> {
     let row = sqlx::query_as!(
         RawDiscrepancy,
-        "-- discrepancy_by_id
-        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency, detail,
-            opened_at, resolved_at, reason
-        FROM discrepancies WHERE shop_id = $1 AND id = $2",
+        r#"-- discrepancy_by_id
+        SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency,
+            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, reason
+        FROM discrepancies WHERE shop_id = $1 AND id = $2"#,
         shop.as_str(),
         id
     )
@@ -113,7 +116,8 @@ pub async fn close(
         FROM UNNEST($3::uuid[], $4::text[]) AS c(id, reason)
         WHERE d.shop_id = $1 AND d.status = 'open' AND d.id = c.id
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
-            d.currency, d.detail, d.opened_at, d.resolved_at, d.reason"#,
+            d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
+            d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
         &ids,

@@ -1,5 +1,6 @@
 //! Rows, and how they become words of the domain.
 
+use crate::domain::discrepancy::Mention;
 use crate::domain::fold::Derived;
 use crate::domain::view::{Record, TransactionView};
 use crate::domain::{
@@ -288,6 +289,8 @@ pub struct DiscrepancyRow {
     pub currency: Option<String>,
     /// In plain words.
     pub detail: String,
+    /// The gateway's transactions that it is about.
+    pub uids: Vec<Mention>,
     /// When it was found.
     pub opened_at: Timestamp,
     /// When it was closed.

@@ -235,7 +235,7 @@ fn of_snapshot(s: &Snapshot) -> String {
 
 fn of_saying(saying: &Saying) -> String {
     match saying {
-        Saying::Named(t) | Saying::TaskResult(_, t) => format!(
+        Saying::Named(_, t) | Saying::TaskResult(_, t) => format!(
             "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {}",
             t.uid,
             t.ending,

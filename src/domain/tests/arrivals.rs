@@ -48,7 +48,9 @@ proptest! {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
             let opened = kinds(&change).contains(&DiscrepancyKind::StatusConflict);
             let expected = match fact {
-                Fact::Seen { snapshot, .. } | Fact::TaskResult { snapshot, .. } => {
+                Fact::Seen { snapshot, .. }
+                | Fact::Answered { snapshot, .. }
+                | Fact::TaskResult { snapshot, .. } => {
                     let candidate = known.candidates.get(&snapshot.uid);
                     let ours = &change.summary.candidates[&snapshot.uid];
                     change.summary.is_eligible(&opening, ours)

@@ -175,20 +175,6 @@ fn a_child_is_filed_under_its_own_name_or_its_parents() {
 }
 
 #[test]
-fn our_own_tasks_result_is_ours_under_any_name_and_age() {
-    let opening = payment();
-    let odd = Snapshot {
-        tracking_id: Some(tracking("other")),
-        created_at: Some(at(-90_000)),
-        ..snapshot(&opening, "u-1", "successful", 5)
-    };
-    assert_eq!(
-        state(&opening, &with(running(), &[result("t-1", &odd)])),
-        State::Successful
-    );
-}
-
-#[test]
 fn a_failure_found_by_tracking_id_alone_is_no_end_while_our_task_runs() {
     let opening = payment();
     let failed = seen(&snapshot(&opening, "u-1", "failed", 5));

@@ -4,7 +4,8 @@
 
 use super::given::{
     TOLERANCE, absent, absent_of, accepted, at, card_payment, currency, no_duplicate, not_sent,
-    payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, tracking, uid,
+    payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, test_payment, tracking,
+    uid,
 };
 use crate::domain::evidence::{Decision, FoundBy, RefusalCheck};
 use crate::domain::{
@@ -26,7 +27,7 @@ pub(super) fn cases(count: u32) -> ProptestConfig {
 }
 
 pub(super) fn openings() -> impl Strategy<Value = Opening> {
-    select(vec![payment(), card_payment(), refund()])
+    select(vec![payment(), card_payment(), test_payment(), refund()])
 }
 
 /// `usual` mostly, one of the others now and then.
@@ -67,6 +68,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
         mostly(opening.currency, vec![None, Some(currency("EUR"))]),
         mostly(opening.tracking_id.clone(), names),
         mostly(parent, vec![None, Some(uid("p-2"))]),
+        mostly(None, vec![Some(false), Some(true)]),
         mostly(
             Some(at(1)),
             vec![
@@ -78,7 +80,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
         ),
     );
     (what, which).prop_map(|((name, status, code, updated_at, sha, unread), which)| {
-        let (kind, amount, currency, tracking_id, parent_uid, created_at) = which;
+        let (kind, amount, currency, tracking_id, parent_uid, test, created_at) = which;
         Snapshot {
             uid: uid(name),
             status: status.to_owned(),
@@ -99,7 +101,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
             manually_corrected_at: None,
             redirect_url: None,
             card: None,
-            test: None,
+            test,
             unread,
             body_sha256: [sha; 32],
         }
@@ -166,7 +168,7 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
 
 /// What the gateway showed of its transactions, and what a person accepted of that.
 pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
-    (snapshots(opening), tasks(), 0..10_u8).prop_map(|(snapshot, task, way)| match way {
+    (snapshots(opening), tasks(), 0..11_u8).prop_map(|(snapshot, task, way)| match way {
         0..=5 => seen(&snapshot),
         6..=7 => Fact::TaskResult {
             task,
@@ -175,6 +177,10 @@ pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
         8 => Fact::Seen {
             snapshot: Box::new(snapshot),
             found_by: FoundBy::OwnTask,
+        },
+        9 => Fact::Answered {
+            attempt: 1,
+            snapshot: Box::new(snapshot),
         },
         _ => accepted(&snapshot),
     })

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 fn classes(facts: &[Fact]) -> Vec<StatusClass> {
     let class = |fact: &Fact| match fact {
         Fact::Seen { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
         | Fact::TaskResult { snapshot, .. }
         | Fact::MismatchAccepted(snapshot) => Some(snapshot.class),
         _ => None,
@@ -139,9 +140,10 @@ proptest! {
         one in snapshots(payment()), two in snapshots(payment())
     ) {
         let opening = payment();
+        let one = Snapshot { tracking_id: None, ..one };
         let facts = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &one)];
         let two = Snapshot { uid: one.uid.clone(), amount: opening.amount, kind: None,
-            currency: None, unread: None, ..two };
+            currency: None, test: None, unread: None, ..two };
         let expected = match two.class {
             StatusClass::Successful => State::Successful,
             StatusClass::Failed => State::Failed,

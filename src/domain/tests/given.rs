@@ -55,6 +55,13 @@ pub(super) fn card_payment() -> Opening {
     }
 }
 
+pub(super) fn test_payment() -> Opening {
+    Opening {
+        test: Some(true),
+        ..payment()
+    }
+}
+
 pub(super) fn refund() -> Opening {
     Opening {
         kind: TransactionType::Refund,
@@ -191,6 +198,13 @@ pub(super) fn task_unknown(task: &str) -> Fact {
 pub(super) fn result(task: &str, snapshot: &Snapshot) -> Fact {
     Fact::TaskResult {
         task: task_id(task),
+        snapshot: Box::new(snapshot.clone()),
+    }
+}
+
+pub(super) fn answered(attempt: u32, snapshot: &Snapshot) -> Fact {
+    Fact::Answered {
+        attempt,
         snapshot: Box::new(snapshot.clone()),
     }
 }

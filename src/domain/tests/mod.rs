@@ -14,6 +14,7 @@ mod finality;
 mod garbled;
 mod given;
 mod order;
+mod ownership;
 mod pace;
 mod pacing;
 mod proof;

@@ -3,7 +3,7 @@
 use super::{Batch, Draft, Row, is_anothers, is_contested, receive, snapshot_of, to_json};
 use crate::domain::fold::Basis;
 use crate::domain::pacing::{self, Seen};
-use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, Origin, Snapshot, State};
+use crate::domain::{Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, Snapshot, State};
 use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
 use crate::ledger::{Record, Settings, findings};
@@ -206,18 +206,23 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
-        let opened = change
-            .opened
-            .iter()
-            .map(|f| findings::about(&row.stored, f, self.at));
-        self.opened.extend(opened);
-        let reason = reason.unwrap_or("what the gateway has agrees now");
+        let subject = |f: &Finding| f.uid.as_ref().map(ToString::to_string).unwrap_or_default();
+        for finding in &change.opened {
+            // What healed in this very batch and is indicated again does not heal.
+            let subject = subject(finding);
+            self.healed.retain(|healed| {
+                (healed.transaction_id, healed.kind) != (id, finding.kind)
+                    || healed.subject != subject
+            });
+            let about = findings::about(&row.stored, finding, self.at);
+            self.opened.push(about);
+        }
         self.healed
             .extend(change.healed.iter().map(|f| rows::Healed {
                 transaction_id: id,
                 kind: f.kind,
-                subject: f.uid.as_ref().map(ToString::to_string).unwrap_or_default(),
-                reason: reason.to_owned(),
+                subject: subject(f),
+                reason: reason.unwrap_or(why_healed(f.kind)).to_owned(),
             }));
     }
 
@@ -254,6 +259,7 @@ impl Batch<'_> {
             uid: None,
             basis: None,
             detail: detail.to_owned(),
+            uids: Vec::new(),
         };
         let mut found = findings::about(&row.stored, &finding, self.at);
         found.subject = subject.to_owned();
@@ -360,6 +366,15 @@ impl Batch<'_> {
             self.opened.push(row);
         }
         self.orphans.push(orphan);
+    }
+}
+
+/// Why a finding that is indicated no more is closed.
+const fn why_healed(kind: DiscrepancyKind) -> &'static str {
+    if kind.is_mismatch() {
+        "what the gateway has agrees now"
+    } else {
+        "what is known by now no longer indicates it"
     }
 }
 

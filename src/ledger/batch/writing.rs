@@ -6,7 +6,19 @@ use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
 use crate::store::batch::{Changed, Writes};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
+
+/// Of what is open already, what is said of it last. What is about no transaction says what it said when
+/// it was opened.
+fn brought_up_to_date(told: &[DiscrepancyRow], new: &HashSet<Uuid>) -> Vec<DiscrepancyRow> {
+    let mut last = BTreeMap::new();
+    for row in told.iter().filter(|row| row.transaction_id.is_some()) {
+        last.insert((row.transaction_id, row.kind, row.subject.as_str()), row);
+    }
+    let changed = last.into_values().filter(|row| !new.contains(&row.id));
+    changed.cloned().collect()
+}
 
 impl Batch<'_> {
     /// Writes everything. `None` when another writer was first and the batch must be folded anew.
@@ -103,9 +115,13 @@ impl Batch<'_> {
         };
         if !self.opened.is_empty() {
             let new = tables.open_discrepancies(self.shop, &self.opened).await?;
-            let new = self.opened.iter().filter(|row| new.contains(&row.id));
+            let told = self.opened.iter().filter(|row| new.contains(&row.id));
             self.events
-                .extend(new.map(|row| event("discrepancy.opened", row)));
+                .extend(told.map(|row| event("discrepancy.opened", row)));
+            let changed = brought_up_to_date(&self.opened, &new);
+            if !changed.is_empty() {
+                tables.update_discrepancies(self.shop, &changed).await?;
+            }
         }
         let mut closed = Vec::new();
         if !self.healed.is_empty() {

@@ -17,9 +17,9 @@ pub async fn open_discrepancies(
     let opened = sqlx::query_scalar!(
         "-- open_discrepancies
         INSERT INTO discrepancies (shop_id, id, kind, transaction_id, tracking_id, uid, subject, amount,
-            currency, detail, opened_at)
+            currency, detail, uids, opened_at)
         SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::text[],
-            $8::bigint[], $9::text[], $10::text[], $11::timestamptz[])
+            $8::bigint[], $9::text[], $10::text[], $11::text[], $12::timestamptz[])
         ON CONFLICT DO NOTHING
         RETURNING id",
         shop.as_str(),
@@ -32,11 +32,44 @@ pub async fn open_discrepancies(
         &rows.iter().map(|r| r.amount).collect::<Vec<_>>() as &[Option<i64>],
         &text(|r| r.currency.clone()) as &[Option<String>],
         &rows.iter().map(|r| r.detail.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(uids).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.opened_at.into()).collect::<Vec<OffsetDateTime>>(),
     )
     .fetch_all(conn)
     .await?;
     Ok(opened.into_iter().collect())
+}
+
+/// What a finding is about, as it is stored.
+fn uids(row: &DiscrepancyRow) -> String {
+    serde_json::to_string(&row.uids).unwrap_or_else(|_| "[]".to_owned())
+}
+
+/// Brings open findings of transactions up to date: what they say, and the uids that they name. Those that
+/// say it already are left alone. At most one row for each kind and subject of a transaction.
+pub async fn update_discrepancies(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    rows: &[DiscrepancyRow],
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- update_discrepancies
+        UPDATE discrepancies d SET detail_now = f.detail, uids = f.uids
+        FROM UNNEST($2::text[], $3::uuid[], $4::text[], $5::text[], $6::text[])
+            AS f(kind, transaction_id, subject, detail, uids)
+        WHERE d.shop_id = $1 AND d.status = 'open' AND d.kind = f.kind AND d.subject = f.subject
+          AND coalesce(d.transaction_id, '00000000-0000-0000-0000-000000000000'::uuid) = f.transaction_id
+          AND (coalesce(d.detail_now, d.detail) <> f.detail OR d.uids <> f.uids)",
+        shop.as_str(),
+        &rows.iter().map(|r| r.kind.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.transaction_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|r| r.subject.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|r| r.detail.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(uids).collect::<Vec<_>>(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A finding of a transaction that is indicated no more.
@@ -68,7 +101,8 @@ pub async fn heal_discrepancies(
         WHERE d.shop_id = $1 AND d.status = 'open' AND d.transaction_id = h.transaction_id
           AND d.kind = h.kind AND d.subject = h.subject
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
-            d.currency, d.detail, d.opened_at, d.resolved_at, d.reason"#,
+            d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
+            d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
         &healed.iter().map(|h| h.transaction_id).collect::<Vec<_>>(),

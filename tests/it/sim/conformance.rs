@@ -64,6 +64,7 @@ ask_both! {
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool;
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;
     fn open_discrepancies(shop: &ShopId, new: &[DiscrepancyRow]) -> HashSet<Uuid>;
+    fn update_discrepancies(shop: &ShopId, now: &[DiscrepancyRow]) -> ();
     fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow>;
     fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>;
     fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64;

@@ -404,6 +404,19 @@ impl Db {
         is_new
     }
 
+    /// Brings open findings up to date.
+    pub fn update_findings(&mut self, now: &[DiscrepancyRow]) {
+        for row in self.findings.iter_mut().filter(|row| row.is_open) {
+            let told = now.iter().find(|told| {
+                (told.transaction_id, told.kind) == (row.transaction_id, row.kind)
+                    && told.subject == row.subject
+            });
+            if let Some(told) = told {
+                (row.detail, row.uids) = (told.detail.clone(), told.uids.clone());
+            }
+        }
+    }
+
     pub fn heal(&mut self, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow> {
         let mut closed = Vec::new();
         for row in self.findings.iter_mut().filter(|row| row.is_open) {

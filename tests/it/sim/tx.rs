@@ -46,6 +46,7 @@ pub struct Tx {
     writes: Vec<Write>,
     inserted: BTreeSet<String>,
     opened: Vec<DiscrepancyRow>,
+    brought_up_to_date: Vec<DiscrepancyRow>,
     /// Why; for the rules that are looked at, and for mutants.
     works: Vec<Work>,
     /// The server's time, as the batch was given it.
@@ -80,6 +81,7 @@ impl Tx {
             writes: Vec::new(),
             inserted: BTreeSet::new(),
             opened: Vec::new(),
+            brought_up_to_date: Vec::new(),
             works: works.to_vec(),
             began: world.exec.now(),
         }
@@ -139,10 +141,12 @@ impl Tx {
     fn findings(&self) -> Db {
         let mut findings = self.read(|db| db.findings.clone());
         findings.extend(self.opened.iter().cloned());
-        Db {
+        let mut db = Db {
             findings,
             ..Db::default()
-        }
+        };
+        db.update_findings(&self.brought_up_to_date);
+        db
     }
 
     /// The lease that the work on a transaction names.
@@ -386,6 +390,17 @@ impl Tables for Tx {
             }
         }
         Ok(opened)
+    }
+
+    async fn update_discrepancies(
+        &mut self,
+        _: &ShopId,
+        now: &[DiscrepancyRow],
+    ) -> Result<(), StoreError> {
+        let now = now.to_vec();
+        self.brought_up_to_date.extend(now.iter().cloned());
+        self.later(move |db| db.update_findings(&now));
+        Ok(())
     }
 
     async fn heal_discrepancies(
