@@ -45,6 +45,15 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             ids(&json["lookups"]).ok_or("its look-ups")?,
         ),
         "decided" => Saying::Decided(decision(&json)?),
+        "anothers" => {
+            let uid = json["uid"].as_str().and_then(Uid::from_gateway);
+            Saying::Anothers(uid.ok_or("its uid")?)
+        }
+        "merged" if json.get("into").is_some() => Saying::MergedInto,
+        "merged" => {
+            let (told, sha256) = accepted(&json["snapshot"]).ok_or("what was known of it")?;
+            Saying::Merged(told, sha256)
+        }
         "mismatch_accepted" => {
             let (told, sha256) = accepted(&json["snapshot"]).ok_or("what was accepted")?;
             Saying::Accepted(told, sha256)

@@ -165,6 +165,10 @@ pub(super) struct Case {
     pub(super) seen: BTreeMap<String, Vec<Seen>>,
     pub(super) decisions: Vec<Decision>,
     pub(super) proofs: Vec<Proof>,
+    /// It turned out to be another.
+    pub(super) is_merged: bool,
+    /// What was named as ours and belongs to another of ours: such a word binds nothing.
+    anothers: BTreeSet<String>,
 }
 
 /// Every uid that the evidence names.
@@ -175,6 +179,7 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
         | Saying::Named(_, told)
         | Saying::Known(told)
         | Saying::Found(told, _)
+        | Saying::Merged(told, _)
         | Saying::Accepted(told, _) => Some(told.uid.to_string()),
         _ => None,
     })
@@ -190,9 +195,19 @@ impl Case {
     ) -> Self {
         let mut case = Self::default();
         let known = uids(pieces);
+        let says = pieces.iter().flat_map(|piece| &piece.says);
+        case.anothers = says
+            .filter_map(|saying| match saying {
+                Saying::Anothers(uid) => Some(uid.to_string()),
+                _ => None,
+            })
+            .collect();
         for piece in pieces {
             for saying in &piece.says {
                 case.hear(asked, saying);
+                if case.is_void(saying) {
+                    continue;
+                }
                 if let Some(seen) = see(asked, piece, saying, owners, &known) {
                     case.seen
                         .entry(seen.told.uid.to_string())
@@ -202,6 +217,22 @@ impl Case {
             }
         }
         case
+    }
+
+    /// Whether a word that would bind names what belongs to another of ours.
+    fn is_void(&self, saying: &Saying) -> bool {
+        match saying {
+            Saying::TaskResult(_, told)
+            | Saying::Named(_, told)
+            | Saying::Known(told)
+            | Saying::Accepted(told, _) => self.anothers.contains(told.uid.as_str()),
+            _ => false,
+        }
+    }
+
+    /// Whether an answer to our own request names what is ours.
+    fn names_ours(&self, asked: &Asked, told: &Told) -> bool {
+        asked.is_filed_under_our_name(told) && !self.anothers.contains(told.uid.as_str())
     }
 
     fn hear(&mut self, asked: &Asked, saying: &Saying) {
@@ -231,14 +262,14 @@ impl Case {
             Saying::TaskUnknown(id) => self.task(id).unknown = true,
             Saying::TaskOutlived(id) => self.task(id).outlived = true,
             Saying::TaskRefused(id, refusal) => self.task(id).refusals.push(*refusal),
-            Saying::TaskResult(id, told) if asked.is_filed_under_our_name(told) => {
+            Saying::TaskResult(id, told) if self.names_ours(asked, told) => {
                 self.task(id).results.insert(told.uid.to_string());
             }
             // An answer to our own request that tells of another's transaction is doubt.
             Saying::TaskResult(id, told) => {
                 self.task(id).refusals.push(word_about_another(told));
             }
-            Saying::Named(attempt, told) if !asked.is_filed_under_our_name(told) => {
+            Saying::Named(attempt, told) if !self.names_ours(asked, told) => {
                 self.attempt(*attempt)
                     .refusals
                     .push(word_about_another(told));
@@ -261,7 +292,10 @@ impl Case {
             Saying::Decided(decision) if decision.state.can_be_decided() => {
                 self.decisions.push(decision.clone());
             }
+            Saying::MergedInto => self.is_merged = true,
             Saying::Decided(_)
+            | Saying::Anothers(_)
+            | Saying::Merged(..)
             | Saying::Opened(_)
             | Saying::Named(..)
             | Saying::Known(_)
@@ -359,6 +393,12 @@ fn see(
             let ours = asked.agrees(told) && asked.is_filed_under_our_name(told);
             ours.then(|| seen(told, true))
         }
+        Saying::Merged(told, sha256) => Some(Seen {
+            told: told.clone(),
+            sha256: *sha256,
+            named: false,
+            accepted: false,
+        }),
         Saying::Accepted(told, sha256) => Some(Seen {
             told: told.clone(),
             sha256: *sha256,

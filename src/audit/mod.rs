@@ -18,7 +18,7 @@ mod summary;
 
 pub use report::{Difference, Kind, Report};
 
-use crate::domain::{ShopId, State, Timestamp, TransactionType};
+use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType};
 use crate::store::audit::{AuditReader, AuditedEvidence, AuditedTransaction};
 use crate::store::{Store, StoreError};
 use case::{Asked, Case};
@@ -100,11 +100,25 @@ async fn page(
         let mut uids = case::uids(&pieces);
         uids.extend(row.uid.clone());
         let uids: Vec<String> = uids.into_iter().collect();
-        let owners = reader.owners(shop, &uids).await?.into_iter().collect();
+        let owners = reader.owners(shop, &uids).await?;
+        let owners = owners_for(&asked, owners);
         let made_here = reader.made_here(shop, row.id, &uids).await?;
         found.judge(&asked, &pieces, &owners, &made_here.into_iter().collect());
     }
     Ok(rows.last().map(|row| row.id))
+}
+
+/// Who owns which uid, as it counts for this transaction: one that was learned of from the gateway gives way
+/// to one that was made through us.
+fn owners_for(asked: &Asked, owners: Vec<(String, Uuid, String)>) -> BTreeMap<String, Uuid> {
+    let gives_way = |id: &Uuid, origin: &str| {
+        asked.origin == Origin::Api && *id != asked.id && origin == Origin::Gateway.as_str()
+    };
+    owners
+        .into_iter()
+        .filter(|(_, id, origin)| !gives_way(id, origin))
+        .map(|(uid, id, _)| (uid, id))
+        .collect()
 }
 
 /// The month in which a transaction was opened, as partitions are named: `2026_11`.

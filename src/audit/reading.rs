@@ -6,7 +6,7 @@
 use crate::audit::acts;
 use crate::audit::body::{self, Body, Ending, Told};
 use crate::audit::refusal::Refusal;
-use crate::domain::{Channel, State, TaskId, Timestamp, TransactionType};
+use crate::domain::{Channel, State, TaskId, Timestamp, TransactionType, Uid};
 use crate::store::audit::AuditedEvidence;
 use serde_json::Value;
 use url::Url;
@@ -79,6 +79,13 @@ pub(super) enum Saying {
     },
     /// A person decided.
     Decided(Decision),
+    /// This uid was named as ours, and belongs to another of ours.
+    Anothers(Uid),
+    /// One that was learned of from the gateway is this one; its greatest description, with the hash of its
+    /// body.
+    Merged(Told, [u8; 32]),
+    /// This one turned out to be another.
+    MergedInto,
     /// A person accepts this description, with the hash of its body.
     Accepted(Told, [u8; 32]),
 }

@@ -8,7 +8,7 @@ use crate::audit::body::Ending;
 use crate::audit::case::{Asked, Attempt, Case, Seen, Task};
 use crate::audit::reading::Key;
 use crate::audit::refusal::Refusal;
-use crate::domain::{State, Timestamp};
+use crate::domain::{Origin, State, Timestamp};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,6 +52,12 @@ enum Fate {
 
 /// Derives the state.
 pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>) -> Outcome {
+    if asked.origin == Origin::Gateway && case.is_merged {
+        return Outcome {
+            state: State::Merged,
+            uid: None,
+        };
+    }
     let candidates = candidates(asked, case, owners);
     let fates: Vec<Fate> = case
         .attempts

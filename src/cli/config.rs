@@ -44,8 +44,14 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
             setting.key, setting.value, setting.origin
         );
     }
+    let broken = config::broken_promises(&config);
     for warning in warnings(&config) {
-        println!("warning: {warning}");
+        if !broken.contains(&warning) {
+            println!("warning: {warning}");
+        }
+    }
+    if !broken.is_empty() {
+        anyhow::bail!("{}", broken.join("\n"));
     }
     println!("the configuration can be used");
     Ok(())

@@ -173,9 +173,30 @@ fn references<'a>(
     }
 }
 
+/// What works, and gives up something that is promised: `check-config` refuses it. A service that runs
+/// with it goes on, and warns. One sentence each.
+pub fn broken_promises(config: &Config) -> Vec<String> {
+    let mut broken = Vec::new();
+    for (index, shop) in config.shops.iter().enumerate() {
+        let earlier = &config.shops[..index];
+        let has_same = |other: &&ShopConfig| {
+            let mut keys = other.public_key.iter();
+            keys.any(|key| shop.public_key.contains(key))
+        };
+        if let Some(other) = earlier.iter().find(has_same) {
+            broken.push(format!(
+                "shops {} and {} have the same public_key: a webhook that the gateway signed for one \
+                 of them would be believed at the other",
+                other.id, shop.id
+            ));
+        }
+    }
+    broken
+}
+
 /// What works and is unwise, one sentence each, for the log at start.
 pub fn warnings(config: &Config) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = broken_promises(config);
     let mut warn_if = |unwise: bool, text: String| {
         if unwise {
             warnings.push(text);

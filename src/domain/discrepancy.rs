@@ -3,7 +3,9 @@
 use crate::domain::candidate::{is_under_parents_name, mode};
 use crate::domain::fold::{Candidate, Derived, Differences, Summary};
 use crate::domain::transaction::words;
-use crate::domain::{Currency, Opening, Snapshot, SnapshotKey, StatusClass, TransactionType, Uid};
+use crate::domain::{
+    Currency, Opening, Snapshot, SnapshotKey, State, StatusClass, TransactionType, Uid,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -67,9 +69,7 @@ impl DiscrepancyKind {
 }
 
 /// One of the gateway's transactions that a finding is about.
-#[derive(
-    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct Mention {
     /// Which one.
     pub uid: String,
@@ -155,6 +155,10 @@ impl Finding {
 /// All that a summary indicates. Independent of the order of arrival: what is not among it any more
 /// has healed.
 pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<Finding> {
+    // What does not fit is told of the one that it is.
+    if derived.state == State::Merged {
+        return Vec::new();
+    }
     let told = Telling {
         opening,
         summary,
@@ -165,7 +169,14 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
         told.about_candidate(uid, candidate, &mut found);
     }
     told.about_several(&mut found);
-    for uid in &summary.contested {
+    for (uid, snapshot) in &summary.anothers {
+        found.extend(told.about_anothers(uid, snapshot));
+    }
+    let is_ours = |uid: &Uid| {
+        let candidate = summary.candidates.get(uid);
+        candidate.is_some_and(|candidate| summary.is_eligible(opening, candidate))
+    };
+    for uid in summary.contested.iter().filter(|uid| !is_ours(uid)) {
         let detail = format!("it cannot be told whose transaction {uid} is: this one, or another");
         found.push(told.ambiguous(uid, None, detail));
     }
@@ -212,6 +223,23 @@ impl Telling<'_> {
 
     fn ambiguous(&self, uid: &Uid, basis: Option<SnapshotKey>, detail: String) -> Finding {
         self.finding(DiscrepancyKind::AmbiguousTrackingId, uid, basis, detail)
+    }
+
+    /// A uid has one owner. That another of ours has it is told, unless it is ours by now.
+    fn about_anothers(&self, uid: &Uid, snapshot: &Snapshot) -> Option<Finding> {
+        let candidate = self.summary.candidates.get(uid);
+        if candidate.is_some_and(|c| self.summary.is_eligible(self.opening, c)) {
+            return None;
+        }
+        let detail = format!(
+            "{uid} was named as this one, and belongs to another transaction: it cannot be told which \
+             of the two it is"
+        );
+        let mut finding = self.ambiguous(uid, Some(snapshot.key()), detail);
+        finding.uids = vec![Mention::of(snapshot)];
+        let rests = mentions(self.summary, [self.derived.uid.as_ref()]);
+        finding.uids.extend(rests);
+        Some(finding)
     }
 
     fn about_candidate(&self, uid: &Uid, candidate: &Candidate, found: &mut Vec<Finding>) {
@@ -290,7 +318,8 @@ impl Telling<'_> {
             tell(DiscrepancyKind::TypeMismatch, detail);
         }
         if differences.test {
-            let word = |test: Option<bool>| test.map_or("nothing", |t| if t { "test" } else { "live" });
+            let word =
+                |test: Option<bool>| test.map_or("nothing", |t| if t { "test" } else { "live" });
             let detail = format!(
                 "asked for a {} transaction, the gateway has a {} one",
                 word(mode(opening)),

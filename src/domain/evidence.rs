@@ -137,6 +137,15 @@ pub enum FoundBy {
     TrackingId,
 }
 
+/// What of ours named a transaction of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Namer {
+    /// The answer to an attempt.
+    Attempt(u32),
+    /// The result of a task.
+    Task(TaskId),
+}
+
 /// Evidence as the fold reads it. One body may hold several facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
@@ -241,6 +250,26 @@ pub enum Fact {
         attempt: u32,
         /// The transaction.
         snapshot: Box<Snapshot>,
+    },
+    /// Our own request, or a person, named a transaction that belongs to another of ours: it is bound to
+    /// nothing here, and leaves doubt.
+    Anothers {
+        /// Whose word it was; `None` where it was no answer to our own request.
+        by: Option<Namer>,
+        /// The transaction.
+        snapshot: Box<Snapshot>,
+    },
+    /// One of origin `gateway` turned out to be this one: what was known of it.
+    Merged {
+        /// The other, by our id.
+        from: Uuid,
+        /// Its greatest snapshot.
+        snapshot: Box<Snapshot>,
+    },
+    /// This one, of origin `gateway`, turned out to be another.
+    MergedInto {
+        /// The other, by our id.
+        into: Uuid,
     },
     /// A transaction was seen.
     Seen {

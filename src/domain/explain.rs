@@ -10,6 +10,7 @@ use crate::domain::{Fact, Opening, Refusal, RefusalKind, Snapshot, State};
 pub fn note(fact: &Fact) -> String {
     of_ourselves(fact)
         .or_else(|| of_the_gateway(fact))
+        .or_else(|| of_transactions(fact))
         .unwrap_or_default()
 }
 
@@ -74,17 +75,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
                 described(snapshot)
             )
         }
-        Fact::TaskAlive { .. }
-        | Fact::TaskUnknown { .. }
-        | Fact::TaskOutlived { .. }
-        | Fact::TaskRefused { .. }
-        | Fact::TaskResult { .. }
-        | Fact::Answered { .. }
-        | Fact::Seen { .. }
-        | Fact::Contested { .. }
-        | Fact::UidMissing { .. }
-        | Fact::LookupEmpty
-        | Fact::Nothing => return None,
+        _ => return None,
     })
 }
 
@@ -108,7 +99,7 @@ fn looked_after(task: &str, check: RefusalCheck) -> String {
     }
 }
 
-/// What the gateway said of its tasks and transactions.
+/// What the gateway said of its tasks, and of nothing else.
 fn of_the_gateway(fact: &Fact) -> Option<String> {
     Some(match fact {
         Fact::TaskAlive { task } => format!("task {task} has no result yet"),
@@ -123,6 +114,15 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
         Fact::TaskRefused { task, refusal, .. } => {
             format!("task {task} ended in an error: {}", said(refusal))
         }
+        Fact::LookupEmpty => "a look-up by tracking id found nothing at the gateway".to_owned(),
+        Fact::Nothing => "it tells nothing about the transaction".to_owned(),
+        _ => return None,
+    })
+}
+
+/// What was told of the gateway's transactions, and whose they are.
+fn of_transactions(fact: &Fact) -> Option<String> {
+    Some(match fact {
         Fact::TaskResult { task, snapshot } => {
             format!(
                 "the result of task {task}: transaction {}",
@@ -133,6 +133,16 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
             "the gateway answered attempt {attempt} with transaction {}",
             described(snapshot)
         ),
+        Fact::Anothers { snapshot, .. } => format!(
+            "transaction {} was named, which belongs to another transaction of this service, so it \
+             counts for nothing here",
+            described(snapshot)
+        ),
+        Fact::Merged { from, snapshot } => format!(
+            "what was known as ~{from} turned out to be this one: transaction {}",
+            described(snapshot)
+        ),
+        Fact::MergedInto { into } => format!("it turned out to be ~{into}"),
         Fact::Seen { snapshot, .. } => {
             format!("the gateway reported transaction {}", described(snapshot))
         }
@@ -143,19 +153,7 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
         Fact::UidMissing { uid } => {
             format!("the gateway answered 404 when asked for transaction {uid}")
         }
-        Fact::LookupEmpty => "a look-up by tracking id found nothing at the gateway".to_owned(),
-        Fact::Nothing => "it tells nothing about the transaction".to_owned(),
-        Fact::Stamped { .. }
-        | Fact::NotSent { .. }
-        | Fact::GivenUp { .. }
-        | Fact::Deferred { .. }
-        | Fact::WentSilent { .. }
-        | Fact::Acknowledged { .. }
-        | Fact::Refused { .. }
-        | Fact::AbsenceProved(_)
-        | Fact::RefusalChecked { .. }
-        | Fact::Decided(_)
-        | Fact::MismatchAccepted(_) => return None,
+        _ => return None,
     })
 }
 
@@ -213,6 +211,7 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         Basis::Differs(_) => candidate.map_or(String::new(), |c| differing(opening, c)),
         Basis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
         Basis::Operator => decided(known, candidate),
+        Basis::Merged(into) => format!(" It is ~{into}, and what is known of it stands there."),
     };
     let doubtful = doubtful(opening, known, derived);
     format!(
@@ -348,6 +347,10 @@ fn meaning(state: State, kind: &str) -> String {
             format!("The {kind} was not processed: the gateway never took the request.")
         }
         State::NotFound => format!("The gateway has no such {kind}; look-ups proved it."),
+        State::Merged => format!(
+            "This {kind} was learned of from the gateway and turned out to be one that was made \
+             through this service; it counts there."
+        ),
     }
 }
 
@@ -407,6 +410,7 @@ pub fn would_change(opening: &Opening, known: &Summary, state: State) -> Vec<&'s
             ]
         }
         State::Rejected | State::NotFound => vec![WEBHOOK, LOOKUP, PERSON],
+        State::Merged => Vec::new(),
         State::NotSent => {
             vec![
                 "the same request posted again, which starts the next attempt",

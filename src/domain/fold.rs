@@ -13,10 +13,11 @@ pub use crate::domain::summary::{Attempt, Summary, Task};
 
 use crate::domain::evidence::{AbsenceProof, Decision};
 use crate::domain::{
-    Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, TaskId, Timestamp,
-    Uid,
+    Opening, Origin, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, TaskId,
+    Timestamp, Uid,
 };
 use std::cmp::Reverse;
+use uuid::Uuid;
 
 /// The state that the evidence amounts to, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +48,19 @@ pub enum Basis {
     Absence,
     /// A person's decision.
     Operator,
+    /// It is this other one, by our id.
+    Merged(Uuid),
 }
 
 /// Derives the state. Total: every summary has exactly one.
 pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
+    if let (Origin::Gateway, Some(into)) = (opening.origin, summary.merged_into) {
+        return Derived {
+            state: State::Merged,
+            basis: Basis::Merged(into),
+            uid: None,
+        };
+    }
     let fates = fates(summary);
     let adopted = adopt(opening, summary, &fates);
     let rests_on_final = adopted.as_ref().is_some_and(|a| a.is_final);

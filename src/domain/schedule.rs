@@ -62,7 +62,7 @@ pub enum Step {
 pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
     match derived.state {
         State::Accepted => Step::Submit,
-        State::NotSent => Step::Rest,
+        State::NotSent | State::Merged => Step::Rest,
         State::Submitting
         | State::Processing
         | State::Pending
@@ -138,7 +138,7 @@ pub fn next_check(
     now: Timestamp,
     pace: &Pace,
 ) -> Option<Timestamp> {
-    if derived.state == State::NotSent {
+    if matches!(derived.state, State::NotSent | State::Merged) {
         return None;
     }
     if derived.state.is_final() {
@@ -212,7 +212,7 @@ pub fn look_owed(
     now: Timestamp,
     pace: &Pace,
 ) -> Option<Timestamp> {
-    if !derived.state.is_final() || derived.state == State::NotSent {
+    if !derived.state.is_final() || matches!(derived.state, State::NotSent | State::Merged) {
         return None;
     }
     let times = pace.recheck_after_final.iter();

@@ -1,13 +1,14 @@
 //! What the evidence of one transaction amounts to, and how one more fact is joined to it.
 
 use crate::domain::candidate::{Candidate, Claim, is_misnamed};
-use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, RefusalCheck};
+use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::domain::{
     Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use uuid::Uuid;
 
 /// By how much a clock may be wrong without anybody noticing: a wrong time zone makes fourteen hours,
 /// a wrong date is noticed.
@@ -35,6 +36,12 @@ pub struct Summary {
     /// ours.
     #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub misnamed: BTreeSet<Uid>,
+    /// Transactions that were named as ours and belong to another of ours, by their greatest snapshot.
+    #[serde(rename = "an", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub anothers: BTreeMap<Uid, Box<Snapshot>>,
+    /// It turned out to be this one of ours.
+    #[serde(rename = "me", default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<Uuid>,
     /// Uids that the gateway answered 404 to.
     #[serde(rename = "mi", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub missing: BTreeSet<Uid>,
@@ -177,6 +184,28 @@ impl Summary {
             Fact::RefusalChecked { task, check } => {
                 self.task(task).checked.insert(*check);
             }
+            Fact::AbsenceProved(proof) if proof.duplicate => {
+                join_max(&mut self.no_duplicate, proof);
+            }
+            Fact::AbsenceProved(proof) => join_max(&mut self.absence, proof),
+            // What cannot be decided (`accepted`, say, which would be sent) is no decision.
+            Fact::Decided(decision) if !decision.state.can_be_decided() => {}
+            Fact::Decided(decision) => join_max(&mut self.decision, decision),
+            Fact::TaskResult { .. }
+            | Fact::Answered { .. }
+            | Fact::Seen { .. }
+            | Fact::Anothers { .. }
+            | Fact::Merged { .. }
+            | Fact::MergedInto { .. }
+            | Fact::Contested { .. }
+            | Fact::UidMissing { .. }
+            | Fact::MismatchAccepted(_) => self.join_sight(opening, fact),
+        }
+    }
+
+    /// Joins what is told of the gateway's transactions.
+    fn join_sight(&mut self, opening: &Opening, fact: &Fact) {
+        match fact {
             Fact::TaskResult { task, snapshot } if is_misnamed(opening, snapshot) => {
                 join_max(&mut self.task(task).refused, &no_word_of_ours(snapshot));
                 self.misname(opening, snapshot);
@@ -186,28 +215,28 @@ impl Summary {
                 self.see(opening, snapshot, FoundBy::OwnTask);
             }
             Fact::Answered { attempt, snapshot } if is_misnamed(opening, snapshot) => {
-                join_max(&mut self.attempt(*attempt).refused, &no_word_of_ours(snapshot));
+                join_max(
+                    &mut self.attempt(*attempt).refused,
+                    &no_word_of_ours(snapshot),
+                );
                 self.misname(opening, snapshot);
             }
             Fact::Answered { snapshot, .. } => self.see(opening, snapshot, FoundBy::OwnTask),
             Fact::Seen { snapshot, found_by } => self.see(opening, snapshot, *found_by),
+            Fact::Anothers { by, snapshot } => self.is_anothers(by.as_ref(), snapshot),
+            Fact::Merged { snapshot, .. } => self.see(opening, snapshot, FoundBy::TrackingId),
+            Fact::MergedInto { into } => join_max(&mut self.merged_into, into),
             Fact::Contested { uid } => {
                 self.contested.insert(uid.clone());
             }
             Fact::UidMissing { uid } => {
                 self.missing.insert(uid.clone());
             }
-            Fact::AbsenceProved(proof) if proof.duplicate => {
-                join_max(&mut self.no_duplicate, proof);
-            }
-            Fact::AbsenceProved(proof) => join_max(&mut self.absence, proof),
-            // What cannot be decided (`accepted`, say, which would be sent) is no decision.
-            Fact::Decided(decision) if !decision.state.can_be_decided() => {}
-            Fact::Decided(decision) => join_max(&mut self.decision, decision),
             Fact::MismatchAccepted(snapshot) => {
                 let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
                 candidate.join(opening, snapshot, true);
             }
+            _ => {}
         }
     }
 
@@ -238,7 +267,11 @@ impl Summary {
     /// Whether this fact may have been joined before. `false` is certain: it would have left a trace. What
     /// was contested once may be told as ours later, and the other way round.
     pub fn may_have_heard(&self, fact: &Fact) -> bool {
-        let knows = |uid: &Uid| self.candidates.contains_key(uid) || self.contested.contains(uid);
+        let knows = |uid: &Uid| {
+            self.candidates.contains_key(uid)
+                || self.contested.contains(uid)
+                || self.anothers.contains_key(uid)
+        };
         match fact {
             Fact::Acknowledged { task, .. } => self.tasks.contains_key(task),
             Fact::TaskResult { snapshot, .. }
@@ -282,6 +315,23 @@ impl Summary {
         let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
         candidate.bound |= found_by == FoundBy::OwnTask;
         candidate.join(opening, snapshot, false);
+    }
+
+    /// Notes what was named as ours and is another's.
+    fn is_anothers(&mut self, by: Option<&Namer>, snapshot: &Snapshot) {
+        let refused = match by {
+            Some(Namer::Attempt(attempt)) => Some(&mut self.attempt(*attempt).refused),
+            Some(Namer::Task(task)) => Some(&mut self.task(task).refused),
+            None => None,
+        };
+        if let Some(refused) = refused {
+            join_max(refused, &no_word_of_ours(snapshot));
+        }
+        let known = self.anothers.get(&snapshot.uid);
+        if known.is_none_or(|known| snapshot.outranks(known)) {
+            let snapshot = Box::new(snapshot.clone());
+            self.anothers.insert(snapshot.uid.clone(), snapshot);
+        }
     }
 
     /// Notes what our own task named under a name that is not ours. It is seen, and binds nothing.

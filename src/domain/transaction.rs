@@ -129,6 +129,9 @@ words! {
         NotSent = "not_sent",
         /// Proved absent at the gateway; presumed final.
         NotFound = "not_found",
+        /// Learned of from the gateway, and then found to be one of ours: it counts there, and in no sum
+        /// here.
+        Merged = "merged",
     }
 }
 
@@ -143,12 +146,13 @@ impl State {
                 | Self::Rejected
                 | Self::NotSent
                 | Self::NotFound
+                | Self::Merged
         )
     }
 
-    /// Whether a person may decide it: an end, or doubt.
+    /// Whether a person may decide it: an end, or doubt. Whose a transaction is nobody decides by a state.
     pub const fn can_be_decided(self) -> bool {
-        self.is_final() || matches!(self, Self::InDoubt)
+        matches!(self, Self::InDoubt) || (self.is_final() && !matches!(self, Self::Merged))
     }
 
     /// Final without a snapshot behind it, so that any snapshot outranks it.

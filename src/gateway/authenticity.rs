@@ -62,6 +62,8 @@ pub enum Reason {
     NoSignature,
     /// The signature does not fit the body under any of the shop's keys.
     WrongSignature,
+    /// The body is about another shop.
+    AnotherShop,
 }
 
 impl Reason {
@@ -72,6 +74,7 @@ impl Reason {
             Self::WrongCredentials => "wrong_credentials",
             Self::NoSignature => "no_signature",
             Self::WrongSignature => "wrong_signature",
+            Self::AnotherShop => "another_shop",
         }
     }
 }

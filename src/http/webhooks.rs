@@ -1,6 +1,6 @@
 //! The webhook listener: `POST /webhooks/{shop}` and nothing else.
 //!
-//! The order is: limit, credentials, signature over the raw bytes, parse, record, and only then answer
+//! The order is: limit, credentials, signature over the raw bytes, the shop in it, parse, record, and only then answer
 //! 200, so that 200 means durable and applied. Everything it says goes through the one door as evidence.
 //! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
 //! account of one that is forged.
@@ -9,6 +9,7 @@ use crate::clock::Boottime;
 use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
 use crate::gateway::decode::{self, CodingError};
+use crate::gateway::names_another_shop;
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::{Context, Shop};
@@ -95,6 +96,11 @@ async fn take(
         Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),
     };
     let plain = undo(content_coding(req), &raw, limit)?;
+    let readable = plain.as_ref().map_or(&raw[..], |plain| &plain[..]);
+    // Where two shops have one key, a signature does not tell for which of them a body was written.
+    if names_another_shop(readable, shop.id.as_str()) {
+        return Err(refused(context, shop, Reason::AnotherShop).await);
+    }
     // The ledger puts the time of receipt, by the database's clock.
     let learned = match plain {
         None => observe(&raw, believed, Timestamp::END),
@@ -202,5 +208,6 @@ const fn forgery(reason: Reason) -> &'static str {
         Reason::WrongCredentials => "a webhook came with wrong credentials",
         Reason::NoSignature => "a webhook came without a signature",
         Reason::WrongSignature => "a webhook came with a wrong signature",
+        Reason::AnotherShop => "a webhook came whose body is about another shop",
     }
 }

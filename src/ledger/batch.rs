@@ -5,6 +5,7 @@
 
 mod concluding;
 mod opening;
+mod owning;
 mod recording;
 mod row;
 mod settling;
@@ -16,7 +17,7 @@ use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
 use crate::domain::pacing::Seen;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
-use crate::domain::{Timestamp, TransactionType, Verdict};
+use crate::domain::{Timestamp, TransactionType, Uid, Verdict};
 use crate::ledger::commit::Failure;
 use crate::ledger::learning::Forecasts;
 use crate::ledger::route::{Delivery, Routing};
@@ -108,6 +109,8 @@ struct Batch<'a> {
     began: Boottime,
     rows: Rows,
     routing: Routing,
+    /// What more than one of ours names in this very batch.
+    named_at_once: HashSet<Uid>,
     known: HashSet<(Uuid, Uuid)>,
     evidence: Vec<EvidenceWrite>,
     events: Vec<EventWrite>,
@@ -276,6 +279,7 @@ impl<'a> Batch<'a> {
             began: given.began,
             rows: Rows { map },
             routing,
+            named_at_once: HashSet::new(),
             known: HashSet::new(),
             evidence: Vec::new(),
             events: Vec::new(),
@@ -290,6 +294,11 @@ impl<'a> Batch<'a> {
             forecasts: given.forecasts,
             seen: Vec::new(),
         };
+        // One that turned out to be another since its names were looked up.
+        if batch.routes_to_merged() {
+            return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+        }
+        batch.note_named_at_once(works);
         batch.load_known(tables, works, given.anew).await?;
         batch.load_spent(tables, works).await?;
         Ok(batch)
@@ -337,6 +346,7 @@ impl<'a> Batch<'a> {
                     found_by: FoundBy::TrackingId,
                     ..
                 } | Fact::Contested { .. }
+                    | Fact::Anothers { .. }
             );
             !is_target || !found
         });
@@ -377,6 +387,7 @@ fn snapshot_of(fact: &Fact) -> Option<&Snapshot> {
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
         | Fact::TaskResult { snapshot, .. }
+        | Fact::Merged { snapshot, .. }
         | Fact::MismatchAccepted(snapshot) => Some(snapshot),
         _ => None,
     }
@@ -393,6 +404,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         Fact::Acknowledged { .. } | Fact::Refused { .. } | Fact::TaskRefused { .. } => true,
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
+        | Fact::Anothers { snapshot, .. }
         | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
         _ => false,
     };
@@ -405,23 +417,9 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         | Fact::TaskRefused { at: told_at, .. } => *told_at = at,
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
+        | Fact::Anothers { snapshot, .. }
         | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
         _ => {}
-    }
-}
-
-/// A uid belongs to at most one transaction: what is known to be another's moves nothing here,
-/// unless our own task named it.
-fn is_anothers(routing: &Routing, fact: &Fact, id: Uuid) -> bool {
-    match fact {
-        Fact::Seen {
-            snapshot,
-            found_by: FoundBy::TrackingId,
-        }
-        | Fact::MismatchAccepted(snapshot) => routing
-            .owner(&snapshot.uid)
-            .is_some_and(|owner| owner != id),
-        _ => false,
     }
 }
 

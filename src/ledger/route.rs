@@ -4,7 +4,10 @@
 //! Everything is read before anything is locked, so that nothing is locked late.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Fact, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict};
+use crate::domain::fold::Differences;
+use crate::domain::{
+    Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict,
+};
 use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Record, Target, Work};
@@ -22,6 +25,7 @@ pub(crate) struct Routing {
     ours: HashMap<String, Uuid>,
     children: HashMap<String, Vec<Uuid>>,
     claims: Vec<(String, Uuid)>,
+    merges: Vec<(Uuid, Uuid)>,
 }
 
 /// Where facts of one piece of evidence go.
@@ -31,6 +35,9 @@ pub(crate) enum Delivery<'a> {
     To(Uuid, Vec<Cow<'a, Fact>>),
     /// To a new one of origin `gateway`.
     Adopt(Box<Snapshot>),
+    /// To a new one of origin `gateway`, unless one of those to whom it was brought before has taken it for
+    /// its own. What it is when the gateway does not say.
+    Unclaimed(Box<Snapshot>, Option<TransactionType>),
     /// To nobody.
     Orphan(Option<Box<Snapshot>>),
 }
@@ -132,6 +139,33 @@ impl Routing {
         self.claims.push((uid.to_string(), id));
     }
 
+    /// One of origin `gateway` is one of ours: that one owns what the other did.
+    pub(crate) fn merge(&mut self, from: Uuid, into: Uuid) {
+        let owned = self.owners.values_mut().filter(|owner| **owner == from);
+        owned.for_each(|owner| *owner = into);
+        self.merges.push((from, into));
+    }
+
+    /// What this very batch has merged.
+    pub(crate) fn merges(&self) -> &[(Uuid, Uuid)] {
+        &self.merges
+    }
+
+    /// All that own something that the batch names.
+    pub(crate) fn all_owners(&self) -> impl Iterator<Item = Uuid> {
+        self.owners.values().copied()
+    }
+
+    /// Whether a uid belongs to another than this one. What was learned of from the gateway gives way to
+    /// what was made through us.
+    pub(crate) fn is_anothers(&self, uid: &Uid, id: Uuid, rows: &Rows) -> bool {
+        let ours = rows
+            .get(id)
+            .is_some_and(|row| row.opening.origin == Origin::Api);
+        self.owner(uid)
+            .is_some_and(|owner| owner != id && !(ours && gives_way(owner, rows)))
+    }
+
     /// The owners that this very batch has made.
     pub(crate) fn new_claims(&self) -> Vec<(String, Uuid)> {
         self.claims.clone()
@@ -165,6 +199,9 @@ impl Routing {
                         None => shares.push((id, vec![fact])),
                     },
                     Home::New(snapshot) => others.push(Delivery::Adopt(snapshot)),
+                    Home::Unclaimed(snapshot, kind) => {
+                        others.push(Delivery::Unclaimed(snapshot, kind));
+                    }
                     Home::Nobody(snapshot) => others.push(Delivery::Orphan(Some(snapshot))),
                 }
             }
@@ -182,6 +219,8 @@ impl Routing {
             .collect()
     }
 
+    /// Where one description goes. Ours come first: one that was made through us owns it, or may own it; one
+    /// of origin `gateway` gives way; and what nobody takes is taken over.
     fn homes<'a>(
         &self,
         s: &Snapshot,
@@ -189,16 +228,50 @@ impl Routing {
         target: Option<Uuid>,
         rows: &Rows,
     ) -> Vec<Home<'a>> {
-        let whole = |id| Home::Row(id, Cow::Borrowed(fact));
-        if let Some(owner) = self.owner(&s.uid) {
-            return vec![whole(owner)];
+        let Some(owner) = self.owner(&s.uid) else {
+            return self.offered(s, fact, target, rows);
+        };
+        let looked_for_another = target.is_some_and(|target| target != owner);
+        let is_news = !looked_for_another || is_news(rows, owner, s);
+        let to_owner = is_news.then(|| Home::Row(owner, Cow::Borrowed(fact)));
+        if gives_way(owner, rows) {
+            let ours = self.offered(s, fact, target, rows).into_iter();
+            let ours = ours.filter(|home| matches!(home, Home::Row(..)));
+            return ours.chain(to_owner).collect();
         }
+        let named = self.named(s).filter(|named| *named != owner);
+        let told = named.filter(|named| would_be_ours(rows, *named, s));
+        let told = told.map(|named| {
+            let snapshot = Box::new(s.clone());
+            Home::Row(named, Cow::Owned(Fact::Anothers { by: None, snapshot }))
+        });
+        to_owner.into_iter().chain(told).collect()
+    }
+
+    /// The one made through the API under the name that a description bears.
+    fn named(&self, s: &Snapshot) -> Option<Uuid> {
+        s.tracking_id.as_ref().and_then(|t| self.ours(t.as_str()))
+    }
+
+    /// To whom a description goes that belongs to none of ours yet.
+    fn offered<'a>(
+        &self,
+        s: &Snapshot,
+        fact: &'a Fact,
+        target: Option<Uuid>,
+        rows: &Rows,
+    ) -> Vec<Home<'a>> {
+        let whole = |id| Home::Row(id, Cow::Borrowed(fact));
         let kind = s.kind.as_deref().and_then(TransactionType::parse);
-        let named = s.tracking_id.as_ref().and_then(|t| self.ours(t.as_str()));
+        let named = self.named(s);
         let is_child = s.parent_uid.is_some() || kind.is_some_and(TransactionType::is_child);
+        let or_nobody = |id: Uuid| {
+            let kind = kind.or(rows.get(id).map(|row| row.opening.kind));
+            vec![whole(id), Home::Unclaimed(Box::new(s.clone()), kind)]
+        };
         if !is_child {
             return match named.or(target) {
-                Some(id) => vec![whole(id)],
+                Some(id) => or_nobody(id),
                 None => vec![Home::Nobody(Box::new(s.clone()))],
             };
         }
@@ -207,7 +280,7 @@ impl Routing {
                 .is_some_and(|row| Some(row.opening.kind) == kind)
         };
         if let Some(id) = named.filter(same_kind) {
-            return vec![whole(id)];
+            return or_nobody(id);
         }
         let contested = |ids: &[Uuid]| -> Vec<Home<'a>> {
             let contested = || Cow::Owned(Fact::Contested { uid: s.uid.clone() });
@@ -216,16 +289,20 @@ impl Routing {
         let possible =
             |age: fn(&Summary, &Snapshot) -> bool| self.possible_children(s, kind, rows, age);
         match possible(|known, s| !known.is_older(s)).as_slice() {
-            [only] => return vec![whole(*only)],
+            [only] => return or_nobody(*only),
             [] => {}
             several => return contested(several),
         }
-        // Taken over, it could not be ours any more when our own task names it.
+        // Nothing but its age speaks against it: while it stands there, absence is not proved.
         match possible(Summary::is_hardly_older).as_slice() {
-            [] => match s.parent_uid.as_ref().and_then(|uid| self.owner(uid)) {
-                Some(_) if kind.is_some() => vec![Home::New(Box::new(s.clone()))],
-                _ => vec![Home::Nobody(Box::new(s.clone()))],
-            },
+            [] => {
+                let parent = s.parent_uid.as_ref().and_then(|uid| self.owner(uid));
+                if kind.is_some() && (parent.is_some() || target.is_some()) {
+                    vec![Home::New(Box::new(s.clone()))]
+                } else {
+                    vec![Home::Nobody(Box::new(s.clone()))]
+                }
+            }
             doubtful => contested(doubtful),
         }
     }
@@ -247,7 +324,7 @@ impl Routing {
         };
         let fits = |id: &&Uuid| {
             rows.get(**id).is_some_and(|row| {
-                let differences = crate::domain::fold::Differences::between(&row.opening, s);
+                let differences = Differences::between(&row.opening, s);
                 Some(row.opening.kind) == kind
                     && differences.agree()
                     && !differences.tracking_id
@@ -268,16 +345,52 @@ fn hints<'a>(
     let kept = shares
         .into_iter()
         .map(|(id, _)| Delivery::To(id, Vec::new()));
-    let orphaned = others.into_iter().map(|other| match other {
-        Delivery::Adopt(snapshot) => Delivery::Orphan(Some(snapshot)),
-        other => other,
+    let orphaned = others.into_iter().filter_map(|other| match other {
+        Delivery::Adopt(snapshot) => Some(Delivery::Orphan(Some(snapshot))),
+        // It is kept where it was brought to.
+        Delivery::Unclaimed(..) => None,
+        other => Some(other),
     });
     kept.chain(orphaned).collect()
+}
+
+/// Whether a transaction gives its uid up to one of ours: it was learned of from the gateway.
+pub(crate) fn gives_way(id: Uuid, rows: &Rows) -> bool {
+    rows.get(id)
+        .is_some_and(|row| row.opening.origin == Origin::Gateway)
+}
+
+/// Whether a description tells of a transaction what is not known of it yet. A look-up for another one that
+/// shows it again and again is no news.
+fn is_news(rows: &Rows, id: Uuid, s: &Snapshot) -> bool {
+    let known = rows
+        .get(id)
+        .and_then(|row| row.summary.candidates.get(&s.uid));
+    let latest = known.and_then(|candidate| candidate.latest.as_deref());
+    latest.is_none_or(|latest| {
+        let same = Snapshot {
+            body_sha256: latest.body_sha256,
+            ..s.clone()
+        };
+        same != *latest
+    })
+}
+
+/// Whether a description would make its transaction this one's, if it were nobody's, by the name that it
+/// bears; and this one has not been told so before.
+fn would_be_ours(rows: &Rows, id: Uuid, s: &Snapshot) -> bool {
+    rows.get(id).is_some_and(|row| {
+        let differences = Differences::between(&row.opening, s);
+        let named = s.tracking_id.is_some() && s.tracking_id == row.opening.tracking_id;
+        let told = row.summary.anothers.contains_key(&s.uid);
+        named && differences.agree() && !row.summary.is_older(s) && !told
+    })
 }
 
 enum Home<'a> {
     Row(Uuid, Cow<'a, Fact>),
     New(Box<Snapshot>),
+    Unclaimed(Box<Snapshot>, Option<TransactionType>),
     Nobody(Box<Snapshot>),
 }
 

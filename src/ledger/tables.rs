@@ -55,6 +55,8 @@ statements! {
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
     /// Claims uids; `false` when somebody else was first.
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool = rows::claim_uids;
+    /// Notes which transactions turned out to be which of ours; `false` when one of them is noted already.
+    fn merge(shop: &ShopId, merges: &[(Uuid, Uuid)]) -> bool = rows::merge;
     /// Keeps webhooks that belong to nothing; returns the ids that were new.
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>
         = rows::put_orphans;
@@ -67,6 +69,9 @@ statements! {
     /// Closes findings that are indicated no more.
     fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed])
         -> Vec<DiscrepancyRow> = rows::heal_discrepancies;
+    /// Closes all findings of these transactions.
+    fn heal_all(shop: &ShopId, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow>
+        = rows::heal_all;
     /// Closes findings for a person.
     fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>
         = discrepancies::close;

@@ -108,10 +108,9 @@ fn answered(
                 "acknowledged",
             )
         }
-        SubmitReading::Transaction(snapshot) => (
-            Fact::Answered { attempt, snapshot },
-            "transaction",
-        ),
+        SubmitReading::Transaction(snapshot) => {
+            (Fact::Answered { attempt, snapshot }, "transaction")
+        }
         SubmitReading::Refused(refusal) => {
             let label = match refusal.kind {
                 RefusalKind::Rejected => "rejected",

@@ -209,16 +209,22 @@ impl AuditReader {
             .collect())
     }
 
-    /// Which transactions own these uids.
+    /// Which transactions own these uids, and the origin of each.
     pub async fn owners(
         &mut self,
         shop: &ShopId,
         uids: &[String],
-    ) -> Result<Vec<(String, Uuid)>, StoreError> {
+    ) -> Result<Vec<(String, Uuid, String)>, StoreError> {
         let keys: Vec<Uuid> = uids.iter().map(|uid| super::uids::key(uid)).collect();
         let rows = sqlx::query!(
-            "-- audit_owners
-            SELECT uid, transaction_id FROM uids WHERE shop_id = $1 AND key = ANY($2)",
+            r#"-- audit_owners
+            SELECT u.uid, coalesce(m.into_id, u.transaction_id) AS "owner!",
+                coalesce(t.origin, 'api') AS "origin!"
+            FROM uids u
+            LEFT JOIN merges m ON m.shop_id = u.shop_id AND m.transaction_id = u.transaction_id
+            LEFT JOIN transactions t ON t.shop_id = u.shop_id
+                AND t.id = coalesce(m.into_id, u.transaction_id)
+            WHERE u.shop_id = $1 AND u.key = ANY($2)"#,
             shop.as_str(),
             &keys
         )
@@ -226,7 +232,7 @@ impl AuditReader {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|r| (r.uid, r.transaction_id))
+            .map(|r| (r.uid, r.owner, r.origin))
             .collect())
     }
 

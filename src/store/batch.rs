@@ -5,10 +5,10 @@ mod findings;
 mod writing;
 
 pub use findings::{
-    Healed, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
+    Healed, heal_all, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
 };
 pub use writing::{
-    Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, write,
+    Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, merge, write,
 };
 
 use crate::domain::{ShopId, State, Timestamp, TransactionType};
@@ -68,7 +68,7 @@ impl Names<'_> {
 /// What goes by these names.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Which transactions own which uids.
+    /// Which transactions own which uids: the first that did, or the one that it turned out to be.
     pub owners: Vec<(String, Uuid)>,
     /// Which transactions made through the API go by which tracking ids.
     pub ours: Vec<(String, Uuid)>,
@@ -94,7 +94,8 @@ pub async fn look_up(
     let keys: Vec<Uuid> = names.uids.iter().map(|uid| uids::key(uid)).collect();
     let rows = sqlx::query!(
         r#"-- look_up
-        SELECT 0 AS "what!", k.uid AS "name!", u.transaction_id AS "id!"
+        SELECT 0 AS "what!", k.uid AS "name!", coalesce((SELECT into_id FROM merges
+            WHERE shop_id = $1 AND transaction_id = u.transaction_id), u.transaction_id) AS "id!"
         FROM UNNEST($2::text[], $5::uuid[]) AS k(uid, key) CROSS JOIN LATERAL (
             SELECT transaction_id FROM uids WHERE shop_id = $1 AND key = k.key LIMIT 1) u
         UNION ALL

@@ -59,7 +59,7 @@ async fn id_of(store: &Store, shop: &ShopId, name: &str) -> Result<Option<Uuid>,
     let told = sqlx::query_scalar!(
         "-- id_of_gateway
         SELECT id FROM transactions
-        WHERE shop_id = $1 AND tracking_id = $2 AND origin = 'gateway' LIMIT 2",
+        WHERE shop_id = $1 AND tracking_id = $2 AND origin = 'gateway' AND state <> 'merged' LIMIT 2",
         shop.as_str(),
         name
     )
@@ -99,7 +99,9 @@ pub async fn by_id(
 pub async fn owner_of(store: &Store, shop: &ShopId, uid: &str) -> Result<Option<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
         "-- owner_of
-        SELECT transaction_id FROM uids WHERE shop_id = $1 AND key = $2",
+        SELECT coalesce(m.into_id, u.transaction_id) AS \"id!\" FROM uids u
+        LEFT JOIN merges m ON m.shop_id = u.shop_id AND m.transaction_id = u.transaction_id
+        WHERE u.shop_id = $1 AND u.key = $2",
         shop.as_str(),
         uids::key(uid)
     )

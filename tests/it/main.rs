@@ -35,6 +35,7 @@ mod openapi;
 mod operators;
 mod orphans;
 mod outcomes;
+mod owners;
 mod pacing;
 mod plans;
 mod poolers;

@@ -407,3 +407,27 @@ fn many_webhooks_at_once_are_each_durable() {
         assert!(sizes.sum("reconciler_ledger_batch_size_count", &[]) > 0.0);
     });
 }
+
+#[test]
+fn a_webhook_about_another_shop_is_refused_like_a_wrong_signature() {
+    Setup::default().quiet().run(async |world| {
+        let uid = untold(world, "ok-other-shop").await;
+        let about = |shop: Value| {
+            json!({"transaction": {"uid": uid, "status": "successful", "type": "payment",
+                "amount": 3245, "currency": "EUR", "tracking_id": "ok-other-shop", "test": true,
+                "shop": {"id": shop}}})
+        };
+        let before = footprint(world).await;
+        for other in [json!(1002), json!("1002")] {
+            let forged = to(world, &uid, json!({"body": about(other)}));
+            assert_eq!(world.twin().send_webhook(forged).await, [401]);
+        }
+        assert_eq!(footprint(world).await, before);
+        let found = world.until_found("signature_rejected").await;
+        let told = found["detail"].as_str().unwrap();
+        assert!(told.contains("another shop"), "{told}");
+        let ours = to(world, &uid, json!({"body": about(json!(1001))}));
+        assert_eq!(world.twin().send_webhook(ours).await, [200]);
+        assert_eq!(world.state("ok-other-shop").await, "successful");
+    });
+}

@@ -1,7 +1,7 @@
 //! Rules between settings and bounds of single ones.
 
-use super::super::warnings;
-use super::{errors, minimal, minimal_and, minimal_with, only_error, parse};
+use super::super::{broken_promises, warnings};
+use super::{PUBLIC_KEY, errors, minimal, minimal_and, minimal_with, only_error, parse};
 
 const CLIENT: &str = r#"
 [[clients]]
@@ -276,6 +276,30 @@ fn a_shop_without_a_public_key_is_a_warning() {
         "{without}webhook_signature = 'optional'{CLIENT}"
     )));
     assert_eq!(found, ["shop 1001 takes unsigned webhooks as hints"]);
+}
+
+/// A webhook's signature is all that tells for which shop it was written.
+#[test]
+fn the_same_public_key_at_two_shops_is_no_promise_kept() {
+    let shop = |id: &str, key: &str| {
+        format!("[[shops]]\nid = \"{id}\"\nsecret_key = \"s{id}\"\npublic_key = {key}\n")
+    };
+    let same = minimal_and(&shop("1004", &format!("[\"{PUBLIC_KEY}\"]")));
+    let broken = broken_promises(&parse(&same));
+    assert_eq!(broken.len(), 1, "{broken:?}");
+    assert!(
+        broken[0].contains("1001") && broken[0].contains("1004"),
+        "{broken:?}"
+    );
+    assert!(warnings(&parse(&same)).contains(&broken[0]));
+    let none = minimal_and("[[shops]]\nid = \"1004\"\nsecret_key = \"s\"\n");
+    assert!(broken_promises(&parse(&none)).is_empty());
+    // One shop may have a key twice.
+    let twice = minimal_with(
+        &format!("public_key = \"{PUBLIC_KEY}\""),
+        &format!("public_key = [\"{PUBLIC_KEY}\", \"{PUBLIC_KEY}\"]"),
+    );
+    assert!(broken_promises(&parse(&twice)).is_empty());
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
                 (snapshot, !misnamed, false)
             }
             Fact::Seen { snapshot, found_by } => (snapshot, *found_by == FoundBy::OwnTask, false),
+            Fact::Merged { snapshot, .. } => (snapshot, false, false),
             Fact::MismatchAccepted(snapshot) => (snapshot, false, true),
             _ => continue,
         };

@@ -18,7 +18,9 @@ proptest! {
         (opening, facts) in histories(), decision in decisions()
     ) {
         let facts = [facts, vec![Fact::Decided(decision)]].concat();
-        let possible = |d: &Decision| d.state.is_final() || d.state == State::InDoubt;
+        let possible = |d: &Decision| {
+            (d.state.is_final() && d.state != State::Merged) || d.state == State::InDoubt
+        };
         let latest = facts.iter().filter_map(|fact| match fact {
             Fact::Decided(decision) if possible(decision) => Some(decision),
             _ => None,

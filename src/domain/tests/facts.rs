@@ -7,7 +7,7 @@ use super::given::{
     payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, test_payment, tracking,
     uid,
 };
-use crate::domain::evidence::{Decision, FoundBy, RefusalCheck};
+use crate::domain::evidence::{Decision, FoundBy, Namer, RefusalCheck};
 use crate::domain::{
     Fact, Opening, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, Timestamp,
 };
@@ -51,7 +51,7 @@ pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
             "error",
             "odd",
         ]),
-        option::weighted(0.2, select(vec!["P.9999", "E.1035", "F.0114"])),
+        option::weighted(0.2, select(vec!["P.9999", "E.1035", "E.1018", "F.0114"])),
         select(vec![None, Some(at(10)), Some(at(20)), Some(at(30))]),
         select(vec![0_u8, 1, 2]),
         option::weighted(0.1, Just("currency \"??\"".to_owned())),
@@ -186,6 +186,32 @@ pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
     })
 }
 
+/// What the ledger tells of whose a uid is: one that another of ours owns is never told as ours, and one of
+/// origin `gateway` may turn out to be this one.
+fn ownerships(opening: Opening) -> impl Strategy<Value = Fact> {
+    (snapshots(opening), tasks(), 0..5_u8).prop_map(|(snapshot, task, way)| {
+        let anothers = |by| Fact::Anothers {
+            by,
+            snapshot: Box::new(Snapshot {
+                uid: uid("u-4"),
+                ..snapshot.clone()
+            }),
+        };
+        match way {
+            0 => anothers(None),
+            1 => anothers(Some(Namer::Attempt(1))),
+            2 => anothers(Some(Namer::Task(task))),
+            3 => Fact::MergedInto {
+                into: Uuid::from_u128(5),
+            },
+            _ => Fact::Merged {
+                from: Uuid::from_u128(4),
+                snapshot: Box::new(snapshot),
+            },
+        }
+    })
+}
+
 fn bases() -> impl Strategy<Value = Option<SnapshotKey>> {
     option::of((
         any::<bool>(),
@@ -227,7 +253,8 @@ fn proofs() -> impl Strategy<Value = Fact> {
 pub(super) fn any_fact(opening: Opening) -> impl Strategy<Value = Fact> {
     prop_oneof![
         5 => dealings(),
-        5 => sightings(opening),
+        5 => sightings(opening.clone()),
+        1 => ownerships(opening),
         1 => proofs(),
         1 => decisions().prop_map(Fact::Decided),
     ]

@@ -17,6 +17,7 @@ fn classes(facts: &[Fact]) -> Vec<StatusClass> {
     let class = |fact: &Fact| match fact {
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
+        | Fact::Merged { snapshot, .. }
         | Fact::TaskResult { snapshot, .. }
         | Fact::MismatchAccepted(snapshot) => Some(snapshot.class),
         _ => None,
@@ -33,6 +34,13 @@ fn decided(facts: &[Fact], state: State) -> bool {
 fn refusals(facts: &[Fact], kind: RefusalKind) -> bool {
     facts.iter().any(|fact| match fact {
         Fact::Refused { refusal, .. } | Fact::TaskRefused { refusal, .. } => refusal.kind == kind,
+        // An answer to our own request that shows another's transaction.
+        Fact::TaskResult { snapshot, .. }
+        | Fact::Answered { snapshot, .. }
+        | Fact::Anothers { snapshot, .. } => {
+            let duplicate = snapshot.code.as_deref() == Some("E.1018");
+            kind == RefusalKind::Duplicate && duplicate
+        }
         _ => false,
     })
 }
@@ -64,6 +72,7 @@ fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
         }
         State::InDoubt => facts.len() > 1,
         State::Accepted | State::Submitting | State::Processing | State::Pending => true,
+        State::Merged => false,
     }
 }
 

@@ -217,7 +217,10 @@ fn a_failure_of_another_uid_does_not_end_what_our_own_task_named() {
     let other = snapshot(&opening, "other", "failed", 6);
     let facts = with(running(), &[result("t-1", &ours), seen(&other)]);
     let derived = fold(&opening, &facts);
-    assert_eq!((derived.state, derived.uid), (State::Pending, Some(uid("own"))));
+    assert_eq!(
+        (derived.state, derived.uid),
+        (State::Pending, Some(uid("own")))
+    );
 }
 
 #[test]
@@ -235,6 +238,9 @@ fn a_success_unlike_ours_is_told_beside_what_our_state_rests_on() {
         mention("other", 900, "EUR", "successful"),
         mention("own", 1_000, "USD", "failed"),
     ];
-    assert!(found.iter().all(|finding| finding.uids == both), "{found:?}");
+    assert!(
+        found.iter().all(|finding| finding.uids == both),
+        "{found:?}"
+    );
     assert_eq!(found.len(), 2);
 }

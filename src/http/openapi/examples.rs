@@ -67,7 +67,8 @@ pub(super) fn webhook() -> Value {
 fn discrepancy() -> Value {
     json!({
         "id": ID, "kind": "amount_mismatch", "status": "open", "tracking_id": TRACKING_ID, "uid": UID,
-        "amount": 3245, "currency": "EUR", "detail": "asked for 3245, the gateway has 3200",
+        "uids": [{"uid": UID, "amount": 3200, "currency": "EUR", "status": "successful"}],
+        "amount": 3245, "currency": "EUR", "detail": "asked for 3245, the gateway has 3200 (minor units)",
         "opened_at": AT, "resolved_at": null, "reason": null,
     })
 }

@@ -235,7 +235,8 @@ impl Batch<'_> {
             | State::Failed
             | State::Expired
             | State::Rejected
-            | State::NotFound => false,
+            | State::NotFound
+            | State::Merged => false,
         };
         if !allowed {
             return Draft::No { id: stamp.id };

@@ -1,6 +1,8 @@
 //! Evidence of a batch: brought to its owner, joined, chained, and told of.
 
-use super::{Batch, Draft, Row, is_anothers, is_contested, receive, snapshot_of, to_json};
+use super::{Batch, Draft, Row, is_contested, receive, snapshot_of, to_json};
+use crate::domain::discrepancy::Mention;
+use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Basis;
 use crate::domain::pacing::{self, Seen};
 use crate::domain::{Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, Snapshot, State};
@@ -43,13 +45,25 @@ impl Batch<'_> {
         for delivery in self.routing.deliver(record, &self.rows) {
             match delivery {
                 Delivery::To(id, facts) => {
-                    if self.rows.get(id).is_none() {
+                    // One that turned out to be another by what came right before learns no more.
+                    let row = self.rows.get(id);
+                    if row.is_none_or(|row| row.state == State::Merged) && !is_target(record, id) {
+                        continue;
+                    }
+                    if row.is_none() {
                         continue;
                     }
                     let verdict = self.deliver(record, id, facts);
                     first.get_or_insert((verdict, id));
                 }
-                Delivery::Adopt(snapshot) => adopted = self.adopt(learned, &snapshot).or(adopted),
+                Delivery::Adopt(snapshot) => {
+                    adopted = self.adopt(learned, &snapshot, None).or(adopted);
+                }
+                Delivery::Unclaimed(snapshot, kind) => {
+                    if self.routing.owner(&snapshot.uid).is_none() {
+                        adopted = self.adopt(learned, &snapshot, kind).or(adopted);
+                    }
+                }
                 Delivery::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
             }
         }
@@ -111,17 +125,20 @@ impl Batch<'_> {
         &mut self,
         id: Uuid,
         learned: &Observation,
-        mut facts: Vec<Cow<'_, Fact>>,
+        facts: Vec<Cow<'_, Fact>>,
         bare: Verdict,
     ) -> (Verdict, bool) {
         let at = self.at;
         let answered_at = self.dated(learned);
+        let counted = facts.into_iter();
+        let counted = counted.filter_map(|fact| self.as_it_counts(id, fact));
+        let mut counted: Vec<Cow<'_, Fact>> = counted.collect();
+        counted.iter_mut().for_each(|fact| receive(fact, answered_at));
         let Some(row) = self.rows.map.get_mut(&id) else {
             return (bare, false);
         };
-        facts.retain(|fact| !is_anothers(&self.routing, fact, id));
-        facts.iter_mut().for_each(|fact| receive(fact, answered_at));
-        let facts: Vec<&Fact> = facts.iter().map(AsRef::as_ref).collect();
+        let facts: Vec<&Fact> = counted.iter().map(AsRef::as_ref).collect();
+        let anothers = named_of_another(&row.stored.summary, learned, &facts);
         let (opening, known) = (&row.stored.opening, &row.stored.summary);
         let mut change = verdict::apply_to(opening, known, row.derived.clone(), &facts);
         let verdict = match (learned.verdict, facts.is_empty()) {
@@ -151,8 +168,12 @@ impl Batch<'_> {
         self.counted.push((learned.channel, verdict));
         self.note_change(id, &before, &change);
         self.note_findings(id, &change, learned.reason.as_deref());
-        self.note_claims(id, &facts);
-        if !change.before.state.is_final() && change.after.state.is_final() {
+        self.note_claims(id, &counted);
+        for uid in anothers {
+            self.note_anothers(id, &uid);
+        }
+        let ended = change.after.state.is_final() && change.after.state != State::Merged;
+        if !change.before.state.is_final() && ended {
             let row = self.rows.get(id);
             self.ended.extend(row.map(|row| {
                 (
@@ -226,30 +247,6 @@ impl Batch<'_> {
             }));
     }
 
-    /// Notes the uids among these facts that are this transaction's from now on. Only those have been
-    /// looked up before the batch locked anything.
-    pub(super) fn note_claims(&mut self, id: Uuid, facts: &[&Fact]) {
-        let Some(row) = self.rows.map.get(&id) else {
-            return;
-        };
-        let summary = &row.stored.summary;
-        let eligible: Vec<Uid> = facts
-            .iter()
-            .filter_map(|fact| snapshot_of(fact))
-            .map(|snapshot| &snapshot.uid)
-            .filter(|uid| {
-                let candidate = summary.candidates.get(*uid);
-                candidate.is_some_and(|c| summary.is_eligible(&row.stored.opening, c))
-            })
-            .cloned()
-            .collect();
-        for uid in eligible {
-            if self.routing.owner(&uid).is_none() {
-                self.routing.claim(&uid, id);
-            }
-        }
-    }
-
     pub(super) fn find(&mut self, id: Uuid, kind: DiscrepancyKind, subject: &str, detail: &str) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
@@ -266,13 +263,32 @@ impl Batch<'_> {
         self.opened.push(found);
     }
 
-    /// Makes a transaction of origin `gateway` of something that the gateway told.
+    /// A finding about one of the gateway's transactions.
+    fn find_of(&mut self, id: Uuid, kind: DiscrepancyKind, snapshot: &Snapshot, detail: String) {
+        let finding = Finding {
+            kind,
+            uid: Some(snapshot.uid.clone()),
+            basis: None,
+            detail,
+            uids: vec![Mention::of(snapshot)],
+        };
+        let row = self.rows.get(id);
+        self.opened
+            .extend(row.map(|row| findings::about(row, &finding, self.at)));
+    }
+
+    /// Makes a transaction of origin `gateway` of something that the gateway told. `unsaid`: what it is
+    /// when the gateway does not say.
     pub(super) fn adopt(
         &mut self,
         learned: &Observation,
         snapshot: &Snapshot,
+        unsaid: Option<TransactionType>,
     ) -> Option<(Verdict, Uuid)> {
-        let kind = TransactionType::parse(snapshot.kind.as_deref()?)?;
+        let kind = match snapshot.kind.as_deref() {
+            Some(word) => TransactionType::parse(word)?,
+            None => unsaid?,
+        };
         let parent = snapshot
             .parent_uid
             .as_ref()
@@ -320,12 +336,7 @@ impl Batch<'_> {
         let (verdict, _) = self.learn(id, learned, facts, Verdict::Applied);
         if kind != TransactionType::Chargeback {
             let detail = format!("the gateway has a {kind} that was not made through this service");
-            self.find(
-                id,
-                DiscrepancyKind::MissingHere,
-                snapshot.uid.as_str(),
-                &detail,
-            );
+            self.find_of(id, DiscrepancyKind::MissingHere, snapshot, detail);
         }
         self.settle_new(id);
         Some((verdict, id))
@@ -363,10 +374,34 @@ impl Batch<'_> {
             row.tracking_id = orphan.tracking_id.clone();
             row.amount = snapshot.and_then(|s| s.amount);
             row.currency = snapshot.and_then(|s| s.currency).map(|c| c.to_string());
+            row.uids = snapshot.map(Mention::of).into_iter().collect();
             self.opened.push(row);
         }
         self.orphans.push(orphan);
     }
+}
+
+fn is_target(record: &Record, id: Uuid) -> bool {
+    record.target == crate::ledger::Target::Transaction(id)
+}
+
+/// The uids that our own word, or a person's, has named now and that belong to another of ours. What was
+/// merely found and is another's is nobody's word.
+fn named_of_another(known: &Summary, learned: &Observation, facts: &[&Fact]) -> Vec<Uid> {
+    let found = |uid: &Uid| {
+        learned.facts.iter().any(|fact| {
+            matches!(fact, Fact::Seen { snapshot, found_by: FoundBy::TrackingId }
+                if snapshot.uid == *uid)
+        })
+    };
+    let named = facts.iter().filter_map(|fact| match fact {
+        Fact::Anothers { snapshot, .. } => Some(&snapshot.uid),
+        _ => None,
+    });
+    named
+        .filter(|uid| !known.anothers.contains_key(*uid) && !found(uid))
+        .cloned()
+        .collect()
 }
 
 /// Why a finding that is indicated no more is closed.

@@ -44,6 +44,7 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         began: Boottime::now(),
         rows: Rows::default(),
         routing: Routing::default(),
+        named_at_once: HashSet::new(),
         known: HashSet::new(),
         evidence: Vec::new(),
         events: Vec::new(),

@@ -1,5 +1,6 @@
 //! What a batch writes, and what its callers are answered.
 
+use super::owning::MERGED;
 use super::{Answer, Batch, CheckDecision, Draft, to_json};
 use crate::domain::Uid;
 use crate::ledger::tables::{Reads, Tables};
@@ -34,6 +35,10 @@ impl Batch<'_> {
         }
         let claims = self.routing.new_claims();
         if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
+            return Ok(None);
+        }
+        let merges = self.routing.merges();
+        if !merges.is_empty() && !tables.merge(self.shop, merges).await? {
             return Ok(None);
         }
         if !self.orphans.is_empty() {
@@ -130,6 +135,16 @@ impl Batch<'_> {
                     .heal_discrepancies(self.shop, self.at, &self.healed)
                     .await?,
             );
+        }
+        let merged: Vec<Uuid> = self
+            .routing
+            .merges()
+            .iter()
+            .map(|(from, _)| *from)
+            .collect();
+        if !merged.is_empty() {
+            let healed = tables.heal_all(self.shop, self.at, &merged, MERGED).await?;
+            closed.extend(healed);
         }
         if !self.closings.is_empty() {
             closed.extend(tables.close(self.shop, self.at, &self.closings).await?);

@@ -115,6 +115,39 @@ pub async fn heal_discrepancies(
     rows.into_iter().map(DiscrepancyRow::try_from).collect()
 }
 
+/// Closes all open findings of these transactions. Returns them as they are now.
+pub async fn heal_all(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    at: Timestamp,
+    ids: &[Uuid],
+    reason: &str,
+) -> Result<Vec<DiscrepancyRow>, StoreError> {
+    let kinds: Vec<&str> = DiscrepancyKind::ALL
+        .iter()
+        .map(|kind| kind.as_str())
+        .collect();
+    let rows = sqlx::query_as!(
+        crate::store::discrepancies::RawDiscrepancy,
+        r#"-- heal_all
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = $5
+        FROM UNNEST($3::uuid[]) AS h(transaction_id)
+        WHERE d.shop_id = $1 AND d.status = 'open' AND d.kind = ANY($4::text[])
+          AND coalesce(d.transaction_id, '00000000-0000-0000-0000-000000000000'::uuid) = h.transaction_id
+        RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
+            d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
+            d.reason"#,
+        shop.as_str(),
+        OffsetDateTime::from(at),
+        ids,
+        &kinds as &[&str],
+        reason,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(DiscrepancyRow::try_from).collect()
+}
+
 /// Keeps webhooks that belong to nothing of ours. Returns the ids that were new.
 pub async fn put_orphans(
     conn: &mut PgConnection,

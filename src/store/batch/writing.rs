@@ -284,6 +284,27 @@ pub async fn claim_uids(
     Ok(unless_taken(claimed)?.is_some())
 }
 
+/// Notes which transactions turned out to be which of ours. `false` when one of them is noted already.
+pub async fn merge(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    merges: &[(Uuid, Uuid)],
+) -> Result<bool, StoreError> {
+    let mut merges = merges.to_vec();
+    merges.sort_unstable();
+    let merged = sqlx::query!(
+        "-- merge
+        INSERT INTO merges (shop_id, transaction_id, into_id)
+        SELECT $1, * FROM UNNEST($2::uuid[], $3::uuid[])",
+        shop.as_str(),
+        &column(&merges, |(from, _)| *from),
+        &column(&merges, |(_, into)| *into)
+    )
+    .execute(conn)
+    .await;
+    Ok(unless_taken(merged)?.is_some())
+}
+
 /// Takes transactions out of the hot table: they are final and have been looked at again.
 pub async fn drop_checks(
     conn: &mut PgConnection,

@@ -62,10 +62,12 @@ ask_both! {
     fn write(shop: &ShopId, writes: &Writes<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool;
+    fn merge(shop: &ShopId, merges: &[(Uuid, Uuid)]) -> bool;
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;
     fn open_discrepancies(shop: &ShopId, new: &[DiscrepancyRow]) -> HashSet<Uuid>;
     fn update_discrepancies(shop: &ShopId, now: &[DiscrepancyRow]) -> ();
     fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow>;
+    fn heal_all(shop: &ShopId, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow>;
     fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>;
     fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64;
 }

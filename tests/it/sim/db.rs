@@ -50,6 +50,7 @@ pub struct Db {
     pub adopted: BTreeMap<Uuid, Option<String>>,
     pub checks: BTreeMap<Uuid, Check>,
     pub uids: BTreeMap<String, Uuid>,
+    pub merges: BTreeMap<Uuid, Uuid>,
     pub evidence: BTreeMap<Uuid, Vec<Evidence>>,
     pub findings: Vec<DiscrepancyRow>,
     pub orphans: BTreeMap<Uuid, Orphan>,
@@ -73,8 +74,13 @@ fn bare(stored: &StoredTransaction) -> StoredTransaction {
 impl Db {
     pub fn owners_of_uids(&self, uids: &[&str]) -> Vec<(String, Uuid)> {
         uids.iter()
-            .filter_map(|uid| Some(((*uid).to_owned(), *self.uids.get(*uid)?)))
+            .filter_map(|uid| Some(((*uid).to_owned(), self.owner_of_uid(uid)?)))
             .collect()
+    }
+
+    pub fn owner_of_uid(&self, uid: &str) -> Option<Uuid> {
+        let first = self.uids.get(uid)?;
+        Some(*self.merges.get(first).unwrap_or(first))
     }
 
     pub fn named(&self, name: &str) -> Option<Uuid> {
@@ -428,6 +434,18 @@ impl Db {
             if let Some(by) = by {
                 row.is_open = false;
                 (row.resolved_at, row.reason) = (Some(at), Some(by.reason.clone()));
+                closed.push(row.clone());
+            }
+        }
+        closed
+    }
+
+    pub fn heal_all(&mut self, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow> {
+        let mut closed = Vec::new();
+        for row in self.findings.iter_mut().filter(|row| row.is_open) {
+            if row.transaction_id.is_some_and(|id| ids.contains(&id)) {
+                row.is_open = false;
+                (row.resolved_at, row.reason) = (Some(at), Some(reason.to_owned()));
                 closed.push(row.clone());
             }
         }

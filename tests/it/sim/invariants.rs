@@ -430,7 +430,9 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
         State::NotFound => made || !is_proved(world, row),
         State::NotSent => may_have_arrived,
         State::Accepted => may_have_arrived,
-        State::Submitting | State::Processing | State::Pending | State::InDoubt => false,
+        State::Submitting | State::Processing | State::Pending | State::InDoubt | State::Merged => {
+            false
+        }
     };
     if wrong && row.opening.origin == Origin::Api {
         let text = format!(

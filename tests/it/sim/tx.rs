@@ -347,6 +347,32 @@ impl Tables for Tx {
         Ok(all)
     }
 
+    async fn merge(&mut self, _: &ShopId, merges: &[(Uuid, Uuid)]) -> Result<bool, StoreError> {
+        let mut all = true;
+        for (from, into) in merges.iter().copied() {
+            all &= !self.read(|db| db.merges.contains_key(&from));
+            self.later(move |db| {
+                db.merges.entry(from).or_insert(into);
+            });
+        }
+        Ok(all)
+    }
+
+    async fn heal_all(
+        &mut self,
+        _: &ShopId,
+        at: Timestamp,
+        ids: &[Uuid],
+        reason: &str,
+    ) -> Result<Vec<DiscrepancyRow>, StoreError> {
+        let (ids, reason) = (ids.to_vec(), reason.to_owned());
+        let closed = self.findings().heal_all(at, &ids, &reason);
+        self.later(move |db| {
+            db.heal_all(at, &ids, &reason);
+        });
+        Ok(closed)
+    }
+
     async fn put_orphans(
         &mut self,
         _: &ShopId,

@@ -1,0 +1,77 @@
+//! Which shop a webhook's body is about, as far as it says.
+//!
+//! A signature proves that the gateway wrote a body, and not for whom: where two shops have one key by
+//! mistake, only this tells. What it deliberately cannot do: believe anything else in it.
+
+use serde_json::Value;
+
+/// Whether a body names another shop than this one: in `shop_id` or `shop.id`, at the top or in its
+/// transaction, as a text or a number.
+pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
+    // Most bodies name none, and are not read for it.
+    let text = String::from_utf8_lossy(body);
+    if !text.contains("shop") {
+        return false;
+    }
+    let Ok(body) = super::sparse::read_value(text.trim_start_matches('\u{feff}').as_bytes()) else {
+        return false;
+    };
+    let transaction = &body["transaction"];
+    let named = [&body, transaction]
+        .into_iter()
+        .flat_map(|section| [&section["shop_id"], &section["shop"]["id"]]);
+    named.filter_map(id).any(|id| id != shop)
+}
+
+/// An id, as a text or a number; anything else names nothing.
+fn id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn another(body: &Value) -> bool {
+        names_another_shop(body.to_string().as_bytes(), "1004")
+    }
+
+    #[test]
+    fn a_body_may_name_its_shop_in_several_places_and_ways() {
+        for other in [json!(1001), json!("1001"), json!(" 1001 ")] {
+            for body in [
+                json!({"transaction": {"uid": "u", "shop": {"id": other}}}),
+                json!({"transaction": {"uid": "u", "shop_id": other}}),
+                json!({"transaction": {"uid": "u"}, "shop": {"id": other}}),
+                json!({"uid": "u", "shop_id": other}),
+                // One right name does not make up for a wrong one.
+                json!({"shop_id": 1004, "transaction": {"uid": "u", "shop": {"id": other}}}),
+            ] {
+                assert!(another(&body), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_body_that_names_ours_or_none_is_about_ours() {
+        for body in [
+            json!({"transaction": {"uid": "u", "shop": {"id": 1004}}}),
+            json!({"transaction": {"uid": "u", "shop_id": "1004"}}),
+            json!({"transaction": {"uid": "u", "return_url": "https://shop.example/1001"}}),
+            json!({"transaction": {"uid": "u", "shop": null}}),
+            json!({"transaction": {"uid": "u", "shop": {"name": "1001"}}}),
+            json!({"transaction": {"uid": "u", "shop": "Sports"}}),
+            json!([{"shop_id": 1001}]),
+        ] {
+            assert!(!another(&body), "{body}");
+        }
+        assert!(!names_another_shop(b"<shop>1001</shop>", "1004"));
+        let torn = b"{\"transaction\":{\"uid\":\"u\",\"message\":\"\xff\",\"shop_id\":1001}}";
+        assert!(names_another_shop(torn, "1004"));
+    }
+}

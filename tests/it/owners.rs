@@ -1,0 +1,190 @@
+//! The danger: somebody else's transaction taken for ours, and ours for somebody else's.
+
+use crate::world::{
+    FakeGateway, Reply, Request, Setup, World, ack, eventually, transaction, wrapped,
+};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The name of a submit, which is its task's as well.
+fn name_of(request: &Request) -> String {
+    let body = request.json();
+    body["request"]["tracking_id"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The answer to a submit: a task that goes by the transaction's name.
+fn taken(request: &Request) -> Reply {
+    let origin = format!("http://{}", request.header("host").unwrap_or_default());
+    Reply::Json(201, ack(&origin, &name_of(request)))
+}
+
+fn list(rows: &[Value]) -> Reply {
+    Reply::Json(200, json!({ "transactions": rows }))
+}
+
+async fn ambiguous(world: &World, name: &str) -> Value {
+    eventually("the finding", async || {
+        let open = world.discrepancies().await;
+        open.into_iter()
+            .find(|found| found["kind"] == "ambiguous_tracking_id" && found["tracking_id"] == name)
+    })
+    .await
+}
+
+#[test]
+fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
+    let gateway = FakeGateway::start(async |request: Request| {
+        let first = transaction("uid-a", "pay-a", "successful");
+        if request.is_submit() && name_of(&request) == "pay-e" {
+            // The answer to the submit itself shows it.
+            return Reply::Json(200, wrapped(&first));
+        }
+        if request.is_submit() {
+            return taken(&request);
+        }
+        if request.path.ends_with("/pay-a") || request.path.ends_with("/uid-a") {
+            return match request.path.contains("/tracking_id/") {
+                true => list(&[first]),
+                false => Reply::Json(200, wrapped(&first)),
+            };
+        }
+        if request.path.contains("/async/") {
+            let mut duplicate = first;
+            duplicate["tracking_id"] = json!(null);
+            duplicate["code"] = json!("E.1018");
+            duplicate["message"] = json!("Duplicate transaction");
+            return Reply::Json(422, wrapped(&duplicate));
+        }
+        list(&[])
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        world.pay_async("pay-a").await.expect(202);
+        let first = world.until_final("pay-a").await;
+        assert_eq!(
+            (&first["state"], &first["uid"]),
+            (&json!("successful"), &json!("uid-a"))
+        );
+        for (name, code) in [("pay-d", json!("E.1018")), ("pay-e", json!(null))] {
+            world.pay_async(name).await.expect(202);
+            let other = world.until_state(name, "in_doubt").await;
+            assert_eq!(
+                (&other["uid"], &other["code"]),
+                (&json!(null), &code),
+                "{name}"
+            );
+            let found = ambiguous(world, name).await;
+            assert_eq!(
+                found["uids"],
+                json!([{"uid": "uid-a", "amount": 3245, "currency": "EUR", "status": "successful"}])
+            );
+        }
+        let again = world.status("pay-a").await;
+        assert_eq!(again["sequence"], first["sequence"]);
+    });
+}
+
+#[test]
+fn a_result_under_another_name_is_not_taken_for_ours() {
+    let gateway = FakeGateway::start(async |request: Request| {
+        if request.is_submit() {
+            return taken(&request);
+        }
+        if request.path.contains("/async/") {
+            return Reply::Json(
+                200,
+                wrapped(&transaction("uid-x", "somebody", "successful")),
+            );
+        }
+        list(&[])
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        world.pay_async("pay-1").await.expect(202);
+        let doubt = world.until_state("pay-1", "in_doubt").await;
+        assert_eq!(doubt["uid"], json!(null));
+        let found = ambiguous(world, "pay-1").await;
+        assert_eq!(found["uids"][0]["uid"], "uid-x");
+        // It is looked up by its own name, and by nothing else.
+        eventually("a look-up", async || {
+            gateway
+                .seen()
+                .iter()
+                .any(|r| r.path.ends_with("/tracking_id/pay-1"))
+                .then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
+    let alike = Arc::new(AtomicBool::new(false));
+    let is_alike = Arc::clone(&alike);
+    let gateway = FakeGateway::start(move |request: Request| {
+        let is_alike = is_alike.load(Ordering::Relaxed);
+        async move {
+            if request.is_submit() {
+                return Reply::Close;
+            }
+            let mut found = transaction("uid-x", "pay-1", "successful");
+            if !is_alike {
+                found["amount"] = json!(1);
+                found["updated_at"] = json!("2026-11-01T10:00:00Z");
+            }
+            match request.path.contains("/tracking_id/") {
+                true => list(&[found]),
+                false => Reply::Json(200, wrapped(&found)),
+            }
+        }
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        world.pay_async("pay-1").await.expect(202);
+        let kept = eventually("one of origin gateway", async || {
+            let page = world.get("transactions?origin=gateway").await;
+            page.json["transactions"].get(0).cloned()
+        })
+        .await;
+        assert_eq!(
+            (&kept["state"], &kept["amount"], &kept["uid"]),
+            (&json!("successful"), &json!(1), &json!("uid-x"))
+        );
+        assert_eq!(world.state("pay-1").await, "in_doubt");
+        let kinds = world.open_kinds().await;
+        for kind in ["amount_mismatch", "missing_here"] {
+            assert!(kinds.iter().any(|open| open == kind), "{kinds:?}");
+        }
+        alike.store(true, Ordering::Relaxed);
+        world.check("pay-1").await.expect(202);
+        let ours = world.until_final("pay-1").await;
+        assert_eq!(
+            (&ours["state"], &ours["uid"]),
+            (&json!("successful"), &json!("uid-x"))
+        );
+        let path = format!("transactions/~{}", kept["id"].as_str().unwrap());
+        let merged = world.get(&path).await.expect(200).json;
+        assert_eq!(
+            (&merged["state"], &merged["final"], &merged["uid"]),
+            (&json!("merged"), &json!(true), &json!(null))
+        );
+        assert_eq!(merged["next_check_at"], json!(null));
+        assert!(
+            world.open_kinds().await.is_empty(),
+            "{:?}",
+            world.discrepancies().await
+        );
+        let by_uid = world.get("transactions?uid=uid-x").await.json;
+        assert_eq!(by_uid["transactions"][0]["id"], ours["id"]);
+        let local = world.evidence_by("pay-1", "local").await;
+        let told = local
+            .last()
+            .map(|piece| piece["body"].to_string())
+            .unwrap_or_default();
+        assert!(told.contains(kept["id"].as_str().unwrap()), "{told}");
+        let resolve = format!("{path}/resolve");
+        let decision = json!({"state": "failed", "reason": "no"});
+        world.post(&resolve, decision).await.expect(422);
+    });
+}
