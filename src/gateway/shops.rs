@@ -1,15 +1,16 @@
 //! Which shop a webhook's body is about, as far as it says.
 //!
 //! A signature proves that the gateway wrote a body, and not for whom: where two shops have one key by
-//! mistake, only this tells. What it deliberately cannot do: believe anything else in it.
+//! mistake, only this tells. Only transactions are looked at: from nothing else does anything follow. What
+//! it deliberately cannot do: believe anything else in it.
 
 use serde_json::Value;
 
-/// Whether a body names another shop than this one: in `shop_id` or `shop.id`, at the top or in its
+/// Whether the body of a transaction names another shop than this one: in `shop_id` or `shop.id`, at the top or in its
 /// transaction, as a text or a number.
 pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
     // Most bodies name none, and are not read for it.
-    let text = String::from_utf8_lossy(body);
+    let text = super::decode::text(body);
     if !text.contains("shop") {
         return false;
     }
@@ -17,6 +18,9 @@ pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
         return false;
     };
     let transaction = &body["transaction"];
+    if !transaction.is_object() && body.get("uid").is_none() {
+        return false;
+    }
     let named = [&body, transaction]
         .into_iter()
         .flat_map(|section| [&section["shop_id"], &section["shop"]["id"]]);
@@ -67,6 +71,7 @@ mod tests {
             json!({"transaction": {"uid": "u", "shop": {"name": "1001"}}}),
             json!({"transaction": {"uid": "u", "shop": "Sports"}}),
             json!([{"shop_id": 1001}]),
+            json!({"token": "t", "shop_id": 1001, "expired": true}),
         ] {
             assert!(!another(&body), "{body}");
         }

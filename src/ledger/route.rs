@@ -233,7 +233,7 @@ impl Routing {
         };
         let looked_for_another = target.is_some_and(|target| target != owner);
         let is_news = !looked_for_another || is_news(rows, owner, s);
-        let to_owner = is_news.then(|| Home::Row(owner, Cow::Borrowed(fact)));
+        let to_owner = is_news.then_some(Home::Row(owner, Cow::Borrowed(fact)));
         if gives_way(owner, rows) {
             let ours = self.offered(s, fact, target, rows).into_iter();
             let ours = ours.filter(|home| matches!(home, Home::Row(..)));

@@ -281,10 +281,16 @@ fn what_existed_before_we_sent_is_somebody_elses() {
             (&done["state"], &done["uid"]),
             (&json!("not_found"), &Value::Null)
         );
+        // It is listed and summed as what it is: one that was made past us.
+        let page = world.get("transactions?origin=gateway").await.expect(200);
+        let other = &page.json["transactions"][0];
         assert_eq!(
-            world.database.one::<i64>("SELECT count(*) FROM uids").await,
-            0
+            (&other["uid"], &other["tracking_id"]),
+            (&found["uid"], &found["tracking_id"])
         );
+        let owner = "SELECT count(*) FROM uids u JOIN transactions t ON t.id = u.transaction_id
+            WHERE t.origin = 'gateway'";
+        assert_eq!(world.database.one::<i64>(owner).await, 1);
     });
 }
 

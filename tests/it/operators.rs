@@ -140,9 +140,9 @@ fn a_mismatch_that_a_person_accepts_ends_the_payment() {
             .json;
         assert_eq!(again["reason"], closed["reason"]);
         let events = world.events().await;
-        let resolved = events
-            .iter()
-            .filter(|e| e["type"] == "discrepancy.resolved");
+        let resolved = events.iter().filter(|e| {
+            e["type"] == "discrepancy.resolved" && e["discrepancy"]["kind"] == "amount_mismatch"
+        });
         assert_eq!(resolved.count(), 1);
         let unknown = format!("discrepancies/{}/resolve", uuid::Uuid::nil());
         world

@@ -1,6 +1,7 @@
 //! Openings, stamps and closings of a batch: what callers and the engine ask for.
 
 use super::{Batch, CheckDecision, Draft, Row};
+use crate::domain::candidate::mode;
 use crate::domain::{Channel, Fact, Opening, State};
 use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::{Close, Lease, Open, Stamp};
@@ -102,8 +103,14 @@ impl Batch<'_> {
         send_now: bool,
         not_before: Option<Timestamp>,
     ) {
+        // A child that does not say goes with its parent, where that is known to be live.
+        let parent = open
+            .parent_limit
+            .and_then(|limit| self.rows.get(limit.parent));
+        let live = parent.is_some_and(|parent| mode(&parent.opening) == Some(false));
         let opening = Opening {
             opened_at: self.at,
+            test: open.opening.test.or(live.then_some(false)),
             ..open.opening.clone()
         };
         let stored = StoredTransaction {
