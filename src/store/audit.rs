@@ -247,7 +247,9 @@ impl AuditReader {
         Ok(sqlx::query_scalar!(
             "-- audit_made_here
             SELECT u.uid FROM uids u
-            JOIN transactions t ON t.shop_id = u.shop_id AND t.id = u.transaction_id
+            LEFT JOIN merges m ON m.shop_id = u.shop_id AND m.transaction_id = u.transaction_id
+            JOIN transactions t ON t.shop_id = u.shop_id
+                AND t.id = coalesce(m.into_id, u.transaction_id)
             WHERE u.shop_id = $1 AND u.key = ANY($2) AND t.id <> $3 AND t.origin = 'api'",
             shop.as_str(),
             &keys,

@@ -402,8 +402,9 @@ pub async fn owners(
     let keys: Vec<Uuid> = uids.iter().map(|uid| super::uids::key(uid)).collect();
     let rows = sqlx::query!(
         "-- owners
-        SELECT u.uid, u.transaction_id, t.origin FROM uids u
-        JOIN transactions t ON t.shop_id = u.shop_id AND t.id = u.transaction_id
+        SELECT u.uid, t.id, t.origin FROM uids u
+        LEFT JOIN merges m ON m.shop_id = u.shop_id AND m.transaction_id = u.transaction_id
+        JOIN transactions t ON t.shop_id = u.shop_id AND t.id = coalesce(m.into_id, u.transaction_id)
         WHERE u.shop_id = $1 AND u.key = ANY($2)",
         shop.as_str(),
         &keys
@@ -412,10 +413,9 @@ pub async fn owners(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let origin = Origin::parse(&row.origin).ok_or_else(|| {
-                StoreError::inconsistent("transactions", "origin", row.transaction_id)
-            })?;
-            Ok((row.uid, row.transaction_id, origin))
+            let origin = Origin::parse(&row.origin)
+                .ok_or_else(|| StoreError::inconsistent("transactions", "origin", row.id))?;
+            Ok((row.uid, row.id, origin))
         })
         .collect()
 }

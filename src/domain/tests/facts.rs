@@ -4,8 +4,8 @@
 
 use super::given::{
     TOLERANCE, absent, absent_of, accepted, at, card_payment, currency, no_duplicate, not_sent,
-    payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, test_payment, tracking,
-    uid,
+    payment, refund, refusal, replayed, result, seen, silent, stamped, task_id, test_payment,
+    tracking, uid,
 };
 use crate::domain::evidence::{Decision, FoundBy, Namer, RefusalCheck};
 use crate::domain::{

@@ -133,7 +133,9 @@ impl Batch<'_> {
         let counted = facts.into_iter();
         let counted = counted.filter_map(|fact| self.as_it_counts(id, fact));
         let mut counted: Vec<Cow<'_, Fact>> = counted.collect();
-        counted.iter_mut().for_each(|fact| receive(fact, answered_at));
+        counted
+            .iter_mut()
+            .for_each(|fact| receive(fact, answered_at));
         let Some(row) = self.rows.map.get_mut(&id) else {
             return (bare, false);
         };

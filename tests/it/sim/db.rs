@@ -200,7 +200,7 @@ impl Db {
 
     pub fn owners_with_origin(&self, uids: &[String]) -> Vec<(String, Uuid, Origin)> {
         let owner = |uid: &String| {
-            let id = *self.uids.get(uid)?;
+            let id = self.owner_of_uid(uid)?;
             Some((uid.clone(), id, self.transactions.get(&id)?.opening.origin))
         };
         uids.iter().filter_map(owner).collect()
