@@ -103,6 +103,7 @@ fn decision(json: &Value) -> Result<Decision, &'static str> {
             Value::Null => None,
             basis => Some(key(basis).ok_or("its basis")?),
         },
+        uid: json["uid"].as_str().and_then(Uid::from_gateway),
     })
 }
 

@@ -165,6 +165,8 @@ pub(super) struct Case {
     pub(super) seen: BTreeMap<String, Vec<Seen>>,
     pub(super) decisions: Vec<Decision>,
     pub(super) proofs: Vec<Proof>,
+    /// What a person named as this one, and what is its own.
+    pub(super) named_by_person: BTreeSet<String>,
     /// It turned out to be another.
     pub(super) is_merged: bool,
     /// What was named as ours and belongs to another of ours: such a word binds nothing.
@@ -181,6 +183,7 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
         | Saying::Found(told, _)
         | Saying::Merged(told, _)
         | Saying::Accepted(told, _) => Some(told.uid.to_string()),
+        Saying::Decided(decision) => decision.uid.as_ref().map(ToString::to_string),
         _ => None,
     })
     .collect()
@@ -202,6 +205,17 @@ impl Case {
                 _ => None,
             })
             .collect();
+        for decision in pieces.iter().flat_map(|piece| &piece.says) {
+            let Saying::Decided(decision) = decision else {
+                continue;
+            };
+            let uid = decision.uid.as_ref().map(ToString::to_string);
+            let own = uid.filter(|uid| owners.get(uid) == Some(&asked.id));
+            if let Some(uid) = own.filter(|_| decision.state.can_be_decided()) {
+                case.seen.entry(uid.clone()).or_default();
+                case.named_by_person.insert(uid);
+            }
+        }
         for piece in pieces {
             for saying in &piece.says {
                 case.hear(asked, saying);

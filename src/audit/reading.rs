@@ -100,6 +100,8 @@ pub(super) struct Decision {
     pub(super) id: Uuid,
     pub(super) state: State,
     pub(super) basis: Option<Key>,
+    /// The gateway's transaction that it names as this one.
+    pub(super) uid: Option<Uid>,
 }
 
 /// Reads one row, of a request of this kind. An act that cannot be read is told in words.

@@ -27,7 +27,7 @@ pub(super) struct Candidate<'a> {
     /// Our own task named it, or it was taken over as it is.
     pub(super) bound: bool,
     /// The greatest description of all.
-    pub(super) greatest: &'a Seen,
+    pub(super) greatest: Option<&'a Seen>,
     /// The greatest of those that agree with what was asked.
     pub(super) agreed: Option<&'a Seen>,
     /// One of those that agree was successful.
@@ -96,15 +96,14 @@ pub(super) fn candidates<'a>(
     for (uid, seen) in &case.seen {
         let agrees = |seen: &&Seen| seen.accepted || asked.agrees(&seen.told);
         let agreeing: Vec<&Seen> = seen.iter().filter(agrees).collect();
-        let bound = seen.iter().any(|seen| seen.named);
+        let named = case.named_by_person.contains(uid);
+        let bound = named || seen.iter().any(|seen| seen.named);
         // A child that has equal siblings shares names with them: what nobody owns is contested.
         let unowned_child = asked.kind.is_child() && !owners.contains_key(uid);
         let fits = agreeing
             .iter()
             .any(|seen| is_ours_by_name(asked, case, seen));
-        let Some(greatest) = greatest(seen.iter()) else {
-            continue;
-        };
+        let greatest = greatest(seen.iter());
         if bound || (fits && !unowned_child) {
             let succeeded = agreeing.iter().any(|s| s.told.ending == Ending::Successful);
             let agreed = self::greatest(agreeing.into_iter());
@@ -205,8 +204,8 @@ fn adopt<'a, 'b>(
             Ending::Open => 1,
             Ending::Failed | Ending::Expired => 0,
         };
-        let shown = candidate.agreed.unwrap_or(candidate.greatest);
-        let earlier = Reverse(shown.told.created_at);
+        let shown = candidate.agreed.or(candidate.greatest);
+        let earlier = Reverse(shown.and_then(|shown| shown.told.created_at));
         let rank = (
             is_final,
             candidate.bound,
@@ -234,7 +233,7 @@ fn decided(
     let decision = case.decision()?;
     let known: Option<Key> = candidates
         .iter()
-        .map(|candidate| candidate.greatest.key())
+        .filter_map(|candidate| candidate.greatest.map(Seen::key))
         .max();
     let doubts = decision.state == State::InDoubt;
     let sent_since = case.last_stamp() > Some(decision.at);

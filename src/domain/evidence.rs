@@ -98,6 +98,9 @@ pub struct Decision {
     pub by: String,
     /// Why.
     pub reason: String,
+    /// The gateway's transaction that it names as this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Uid>,
 }
 
 /// A recorded proof that the gateway has no such transaction.

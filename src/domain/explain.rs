@@ -62,8 +62,10 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         }
         Fact::RefusalChecked { task, check } => looked_after(task.as_str(), *check),
         Fact::Decided(decision) => {
+            let named = decision.uid.as_ref();
+            let named = named.map_or_else(String::new, |uid| format!(", as transaction {uid}"));
             format!(
-                "{} decided {:?}: {}",
+                "{} decided {:?}{named}: {}",
                 decision.by,
                 decision.state.as_str(),
                 decision.reason

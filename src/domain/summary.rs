@@ -190,7 +190,10 @@ impl Summary {
             Fact::AbsenceProved(proof) => join_max(&mut self.absence, proof),
             // What cannot be decided (`accepted`, say, which would be sent) is no decision.
             Fact::Decided(decision) if !decision.state.can_be_decided() => {}
-            Fact::Decided(decision) => join_max(&mut self.decision, decision),
+            Fact::Decided(decision) => {
+                join_max(&mut self.decision, decision);
+                decision.uid.iter().for_each(|uid| self.bind(uid));
+            }
             Fact::TaskResult { .. }
             | Fact::Answered { .. }
             | Fact::Seen { .. }
@@ -309,6 +312,11 @@ impl Summary {
 
     fn task(&mut self, task: &TaskId) -> &mut Task {
         self.tasks.entry(task.clone()).or_default()
+    }
+
+    /// A person names this one: it is ours.
+    pub fn bind(&mut self, uid: &Uid) {
+        self.candidates.entry(uid.clone()).or_default().bound = true;
     }
 
     fn see(&mut self, opening: &Opening, snapshot: &Snapshot, found_by: FoundBy) {

@@ -9,7 +9,7 @@ use crate::config::Scope;
 use crate::domain::evidence::Decision;
 use crate::domain::transaction::described;
 use crate::domain::view::TransactionView;
-use crate::domain::{Fact, State, Timestamp, derive};
+use crate::domain::{Fact, Origin, SnapshotKey, State, Timestamp, Uid, derive};
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::Context;
@@ -21,7 +21,7 @@ use crate::http::transactions::named;
 use crate::http::wait;
 use crate::ledger::{act, look};
 use crate::observation::Observation;
-use crate::store::StoredTransaction;
+use crate::store::{StoredTransaction, read};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -54,6 +54,10 @@ pub(crate) struct DecisionRequest {
     /// Why. Kept as evidence, redacted.
     #[schema(min_length = 1, max_length = 1000, pattern = "\\S")]
     reason: String,
+    /// The gateway's transaction that this one is, where that is known and was in doubt. It is bound to
+    /// this one from now on; 422 when another transaction made through the API has it.
+    #[schema(min_length = 1, max_length = 255)]
+    uid: Option<String>,
 }
 
 /// The states that a person may decide.
@@ -132,18 +136,29 @@ pub(crate) async fn resolve(
     let caller = context.authorize(&req, Scope::Operate)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let fields = json.fields()?;
-    let (state, reason) = match (decided_state(fields), reason(fields)) {
-        (Ok(state), Ok(reason)) => (state, reason),
-        (state, reason) => {
-            let errors = [state.err(), reason.err()].into_iter().flatten();
+    let (state, reason, uid) = match (decided_state(fields), reason(fields), named_uid(fields)) {
+        (Ok(state), Ok(reason), Ok(uid)) => (state, reason, uid),
+        (state, reason, uid) => {
+            let errors = [state.err(), reason.err(), uid.err()];
+            let errors = errors.into_iter().flatten();
             return Err(Problem::validation(errors.collect()));
         }
     };
     let stored = named(&context, &caller, &req).await?;
-    let decision = decide(&stored, state, reason, caller.name())?;
+    let known_of_it = match &uid {
+        Some(uid) => free(&context, &stored, uid).await?,
+        None => None,
+    };
+    let wish = Wish { state, reason, uid };
+    let decision = decide(&stored, wish, known_of_it, caller.name())?;
     // The whole decision, so that an auditor can derive the state again from what is stored.
     let told = serde_json::to_value(&decision).map_err(|e| Problem::internal(e.to_string()))?;
-    let learned = act("decided", &told, vec![Fact::Decided(decision)]);
+    let is_news = decision.uid.as_ref().is_some_and(|uid| {
+        let known = stored.summary.candidates.get(uid);
+        known.is_none_or(|candidate| candidate.latest.is_none())
+    });
+    let mut learned = act("decided", &told, vec![Fact::Decided(decision)]);
+    learned.look_again = is_news;
     let stored = record(&context, stored, learned).await?;
     Ok(reply::transaction(
         StatusCode::OK,
@@ -152,14 +167,47 @@ pub(crate) async fn resolve(
     ))
 }
 
-/// A decision that will hold, judged by what is known now.
-fn decide(
-    stored: &StoredTransaction,
+/// What a person wants.
+struct Wish {
     state: State,
     reason: String,
+    uid: Option<Uid>,
+}
+
+/// Fails when a uid belongs to another transaction that was made through us. Gives the greatest that is known
+/// of it where it was learned of from the gateway.
+async fn free(
+    context: &Context,
+    stored: &StoredTransaction,
+    uid: &Uid,
+) -> Result<Option<SnapshotKey>, Problem> {
+    let shop = &stored.opening.shop;
+    let owner = read::owner_of(&context.store, shop, uid.as_str()).await?;
+    let Some(owner) = owner.filter(|owner| *owner != stored.record.id) else {
+        return Ok(None);
+    };
+    let Some(other) = read::by_id(&context.store, shop, owner).await? else {
+        return Ok(None);
+    };
+    if other.opening.origin == Origin::Api || stored.opening.origin == Origin::Gateway {
+        let message = format!("this is transaction ~{owner}");
+        return Err(Problem::invalid("/uid", message));
+    }
+    Ok(other.summary.greatest_key(&other.opening))
+}
+
+/// A decision that will hold, judged by what is known now. `known_of_it`: the greatest that is known of the
+/// uid that it names, where that is another transaction by now.
+fn decide(
+    stored: &StoredTransaction,
+    wish: Wish,
+    known_of_it: Option<SnapshotKey>,
     by: &str,
 ) -> Result<Decision, Problem> {
-    let (opening, known) = (&stored.opening, &stored.summary);
+    let Wish { state, reason, uid } = wish;
+    let opening = &stored.opening;
+    let mut known = stored.summary.clone();
+    uid.iter().for_each(|uid| known.bind(uid));
     // Of two decisions the later counts, and none is about what is stamped after it; clocks differ.
     let last = known.decision.as_ref().map(|last| last.at);
     let after_last = last
@@ -169,11 +217,12 @@ fn decide(
         at: after_last.map_or(now(), |least| now().max(least)),
         id: Uuid::now_v7(),
         state,
-        basis: known.greatest_key(opening),
+        basis: known.greatest_key(opening).max(known_of_it),
         by: by.to_owned(),
         reason,
+        uid,
     };
-    let mut summary = known.clone();
+    let mut summary = known;
     summary.join(opening, &Fact::Decided(decision.clone()));
     let outcome = derive(opening, &summary).state;
     if outcome == state {
@@ -196,6 +245,18 @@ fn decided_state(fields: &Map<String, Value>) -> Result<State, FieldError> {
         let words: Vec<&str> = words.collect();
         FieldError::new("/state", format!("must be one of {}", words.join(", ")))
     })
+}
+
+/// The uid that a person names, if any.
+fn named_uid(fields: &Map<String, Value>) -> Result<Option<Uid>, FieldError> {
+    match fields.get("uid") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            let uid = value.as_str().and_then(Uid::from_gateway);
+            let problem = || FieldError::new("/uid", "must be a uid of the gateway");
+            uid.map(Some).ok_or_else(problem)
+        }
+    }
 }
 
 /// The reason that a person gives, as it may be kept.

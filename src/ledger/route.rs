@@ -58,6 +58,11 @@ impl Routing {
                     tracking.extend(open.opening.tracking_id.iter().map(TrackingId::as_str));
                 }
                 Work::Record(record) => {
+                    let named = record.learned.facts.iter().filter_map(|fact| match fact {
+                        Fact::Decided(decision) => decision.uid.as_ref(),
+                        _ => None,
+                    });
+                    uids.extend(named.map(Uid::as_str));
                     for snapshot in record.learned.snapshots() {
                         uids.insert(snapshot.uid.as_str());
                         tracking.extend(snapshot.tracking_id.iter().map(TrackingId::as_str));

@@ -188,3 +188,56 @@ fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
         world.post(&resolve, decision).await.expect(422);
     });
 }
+
+#[test]
+fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
+    let gateway = FakeGateway::start(async |request: Request| {
+        if request.is_submit() && name_of(&request) == "pay-a" {
+            return Reply::Json(200, wrapped(&transaction("uid-a", "pay-a", "successful")));
+        }
+        if request.is_submit() {
+            return Reply::Close;
+        }
+        let mut older = transaction("uid-old", "pay-1", "successful");
+        older["created_at"] = json!("2020-11-01T10:00:00Z");
+        match request.path.rsplit('/').next() {
+            Some("pay-1") => list(&[older]),
+            Some("uid-old") => Reply::Json(200, wrapped(&older)),
+            Some("uid-new") => {
+                Reply::Json(200, wrapped(&transaction("uid-new", "pay-2", "successful")))
+            }
+            _ => list(&[]),
+        }
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        world.pay_async("pay-a").await.expect(202);
+        world.until_final("pay-a").await;
+        world.pay_async("pay-1").await.expect(202);
+        ambiguous(world, "pay-1").await;
+        let decide = async |name: &str, uid: Value| {
+            let body = json!({"state": "successful", "reason": "the back office", "uid": uid});
+            world
+                .post(&format!("transactions/{name}/resolve"), body)
+                .await
+        };
+        decide("pay-1", json!("uid-a")).await.expect(422);
+        decide("pay-1", json!(7)).await.expect(422);
+        let ours = decide("pay-1", json!("uid-old")).await.expect(200).json;
+        assert_eq!(
+            (&ours["state"], &ours["uid"]),
+            (&json!("successful"), &json!("uid-old"))
+        );
+        let page = world.get("transactions?state=merged").await.expect(200);
+        assert_eq!(page.json["transactions"].as_array().map(Vec::len), Some(1));
+        // One that nobody has told of: it is looked up.
+        world.pay_async("pay-2").await.expect(202);
+        world.until_state("pay-2", "in_doubt").await;
+        let ours = decide("pay-2", json!("uid-new")).await.expect(200).json;
+        assert_eq!(ours["uid"], "uid-new");
+        world
+            .until("pay-2", "what the gateway says of it", |t| {
+                t["status"] == "successful"
+            })
+            .await;
+    });
+}

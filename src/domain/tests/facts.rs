@@ -237,6 +237,7 @@ pub(super) fn decisions() -> impl Strategy<Value = Decision> {
         basis,
         by: "ops".to_owned(),
         reason: "the bank said so".to_owned(),
+        uid: None,
     })
 }
 

@@ -258,6 +258,7 @@ pub(super) fn decided(seconds: i64, state: State, basis: Option<SnapshotKey>) ->
         basis,
         by: "ops".to_owned(),
         reason: "the bank said so".to_owned(),
+        uid: None,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Whose a transaction is: what our own request was answered with, the mode, and what is told of several.
 
 use super::given::{
-    accepted, acked, answered, at, currency, fold, payment, refund, result, seen, silent, snapshot,
-    stamped, state, summed, test_payment, tracking, uid,
+    accepted, acked, answered, at, currency, decided, fold, payment, refund, result, seen, silent,
+    snapshot, stamped, state, summed, test_payment, tracking, uid,
 };
 use crate::domain::discrepancy::{Mention, findings};
 use crate::domain::explain;
@@ -243,4 +243,44 @@ fn a_success_unlike_ours_is_told_beside_what_our_state_rests_on() {
         "{found:?}"
     );
     assert_eq!(found.len(), 2);
+}
+
+#[test]
+fn a_person_who_names_a_uid_binds_it() {
+    let opening = payment();
+    let older = Snapshot {
+        created_at: Some(at(-90_000)),
+        ..snapshot(&opening, "u-1", "successful", 5)
+    };
+    let known = [stamped(1, 0), silent(1), seen(&older)];
+    assert_eq!(state(&opening, &known), State::InDoubt);
+    let named = |name: &str, basis| {
+        let Fact::Decided(decision) = decided(9, State::Successful, basis) else {
+            unreachable!();
+        };
+        Fact::Decided(crate::domain::evidence::Decision {
+            uid: Some(uid(name)),
+            ..decision
+        })
+    };
+    let facts = with(known.to_vec(), &[named("u-1", Some(older.key()))]);
+    let derived = fold(&opening, &facts);
+    assert_eq!(
+        (derived.state, derived.uid),
+        (State::Successful, Some(uid("u-1")))
+    );
+    assert!(told(&opening, &facts).is_empty());
+    // One that nobody has told of yet.
+    let facts = with(known[..2].to_vec(), &[named("u-9", None)]);
+    let derived = fold(&opening, &facts);
+    assert_eq!(
+        (derived.state, derived.uid),
+        (State::Successful, Some(uid("u-9")))
+    );
+    // What the gateway says of it afterwards counts for more.
+    let failed = snapshot(&opening, "u-9", "failed", 9);
+    assert_eq!(
+        state(&opening, &with(facts, &[seen(&failed)])),
+        State::Failed
+    );
 }

@@ -3,7 +3,7 @@
 
 use super::{Batch, CheckDecision, snapshot_of};
 use crate::domain::candidate::is_misnamed;
-use crate::domain::evidence::{FoundBy, Namer};
+use crate::domain::evidence::{Decision, FoundBy, Namer};
 use crate::domain::{Channel, Fact, Origin, Snapshot, State, Uid, Verdict};
 use crate::ledger::route::gives_way;
 use crate::ledger::{Target, Work};
@@ -87,6 +87,15 @@ impl Batch<'_> {
     /// A fact as it counts for a transaction: a uid has one owner, whoever names it. What is found and is
     /// another's says nothing here; what our own request names and is another's is doubt.
     pub(super) fn as_it_counts<'f>(&self, id: Uuid, fact: Cow<'f, Fact>) -> Option<Cow<'f, Fact>> {
+        if let Fact::Decided(decision) = &*fact {
+            let uid = decision.uid.as_ref();
+            let anothers = uid.is_some_and(|uid| self.routing.is_anothers(uid, id, &self.rows));
+            let decision = anothers.then(|| Decision {
+                uid: None,
+                ..decision.clone()
+            });
+            return Some(decision.map_or(fact, |decision| Cow::Owned(Fact::Decided(decision))));
+        }
         let (by, snapshot) = match word(&fact) {
             None => return Some(fact),
             Some(Word::Found(snapshot)) => {
@@ -128,8 +137,10 @@ impl Batch<'_> {
         let ours = row.stored.opening.origin == Origin::Api;
         let eligible: Vec<Uid> = facts
             .iter()
-            .filter_map(|fact| snapshot_of(fact))
-            .map(|snapshot| &snapshot.uid)
+            .filter_map(|fact| match &**fact {
+                Fact::Decided(decision) => decision.uid.as_ref(),
+                fact => snapshot_of(fact).map(|snapshot| &snapshot.uid),
+            })
             .filter(|uid| {
                 let candidate = summary.candidates.get(*uid);
                 candidate.is_some_and(|c| summary.is_eligible(&row.stored.opening, c))

@@ -201,6 +201,7 @@ fn nothing_is_stamped_over_which_a_decision_would_still_hold() {
             basis: None,
             by: "ops".to_owned(),
             reason: "the books".to_owned(),
+            uid: None,
         };
         let facts = vec![Fact::Decided(decision)];
         let act = Observation::local(Channel::Operator, "decided", &serde_json::json!({}), facts);

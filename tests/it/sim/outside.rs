@@ -342,6 +342,7 @@ fn decision(stored: &StoredTransaction, state: State, now: Timestamp, id: Uuid) 
         basis: stored.summary.greatest_key(&stored.opening),
         by: "ops".to_owned(),
         reason: "seen in the books".to_owned(),
+        uid: None,
     };
     let act = serde_json::json!({"decision": id});
     Observation::local(
