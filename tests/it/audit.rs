@@ -78,7 +78,10 @@ fn every_way_to_an_end_is_derived_again() {
         let made_here = world.database.one::<i64>(made_here).await;
         assert_eq!(made_here as usize, ends.len() + open.len());
         // What a webhook told before our own task did may have been merged, and is judged as well.
-        let all = world.database.one::<i64>("SELECT count(*) FROM transactions").await;
+        let all = world
+            .database
+            .one::<i64>("SELECT count(*) FROM transactions")
+            .await;
         assert_eq!(judged, all.cast_unsigned());
         assert!(report.evidence > 4 * judged);
         assert_eq!(report.skipped, 0);
