@@ -53,11 +53,11 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
     let old = findings(opening, known, &before);
     let new = findings(opening, &summary, &after);
     let mut opened: Vec<Finding> = new.iter().filter(|f| !f.is_among(&old)).cloned().collect();
-    let healed = old
+    let gone = old
         .iter()
-        .filter(|o| !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid))
-        .cloned()
-        .collect();
+        .filter(|o| !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid));
+    let mut healed: Vec<Finding> = gone.cloned().collect();
+    healed.extend(over(&before, &after, &new));
     let conflict = conflict(opening, known, &summary, facts);
     let correction = correction(&summary, &before, &after);
     let by_person = facts
@@ -85,6 +85,28 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
         healed,
         look_again,
     }
+}
+
+/// What looks have told of a doubt that is over now. Nothing in the summary indicates such a finding, so
+/// that it heals by what ends it.
+fn over(before: &Derived, after: &Derived, new: &[Finding]) -> Vec<Finding> {
+    let doubted = before.state == State::InDoubt;
+    let found = doubted && after.uid.is_some();
+    let ended = doubted && after.state.is_final();
+    let told = [
+        (DiscrepancyKind::AmbiguousTrackingId, found),
+        (DiscrepancyKind::PendingTooLong, ended),
+    ];
+    told.into_iter()
+        .filter(|(kind, over)| *over && !new.iter().any(|n| n.kind == *kind && n.uid.is_none()))
+        .map(|(kind, _)| Finding {
+            kind,
+            uid: None,
+            basis: None,
+            detail: String::new(),
+            uids: Vec::new(),
+        })
+        .collect()
 }
 
 /// The gateway now says "not final" of something that may be ours and that it had called final.

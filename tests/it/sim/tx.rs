@@ -47,6 +47,8 @@ pub struct Tx {
     inserted: BTreeSet<String>,
     opened: Vec<DiscrepancyRow>,
     brought_up_to_date: Vec<DiscrepancyRow>,
+    /// The findings that it has closed.
+    closed: Vec<DiscrepancyRow>,
     /// Why; for the rules that are looked at, and for mutants.
     works: Vec<Work>,
     /// The server's time, as the batch was given it.
@@ -82,6 +84,7 @@ impl Tx {
             inserted: BTreeSet::new(),
             opened: Vec::new(),
             brought_up_to_date: Vec::new(),
+            closed: Vec::new(),
             works: works.to_vec(),
             began: world.exec.now(),
         }
@@ -146,6 +149,10 @@ impl Tx {
             ..Db::default()
         };
         db.update_findings(&self.brought_up_to_date);
+        for closed in &self.closed {
+            let known = db.findings.iter_mut().find(|row| row.id == closed.id);
+            known.into_iter().for_each(|row| *row = closed.clone());
+        }
         db
     }
 
@@ -367,6 +374,7 @@ impl Tables for Tx {
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let (ids, reason) = (ids.to_vec(), reason.to_owned());
         let closed = self.findings().heal_all(at, &ids, &reason);
+        self.closed.extend(closed.iter().cloned());
         self.later(move |db| {
             db.heal_all(at, &ids, &reason);
         });
@@ -437,6 +445,7 @@ impl Tables for Tx {
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let healed = healed.to_vec();
         let closed = self.findings().heal(at, &healed);
+        self.closed.extend(closed.iter().cloned());
         self.later(move |db| {
             db.heal(at, &healed);
         });
