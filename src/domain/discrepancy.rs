@@ -296,7 +296,7 @@ impl Telling<'_> {
         if differences.currency {
             let word = |code: Option<Currency>| code.map_or(String::new(), |c| c.to_string());
             let detail = format!(
-                "asked for {}, the gateway has {}",
+                "asked in {}, the gateway has {}",
                 word(opening.currency),
                 word(latest.currency)
             );
