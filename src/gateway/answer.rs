@@ -3,12 +3,13 @@
 //! What it deliberately cannot do: understand the body. That is for the readers of
 //! [`super::read_submit`] and its kin.
 
+use super::decode;
 use super::fields::clean;
 use super::reading::Received;
 use crate::domain::Timestamp;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::fmt;
@@ -36,7 +37,7 @@ pub struct Answer {
     pub request_id: Option<String>,
     /// The body, decompressed.
     pub body: Bytes,
-    /// SHA-256 of the body.
+    /// SHA-256 of the body, as it came below `gzip`.
     pub sha256: [u8; 32],
     /// The body is not whole: it broke off, or is longer than [`MAX_BODY`].
     pub truncated: bool,
@@ -94,19 +95,29 @@ pub(super) async fn arrive(mut response: Response) -> Arrived {
             Err(error) => break (true, Some(describe(error))),
         }
     };
-    let body = body.freeze();
+    let sha256 = Sha256::digest(&body).into();
     let answer = Answer {
         status,
         retry_after: retry_after(&headers),
         content_type: header(&headers, &CONTENT_TYPE),
         request_id: header(&headers, &HeaderName::from_static("x-request-id")),
-        sha256: Sha256::digest(&body).into(),
-        body,
+        sha256,
+        body: decoded(&headers, body.freeze()),
         truncated,
     };
     match broken {
         Some(reason) => Arrived::BrokenOff { answer, reason },
         None => Arrived::Whole(answer),
+    }
+}
+
+/// A body without a content coding that nobody asked for: the client below undoes `gzip` alone. One that
+/// is not known here stays as it came.
+fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
+    let coding = headers.get(CONTENT_ENCODING).and_then(|c| c.to_str().ok());
+    match decode::undo(coding, &body, MAX_BODY) {
+        Ok(Some(plain)) => Bytes::copy_from_slice(&plain),
+        Ok(None) | Err(_) => body,
     }
 }
 

@@ -135,12 +135,8 @@ fn answered(
         }
         SubmitReading::Unclear { reason } => (Fact::WentSilent { attempt, reason }, "unclear"),
     };
-    let mut learned = of_answer(
-        answer,
-        Channel::Ack,
-        &format!("attempt {attempt}"),
-        vec![fact],
-    );
+    let subject = format!("attempt {attempt}");
+    let mut learned = of_answer(answer, Channel::Ack, &subject, vec![fact]);
     learned.note = note;
     Outcome {
         learned,

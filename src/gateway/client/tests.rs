@@ -6,6 +6,10 @@ use super::raw_server::{Act, Seen, plain};
 use super::*;
 use crate::config::Follow;
 use crate::domain::{ShopId, TrackingId};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use sha2::{Digest, Sha256};
+use std::io::Write;
 use tokio::net::TcpListener;
 
 const SHOP: Credentials<'static> = Credentials {
@@ -286,6 +290,32 @@ async fn compressed_answers() {
     assert!(matches!(read, Read::Answered(a) if a.request_id.as_deref() == Some("r")));
     let read = client.by_uid(SHOP, &uid()).await;
     assert!(matches!(&read, Read::Answered(a) if a.truncated && a.body.len() == MAX_BODY));
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_asked_for_is_undone_and_the_hash_is_of_what_came() {
+    let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
+    packed.write_all(ACK.as_bytes()).unwrap();
+    let packed = packed.finish().unwrap();
+    let answer = |coding: &str| {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
+            packed.len()
+        );
+        vec![Act::AnswerAndClose([head.as_bytes(), &packed].concat())]
+    };
+    let (client, _) = serve(vec![answer("deflate"), answer("br")]).await;
+    let sha256: [u8; 32] = Sha256::digest(&packed).into();
+    let read = client.by_uid(SHOP, &uid()).await;
+    assert!(
+        matches!(&read, Read::Answered(a) if a.body == ACK && a.sha256 == sha256),
+        "{read:?}"
+    );
+    let read = client.by_uid(SHOP, &uid()).await;
+    assert!(
+        matches!(&read, Read::Answered(a) if a.body == packed),
+        "{read:?}"
+    );
 }
 
 #[tokio::test]
