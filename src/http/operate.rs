@@ -56,7 +56,7 @@ pub(crate) struct DecisionRequest {
     reason: String,
     /// The gateway's transaction that this one is, where that is known and was in doubt. It is bound to
     /// this one from now on; 422 when another transaction made through the API has it.
-    #[schema(min_length = 1, max_length = 255, required = false)]
+    #[schema(min_length = 1, max_length = 255)]
     uid: Option<String>,
 }
 

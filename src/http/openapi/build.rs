@@ -88,13 +88,19 @@ fn components(document: &mut Value) -> Value {
     })
 }
 
-/// Absent values are null and never missing; only an event leaves out what it is not about.
+/// Absent values are null and never missing; only an event leaves out what it is not about, and a decision
+/// need not name a uid.
 fn every_field_is_there(schema: &mut Value) {
     let is_event = schema["properties"]["seq"].is_object();
+    let has = |name: &str| schema["properties"][name].is_object();
+    let is_decision = has("state") && has("reason");
     let Some(fields) = schema["properties"].as_object() else {
         return;
     };
-    let left_out = |name: &str| is_event && ["transaction", "discrepancy"].contains(&name);
+    let left_out = |name: &str| {
+        (is_event && ["transaction", "discrepancy"].contains(&name))
+            || (is_decision && name == "uid")
+    };
     let names: Vec<&String> = fields.keys().filter(|name| !left_out(name)).collect();
     schema["required"] = json!(names);
 }
