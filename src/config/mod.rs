@@ -18,6 +18,7 @@ mod guarded;
 mod keys;
 mod live;
 mod load;
+pub mod sealing;
 mod secret;
 mod types;
 mod value;

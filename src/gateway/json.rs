@@ -59,6 +59,14 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// Puts another value beside it.
+    fn join(&mut self, other: Self) {
+        match self {
+            Self::List(items) => items.push(other),
+            first => *first = Self::List(vec![std::mem::take(first), other]),
+        }
+    }
+
     /// The same as `serde_json` has it.
     pub(super) fn into_value(self) -> Value {
         match self {
@@ -81,12 +89,22 @@ pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Json<'a>)>);
 
 impl<'a> Fields<'a> {
     /// An object of these fields, in the order in which they came.
-    pub(super) fn new(mut fields: Vec<(Cow<'a, str>, Json<'a>)>) -> Self {
+    pub(super) fn new(fields: Vec<(Cow<'a, str>, Json<'a>)>) -> Self {
+        Self::joined(fields, |_| false)
+    }
+
+    /// The same, where values that go by one of these names are put together in a list.
+    pub(super) fn joined(
+        mut fields: Vec<(Cow<'a, str>, Json<'a>)>,
+        are_joined: impl Fn(&str) -> bool,
+    ) -> Self {
         // What was equal stays in its order, so that of each name the last one comes last.
         fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         fields.dedup_by(|later, earlier| {
             let same = later.0 == earlier.0;
-            if same {
+            if same && are_joined(&later.0) {
+                earlier.1.join(std::mem::take(&mut later.1));
+            } else if same {
                 std::mem::swap(later, earlier);
             }
             same

@@ -16,6 +16,7 @@ mod fields;
 mod gate;
 mod json;
 mod lookup;
+mod raw;
 mod reading;
 mod refusals;
 mod requests;
@@ -32,10 +33,14 @@ pub use authenticity::{Authenticity, WebhookKeys};
 pub use card::{SensitiveBody, query_body, request_body, zeroize_value};
 pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submission};
 pub use lookup::{FULL_LIST, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+pub use raw::{forwarded, long_numbers};
 pub use reading::{Received, SubmitReading, TaskReading, TaskUrl};
 pub use reading::{read_submit, read_submit_of, read_task, read_task_of};
-pub use redact::{Redacted, carries_card_data, looks_like_card_number, redact, redact_text};
-pub use requests::{FieldProblem, balance_query, check_request, plain_amount, status_query};
+pub use redact::{Redacted, Secrets, carries_card_data, looks_like_card_number};
+pub use redact::{redact, redact_text, redact_with};
+pub use requests::{
+    FieldProblem, HOLDS_THE_CARD, balance_query, check_request, plain_amount, status_query,
+};
 pub use requests::{balance_query_schema, request_schema, status_query_schema};
 pub use shops::names_another_shop;
 pub use sparse::read_value;

@@ -10,7 +10,7 @@ mod schema;
 pub use schema::{balance_query_schema, request_schema, status_query_schema};
 
 use super::client::Query;
-use super::redact::looks_like_card_number;
+use super::redact::Secrets;
 use crate::domain::money::is_known;
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
 use serde_json::{Map, Number, Value};
@@ -104,13 +104,19 @@ pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<
     for (object, name, most) in LIMITS {
         problems.limit(object, name, *most);
     }
-    disguised_card_numbers(fields, "", &mut problems.found);
+    let card = Secrets::of_fields_of(fields);
+    if card.has_cards() {
+        ids_with_the_card(fields, &card, "", &mut problems.found);
+    }
     problems.found
 }
 
 /// The greatest whole number up to which all whole numbers can be told apart wherever JSON is read
 /// (RFC 8785): two requests for different amounts above it would be the same request.
 const MAX_AMOUNT: i64 = 9_007_199_254_740_991;
+
+/// What is said of an id with the number of the request's own card in it.
+pub const HOLDS_THE_CARD: &str = "must not hold the number of the request's card";
 
 /// The longest tracking id that the gateway has, in characters.
 const MAX_TRACKING_ID: usize = 255;
@@ -195,7 +201,11 @@ impl Problems<'_> {
             None if required => "is required",
             None => return,
             Some(value) => match value.as_str().and_then(Currency::parse) {
-                None => "must be a currency code of three letters",
+                None => "must be a currency code of three capital letters",
+                // It is forwarded as it is, and shown in capital letters: the two must be one.
+                Some(currency) if value.as_str() != Some(currency.as_str()) => {
+                    "must be written in capital letters"
+                }
                 Some(currency) if is_known(currency) => return,
                 Some(_) => "is not a known currency",
             },
@@ -288,15 +298,17 @@ fn at_most(most: usize) -> String {
     format!("must have at most {most} characters")
 }
 
-/// So many names that look like card numbers are told of.
+/// So many names that hold the card's number are told of.
 const MOST_FOUND: usize = 100;
 
 /// Longer pointers to fields are cut.
 const LONGEST_POINTER: usize = 512;
 
-/// Ids are stored as they are, so that none may be a card number in disguise.
-fn disguised_card_numbers(
+/// Ids are stored as they are, so that none may hold the number of the very card that the request is
+/// about. Nothing else about an id is guessed.
+fn ids_with_the_card(
     fields: &Map<String, Value>,
+    card: &Secrets,
     pointer: &str,
     found: &mut Vec<FieldProblem>,
 ) {
@@ -307,40 +319,35 @@ fn disguised_card_numbers(
         let mut pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
         // Each problem has a copy of it, and a name may be as long as the body.
         pointer.truncate(pointer.floor_char_boundary(LONGEST_POINTER));
-        let is_name = matches!(
+        let is_id = matches!(
             name.as_str(),
             "uid" | "parent_uid" | "tracking_id" | "request_id"
         );
-        let disguised = match value {
-            Value::String(text) => looks_like_card_number(text),
-            Value::Number(number) => looks_like_card_number(&number.to_string()),
+        let holds = match value {
+            Value::String(text) => is_id && card.number_is_in(text),
+            Value::Number(number) => is_id && card.number_is_in(&number.to_string()),
             Value::Null | Value::Bool(_) => false,
             Value::Array(items) => {
                 for (place, item) in items.iter().enumerate() {
                     if let Value::Object(inner) = item {
-                        disguised_card_numbers(inner, &format!("{pointer}/{place}"), found);
+                        ids_with_the_card(inner, card, &format!("{pointer}/{place}"), found);
                     }
                 }
                 false
             }
             Value::Object(inner) => {
-                disguised_card_numbers(inner, &pointer, found);
+                ids_with_the_card(inner, card, &pointer, found);
                 false
             }
         };
-        if is_name && disguised {
-            found.push(problem(&pointer, "must not look like a card number"));
+        if holds {
+            found.push(problem(&pointer, HOLDS_THE_CARD));
         }
     }
 }
 
 /// Reads the body of a status query: `uid` or `tracking_id`, one of them.
 pub fn status_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProblem>> {
-    let mut found = Vec::new();
-    disguised_card_numbers(fields, "", &mut found);
-    if !found.is_empty() {
-        return Err(found);
-    }
     let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
     match (given("uid"), given("tracking_id")) {
         (Some(uid), None) => uid

@@ -9,6 +9,7 @@
 use super::decode;
 use super::fields::names_card_number;
 use super::json::{Fields, Json};
+use super::redact::names_what_recurs;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use std::borrow::Cow;
@@ -17,7 +18,8 @@ use std::fmt;
 /// So many fields of an object find room at once; most have fewer that are kept.
 const ROOM: usize = 16;
 
-/// Reads of a webhook what is looked at, and of any body the names of card holders and card numbers.
+/// Reads of a webhook what is looked at, and of any body what may recur in its texts.
+#[cfg(test)]
 pub(super) fn read(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
     tolerant(body, Kept::Named)
 }
@@ -120,7 +122,7 @@ enum Kept {
     All,
     /// It, and of the fields under it those that are read.
     Named,
-    /// Only the names of card holders and the numbers of cards in it, which are looked for everywhere.
+    /// Only what stands in the fields of a card in it, which is looked for everywhere.
     Holders,
 }
 
@@ -129,9 +131,7 @@ impl Kept {
     fn of(self, name: &str) -> Self {
         match self {
             Self::All => Self::All,
-            Self::Named | Self::Holders
-                if name.eq_ignore_ascii_case("holder") || names_card_number(name) =>
-            {
+            Self::Named | Self::Holders if names_what_recurs(name) || names_card_number(name) => {
                 Self::All
             }
             Self::Named if name == "errors" => Self::All,
@@ -220,7 +220,11 @@ impl<'de> Visitor<'de> for Kept {
             }
         }
         let is_empty = kept.is_empty();
-        let kept = Json::Object(Fields::new(kept));
+        let kept = Json::Object(match self {
+            Self::All => Fields::new(kept),
+            // Either of two may recur in a text.
+            Self::Named | Self::Holders => Fields::joined(kept, names_what_recurs),
+        });
         Ok(if is_empty {
             self.plain(|| kept)
         } else {

@@ -9,7 +9,7 @@ use crate::config::Scope;
 use crate::dispatch::Sent;
 use crate::domain::view::TransactionView;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
-use crate::gateway::card::{SensitiveBody, request_body};
+use crate::gateway::card::SensitiveBody;
 use crate::http::attempts::{Beginning, Begun, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -187,7 +187,7 @@ impl Post {
             not_before: None,
             parent_limit: parent.map(|parent| parent.limit),
         };
-        let body = send_now.then(|| self.body());
+        let body = send_now.then(|| self.body()).transpose()?;
         let work = open_and_send(web::Data::clone(&self.context), open, body);
         let beginning = self.context.to_the_end(work).await??;
         drop(turn);
@@ -224,7 +224,7 @@ impl Post {
         }
         self.may_submit().await?;
         self.take_budget().await?;
-        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body());
+        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body()?);
         let begun = self.context.to_the_end(work).await??;
         self.answer(begun, true).await
     }
@@ -232,7 +232,7 @@ impl Post {
     fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
         let config = self.context.config.now();
         let keys = &config.security.fingerprint_key;
-        let (kind, body) = (self.submission.kind, self.submission.body.value());
+        let (kind, body) = (self.submission.kind, self.submission.told());
         let stored = (known.fingerprint.as_slice(), known.fingerprint_key.as_str());
         let compared = idempotency::compare(keys, kind, body, stored)
             .map_err(|error| Problem::internal(error.to_string()))?;
@@ -279,7 +279,7 @@ impl Post {
     fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {
         let config = self.context.config.now();
         let keys = &config.security.fingerprint_key;
-        idempotency::fingerprint(keys, self.submission.kind, self.submission.body.value())
+        idempotency::fingerprint(keys, self.submission.kind, self.submission.told())
             .map_err(|error| Problem::internal(error.to_string()))
     }
 
@@ -301,8 +301,12 @@ impl Post {
         }
     }
 
-    fn body(&self) -> SensitiveBody {
-        request_body(self.submission.fields(), &self.caller.shop.notification_url)
+    fn body(&self) -> Result<SensitiveBody, Problem> {
+        let url = &self.caller.shop.notification_url;
+        let body = self.submission.forwarded(url);
+        body.ok_or_else(|| {
+            Problem::internal("a body that was read cannot be cut into fields".to_owned())
+        })
     }
 
     /// Waits as long as was preferred, and answers with the transaction as it is then.

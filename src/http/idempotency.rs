@@ -23,11 +23,21 @@ pub enum Match {
     UnknownKey,
 }
 
+/// What a request says.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// The body.
+    pub body: &'a Value,
+    /// The numbers in it that a double does not hold, with their places: RFC 8785 writes every number as one,
+    /// and would take different numbers for the same.
+    pub long_numbers: &'a [String],
+}
+
 /// The fingerprint of a request, and the id of its key.
 pub fn fingerprint(
     keys: &Rotating<FingerprintKey>,
     kind: TransactionType,
-    body: &Value,
+    body: Told<'_>,
 ) -> io::Result<(Vec<u8>, String)> {
     let key = keys.current();
     Ok((mac(key, kind, body)?.as_ref().to_vec(), key.id().to_owned()))
@@ -37,7 +47,7 @@ pub fn fingerprint(
 pub fn compare(
     keys: &Rotating<FingerprintKey>,
     kind: TransactionType,
-    body: &Value,
+    body: Told<'_>,
     (stored, key_id): (&[u8], &str),
 ) -> io::Result<Match> {
     let Some(key) = keys.iter().find(|key| key.id() == key_id) else {
@@ -47,13 +57,18 @@ pub fn compare(
     Ok(if same { Match::Same } else { Match::Different })
 }
 
-fn mac(key: &FingerprintKey, kind: TransactionType, body: &Value) -> io::Result<hmac::Tag> {
+fn mac(key: &FingerprintKey, kind: TransactionType, told: Told<'_>) -> io::Result<hmac::Tag> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, key.key().expose());
     let mut writer = Writer(hmac::Context::with_key(&key));
     writer.0.update(collection(kind).as_bytes());
     writer.0.update(b"\n");
     // The canonical form is not put together anywhere: it would be another copy of card data.
-    serde_json_canonicalizer::to_writer(body, &mut writer)?;
+    serde_json_canonicalizer::to_writer(told.body, &mut writer)?;
+    for number in told.long_numbers {
+        // No JSON has a line break and anything after it.
+        writer.0.update(b"\n");
+        writer.0.update(number.as_bytes());
+    }
     Ok(writer.0.sign())
 }
 
@@ -89,6 +104,7 @@ pub(crate) const fn collection(kind: TransactionType) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
+    use crate::gateway::long_numbers;
 
     fn keys(texts: &[&str]) -> Rotating<FingerprintKey> {
         let keys = texts
@@ -97,7 +113,44 @@ mod tests {
         Rotating::from_values(keys.collect()).unwrap()
     }
 
-    fn body(text: &str) -> Value {
+    /// The fingerprint of a body, and the id of its key.
+    fn made(
+        keys: &Rotating<FingerprintKey>,
+        kind: TransactionType,
+        body: &str,
+    ) -> (Vec<u8>, String) {
+        let (value, long) = (value(body), long_numbers(body.as_bytes()));
+        fingerprint(
+            keys,
+            kind,
+            Told {
+                body: &value,
+                long_numbers: &long,
+            },
+        )
+        .unwrap()
+    }
+
+    fn matched(
+        keys: &Rotating<FingerprintKey>,
+        kind: TransactionType,
+        body: &str,
+        stored: (&[u8], &str),
+    ) -> Match {
+        let (value, long) = (value(body), long_numbers(body.as_bytes()));
+        compare(
+            keys,
+            kind,
+            Told {
+                body: &value,
+                long_numbers: &long,
+            },
+            stored,
+        )
+        .unwrap()
+    }
+
+    fn value(text: &str) -> Value {
         serde_json::from_str(text).unwrap()
     }
 
@@ -105,8 +158,8 @@ mod tests {
 
     fn compared(first: &str, second: &str) -> Match {
         let keys = keys(&["a"]);
-        let (stored, id) = fingerprint(&keys, PAYMENT, &body(first)).unwrap();
-        compare(&keys, PAYMENT, &body(second), (&stored, &id)).unwrap()
+        let (stored, id) = made(&keys, PAYMENT, first);
+        matched(&keys, PAYMENT, second, (&stored, &id))
     }
 
     #[test]
@@ -130,6 +183,27 @@ mod tests {
     }
 
     #[test]
+    fn long_numbers_count_to_the_digit() {
+        let body = |number: &str| format!(r#"{{"amount":1,"rate":[{number}]}}"#);
+        let long = "1.2345678901234567890123";
+        assert_eq!(
+            compared(&body(long), &body("12.345678901234567890123e-1")),
+            Match::Same
+        );
+        assert_eq!(
+            compared(&body(long), &body("1.2345678901234567890124")),
+            Match::Different
+        );
+        assert_eq!(
+            compared(&body("0.1"), &body("0.10000000000000000555")),
+            Match::Different
+        );
+        assert_eq!(compared(&body("1e2"), &body("100.0")), Match::Same);
+        let (one, other) = ("9007199254740992", "9007199254740993");
+        assert_eq!(compared(&body(one), &body(other)), Match::Different);
+    }
+
+    #[test]
     fn card_data_and_the_collection_count() {
         let card = |n: &str| format!(r#"{{"credit_card":{{"number":"{n}"}}}}"#);
         assert_eq!(
@@ -137,30 +211,20 @@ mod tests {
             Match::Different
         );
         let keys = keys(&["a"]);
-        let (stored, id) = fingerprint(&keys, PAYMENT, &body("{}")).unwrap();
-        let other = compare(
-            &keys,
-            TransactionType::Authorization,
-            &body("{}"),
-            (&stored, &id),
-        );
-        assert_eq!(other.unwrap(), Match::Different);
+        let (stored, id) = made(&keys, PAYMENT, "{}");
+        let other = matched(&keys, TransactionType::Authorization, "{}", (&stored, &id));
+        assert_eq!(other, Match::Different);
     }
 
     #[test]
     fn a_key_can_be_changed_without_a_break() {
         let (old, both, new) = (keys(&["a"]), keys(&["b", "a"]), keys(&["b"]));
-        let value = body(r#"{"amount":1}"#);
-        let (stored, id) = fingerprint(&old, PAYMENT, &value).unwrap();
-        assert_eq!(
-            compare(&both, PAYMENT, &value, (&stored, &id)).unwrap(),
-            Match::Same
-        );
-        assert_eq!(
-            compare(&new, PAYMENT, &value, (&stored, &id)).unwrap(),
-            Match::UnknownKey
-        );
-        let (fresh, fresh_id) = fingerprint(&both, PAYMENT, &value).unwrap();
+        let body = r#"{"amount":1}"#;
+        let (stored, id) = made(&old, PAYMENT, body);
+        let known = (stored.as_slice(), id.as_str());
+        assert_eq!(matched(&both, PAYMENT, body, known), Match::Same);
+        assert_eq!(matched(&new, PAYMENT, body, known), Match::UnknownKey);
+        let (fresh, fresh_id) = made(&both, PAYMENT, body);
         assert_eq!(fresh_id, new.current().id());
         assert_ne!(fresh, stored);
     }
@@ -171,7 +235,7 @@ mod tests {
         let id = keys.current().id();
         for stored in [&[][..], &[0; 31], &[0; 32]] {
             assert_eq!(
-                compare(&keys, PAYMENT, &body("{}"), (stored, id)).unwrap(),
+                matched(&keys, PAYMENT, "{}", (stored, id)),
                 Match::Different
             );
         }

@@ -4,14 +4,14 @@
 //! The line names the route and never the path: a path holds whatever a caller wrote into it. What
 //! it deliberately cannot do: see a body or a header with a key in it.
 
-use crate::gateway::redact::looks_like_card_number;
+use crate::gateway::redact::{self, looks_like_card_number};
 use crate::http::context::Context;
 use crate::http::problem::{self, Problem};
 use crate::http::request::About;
 use crate::telemetry::traces::Span;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
@@ -33,7 +33,7 @@ pub(crate) async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let method = req.method().clone();
+    let method = known(req.method());
     let context = req.app_data::<web::Data<Context>>().cloned();
     let request_id = request_id(req.headers().get(REQUEST_ID));
     let about = About {
@@ -44,8 +44,8 @@ pub(crate) async fn observe(
     // Probes and scrapes come all the time, and are nobody's trace.
     let quiet = QUIET.contains(&req.path());
     let span = (!quiet).then(|| {
-        let header = |name: &str| Some(req.headers().get(name)?.to_str().ok()?.to_owned());
-        Span::of_request(method.as_str(), &header)
+        let header = |name: &str| trace_of(req.headers(), name).map(str::to_owned);
+        Span::of_request(method, &header)
     });
     let response = match &span {
         Some(span) => span.around(next.call(req)).await?,
@@ -116,8 +116,64 @@ fn request_id(given: Option<&HeaderValue>) -> String {
         .map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
 }
 
+/// The method's name; a caller may send any word as one, which is not repeated.
+fn known(method: &Method) -> &'static str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::PATCH,
+        Method::TRACE,
+        Method::CONNECT,
+    ];
+    let names = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT",
+    ];
+    let place = known.iter().position(|one| one == method);
+    place.map_or("other", |place| names[place])
+}
+
+/// The headers of a trace, when they are what the standard says. Whatever else stands there is passed
+/// over: what is taken over goes into the log and on to others.
+fn trace_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let parent = single(headers, "traceparent").filter(|parent| is_trace_parent(parent))?;
+    match name {
+        "traceparent" => Some(parent),
+        "tracestate" => single(headers, name).filter(|state| is_trace_state(state)),
+        _ => None,
+    }
+}
+
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut all = headers.get_all(name);
+    let first = all.next()?.to_str().ok()?;
+    all.next().is_none().then_some(first)
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>` in small letters, of which no part is a card's number.
+fn is_trace_parent(text: &str) -> bool {
+    let is_hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let lengths = text.split('-').map(str::len).eq([2, 32, 16, 2]);
+    let plain = text.bytes().all(|b| b == b'-' || is_hex(b));
+    let holds_number = text.split('-').any(|part| {
+        (13..=19).any(|length| part.as_bytes().windows(length).any(redact::is_card_number))
+    });
+    lengths && plain && !text.starts_with("ff") && !holds_number
+}
+
+/// Members `key=value`, of which none looks like a card's number.
+fn is_trace_state(text: &str) -> bool {
+    text.len() <= 512
+        && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        && text.split(',').all(|member| member.contains('='))
+        && !looks_like_card_number(text)
+}
+
 struct Line<'a> {
-    method: Method,
+    method: &'static str,
     route: &'a str,
     status: u16,
     took: Duration,
@@ -129,7 +185,7 @@ impl Line<'_> {
     /// What a span may know is what the log may know.
     fn trace(&self, span: &Span) {
         span.rename(format!("{} {}", self.method, self.route));
-        span.note("http.request.method", self.method.to_string());
+        span.note("http.request.method", self.method);
         span.note("http.route", self.route.to_owned());
         span.note("http.response.status_code", i64::from(self.status));
         span.note("reconciler.request_id", self.about.request_id.clone());
@@ -200,5 +256,30 @@ mod tests {
             assert_ne!(id_for(bad), bad);
         }
         assert_ne!(request_id(None), request_id(None));
+    }
+
+    #[test]
+    fn only_methods_of_the_standard_are_named() {
+        assert_eq!(known(&Method::PATCH), "PATCH");
+        let other = Method::from_bytes(b"GET4111111111111111").ok();
+        assert_eq!(other.as_ref().map(known), Some("other"));
+    }
+
+    #[test]
+    fn only_traces_of_the_standard_are_taken_over() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_trace_parent(good));
+        for bad in [
+            "4111111111111111",
+            "00-4111111111111111-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-4111111111111111-01",
+            "00-000000a4111111111111111000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            assert!(!is_trace_parent(bad), "{bad}");
+        }
+        assert!(is_trace_state("a=1,b=c"));
+        assert!(!is_trace_state("a=4111111111111111") && !is_trace_state("4111"));
     }
 }

@@ -6,7 +6,7 @@
 use crate::config::Scope;
 use crate::dispatch::{Query, QueryAnswer, QueryError};
 use crate::gateway::redact::redact_value;
-use crate::gateway::{self, FieldProblem, carries_card_data};
+use crate::gateway::{self, FieldProblem};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
@@ -84,12 +84,6 @@ fn status_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
 
 fn balance_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
     only(fields, &["account", "currency", "gateway_id"])?;
-    if let Some((name, _)) = fields.iter().find(|(_, value)| carries_card_data(value)) {
-        return Err(Problem::invalid(
-            format!("/{name}"),
-            "must not look like a card number",
-        ));
-    }
     read(gateway::balance_query(fields))
 }
 
@@ -187,13 +181,14 @@ mod tests {
             by(json!({"tracking_id": "a b"})),
             Ok(Query::StatusByTrackingId(_))
         ));
+        // What looks like a card number may be anybody's name.
+        assert!(by(json!({"tracking_id": "4200000000000000"})).is_ok());
         for bad in [
             json!({}),
             json!({"uid": ""}),
             json!({"uid": 5}),
             json!({"uid": "a", "tracking_id": "b"}),
             json!({"tracking_id": ""}),
-            json!({"tracking_id": "4200000000000000"}),
             json!({"uid": "a", "x": 1}),
         ] {
             assert!(by(bad.clone()).is_err(), "{bad}");
@@ -205,6 +200,7 @@ mod tests {
         let by = |value| balance_query(&fields(value));
         for good in [
             json!({"account": "a"}),
+            json!({"account": "4200000000000000"}),
             json!({"currency": "EUR"}),
             json!({"gateway_id": 5}),
         ] {
@@ -214,7 +210,6 @@ mod tests {
             json!({}),
             json!({"currency": null}),
             json!({"x": "y"}),
-            json!({"account": "4200000000000000"}),
             json!({"account": ["a"]}),
         ] {
             assert!(by(bad.clone()).is_err(), "{bad}");

@@ -3,9 +3,11 @@
 //! What it deliberately cannot do: look anything up. It says whether the body alone makes sense.
 
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
-use crate::gateway::redact::{carries_card_data, looks_like_card_number, redact, redact_text};
-use crate::gateway::{check_request, plain_amount};
+use crate::gateway::plain_amount;
+use crate::gateway::redact::{Secrets, carries_card_data, redact, redact_text};
+use crate::gateway::{HOLDS_THE_CARD, SensitiveBody, check_request, forwarded, long_numbers};
 use crate::http::body::Json;
+use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -27,8 +29,12 @@ pub(crate) struct Submission {
     pub(crate) kept: Vec<u8>,
     /// SHA-256 of the body as it came.
     pub(crate) sha256: [u8; 32],
-    /// The body as it came.
+    /// The body as it was read.
     pub(crate) body: Json,
+    /// The body as it came.
+    pub(crate) raw: SensitiveBody,
+    /// The numbers in it that `body` does not hold to the digit.
+    pub(crate) long_numbers: Vec<String>,
 }
 
 impl Submission {
@@ -41,7 +47,8 @@ impl Submission {
             return Err(Problem::invalid("/request", message));
         }
         let mut errors: Vec<FieldError> = Vec::new();
-        let tracking_id = match tracking_id(fields) {
+        let card = Secrets::of_fields_of(fields);
+        let tracking_id = match tracking_id(fields, &card) {
             Ok(id) => Some(id),
             Err(message) => {
                 errors.push(FieldError::new("/tracking_id", message));
@@ -72,25 +79,37 @@ impl Submission {
             currency: text("currency").and_then(Currency::parse),
             parent_uid: parent_uid.flatten(),
             // PostgreSQL keeps no zero byte in a text.
-            description: text("description").map(|t| redact_text(t).replace('\0', "\u{fffd}")),
+            description: text("description").map(|text| {
+                let text = card.strike(text.to_owned());
+                redact_text(&text).replace('\0', "\u{fffd}")
+            }),
             test: fields.get("test").and_then(Value::as_bool),
-            // What is kept is what waits to be sent: where anything of it was taken out, a number with the
-            // digits of a card for example, only the one that came may be sent.
+            // What is kept is what waits to be sent.
             card_data: kept.changed || carries_card_data(body.value()),
             duplicate_check: fields.get("duplicate_check") != Some(&Value::Bool(false)),
             kept: kept.bytes,
             sha256: Sha256::digest(raw).into(),
+            long_numbers: long_numbers(raw),
+            raw: SensitiveBody::new(raw.to_vec()),
             body,
         })
     }
 
-    /// The fields, to be sent on.
-    pub(crate) fn fields(&self) -> Map<String, Value> {
-        self.body.value().as_object().cloned().unwrap_or_default()
+    /// What makes it the same request as another.
+    pub(crate) fn told(&self) -> Told<'_> {
+        Told {
+            body: self.body.value(),
+            long_numbers: &self.long_numbers,
+        }
+    }
+
+    /// The body to be sent: every number in it is the one that came.
+    pub(crate) fn forwarded(&self, notification_url: &str) -> Option<SensitiveBody> {
+        forwarded(self.raw.as_bytes(), notification_url)
     }
 }
 
-fn tracking_id(fields: &Map<String, Value>) -> Result<TrackingId, String> {
+fn tracking_id(fields: &Map<String, Value>, card: &Secrets) -> Result<TrackingId, String> {
     let text = match fields.get("tracking_id") {
         None | Some(Value::Null) => return Err("is required".to_owned()),
         Some(Value::String(text)) => text,
@@ -99,8 +118,8 @@ fn tracking_id(fields: &Map<String, Value>) -> Result<TrackingId, String> {
         }
     };
     let id = TrackingId::parse(text).map_err(|error| error.to_string())?;
-    if looks_like_card_number(text) {
-        return Err("must not hold what could be a card number".to_owned());
+    if card.number_is_in(text) {
+        return Err(HOLDS_THE_CARD.to_owned());
     }
     Ok(id)
 }
@@ -134,18 +153,6 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_only_its_spelling_makes_a_card_is_sent_as_it_came_or_not_at_all() {
-        let body = br#"{"tracking_id":"a","amount":5,"currency":"EUR","description":"d",
-            "additional_data":{"rate":0.55000000000000004}}"#;
-        let kept = redact(body);
-        assert!(kept.changed, "{}", String::from_utf8_lossy(&kept.bytes));
-        let json = Json::parse(body).unwrap();
-        assert!(!carries_card_data(json.value()));
-        let read = Submission::read(TransactionType::Payment, json, body).unwrap();
-        assert!(read.card_data);
-    }
-
-    #[test]
     fn card_data_is_noticed_and_not_kept() {
         let number = "4200000000000000";
         let read = payment(|body| body["credit_card"] = json!({"number": number})).unwrap();
@@ -156,9 +163,107 @@ mod tests {
                 .contains(number)
         );
         assert!(read.body.value().to_string().contains(number));
-        let read = payment(|body| body["description"] = json!(format!("card {number}"))).unwrap();
-        assert!(read.card_data);
-        assert!(!read.description.unwrap().contains(number));
+        for fields in [
+            json!({"cardholder": "JANE ROE"}),
+            json!({"security_code": 123}),
+            json!({"Expiry": "12/31"}),
+            json!({"card_number": "x"}),
+        ] {
+            let read = payment(|body| body["credit_card"] = fields.clone()).unwrap();
+            assert!(read.card_data, "{fields}");
+        }
+        for empty in [json!({"holder": null}), json!({"number": ""})] {
+            let read = payment(|body| body["credit_card"] = empty.clone()).unwrap();
+            assert!(!read.card_data, "{empty}");
+        }
+    }
+
+    #[test]
+    fn digits_in_a_text_are_not_kept() {
+        let number = "4000001234567899";
+        let read = payment(|body| body["description"] = json!(format!("Order {number}"))).unwrap();
+        assert_eq!(read.description.as_deref(), Some("Order [redacted]"));
+        assert!(!String::from_utf8_lossy(&read.kept).contains(number));
+        let holder = json!({"holder": "Jane Roe"});
+        let read = payment(|body| {
+            body["credit_card"] = holder.clone();
+            body["description"] = json!("for JANE ROE");
+        });
+        let description = read.unwrap().description;
+        assert_eq!(description.as_deref(), Some("for [redacted]"));
+    }
+
+    #[test]
+    fn a_tracking_id_may_be_any_but_one_with_the_number_of_the_requests_card() {
+        let number = "4200000000000000";
+        assert!(payment(|body| body["tracking_id"] = json!(number)).is_ok());
+        for id in [
+            number,
+            "order-4200000000000000",
+            "4200-0000-0000-0000",
+            "a4200.0000.0000.0000b",
+        ] {
+            for card in ["credit_card", "recipient_credit_card"] {
+                let refused = payment(|body| {
+                    body[card] = json!({"number": "4200 0000 0000 0000"});
+                    body["tracking_id"] = json!(id);
+                });
+                let told = format!("{:?}", refused.err().unwrap());
+                assert!(told.contains("/tracking_id"), "{told}");
+            }
+        }
+        let other = payment(|body| {
+            body["credit_card"] = json!({"number": number});
+            body["tracking_id"] = json!("order-4111111111111111");
+        });
+        assert!(other.is_ok());
+    }
+
+    #[test]
+    fn no_usual_name_of_an_order_is_refused() {
+        for n in 0..1_000_u64 {
+            // Spread over all digits, the same in each run.
+            let x = (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let (a, b) = (x % 1_000_000_000, x / 7 % 100_000_000);
+            let usual = [
+                format!("2026{:02}{:02}{:06}", n % 12 + 1, n % 28 + 1, a % 1_000_000),
+                format!("ORD-2026-{a:09}"),
+                format!(
+                    "order-{:06}-{:06}-{:02}",
+                    a % 1_000_000,
+                    b % 1_000_000,
+                    n % 100
+                ),
+                format!(
+                    "{}",
+                    1_400_000_000_000_000_000 + x % 600_000_000_000_000_000
+                ),
+                format!("{:016}", x % 10_000_000_000_000_000),
+                format!("4{:015}", x % 1_000_000_000_000_000),
+                format!(
+                    "{:04}-{:04}-{:04}-{:04}",
+                    a % 10_000,
+                    b % 10_000,
+                    a / 9 % 10_000,
+                    n
+                ),
+                format!("{}", 1_760_000_000_000 + x % 100_000_000_000),
+                format!("01J{:023X}", u128::from(x)),
+                uuid::Uuid::from_u64_pair(x, x.rotate_left(17)).to_string(),
+                format!("{:013}", x % 10_000_000_000_000),
+                format!("62{:014}", x % 100_000_000_000_000),
+                format!("{:019}", x % 10_000_000_000_000_000_000),
+            ];
+            for id in usual {
+                let read = payment(|body| {
+                    body["tracking_id"] = json!(id);
+                    body["description"] = json!(format!("Заказ № {id} от Ивана"));
+                    body["additional_data"] = json!({"order": id, "счёт": id});
+                });
+                let read = read.unwrap();
+                assert_eq!(read.tracking_id.as_str(), id);
+            }
+        }
     }
 
     #[test]
@@ -172,7 +277,6 @@ mod tests {
             json!("a/b"),
             json!("~a"),
             json!(".."),
-            json!("4200000000000000"),
             json!("Ж"),
             json!(long),
         ] {
@@ -186,7 +290,9 @@ mod tests {
     fn an_amount_is_kept_as_the_gateway_writes_it() {
         let read = payment(|body| body["amount"] = json!(3245.0)).unwrap();
         assert_eq!(read.amount, Some(3245));
-        assert_eq!(read.fields()["amount"].to_string(), "3245");
+        let sent = read.forwarded("u").unwrap();
+        let sent: Value = serde_json::from_slice(sent.as_bytes()).unwrap();
+        assert_eq!(sent["request"]["amount"].to_string(), "3245");
         let kept: Value = serde_json::from_slice(&read.kept).unwrap();
         assert_eq!(kept["amount"].to_string(), "3245");
     }

@@ -165,7 +165,7 @@ fn a_body_that_is_too_large_or_of_another_kind_is_refused() {
 #[test]
 fn what_is_not_valid_is_named_by_its_place() {
     Setup::default().run(async |world| {
-        let cases: [(Value, &str); 11] = [
+        let cases: [(Value, &str); 12] = [
             (json!({"tracking_id": null}), "/tracking_id"),
             (json!({"tracking_id": 7}), "/tracking_id"),
             (json!({"tracking_id": "a b"}), "/tracking_id"),
@@ -173,10 +173,15 @@ fn what_is_not_valid_is_named_by_its_place() {
             (json!({"tracking_id": "~a"}), "/tracking_id"),
             (json!({"tracking_id": ".."}), "/tracking_id"),
             (json!({"tracking_id": "x".repeat(256)}), "/tracking_id"),
-            (json!({"tracking_id": "4200000000000000"}), "/tracking_id"),
+            (
+                json!({"tracking_id": "4200000000000000",
+                    "credit_card": {"number": "4200 0000 0000 0000"}}),
+                "/tracking_id",
+            ),
             (json!({"amount": -1}), "/amount"),
             (json!({"amount": "10"}), "/amount"),
             (json!({"currency": "EURO"}), "/currency"),
+            (json!({"currency": "eur"}), "/currency"),
         ];
         for (change, pointer) in cases {
             let mut body = payment("ok-valid");

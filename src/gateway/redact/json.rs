@@ -3,7 +3,8 @@
 //!
 //! What it deliberately cannot do: read text that is not JSON; its caller makes sure.
 
-use super::keys::{self, KeyClass};
+use super::keys::{self, KeyClass, Secret};
+use super::secrets::{Place, Secrets};
 use super::{MARK, scan, text};
 use crate::gateway::fields;
 use std::borrow::Cow;
@@ -12,17 +13,95 @@ use std::ops::Range;
 /// What a redacted value becomes.
 const QUOTED_MARK: &[u8] = b"\"[redacted]\"";
 
+/// What a redacted string becomes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Instead {
+    /// Another text.
+    Text(String),
+    /// Nothing: a part of an address leads nowhere.
+    Null,
+}
+
 /// Whether the bytes are one JSON document that a strict reader takes.
 pub(super) fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok()
         && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
+/// Finds what stands in the card fields of a document, also where a name is given twice.
+pub(super) fn collect(json: &[u8], found: &mut Secrets, depth: u8) {
+    let mut at = 0;
+    // One for each object and list that is open: whether it is a card, or lies in one.
+    let mut cards = vec![false];
+    let mut next_is_card = false;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                let end = string_end(json, at);
+                let next = skip_blanks(json, end);
+                if json.get(next) != Some(&b':') {
+                    text_in_document(json, at..end, found, depth);
+                    (at, next_is_card) = (end, false);
+                    continue;
+                }
+                let name = unescape(&json[at + 1..end - 1]);
+                let in_card = *cards.last().unwrap_or(&false);
+                at = skip_blanks(json, next + 1);
+                if name == "errors" {
+                    // What stands there are messages.
+                    at = value_end(json, at);
+                } else if let Some(secret) = keys::secret(name.as_bytes()) {
+                    let value_end = value_end(json, at);
+                    let is_cards = in_card || name != "number";
+                    collect_value(&json[at..value_end], secret, is_cards, found);
+                    at = value_end;
+                }
+                next_is_card = in_card || keys::is_card(name.as_bytes());
+            }
+            b'{' | b'[' => {
+                let inherited = *cards.last().unwrap_or(&false);
+                cards.push(inherited || next_is_card);
+                at += 1;
+            }
+            b'}' | b']' => {
+                cards.pop();
+                (at, next_is_card) = (at + 1, false);
+            }
+            b',' => (at, next_is_card) = (at + 1, false),
+            _ => at += 1,
+        }
+    }
+}
+
+fn collect_value(value: &[u8], secret: Secret, is_cards: bool, found: &mut Secrets) {
+    match value {
+        [b'"', inner @ .., b'"'] => found.add(secret, &unescape(inner), is_cards),
+        [b'{', ..] => collect(value, found, 0),
+        [b'-' | b'0'..=b'9', ..] => {
+            found.add(
+                secret,
+                std::str::from_utf8(value).unwrap_or_default(),
+                is_cards,
+            );
+        }
+        _ => {}
+    }
+}
+
+/// Documents and forms that lie as text in a document.
+fn text_in_document(json: &[u8], range: Range<usize>, found: &mut Secrets, depth: u8) {
+    let raw = &json[range.start + 1..(range.end - 1).max(range.start + 1)];
+    if raw.iter().any(|b| matches!(b, b'{' | b'<' | b'=')) {
+        text::collect(unescape(raw).as_bytes(), found, depth + 1);
+    }
+}
+
 /// The redacted document, or `None` when nothing in it has to go. `depth` counts documents that
 /// lie as text in others.
-pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
+pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u8>> {
     let mut copy = Rewrite {
         source: json,
+        secrets,
         copied: 0,
         out: None,
     };
@@ -31,18 +110,20 @@ pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
     while let Some(byte) = json.get(at) {
         match byte {
             b'"' => {
-                let (end, is_worth_a_look) = weighed_string(json, at);
+                let (end, weighs) = weighed_string(json, at);
+                let is_worth_a_look = weighs || !secrets.is_empty();
                 let next = skip_blanks(json, end);
                 if json.get(next) == Some(&b':') {
                     class = key(&mut copy, at..end, is_worth_a_look, depth);
                     at = skip_blanks(json, next + 1);
-                    if class == KeyClass::Sensitive {
+                    if let KeyClass::Sensitive(_) = class {
                         at = sensitive_value(&mut copy, at);
                         class = KeyClass::Plain;
                     }
                 } else {
                     // Most are not, and an escape is worth a look itself.
-                    if is_worth_a_look {
+                    let is_long = class == KeyClass::Address && end - at > keys::LONGEST_ADDRESS;
+                    if is_worth_a_look || is_long {
                         string(&mut copy, at..end, class, depth);
                     }
                     class = KeyClass::Plain;
@@ -51,7 +132,7 @@ pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
             }
             b'-' | b'0'..=b'9' => {
                 let end = scalar_end(json, at);
-                if number_carries_card(class, &json[at..end]) {
+                if number_carries_card(class, &json[at..end], secrets) {
                     copy.replace(at..end, QUOTED_MARK);
                 }
                 class = KeyClass::Plain;
@@ -69,30 +150,74 @@ pub(super) fn rewrite(json: &[u8], depth: u8) -> Option<Vec<u8>> {
 }
 
 /// Whether a string under a key of this class has to change, and into what.
-pub(super) fn redacted_string(class: KeyClass, value: &str, depth: u8) -> Option<String> {
+pub(super) fn redacted_string(
+    class: KeyClass,
+    value: &str,
+    secrets: &Secrets,
+    depth: u8,
+) -> Option<Instead> {
     let exempt = match class {
         KeyClass::Id => true,
         KeyClass::LooseId => keys::is_uid(value),
         KeyClass::Time => fields::is_time(value) && !scan::has_unbroken_hit(value.as_bytes()),
         KeyClass::Amount => keys::is_decimal(value),
         KeyClass::Token => keys::is_token(value),
-        KeyClass::Plain | KeyClass::Sensitive => false,
+        KeyClass::Word => value.len() <= keys::LONGEST_WORD,
+        KeyClass::Address => {
+            let may_stay = is_whole_address(value, secrets);
+            return (!may_stay).then_some(Instead::Null);
+        }
+        KeyClass::Plain | KeyClass::Sensitive(_) => false,
     };
     if exempt {
-        None
-    } else {
-        text::redacted(value, depth)
+        return None;
     }
+    let nothing = Secrets::default();
+    let secrets = if class == KeyClass::Word {
+        &nothing
+    } else {
+        secrets
+    };
+    text::redacted(value, secrets, depth).map(Instead::Text)
+}
+
+/// Whether a payer can be sent there: an address is kept as it is, or not at all.
+pub(super) fn is_whole_address(value: &str, secrets: &Secrets) -> bool {
+    if value.len() > keys::LONGEST_ADDRESS {
+        return false;
+    }
+    let mut spelled = Cow::Borrowed(value.as_bytes());
+    // Escapes may be escaped again.
+    for _ in 0..4 {
+        if secrets.number_is_in(&String::from_utf8_lossy(&spelled)) {
+            return false;
+        }
+        let decoded: Vec<u8> = percent_encoding::percent_decode(&spelled).collect();
+        if decoded == *spelled {
+            break;
+        }
+        spelled = Cow::Owned(decoded);
+    }
+    true
 }
 
 /// Whether a number under a key of this class has to go.
-pub(super) fn number_carries_card(class: KeyClass, number: &[u8]) -> bool {
+pub(super) fn number_carries_card(class: KeyClass, number: &[u8], secrets: &Secrets) -> bool {
     match class {
         KeyClass::Id | KeyClass::Amount => return false,
         KeyClass::Time => return scan::has_unbroken_hit(number),
-        KeyClass::Plain | KeyClass::Sensitive | KeyClass::LooseId | KeyClass::Token => {}
+        KeyClass::Word if number.len() <= keys::LONGEST_WORD => return false,
+        KeyClass::Plain
+        | KeyClass::Sensitive(_)
+        | KeyClass::LooseId
+        | KeyClass::Token
+        | KeyClass::Word
+        | KeyClass::Address => {}
     }
-    if number.len() >= 13 && scan::has_any_unbroken_hit(number) {
+    if number.len() >= scan::MIN_DIGITS && scan::has_any_unbroken_hit(number) {
+        return true;
+    }
+    if class != KeyClass::Word && secrets.is_in_number(number) {
         return true;
     }
     // `4.2e15` is a card number as well.
@@ -102,7 +227,7 @@ pub(super) fn number_carries_card(class: KeyClass, number: &[u8]) -> bool {
     std::str::from_utf8(number)
         .ok()
         .and_then(|text| text.parse::<f64>().ok())
-        .filter(|value| (1e12..1e19).contains(&value.abs()))
+        .filter(|value| (1e11..1e19).contains(&value.abs()))
         .is_some_and(|value| scan::has_any_unbroken_hit(format!("{:.0}", value.abs()).as_bytes()))
 }
 
@@ -117,12 +242,17 @@ fn key(copy: &mut Rewrite<'_>, range: Range<usize>, is_worth_a_look: bool, depth
     let name = is_worth_a_look.then(|| unescape(raw));
     let spelled = name.as_ref().map_or(raw, |name| name.as_bytes());
     let class = match keys::classify(spelled) {
-        KeyClass::Sensitive => KeyClass::Sensitive,
+        KeyClass::Sensitive(secret) => KeyClass::Sensitive(secret),
         // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
         _ if depth > 0 => KeyClass::Plain,
         class => class,
     };
-    if name.is_some_and(|name| text::redacted(&name, depth).is_some()) {
+    let nothing = Secrets::default();
+    let has_to_go = name.is_some_and(|name| {
+        text::redacted(&name, &nothing, depth).is_some()
+            || copy.secrets.struck(&name, Place::Name).is_some()
+    });
+    if has_to_go {
         copy.replace(range, QUOTED_MARK);
     }
     class
@@ -130,9 +260,13 @@ fn key(copy: &mut Rewrite<'_>, range: Range<usize>, is_worth_a_look: bool, depth
 
 fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u8) {
     let value = unescape(&copy.source[range.start + 1..range.end - 1]);
-    if let Some(redacted) = redacted_string(class, &value, depth) {
-        let quoted = serde_json::to_vec(&redacted).unwrap_or_else(|_| QUOTED_MARK.to_vec());
-        copy.replace(range, &quoted);
+    match redacted_string(class, &value, copy.secrets, depth) {
+        None => {}
+        Some(Instead::Null) => copy.replace(range, b"null"),
+        Some(Instead::Text(text)) => {
+            let quoted = serde_json::to_vec(&text).unwrap_or_else(|_| QUOTED_MARK.to_vec());
+            copy.replace(range, &quoted);
+        }
     }
 }
 
@@ -143,7 +277,7 @@ fn sensitive_value(copy: &mut Rewrite<'_>, start: usize) -> usize {
     let value = &json[start..end];
     let silent = match value {
         b"null" => true,
-        [b'"', inner @ .., b'"'] => !says_something(&unescape(inner)),
+        [b'"', inner @ .., b'"'] => !says_something(&unescape(inner)) || is_listed(inner),
         [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => {
             inner.iter().all(u8::is_ascii_whitespace)
         }
@@ -155,7 +289,12 @@ fn sensitive_value(copy: &mut Rewrite<'_>, start: usize) -> usize {
     end
 }
 
-fn value_end(json: &[u8], start: usize) -> usize {
+/// Whether it tells on which list of the shop a card is: under the name of its number, and nothing of it.
+fn is_listed(word: &[u8]) -> bool {
+    matches!(word, b"white" | b"black" | b"absent")
+}
+
+pub(super) fn value_end(json: &[u8], start: usize) -> usize {
     match json.get(start) {
         Some(b'"') => string_end(json, start),
         Some(b'{' | b'[') => bracket_end(json, start),
@@ -242,7 +381,7 @@ pub(super) fn unescape(raw: &[u8]) -> Cow<'_, str> {
 }
 
 /// What the escape at the beginning stands for, and its length.
-fn escape(raw: &[u8]) -> (char, usize) {
+pub(super) fn escape(raw: &[u8]) -> (char, usize) {
     let symbol = match raw.get(1) {
         Some(b'u') => return unicode_escape(raw),
         Some(b'n') => '\n',
@@ -285,6 +424,7 @@ fn hex_unit(raw: &[u8]) -> Option<u32> {
 /// A copy that is made only when something differs.
 struct Rewrite<'a> {
     source: &'a [u8],
+    secrets: &'a Secrets,
     copied: usize,
     out: Option<Vec<u8>>,
 }

@@ -2,13 +2,26 @@
 
 use super::scan;
 
+/// Which card data a name announces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret {
+    /// A card number.
+    Number,
+    /// A holder's name.
+    Holder,
+    /// A check value.
+    Code,
+    /// An expiry date, what is encrypted, the stripe: not looked for elsewhere.
+    Other,
+}
+
 /// What may stand under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyClass {
     /// Anything: digits are looked at.
     Plain,
     /// Card data, whatever it looks like.
-    Sensitive,
+    Sensitive(Secret),
     /// An id of a transaction or a task: never touched.
     Id,
     /// `id`, which repeats the uid of a transaction, and is a number elsewhere.
@@ -19,9 +32,19 @@ pub(super) enum KeyClass {
     Amount,
     /// The gateway's token or fingerprint of a card: hexadecimal, with long runs of digits at times.
     Token,
+    /// A word of the protocol or of the acquirer, or a part of a card's number that may be kept.
+    Word,
+    /// An address that a payer is sent to: whole, or null.
+    Address,
 }
 
-/// Reads a key. Case, blanks, dashes and underscores do not matter for card data, so that no
+/// The longest word or code that is taken for one, in bytes.
+pub(super) const LONGEST_WORD: usize = 12;
+
+/// The longest address that is kept, in bytes.
+pub(super) const LONGEST_ADDRESS: usize = 8 * 1024;
+
+/// Reads a key. Case, blanks, dashes, dots and underscores do not matter for card data, so that no
 /// other spelling of `verification_value` slips through.
 pub(super) fn classify(key: &[u8]) -> KeyClass {
     match key {
@@ -29,46 +52,134 @@ pub(super) fn classify(key: &[u8]) -> KeyClass {
         b"id" => return KeyClass::LooseId,
         b"amount" => return KeyClass::Amount,
         b"token" | b"stamp" => return KeyClass::Token,
+        b"redirect_url" | b"receipt_url" | b"acs_url" | b"pa_res_url" => return KeyClass::Address,
+        b"status" | b"code" | b"type" | b"currency" | b"rrn" | b"brand" | b"bin" | b"first_1"
+        | b"last_4" => return KeyClass::Word,
         _ => {}
     }
-    if is_sensitive(key) {
-        KeyClass::Sensitive
-    } else if key.ends_with(b"_at") {
-        KeyClass::Time
-    } else {
-        KeyClass::Plain
+    if let Some(secret) = secret(key) {
+        return KeyClass::Sensitive(secret);
+    }
+    match key {
+        key if key.ends_with(b"_at") => KeyClass::Time,
+        key if key.ends_with(b"_amount") => KeyClass::Amount,
+        key if [&b"_code"[..], b"_status", b"_type", b"_currency"]
+            .iter()
+            .any(|end| key.ends_with(end)) =>
+        {
+            KeyClass::Word
+        }
+        _ => KeyClass::Plain,
     }
 }
 
-/// Longer than every sensitive name; a longer key can only be one of those told by their beginning.
-const LONGEST: usize = 24;
+/// Longer than every name of card data; a longer key can only be one of those told by their beginning.
+const LONGEST: usize = 48;
 
-/// Whether a key names card data. Most do not, and are told by their first letter.
+/// Whether a key names card data.
 pub(super) fn is_sensitive(key: &[u8]) -> bool {
-    let first = key.iter().find(|b| !is_separator(**b));
-    let may_be = |first: &u8| matches!(first | 0x20, b'n' | b'h' | b'v' | b'e' | b'c');
-    first.is_some_and(may_be) && is_sensitive_name(key)
+    secret(key).is_some()
 }
 
 const fn is_separator(byte: u8) -> bool {
-    matches!(byte, b' ' | b'-' | b'_' | b'\t')
+    // The last three are U+FFFD, which stands where a byte was lost.
+    matches!(byte, b' ' | b'-' | b'_' | b'\t' | b'.' | 0xEF | 0xBF | 0xBD)
 }
 
-fn is_sensitive_name(key: &[u8]) -> bool {
+/// Which card data a key names, if any.
+pub(super) fn secret(key: &[u8]) -> Option<Secret> {
     let mut plain = [0_u8; LONGEST];
     let mut len = 0;
     for byte in key.iter().filter(|b| !is_separator(**b)) {
         if len == LONGEST {
-            return plain.starts_with(b"encrypted");
+            return is_encrypted(&plain).then_some(Secret::Other);
         }
         plain[len] = byte.to_ascii_lowercase();
         len += 1;
     }
-    match &plain[..len] {
-        b"number" | b"holder" | b"verificationvalue" | b"expmonth" | b"expyear" => true,
-        b"cvc" | b"cvv" | b"cvc2" | b"cvv2" => true,
-        name => name.starts_with(b"encrypted"),
+    let name = &plain[..len];
+    if is_encrypted(name) {
+        return Some(Secret::Other);
     }
+    of_name(name).or_else(|| of_name(bare(name)?))
+}
+
+fn is_encrypted(name: &[u8]) -> bool {
+    name.starts_with(b"encrypted")
+}
+
+/// The usual spellings, without separators.
+fn of_name(name: &[u8]) -> Option<Secret> {
+    Some(match name {
+        b"number"
+        | b"cardnumber"
+        | b"cardno"
+        | b"cardnum"
+        | b"pan"
+        | b"fullpan"
+        | b"primaryaccountnumber" => Secret::Number,
+        b"holder" | b"holdername" | b"cardholder" | b"cardholdername" | b"nameoncard"
+        | b"cardowner" | b"cardname" => Secret::Holder,
+        b"verificationvalue" | b"verificationcode" | b"cvc" | b"cvv" | b"cvn" | b"cvd" | b"cid"
+        | b"csc" | b"cvc2" | b"cvv2" | b"cvn2" | b"cav2" | b"cvccode" | b"cvvcode"
+        | b"cvcvalue" | b"cvvvalue" | b"cvcnumber" | b"cvvnumber" | b"securitycode"
+        | b"cardcode" => Secret::Code,
+        b"expmonth" | b"expyear" | b"expdate" | b"exp" | b"expiry" | b"expiration"
+        | b"expirymonth" | b"expiryyear" | b"expirydate" | b"expirationmonth"
+        | b"expirationyear" | b"expirationdate" | b"expiremonth" | b"expireyear"
+        | b"expiredate" | b"expiresmonth" | b"expiresyear" | b"expmm" | b"expyy" | b"expyyyy"
+        | b"validthru" | b"goodthru" | b"track1" | b"track2" | b"track1data" | b"track2data"
+        | b"trackdata" | b"magstripe" => Secret::Other,
+        _ => return None,
+    })
+}
+
+/// The name without what only says whose card it is.
+fn bare(name: &[u8]) -> Option<&[u8]> {
+    const WHOSE: [&[u8]; 14] = [
+        b"recipient",
+        b"payer",
+        b"sender",
+        b"receiver",
+        b"source",
+        b"destination",
+        b"credit",
+        b"debit",
+        b"bank",
+        b"payment",
+        b"customer",
+        b"new",
+        b"card",
+        b"cc",
+    ];
+    let mut left = name;
+    while let Some(rest) = WHOSE.iter().find_map(|whose| left.strip_prefix(*whose)) {
+        // `card_number` counts, `payment_number` and `customer_number` are no card's.
+        if of_name(rest).is_some() && (rest.starts_with(b"card") || ends_as_card(name, rest)) {
+            return Some(rest);
+        }
+        left = rest;
+    }
+    None
+}
+
+/// Whether what was taken off in front of `rest` says that it is a card's, or `rest` can be of nothing else.
+fn ends_as_card(name: &[u8], rest: &[u8]) -> bool {
+    let front = &name[..name.len() - rest.len()];
+    let is_cards = front.ends_with(b"card") || front.ends_with(b"cc");
+    is_cards
+        || !matches!(
+            rest,
+            b"number" | b"holder" | b"exp" | b"expiration" | b"expiry"
+        )
+}
+
+/// Whether a key names a card, so that what is called `number` in it is a card's.
+pub(super) fn is_card(key: &[u8]) -> bool {
+    let plain = key.to_ascii_lowercase();
+    [&b"card"[..], b"payment_method", b"paymentmethod"]
+        .iter()
+        .any(|part| plain.windows(part.len()).any(|window| window == *part))
 }
 
 /// Whether the text can be nothing but an id of the gateway: a UUID, or its older form of a number,
@@ -108,32 +219,73 @@ mod tests {
 
     #[test]
     fn spellings_of_card_data() {
-        for key in [
-            "number",
-            "Number",
-            "verification_value",
-            "verificationValue",
-            "EXP_MONTH",
+        for (secret, keys) in [
+            (
+                Secret::Number,
+                "number Number card_number cardNumber CARD-NUMBER pan credit_card_number cc_number \
+                 ccNumber credit_card.number card_no recipientCardNumber",
+            ),
+            (
+                Secret::Holder,
+                "holder HOLDER cardholder cardHolder card_holder cardholder_name holder_name \
+                 cardHolderName card_holder_name credit_card_holder name_on_card",
+            ),
+            (
+                Secret::Code,
+                "verification_value verificationValue cvc CVV cvv2 cvc2 cvn cid csc security_code \
+                 securityCode card_security_code card_cvc cardCvv card_code card_verification_value",
+            ),
+            (
+                Secret::Other,
+                "EXP_MONTH exp-year expiry expiration exp_date expDate expiry_month expiryYear \
+                 expiration_date expirationMonth card_expiry card_exp_month encrypted_credit_card \
+                 encrypted_data_of_some_card_with_a_name_that_never_ends track2",
+            ),
         ] {
-            assert_eq!(classify(key.as_bytes()), KeyClass::Sensitive, "{key}");
+            for key in keys.split_whitespace() {
+                assert_eq!(
+                    classify(key.as_bytes()),
+                    KeyClass::Sensitive(secret),
+                    "{key}"
+                );
+            }
         }
+        assert_eq!(classify(b"holder "), KeyClass::Sensitive(Secret::Holder));
+    }
+
+    #[test]
+    fn names_of_other_things() {
         for key in [
-            "exp-year",
-            "holder ",
-            "encrypted_credit_card",
-            "encrypted_data_of_some_card_x",
-        ] {
-            assert_eq!(classify(key.as_bytes()), KeyClass::Sensitive, "{key}");
-        }
-        for key in [
-            "card_number",
-            "last_4",
-            "bin",
             "numbers",
-            "brand",
+            "account",
+            "account_number",
+            "phone_number",
+            "payment_number",
+            "name",
+            "customer_number",
             "holders_and_a_long_tail",
+            "company",
+            "expired",
+            "stakeholder",
+            "card",
+            "cards",
+            "avs_cvc_verification",
+            "cvc_check",
+            "order_number",
+            "panel",
         ] {
             assert_eq!(classify(key.as_bytes()), KeyClass::Plain, "{key}");
+        }
+        for key in [
+            "last_4",
+            "bin",
+            "brand",
+            "rrn",
+            "auth_code",
+            "currency",
+            "status",
+        ] {
+            assert_eq!(classify(key.as_bytes()), KeyClass::Word, "{key}");
         }
     }
 
@@ -141,6 +293,8 @@ mod tests {
     fn what_is_left_alone() {
         assert_eq!(classify(b"tracking_id"), KeyClass::Id);
         assert_eq!(classify(b"paid_at"), KeyClass::Time);
+        assert_eq!(classify(b"expired_at"), KeyClass::Time);
+        assert_eq!(classify(b"acs_url"), KeyClass::Address);
         assert!(is_uid("4107-310b0da80b") && is_uid("6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001"));
         assert!(!is_uid("4200000000000000") && !is_uid("4200-0000-0000-0000"));
         assert!(is_decimal("-12.5") && !is_decimal("4200 0000") && !is_decimal(""));

@@ -3,23 +3,32 @@
 //! Card numbers, check values, expiry dates, holders and encrypted card blobs must never become
 //! durable, so that this is the last thing that happens to a body before it is stored. It is
 //! total: whatever the bytes are, it gives an answer, and giving it its own answer changes nothing.
-//! What has nothing to hide comes back byte for byte.
+//! What has nothing to hide comes back byte for byte, if it is UTF-8 without a mark in front.
 //!
-//! What it deliberately cannot do: recognise a holder's name in running text, digits given one by
+//! Three things go: what stands under the name of a card field; where the number, the holder or the check
+//! value of the body's own card fields recur; and in free text what looks like a card number. Ids, times,
+//! sums, words of the protocol and the addresses that payers are sent to are exempt. What is no text at all
+//! is not kept: only its length and its SHA-256.
+//!
+//! What it deliberately cannot do: recognise a holder's name that stands in no field, digits given one by
 //! one in an array, or anything that somebody has encrypted or encoded to hide it.
 
 mod json;
 mod keys;
-mod names;
+mod named;
 mod scan;
+mod secrets;
 mod text;
 
-use super::json::Json;
+use super::json::{Fields, Json};
 use super::{decode, sparse};
-use keys::KeyClass;
-pub(super) use names::{holders, strike};
+use keys::{KeyClass, Secret};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
+
+pub use secrets::Secrets;
+pub(super) use secrets::strike;
 
 /// What stands in the place of what was taken out.
 pub const MARK: &str = "[redacted]";
@@ -35,13 +44,13 @@ pub struct Redacted {
 
 /// Takes card data out of a body of any kind.
 pub fn redact(bytes: &[u8]) -> Redacted {
-    let mut redacted = match decode::readable(bytes) {
-        Cow::Borrowed(same) if same.len() == bytes.len() => redact_read(bytes, None),
-        readable => Redacted {
-            changed: true,
-            ..redact_read(&readable, None)
-        },
-    };
+    redact_with(bytes, &Secrets::default())
+}
+
+/// The same, and the card data of another body, wherever it recurs in this one: the answer to a request may
+/// repeat what was in the request.
+pub fn redact_with(bytes: &[u8], others: &Secrets) -> Redacted {
+    let mut redacted = redact_text_of(bytes, None, others);
     // What is left of a broken document may be whole but for its damage.
     for _ in 0..MAX_MENDINGS {
         let Cow::Owned(mended) = decode::readable(&redacted.bytes) else {
@@ -49,7 +58,7 @@ pub fn redact(bytes: &[u8]) -> Redacted {
         };
         redacted = Redacted {
             changed: true,
-            ..redact_read(&mended, None)
+            ..redact_text_of(&mended, None, others)
         };
     }
     redacted
@@ -60,86 +69,85 @@ const MAX_MENDINGS: usize = 4;
 
 /// The same for who has read the body as JSON already, and found this in it.
 pub(super) fn redact_read(bytes: &[u8], read: Option<&Json<'_>>) -> Redacted {
-    let rewritten = if read.is_some() || json::is_json(bytes) {
-        json::rewrite(bytes, 0)
-    } else {
-        text::redacted_bytes(bytes, 0)
-    };
-    match rewritten {
-        Some(rewritten) => Redacted {
-            bytes: without_names(bytes, read, rewritten),
+    redact_text_of(bytes, read, &Secrets::default())
+}
+
+fn redact_text_of(bytes: &[u8], read: Option<&Json<'_>>, others: &Secrets) -> Redacted {
+    if read.is_none() && is_wide_and_broken(bytes) {
+        return Redacted {
+            bytes: told_of(bytes),
             changed: true,
-        },
-        None => Redacted {
-            bytes: bytes.to_vec(),
-            changed: false,
-        },
+        };
+    }
+    let readable = match read {
+        Some(_) => Cow::Borrowed(bytes),
+        None => decode::readable(bytes),
+    };
+    let text = String::from_utf8_lossy(&readable);
+    let rewritten = if read.is_some() || json::is_json(text.as_bytes()) {
+        let mut own = Secrets::default();
+        json::collect(text.as_bytes(), &mut own, 0);
+        json::rewrite(text.as_bytes(), &own.and(others), 0)
+    } else {
+        let mut own = Secrets::default();
+        text::collect(text.as_bytes(), &mut own, 0);
+        let clean = text::redacted(&text, &own.and(others), 0);
+        if clean.as_deref().unwrap_or(&text).contains(is_no_text) {
+            Some(told_of(bytes))
+        } else {
+            clean.map(String::into_bytes)
+        }
+    };
+    let kept = match rewritten {
+        Some(rewritten) => Cow::Owned(rewritten),
+        None => Cow::Borrowed(text.as_bytes()),
+    };
+    Redacted {
+        changed: *kept != *bytes,
+        bytes: kept.into_owned(),
     }
 }
 
-/// A body that names its card holder may repeat the name in a message.
-fn without_names(original: &[u8], read: Option<&Json<'_>>, rewritten: Vec<u8>) -> Vec<u8> {
-    let names = match read {
-        Some(read) => read.as_object().map(holders),
-        None => sparse::read(original)
-            .ok()
-            .and_then(|read| read.as_object().map(holders)),
-    };
-    match names {
-        Some(names) if !names.is_empty() && std::str::from_utf8(&rewritten).is_ok() => {
-            names::strike_json(rewritten, &names)
-        }
-        Some(_) | None => rewritten,
-    }
+/// Whether the bytes are letters of two bytes each, as it seems, and cannot be read as such: nothing would be
+/// known by its name in them.
+fn is_wide_and_broken(bytes: &[u8]) -> bool {
+    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+    zeros * 8 > bytes.len() && decode::text(bytes).contains('\0')
+}
+
+/// Whether a letter is none that a text has.
+fn is_no_text(letter: char) -> bool {
+    letter.is_control() && !matches!(letter, '\t' | '\r' | '\n')
+}
+
+/// What is kept of a body that is no text.
+fn told_of(bytes: &[u8]) -> Vec<u8> {
+    let hash: String = Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("{{\"length\":{},\"sha256\":\"{hash}\"}}", bytes.len()).into_bytes()
 }
 
 /// Takes card data out of a text, an error message for example.
 pub fn redact_text(text: &str) -> Cow<'_, str> {
-    text::redacted(text, 0).map_or(Cow::Borrowed(text), Cow::Owned)
+    text::redacted(text, &Secrets::default(), 0).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// Whether the redactor would change this value: such a request is sent while the caller waits,
-/// or not at all.
-pub fn carries_card_data(value: &Value) -> bool {
-    value_carries(value, KeyClass::Plain)
-}
-
-/// Whether a name, a tracking id for example, holds what the redactor takes for a card number.
-pub fn looks_like_card_number(text: &str) -> bool {
-    text::redacted(text, 0).is_some()
-}
-
-/// Whether a field of this name holds card data, whatever its value looks like.
-pub fn names_card_data(name: &str) -> bool {
-    keys::is_sensitive(name.as_bytes())
-}
-
-/// Whether the value of `token` or `stamp` may be kept as it is.
-pub(super) fn is_harmless_token(token: &str) -> bool {
-    json::redacted_string(KeyClass::Token, token, 0).is_none()
-}
-
+/// Whether a request carries the fields of a card, with something in them. Such a request is sent while
+/// the caller waits, or not at all. Digits in a text do not count, whatever they look like.
+///
 /// Recursion is bounded: values come from a reader that refuses deep nesting.
-fn value_carries(value: &Value, class: KeyClass) -> bool {
+pub fn carries_card_data(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(_) => false,
-        Value::Number(number) => json::number_carries_card(class, number.to_string().as_bytes()),
-        Value::String(text) => json::redacted_string(class, text, 0).is_some(),
-        Value::Array(items) => items
-            .iter()
-            .any(|item| value_carries(item, KeyClass::Plain)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        Value::Array(items) => items.iter().any(carries_card_data),
         Value::Object(fields) => fields.iter().any(|(name, value)| {
-            let class = keys::classify(name.as_bytes());
-            text::redacted(name, 0).is_some()
-                || match class {
-                    KeyClass::Sensitive => says_something(value),
-                    KeyClass::Plain
-                    | KeyClass::Id
-                    | KeyClass::LooseId
-                    | KeyClass::Time
-                    | KeyClass::Amount
-                    | KeyClass::Token => value_carries(value, class),
-                }
+            if keys::is_sensitive(name.as_bytes()) {
+                says_something(value)
+            } else {
+                carries_card_data(value)
+            }
         }),
     }
 }
@@ -152,6 +160,37 @@ fn says_something(value: &Value) -> bool {
         Value::Array(items) => !items.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
     }
+}
+
+/// Whether a name that somebody gives, of a request in a header for example, holds what looks like a card
+/// number.
+pub fn looks_like_card_number(text: &str) -> bool {
+    scan::first_hit(text.as_bytes(), 0).is_some()
+}
+
+/// Whether digits without anything between them could be a card's number.
+pub fn is_card_number(digits: &[u8]) -> bool {
+    scan::is_card_number(digits)
+}
+
+/// Whether a field of this name holds card data, whatever its value looks like.
+pub fn names_card_data(name: &str) -> bool {
+    keys::is_sensitive(name.as_bytes())
+}
+
+/// Whether what stands under this name may recur elsewhere in the body.
+pub(super) fn names_what_recurs(name: &str) -> bool {
+    keys::secret(name.as_bytes()).is_some_and(|secret| secret != Secret::Other)
+}
+
+/// What stands in the card fields of a body, and may recur in its texts.
+pub(super) fn holders(fields: &Fields<'_>) -> Secrets {
+    Secrets::of_fields(fields)
+}
+
+/// Whether the value of `token` or `stamp` may be kept as it is.
+pub(super) fn is_harmless_token(token: &str) -> bool {
+    json::redacted_string(KeyClass::Token, token, &Secrets::default(), 0).is_none()
 }
 
 /// Redacts a value in place, for answers that are built from it.

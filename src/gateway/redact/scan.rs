@@ -1,14 +1,14 @@
 //! Finds what could be a card number in any bytes.
 //!
-//! A hit is 13 to 19 digits that begin with 2 to 6 and pass the Luhn check: either one unbroken
-//! run, or whole groups of digits with separators between them, as people write card numbers.
-//! What it deliberately cannot do: look inside an unbroken run of 20 digits or more, where nearly
-//! every run would contain a hit by chance.
+//! A hit begins as the cards of a network do, has as many digits as they have, passes the Luhn check and
+//! stands between word bounds: either one unbroken run, or whole groups of digits with separators between
+//! them, as people write card numbers. What it deliberately cannot do: look inside a longer run, or a
+//! word, where numbers of orders would contain a hit by chance.
 
 use std::ops::Range;
 
 /// The shortest card number.
-const MIN_DIGITS: usize = 13;
+pub(super) const MIN_DIGITS: usize = 12;
 /// The longest card number.
 const MAX_DIGITS: usize = 19;
 /// So many separator marks may stand between two groups of digits.
@@ -18,12 +18,53 @@ const MAX_MARKS: usize = 3;
 pub(super) fn first_hit(bytes: &[u8], from: usize) -> Option<Range<usize>> {
     let mut at = from;
     while let Some(start) = next_group(bytes, at) {
-        if let Some(end) = hit_from(bytes, start, true) {
+        if is_free_before(bytes, start)
+            && let Some(end) = hit_from(bytes, start, true)
+        {
             return Some(start..end);
         }
         at = group_end(bytes, start);
     }
     None
+}
+
+/// Whether a word may begin here. An underscore joins parts of names, and is no letter.
+fn is_free_before(bytes: &[u8], start: usize) -> bool {
+    match &bytes[..start] {
+        // As JSON writes line breaks inside of texts.
+        [.., b'\\', b'n' | b'r' | b't' | b'b' | b'f'] => true,
+        // As the stripe of a card begins.
+        [.., b'%', b'B'] => true,
+        [.., last] if last.is_ascii() => !last.is_ascii_alphanumeric(),
+        before => is_no_letter(last_char(before)),
+    }
+}
+
+fn is_free_after(bytes: &[u8], end: usize) -> bool {
+    match &bytes[end..] {
+        [first, ..] if first.is_ascii() => !first.is_ascii_alphanumeric(),
+        after => {
+            let piece = &after[..after.len().min(4)];
+            let text = match std::str::from_utf8(piece) {
+                Ok(text) => text,
+                Err(error) => {
+                    std::str::from_utf8(&piece[..error.valid_up_to()]).unwrap_or_default()
+                }
+            };
+            is_no_letter(text.chars().next())
+        }
+    }
+}
+
+fn last_char(before: &[u8]) -> Option<char> {
+    let from = before.len().saturating_sub(4);
+    (from..before.len())
+        .find_map(|at| std::str::from_utf8(&before[at..]).ok())
+        .and_then(|text| text.chars().next_back())
+}
+
+fn is_no_letter(letter: Option<char>) -> bool {
+    letter.is_none_or(|letter| !letter.is_alphanumeric())
 }
 
 /// Whether some unbroken run is a hit.
@@ -53,7 +94,7 @@ pub(super) fn has_unbroken_hit(bytes: &[u8]) -> bool {
 
 /// The end of the longest hit that begins with the group at `start`.
 fn hit_from(bytes: &[u8], start: usize, grouped: bool) -> Option<usize> {
-    if !(b'2'..=b'6').contains(&bytes[start]) {
+    if !matches!(bytes[start], b'2'..=b'6') {
         return None;
     }
     let mut digits = Digits::default();
@@ -66,7 +107,10 @@ fn hit_from(bytes: &[u8], start: usize, grouped: bool) -> Option<usize> {
             return found;
         }
         groups += 1;
-        if digits.is_card() && (groups == 1 || is_written_card(bytes, start..end, &digits)) {
+        if digits.is_card()
+            && is_free_after(bytes, end)
+            && (groups == 1 || is_written_card(bytes, start..end, &digits))
+        {
             found = Some(end);
         }
         match next_in_row(bytes, end) {
@@ -105,8 +149,49 @@ impl Digits {
     }
 
     fn is_card(&self) -> bool {
-        self.len >= MIN_DIGITS && luhn(self.as_slice())
+        self.len >= MIN_DIGITS && is_of_a_network(self.as_slice()) && luhn(self.as_slice())
     }
+}
+
+/// The networks: the first and the last beginning of their numbers, of four digits each, and how many
+/// digits they have.
+const NETWORKS: [(u16, u16, &[usize]); 17] = [
+    (2200, 2204, &[16, 17, 18, 19]),                 // Mir
+    (2221, 2720, &[16]),                             // Mastercard
+    (3000, 3059, &[14, 16, 17, 18, 19]),             // Diners Club
+    (3095, 3095, &[14, 16, 17, 18, 19]),             // Diners Club
+    (3400, 3499, &[15]),                             // American Express
+    (3528, 3589, &[16, 17, 18, 19]),                 // JCB
+    (3600, 3699, &[14, 15, 16, 17, 18, 19]),         // Diners Club
+    (3700, 3799, &[15]),                             // American Express
+    (3800, 3999, &[14, 16, 17, 18, 19]),             // Diners Club
+    (4000, 4999, &[13, 16, 19]),                     // Visa
+    (5000, 5099, &[12, 13, 14, 15, 16, 17, 18, 19]), // Maestro
+    (5100, 5599, &[16]),                             // Mastercard
+    (5600, 5899, &[12, 13, 14, 15, 16, 17, 18, 19]), // Maestro
+    (6011, 6011, &[16, 17, 18, 19]),                 // Discover
+    (6200, 6299, &[16, 17, 18, 19]),                 // UnionPay
+    (6440, 6599, &[16, 17, 18, 19]),                 // Discover
+    (6000, 6999, &[12, 13, 14, 15, 16, 17, 18, 19]), // Maestro
+];
+
+fn is_of_a_network(digits: &[u8]) -> bool {
+    let beginning = digits
+        .iter()
+        .take(4)
+        .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    NETWORKS.iter().any(|(first, last, lengths)| {
+        (*first..=*last).contains(&beginning) && lengths.contains(&digits.len())
+    })
+}
+
+/// Whether these digits, without anything between them, could be a card's number.
+pub(super) fn is_card_number(digits: &[u8]) -> bool {
+    digits.len() <= MAX_DIGITS
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.len() >= MIN_DIGITS
+        && is_of_a_network(digits)
+        && luhn(digits)
 }
 
 /// Whether ASCII digits pass the Luhn check.
@@ -155,7 +240,7 @@ fn next_in_row(bytes: &[u8], mut at: usize) -> Option<usize> {
 
 /// The length of one separator mark: blanks, dashes and dots, also as URLs and UTF-8 write them,
 /// and the zero bytes of wider encodings.
-fn mark_length(rest: &[u8]) -> Option<usize> {
+pub(super) fn mark_length(rest: &[u8]) -> Option<usize> {
     match rest {
         [b' ' | b'-' | b'.' | b'_' | b'+' | b'\t' | 0, ..] => Some(1),
         [
@@ -166,7 +251,7 @@ fn mark_length(rest: &[u8]) -> Option<usize> {
         ] => Some(3),
         [0xC2, 0xA0 | 0xAD, ..] => Some(2),
         [0xE2, 0x80, 0x80..=0x95 | 0xAF, ..] => Some(3),
-        [0xE2, 0x88, 0x92, ..] => Some(3),
+        [0xE2, 0x88, 0x92, ..] | [0xEF, 0xBF, 0xBD, ..] => Some(3),
         _ => None,
     }
 }
@@ -220,12 +305,24 @@ mod tests {
             Some("4200000000000000")
         );
         assert_eq!(hit("%B4200000000000000^NAME"), Some("4200000000000000"));
+        assert_eq!(hit("(4200000000000000)"), Some("4200000000000000"));
+        assert_eq!(hit("a_4200000000000000_b"), Some("4200000000000000"));
+        assert_eq!(hit("a\\n4200000000000000"), Some("4200000000000000"));
+        // In a word.
+        assert_eq!(hit("B4200000000000000"), None);
+        assert_eq!(hit("4200000000000000b"), None);
+        assert_eq!(hit("Ж4200000000000000"), None);
+        assert_eq!(hit("4200000000000000ж"), None);
         assert_eq!(hit("5204240000015003"), Some("5204240000015003"));
         assert_eq!(hit("2200000000000004"), Some("2200000000000004"));
-        // Too short, too long, wrong first digit, wrong check digit.
+        // Too short, too long, no network's beginning or length, wrong check digit.
         assert_eq!(hit("420000000000"), None);
         assert_eq!(hit("42000000000000000000"), None);
         assert_eq!(hit("9200000000000008"), None);
+        assert_eq!(hit("2100000000000005"), None);
+        assert_eq!(hit("42000000000000"), None);
+        assert_eq!(hit("340000000000009"), Some("340000000000009"));
+        assert_eq!(hit("500000000009"), Some("500000000009"));
         assert_eq!(hit("4200000000000001"), None);
     }
 

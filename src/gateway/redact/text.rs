@@ -1,51 +1,72 @@
 //! Redacts text that is not one JSON document: the strings inside documents, error texts, form
-//! bodies, broken or cut JSON, XML, binary.
+//! bodies, broken or cut JSON, XML, HTML.
 //!
-//! What it deliberately cannot do: know a holder's name in running text. It knows values by the
+//! What it deliberately cannot do: know a holder's name that stands in no field. It knows values by the
 //! name written before them, and card numbers by their digits.
 
-use super::{MARK, json, keys, scan};
-use percent_encoding::percent_decode;
+use super::keys::KeyClass;
+use super::named::{Named, named_values};
+use super::secrets::{Place, Secrets, of_form};
+use super::{MARK, json, scan};
 use std::borrow::Cow;
-use std::ops::Range;
 
 /// Documents as text in documents are followed so deep; what lies deeper goes as a whole.
 const MAX_DEPTH: u8 = 4;
 /// Rewriting is repeated until nothing changes; what still changes then goes as a whole.
 const MAX_ROUNDS: usize = 6;
-/// So far the end of a tag is looked for.
-const MAX_TAG: usize = 256;
 /// How encrypted card fields begin, wherever they are put.
 const ENCRYPTED: &[u8] = b"$begatewaycse";
 
 /// The redacted text, or `None` when nothing in it has to go.
-pub(super) fn redacted(text: &str, depth: u8) -> Option<String> {
-    redacted_bytes(text.as_bytes(), depth)
-        .map(|bytes| String::from_utf8(bytes).unwrap_or_else(|_| MARK.to_owned()))
-}
-
-/// The same for bytes that may be no text.
-pub(super) fn redacted_bytes(bytes: &[u8], depth: u8) -> Option<Vec<u8>> {
-    if !is_worth_a_look(bytes) {
+pub(super) fn redacted(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
+    if !is_worth_a_look(text.as_bytes()) && secrets.is_empty() {
         return None;
     }
-    let mut last = one_round(bytes, depth)?;
+    let mut last = one_round(text, secrets, depth)?;
     for _ in 0..MAX_ROUNDS {
-        match one_round(&last, depth) {
+        match one_round(&last, secrets, depth) {
             Some(next) => last = next,
             None => return Some(last),
         }
     }
-    Some(MARK.as_bytes().to_vec())
+    Some(MARK.to_owned())
 }
 
-/// Most texts are short and plain: no thirteen digits, and nothing that names or encodes a value.
+/// Finds what stands in the card fields of a body that may be anything.
+pub(super) fn collect(bytes: &[u8], found: &mut Secrets, depth: u8) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    let inner = bytes.trim_ascii();
+    if matches!(inner.first(), Some(b'{' | b'[' | b'"')) && json::is_json(inner) {
+        return json::collect(inner, found, depth);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let plain = resolve_escapes(&text);
+    let names_a_card = plain.to_ascii_lowercase().contains("card");
+    for named in named_values(&plain) {
+        if let KeyClass::Sensitive(secret) = named.class {
+            let value = &plain[named.value.clone()];
+            let is_cards =
+                !plain[named.name.clone()].eq_ignore_ascii_case("number") || names_a_card;
+            found.add(secret, &json::unescape(value.as_bytes()), is_cards);
+            if value.contains(['+', '%']) {
+                found.add(secret, &of_form(value.as_bytes()), is_cards);
+            }
+            if value.contains('&') {
+                found.add(secret, &without_entities(value), is_cards);
+            }
+        }
+    }
+}
+
+/// Most texts are short and plain: no twelve digits, and nothing that names or encodes a value.
 pub(super) fn is_worth_a_look(bytes: &[u8]) -> bool {
     bytes.iter().map(|byte| weight(*byte)).sum::<usize>() >= WORTH_A_LOOK
 }
 
-/// The weight of a text that is worth a look: thirteen digits, or one telling sign.
-pub(super) const WORTH_A_LOOK: usize = 13;
+/// The weight of a text that is worth a look: twelve digits, or one telling sign.
+pub(super) const WORTH_A_LOOK: usize = 12;
 
 /// What a byte adds to the weight of a text. Read from a table, since every byte of a body is asked.
 pub(super) fn weight(byte: u8) -> usize {
@@ -59,7 +80,7 @@ const WEIGHTS: [u8; 256] = {
         weights[digit as usize] = 1;
         digit += 1;
     }
-    let signs = *b"\"'<=%\\${[";
+    let signs = *b"\"'<=%\\${[:&";
     let mut at = 0;
     while at < signs.len() {
         weights[signs[at] as usize] = WORTH_A_LOOK as u8;
@@ -68,195 +89,246 @@ const WEIGHTS: [u8; 256] = {
     weights
 };
 
-fn one_round(bytes: &[u8], depth: u8) -> Option<Vec<u8>> {
+fn one_round(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
+    let bytes = text.as_bytes();
     if bytes
         .windows(ENCRYPTED.len())
         .any(|window| window.eq_ignore_ascii_case(ENCRYPTED))
     {
-        return Some(MARK.as_bytes().to_vec());
+        return Some(MARK.to_owned());
     }
     let inner = bytes.trim_ascii();
     if matches!(inner.first(), Some(b'{' | b'[' | b'"')) && json::is_json(inner) {
-        return match depth {
-            ..MAX_DEPTH => json::rewrite(inner, depth + 1),
-            _ => Some(MARK.as_bytes().to_vec()),
-        };
+        if depth >= MAX_DEPTH {
+            return Some(MARK.to_owned());
+        }
+        let rewritten = json::rewrite(inner, secrets, depth + 1)?;
+        return Some(String::from_utf8(rewritten).unwrap_or_else(|_| MARK.to_owned()));
     }
-    let plain = resolve_escapes(bytes);
-    let named = without_named_values(&plain);
-    let lean = named.as_deref().unwrap_or(&plain);
-    let scanned = without_digit_runs(lean);
-    let left = scanned.as_deref().unwrap_or(lean);
-    if hides_behind_percent(left, depth) {
-        return Some(MARK.as_bytes().to_vec());
+    let plain = resolve_escapes(text);
+    let clean = without_values(&plain, secrets, depth);
+    let left = clean.as_deref().unwrap_or(&plain);
+    if hides_more(left, secrets, depth) {
+        return Some(MARK.to_owned());
     }
-    scanned.or(named)
+    clean
 }
 
-/// Writes `\u00XX` as the letter, digit or sign that it stands for: broken JSON must not keep a
-/// value whose name is spelled with escapes.
-fn resolve_escapes(bytes: &[u8]) -> Cow<'_, [u8]> {
-    const LEAD: &[u8] = b"\\u00";
-    if !bytes.windows(LEAD.len()).any(|window| window == LEAD) {
-        return Cow::Borrowed(bytes);
+/// Writes `\uXXXX` as the letter, digit or sign that it stands for: broken JSON must not keep a
+/// value whose name is spelled with escapes. What would end a text is left as it is.
+fn resolve_escapes(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\u") {
+        return Cow::Borrowed(text);
     }
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, tail)) = rest.split_first() {
-        let resolved = rest
-            .strip_prefix(LEAD)
-            .and_then(|after| std::str::from_utf8(after.get(..2)?).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
-            .filter(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
-        match resolved {
-            Some(byte) => {
-                out.push(byte);
-                rest = &rest[LEAD.len() + 2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
+    let bytes = text.as_bytes();
+    let mut out = String::with_capacity(text.len());
+    let (mut copied, mut at) = (0, 0);
+    while let Some(offset) = text[at..].find("\\u") {
+        let start = at + offset;
+        let (letter, length) = json::escape(&bytes[start..]);
+        at = start + 2;
+        // Another backslash in front makes it two letters.
+        let is_escaped = bytes[..start]
+            .iter()
+            .rev()
+            .take_while(|b| **b == b'\\')
+            .count()
+            % 2
+            == 1;
+        if length < 6 || is_escaped || matches!(letter, '"' | '\\') {
+            continue;
         }
+        at = start + length;
+        out.push_str(&text[copied..start]);
+        out.push(if letter.is_control() { ' ' } else { letter });
+        copied = at;
     }
+    out.push_str(&text[copied..]);
     Cow::Owned(out)
 }
 
-fn without_digit_runs(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out: Option<Vec<u8>> = None;
+/// The text without the values that a name announces, without numbers and without what recurs.
+fn without_values(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
+    let mut out = Copy {
+        source: text,
+        out: None,
+        copied: 0,
+    };
+    let mut free = 0;
+    for named in named_values(text) {
+        let Named { class, value, .. } = &named;
+        if value.start < free {
+            continue;
+        }
+        let told = &text[value.clone()];
+        if let KeyClass::Sensitive(_) = class {
+            if is_silent(told) {
+                continue;
+            }
+            out.without_runs(free..value.start, secrets);
+            out.replace(value.clone(), named.mark);
+            free = value.end;
+        } else if depth == 0
+            && let Some(address) = named.whole.as_ref()
+        {
+            // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
+            match kept_whole(*class, told, secrets) {
+                Kept::Whole => {
+                    out.without_runs(free..value.start, secrets);
+                    free = value.end;
+                }
+                Kept::Null => {
+                    out.without_runs(free..address.start, secrets);
+                    out.replace(address.clone(), "null");
+                    free = address.end;
+                }
+                Kept::Not => {}
+            }
+        }
+    }
+    out.without_runs(free..text.len(), secrets);
+    out.finish()
+}
+
+enum Kept {
+    Whole,
+    Null,
+    Not,
+}
+
+/// Whether the value of a field that is exempt is what such a field holds.
+fn kept_whole(class: KeyClass, value: &str, secrets: &Secrets) -> Kept {
+    /// No id is longer, in bytes.
+    const LONGEST_ID: usize = 255;
+    let is_exempt = match class {
+        // In what is broken, a blank may be where the next field has begun.
+        KeyClass::Id => value.len() <= LONGEST_ID && !value.contains(char::is_whitespace),
+        KeyClass::Address if json::is_whole_address(value, secrets) => true,
+        KeyClass::Address => return Kept::Null,
+        KeyClass::Plain => false,
+        other => {
+            // With a number in it that it may not have, it is a text like any other.
+            let has_signs = value.contains(['"', '\'', '=', '<', '{']);
+            !has_signs && json::redacted_string(other, value, secrets, MAX_DEPTH).is_none()
+        }
+    };
+    if is_exempt { Kept::Whole } else { Kept::Not }
+}
+
+/// A copy that is made only when something differs.
+struct Copy<'a> {
+    source: &'a str,
+    out: Option<String>,
+    copied: usize,
+}
+
+impl Copy<'_> {
+    fn replace(&mut self, range: std::ops::Range<usize>, with: &str) {
+        let source = self.source;
+        let out = self.out.get_or_insert_default();
+        out.push_str(&source[self.copied..range.start]);
+        out.push_str(with);
+        self.copied = range.end;
+    }
+
+    /// Takes numbers and what recurs out of a part.
+    fn without_runs(&mut self, range: std::ops::Range<usize>, secrets: &Secrets) {
+        let part = &self.source[range.clone()];
+        let mut clean: Cow<'_, str> = Cow::Borrowed(part);
+        if let Some(struck) = secrets.struck(&clean, Place::Text) {
+            clean = Cow::Owned(struck);
+        }
+        if let Some(scanned) = without_digit_runs(&clean) {
+            clean = Cow::Owned(scanned);
+        }
+        if let Cow::Owned(clean) = clean {
+            self.replace(range, &clean);
+        }
+    }
+
+    fn finish(self) -> Option<String> {
+        let mut out = self.out?;
+        out.push_str(&self.source[self.copied..]);
+        Some(out)
+    }
+}
+
+fn without_digit_runs(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut out: Option<String> = None;
     let mut copied = 0;
     while let Some(hit) = scan::first_hit(bytes, copied) {
         let out = out.get_or_insert_default();
-        out.extend_from_slice(&bytes[copied..hit.start]);
-        out.extend_from_slice(MARK.as_bytes());
+        out.push_str(&text[copied..hit.start]);
+        out.push_str(MARK);
         copied = hit.end;
     }
     let mut out = out?;
-    out.extend_from_slice(&bytes[copied..]);
+    out.push_str(&text[copied..]);
     Some(out)
 }
 
-/// Whether something would have to go if percent signs were resolved.
-fn hides_behind_percent(bytes: &[u8], depth: u8) -> bool {
-    let encoded = bytes.windows(3).any(|window| {
+/// Whether something would have to go if percent signs or the entities of markup were resolved.
+fn hides_more(text: &str, secrets: &Secrets, depth: u8) -> bool {
+    let bytes = text.as_bytes();
+    let has_percent = bytes.windows(3).any(|window| {
         window[0] == b'%' && window[1].is_ascii_hexdigit() && window[2].is_ascii_hexdigit()
     });
-    if !encoded {
-        return false;
+    if has_percent && (depth >= MAX_DEPTH || hides(&of_form(bytes), secrets, depth)) {
+        return true;
     }
-    let decoded: Vec<u8> = percent_decode(bytes).collect();
-    depth >= MAX_DEPTH || one_round(&decoded, depth + 1).is_some()
+    let resolved = without_entities(text);
+    matches!(resolved, Cow::Owned(_)) && (depth >= MAX_DEPTH || hides(&resolved, secrets, depth))
 }
 
-/// Redacts values that stand behind a sensitive name: `"number": …`, `?number=…`, `<number>…`.
-fn without_named_values(bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut out: Option<Vec<u8>> = None;
+fn hides(text: &str, secrets: &Secrets, depth: u8) -> bool {
+    one_round(text, secrets, depth + 1).is_some()
+}
+
+/// The entities of markup that everybody writes, and letters by their numbers, as what they stand for.
+fn without_entities(text: &str) -> Cow<'_, str> {
+    const NAMED: [(&str, &str); 6] = [
+        ("quot;", "\""),
+        ("apos;", "'"),
+        ("amp;", "&"),
+        ("lt;", "<"),
+        ("gt;", ">"),
+        ("nbsp;", " "),
+    ];
+    let mut out = String::new();
     let mut copied = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let Some(word) = next_word(bytes, at) else {
-            break;
+    for (at, _) in text.match_indices('&') {
+        let rest = &text[at + 1..];
+        let by_name = NAMED.iter().find(|(name, _)| rest.starts_with(name));
+        let resolved = match by_name {
+            Some((name, sign)) => Some((name.len(), Cow::Borrowed(*sign))),
+            None => by_number(rest).map(|(length, letter)| (length, letter.to_string().into())),
         };
-        at = word.end;
-        if !keys::is_sensitive(&bytes[word.clone()]) {
-            continue;
+        if let Some((length, sign)) = resolved {
+            out.push_str(&text[copied..at]);
+            out.push_str(&sign);
+            copied = at + 1 + length;
         }
-        let Some((value, mark)) = value_after(bytes, &word) else {
-            continue;
-        };
-        if is_silent(&bytes[value.clone()]) {
-            continue;
-        }
-        let out = out.get_or_insert_default();
-        out.extend_from_slice(&bytes[copied..value.start]);
-        out.extend_from_slice(mark);
-        copied = value.end;
-        at = value.end;
     }
-    let mut out = out?;
-    out.extend_from_slice(&bytes[copied..]);
-    Some(out)
-}
-
-fn is_silent(value: &[u8]) -> bool {
-    matches!(
-        value.trim_ascii(),
-        b"" | b"null" | b"[redacted]" | b"{}" | b"[]"
-    )
-}
-
-fn next_word(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    let start = from + bytes.get(from..)?.iter().position(is_word)?;
-    let length = bytes[start..].iter().position(|b| !is_word(b));
-    Some(start..length.map_or(bytes.len(), |n| start + n))
-}
-
-const BARE: &[u8] = b"[redacted]";
-const QUOTED: &[u8] = b"\"[redacted]\"";
-
-/// The value that the name at `word` announces, and what is to stand in its place.
-fn value_after(bytes: &[u8], word: &Range<usize>) -> Option<(Range<usize>, &'static [u8])> {
-    let before = word.start.checked_sub(1).map(|at| bytes[at]);
-    let rest = &bytes[word.end..];
-    match before {
-        Some(quote @ (b'"' | b'\'')) => {
-            let slashes = rest.iter().take_while(|b| **b == b'\\').count();
-            let closed = rest.get(slashes) == Some(&quote);
-            let after = json::skip_blanks(bytes, word.end + slashes + 1);
-            let sign = bytes.get(after..)?;
-            let length = usize::from(sign.starts_with(b":") || sign.starts_with(b"="));
-            let length = if sign.starts_with(b"=>") { 2 } else { length };
-            (closed && length > 0).then(|| quoted_style(bytes, after + length))
-        }
-        Some(b'<') => {
-            let open = rest.iter().take(MAX_TAG).position(|b| *b == b'>')?;
-            let start = word.end + open + 1;
-            Some((start..until(bytes, start, b"<"), BARE))
-        }
-        None | Some(b'?' | b'&' | b';' | b'[' | b'.' | b'\n') => {
-            let start = word.end + usize::from(rest.first() == Some(&b']'));
-            let equals = bytes.get(start) == Some(&b'=');
-            equals.then(|| (start + 1..until(bytes, start + 1, b"&;\"'<># \t\r\n"), BARE))
-        }
-        Some(_) => None,
+    if copied == 0 {
+        return Cow::Borrowed(text);
     }
+    out.push_str(&text[copied..]);
+    Cow::Owned(out)
 }
 
-/// A value as JSON and its kin write it; what is cut off ends with the text.
-fn quoted_style(bytes: &[u8], colon_end: usize) -> (Range<usize>, &'static [u8]) {
-    let start = json::skip_blanks(bytes, colon_end);
-    let slashes = bytes[start..].iter().take_while(|b| **b == b'\\').count();
-    match bytes.get(start + slashes) {
-        Some(b'"') if slashes == 0 => {
-            let end = json::string_end(bytes, start);
-            let closed = end > start + 1 && bytes[end - 1] == b'"';
-            (start + 1..if closed { end - 1 } else { end }, BARE)
-        }
-        Some(quote @ (b'"' | b'\'')) => {
-            let inner = start + slashes + 1;
-            let end = until(bytes, inner, &[*quote]);
-            (
-                inner
-                    ..end
-                        - bytes[inner..end]
-                            .iter()
-                            .rev()
-                            .take_while(|b| **b == b'\\')
-                            .count(),
-                BARE,
-            )
-        }
-        Some(b'{' | b'[') => (start..json::bracket_end(bytes, start), QUOTED),
-        Some(_) | None => (start..until(bytes, start, b",}]&\r\n"), QUOTED),
-    }
+fn by_number(rest: &str) -> Option<(usize, char)> {
+    let end = rest.bytes().take(10).position(|b| b == b';')?;
+    let digits = rest.get(..end)?.strip_prefix('#')?;
+    let code = match digits.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+        None => digits.parse().ok()?,
+    };
+    Some((end + 1, char::from_u32(code)?))
 }
 
-fn until(bytes: &[u8], start: usize, stops: &[u8]) -> usize {
-    bytes[start..]
-        .iter()
-        .position(|b| stops.contains(b))
-        .map_or(bytes.len(), |n| start + n)
+fn is_silent(value: &str) -> bool {
+    matches!(value.trim(), "" | "null" | "[redacted]" | "{}" | "[]")
 }
 
 #[cfg(test)]
@@ -264,44 +336,79 @@ mod tests {
     use super::*;
 
     fn clean(text: &str) -> String {
-        redacted(text, 0).unwrap_or_else(|| text.to_owned())
+        let mut secrets = Secrets::default();
+        collect(text.as_bytes(), &mut secrets, 0);
+        redacted(text, &secrets, 0).unwrap_or_else(|| text.to_owned())
     }
 
     #[test]
     fn cut_json_loses_its_named_values() {
-        assert_eq!(
-            clean(r#"{"credit_card":{"holder":"TEST CARD"#),
-            r#"{"credit_card":{"holder":"[redacted]"#
-        );
-        assert_eq!(
-            clean(r#"{"exp_month": 11, "exp_ye"#),
-            r#"{"exp_month": "[redacted]", "exp_ye"#
-        );
-        assert_eq!(clean(r#"{"n\u0075mber":"123"#), r#"{"number":"[redacted]"#);
-        assert_eq!(
-            clean(r#"{"encrypted_credit_card":{"a":[1,{"b":2}]},"x":"#),
-            r#"{"encrypted_credit_card":"[redacted]","x":"#
-        );
-        assert_eq!(clean(r#"log: {\"holder\":\"A B\",\"x\":1}"#), {
-            r#"log: {\"holder\":\"[redacted]\",\"x\":1}"#
-        });
+        for (cut, expected) in [
+            (
+                r#"{"credit_card":{"holder":"TEST CARD"#,
+                r#"{"credit_card":{"holder":"[redacted]"#,
+            ),
+            (
+                r#"{"exp_month": 11, "exp_ye"#,
+                r#"{"exp_month": "[redacted]", "exp_ye"#,
+            ),
+            (r#"{"n\u0075mber":"123"#, r#"{"number":"[redacted]"#),
+            (
+                r#"{"encrypted_credit_card":{"a":[1,{"b":2}]},"x":"#,
+                r#"{"encrypted_credit_card":"[redacted]","x":"#,
+            ),
+            (
+                r#"log: {\"holder\":\"A B\",\"x\":1}"#,
+                r#"log: {\"holder\":\"[redacted]\",\"x\":1}"#,
+            ),
+            (
+                r#"{number: 12, cvc:'345', x: 1"#,
+                r#"{number: "[redacted]", cvc:'[redacted]', x: 1"#,
+            ),
+        ] {
+            assert_eq!(clean(cut), expected);
+        }
     }
 
     #[test]
     fn forms_urls_and_markup() {
-        assert_eq!(
-            clean("number=1&holder=A+B&x=2"),
-            "number=[redacted]&holder=[redacted]&x=2"
-        );
-        assert_eq!(clean("card[number]=1;x"), "card[number]=[redacted];x");
-        assert_eq!(clean("<holder>A B</holder>"), "<holder>[redacted]</holder>");
-        assert_eq!(
-            clean("https://x/?a=4200000000000000"),
-            "https://x/?a=[redacted]"
-        );
-        assert_eq!(clean("x=%34%32%30%30000000000000"), "[redacted]");
-        assert_eq!(clean("card%5Bnumber%5D=1"), "[redacted]");
-        assert_eq!(clean("a=$begatewaycse_1_0_0$abc"), "[redacted]");
+        for (text, expected) in [
+            (
+                "number=1&holder=A+B&x=2",
+                "number=[redacted]&holder=[redacted]&x=2",
+            ),
+            ("card[number]=1;x", "card[number]=[redacted];x"),
+            ("<holder>A B</holder>", "<holder>[redacted]</holder>"),
+            (
+                "<c:Holder a=\"b\">A B</c:Holder>",
+                "<c:Holder a=\"b\">[redacted]</c:Holder>",
+            ),
+            (
+                "<holder><![CDATA[A B]]></holder>",
+                "<holder>[redacted]</holder>",
+            ),
+            (
+                "<card cvc=\"123\" x='1'/>",
+                "<card cvc=\"[redacted]\" x='1'/>",
+            ),
+            (
+                "<input name=\"cvc\" type=\"text\" value=\"123\">",
+                "<input name=\"cvc\" type=\"text\" value=\"[redacted]\">",
+            ),
+            ("<f name='cvc'>123</f>", "<f name='cvc'>[redacted]</f>"),
+            ("https://x/?a=4200000000000000", "https://x/?a=[redacted]"),
+            ("x=%34%32%30%30000000000000", "[redacted]"),
+            ("card%5Bnumber%5D=1", "[redacted]"),
+            ("a=$begatewaycse_1_0_0$abc", "[redacted]"),
+            ("{&quot;cvc&quot;:&quot;123&quot;}", "[redacted]"),
+            ("holder: A B\nx: 1", "holder: [redacted]\nx: 1"),
+            (
+                "--b\r\nContent-Disposition: form-data; name=\"cvc\"\r\n\r\n123\r\n--b--",
+                "--b\r\nContent-Disposition: form-data; name=\"cvc\"\r\n\r\n[redacted]\r\n--b--",
+            ),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
     }
 
     #[test]
@@ -314,8 +421,33 @@ mod tests {
             "the \"number\" is missing",
             "https://shop.example/back?order=12&n=13",
         ] {
-            assert_eq!(redacted(text, 0), None, "{text}");
+            assert_eq!(redacted(text, &Secrets::default(), 0), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_recurs_goes_too() {
+        assert_eq!(
+            clean("holder=IVAN+PETROV&cvc=987&m=987 and ivan petrov"),
+            "holder=[redacted]&cvc=[redacted]&m=[redacted] and [redacted]"
+        );
+        assert_eq!(clean("holder=IVAN+PETROV&m=Ivan%20Petrov"), "[redacted]");
+        assert_eq!(
+            clean(r#"{"card":{"number":"9111 2222 3333 4444"},"m":"9111222233334444"#),
+            r#"{"card":{"number":"[redacted]"},"m":"[redacted]"#
+        );
+    }
+
+    #[test]
+    fn what_is_exempt_stays_in_broken_json_too() {
+        let whole = r#"{"uid":"4200000000000000","redirect_url":"https://x/?o=4200000000000000","#;
+        assert_eq!(clean(whole), whole);
+        assert_eq!(
+            clean(
+                r#"{"number":"4200000000000000","redirect_url":"https://x/card?o=4200000000000000","#
+            ),
+            r#"{"number":"[redacted]","redirect_url":null,"#
+        );
     }
 
     #[test]

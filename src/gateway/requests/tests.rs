@@ -109,9 +109,7 @@ fn amounts() {
 
 #[test]
 fn currencies() {
-    for known in [
-        "EUR", "eur", "BYN", "BYR", "STD", "CLF", "MOP", "XAF", "RUB",
-    ] {
+    for known in ["EUR", "BYN", "BYR", "STD", "CLF", "MOP", "XAF", "RUB"] {
         assert_eq!(
             check(TransactionType::Payment, &with("currency", json!(known))),
             [],
@@ -120,6 +118,8 @@ fn currencies() {
     }
     for unknown in [
         json!("EURO"),
+        json!("eur"),
+        json!("Eur"),
         json!("E1R"),
         json!(978),
         json!("QQQ"),
@@ -178,7 +178,7 @@ fn texts_and_limits() {
 fn no_message_repeats_a_value() {
     let body = json!({"amount": "4200000000000000", "currency": "4200000000000000",
         "description": 4_200_000_000_000_000_u64, "parent_uid": "4200000000000000",
-        "credit_card": {"number": "42000000000000001234", "holder": "JOHN ".repeat(9)},
+        "credit_card": {"number": "4200 0000 0000 0000", "holder": "JOHN ".repeat(9)},
         "extra": [{"u/id": 1, "uid": "4200 0000 0000 0000"}]});
     let found = check(TransactionType::Refund, &body);
     let told = format!("{found:?}");
@@ -210,9 +210,12 @@ fn queries() {
         json!({"uid": "a", "tracking_id": "b"}),
         json!({"uid": 5}),
         json!({"tracking_id": ".."}),
-        json!({"tracking_id": "4200000000000000"}),
     ] {
         assert!(status(&bad).is_err(), "{bad}");
+    }
+    for any in ["4200000000000000", "20261121053296"] {
+        assert!(status(&json!({"tracking_id": any})).is_ok(), "{any}");
+        assert!(status(&json!({"uid": any})).is_ok(), "{any}");
     }
     let balance = |value: &Value| balance_query(&fields(value));
     for good in [
@@ -367,9 +370,12 @@ fn the_schemas_of_queries_and_their_checks_agree() {
 #[test]
 fn long_names_and_many_findings_stay_small() {
     let item = json!({"uid": "4200000000000000"});
-    let mut fields = serde_json::Map::new();
-    fields.insert("k".repeat(100_000), json!(vec![item; 1_000]));
-    let found = status_query(&fields).unwrap_err();
+    let mut body = with("credit_card", json!({"number": "4200 0000 0000 0000"}));
+    body["k".repeat(100_000)] = json!(vec![item; 1_000]);
+    let found: Vec<FieldProblem> = check_request(TransactionType::Payment, &fields(&body))
+        .into_iter()
+        .filter(|problem| problem.message == HOLDS_THE_CARD)
+        .collect();
     assert_eq!(found.len(), MOST_FOUND);
     let long = found.iter().map(|problem| problem.pointer.len()).max();
     assert!(long <= Some(LONGEST_POINTER), "{long:?}");

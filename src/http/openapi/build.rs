@@ -151,7 +151,7 @@ fn request(kind: TransactionType) -> Value {
         "minLength": 1,
         "maxLength": 255,
         "description": "The caller's name for the transaction, and the idempotency key. It must not \
-            hold what could be a card number.",
+            hold the number of the request's own card.",
     });
     if let Some(required) = schema["required"].as_array_mut() {
         required.insert(0, "tracking_id".into());
