@@ -5,7 +5,9 @@
 //! What it deliberately cannot do: change anything but keys (`config::Live` says which), or act on a
 //! file that is still being written.
 
+use crate::app::serve::{AppError, dropped_key, key_ids};
 use crate::config::{ConfigErrors, Live, Loaded, Setting, Source};
+use crate::store::Store;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ type Content = [u8; 32];
 pub struct Reload {
     source: Source,
     live: Live,
+    store: Store,
     /// The settings of the start: what is no key is as it was then.
     started: Vec<Setting>,
     files: BTreeSet<PathBuf>,
@@ -39,11 +42,12 @@ pub struct Reload {
 
 impl Reload {
     /// Follows the source that the service was started from.
-    pub fn new(source: Source, started: Vec<Setting>, live: Live) -> Self {
+    pub fn new(source: Source, started: Vec<Setting>, live: Live, store: Store) -> Self {
         let files = source.files(&started);
         Self {
             source,
             live,
+            store,
             started,
             files,
             read: None,
@@ -96,7 +100,11 @@ impl Reload {
 
     /// Reads everything again, and takes the keys over if all of it is right.
     async fn reload(&mut self, cause: Option<&'static str>) {
-        match self.load_known().await {
+        let read = match self.load_known().await {
+            Ok(loaded) => self.keeps_keys(&loaded).await.map(|()| loaded),
+            Err(reason) => Err(reason),
+        };
+        match read {
             Ok(loaded) => self.take_over(&loaded, cause),
             Err(reason) => {
                 let known = self.failure.as_ref() == Some(&reason);
@@ -109,6 +117,24 @@ impl Reload {
                 }
                 self.failure = Some(reason);
             }
+        }
+    }
+
+    /// Fails when a fingerprint key is gone that something stored names, or when that cannot be told.
+    async fn keeps_keys(&self, loaded: &Loaded) -> Result<(), String> {
+        let (before, after) = (key_ids(&self.live.now()), key_ids(&loaded.config));
+        if before.iter().all(|key| after.contains(key)) {
+            return Ok(());
+        }
+        let shops: Vec<String> = (loaded.config.shops.iter())
+            .map(|shop| shop.id.clone())
+            .collect();
+        match dropped_key(&self.store, &shops, &after).await {
+            Ok(None) => Ok(()),
+            Ok(Some(key)) => Err(AppError::DroppedKey(key).to_string()),
+            Err(error) => Err(format!(
+                "security.fingerprint_key: a key is gone, and whether something needs it cannot be read: {error}"
+            )),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::metrics::Metrics;
 use crate::store::audit::may_rewrite_evidence;
 use crate::store::migrate::MigrateError;
 use crate::store::pooler::{PoolerError, Sessions};
+use crate::store::waiting::keys_in_use;
 use crate::store::{Store, StoreError, controls};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -74,6 +75,12 @@ pub enum AppError {
     /// The HTTP client.
     #[error("the gateway's client cannot be set up")]
     Client(#[from] ClientError),
+    /// A key is gone that is still needed.
+    #[error(
+        "security.fingerprint_key lacks the key {0}, which kept fingerprints or waiting requests name; \
+         list it after the new one"
+    )]
+    DroppedKey(String),
     /// The listeners.
     #[error("the listeners cannot be started")]
     Http(#[source] std::io::Error),
@@ -114,7 +121,7 @@ pub struct App {
     ledger: Ledger,
     learning: JoinHandle<()>,
     drain: Duration,
-    prepared: Option<JoinHandle<Result<(), PoolerError>>>,
+    prepared: Option<JoinHandle<Result<(), AppError>>>,
 }
 
 impl App {
@@ -135,7 +142,7 @@ impl App {
             .filter_map(|shop| ShopId::parse(&shop.id).ok())
             .collect();
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
-        let prepared = begin_preparing(&store, names).await?;
+        let prepared = begin_preparing(&store, names, key_ids(&config)).await?;
         let ledger = Ledger::start(
             store.clone(),
             shops,
@@ -196,9 +203,14 @@ impl App {
         if let Some(prepared) = self.prepared.take()
             && let Ok(Err(error)) = prepared.await
         {
-            return error.into();
+            return error;
         }
         std::future::pending().await
+    }
+
+    /// The database.
+    pub fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// The configuration in use.
@@ -251,24 +263,55 @@ async fn way(store: &Store) -> Result<(), PoolerError> {
     Ok(())
 }
 
-/// Looks at the way now, if that is possible, and prepares the database as soon as it answers.
+/// The ids of the keys that are listed.
+pub(crate) fn key_ids(config: &Config) -> Vec<String> {
+    let keys = config.security.fingerprint_key.iter();
+    keys.map(|key| key.id().to_owned()).collect()
+}
+
+/// The first key that something stored names and that is not listed.
+pub(crate) async fn dropped_key(
+    store: &Store,
+    shops: &[String],
+    listed: &[String],
+) -> Result<Option<String>, StoreError> {
+    let needed = keys_in_use(store, shops).await?;
+    Ok(needed.into_iter().find(|key| !listed.contains(key)))
+}
+
+/// Fails when the way to the database cannot be used, or a key that it needs is gone.
+async fn fits(store: &Store, shops: &[String], listed: &[String]) -> Result<(), AppError> {
+    way(store).await?;
+    match dropped_key(store, shops, listed).await? {
+        Some(key) => Err(AppError::DroppedKey(key)),
+        None => Ok(()),
+    }
+}
+
+/// Looks at the database now, if that is possible, and prepares it as soon as it answers.
 async fn begin_preparing(
     store: &Store,
     shops: Vec<String>,
-) -> Result<JoinHandle<Result<(), PoolerError>>, PoolerError> {
-    let known = match way(store).await {
+    listed: Vec<String>,
+) -> Result<JoinHandle<Result<(), AppError>>, AppError> {
+    let known = match fits(store, &shops, &listed).await {
         Ok(()) => true,
-        Err(PoolerError::Store(_)) => false,
+        Err(AppError::Pooler(PoolerError::Store(_)) | AppError::Store(_)) => false,
         Err(unfit) => return Err(unfit),
     };
-    Ok(tokio::spawn(prepare(store.clone(), shops, known)))
+    Ok(tokio::spawn(prepare(store.clone(), shops, listed, known)))
 }
 
 /// Makes sure that each shop has its row, as soon as the database answers, and in a way that can be used.
-async fn prepare(store: Store, shops: Vec<String>, mut known: bool) -> Result<(), PoolerError> {
-    let step = async |known: &mut bool| {
+async fn prepare(
+    store: Store,
+    shops: Vec<String>,
+    listed: Vec<String>,
+    mut known: bool,
+) -> Result<(), AppError> {
+    let step = async |known: &mut bool| -> Result<(), AppError> {
         if !*known {
-            way(&store).await?;
+            fits(&store, &shops, &listed).await?;
             *known = true;
         }
         Ok(controls::ensure(&store, &shops).await?)
@@ -276,7 +319,7 @@ async fn prepare(store: Store, shops: Vec<String>, mut known: bool) -> Result<()
     loop {
         match step(&mut known).await {
             Ok(()) => break,
-            Err(PoolerError::Store(error)) => {
+            Err(AppError::Pooler(PoolerError::Store(error)) | AppError::Store(error)) => {
                 tracing::warn!(error = error.chain(), "the database does not answer yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

@@ -71,7 +71,7 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         apply(&config).await?;
     }
     let mut app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
-    let reload = Reload::new(source, settings, app.config());
+    let reload = Reload::new(source, settings, app.config(), app.store());
     let reloading = tokio::spawn(reload.run(hangup));
     tracing::info!(version = crate::metrics::VERSION, "the service runs");
     let failed = tokio::select! {

@@ -12,14 +12,17 @@ pub use budget::OverBudget;
 pub use query::{Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
+use crate::config::sealing::{self, Sealed};
 use crate::config::{Live, Secret};
 use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
+use crate::gateway::redact::MARK;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
-use crate::gateway::{SensitiveBody, read_value};
+use crate::gateway::{SensitiveBody, forwarded};
 use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
 use crate::observation::Observation;
 use crate::observation::submit as outcome;
+use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
 use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
@@ -455,8 +458,39 @@ impl Dispatch {
         });
     }
 
-    /// The body of a request that waits in the database, ready to be sent.
+    /// The body of a request that waits in the database, ready to be sent. One that is sealed under a key that
+    /// is not configured here is an error: another replica may have the key.
     pub(crate) async fn stored_body(
+        &self,
+        shop: &ShopId,
+        id: Uuid,
+        notification_url: &str,
+    ) -> Result<Option<SensitiveBody>, StoreError> {
+        let Some(waiting) = waiting(&self.0.store, shop, id).await? else {
+            return self.body_from_evidence(shop, id, notification_url).await;
+        };
+        let entry = self.shop(shop);
+        let Some(config) = entry.map(|entry| entry.config.now()) else {
+            return Ok(None);
+        };
+        let sealed = Sealed {
+            key_id: waiting.key_id,
+            bytes: waiting.sealed,
+        };
+        let keys = &config.security.fingerprint_key;
+        match sealing::open(keys, shop.as_str(), id.as_bytes(), &sealed) {
+            Ok(request) => Ok(forwarded(&request, notification_url)),
+            Err(reason) => {
+                tracing::warn!(shop = %shop, %id, key = sealed.key_id, %reason,
+                    "a waiting request cannot be opened here");
+                Err(StoreError::inconsistent("waiting_requests", "sealed", id))
+            }
+        }
+    }
+
+    /// What waits from before requests were sealed stands in the evidence of its opening, of which nothing
+    /// was taken out then.
+    async fn body_from_evidence(
         &self,
         shop: &ShopId,
         id: Uuid,
@@ -466,11 +500,8 @@ impl Dispatch {
         let opened = evidence
             .iter()
             .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"));
-        // By the reader that the request itself was read with.
-        let fields = match opened.map(|opened| read_value(&opened.body)) {
-            Some(Ok(serde_json::Value::Object(fields))) => fields,
-            _ => return Ok(None),
-        };
-        Ok(Some(crate::gateway::request_body(fields, notification_url)))
+        let mark = MARK.as_bytes();
+        let whole = opened.filter(|e| !e.body.windows(mark.len()).any(|part| part == mark));
+        Ok(whole.and_then(|opened| forwarded(&opened.body, notification_url)))
     }
 }

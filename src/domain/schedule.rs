@@ -4,7 +4,7 @@
 use crate::domain::absence::DUPLICATE_LOOKUPS;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::pacing::Forecast;
-use crate::domain::{Opening, RefusalKind, State, StatusClass, TaskId, Timestamp, Uid};
+use crate::domain::{Opening, Origin, RefusalKind, State, StatusClass, TaskId, Timestamp, Uid};
 use std::time::Duration;
 
 /// How long the gateway keeps a task, counted from its creation.
@@ -84,6 +84,18 @@ pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool 
     !opening.card_data
         && summary.last_attempt() < MOST_ATTEMPTS
         && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
+}
+
+/// Whether a request may still have to be sent out of the database: while it waits, while the gateway may put
+/// it off, and in doubt as long as it may be repeated.
+pub fn may_be_sent(opening: &Opening, summary: &Summary, state: State, now: Timestamp) -> bool {
+    !opening.card_data
+        && opening.origin == Origin::Api
+        && match state {
+            State::Accepted | State::Submitting => true,
+            State::InDoubt => may_repeat(opening, summary, now),
+            _ => false,
+        }
 }
 
 /// What our own attempts have still to tell. A transaction that was found by its tracking id alone

@@ -107,6 +107,7 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         id,
         lease: Some(leased.lease),
         replay: false,
+        sealed: None,
     };
     match hands.stamp(stamp).await {
         Ok(Stamped::Ready {
@@ -226,6 +227,7 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) ->
         id,
         lease: Some(leased.lease),
         replay: true,
+        sealed: None,
     };
     match hands.stamp(stamp).await {
         Ok(Stamped::Ready {

@@ -6,6 +6,7 @@
 use super::decode;
 use super::fields::clean;
 use super::reading::Received;
+use super::redact::{Secrets, redact_with};
 use crate::domain::Timestamp;
 use bytes::{Bytes, BytesMut};
 use reqwest::Response;
@@ -75,6 +76,18 @@ pub(super) enum Arrived {
     Whole(Answer),
     /// It broke off; what had come until then.
     BrokenOff { answer: Answer, reason: String },
+}
+
+impl Arrived {
+    /// The same without the card data of a request, wherever the answer repeats it. The hash stays that of
+    /// what came.
+    pub(super) fn without(mut self, card: &Secrets) -> Self {
+        let (Self::Whole(answer) | Self::BrokenOff { answer, .. }) = &mut self;
+        if !card.is_empty() {
+            answer.body = Bytes::from(redact_with(&answer.body, card).bytes);
+        }
+        self
+    }
 }
 
 /// Reads the body of a response.

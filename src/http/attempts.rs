@@ -4,6 +4,7 @@
 //! commit of a stamp and the hand-over nothing may break off. What they deliberately cannot do: wait
 //! for the gateway.
 
+use crate::config::sealing::Sealed;
 use crate::dispatch::Sent;
 use crate::gateway::SensitiveBody;
 use crate::http::context::Context;
@@ -59,12 +60,14 @@ pub(crate) async fn stamp_and_send(
     context: Data<Context>,
     known: Box<StoredTransaction>,
     body: SensitiveBody,
+    sealed: Option<Sealed>,
 ) -> Result<Begun, Problem> {
     let shop = known.opening.shop;
     let stamp = Stamp {
         id: known.record.id,
         lease: None,
         replay: false,
+        sealed,
     };
     let stamped = context.ledger.stamp(&shop, stamp).await?;
     Ok(match stamped {

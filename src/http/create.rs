@@ -6,6 +6,7 @@
 //! cannot do: change a state. It opens, hands the attempt to the dispatcher, and reads.
 
 use crate::config::Scope;
+use crate::config::sealing::{self, Sealed};
 use crate::dispatch::Sent;
 use crate::domain::view::TransactionView;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
@@ -175,14 +176,16 @@ impl Post {
     async fn open(self, parent: Option<Parent>, turn: Turn) -> Result<HttpResponse, Problem> {
         let send_now = self.send_now();
         let (fingerprint, fingerprint_key) = self.fingerprint()?;
+        let id = Uuid::now_v7();
         let open = Open {
-            id: Uuid::now_v7(),
+            id,
             opening: self.opening(parent.as_ref().and_then(|p| p.tracking_id.clone())),
             description: self.submission.description.clone(),
             fingerprint,
             fingerprint_key,
             request: self.submission.kept.clone(),
             request_sha256: self.submission.sha256,
+            sealed: self.sealed(id)?,
             send_now,
             not_before: None,
             parent_limit: parent.map(|parent| parent.limit),
@@ -224,7 +227,8 @@ impl Post {
         }
         self.may_submit().await?;
         self.take_budget().await?;
-        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body()?);
+        let sealed = self.sealed(known.record.id)?;
+        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body()?, sealed);
         let begun = self.context.to_the_end(work).await??;
         self.answer(begun, true).await
     }
@@ -307,6 +311,19 @@ impl Post {
         body.ok_or_else(|| {
             Problem::internal("a body that was read cannot be cut into fields".to_owned())
         })
+    }
+
+    /// The request as it may wait in the database; nothing with card data does.
+    fn sealed(&self, id: Uuid) -> Result<Option<Sealed>, Problem> {
+        if self.submission.card_data {
+            return Ok(None);
+        }
+        let config = self.context.config.now();
+        let (keys, shop) = (&config.security.fingerprint_key, &self.caller.shop.id);
+        let raw = self.submission.raw.as_bytes();
+        let sealed = sealing::seal(keys, shop.as_str(), id.as_bytes(), raw);
+        let no_randomness = || Problem::internal("the system gives no random numbers".to_owned());
+        sealed.map(Some).ok_or_else(no_randomness)
     }
 
     /// Waits as long as was preferred, and answers with the transaction as it is then.

@@ -25,6 +25,7 @@ use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{
     Close, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped, Target,
 };
+use crate::store::waiting::WaitingRow;
 use crate::store::{
     DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
     within,
@@ -117,6 +118,7 @@ struct Batch<'a> {
     opened: Vec<DiscrepancyRow>,
     healed: Vec<rows::Healed>,
     closings: Vec<(Uuid, String)>,
+    waiting: Vec<WaitingRow>,
     orphans: Vec<OrphanWrite>,
     by_name: HashMap<String, Uuid>,
     spent: HashMap<Uuid, Vec<rows::Spent>>,
@@ -286,6 +288,7 @@ impl<'a> Batch<'a> {
             opened: Vec::new(),
             healed: Vec::new(),
             closings: Vec::new(),
+            waiting: Vec::new(),
             orphans: Vec::new(),
             by_name: HashMap::new(),
             spent: HashMap::new(),

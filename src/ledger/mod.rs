@@ -24,6 +24,7 @@ pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
 
 use crate::clock::Boottime;
+use crate::config::sealing::Sealed;
 use crate::domain::schedule::Pace;
 use crate::domain::{Opening, ShopId, Timestamp, Verdict};
 use crate::metrics::Metrics;
@@ -76,6 +77,8 @@ pub struct Open {
     pub request: Vec<u8>,
     /// SHA-256 of the request as it came.
     pub request_sha256: [u8; 32],
+    /// The request as it came, sealed, where it may wait in the database.
+    pub sealed: Option<Sealed>,
     /// Stamp the first attempt in the same commit, and give the caller the lease; else the engine
     /// sends it when it is due.
     pub send_now: bool,
@@ -160,6 +163,8 @@ pub struct Stamp {
     pub lease: Option<Uuid>,
     /// A replay under the same `RequestID` of what is in doubt.
     pub replay: bool,
+    /// For a caller who posts again: the request, which may have to wait again.
+    pub sealed: Option<Sealed>,
 }
 
 /// What came of stamping.

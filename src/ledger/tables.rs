@@ -5,6 +5,7 @@
 
 use crate::domain::{ShopId, Timestamp};
 use crate::store::batch::{self as rows, Found, Healed, Names, Place, Spent, Writes};
+use crate::store::waiting::{self, WaitingRow};
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction,
     discrepancies, read,
@@ -53,6 +54,10 @@ statements! {
     fn write(shop: &ShopId, writes: &Writes<'_>) -> bool = rows::write;
     /// Removes due checks.
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> () = rows::drop_checks;
+    /// Keeps sealed requests that may have to be sent later.
+    fn put_waiting(shop: &ShopId, new: &[WaitingRow]) -> () = waiting::put_waiting;
+    /// Removes those that can be sent no more.
+    fn drop_waiting(shop: &ShopId, ids: &[Uuid]) -> () = waiting::drop_waiting;
     /// Claims uids; `false` when somebody else was first.
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool = rows::claim_uids;
     /// Notes which transactions turned out to be which of ours; `false` when one of them is noted already.

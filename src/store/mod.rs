@@ -21,6 +21,7 @@ mod session;
 pub mod subscribers;
 pub mod sweeps;
 pub mod uids;
+pub mod waiting;
 
 pub use bounded::{Bounded, within};
 pub use error::StoreError;

@@ -1,6 +1,7 @@
 //! The danger: a card number that stays somewhere.
 
-use crate::world::{CANARY_CVC, CANARY_PAN, SHOP, Setup, World, card_payment, eventually, payment};
+use crate::world::{CANARY_CVC, CANARY_PAN, FakeGateway, Reply, SHOP, Setup, World, ack};
+use crate::world::{card_payment, eventually, payment};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -62,14 +63,57 @@ fn a_card_is_never_left_for_later_even_if_the_caller_would_like_that() {
             .expect(202);
         assert_eq!(taken.json["state"], "processing");
         assert_eq!(world.twin().posts("ok-now").await, 1);
-        // Nor when a card number hides where none belongs.
-        let mut hidden = payment("ok-hidden");
-        hidden["description"] = json!(format!("card {CANARY_PAN}"));
+    });
+}
+
+#[test]
+fn digits_in_a_text_do_not_keep_a_request_from_waiting_and_it_is_sent_as_it_came() {
+    Setup::default().gateway_down().run(async |world| {
+        let headers = [("prefer", "respond-async")];
+        let mut order = payment("ok-digits");
+        order["description"] = json!(format!("Order {CANARY_PAN}"));
+        order["additional_data"] = json!({"note": format!("{CANARY_PAN}!")});
         let taken = world
-            .post_with("payments", &headers, hidden)
+            .post_with("payments", &headers, order)
             .await
             .expect(202);
-        assert_eq!(taken.json["state"], "processing");
+        assert_eq!(taken.json["state"], "accepted");
+        assert_eq!(taken.json["description"], "Order [redacted]");
+        let waiting = "SELECT count(*)::text FROM waiting_requests";
+        assert_eq!(world.database.one::<String>(waiting).await, "1");
+        clean("the tables", everything(world).await.as_bytes());
+        world.twin().up().await;
+        assert_eq!(world.until_final("ok-digits").await["state"], "successful");
+        assert_eq!(world.twin().posts("ok-digits").await, 1);
+        assert_eq!(world.database.one::<String>(waiting).await, "0");
+    });
+}
+
+#[test]
+fn a_request_that_waited_is_forwarded_to_the_digit() {
+    let gateway = FakeGateway::start(|request| async move {
+        let origin = format!("http://{}", request.header("host").unwrap());
+        match request.method.as_str() {
+            "POST" => Reply::Json(200, ack(&origin, "task-1")),
+            _ => Reply::Json(200, json!({"status": "processing"})),
+        }
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        let body = r#"{"amount":100,"currency":"EUR","description":"d","tracking_id":"long-1",
+            "additional_data":{"rate":1.2345678901234567890123456789,"n":123456789012345678901234567890}}"#;
+        let headers = [("content-type", "application/json"), ("prefer", "respond-async")];
+        let path = world.path("payments");
+        world
+            .raw(reqwest::Method::POST, &path, &headers, body.to_owned())
+            .await
+            .expect(202);
+        let sent = eventually("the submit", async || {
+            gateway.submits().into_iter().next()
+        })
+        .await;
+        let sent = String::from_utf8_lossy(&sent.body).into_owned();
+        assert!(sent.contains("1.2345678901234567890123456789"), "{sent}");
+        assert!(sent.contains(":123456789012345678901234567890"), "{sent}");
     });
 }
 

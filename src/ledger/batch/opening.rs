@@ -1,11 +1,13 @@
 //! Openings, stamps and closings of a batch: what callers and the engine ask for.
 
 use super::{Batch, CheckDecision, Draft, Row};
+use crate::config::sealing::Sealed;
 use crate::domain::candidate::mode;
 use crate::domain::{Channel, Fact, Opening, State};
 use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::{Close, Lease, Open, Stamp};
 use crate::observation::Observation;
+use crate::store::waiting::WaitingRow;
 use crate::store::{StoredTransaction, batch as rows};
 use serde_json::json;
 use std::borrow::Cow;
@@ -145,6 +147,7 @@ impl Batch<'_> {
         let how = if forced { ", by force" } else { "" };
         opened.note = Some(format!("a {} was asked for{how}", open.opening.kind));
         self.learn(id, &opened, Vec::new(), Verdict::Applied);
+        self.keep(id, open.sealed.as_ref());
         if send_now {
             self.put_stamp(id, 1, false, id);
         } else {
@@ -158,6 +161,15 @@ impl Batch<'_> {
                 },
             );
         }
+    }
+
+    /// Keeps a sealed request as long as it may have to be sent.
+    fn keep(&mut self, id: Uuid, sealed: Option<&Sealed>) {
+        self.waiting.extend(sealed.map(|sealed| WaitingRow {
+            transaction_id: id,
+            key_id: sealed.key_id.clone(),
+            sealed: sealed.bytes.clone(),
+        }));
     }
 
     /// Stamps an attempt: from here on bytes may leave.
@@ -249,6 +261,7 @@ impl Batch<'_> {
             return Draft::No { id: stamp.id };
         }
         self.put_stamp(stamp.id, last + 1, stamp.replay, token);
+        self.keep(stamp.id, stamp.sealed.as_ref());
         Draft::Ready {
             id: stamp.id,
             attempt: last + 1,

@@ -1,6 +1,7 @@
 //! One transaction of a batch: how it was found, what follows from it, and what is to be written.
 
 use crate::domain::fold::Derived;
+use crate::domain::schedule;
 use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::evidence::Link;
 use crate::observation::Observation;
@@ -32,6 +33,8 @@ pub(super) struct Row {
     /// Where its due check lies, if it has had one before this batch.
     pub(super) check_place: Option<rows::Place>,
     pub(super) dirty: bool,
+    /// Whether a request of it may have been waiting before this batch.
+    pub(super) could_be_sent: bool,
     pub(super) write: Option<CheckDecision>,
 }
 
@@ -46,10 +49,16 @@ pub(super) enum CheckDecision {
     Drop,
 }
 
+/// Whether its request may still have to be sent out of the database.
+pub(super) fn may_be_sent(stored: &StoredTransaction, at: Timestamp) -> bool {
+    schedule::may_be_sent(&stored.opening, &stored.summary, stored.state, at)
+}
+
 impl Row {
     pub(super) fn new(stored: StoredTransaction) -> Self {
         Self {
             derived: stored.derived(),
+            could_be_sent: may_be_sent(&stored, stored.record.updated_at),
             stored,
             check: None,
             place: None,

@@ -51,6 +51,7 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         opened: Vec::new(),
         healed: Vec::new(),
         closings: Vec::new(),
+        waiting: Vec::new(),
         orphans: Vec::new(),
         by_name: HashMap::new(),
         spent: HashMap::new(),
@@ -84,6 +85,7 @@ fn open(batch: &mut Batch<'_>, send_now: bool) -> Uuid {
         fingerprint_key: String::new(),
         request: b"{}".to_vec(),
         request_sha256: [0; 32],
+        sealed: None,
         send_now,
         not_before: None,
         parent_limit: None,
@@ -107,6 +109,7 @@ fn lease(batch: &mut Batch<'_>, id: Uuid, token: Uuid, until: Timestamp) {
 
 fn stamp(id: Uuid, lease: Option<Uuid>) -> Stamp {
     Stamp {
+        sealed: None,
         id,
         lease,
         replay: false,

@@ -1,7 +1,7 @@
 //! What a batch writes, and what its callers are answered.
 
 use super::owning::MERGED;
-use super::{Answer, Batch, CheckDecision, Draft, to_json};
+use super::{Answer, Batch, CheckDecision, Draft, row, to_json};
 use crate::domain::Uid;
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
@@ -33,6 +33,7 @@ impl Batch<'_> {
         if !self.write_rows(tables).await? {
             return Ok(None);
         }
+        self.write_waiting(tables).await?;
         let claims = self.routing.new_claims();
         if !claims.is_empty() && !tables.claim_uids(self.shop, &claims).await? {
             return Ok(None);
@@ -107,6 +108,27 @@ impl Batch<'_> {
             tables.drop_checks(self.shop, &drops).await?;
         }
         Ok(true)
+    }
+
+    /// Keeps the requests that may have to be sent, and removes those that can be sent no more.
+    async fn write_waiting<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
+        let waits = |id: Uuid| {
+            let row = self.rows.map.get(&id);
+            row.is_some_and(|row| row::may_be_sent(&row.stored, self.at))
+        };
+        let mut new = self.waiting.clone();
+        new.retain(|row| waits(row.transaction_id));
+        if !new.is_empty() {
+            tables.put_waiting(self.shop, &new).await?;
+        }
+        let before = self.rows.map.iter().filter(|(_, row)| {
+            row.place.is_some() && row.could_be_sent && (row.dirty || row.write.is_some())
+        });
+        let done: Vec<Uuid> = before.map(|(id, _)| *id).filter(|id| !waits(*id)).collect();
+        if !done.is_empty() {
+            tables.drop_waiting(self.shop, &done).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn write_findings<T: Tables>(

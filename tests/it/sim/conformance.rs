@@ -12,6 +12,7 @@ use reconciler::domain::{ShopId, Timestamp};
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Fold, Work};
 use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
+use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Session, Store, StoreError,
     StoredTransaction, checks, controls, feed, read, sweeps,
@@ -61,6 +62,8 @@ ask_both! {
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
     fn write(shop: &ShopId, writes: &Writes<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
+    fn put_waiting(shop: &ShopId, new: &[WaitingRow]) -> ();
+    fn drop_waiting(shop: &ShopId, ids: &[Uuid]) -> ();
     fn claim_uids(shop: &ShopId, claims: &[(String, Uuid)]) -> bool;
     fn merge(shop: &ShopId, merges: &[(Uuid, Uuid)]) -> bool;
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;

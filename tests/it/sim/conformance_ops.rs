@@ -5,6 +5,7 @@ use super::conformance::lease_of;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use reconciler::config::sealing::Sealed;
 use reconciler::domain::evidence::FoundBy;
 use reconciler::domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, TaskId, Timestamp, TrackingId,
@@ -141,6 +142,10 @@ impl Ops {
             fingerprint_key: "k".to_owned(),
             request: b"{}".to_vec(),
             request_sha256: [3; 32],
+            sealed: Some(Sealed {
+                key_id: "k".to_owned(),
+                bytes: vec![7; 9],
+            }),
             send_now: self.rng.random_bool(0.5),
             not_before: None,
             parent_limit: parent.map(|parent| ParentLimit {
@@ -255,6 +260,7 @@ impl Ops {
         };
         Work::Stamp(
             Stamp {
+                sealed: None,
                 id,
                 lease,
                 replay: self.rng.random_bool(0.2),

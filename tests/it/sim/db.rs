@@ -10,6 +10,7 @@ use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
 use reconciler::store::batch::{Healed, OpenChild, Spent};
 use reconciler::store::checks::Leased;
 use reconciler::store::sweeps::OrphanRow;
+use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
     StoredTransaction,
@@ -51,6 +52,7 @@ pub struct Db {
     pub checks: BTreeMap<Uuid, Check>,
     pub uids: BTreeMap<String, Uuid>,
     pub merges: BTreeMap<Uuid, Uuid>,
+    pub waiting: BTreeMap<Uuid, WaitingRow>,
     pub evidence: BTreeMap<Uuid, Vec<Evidence>>,
     pub findings: Vec<DiscrepancyRow>,
     pub orphans: BTreeMap<Uuid, Orphan>,

@@ -9,6 +9,7 @@ use super::plan::{Act, Fate, Notices, Order, SHOP, Stranger, What};
 use super::replica::Replica;
 use super::replies::Reply;
 use super::world::World;
+use reconciler::config::sealing::Sealed;
 use reconciler::domain::evidence::Decision;
 use reconciler::domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, State, Timestamp, TrackingId, Uid,
@@ -416,6 +417,7 @@ async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
         fingerprint_key: "k".to_owned(),
         request: order.name.clone().into_bytes(),
         request_sha256: [0; 32],
+        sealed: (!order.card_data).then(sealed),
         send_now,
         not_before: None,
         parent_limit,
@@ -456,11 +458,20 @@ async fn disown(replica: &Replica, id: Uuid) {
     let _ = replica.record(record).await;
 }
 
+/// A request as it may wait.
+fn sealed() -> Sealed {
+    Sealed {
+        key_id: "k".to_owned(),
+        bytes: vec![1],
+    }
+}
+
 /// The same request again for what was not sent.
 async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
     let id = known.record.id;
     match replica
         .stamp(Stamp {
+            sealed: (!known.opening.card_data).then(sealed),
             id,
             lease: None,
             replay: false,

@@ -8,6 +8,7 @@ use reconciler::domain::{Channel, ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Target, Work};
 use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
+use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
 };
@@ -329,6 +330,24 @@ impl Tables for Tx {
             let id = *id;
             self.later(move |db| {
                 db.checks.remove(&id);
+            });
+        }
+        Ok(())
+    }
+
+    async fn put_waiting(&mut self, _: &ShopId, new: &[WaitingRow]) -> Result<(), StoreError> {
+        for row in new.iter().cloned() {
+            self.later(move |db| {
+                db.waiting.insert(row.transaction_id, row);
+            });
+        }
+        Ok(())
+    }
+
+    async fn drop_waiting(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<(), StoreError> {
+        for id in ids.iter().copied() {
+            self.later(move |db| {
+                db.waiting.remove(&id);
             });
         }
         Ok(())
