@@ -20,7 +20,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use levels::{OpenTransactions, ShopLevel};
+pub use levels::{MoneyInDoubt, OpenTransactions, ShopLevel};
 
 use levels::{Levels, levels, replace};
 
@@ -110,8 +110,8 @@ metrics! {
     transactions_open: GaugeVec("reconciler_transactions_open", ["shop", "state"]);
     /// Age of the oldest transaction that is not final, by shop and state.
     oldest_open: GaugeVec("reconciler_oldest_open_seconds", ["shop", "state"]);
-    /// Money whose fate is in doubt, in minor units, by shop and currency.
-    money_in_doubt: GaugeVec("reconciler_money_in_doubt_minor", ["shop", "currency"]);
+    /// Money whose fate is in doubt, in minor units, by shop, currency and type.
+    money_in_doubt: GaugeVec("reconciler_money_in_doubt_minor", ["shop", "currency", "type"]);
     /// Time from creation to a final state, by type and by the channel that told.
     time_to_final: HistogramVec("reconciler_time_to_final_seconds", ["type", "channel"], LIFE);
     /// Checks that are due now and not yet taken.
@@ -277,13 +277,12 @@ impl Metrics {
         replace(&self.oldest_open, &self.levels.oldest_open, ages);
     }
 
-    /// Replaces the money in doubt by shop and currency; what is not named falls to 0.
-    pub fn set_money_in_doubt(&self, rows: &[ShopLevel]) {
-        replace(
-            &self.money_in_doubt,
-            &self.levels.money_in_doubt,
-            levels(rows),
-        );
+    /// Replaces the money in doubt by shop, currency and type; what is not named falls to 0.
+    pub fn set_money_in_doubt(&self, rows: &[MoneyInDoubt]) {
+        let sums = rows
+            .iter()
+            .map(|row| ([&*row.shop, &*row.currency, &*row.kind], row.value as f64));
+        replace(&self.money_in_doubt, &self.levels.money_in_doubt, sums);
     }
 
     /// Replaces the open discrepancies by shop and kind; what is not named falls to 0.

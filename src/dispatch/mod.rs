@@ -9,7 +9,7 @@ mod budget;
 mod query;
 
 pub use budget::OverBudget;
-pub use query::{Query, QueryAnswer, QueryError};
+pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
 use crate::config::sealing::{self, Sealed};

@@ -9,11 +9,12 @@ use crate::gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
 use crate::gateway::{UidReading, read_by_uid, read_value};
 use crate::ledger::{Record, Target};
-use crate::observation::query::{observe_tracking_id, observe_uid};
+use crate::observation::query::{observe_known, observe_named, observe_tracking_id, observe_uid};
 use crate::observation::received;
+use crate::store::{StoreError, read};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -46,6 +47,9 @@ pub enum QueryError {
     /// The gateway could not be reached.
     #[error("the gateway could not be reached")]
     Unreachable,
+    /// It came, and could not be recorded.
+    #[error("the gateway's answer could not be recorded")]
+    NotRecorded,
     /// The gateway answered with an error.
     #[error("the gateway answered with http {status}")]
     Refused {
@@ -55,6 +59,23 @@ pub enum QueryError {
         result: Value,
     },
 }
+
+/// What a look-up of a parent came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParentLookup {
+    /// What the gateway tells of it is recorded.
+    Recorded,
+    /// The gateway has no such transaction.
+    Missing,
+    /// It could not be asked, understood or recorded.
+    Failed,
+}
+
+/// How long a caller of ours waits for the parent of a child.
+const PARENT: Duration = Duration::from_secs(10);
+
+/// How long the caller of a query waits for its answer to be recorded.
+const RECORDING: Duration = Duration::from_secs(8);
 
 /// The first pause between two looks at a task.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -69,8 +90,46 @@ impl Dispatch {
         let (request_id, answer) = timeout_at(deadline, self.ask(&entry, &query, deadline))
             .await
             .unwrap_or(Err(QueryError::Timeout))?;
-        self.learn_from(shop, &query, &answer).await;
+        self.learn_from(shop, &query, &answer).await?;
         conclude(&query, request_id, &answer)
+    }
+
+    /// Looks the parent of a child up by its uid, for who took a request out of the budget.
+    pub async fn look_up_parent(&self, shop: &ShopId, uid: &Uid) -> ParentLookup {
+        let within = self.0.request_timeout.min(PARENT);
+        let asked = self.ask_for_parent(shop, uid);
+        timeout(within, asked)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or(ParentLookup::Failed)
+    }
+
+    async fn ask_for_parent(&self, shop: &ShopId, uid: &Uid) -> Option<ParentLookup> {
+        let entry = self.shop(shop).filter(|_| self.may_ask(shop))?;
+        let secret = entry.secret()?;
+        let credentials = Credentials {
+            shop_id: entry.id.as_str(),
+            secret: secret.expose(),
+        };
+        let asked = self.gateway().by_uid(credentials, uid);
+        let answer = answered(self.heard(&entry, "by_uid", asked).await).ok()?;
+        if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
+            return Some(ParentLookup::Missing);
+        }
+        let record = Record {
+            target: Target::Snapshots,
+            learned: observe_uid(&answer, uid)?,
+            lease: None,
+            next_check: None,
+        };
+        match self.0.ledger.record(shop, record).await {
+            Ok(_) => Some(ParentLookup::Recorded),
+            Err(error) => {
+                tracing::warn!(%shop, %error, "what the gateway has of a parent was not recorded");
+                None
+            }
+        }
     }
 
     /// Asks through the asynchronous mode; where that is 404 without being a task, at once.
@@ -144,24 +203,49 @@ impl Dispatch {
         taken.map_err(|_| QueryError::Timeout)
     }
 
-    /// What a status query tells is evidence about the transactions that it names.
-    async fn learn_from(&self, shop: &ShopId, query: &Query, answer: &Answer) {
-        let observed = match query {
-            Query::Balance(_) => None,
-            Query::StatusByUid(uid) => observe_uid(answer, uid),
-            Query::StatusByTrackingId(name) => observe_tracking_id(answer, name),
+    /// What a status query tells is evidence like any look-up: at the transaction that it is about where
+    /// there is one, and at those that it names.
+    async fn learn_from(
+        &self,
+        shop: &ShopId,
+        query: &Query,
+        answer: &Answer,
+    ) -> Result<(), QueryError> {
+        let unread = |_: StoreError| QueryError::NotRecorded;
+        let store = &self.0.store;
+        let (about, observed) = match query {
+            Query::Balance(_) => return Ok(()),
+            Query::StatusByUid(uid) => {
+                let owner = read::owner_of(store, shop, uid.as_str()).await;
+                let owner = owner.map_err(unread)?;
+                (owner, observe_known(answer, uid, owner.is_some()))
+            }
+            Query::StatusByTrackingId(name) => {
+                let named = read::Name::TrackingId(name.clone());
+                let found = read::find(store, shop, &named).await.map_err(unread)?;
+                let observed = match found {
+                    Some(_) => observe_named(answer, name),
+                    None => observe_tracking_id(answer, name),
+                };
+                (found.map(|stored| stored.record.id), observed)
+            }
         };
         let Some(learned) = observed else {
-            return;
+            return Ok(());
         };
         let record = Record {
-            target: Target::Snapshots,
+            target: about.map_or(Target::Snapshots, Target::Transaction),
             learned,
             lease: None,
             next_check: None,
         };
-        if let Err(error) = self.0.ledger.record(shop, record).await {
-            tracing::warn!(shop = %shop, %error, "the answer to a query was not recorded");
+        match timeout(RECORDING, self.0.ledger.record(shop, record)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::warn!(%shop, %error, "the answer to a query was not recorded");
+                Err(QueryError::NotRecorded)
+            }
+            Err(_) => Err(QueryError::NotRecorded),
         }
     }
 }

@@ -38,6 +38,8 @@ words! {
         ManualCorrection = "manual_correction",
         /// A chargeback whose parent is not known.
         ChargebackUnmatched = "chargeback_unmatched",
+        /// More went back than there was: it was refunded, and charged back as well.
+        RefundedAndChargedBack = "refunded_and_charged_back",
         /// A test transaction for a live request, or the other way round.
         TestLiveMix = "test_live_mix",
         /// Somebody sent a webhook with a wrong signature or wrong credentials.

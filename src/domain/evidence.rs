@@ -170,6 +170,8 @@ pub enum Fact {
         /// Why.
         reason: String,
     },
+    /// A person insists: it is sent although its parent has not that much left, or is not known.
+    Forced,
     /// We try no more: whatever was stamped up to this attempt (0: nothing was) is all that there is.
     GivenUp {
         /// The last attempt when it was given up.

@@ -1,6 +1,7 @@
 //! Why a transaction is where it is, in plain words for the person who asks.
 
 use crate::domain::candidate::{Candidate, Differences};
+use crate::domain::evidence::AbsenceProof;
 use crate::domain::evidence::RefusalCheck;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::schedule::Step;
@@ -28,6 +29,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         Fact::NotSent { attempt, reason } => {
             format!("no byte of attempt {attempt} left this service: {reason}")
         }
+        Fact::Forced => "a person insists on it".to_owned(),
         Fact::GivenUp { reason, .. } => format!("it is not sent any more: {reason}"),
         Fact::Deferred { attempt, until } => format!(
             "the gateway answered attempt {attempt} with 429, so it did not process it; the next \
@@ -48,18 +50,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
                 said(refusal)
             )
         }
-        Fact::AbsenceProved(proof) => {
-            let ids: Vec<String> = proof.lookups.iter().map(ToString::to_string).collect();
-            let what = if proof.duplicate {
-                "that it is no duplicate"
-            } else {
-                "its absence"
-            };
-            format!(
-                "look-ups proved {what}; the evidence for it: {}",
-                ids.join(", ")
-            )
-        }
+        Fact::AbsenceProved(proof) => proved(proof),
         Fact::RefusalChecked { task, check } => looked_after(task.as_str(), *check),
         Fact::Decided(decision) => {
             let named = decision.uid.as_ref();
@@ -99,6 +90,20 @@ fn looked_after(task: &str, check: RefusalCheck) -> String {
             format!("a look-up found nothing, as the refusal of task {task} says")
         }
     }
+}
+
+/// What look-ups proved.
+fn proved(proof: &AbsenceProof) -> String {
+    let ids: Vec<String> = proof.lookups.iter().map(ToString::to_string).collect();
+    let what = if proof.duplicate {
+        "that it is no duplicate"
+    } else {
+        "its absence"
+    };
+    format!(
+        "look-ups proved {what}; the evidence for it: {}",
+        ids.join(", ")
+    )
 }
 
 /// What the gateway said of its tasks, and of nothing else.

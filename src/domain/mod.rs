@@ -8,6 +8,7 @@ pub mod candidate;
 pub mod discrepancy;
 pub mod evidence;
 pub mod explain;
+pub mod family;
 pub mod fold;
 pub mod ids;
 pub mod money;

@@ -23,6 +23,9 @@ pub struct Summary {
     /// The tasks that the gateway gave us.
     #[serde(rename = "ta", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<TaskId, Task>,
+    /// A person insists on it, whatever its parent has left.
+    #[serde(rename = "fo", default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// After which attempt we gave up, and why. A later stamp is a new beginning.
     #[serde(rename = "gu", default, skip_serializing_if = "Option::is_none")]
     pub given_up: Option<(u32, String)>,
@@ -150,6 +153,7 @@ impl Summary {
             Fact::NotSent { attempt, reason } => {
                 join_max(&mut self.attempt(*attempt).not_sent, reason);
             }
+            Fact::Forced => self.forced = true,
             Fact::GivenUp { attempt, reason } => {
                 join_max(&mut self.given_up, &(*attempt, reason.clone()));
             }

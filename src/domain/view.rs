@@ -302,6 +302,8 @@ pub struct DiscrepancyView {
     #[serde(serialize_with = "rfc3339_opt")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub resolved_at: Option<Timestamp>,
+    /// Who closed it: the client or the person at a terminal. Null where it went away by itself.
+    pub resolved_by: Option<String>,
     /// Why it was closed.
     pub reason: Option<String>,
 }

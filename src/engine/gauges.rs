@@ -2,7 +2,7 @@
 
 use crate::domain::{DiscrepancyKind, ShopId, State};
 use crate::engine::Shared;
-use crate::metrics::{OpenTransactions, ShopLevel};
+use crate::metrics::{MoneyInDoubt, OpenTransactions, ShopLevel};
 use crate::store::{StoreError, checks, discrepancies};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,12 @@ async fn read(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
         money.extend(
             in_doubt
                 .into_iter()
-                .map(|(currency, amount)| level(currency, amount)),
+                .map(|(currency, kind, value)| MoneyInDoubt {
+                    shop: shop.to_string(),
+                    currency,
+                    kind,
+                    value,
+                }),
         );
         let counts = discrepancies::open_counts(&shared.store, shop).await?;
         for kind in DiscrepancyKind::ALL {

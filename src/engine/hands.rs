@@ -57,6 +57,8 @@ pub trait Hands: Sync {
         &self,
         id: Uuid,
     ) -> impl Future<Output = Result<Option<Self::Body>, StoreError>> + Send;
+    /// Whether the gateway looks for duplicates of a request.
+    fn checks_duplicates(&self, body: &Self::Body) -> bool;
     /// Sends a stamped attempt and records what came of it.
     fn send(
         &self,
@@ -153,6 +155,10 @@ impl Hands for Real<'_> {
     async fn stored_body(&self, id: Uuid) -> Result<Option<SensitiveBody>, StoreError> {
         let (shop, url) = (&self.shop.id, &self.shop.notification_url);
         self.shared.dispatch.stored_body(shop, id, url).await
+    }
+
+    fn checks_duplicates(&self, body: &SensitiveBody) -> bool {
+        body.checks_duplicates()
     }
 
     async fn send(

@@ -7,6 +7,7 @@
 mod absence;
 mod gauges;
 pub mod hands;
+mod hints;
 mod lookups;
 mod outbox;
 pub mod step;
@@ -113,6 +114,14 @@ impl Engine {
             .iter()
             .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
             .collect();
+        for (plan, shop) in shops.iter().zip(&config.shops) {
+            let rate = shop.max_requests_per_second;
+            loops.push(tokio::spawn(hints::run(
+                Arc::clone(&shared),
+                plan.clone(),
+                rate,
+            )));
+        }
         let ids: Vec<ShopId> = shops.into_iter().map(|shop| shop.id).collect();
         loops.extend(outbox::start(live, &shared, &ids));
         loops.push(tokio::spawn(gauges::run(Arc::clone(&shared), ids.clone())));
@@ -217,7 +226,7 @@ async fn turn(
             let span = Span::of_step("check");
             span.note("reconciler.shop", shop.id.to_string());
             let step = step::take(&hands, &lease, || until.remaining() >= timeout);
-            span.around(step).await;
+            Box::pin(span.around(step)).await;
             drop(place);
         });
     }

@@ -3,20 +3,26 @@
 //! It acts through [`Hands`] alone, so that the simulation of `tests/it/sim` takes the same steps.
 
 use crate::config::Follow;
+use crate::domain::family::Unfit;
 use crate::domain::schedule::{self, Step};
-use crate::domain::{Channel, Fact, State, TaskId, Timestamp, Uid};
+use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
-use crate::gateway::{TaskReading, TaskUrl, read_task};
-use crate::ledger::{Record, Recorded, Stamp, Stamped, Target};
+use crate::gateway::{TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
+use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
+use crate::observation::query::observe_uid;
 use crate::observation::read::{Told, read_answer, read_list, read_uid};
 use crate::observation::{Observation, received, submit};
+use crate::store::StoredTransaction;
 use crate::store::checks::Leased;
 use serde_json::json;
 use std::time::Duration;
 
 /// Where a check goes when the shop is paused or the budget is used up.
 pub(crate) const PUT_OFF: Duration = Duration::from_secs(2);
+
+/// Where a child goes whose parent could not be looked up.
+const PARENT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Takes the step that the state asks for. `is_ours` tells whether the lease will outlast a request.
 pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bool + Send + Sync) {
@@ -103,13 +109,25 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
             return put_off(hands, leased, PUT_OFF).await;
         }
     };
+    let child = ParentLimit::of(&leased.transaction, hands.checks_duplicates(&body));
     let stamp = Stamp {
         id,
         lease: Some(leased.lease),
         replay: false,
+        child,
         sealed: None,
     };
-    match hands.stamp(stamp).await {
+    let mut stamped = hands.stamp(stamp.clone()).await;
+    if let Ok(Stamped::Unfit { unfit, .. }) = &stamped
+        && *unfit == Unfit::UnknownParent
+    {
+        match parent(hands, &leased.transaction).await {
+            Some(true) => stamped = hands.stamp(stamp).await,
+            Some(false) => return give_up(hands, leased, "the gateway has no such parent").await,
+            None => return put_off(hands, leased, PARENT_AGAIN).await,
+        }
+    }
+    match stamped {
         Ok(Stamped::Ready {
             transaction,
             attempt,
@@ -118,10 +136,46 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
             hands.send(&transaction, attempt, lease, body).await;
         }
         Ok(Stamped::No { .. }) => hands.lease_lost(),
+        Ok(Stamped::Wait { until, .. }) => {
+            put_off(hands, leased, until.since(leased.now)).await;
+        }
+        Ok(Stamped::Unfit {
+            unfit: Unfit::UnknownParent,
+            ..
+        }) => {
+            put_off(hands, leased, PARENT_AGAIN).await;
+        }
+        Ok(Stamped::Unfit { unfit, .. }) => give_up(hands, leased, &unfit.reason()).await,
         Err(error) => {
             tracing::warn!(shop = %hands.shop(), %id, %error, "an attempt was not stamped");
         }
     }
+}
+
+/// Looks the parent of a child up. Whether the gateway has it; `None` when that was not learned.
+async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> {
+    let uid = child.opening.parent_uid.as_ref()?;
+    hands.admit().await.ok()?;
+    let answer = hands.ask(Question::Uid(uid)).await?;
+    if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
+        return Some(false);
+    }
+    let record = Record {
+        target: Target::Snapshots,
+        learned: observe_uid(&answer, uid)?,
+        lease: None,
+        next_check: None,
+    };
+    hands.record(record).await.ok().map(|_| true)
+}
+
+/// Ends what its parent does not allow any more, without a byte on the wire.
+async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str) {
+    let last = leased.transaction.summary.last_attempt();
+    let mut learned = submit::given_up(last, reason);
+    let text = format!("it is not sent any more: {reason}");
+    learned.finding = Some((DiscrepancyKind::AmountMismatch, text));
+    record(hands, leased, learned, None).await;
 }
 
 async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
@@ -227,6 +281,7 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) ->
         id,
         lease: Some(leased.lease),
         replay: true,
+        child: ParentLimit::of(&leased.transaction, hands.checks_duplicates(&body)),
         sealed: None,
     };
     match hands.stamp(stamp).await {
@@ -238,6 +293,7 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) ->
             hands.send(&transaction, attempt, lease, body).await;
             true
         }
-        Ok(Stamped::No { .. }) | Err(_) => false,
+        // What its parent does not allow is not sent once more; it stays in doubt.
+        Ok(Stamped::No { .. } | Stamped::Wait { .. } | Stamped::Unfit { .. }) | Err(_) => false,
     }
 }

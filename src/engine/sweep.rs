@@ -12,9 +12,13 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// How often orphans are tried again.
 const ORPHANS: Duration = Duration::from_secs(5);
+
+/// How many orphans of a shop are tried in one round.
+const AT_ONCE: i64 = 100;
 
 /// How often the rest is done.
 const SLOW: Duration = Duration::from_secs(3600);
@@ -42,8 +46,9 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
         shared.metrics.dropped(what, 0);
     }
     let mut slow_at = Instant::now();
+    let mut places: Vec<(ShopId, Uuid)> = shops.iter().map(|s| (s.clone(), Uuid::nil())).collect();
     while !shared.dispatch.is_stopping() {
-        let rematched = each(&shops, |shop| rematch(&shared, shop)).await;
+        let rematched = rematch_all(&shared, &mut places).await;
         note(&shared, "orphans", rematched);
         if Instant::now() >= slow_at {
             let pause = if slow(&shared, &shops).await {
@@ -107,9 +112,24 @@ async fn each<'a, F: Future<Output = Result<(), StoreError>>>(
     done
 }
 
-/// Tries orphans again whose owner, parent or name has appeared since.
-async fn rematch(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
-    for orphan in sweeps::matchable_orphans(&shared.store, shop, 100).await? {
+/// Tries orphans of each shop again, from where the last round ended.
+async fn rematch_all(shared: &Shared, places: &mut [(ShopId, Uuid)]) -> Result<(), StoreError> {
+    let mut done = Ok(());
+    for (shop, after) in places {
+        match rematch(shared, shop, *after).await {
+            Ok(next) => *after = next,
+            Err(error) => done = Err(error),
+        }
+    }
+    done
+}
+
+/// Tries orphans again whose owner, parent or name has appeared since. Gives the place where to go on.
+async fn rematch(shared: &Shared, shop: &ShopId, after: Uuid) -> Result<Uuid, StoreError> {
+    let orphans = sweeps::matchable_orphans(&shared.store, shop, after, AT_ONCE).await?;
+    let is_full = i64::try_from(orphans.len()).is_ok_and(|count| count >= AT_ONCE);
+    let last = orphans.last().map(|orphan| orphan.id).filter(|_| is_full);
+    for orphan in orphans {
         let Some(record) = evidence_of(&orphan) else {
             continue;
         };
@@ -119,7 +139,7 @@ async fn rematch(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
             sweeps::orphan_matched(&shared.store, shop, orphan.id, owner).await?;
         }
     }
-    Ok(())
+    Ok(last.unwrap_or(Uuid::nil()))
 }
 
 /// The evidence that an orphan amounts to, now that it may have an owner.

@@ -27,6 +27,20 @@ impl SensitiveBody {
         self.0.len()
     }
 
+    /// Whether the gateway is to look for duplicates of it, which it does unless told otherwise.
+    pub fn checks_duplicates(&self) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            request: Fields,
+        }
+        #[derive(serde::Deserialize)]
+        struct Fields {
+            duplicate_check: Option<bool>,
+        }
+        let read = serde_json::from_slice::<Body>(&self.0).ok();
+        read.and_then(|body| body.request.duplicate_check) != Some(false)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

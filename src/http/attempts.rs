@@ -6,10 +6,12 @@
 
 use crate::config::sealing::Sealed;
 use crate::dispatch::Sent;
+use crate::domain::Timestamp;
+use crate::domain::family::Unfit;
 use crate::gateway::SensitiveBody;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
-use crate::ledger::{LedgerError, Open, Opened, Stamp, Stamped};
+use crate::ledger::{LedgerError, Open, Opened, ParentLimit, Stamp, Stamped};
 use crate::store::StoredTransaction;
 use actix_web::web::Data;
 use tokio::task::JoinHandle;
@@ -24,7 +26,14 @@ pub(crate) struct Begun {
 pub(crate) enum Beginning {
     Begun(Begun),
     Exists(Box<StoredTransaction>),
-    Exceeds { left: i64 },
+    Unfit(Unfit),
+}
+
+/// What came of a next attempt.
+pub(crate) enum Next {
+    Begun(Begun),
+    Wait(Timestamp),
+    Unfit(Unfit),
 }
 
 /// Opens a transaction and, where that gave a lease, hands attempt 1 to the dispatcher.
@@ -51,7 +60,7 @@ pub(crate) async fn open_and_send(
             })
         }
         Opened::Exists { transaction } => Beginning::Exists(transaction),
-        Opened::Exceeds { left } => Beginning::Exceeds { left },
+        Opened::Unfit(unfit) => Beginning::Unfit(unfit),
     })
 }
 
@@ -59,14 +68,16 @@ pub(crate) async fn open_and_send(
 pub(crate) async fn stamp_and_send(
     context: Data<Context>,
     known: Box<StoredTransaction>,
+    child: Option<ParentLimit>,
     body: SensitiveBody,
     sealed: Option<Sealed>,
-) -> Result<Begun, Problem> {
+) -> Result<Next, Problem> {
     let shop = known.opening.shop;
     let stamp = Stamp {
         id: known.record.id,
         lease: None,
         replay: false,
+        child,
         sealed,
     };
     let stamped = context.ledger.stamp(&shop, stamp).await?;
@@ -77,15 +88,17 @@ pub(crate) async fn stamp_and_send(
             lease,
         } => {
             let sending = Some(context.dispatch.send(&transaction, attempt, lease, body));
-            Begun {
+            Next::Begun(Begun {
                 transaction,
                 sending,
-            }
+            })
         }
         // Somebody else was first.
-        Stamped::No { transaction } => Begun {
+        Stamped::No { transaction } => Next::Begun(Begun {
             transaction,
             sending: None,
-        },
+        }),
+        Stamped::Wait { until, .. } => Next::Wait(until),
+        Stamped::Unfit { unfit, .. } => Next::Unfit(unfit),
     })
 }

@@ -145,12 +145,24 @@ impl Caller {
 }
 
 impl Context {
+    /// Lets a request through to a resource that has no query parameters.
+    pub(crate) fn authorize_plain(
+        &self,
+        req: &HttpRequest,
+        scope: Scope,
+    ) -> Result<Caller, Problem> {
+        let caller = self.authorize(req, scope)?;
+        request::Params::of(req, &[]).finish()?;
+        Ok(caller)
+    }
+
     /// Lets a request through to the shop in its path, when its key allows that.
     pub(crate) fn authorize(&self, req: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {
         let known = self.clients.of(&self.config.now());
         let client = bearer(req.headers())
             .and_then(|key| by_key(&known.clients, key))
             .ok_or_else(unauthorized)?;
+        request::about(req, |about| about.client = Some(client.config.name.clone()));
         if let Some(bucket) = &client.bucket {
             bucket.take(Boottime::now()).map_err(|after| {
                 Problem::new(Kind::TooManyRequests, "the limit of this client is reached")

@@ -5,19 +5,21 @@
 //! goes away in between must not leave a stamp behind that nobody acts on. What this deliberately
 //! cannot do: change a state. It opens, hands the attempt to the dispatcher, and reads.
 
+use crate::clock;
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
 use crate::dispatch::Sent;
+use crate::domain::family::Unfit;
 use crate::domain::view::TransactionView;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
 use crate::gateway::card::SensitiveBody;
-use crate::http::attempts::{Beginning, Begun, open_and_send, stamp_and_send};
+use crate::http::attempts::{Beginning, Begun, Next, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
 use crate::http::idempotency::{self, Match};
 use crate::http::openapi::params::{Forcing, Preferring};
-use crate::http::parents::{self, Parent};
+use crate::http::parents;
 use crate::http::prefer::Prefer;
 use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
@@ -25,7 +27,7 @@ use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
 use crate::http::turns::Turn;
 use crate::http::wait;
-use crate::ledger::Open;
+use crate::ledger::{Open, ParentLimit};
 use crate::store::StoredTransaction;
 use crate::store::read::{self, Name};
 use actix_web::http::{StatusCode, header};
@@ -120,6 +122,13 @@ pub(crate) async fn create(
     let turn = (post.context.turns)
         .take(&post.caller.shop.id, &post.submission.tracking_id)
         .await;
+    // A repeat of a child's request asks nobody for its parent.
+    if post.submission.kind.is_child()
+        && let Some(known) = post.known().await?
+    {
+        drop(turn);
+        return post.again(known).await;
+    }
     // Most names are new, so that the ledger is asked at once; it tells of one that is taken. What
     // stands already is answered whatever speaks against a new one.
     match post.prepare().await {
@@ -131,6 +140,22 @@ pub(crate) async fn create(
             }
             None => Err(problem),
         },
+    }
+}
+
+/// Why a child is not sent.
+fn unfitting(unfit: Unfit) -> Problem {
+    match unfit {
+        Unfit::Exceeds { left } => {
+            let left = left.max(0);
+            let message = format!("is more than the {left} that the parent has left");
+            Problem::invalid("/amount", message)
+        }
+        Unfit::Parent { state } => {
+            let message = format!("this transaction is {state}, and not successful");
+            Problem::invalid("/parent_uid", message)
+        }
+        Unfit::UnknownParent => Problem::unavailable("nothing is known of the parent"),
     }
 }
 
@@ -162,24 +187,28 @@ impl Post {
     }
 
     /// All that can speak against a new transaction; the last of it takes the shop's budget.
-    async fn prepare(&self) -> Result<Option<Parent>, Problem> {
+    async fn prepare(&self) -> Result<Option<ParentLimit>, Problem> {
         self.may_submit().await?;
-        let parent =
-            parents::find(&self.context, &self.caller, &self.submission, self.force).await?;
+        let parent = self.parent().await?;
         if self.send_now() {
             self.take_budget().await?;
         }
         Ok(parent)
     }
 
+    async fn parent(&self) -> Result<Option<ParentLimit>, Problem> {
+        let (submission, budget) = (&self.submission, self.budget_wait());
+        parents::find(&self.context, &self.caller, submission, self.force, budget).await
+    }
+
     /// Opens a transaction.
-    async fn open(self, parent: Option<Parent>, turn: Turn) -> Result<HttpResponse, Problem> {
+    async fn open(self, parent: Option<ParentLimit>, turn: Turn) -> Result<HttpResponse, Problem> {
         let send_now = self.send_now();
         let (fingerprint, fingerprint_key) = self.fingerprint()?;
         let id = Uuid::now_v7();
         let open = Open {
             id,
-            opening: self.opening(parent.as_ref().and_then(|p| p.tracking_id.clone())),
+            opening: self.opening(),
             description: self.submission.description.clone(),
             fingerprint,
             fingerprint_key,
@@ -188,7 +217,7 @@ impl Post {
             sealed: self.sealed(id)?,
             send_now,
             not_before: None,
-            parent_limit: parent.map(|parent| parent.limit),
+            parent_limit: parent,
         };
         let body = send_now.then(|| self.body()).transpose()?;
         let work = open_and_send(web::Data::clone(&self.context), open, body);
@@ -197,16 +226,21 @@ impl Post {
         match beginning {
             Beginning::Begun(begun) => self.answer(begun, false).await,
             Beginning::Exists(known) => {
-                if send_now {
-                    let shop = &self.caller.shop.id;
-                    self.context.dispatch.give_back_budget(shop).await;
-                }
+                self.give_back(send_now).await;
                 Box::pin(self.again(known)).await
             }
-            Beginning::Exceeds { left } => {
-                let message = format!("is more than the {left} that the parent has left");
-                Err(Problem::invalid("/amount", message))
+            Beginning::Unfit(unfit) => {
+                self.give_back(send_now).await;
+                Err(unfitting(unfit))
             }
+        }
+    }
+
+    /// Gives back what was taken for a request that is not made.
+    async fn give_back(&self, taken: bool) {
+        if taken {
+            let shop = &self.caller.shop.id;
+            self.context.dispatch.give_back_budget(shop).await;
         }
     }
 
@@ -226,11 +260,29 @@ impl Post {
                 .await;
         }
         self.may_submit().await?;
+        let parent = self.parent().await?;
         self.take_budget().await?;
         let sealed = self.sealed(known.record.id)?;
-        let work = stamp_and_send(web::Data::clone(&self.context), known, self.body()?, sealed);
-        let begun = self.context.to_the_end(work).await??;
-        self.answer(begun, true).await
+        let work = stamp_and_send(
+            web::Data::clone(&self.context),
+            known,
+            parent,
+            self.body()?,
+            sealed,
+        );
+        match self.context.to_the_end(work).await?? {
+            Next::Begun(begun) => self.answer(begun, true).await,
+            Next::Wait(until) => {
+                self.give_back(true).await;
+                let now = Timestamp::from(clock::now_utc());
+                let detail = "an equal one of this parent was sent just before; nothing was sent";
+                Err(Problem::unavailable(detail).retry_after(until.since(now)))
+            }
+            Next::Unfit(unfit) => {
+                self.give_back(true).await;
+                Err(unfitting(unfit))
+            }
+        }
     }
 
     fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
@@ -265,13 +317,16 @@ impl Post {
         Ok(())
     }
 
+    /// Counted from the request's beginning: time spent in a queue of equals is part of it.
+    fn budget_wait(&self) -> Duration {
+        BUDGET_WAIT.saturating_sub(self.started.elapsed())
+    }
+
     async fn take_budget(&self) -> Result<(), Problem> {
         let shop = &self.caller.shop.id;
-        // Counted from the request's beginning: time spent in a queue of equals is part of it.
-        let wait = BUDGET_WAIT.saturating_sub(self.started.elapsed());
         self.context
             .dispatch
-            .take_budget(shop, wait)
+            .take_budget(shop, self.budget_wait())
             .await
             .map_err(|over| {
                 let detail =
@@ -287,7 +342,7 @@ impl Post {
             .map_err(|error| Problem::internal(error.to_string()))
     }
 
-    fn opening(&self, parent_tracking_id: Option<crate::domain::TrackingId>) -> Opening {
+    fn opening(&self) -> Opening {
         let asked = &self.submission;
         Opening {
             shop: self.caller.shop.id.clone(),
@@ -297,7 +352,8 @@ impl Post {
             amount: asked.amount,
             currency: asked.currency,
             parent_uid: asked.parent_uid.clone(),
-            parent_tracking_id,
+            // Taken from the parent under its lock, as the currency is.
+            parent_tracking_id: None,
             card_data: asked.card_data,
             test: asked.test,
             // Set by the ledger.

@@ -55,11 +55,13 @@ pub(crate) async fn list(
     let caller = context.authorize(&req, Scope::Read)?;
     let shop = &caller.shop.id;
     let mut params = Params::of(&req, &["status", "kind", "limit", "cursor"]);
-    let open = params.read("status", "open or resolved", |text| match text {
-        "open" => Some(true),
-        "resolved" => Some(false),
+    let status = params.read("status", "open, resolved or all", |text| match text {
+        "open" => Some(Some(true)),
+        "resolved" => Some(Some(false)),
+        "all" => Some(None),
         _ => None,
     });
+    let open = status.flatten();
     let kinds = one_of(DiscrepancyKind::ALL);
     let kind = params.read("kind", &kinds, DiscrepancyKind::parse);
     let before = params.read("cursor", "a next_cursor of this list", |text| {
@@ -97,7 +99,7 @@ pub(crate) async fn resolve(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Operate)?;
+    let caller = context.authorize_plain(&req, Scope::Operate)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let reason = operate::reason(json.fields()?).map_err(|e| Problem::validation(vec![e]))?;
     let found = find(&context, &caller, &req).await?;
@@ -158,6 +160,7 @@ async fn record(
     };
     let (by, kind) = (caller.name(), found.kind);
     learned.reason = Some(reason.to_owned());
+    learned.by = Some(by.to_owned());
     learned.note = Some(format!("{by} closed the finding {kind}: {reason}"));
     operate::record(context, stored, learned).await.map(drop)
 }

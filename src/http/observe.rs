@@ -210,6 +210,7 @@ impl Line<'_> {
             cause,
         } = self;
         let shop = about.shop.as_ref().map(tracing::field::display);
+        let client = about.client.as_deref();
         let tracking_id = about.tracking_id.as_deref();
         let cause = cause.as_deref();
         let duration_ms = took.as_secs_f64() * 1_000.0;
@@ -222,6 +223,7 @@ impl Line<'_> {
                     http.status = status,
                     duration_ms,
                     shop,
+                    client,
                     tracking_id,
                     request_id,
                     trace_id,

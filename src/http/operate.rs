@@ -102,7 +102,7 @@ pub(crate) async fn check(
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
-    let caller = context.authorize(&req, Scope::Operate)?;
+    let caller = context.authorize_plain(&req, Scope::Operate)?;
     let stored = named(&context, &caller, &req).await?;
     let learned = look(caller.name(), now());
     let mut stored = record(&context, stored, learned).await?;
@@ -133,7 +133,7 @@ pub(crate) async fn resolve(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Operate)?;
+    let caller = context.authorize_plain(&req, Scope::Operate)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let fields = json.fields()?;
     let (state, reason, uid) = match (decided_state(fields), reason(fields), named_uid(fields)) {
@@ -324,7 +324,7 @@ async fn set_paused(
     req: &HttpRequest,
     paused: bool,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(req, Scope::Operate)?;
+    let caller = context.authorize_plain(req, Scope::Operate)?;
     let paused = context
         .set_paused(&caller.shop, paused, caller.name())
         .await?;

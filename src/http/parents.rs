@@ -1,37 +1,34 @@
-//! The parent of a capture, void, refund or chargeback, as far as we know it.
+//! The parent of a capture, void, refund or chargeback, as far as it is known.
 //!
-//! A parent that we have never heard of is let through: it may be older than this service, and the
-//! gateway refuses what does not exist. What is still left of a known parent is not judged here but
-//! under its lock, by the ledger.
+//! One that we have never heard of is looked up at the gateway first, and recorded: it may be older than
+//! this service. What is still left of a parent is not judged here but under its lock, by the ledger.
 
-use crate::domain::{State, TrackingId, Uid};
+use crate::dispatch::ParentLookup;
+use crate::domain::family::DUPLICATE_WINDOW;
+use crate::domain::{State, Uid};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
-use crate::http::problem::Problem;
+use crate::http::problem::{Kind, Problem};
 use crate::http::submission::Submission;
 use crate::ledger::ParentLimit;
-use crate::store::read;
+use crate::store::{StoredTransaction, read};
 use std::time::Duration;
-
-/// The gateway takes an equal child within 30 seconds for a duplicate; one more for its clock.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(31);
 
 /// In a service with more shops than this, a parent is not sought among the others.
 const SOUGHT_AMONG: usize = 32;
 
-/// A parent of ours, and what may be taken from it.
-pub(crate) struct Parent {
-    pub(crate) limit: ParentLimit,
-    pub(crate) tracking_id: Option<TrackingId>,
-}
+/// What a caller should wait when the parent could not be looked up.
+const AGAIN: Duration = Duration::from_secs(5);
 
-/// Finds the parent of a request. `None` when it has none, or one that we do not know.
+/// Finds the parent of a request, and gives what may be taken from it. `None` for what is no child.
+/// `budget`: how long it may wait for the shop's budget, should the gateway have to be asked.
 pub(crate) async fn find(
     context: &Context,
     caller: &Caller,
     submission: &Submission,
     force: bool,
-) -> Result<Option<Parent>, Problem> {
+    budget: Duration,
+) -> Result<Option<ParentLimit>, Problem> {
     let Some(uid) = submission
         .parent_uid
         .as_ref()
@@ -39,30 +36,80 @@ pub(crate) async fn find(
     else {
         return Ok(None);
     };
-    let shop = &caller.shop.id;
-    let Some(id) = read::owner_of(&context.store, shop, uid.as_str()).await? else {
-        return elsewhere(context, caller, uid).await.map(|()| None);
+    let known = match known(context, caller, uid).await? {
+        Some(known) => Some(known),
+        None => {
+            elsewhere(context, caller, uid).await?;
+            match look_up(context, caller, uid, budget).await {
+                Ok(()) => known(context, caller, uid).await?,
+                Err(_) if force => None,
+                Err(problem) => return Err(problem),
+            }
+        }
     };
-    let Some(parent) = read::by_id(&context.store, shop, id).await? else {
-        return Ok(None);
-    };
-    if parent.derived().state != State::Successful {
-        let message = format!(
-            "this transaction is {}, and not successful",
-            parent.derived().state
-        );
-        return Err(Problem::invalid("/parent_uid", message));
+    match known {
+        Some(parent) => is_successful(&parent)?,
+        None if force => {}
+        None => {
+            return Err(unread(
+                "the gateway's answer about the parent is not understood",
+            ));
+        }
     }
-    let duplicate_window = submission.duplicate_check.then_some(DUPLICATE_WINDOW);
-    let limit = ParentLimit {
-        parent: id,
+    Ok(Some(ParentLimit {
+        parent: uid.clone(),
         force,
-        duplicate_window,
-    };
-    Ok(Some(Parent {
-        limit,
-        tracking_id: parent.opening.tracking_id,
+        duplicate_window: submission.duplicate_check.then_some(DUPLICATE_WINDOW),
     }))
+}
+
+async fn known(
+    context: &Context,
+    caller: &Caller,
+    uid: &Uid,
+) -> Result<Option<StoredTransaction>, Problem> {
+    let shop = &caller.shop.id;
+    Ok(
+        match read::owner_of(&context.store, shop, uid.as_str()).await? {
+            Some(id) => read::by_id(&context.store, shop, id).await?,
+            None => None,
+        },
+    )
+}
+
+fn is_successful(parent: &StoredTransaction) -> Result<(), Problem> {
+    let state = parent.derived().state;
+    if state == State::Successful {
+        return Ok(());
+    }
+    let message = format!("this transaction is {state}, and not successful");
+    Err(Problem::invalid("/parent_uid", message))
+}
+
+/// Asks the gateway for a parent, which is recorded as everything that it tells.
+async fn look_up(
+    context: &Context,
+    caller: &Caller,
+    uid: &Uid,
+    budget: Duration,
+) -> Result<(), Problem> {
+    let (dispatch, shop) = (&context.dispatch, &caller.shop.id);
+    dispatch.take_budget(shop, budget).await.map_err(|over| {
+        let detail = "the shop's limit of requests to the gateway is reached; nothing was sent";
+        Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
+    })?;
+    match dispatch.look_up_parent(shop, uid).await {
+        ParentLookup::Recorded => Ok(()),
+        ParentLookup::Missing => {
+            let message = "the gateway has no such transaction";
+            Err(Problem::invalid("/parent_uid", message))
+        }
+        ParentLookup::Failed => Err(unread("the parent could not be looked up at the gateway")),
+    }
+}
+
+fn unread(detail: &'static str) -> Problem {
+    Problem::unavailable(detail).retry_after(AGAIN)
 }
 
 /// Fails when the parent is known to belong to another shop.

@@ -49,7 +49,7 @@ pub(crate) async fn status(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Submit)?;
+    let caller = context.authorize_plain(&req, Scope::Submit)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let query = status_query(json.fields()?)?;
     ask(&context, &caller, query).await
@@ -71,7 +71,7 @@ pub(crate) async fn balance(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Submit)?;
+    let caller = context.authorize_plain(&req, Scope::Submit)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let query = balance_query(json.fields()?)?;
     ask(&context, &caller, query).await
@@ -149,6 +149,9 @@ fn failed(error: QueryError) -> Problem {
             Kind::GatewayTimeout,
             "the gateway's answer did not come in time",
         ),
+        QueryError::NotRecorded => {
+            Problem::unavailable("the gateway's answer could not be recorded; ask again")
+        }
         QueryError::Unreachable => {
             Problem::new(Kind::GatewayUnreachable, "the gateway could not be reached")
         }

@@ -24,6 +24,7 @@ pub(crate) const NAME: usize = 5;
 pub(crate) struct About {
     pub(crate) request_id: String,
     pub(crate) shop: Option<ShopId>,
+    pub(crate) client: Option<String>,
     pub(crate) tracking_id: Option<String>,
 }
 

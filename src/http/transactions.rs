@@ -78,7 +78,7 @@ pub(crate) async fn get(
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
-    let caller = context.authorize(&req, Scope::Read)?;
+    let caller = context.authorize_plain(&req, Scope::Read)?;
     let prefer = Prefer::of(req.headers()).waiting();
     let mut stored = named(&context, &caller, &req).await?;
     let is_known = |stored: &StoredTransaction| request::none_match(&req, &reply::tag(stored));
@@ -209,7 +209,7 @@ pub(crate) async fn evidence(
     context: web::Data<Context>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Read)?;
+    let caller = context.authorize_plain(&req, Scope::Read)?;
     let stored = named(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
     let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
@@ -231,7 +231,7 @@ pub(crate) async fn explain(
     context: web::Data<Context>,
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let caller = context.authorize(&req, Scope::Read)?;
+    let caller = context.authorize_plain(&req, Scope::Read)?;
     let stored = named(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
     let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());

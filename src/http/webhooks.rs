@@ -6,7 +6,7 @@
 //! account of one that is forged.
 
 use crate::clock::Boottime;
-use crate::domain::{Channel, Fact, Timestamp, Verdict};
+use crate::domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
 use crate::gateway::decode::{self, CodingError};
 use crate::gateway::names_another_shop;
@@ -18,7 +18,8 @@ use crate::http::reply;
 use crate::http::request;
 use crate::ledger::{LedgerError, Record, Recorded, Target};
 use crate::observation::Observation;
-use crate::observation::webhook::{observe, observe_decoded};
+use crate::observation::webhook::{hinted, observe, observe_decoded};
+use crate::store::hints;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::json;
@@ -30,6 +31,9 @@ use zeroize::Zeroizing;
 
 /// Where the shop stands in `/webhooks/{shop}`.
 const SHOP: usize = 2;
+
+/// When a webhook is to come again of which too many wait already.
+const HINTS_FULL: Duration = Duration::from_secs(60);
 
 /// How long the answer to a forgery waits for the note about it.
 const NOTE: Duration = Duration::from_secs(1);
@@ -116,6 +120,7 @@ async fn take(
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,
     });
+    look_up(context, shop, &learned).await?;
     let named = named.map(|name| redact_text(name.as_str()).into_owned());
     request::about(req, |about| about.tracking_id = named);
     let record = Record {
@@ -148,6 +153,21 @@ fn undo(
             Problem::new(Kind::UnsupportedMediaType, error.to_string())
         }
     })
+}
+
+/// Makes a look-up due of what a webhook names that cannot be believed by itself: committed before the webhook
+/// is, and so before it is answered.
+async fn look_up(context: &Context, shop: &Shop, learned: &Observation) -> Result<(), Problem> {
+    let Some(snapshot) = hinted(learned).filter(|s| hints::is_plain(s.uid.as_str())) else {
+        return Ok(());
+    };
+    let name = snapshot.tracking_id.as_ref().map(TrackingId::as_str);
+    let put = hints::put(&context.store, &shop.id, snapshot.uid.as_str(), name).await?;
+    if put {
+        return Ok(());
+    }
+    let problem = Problem::unavailable("too many webhooks wait to be looked up");
+    Err(problem.retry_after(HINTS_FULL))
 }
 
 async fn refused(context: &Context, shop: &Shop, reason: Reason) -> Problem {

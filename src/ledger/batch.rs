@@ -1,9 +1,10 @@
-//! One group commit: look up, lock, fold, write. The order of locks is fixed: transactions by id,
-//! due checks, uids, findings, and last the feed's counter.
+//! One group commit: look up, lock, fold, write. The order of locks is fixed: families of children,
+//! transactions by id, due checks, uids, findings, and last the feed's counter.
 //!
 //! What it reads and writes is behind [`Tables`]; it knows neither pools nor commits.
 
 mod concluding;
+mod family;
 mod opening;
 mod owning;
 mod recording;
@@ -15,6 +16,7 @@ mod writing;
 
 use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
+use crate::domain::family::Unfit;
 use crate::domain::pacing::Seen;
 use crate::domain::{Channel, Fact, ShopId, Snapshot};
 use crate::domain::{Timestamp, TransactionType, Uid, Verdict};
@@ -30,6 +32,7 @@ use crate::store::{
     DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
     within,
 };
+use family::Families;
 pub(crate) use row::Rows;
 use row::{CheckDecision, Row};
 use std::borrow::Cow;
@@ -78,9 +81,7 @@ enum Draft {
     ReadBack {
         tracking_id: String,
     },
-    Exceeds {
-        left: i64,
-    },
+    Unfit(Unfit),
     Recorded {
         verdict: Verdict,
         id: Option<Uuid>,
@@ -94,6 +95,14 @@ enum Draft {
     },
     No {
         id: Uuid,
+    },
+    Wait {
+        id: Uuid,
+        until: Timestamp,
+    },
+    Unsuited {
+        id: Uuid,
+        unfit: Unfit,
     },
     Closed {
         id: Uuid,
@@ -117,11 +126,13 @@ struct Batch<'a> {
     events: Vec<EventWrite>,
     opened: Vec<DiscrepancyRow>,
     healed: Vec<rows::Healed>,
-    closings: Vec<(Uuid, String)>,
+    closings: Vec<Close>,
     waiting: Vec<WaitingRow>,
     orphans: Vec<OrphanWrite>,
+    /// Findings about orphans, which are opened where the orphan is new.
+    of_orphans: Vec<(Uuid, DiscrepancyRow)>,
     by_name: HashMap<String, Uuid>,
-    spent: HashMap<Uuid, Vec<rows::Spent>>,
+    families: Families,
     counted: Vec<(Channel, Verdict)>,
     ended: Vec<(TransactionType, Channel, Duration)>,
     forecasts: Forecasts,
@@ -228,6 +239,7 @@ impl<'a> Fold<'a> {
     ) -> Result<Self, StoreError> {
         let mut batch = Batch::load(settings, shop, works, tables, given).await?;
         let drafts = works.iter().map(|work| batch.draft(work)).collect();
+        batch.find_back_twice();
         match batch.write(tables).await? {
             Some(closed) => Ok(Self {
                 batch,
@@ -258,8 +270,11 @@ impl<'a> Batch<'a> {
         given: Given,
     ) -> Result<Self, StoreError> {
         let at = tables.begin_batch().await?;
+        let families = Families::lock(tables, shop, works).await?;
         let routing = Routing::look_up(tables, shop, works).await?;
-        let ids: Vec<Uuid> = routing.touched(works).into_iter().collect();
+        let mut ids = routing.touched(works);
+        ids.extend(families.rows());
+        let ids: Vec<Uuid> = ids.into_iter().collect();
         let mut map = BTreeMap::new();
         if !ids.is_empty() {
             for (stored, place) in tables.lock_transactions(shop, &ids).await? {
@@ -290,8 +305,9 @@ impl<'a> Batch<'a> {
             closings: Vec::new(),
             waiting: Vec::new(),
             orphans: Vec::new(),
+            of_orphans: Vec::new(),
             by_name: HashMap::new(),
-            spent: HashMap::new(),
+            families,
             counted: Vec::new(),
             ended: Vec::new(),
             forecasts: given.forecasts,
@@ -303,7 +319,7 @@ impl<'a> Batch<'a> {
         }
         batch.note_named_at_once(works);
         batch.load_known(tables, works, given.anew).await?;
-        batch.load_spent(tables, works).await?;
+        batch.families.load(tables, shop).await?;
         Ok(batch)
     }
 
@@ -354,25 +370,6 @@ impl<'a> Batch<'a> {
             !is_target || !found
         });
         record.learned.verdict.is_some() || telling.all(|fact| row.summary.may_have_heard(fact))
-    }
-
-    /// What the children of locked parents have taken.
-    async fn load_spent<T: Tables>(
-        &mut self,
-        tables: &mut T,
-        works: &[Work],
-    ) -> Result<(), StoreError> {
-        for work in works {
-            let Work::Open(open) = work else { continue };
-            let (Some(limit), Some(uid)) = (open.parent_limit, &open.opening.parent_uid) else {
-                continue;
-            };
-            if !self.spent.contains_key(&limit.parent) {
-                let spent = tables.spent_by_children(self.shop, uid.as_str()).await?;
-                self.spent.insert(limit.parent, spent);
-            }
-        }
-        Ok(())
     }
 
     fn draft(&mut self, work: &Work) -> Draft {
@@ -427,7 +424,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
 }
 
 /// The JSON of something that always has one.
-fn to_json(value: &impl serde::Serialize) -> String {
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
     // As long as most transactions are with their card: nothing is copied while it grows.
     let mut text = Vec::with_capacity(1536);
     let written = serde_json::to_writer(&mut text, value).ok();

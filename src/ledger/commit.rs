@@ -4,10 +4,10 @@
 //! one poison item never stops the others. When the fate of a COMMIT is unknown the same batch is
 //! run again: every job is written so that a second run finds what the first one left.
 
-use crate::domain::{ShopId, Verdict};
+use crate::domain::{Channel, DiscrepancyKind, ShopId, Verdict};
 use crate::ledger::batch::{self, Answer, Work};
 use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
-use crate::store::{OrphanWrite, Session, StoreError, batch as rows};
+use crate::store::{DiscrepancyRow, EventWrite, OrphanWrite, Session, StoreError, batch as rows};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -234,24 +234,24 @@ async fn alone(
         Err(failure) => failure,
     };
     tracing::error!(shop = %shop, error = failure.error.chain(), "one item was refused by itself");
-    match &work {
-        Work::Record(record) if record.target == Target::Snapshots => {
-            let kept = timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
-            match kept {
-                Err(_) => Err(LedgerError::FateUnknown),
-                Ok(Ok(())) => Ok(Answer::Recorded(Recorded {
-                    verdict: Verdict::Refused,
-                    owner: None,
-                    transaction: None,
-                })),
-                Ok(Err(error)) => Err(LedgerError::from(&error)),
-            }
-        }
-        _ => Err(failure.told()),
+    let Work::Record(record) = &work else {
+        return Err(failure.told());
+    };
+    let kept = timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
+    match (kept, &record.target) {
+        (Err(_), _) => Err(LedgerError::FateUnknown),
+        (Ok(Err(error)), _) => Err(LedgerError::from(&error)),
+        (Ok(Ok(())), Target::Snapshots) => Ok(Answer::Recorded(Recorded {
+            verdict: Verdict::Refused,
+            owner: None,
+            transaction: None,
+        })),
+        // Whoever asked for it is told that it has no effect.
+        (Ok(Ok(())), Target::Transaction(_)) => Err(failure.told()),
     }
 }
 
-/// Keeps a webhook that cannot be recorded, with nothing of it interpreted.
+/// Keeps evidence that cannot be recorded, with nothing of it interpreted, and tells of it.
 async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(), StoreError> {
     shared.metrics.quarantined();
     let learned = &record.learned;
@@ -270,13 +270,37 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
     let mut tx = session.begin().await?;
     let at = rows::begin_batch(&mut tx).await?;
     rows::put_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
-    let finding = super::findings::about_shop(
-        crate::domain::DiscrepancyKind::UnknownBody,
-        &orphan.id.to_string(),
-        "a webhook could not be recorded as evidence and was kept aside",
-        at,
-    );
-    rows::open_discrepancies(&mut tx, shop, std::slice::from_ref(&finding)).await?;
+    let finding = kept_aside(record, at);
+    let opened = rows::open_discrepancies(&mut tx, shop, std::slice::from_ref(&finding)).await?;
+    if opened.contains(&finding.id) {
+        let view = super::findings::view(&finding);
+        let event = EventWrite {
+            kind: "discrepancy.opened",
+            transaction_id: finding.transaction_id,
+            payload: batch::to_json(&view),
+        };
+        rows::append_events(&mut tx, shop, at, std::slice::from_ref(&event)).await?;
+    }
     tx.commit().await?;
+    shared.waiters.wake(shop, [uuid::Uuid::nil()]);
     Ok(())
+}
+
+/// The finding about evidence that was kept aside.
+fn kept_aside(record: &Record, at: crate::domain::Timestamp) -> DiscrepancyRow {
+    let learned = &record.learned;
+    let what = match (&record.target, learned.channel) {
+        (_, Channel::Webhook) => "a webhook".to_owned(),
+        (Target::Transaction(id), channel) => {
+            format!("evidence of the channel {channel} about transaction ~{id}")
+        }
+        (Target::Snapshots, channel) => format!("evidence of the channel {channel}"),
+    };
+    let detail = format!("{what} could not be recorded as evidence and was kept aside");
+    let kind = DiscrepancyKind::UnknownBody;
+    let mut finding = super::findings::about_shop(kind, &learned.id.to_string(), &detail, at);
+    if let Target::Transaction(id) = record.target {
+        finding.transaction_id = Some(id);
+    }
+    finding
 }

@@ -27,6 +27,7 @@ pub(crate) fn about(
         uids: finding.uids.clone(),
         opened_at: at,
         resolved_at: None,
+        resolved_by: None,
         reason: None,
     }
 }
@@ -52,6 +53,7 @@ pub(crate) fn about_shop(
         uids: Vec::new(),
         opened_at: at,
         resolved_at: None,
+        resolved_by: None,
         reason: None,
     }
 }
@@ -74,6 +76,7 @@ pub fn view(row: &DiscrepancyRow) -> DiscrepancyView {
         uids: row.uids.clone(),
         opened_at: row.opened_at,
         resolved_at: row.resolved_at,
+        resolved_by: row.resolved_by.clone(),
         reason: row.reason.clone(),
     }
 }

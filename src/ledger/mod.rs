@@ -17,6 +17,7 @@ pub mod tables;
 mod telling;
 mod waiters;
 
+pub use crate::store::discrepancies::Close;
 pub use acts::{act, look};
 pub use batch::{Answer, Fold, Work};
 pub use findings::view as discrepancy_view;
@@ -25,8 +26,9 @@ pub use waiters::Watch;
 
 use crate::clock::Boottime;
 use crate::config::sealing::Sealed;
+use crate::domain::family::{DUPLICATE_WINDOW, Unfit};
 use crate::domain::schedule::Pace;
-use crate::domain::{Opening, ShopId, Timestamp, Verdict};
+use crate::domain::{Opening, ShopId, Timestamp, Uid, Verdict};
 use crate::metrics::Metrics;
 use crate::observation::Observation;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
@@ -88,15 +90,30 @@ pub struct Open {
     pub parent_limit: Option<ParentLimit>,
 }
 
-/// What a child may take from its parent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a child may take from its parent. It is asked whenever an attempt is stamped.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParentLimit {
-    /// The parent, by our id.
-    pub parent: Uuid,
-    /// Take it although it is more than is left.
+    /// The parent, by the gateway's uid.
+    pub parent: Uid,
+    /// Take it although it is more than is left, or the parent is not known.
     pub force: bool,
     /// A child equal in parent and amount, sent less than this ago, makes the new one wait.
     pub duplicate_window: Option<Duration>,
+}
+
+impl ParentLimit {
+    /// The limit of a transaction's next attempt; `None` when it is no child. `check`: whether the
+    /// gateway looks for duplicates of it.
+    pub fn of(stored: &StoredTransaction, check: bool) -> Option<Self> {
+        let opening = &stored.opening;
+        let parent = opening.parent_uid.clone();
+        let parent = parent.filter(|_| opening.kind.is_child())?;
+        Some(Self {
+            parent,
+            force: stored.summary.forced,
+            duplicate_window: check.then_some(DUPLICATE_WINDOW),
+        })
+    }
 }
 
 /// What came of opening.
@@ -114,11 +131,8 @@ pub enum Opened {
         /// As it is stored.
         transaction: Box<StoredTransaction>,
     },
-    /// The parent has not that much left.
-    Exceeds {
-        /// What is left, in minor units.
-        left: i64,
-    },
+    /// It is a child that its parent does not allow.
+    Unfit(Unfit),
 }
 
 /// Evidence to be recorded.
@@ -163,6 +177,8 @@ pub struct Stamp {
     pub lease: Option<Uuid>,
     /// A replay under the same `RequestID` of what is in doubt.
     pub replay: bool,
+    /// For a child: the same questions as at its opening, under its parent's lock.
+    pub child: Option<ParentLimit>,
     /// For a caller who posts again: the request, which may have to wait again.
     pub sealed: Option<Sealed>,
 }
@@ -184,17 +200,20 @@ pub enum Stamped {
         /// As it is.
         transaction: Box<StoredTransaction>,
     },
-}
-
-/// A finding to be closed by a person.
-#[derive(Debug, Clone)]
-pub struct Close {
-    /// Which finding.
-    pub id: Uuid,
-    /// Who.
-    pub by: String,
-    /// Why.
-    pub reason: String,
+    /// Not yet: an equal child was sent just before.
+    Wait {
+        /// As it is.
+        transaction: Box<StoredTransaction>,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Its parent does not allow it.
+    Unfit {
+        /// As it is.
+        transaction: Box<StoredTransaction>,
+        /// Why.
+        unfit: Unfit,
+    },
 }
 
 /// Why the ledger could not do it.

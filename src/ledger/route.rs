@@ -103,7 +103,6 @@ impl Routing {
         for work in works {
             match work {
                 Work::Open(open) => {
-                    ids.extend(open.parent_limit.map(|limit| limit.parent));
                     // A second run of a batch finds its own row.
                     let name = open.opening.tracking_id.as_ref();
                     let ours = name.and_then(|name| self.ours(name.as_str()));
@@ -191,7 +190,7 @@ impl Routing {
                 Fact::Seen {
                     snapshot,
                     found_by: FoundBy::TrackingId,
-                } => self.homes(snapshot, fact, target, rows),
+                } => self.homes(snapshot, fact, (target, learned.adopts), rows),
                 fact => target
                     .map(|id| Home::Row(id, Cow::Borrowed(fact)))
                     .into_iter()
@@ -230,17 +229,17 @@ impl Routing {
         &self,
         s: &Snapshot,
         fact: &'a Fact,
-        target: Option<Uuid>,
+        (target, adopts): (Option<Uuid>, bool),
         rows: &Rows,
     ) -> Vec<Home<'a>> {
         let Some(owner) = self.owner(&s.uid) else {
-            return self.offered(s, fact, target, rows);
+            return self.offered(s, fact, (target, adopts), rows);
         };
         let looked_for_another = target.is_some_and(|target| target != owner);
         let is_news = !looked_for_another || is_news(rows, owner, s);
         let to_owner = is_news.then_some(Home::Row(owner, Cow::Borrowed(fact)));
         if gives_way(owner, rows) {
-            let ours = self.offered(s, fact, target, rows).into_iter();
+            let ours = self.offered(s, fact, (target, adopts), rows).into_iter();
             let ours = ours.filter(|home| matches!(home, Home::Row(..)));
             return ours.chain(to_owner).collect();
         }
@@ -263,7 +262,7 @@ impl Routing {
         &self,
         s: &Snapshot,
         fact: &'a Fact,
-        target: Option<Uuid>,
+        (target, adopts): (Option<Uuid>, bool),
         rows: &Rows,
     ) -> Vec<Home<'a>> {
         let whole = |id| Home::Row(id, Cow::Borrowed(fact));
@@ -277,6 +276,7 @@ impl Routing {
         if !is_child {
             return match named.or(target) {
                 Some(id) => or_nobody(id),
+                None if adopts && kind.is_some() => vec![Home::New(Box::new(s.clone()))],
                 None => vec![Home::Nobody(Box::new(s.clone()))],
             };
         }
@@ -302,7 +302,8 @@ impl Routing {
         match possible(Summary::is_hardly_older).as_slice() {
             [] => {
                 let parent = s.parent_uid.as_ref().and_then(|uid| self.owner(uid));
-                if kind.is_some() && (parent.is_some() || target.is_some()) {
+                let is_known = adopts || parent.is_some() || target.is_some();
+                if kind.is_some() && is_known {
                     vec![Home::New(Box::new(s.clone()))]
                 } else {
                     vec![Home::Nobody(Box::new(s.clone()))]

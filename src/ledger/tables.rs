@@ -4,11 +4,12 @@
 //! simulation of `tests/it/sim` runs the very same code over tables in memory.
 
 use crate::domain::{ShopId, Timestamp};
-use crate::store::batch::{self as rows, Found, Healed, Names, Place, Spent, Writes};
+use crate::store::batch::{self as rows, Family, Found, Healed, Names, Place, Writes};
 use crate::store::waiting::{self, WaitingRow};
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction,
-    discrepancies, read,
+    discrepancies::{self, Close},
+    read,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -44,8 +45,10 @@ statements! {
     /// Which of these pieces of evidence are stored already.
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>
         = rows::known_evidence;
-    /// What the children of a parent have taken.
-    fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent> = rows::spent_by_children;
+    /// Locks the families of children, before anything else.
+    fn lock_families(shop: &ShopId, parents: &[&str]) -> Vec<Family> = rows::lock_families;
+    /// The children of parents.
+    fn children_of(shop: &ShopId, parents: &[&str]) -> Vec<StoredTransaction> = rows::children_of;
     /// Inserts transactions; `false` when a tracking id is taken.
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool
         = rows::insert_transactions;
@@ -78,7 +81,7 @@ statements! {
     fn heal_all(shop: &ShopId, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow>
         = rows::heal_all;
     /// Closes findings for a person.
-    fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>
+    fn close(shop: &ShopId, at: Timestamp, closings: &[Close]) -> Vec<DiscrepancyRow>
         = discrepancies::close;
     /// Appends events; returns the last number given.
     fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64

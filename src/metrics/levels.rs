@@ -31,15 +31,28 @@ pub struct ShopLevel {
     pub value: i64,
 }
 
+/// Money in doubt at one shop, in one currency and of one type of transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoneyInDoubt {
+    /// The shop.
+    pub shop: String,
+    /// The currency; empty where it is not known.
+    pub currency: String,
+    /// The type of transaction.
+    pub kind: String,
+    /// How much, in minor units.
+    pub value: i64,
+}
+
 /// Label sets that have been shown.
-type Seen = Mutex<BTreeSet<[String; 2]>>;
+type Seen<const N: usize = 2> = Mutex<BTreeSet<[String; N]>>;
 
 /// The label sets that each level has shown.
 #[derive(Default)]
 pub(super) struct Levels {
     pub(super) transactions_open: Seen,
     pub(super) oldest_open: Seen,
-    pub(super) money_in_doubt: Seen,
+    pub(super) money_in_doubt: Seen<3>,
     pub(super) discrepancies_open: Seen,
     pub(super) subscriber_disabled: Seen,
 }
@@ -51,10 +64,10 @@ pub(super) fn levels(rows: &[ShopLevel]) -> impl Iterator<Item = ([&str; 2], f64
 }
 
 /// Sets the gauge to exactly these rows; label sets seen before and not named become 0.
-pub(super) fn replace<'a>(
+pub(super) fn replace<'a, const N: usize>(
     gauge: &GaugeVec,
-    seen: &Seen,
-    rows: impl Iterator<Item = ([&'a str; 2], f64)>,
+    seen: &Seen<N>,
+    rows: impl Iterator<Item = ([&'a str; N], f64)>,
 ) {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let mut named = BTreeSet::new();

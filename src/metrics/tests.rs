@@ -2,6 +2,15 @@
 
 use super::*;
 
+fn money(shop: &str, currency: &str, value: i64) -> MoneyInDoubt {
+    MoneyInDoubt {
+        shop: shop.to_owned(),
+        currency: currency.to_owned(),
+        kind: "refund".to_owned(),
+        value,
+    }
+}
+
 fn level(shop: &str, label: &str, value: i64) -> ShopLevel {
     ShopLevel {
         shop: shop.to_owned(),
@@ -68,7 +77,7 @@ fn labels_are_those_of_the_contract() {
         count: 2,
         oldest: second,
     }]);
-    metrics.set_money_in_doubt(&[level("1001", "EUR", 1_234)]);
+    metrics.set_money_in_doubt(&[money("1001", "EUR", 1_234)]);
     metrics.set_discrepancies_open(&[level("1001", "amount_mismatch", 1)]);
     let text = metrics.render();
     for line in [
@@ -92,7 +101,7 @@ fn labels_are_those_of_the_contract() {
         r#"reconciler_subscriber_disabled{shop="1001",subscriber="orders"} 1"#,
         r#"reconciler_transactions_open{shop="1001",state="pending"} 2"#,
         r#"reconciler_oldest_open_seconds{shop="1001",state="pending"} 1"#,
-        r#"reconciler_money_in_doubt_minor{currency="EUR",shop="1001"} 1234"#,
+        r#"reconciler_money_in_doubt_minor{currency="EUR",shop="1001",type="refund"} 1234"#,
         r#"reconciler_discrepancies_open{kind="amount_mismatch",shop="1001"} 1"#,
     ] {
         assert!(
@@ -105,12 +114,16 @@ fn labels_are_those_of_the_contract() {
 #[test]
 fn a_drained_level_falls_to_zero_and_stays() {
     let metrics = Metrics::new();
-    metrics.set_money_in_doubt(&[level("1001", "EUR", 5), level("1001", "USD", 7)]);
-    metrics.set_money_in_doubt(&[level("1001", "USD", 8)]);
+    metrics.set_money_in_doubt(&[money("1001", "EUR", 5), money("1001", "USD", 7)]);
+    metrics.set_money_in_doubt(&[money("1001", "USD", 8)]);
     metrics.set_money_in_doubt(&[]);
     let text = metrics.render();
-    assert!(text.contains("reconciler_money_in_doubt_minor{currency=\"EUR\",shop=\"1001\"} 0\n"));
-    assert!(text.contains("reconciler_money_in_doubt_minor{currency=\"USD\",shop=\"1001\"} 0\n"));
+    assert!(text.contains(
+        "reconciler_money_in_doubt_minor{currency=\"EUR\",shop=\"1001\",type=\"refund\"} 0\n"
+    ));
+    assert!(text.contains(
+        "reconciler_money_in_doubt_minor{currency=\"USD\",shop=\"1001\",type=\"refund\"} 0\n"
+    ));
 }
 
 #[test]

@@ -53,8 +53,14 @@ pub struct Observation {
     /// When it was answered, on this machine's monotonic clock. It is dated by PostgreSQL's clock when it
     /// is recorded, less what has passed since; without this, when it is recorded.
     pub answered: Option<Boottime>,
+    /// Who did it, likewise.
+    pub by: Option<String>,
     /// A finding that goes with it.
     pub finding: Option<(DiscrepancyKind, String)>,
+    /// It is kept already, and offered again: where it still belongs to nobody, nothing new is said.
+    pub kept: bool,
+    /// A transaction of the gateway in it that nobody here has is taken over.
+    pub adopts: bool,
     /// What a webhook that belongs to nothing is kept as.
     pub orphan_kind: &'static str,
 }
@@ -97,6 +103,9 @@ impl Observation {
             answered: None,
             finding: None,
             reason: None,
+            by: None,
+            kept: false,
+            adopts: false,
             orphan_kind: "transaction",
         }
     }

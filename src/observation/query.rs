@@ -3,6 +3,7 @@
 use crate::domain::evidence::FoundBy;
 use crate::domain::{Channel, Fact, Snapshot, Uid};
 use crate::gateway::{Answer, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+use crate::observation::read::{read_list, read_uid};
 use crate::observation::{Observation, of_answer, received};
 
 /// What the answer to a query by uid tells; `None` when it tells nothing of a transaction.
@@ -23,6 +24,28 @@ pub fn observe_tracking_id(answer: &Answer, name: &str) -> Option<Observation> {
     }
 }
 
+/// What the answer to a look-up by uid tells, where `owned` says whether somebody here has it: of a known
+/// uid also that the gateway has it no more. `None` when it tells nothing.
+pub(crate) fn observe_known(answer: &Answer, uid: &Uid, owned: bool) -> Option<Observation> {
+    if owned {
+        telling(read_uid(answer, uid).learned)
+    } else {
+        observe_uid(answer, uid)
+    }
+}
+
+/// The same for the answer to a look-up by the name of a transaction of ours; empty ones tell something.
+pub(crate) fn observe_named(answer: &Answer, name: &str) -> Option<Observation> {
+    telling(read_list(answer, name).learned)
+}
+
+fn telling(mut observation: Observation) -> Option<Observation> {
+    // Rows of others are there, whoever made them.
+    observation.adopts = true;
+    observation.orphan_kind = "queried";
+    (!observation.facts.is_empty()).then_some(observation)
+}
+
 fn seen(answer: &Answer, subject: &str, snapshots: Vec<Snapshot>) -> Observation {
     let found_by = FoundBy::TrackingId;
     let facts = snapshots
@@ -33,7 +56,8 @@ fn seen(answer: &Answer, subject: &str, snapshots: Vec<Snapshot>) -> Observation
         })
         .collect();
     let mut observation = of_answer(answer, Channel::Query, subject, facts);
-    // A transaction that is none of ours was asked for by a person: that is no finding.
+    // What the gateway itself has of this shop is there, whoever made it.
+    observation.adopts = true;
     observation.orphan_kind = "queried";
     observation
 }

@@ -1,7 +1,7 @@
 //! What a webhook that is not refused amounts to.
 
 use crate::domain::evidence::FoundBy;
-use crate::domain::{Channel, Fact, Timestamp, Verdict};
+use crate::domain::{Channel, Fact, Snapshot, Timestamp, Verdict};
 use crate::gateway::{WebhookReading, read_webhook, take_webhook};
 use crate::observation::Observation;
 use sha2::{Digest, Sha256};
@@ -25,9 +25,9 @@ pub fn observe_decoded(sha256: [u8; 32], body: &[u8], signed: bool, now: Timesta
                 found_by: FoundBy::TrackingId,
             }];
             learned.parent = parent.map(|parent| Box::new(parent.received(now)));
+            // What it names is looked up by its uid; see [`hinted`].
             if !signed {
                 learned.verdict = Some(Verdict::Hint);
-                learned.look_again = true;
             }
         }
         WebhookReading::Subscription => learned.orphan_kind = "subscription",
@@ -39,6 +39,12 @@ pub fn observe_decoded(sha256: [u8; 32], body: &[u8], signed: bool, now: Timesta
         }
     }
     learned
+}
+
+/// What is to be looked up because of a webhook that cannot be believed by itself.
+pub fn hinted(learned: &Observation) -> Option<&Snapshot> {
+    let is_hint = learned.verdict == Some(Verdict::Hint);
+    learned.snapshots().next().filter(|_| is_hint)
 }
 
 /// A webhook that was kept because it had no owner, read again.
@@ -66,6 +72,7 @@ pub fn observe_kept(
     );
     observation.id = id;
     observation.signed = Some(signed);
+    observation.kept = true;
     Some(observation)
 }
 
@@ -89,9 +96,11 @@ mod tests {
             (Some(true), None, false)
         );
         assert_eq!(signed.body, raw);
+        assert!(hinted(&signed).is_none());
         let hint = observe(&raw, false, now());
         assert_eq!(hint.verdict, Some(Verdict::Hint));
-        assert_eq!((hint.signed, hint.look_again), (Some(false), true));
+        assert_eq!((hint.signed, hint.look_again), (Some(false), false));
+        assert_eq!(hinted(&hint).map(|s| s.uid.as_str()), Some("u"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! The statements of a group commit, in the order in which they lock: transactions, due checks, uids,
-//! findings, and last the feed's counter. All of them take many rows at once, and there are few of them: to ask and to be answered costs as much as some rows do, and all jobs of a batch wait for it.
+//! The statements of a group commit, in the order in which they lock: families, transactions, due checks,
+//! uids, findings, and last the feed's counter. All of them take many rows at once, and there are few of them: to ask and to be answered costs as much as some rows do, and all jobs of a batch wait for it.
 
+mod families;
 mod findings;
 mod writing;
 
+pub use families::{Family, children_of, lock_families};
 pub use findings::{
     Healed, heal_all, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
 };
@@ -11,7 +13,7 @@ pub use writing::{
     Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, merge, write,
 };
 
-use crate::domain::{ShopId, State, Timestamp, TransactionType};
+use crate::domain::{ShopId, Timestamp};
 use crate::store::rows::raw_transaction;
 use crate::store::{CheckRow, StoreError, StoredTransaction, uids};
 use sqlx::PgConnection;
@@ -129,58 +131,6 @@ pub async fn look_up(
         }
     }
     Ok(found)
-}
-
-/// What one child has taken, or may have taken, from its parent.
-#[derive(Debug, Clone)]
-pub struct Spent {
-    /// The child's kind.
-    pub kind: TransactionType,
-    /// Its state.
-    pub state: State,
-    /// How much, in minor units.
-    pub amount: Option<i64>,
-    /// When it was opened.
-    pub opened_at: Timestamp,
-}
-
-impl Spent {
-    /// Whether this child lessens what is left for a new one of a kind: everything that succeeded
-    /// or may still succeed does. Captures and voids share the hold; refunds and chargebacks share
-    /// what was taken.
-    pub fn counts_against(&self, kind: TransactionType) -> bool {
-        let alive = !self.state.is_final() || self.state == State::Successful;
-        let takes_hold = |kind| matches!(kind, TransactionType::Capture | TransactionType::Void);
-        alive && takes_hold(self.kind) == takes_hold(kind)
-    }
-}
-
-/// What the children of a parent have taken; the parent is locked, so that none is added meanwhile.
-pub async fn spent_by_children(
-    conn: &mut PgConnection,
-    shop: &ShopId,
-    parent_uid: &str,
-) -> Result<Vec<Spent>, StoreError> {
-    let rows = sqlx::query!(
-        "-- spent_by_children
-        SELECT id, type AS kind, state, amount, created_at FROM transactions
-        WHERE shop_id = $1 AND parent_uid >= $2 AND parent_uid <= $2 ORDER BY parent_uid",
-        shop.as_str(),
-        parent_uid
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|r| {
-            let bad = |column| StoreError::inconsistent("transactions", column, r.id);
-            Ok(Spent {
-                kind: TransactionType::parse(&r.kind).ok_or_else(|| bad("type"))?,
-                state: State::parse(&r.state).ok_or_else(|| bad("state"))?,
-                amount: r.amount,
-                opened_at: r.created_at.into(),
-            })
-        })
-        .collect()
 }
 
 /// Where a locked row lies. It stays there for as long as it is locked, so that it can be written

@@ -136,21 +136,24 @@ pub async fn open_gauges(store: &Store, shop: &ShopId) -> Result<Vec<OpenGauge>,
         .collect()
 }
 
-/// How much money is in doubt at a shop, by currency, in minor units.
+/// How much money is in doubt at a shop, by currency and type, in minor units.
 pub async fn money_in_doubt(
     store: &Store,
     shop: &ShopId,
-) -> Result<Vec<(String, i64)>, StoreError> {
+) -> Result<Vec<(String, String, i64)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- money_in_doubt
-        SELECT coalesce(t.currency, '') AS "currency!", coalesce(sum(t.amount), 0)::bigint AS "amount!"
+        SELECT coalesce(t.currency, '') AS "currency!", t.type AS "kind!", coalesce(sum(t.amount), 0)::bigint AS "amount!"
         FROM due_checks d JOIN transactions t ON t.shop_id = d.shop_id AND t.id = d.transaction_id
-        WHERE d.shop_id = $1 AND d.state = 'in_doubt' GROUP BY 1"#,
+        WHERE d.shop_id = $1 AND d.state = 'in_doubt' GROUP BY 1, 2"#,
         shop.as_str()
     )
     .fetch_all(store.pool())
     .await?;
-    Ok(rows.into_iter().map(|r| (r.currency, r.amount)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| (r.currency, r.kind, r.amount))
+        .collect())
 }
 
 /// How many checks of a shop are due, and how late the latest is, in seconds.

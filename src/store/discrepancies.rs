@@ -22,6 +22,7 @@ pub(crate) struct RawDiscrepancy {
     pub uids: String,
     pub opened_at: OffsetDateTime,
     pub resolved_at: Option<OffsetDateTime>,
+    pub resolved_by: Option<String>,
     pub reason: Option<String>,
 }
 
@@ -46,6 +47,7 @@ impl TryFrom<RawDiscrepancy> for DiscrepancyRow {
                 .map_err(|_| StoreError::inconsistent("discrepancies", "uids", raw.id))?,
             opened_at: raw.opened_at.into(),
             resolved_at: raw.resolved_at.map(Timestamp::from),
+            resolved_by: raw.resolved_by,
             reason: raw.reason,
         })
     }
@@ -65,7 +67,7 @@ pub async fn list(
         RawDiscrepancy,
         r#"-- list_discrepancies
         SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency,
-            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, reason
+            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, resolved_by, reason
         FROM discrepancies
         WHERE shop_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR kind = $3)
           AND id < coalesce($4::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
@@ -91,7 +93,7 @@ pub async fn by_id(
         RawDiscrepancy,
         r#"-- discrepancy_by_id
         SELECT id, kind, status, transaction_id, tracking_id, uid, subject, amount, currency,
-            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, reason
+            coalesce(detail_now, detail) AS "detail!", uids, opened_at, resolved_at, resolved_by, reason
         FROM discrepancies WHERE shop_id = $1 AND id = $2"#,
         shop.as_str(),
         id
@@ -101,27 +103,39 @@ pub async fn by_id(
     row.map(DiscrepancyRow::try_from).transpose()
 }
 
+/// A finding to be closed by a person.
+#[derive(Debug, Clone)]
+pub struct Close {
+    /// Which finding.
+    pub id: Uuid,
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// Closes findings by id; those that are closed already are left alone. Returns them as they are now.
 pub async fn close(
     conn: &mut PgConnection,
     shop: &ShopId,
     at: Timestamp,
-    closings: &[(Uuid, String)],
+    closings: &[Close],
 ) -> Result<Vec<DiscrepancyRow>, StoreError> {
-    let (ids, reasons): (Vec<Uuid>, Vec<String>) = closings.iter().cloned().unzip();
     let rows = sqlx::query_as!(
         RawDiscrepancy,
         r#"-- close_discrepancies
-        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = c.reason
-        FROM UNNEST($3::uuid[], $4::text[]) AS c(id, reason)
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = c.reason,
+            resolved_by = c.by
+        FROM UNNEST($3::uuid[], $4::text[], $5::text[]) AS c(id, reason, by)
         WHERE d.shop_id = $1 AND d.status = 'open' AND d.id = c.id
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
             d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
-            d.reason"#,
+            d.resolved_by, d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
-        &ids,
-        &reasons
+        &closings.iter().map(|c| c.id).collect::<Vec<_>>(),
+        &closings.iter().map(|c| c.reason.as_str()).collect::<Vec<_>>() as &[&str],
+        &closings.iter().map(|c| c.by.as_str()).collect::<Vec<_>>() as &[&str],
     )
     .fetch_all(conn)
     .await?;

@@ -12,6 +12,7 @@ pub mod controls;
 pub mod discrepancies;
 pub mod error;
 pub mod feed;
+pub mod hints;
 pub mod migrate;
 pub mod pacing;
 pub mod pooler;

@@ -295,6 +295,8 @@ pub struct DiscrepancyRow {
     pub opened_at: Timestamp,
     /// When it was closed.
     pub resolved_at: Option<Timestamp>,
+    /// Who closed it; nobody where it went away by itself.
+    pub resolved_by: Option<String>,
     /// Why it was closed.
     pub reason: Option<String>,
 }

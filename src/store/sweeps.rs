@@ -42,10 +42,12 @@ pub struct OrphanRow {
     pub body_sha256: Vec<u8>,
 }
 
-/// Orphans whose uid, parent or name has an owner now.
+/// Orphans whose uid, parent or name has an owner now, in the order of their ids from `after` on, so that
+/// those that match nothing after all keep no others out.
 pub async fn matchable_orphans(
     store: &Store,
     shop: &ShopId,
+    after: Uuid,
     limit: i64,
 ) -> Result<Vec<OrphanRow>, StoreError> {
     Ok(sqlx::query_as!(
@@ -53,13 +55,15 @@ pub async fn matchable_orphans(
         "-- matchable_orphans
         SELECT o.id, o.signed, o.body, o.body_sha256 FROM orphans o
         WHERE o.shop_id = $1 AND o.matched_to IS NULL AND o.kind = 'transaction' AND o.signed
+          AND o.id > $3
           AND (EXISTS (SELECT 1 FROM transactions t WHERE t.shop_id = $1
                  AND t.tracking_id = o.tracking_id AND t.origin = 'api')
             OR EXISTS (SELECT 1 FROM uids u WHERE u.shop_id = $1
                 AND u.key IN (uid_key(o.uid), uid_key(o.parent_uid))))
-        LIMIT $2",
+        ORDER BY o.id LIMIT $2",
         shop.as_str(),
-        limit
+        limit,
+        after
     )
     .fetch_all(store.slow_pool())
     .await?)

@@ -111,3 +111,184 @@ fn a_refund_made_in_the_back_office_is_adopted_and_lessens_what_is_left() {
             .expect_problem(422, "validation");
     });
 }
+
+fn child(tracking_id: &str, parent_uid: &str, amount: i64) -> Value {
+    json!({"tracking_id": tracking_id, "parent_uid": parent_uid, "amount": amount,
+        "reason": "returned"})
+}
+
+/// The field that is at fault.
+fn pointer(problem: &Value) -> &str {
+    problem["errors"][0]["pointer"].as_str().unwrap_or_default()
+}
+
+#[test]
+fn what_was_not_sent_is_asked_again_what_its_parent_has_left_before_it_is_sent() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        world
+            .post("refunds", child("first", &uid, 100))
+            .await
+            .expect(202);
+        // It waits for its equal, and a person takes it back.
+        world
+            .post("refunds", child("second", &uid, 100))
+            .await
+            .expect(202);
+        let taken_back = json!({"state": "not_sent", "reason": "not wanted"});
+        let resolve = "transactions/second/resolve";
+        world.post(resolve, taken_back).await.expect(200);
+        world
+            .post("refunds", refund("rest", &uid, 3245 - 100))
+            .await
+            .expect(202);
+        let again = world.post("refunds", child("second", &uid, 100)).await;
+        let problem = again.expect_problem(422, "validation").json;
+        assert_eq!(pointer(&problem), "/amount", "{problem}");
+        assert_eq!(world.twin().posts("second").await, 0);
+        assert_eq!(world.state("second").await, "not_sent");
+    });
+}
+
+#[test]
+fn a_child_that_no_longer_fits_when_its_turn_comes_ends_unsent_and_says_why() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        world.post("refunds", child("first", &uid, 100)).await.expect(202);
+        world.post("refunds", child("second", &uid, 100)).await.expect(202);
+        let made = json!({"type": "chargeback", "status": "successful", "amount": 3245,
+            "currency": "EUR", "parent_uid": uid, "tracking_id": "ok-parent", "uid": "charged-back"});
+        world.twin().make(made).await;
+        let told = json!({"url": world.hook_url(), "uid": "charged-back"});
+        assert_eq!(world.twin().send_webhook(told).await, [200]);
+        world.post("transactions/second/check", json!({})).await.expect(202);
+        let ended = world.until_final("second").await;
+        assert_eq!(ended["state"], "not_sent", "{ended}");
+        let message = ended["message"].as_str().unwrap();
+        assert!(message.contains("that the parent has left"), "{message}");
+        let found = world.until_found("amount_mismatch").await;
+        assert_eq!(found["tracking_id"], "second");
+        assert_eq!(world.twin().posts("second").await, 0);
+    });
+}
+
+#[test]
+fn a_parent_that_is_not_known_here_is_looked_up_and_taken_over_first() {
+    Setup::default().run(async |world| {
+        let made = json!({"type": "payment", "status": "successful", "amount": 1500,
+            "currency": "EUR", "tracking_id": "of-old", "uid": "parent-of-old", "test": true});
+        world.twin().make(made).await;
+        let ask = |name: &'static str| world.post("refunds", refund(name, "parent-of-old", 1500));
+        let (a, b) = tokio::join!(ask("all-1"), ask("all-2"));
+        let mut statuses = [a.status, b.status];
+        statuses.sort_unstable();
+        assert!(
+            matches!(statuses, [200 | 202, 422]),
+            "{} {}",
+            a.text,
+            b.text
+        );
+        let (taken, name) = if a.status == 422 {
+            (b, "all-2")
+        } else {
+            (a, "all-1")
+        };
+        assert_eq!(taken.json["currency"], "EUR", "{}", taken.text);
+        let posts = world.twin().posts("all-1").await + world.twin().posts("all-2").await;
+        assert_eq!(posts, 1);
+        let parent = world.status("of-old").await;
+        assert_eq!(parent["origin"], "gateway", "{parent}");
+        assert_eq!(parent["state"], "successful");
+        // A repeat asks nobody for the parent.
+        let asked = || world.twin().requests("*", "of-old");
+        let before = asked().await.len();
+        let again = world
+            .post("refunds", refund(name, "parent-of-old", 1500))
+            .await;
+        assert_eq!(
+            again.header("idempotent-replayed"),
+            Some("true"),
+            "{}",
+            again.text
+        );
+        assert_eq!(asked().await.len(), before);
+    });
+}
+
+#[test]
+fn what_the_gateway_does_not_have_is_no_parent_and_what_cannot_be_asked_waits() {
+    Setup::default().run(async |world| {
+        let missing = world.post("refunds", refund("of-none", "nobody", 1)).await;
+        let problem = missing.expect_problem(422, "validation").json;
+        assert_eq!(pointer(&problem), "/parent_uid", "{problem}");
+        let forced = "refunds?force=true";
+        let forced = world.post(forced, refund("forced", "nobody", 1)).await;
+        assert!(matches!(forced.status, 200 | 202), "{}", forced.text);
+        assert_eq!(world.twin().posts("forced").await, 1);
+        world.twin().down().await;
+        let away = world
+            .post("refunds", refund("of-whom", "somebody", 1))
+            .await;
+        away.expect_problem(503, "unavailable");
+        assert_eq!(world.get("transactions/of-whom").await.status, 404);
+    });
+}
+
+#[test]
+fn what_is_left_is_counted_by_what_the_gateway_has() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        let made = json!({"type": "void", "status": "successful", "amount": 3245,
+            "currency": "EUR", "parent_uid": uid, "tracking_id": "ok-parent", "uid": "given-up"});
+        world.twin().make(made).await;
+        let told = json!({"url": world.hook_url(), "uid": "given-up"});
+        assert_eq!(world.twin().send_webhook(told).await, [200]);
+        let over = world.post("refunds", refund("refund", &uid, 3245)).await;
+        let problem = over.expect_problem(422, "validation").json;
+        assert_eq!(pointer(&problem), "/amount", "{problem}");
+        // Of an authorization no more goes back than was captured of it.
+        let mut held = crate::world::payment("ok-held");
+        held["amount"] = json!(1500);
+        world
+            .post_with("authorizations", &[("prefer", "wait=20")], held)
+            .await
+            .expect(200);
+        let held = world.twin().uid("ok-held").await;
+        let wait = [("prefer", "wait=20")];
+        let captured = child("ok-capture", &held, 400);
+        let captured = world
+            .post_with("captures", &wait, captured)
+            .await
+            .expect(200)
+            .json;
+        assert_eq!(captured["currency"], "EUR", "{captured}");
+        let over = world.post("refunds", refund("too-much", &held, 1000)).await;
+        let problem = over.expect_problem(422, "validation").json;
+        assert_eq!(pointer(&problem), "/amount", "{problem}");
+        let over = world.post("captures", child("too-far", &held, 1101)).await;
+        assert_eq!(
+            pointer(&over.expect_problem(422, "validation").json),
+            "/amount"
+        );
+        for name in ["refund", "too-much", "too-far"] {
+            assert_eq!(world.twin().posts(name).await, 0, "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_chargeback_of_what_was_refunded_is_told() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        let wait = [("prefer", "wait=20")];
+        let all = refund("ok-refund", &uid, 3245);
+        world.post_with("refunds", &wait, all).await.expect(200);
+        let made = json!({"type": "chargeback", "status": "successful", "amount": 3245,
+            "currency": "EUR", "parent_uid": uid, "tracking_id": "ok-parent", "uid": "charged-back"});
+        world.twin().make(made).await;
+        let told = json!({"url": world.hook_url(), "uid": "charged-back"});
+        assert_eq!(world.twin().send_webhook(told).await, [200]);
+        let found = world.until_found("refunded_and_charged_back").await;
+        assert_eq!((&found["tracking_id"], &found["amount"]), (&json!("ok-parent"), &json!(3245)));
+    });
+}

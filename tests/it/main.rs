@@ -28,6 +28,7 @@ mod creating;
 mod database;
 mod doubt;
 mod feed;
+mod hints;
 mod hostile;
 mod manners;
 mod metrics;

@@ -368,3 +368,80 @@ fn a_query_that_is_not_answered_is_a_timeout_and_not_an_answer() {
         asked.expect_problem(502, "gateway-unreachable");
     });
 }
+
+#[test]
+fn what_a_status_query_tells_is_evidence_at_the_transaction_that_it_is_about() {
+    Setup::default().quiet().run(async |world| {
+        world.pay_and_wait("ok-asked").await.expect(200);
+        // One of its uids is gone at the gateway.
+        let known = "INSERT INTO uids (shop_id, uid, transaction_id)
+            SELECT shop_id, 'gone-1', id FROM transactions";
+        world.database.execute(known).await;
+        let before = world.evidence_by("ok-asked", "query").await.len();
+        let asked = world.post("queries/status", json!({"uid": "gone-1"})).await;
+        assert_eq!(asked.expect(200).json["status"], "not_found");
+        let told = world.evidence_by("ok-asked", "query").await;
+        assert_eq!(told.len(), before + 1, "{told:?}");
+    });
+}
+
+#[test]
+fn who_closed_a_finding_is_kept_with_it() {
+    Setup::default().quiet().run(async |world| {
+        let body = json!("no webhook");
+        let webhook = json!({"url": world.hook_url(), "shop": crate::world::SHOP, "body": body});
+        assert_eq!(world.twin().send_webhook(webhook).await, [200]);
+        let found = world.until_found("unknown_body").await;
+        assert_eq!(found["resolved_by"], json!(null));
+        let close = format!("discrepancies/{}/resolve", found["id"].as_str().unwrap());
+        let closed = world
+            .post(&close, json!({"reason": "known"}))
+            .await
+            .expect(200)
+            .json;
+        assert_eq!(closed["resolved_by"], "orders", "{closed}");
+        let listed = async |status: &str| {
+            let path = format!("discrepancies?status={status}");
+            let page = world.get(&path).await.expect(200).json;
+            page["discrepancies"].as_array().unwrap().len()
+        };
+        assert_eq!((listed("open").await, listed("resolved").await), (0, 1));
+        assert_eq!(listed("all").await, 1);
+        let feed = world.get("events").await.expect(200).json;
+        let last = feed["events"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(last["discrepancy"]["resolved_by"], "orders", "{last}");
+    });
+}
+
+#[test]
+fn a_parameter_that_a_resource_does_not_know_is_refused_on_every_method() {
+    Setup::default().quiet().run(async |world| {
+        world.pay_and_wait("ok-plain").await;
+        let one = "transactions/ok-plain";
+        for path in [
+            one.to_owned(),
+            format!("{one}/evidence"),
+            format!("{one}/explain"),
+        ] {
+            let asked = world
+                .get(&format!("{path}?as_of=2026-01-01T00:00:00Z"))
+                .await;
+            let problem = asked.expect_problem(422, "validation").json;
+            assert_eq!(problem["errors"][0]["pointer"], "/query/as_of", "{path}");
+        }
+        let nil = format!("discrepancies/{}/resolve", uuid::Uuid::nil());
+        for path in [
+            &format!("{one}/check"),
+            &format!("{one}/resolve"),
+            "pause",
+            "resume",
+            "queries/status",
+            "queries/balance",
+            &nil,
+        ] {
+            let body = json!({"reason": "x", "state": "failed"});
+            let posted = world.post(&format!("{path}?dry_run=1"), body).await;
+            posted.expect_problem(422, "validation");
+        }
+    });
+}

@@ -113,3 +113,23 @@ fn a_webhook_that_was_kept_is_matched_when_its_payment_appears() {
         .await;
     });
 }
+
+#[test]
+fn a_kept_webhook_whose_finding_was_closed_is_not_told_again() {
+    Setup::default().quiet().run(async |world| {
+        let made = json!({"uid": "orphan-1", "tracking_id": "ok-never", "amount": 900,
+            "currency": "EUR", "test": true});
+        world.twin().make(made).await;
+        let webhook = || to(world, "orphan-1", json!({}));
+        assert_eq!(world.twin().send_webhook(webhook()).await, [200]);
+        let found = world.until_found("orphan_webhook").await;
+        let close = format!("discrepancies/{}/resolve", found["id"].as_str().unwrap());
+        world.post(&close, json!({"reason": "a test of the shop"})).await.expect(200);
+        // The same again says nothing new, and neither does the sweep, to which it looks like a match.
+        assert_eq!(world.twin().send_webhook(webhook()).await, [200]);
+        let owner = "INSERT INTO uids (shop_id, uid, transaction_id) VALUES ('1001', 'orphan-1', gen_random_uuid())";
+        world.database.execute(owner).await;
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        assert!(world.discrepancies().await.is_empty());
+    });
+}

@@ -61,7 +61,7 @@ fn nothing_on_the_hot_path_reads_a_whole_table() {
 }
 
 /// The statements of a group commit, and the indexes that have all of each key.
-const BY_KEY: [(&str, &[&str]); 5] = [
+const BY_KEY: [(&str, &[&str]); 6] = [
     (
         "look_up",
         &[
@@ -70,7 +70,8 @@ const BY_KEY: [(&str, &[&str]); 5] = [
             "using transactions_parent",
         ],
     ),
-    ("spent_by_children", &["using transactions_parent"]),
+    ("families", &["using uids_pkey", "using transactions_pkey"]),
+    ("children_of_parents", &["using transactions_parent"]),
     ("lock_transactions", &["using transactions_pkey"]),
     ("lock_checks", &["using due_checks_pkey"]),
     (
@@ -96,7 +97,8 @@ fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
             parents: vec!["p"],
         };
         batch::look_up(&mut tx, &shop, &names).await.unwrap();
-        batch::spent_by_children(&mut tx, &shop, "p").await.unwrap();
+        batch::lock_families(&mut tx, &shop, &["p"]).await.unwrap();
+        batch::children_of(&mut tx, &shop, &["p"]).await.unwrap();
         batch::lock_transactions(&mut tx, &shop, &ids).await.unwrap();
         batch::lock_checks(&mut tx, &shop, &ids).await.unwrap();
         let nothing = batch::Writes::default();

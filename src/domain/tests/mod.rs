@@ -8,6 +8,7 @@
 mod arrivals;
 mod binding;
 mod candidates;
+mod children;
 mod decisions;
 mod facts;
 mod finality;

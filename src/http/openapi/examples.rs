@@ -69,7 +69,7 @@ fn discrepancy() -> Value {
         "id": ID, "kind": "amount_mismatch", "status": "open", "tracking_id": TRACKING_ID, "uid": UID,
         "uids": [{"uid": UID, "amount": 3200, "currency": "EUR", "status": "successful"}],
         "amount": 3245, "currency": "EUR", "detail": "asked for 3245, the gateway has 3200 (minor units)",
-        "opened_at": AT, "resolved_at": null, "reason": null,
+        "opened_at": AT, "resolved_at": null, "resolved_by": null, "reason": null,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::config::EventName;
 use crate::domain::discrepancy::DiscrepancyStatus;
+use crate::domain::transaction::described;
 use crate::domain::{DiscrepancyKind, Origin, State, TransactionType};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -110,13 +111,29 @@ pub(crate) struct TransactionFilter {
     cursor: Option<String>,
 }
 
+/// Which findings are listed.
+pub(crate) struct ListedStatus;
+
+impl PartialSchema for ListedStatus {
+    fn schema() -> RefOr<Schema> {
+        let known = DiscrepancyStatus::ALL.iter();
+        let words = known.map(|status| (status.as_str(), status.meaning()));
+        described(
+            "Which findings are listed.",
+            words.chain([("all", "Every one.")]),
+        )
+    }
+}
+
+impl ToSchema for ListedStatus {}
+
 /// Narrows a list of findings.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read for its description alone")]
 pub(crate) struct DiscrepancyFilter {
-    /// Open or resolved.
-    status: Option<DiscrepancyStatus>,
+    /// Open, resolved, or all of them, which is so when it is not given.
+    status: Option<ListedStatus>,
     /// Of this kind.
     kind: Option<DiscrepancyKind>,
     /// The most that are wanted; 50 when not given.

@@ -117,9 +117,8 @@ fn urn(kind: Kind) -> String {
 pub(super) fn add(path: &str, operation: &mut Value) {
     let is_open = operation["security"].is_array();
     let takes_body = operation.get("requestBody").is_some();
-    let takes_query = operation["parameters"]
-        .as_array()
-        .is_some_and(|all| all.iter().any(|one| one["in"] == "query"));
+    // Also of what has no parameters: one that it does not know is no parameter of it.
+    let reads_query = path.starts_with("/v1/");
     let mut kinds = vec![Kind::Malformed, Kind::Internal];
     if !is_open {
         kinds.extend([Kind::Unauthorized, Kind::Forbidden, Kind::NotFound]);
@@ -129,7 +128,7 @@ pub(super) fn add(path: &str, operation: &mut Value) {
         kinds.extend([Kind::RequestTimeout, Kind::PayloadTooLarge]);
         kinds.push(Kind::UnsupportedMediaType);
     }
-    if takes_body || takes_query {
+    if takes_body || reads_query {
         kinds.push(Kind::Validation);
     }
     if path.contains("/queries/") {

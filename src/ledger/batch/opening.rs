@@ -1,5 +1,6 @@
 //! Openings, stamps and closings of a batch: what callers and the engine ask for.
 
+use super::family::Room;
 use super::{Batch, CheckDecision, Draft, Row};
 use crate::config::sealing::Sealed;
 use crate::domain::candidate::mode;
@@ -7,11 +8,46 @@ use crate::domain::{Channel, Fact, Opening, State};
 use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::{Close, Lease, Open, Stamp};
 use crate::observation::Observation;
+use crate::store::StoredTransaction;
 use crate::store::waiting::WaitingRow;
-use crate::store::{StoredTransaction, batch as rows};
 use serde_json::json;
 use std::borrow::Cow;
 use uuid::Uuid;
+
+/// An attempt to be stamped.
+#[derive(Default)]
+struct Attempt {
+    number: u32,
+    replay: bool,
+    /// A person insists on it, and did not before.
+    forced: bool,
+}
+
+/// What was asked, with what a child has from its parent: the currency, the mode, and the name under which
+/// the gateway may file it.
+fn child_of(parent: Option<&StoredTransaction>, asked: &Opening) -> Opening {
+    let Some(parent) = parent else {
+        return asked.clone();
+    };
+    let gateways = || {
+        let uid = parent.derived().uid?;
+        parent
+            .summary
+            .candidates
+            .get(&uid)?
+            .latest
+            .as_ref()?
+            .currency
+    };
+    Opening {
+        currency: asked.currency.or(parent.opening.currency).or_else(gateways),
+        parent_tracking_id: (asked.parent_tracking_id.clone())
+            .or_else(|| parent.opening.tracking_id.clone()),
+        // A child that does not say goes with its parent, where that is known to be live.
+        test: (asked.test).or((mode(&parent.opening) == Some(false)).then_some(false)),
+        ..asked.clone()
+    }
+}
 
 impl Batch<'_> {
     pub(super) fn open(&mut self, open: &Open, id: Uuid) -> Draft {
@@ -35,10 +71,10 @@ impl Batch<'_> {
             None => {}
         }
         let mut not_before = open.not_before;
-        if let Some(limit) = open.parent_limit {
-            match self.within_limit(open, limit) {
-                Ok(wait) => not_before = not_before.max(wait),
-                Err(left) => return Draft::Exceeds { left },
+        if let Some(limit) = &open.parent_limit {
+            match self.room(id, (open.opening.kind, open.opening.amount), limit) {
+                Room::From(wait) => not_before = not_before.max(wait),
+                Room::Unfit(unfit) => return Draft::Unfit(unfit),
             }
         }
         let send_now = open.send_now && not_before.is_none_or(|at| at <= self.at);
@@ -54,50 +90,6 @@ impl Batch<'_> {
         }
     }
 
-    /// Checks a child against what is left of its parent, under the parent's lock. Returns when it
-    /// may be sent, where the gateway would take it for a duplicate before that.
-    pub(super) fn within_limit(
-        &mut self,
-        open: &Open,
-        limit: crate::ledger::ParentLimit,
-    ) -> Result<Option<Timestamp>, i64> {
-        let kind = open.opening.kind;
-        let amount = open.opening.amount.unwrap_or(0);
-        let Some(parent) = self.rows.get(limit.parent) else {
-            return Ok(None);
-        };
-        let total = parent.opening.amount;
-        let spent = self.spent.entry(limit.parent).or_default();
-        let taken: i64 = spent
-            .iter()
-            .filter(|s| s.counts_against(kind))
-            .filter_map(|s| s.amount)
-            .map(|amount| amount.max(0))
-            .fold(0, i64::saturating_add);
-        if let (Some(total), false) = (total, limit.force) {
-            let left = total.saturating_sub(taken);
-            if amount > left {
-                return Err(left);
-            }
-        }
-        let twin = spent
-            .iter()
-            .filter(|s| s.kind == kind && s.amount == open.opening.amount)
-            .map(|s| s.opened_at)
-            .max();
-        let wait = match (limit.duplicate_window, twin) {
-            (Some(window), Some(at)) => Some(at.plus(window)).filter(|until| *until > self.at),
-            _ => None,
-        };
-        spent.push(rows::Spent {
-            kind,
-            state: State::Submitting,
-            amount: open.opening.amount,
-            opened_at: wait.unwrap_or(self.at),
-        });
-        Ok(wait)
-    }
-
     pub(super) fn insert(
         &mut self,
         open: &Open,
@@ -105,15 +97,13 @@ impl Batch<'_> {
         send_now: bool,
         not_before: Option<Timestamp>,
     ) {
-        // A child that does not say goes with its parent, where that is known to be live.
         let parent = open
             .parent_limit
-            .and_then(|limit| self.rows.get(limit.parent));
-        let live = parent.is_some_and(|parent| mode(&parent.opening) == Some(false));
+            .as_ref()
+            .and_then(|limit| self.parent_of(&limit.parent));
         let opening = Opening {
             opened_at: self.at,
-            test: open.opening.test.or(live.then_some(false)),
-            ..open.opening.clone()
+            ..child_of(parent, &open.opening)
         };
         let stored = StoredTransaction {
             state: State::Accepted,
@@ -143,13 +133,18 @@ impl Batch<'_> {
             open.request_sha256,
             Vec::new(),
         );
-        let forced = open.parent_limit.is_some_and(|limit| limit.force);
+        let forced = open.parent_limit.as_ref().is_some_and(|limit| limit.force);
         let how = if forced { ", by force" } else { "" };
         opened.note = Some(format!("a {} was asked for{how}", open.opening.kind));
-        self.learn(id, &opened, Vec::new(), Verdict::Applied);
+        let facts = forced.then_some(Cow::Owned(Fact::Forced));
+        self.learn(id, &opened, facts.into_iter().collect(), Verdict::Applied);
         self.keep(id, open.sealed.as_ref());
         if send_now {
-            self.put_stamp(id, 1, false, id);
+            let first = Attempt {
+                number: 1,
+                ..Attempt::default()
+            };
+            self.put_stamp(id, first, id);
         } else {
             let due_at = not_before.unwrap_or(self.at);
             self.schedule(
@@ -173,7 +168,12 @@ impl Batch<'_> {
     }
 
     /// Stamps an attempt: from here on bytes may leave.
-    pub(super) fn put_stamp(&mut self, id: Uuid, attempt: u32, replay: bool, token: Uuid) {
+    fn put_stamp(&mut self, id: Uuid, attempt: Attempt, token: Uuid) {
+        let Attempt {
+            number: attempt,
+            replay,
+            forced,
+        } = attempt;
         let not_before = self.at.minus(self.settings.clock_tolerance);
         let fact = Fact::Stamped {
             attempt,
@@ -181,13 +181,18 @@ impl Batch<'_> {
             not_before,
             replay,
         };
-        let act = json!({
+        let mut act = json!({
             "attempt": attempt,
             "at": self.at.to_rfc3339(),
             "not_before": not_before.to_rfc3339(),
             "replay": replay,
         });
-        let stamped = Observation::local(Channel::Local, "stamped", &act, vec![fact]);
+        let mut facts = vec![fact];
+        if forced {
+            act["forced"] = true.into();
+            facts.push(Fact::Forced);
+        }
+        let stamped = Observation::local(Channel::Local, "stamped", &act, facts);
         let facts = stamped.facts.iter().map(Cow::Borrowed).collect();
         self.learn(id, &stamped, facts, Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);
@@ -260,7 +265,19 @@ impl Batch<'_> {
         if !allowed {
             return Draft::No { id: stamp.id };
         }
-        self.put_stamp(stamp.id, last + 1, stamp.replay, token);
+        if let Some(refused) = self.no_room(stamp) {
+            return refused;
+        }
+        let known = self
+            .rows
+            .get(stamp.id)
+            .is_some_and(|row| row.summary.forced);
+        let next = Attempt {
+            number: last + 1,
+            replay: stamp.replay,
+            forced: !known && stamp.child.as_ref().is_some_and(|limit| limit.force),
+        };
+        self.put_stamp(stamp.id, next, token);
         self.keep(stamp.id, stamp.sealed.as_ref());
         Draft::Ready {
             id: stamp.id,
@@ -269,8 +286,19 @@ impl Batch<'_> {
         }
     }
 
+    /// Why the next attempt of a child is not stamped now, if it is not.
+    fn no_room(&self, stamp: &Stamp) -> Option<Draft> {
+        let (id, limit) = (stamp.id, stamp.child.as_ref()?);
+        let opening = &self.rows.get(id)?.opening;
+        match self.room(id, (opening.kind, opening.amount), limit) {
+            Room::From(None) => None,
+            Room::From(Some(until)) => Some(Draft::Wait { id, until }),
+            Room::Unfit(unfit) => Some(Draft::Unsuited { id, unfit }),
+        }
+    }
+
     pub(super) fn close(&mut self, close: &Close) -> Draft {
-        self.closings.push((close.id, close.reason.clone()));
+        self.closings.push(close.clone());
         Draft::Closed { id: close.id }
     }
 }

@@ -169,7 +169,7 @@ impl Batch<'_> {
         self.evidence.push(evidence);
         self.counted.push((learned.channel, verdict));
         self.note_change(id, &before, &change);
-        self.note_findings(id, &change, learned.reason.as_deref());
+        self.note_findings(id, &change, learned);
         self.note_claims(id, &counted);
         for uid in anothers {
             self.note_anothers(id, &uid);
@@ -224,11 +224,12 @@ impl Batch<'_> {
         &mut self,
         id: Uuid,
         change: &verdict::Change,
-        reason: Option<&str>,
+        learned: &Observation,
     ) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
+        let reason = learned.reason.as_deref();
         let subject = |f: &Finding| f.uid.as_ref().map(ToString::to_string).unwrap_or_default();
         for finding in &change.opened {
             // What healed in this very batch and is indicated again does not heal.
@@ -246,6 +247,7 @@ impl Batch<'_> {
                 kind: f.kind,
                 subject: subject(f),
                 reason: reason.unwrap_or(why_healed(f.kind)).to_owned(),
+                by: learned.by.clone(),
             }));
     }
 
@@ -345,6 +347,9 @@ impl Batch<'_> {
     }
 
     pub(super) fn orphan(&mut self, learned: &Observation, snapshot: Option<&Snapshot>) {
+        if learned.kept {
+            return;
+        }
         let text = |f: fn(&Snapshot) -> Option<String>| snapshot.and_then(f);
         let orphan = OrphanWrite {
             id: learned.id,
@@ -377,7 +382,7 @@ impl Batch<'_> {
             row.amount = snapshot.and_then(|s| s.amount);
             row.currency = snapshot.and_then(|s| s.currency).map(|c| c.to_string());
             row.uids = snapshot.map(Mention::of).into_iter().collect();
-            self.opened.push(row);
+            self.of_orphans.push((orphan.id, row));
         }
         self.orphans.push(orphan);
     }

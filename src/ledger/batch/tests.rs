@@ -53,8 +53,9 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         closings: Vec::new(),
         waiting: Vec::new(),
         orphans: Vec::new(),
+        of_orphans: Vec::new(),
         by_name: HashMap::new(),
-        spent: HashMap::new(),
+        families: Families::default(),
         counted: Vec::new(),
         ended: Vec::new(),
         forecasts: Default::default(),
@@ -113,6 +114,7 @@ fn stamp(id: Uuid, lease: Option<Uuid>) -> Stamp {
         id,
         lease,
         replay: false,
+        child: None,
     }
 }
 

@@ -43,9 +43,13 @@ impl Batch<'_> {
             return Ok(None);
         }
         if !self.orphans.is_empty() {
-            tables
+            let new = tables
                 .put_orphans(self.shop, self.at, &self.orphans)
                 .await?;
+            // A repetition of what is kept says nothing new, whatever became of its finding.
+            let told = self.of_orphans.drain(..);
+            self.opened
+                .extend(told.filter(|(id, _)| new.contains(id)).map(|(_, row)| row));
         }
         let closed = self.write_findings(tables).await?;
         if !self.events.is_empty() {
@@ -216,7 +220,7 @@ impl Batch<'_> {
                             transaction: Box::new(found),
                         })
                     }),
-                Draft::Exceeds { left } => Answer::Opened(Opened::Exceeds { left }),
+                Draft::Unfit(unfit) => Answer::Opened(Opened::Unfit(unfit)),
                 Draft::Recorded { verdict, id, told } => Answer::Recorded(Recorded {
                     verdict,
                     owner: id,
@@ -233,6 +237,12 @@ impl Batch<'_> {
                 }
                 Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {
                     Answer::Stamped(Stamped::No { transaction })
+                }),
+                Draft::Wait { id, until } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Stamped(Stamped::Wait { transaction, until })
+                }),
+                Draft::Unsuited { id, unfit } => row(id).map_or(Answer::NotFound, |transaction| {
+                    Answer::Stamped(Stamped::Unfit { transaction, unfit })
                 }),
                 Draft::Closed { id } => match closed.iter().find(|row| row.id == id) {
                     Some(row) => Answer::Closed(Box::new(row.clone())),

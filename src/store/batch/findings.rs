@@ -83,6 +83,8 @@ pub struct Healed {
     pub subject: String,
     /// Why it is closed.
     pub reason: String,
+    /// Who closed it; `None` when it went away by itself.
+    pub by: Option<String>,
 }
 
 /// Closes findings of transactions that are indicated no more. Returns them as they are now.
@@ -95,20 +97,22 @@ pub async fn heal_discrepancies(
     let rows = sqlx::query_as!(
         crate::store::discrepancies::RawDiscrepancy,
         r#"-- heal_discrepancies
-        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = h.reason
-        FROM UNNEST($3::uuid[], $4::text[], $5::text[], $6::text[])
-            AS h(transaction_id, kind, subject, reason)
+        UPDATE discrepancies d SET status = 'resolved', resolved_at = $2, reason = h.reason,
+            resolved_by = h.by
+        FROM UNNEST($3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[])
+            AS h(transaction_id, kind, subject, reason, by)
         WHERE d.shop_id = $1 AND d.status = 'open' AND d.transaction_id = h.transaction_id
           AND d.kind = h.kind AND d.subject = h.subject
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
             d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
-            d.reason"#,
+            d.resolved_by, d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
         &healed.iter().map(|h| h.transaction_id).collect::<Vec<_>>(),
         &healed.iter().map(|h| h.kind.as_str()).collect::<Vec<_>>() as &[&str],
         &healed.iter().map(|h| h.subject.as_str()).collect::<Vec<_>>() as &[&str],
         &healed.iter().map(|h| h.reason.as_str()).collect::<Vec<_>>() as &[&str],
+        &healed.iter().map(|h| h.by.as_deref()).collect::<Vec<_>>() as &[Option<&str>],
     )
     .fetch_all(conn)
     .await?;
@@ -136,7 +140,7 @@ pub async fn heal_all(
           AND coalesce(d.transaction_id, '00000000-0000-0000-0000-000000000000'::uuid) = h.transaction_id
         RETURNING d.id, d.kind, d.status, d.transaction_id, d.tracking_id, d.uid, d.subject, d.amount,
             d.currency, coalesce(d.detail_now, d.detail) AS "detail!", d.uids, d.opened_at, d.resolved_at,
-            d.reason"#,
+            d.resolved_by, d.reason"#,
         shop.as_str(),
         OffsetDateTime::from(at),
         ids,

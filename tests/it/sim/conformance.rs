@@ -10,8 +10,8 @@ use crate::world::Database;
 use reconciler::clock::Boottime;
 use reconciler::domain::{ShopId, Timestamp};
 use reconciler::ledger::tables::Tables;
-use reconciler::ledger::{Answer, Fold, Work};
-use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
+use reconciler::ledger::{Answer, Close, Fold, Work};
+use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Session, Store, StoreError,
@@ -58,7 +58,8 @@ ask_both! {
     fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<(StoredTransaction, Place)>;
     fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<(CheckRow, Place)>;
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
-    fn spent_by_children(shop: &ShopId, parent_uid: &str) -> Vec<Spent>;
+    fn lock_families(shop: &ShopId, parents: &[&str]) -> Vec<Family>;
+    fn children_of(shop: &ShopId, parents: &[&str]) -> Vec<StoredTransaction>;
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
     fn write(shop: &ShopId, writes: &Writes<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
@@ -71,7 +72,7 @@ ask_both! {
     fn update_discrepancies(shop: &ShopId, now: &[DiscrepancyRow]) -> ();
     fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow>;
     fn heal_all(shop: &ShopId, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow>;
-    fn close(shop: &ShopId, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow>;
+    fn close(shop: &ShopId, at: Timestamp, closings: &[Close]) -> Vec<DiscrepancyRow>;
     fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64;
 }
 
@@ -329,13 +330,13 @@ impl Pair {
             db.events.iter().map(of).collect::<Vec<_>>()
         });
         assert_eq!(told.collect::<Vec<_>>(), known, "events");
-        let orphans = sweeps::matchable_orphans(store, shop, 1_000)
+        let orphans = sweeps::matchable_orphans(store, shop, Uuid::nil(), 1_000)
             .await
             .expect("rows");
         same(
             "orphans",
             &orphans,
-            &self.model(|db| db.matchable_orphans(1_000)),
+            &self.model(|db| db.matchable_orphans(Uuid::nil(), 1_000)),
         );
         for signs in ["", ".", ":."] {
             let control = read::control(store, shop, signs).await.expect("a row");

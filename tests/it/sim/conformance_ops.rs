@@ -111,9 +111,6 @@ impl Ops {
 
     fn open(&mut self) -> Work {
         let child = self.rng.random_bool(0.3);
-        let parent = child
-            .then(|| self.ids.choose(&mut self.rng).copied())
-            .flatten();
         let uid = Uid::from_gateway(&format!("uid-{}", self.rng.random_range(0..6)));
         let name = self.name();
         let amount = Some(self.rng.random_range(1..4) * 500);
@@ -128,7 +125,7 @@ impl Ops {
             origin: Origin::Api,
             amount,
             currency: Currency::parse("EUR"),
-            parent_uid: uid.filter(|_| child),
+            parent_uid: uid.clone().filter(|_| child),
             parent_tracking_id: None,
             card_data: self.rng.random_bool(0.3),
             test: Some(true),
@@ -148,7 +145,7 @@ impl Ops {
             }),
             send_now: self.rng.random_bool(0.5),
             not_before: None,
-            parent_limit: parent.map(|parent| ParentLimit {
+            parent_limit: uid.filter(|_| child).map(|parent| ParentLimit {
                 parent,
                 force: self.rng.random_bool(0.2),
                 duplicate_window: Some(Duration::from_secs(31)),
@@ -245,6 +242,16 @@ impl Ops {
         }))
     }
 
+    fn limit_of_a_stamp(&mut self) -> Option<ParentLimit> {
+        let parent = Uid::from_gateway(&format!("uid-{}", self.rng.random_range(0..6)))?;
+        let limit = ParentLimit {
+            parent,
+            force: self.rng.random_bool(0.5),
+            duplicate_window: None,
+        };
+        self.rng.random_bool(0.3).then_some(limit)
+    }
+
     fn stamp(&mut self) -> Work {
         let id = self.ids.choose(&mut self.rng).copied().unwrap_or_default();
         let held = self
@@ -264,6 +271,7 @@ impl Ops {
                 id,
                 lease,
                 replay: self.rng.random_bool(0.2),
+                child: self.limit_of_a_stamp(),
             },
             Uuid::new_v4(),
         )

@@ -7,7 +7,8 @@
 use reconciler::domain::absence::{self, Ability};
 use reconciler::domain::view::Record;
 use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
-use reconciler::store::batch::{Healed, OpenChild, Spent};
+use reconciler::ledger::Close;
+use reconciler::store::batch::{Family, Healed, OpenChild};
 use reconciler::store::checks::Leased;
 use reconciler::store::sweeps::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
@@ -151,21 +152,28 @@ impl Db {
         keys.iter().filter(known).copied().collect()
     }
 
-    pub fn spent_by_children(&self, parent_uid: &str) -> Vec<Spent> {
+    pub fn families(&self, parents: &[&str]) -> Vec<Family> {
+        let family = |uid: &&str| {
+            let parent = self.owner_of_uid(uid);
+            let root_uid = parent
+                .and_then(|id| self.transactions.get(&id)?.opening.parent_uid.clone())
+                .map(|uid| uid.to_string());
+            Family {
+                parent_uid: (*uid).to_owned(),
+                parent,
+                root: root_uid.as_ref().and_then(|uid| self.owner_of_uid(uid)),
+                root_uid,
+            }
+        };
+        parents.iter().map(family).collect()
+    }
+
+    pub fn children_of(&self, parents: &[&str]) -> Vec<StoredTransaction> {
         let children = self.transactions.values().filter(|row| {
-            row.opening
-                .parent_uid
-                .as_ref()
-                .is_some_and(|uid| uid.as_str() == parent_uid)
+            let parent = row.opening.parent_uid.as_ref();
+            parent.is_some_and(|uid| parents.contains(&uid.as_str()))
         });
-        children
-            .map(|row| Spent {
-                kind: row.opening.kind,
-                state: row.state,
-                amount: row.opening.amount,
-                opened_at: row.record.created_at,
-            })
-            .collect()
+        children.map(bare).collect()
     }
 
     pub fn evidence_of(&self, id: Uuid) -> Vec<EvidenceRow> {
@@ -216,7 +224,7 @@ impl Db {
         self.checks.values().map(|check| check.due_at).min()
     }
 
-    pub fn matchable_orphans(&self, limit: usize) -> Vec<OrphanRow> {
+    pub fn matchable_orphans(&self, after: Uuid, limit: usize) -> Vec<OrphanRow> {
         let has_owner = |orphan: &&Orphan| {
             let row = &orphan.row;
             let named = row
@@ -235,6 +243,7 @@ impl Db {
         };
         self.orphans
             .values()
+            .filter(|orphan| orphan.row.id > after)
             .filter(has_owner)
             .take(limit)
             .map(row)
@@ -436,6 +445,7 @@ impl Db {
             if let Some(by) = by {
                 row.is_open = false;
                 (row.resolved_at, row.reason) = (Some(at), Some(by.reason.clone()));
+                row.resolved_by.clone_from(&by.by);
                 closed.push(row.clone());
             }
         }
@@ -454,12 +464,13 @@ impl Db {
         closed
     }
 
-    pub fn close(&mut self, at: Timestamp, closings: &[(Uuid, String)]) -> Vec<DiscrepancyRow> {
+    pub fn close(&mut self, at: Timestamp, closings: &[Close]) -> Vec<DiscrepancyRow> {
         let mut closed = Vec::new();
         for row in self.findings.iter_mut().filter(|row| row.is_open) {
-            if let Some((_, reason)) = closings.iter().find(|(id, _)| *id == row.id) {
+            if let Some(close) = closings.iter().find(|close| close.id == row.id) {
                 row.is_open = false;
-                (row.resolved_at, row.reason) = (Some(at), Some(reason.clone()));
+                (row.resolved_at, row.reason) = (Some(at), Some(close.reason.clone()));
+                row.resolved_by = Some(close.by.clone());
                 closed.push(row.clone());
             }
         }

@@ -364,6 +364,10 @@ impl Hands for SimHands<'_> {
             .then_some(()))
     }
 
+    fn checks_duplicates(&self, (): &()) -> bool {
+        true
+    }
+
     async fn send(&self, stored: &StoredTransaction, attempt: u32, lease: Lease, (): ()) {
         let until = self
             .replica

@@ -435,7 +435,7 @@ async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
             world.with(|state| Some(state.db.by_id(id)?.state))
         }
         Ok((Opened::Exists { transaction }, _)) => Some(transaction.state),
-        Ok((Opened::Exceeds { .. }, _)) => Some(State::Rejected),
+        Ok((Opened::Unfit(_), _)) => Some(State::Rejected),
         Err(LedgerError::FateUnknown) if send_now => {
             disown(&replica, id).await;
             None
@@ -475,6 +475,7 @@ async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
             id,
             lease: None,
             replay: false,
+            child: ParentLimit::of(&known, true),
         })
         .await
     {
@@ -492,7 +493,12 @@ async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
                 .await;
             replica.world.with(|state| Some(state.db.by_id(id)?.state))
         }
-        Ok((Stamped::No { transaction }, _)) => Some(transaction.state),
+        Ok((
+            Stamped::No { transaction }
+            | Stamped::Wait { transaction, .. }
+            | Stamped::Unfit { transaction, .. },
+            _,
+        )) => Some(transaction.state),
         Err(_) => None,
     }
 }
@@ -507,8 +513,8 @@ fn opening(world: &World, order: &Order) -> Option<(Opening, Option<ParentLimit>
             Some((stored, uid))
         }
     };
-    let limit = parent.as_ref().map(|(stored, _)| ParentLimit {
-        parent: stored.record.id,
+    let limit = parent.as_ref().map(|(_, uid)| ParentLimit {
+        parent: uid.clone(),
         force: false,
         duplicate_window: Some(Duration::from_secs(31)),
     });

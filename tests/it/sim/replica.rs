@@ -344,7 +344,10 @@ impl Replica {
     async fn sweep(self: Arc<Self>) {
         loop {
             self.world.exec.sleep(Duration::from_secs(900)).await;
-            for orphan in self.world.with(|state| state.db.matchable_orphans(100)) {
+            for orphan in self
+                .world
+                .with(|state| state.db.matchable_orphans(uuid::Uuid::nil(), 100))
+            {
                 let Some(record) = evidence_of(&orphan) else {
                     continue;
                 };

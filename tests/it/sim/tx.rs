@@ -6,8 +6,8 @@ use super::mutant::Mutant;
 use super::world::World;
 use reconciler::domain::{Channel, ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::{Reads, Tables};
-use reconciler::ledger::{Target, Work};
-use reconciler::store::batch::{Found, Healed, Names, Place, Spent, Writes};
+use reconciler::ledger::{Close, Target, Work};
+use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
@@ -258,12 +258,30 @@ impl Tables for Tx {
         Ok(self.read(|db| db.known_evidence(keys)))
     }
 
-    async fn spent_by_children(
+    async fn lock_families(
         &mut self,
         _: &ShopId,
-        parent_uid: &str,
-    ) -> Result<Vec<Spent>, StoreError> {
-        Ok(self.read(|db| db.spent_by_children(parent_uid)))
+        parents: &[&str],
+    ) -> Result<Vec<Family>, StoreError> {
+        let known = self.read(|db| db.families(parents));
+        let roots = known.iter().filter_map(|family| family.root_uid.clone());
+        let named = parents.iter().map(|uid| (*uid).to_owned());
+        for uid in roots.chain(named).collect::<BTreeSet<String>>() {
+            self.lock_row(format!("p:{uid}")).await?;
+        }
+        let now = self.read(|db| db.families(parents));
+        if now != known {
+            return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+        }
+        Ok(now)
+    }
+
+    async fn children_of(
+        &mut self,
+        _: &ShopId,
+        parents: &[&str],
+    ) -> Result<Vec<StoredTransaction>, StoreError> {
+        Ok(self.read(|db| db.children_of(parents)))
     }
 
     async fn insert_transactions(
@@ -475,7 +493,7 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         at: Timestamp,
-        closings: &[(Uuid, String)],
+        closings: &[Close],
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let closings = closings.to_vec();
         let closed = self.findings().close(at, &closings);

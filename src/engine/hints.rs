@@ -1,0 +1,95 @@
+//! Looks up what unsigned webhooks named: by its uid, whoever it belongs to. What the gateway tells then is
+//! evidence; what the webhook said is none.
+
+use crate::domain::{ShopId, Uid};
+use crate::engine::Shared;
+use crate::engine::ShopPlan;
+use crate::engine::hands::{Hands, Question, Real};
+use crate::ledger::{Record, Target};
+use crate::observation::query::observe_known;
+use crate::store::hints::{self, Hint};
+use crate::store::{StoreError, read};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The pause while nothing is due.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// How many of ours are looked up in one turn.
+const AT_ONCE: i64 = 8;
+
+/// How often those that were looked up are removed.
+const FORGET: Duration = Duration::from_secs(60);
+
+/// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second.
+pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32) {
+    let mut forget_at = Instant::now() + FORGET;
+    while !shared.dispatch.is_stopping() {
+        let found = match turn(&shared, &shop, rate).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
+                false
+            }
+        };
+        if Instant::now() >= forget_at {
+            forget_at = Instant::now() + FORGET;
+            if let Err(error) = hints::forget(&shared.store, &shop.id).await {
+                tracing::debug!(shop = %shop.id, error = error.chain(), "old hints stay");
+            }
+        }
+        if !found {
+            tokio::select! {
+                () = tokio::time::sleep(IDLE) => {}
+                () = shared.dispatch.stopping() => {}
+            }
+        }
+    }
+}
+
+/// Those of ours first. Of the others a tenth of the shop's budget: as many in ten seconds as it has in one.
+async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, StoreError> {
+    let (store, lease) = (&shared.store, shared.settings.lease);
+    let mut due = hints::lease(store, &shop.id, None, AT_ONCE, lease).await?;
+    if due.is_empty() {
+        let most = i64::from(rate).max(1);
+        due = hints::lease(store, &shop.id, Some(most), 1, lease).await?;
+    }
+    let hands = Real { shared, shop };
+    for hint in &due {
+        let told = look_up(shared, &hands, &shop.id, hint).await?;
+        hints::done(store, &shop.id, hint, told).await?;
+    }
+    Ok(!due.is_empty())
+}
+
+/// Whether the look told something.
+async fn look_up(
+    shared: &Shared,
+    hands: &Real<'_>,
+    shop: &ShopId,
+    hint: &Hint,
+) -> Result<bool, StoreError> {
+    let Some(uid) = Uid::from_gateway(&hint.uid) else {
+        return Ok(true);
+    };
+    if hands.admit().await.is_err() {
+        return Ok(false);
+    }
+    let Some(answer) = hands.ask(Question::Uid(&uid)).await else {
+        return Ok(false);
+    };
+    let owner = read::owner_of(&shared.store, shop, uid.as_str()).await?;
+    let Some(learned) = observe_known(&answer, &uid, owner.is_some()) else {
+        // The gateway's own word that there is no such thing is an answer.
+        return Ok(answer.status == 404);
+    };
+    let record = Record {
+        target: owner.map_or(Target::Snapshots, Target::Transaction),
+        learned,
+        lease: None,
+        next_check: None,
+    };
+    Ok(hands.record(record).await.is_ok())
+}
