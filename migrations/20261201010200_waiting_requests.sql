@@ -44,6 +44,13 @@ BEGIN
     RETURN NULL;
 END
 $$;
+-- What runs with the rights of its owner cannot be given other tables.
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION note_fingerprint_keys() SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION note_sealing_keys() SET search_path = %I, pg_temp', current_schema());
+END
+$$;
 CREATE TRIGGER transactions_note_keys AFTER INSERT ON transactions
     REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_fingerprint_keys();
 CREATE TRIGGER waiting_requests_note_keys AFTER INSERT ON waiting_requests

@@ -7,6 +7,9 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON waiting_requests TO reconciler_service;
         GRANT SELECT ON fingerprint_keys TO reconciler_service;
     END IF;
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'reconciler_auditor') THEN
+        GRANT SELECT ON waiting_requests, fingerprint_keys TO reconciler_auditor;
+    END IF;
 END
 $$;
 SELECT grant_reconciler_roles();
