@@ -16,6 +16,8 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
     let when = |name: &'static str| time(&json[name]).ok_or(name);
     let task = || json["task"].as_str().and_then(TaskId::from_gateway);
     let act = row.subject.as_deref().unwrap_or_default();
+    // What was held back after its stamp names the attempt behind the act.
+    let act = act.split(", attempt ").next().unwrap_or_default();
     Ok(vec![match act {
         "opened" => Saying::Opened(json),
         "stamped" => Saying::Stamped {
@@ -26,6 +28,12 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
         },
         "not_sent" if json["final"] == Value::Bool(true) => Saying::GivenUp(attempt()?),
         "not_sent" => Saying::NotSent(attempt()?),
+        "held" if act_attempt(row).is_some() => {
+            let attempt = act_attempt(row).unwrap_or(0);
+            return Ok(vec![Saying::NotSent(attempt), Saying::Held(when("at")?)]);
+        }
+        "held" => Saying::Held(when("at")?),
+        "released" => Saying::Released(when("at")?),
         "went_silent" => match task() {
             Some(task) => Saying::TaskOutlived(task),
             None => Saying::Silent(attempt()?),
@@ -61,6 +69,11 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
         // `check`, `discrepancy_resolved`, `pending_too_long`: noted, and without consequence.
         _ => return Ok(Vec::new()),
     }])
+}
+
+fn act_attempt(row: &AuditedEvidence) -> Option<u32> {
+    let subject = row.subject.as_deref()?;
+    subject.rsplit_once(", attempt ")?.1.parse().ok()
 }
 
 fn number(value: &Value) -> Option<u32> {

@@ -264,6 +264,8 @@ impl Case {
                 attempt.replay |= replay;
             }
             Saying::NotSent(attempt) => self.attempt(*attempt).not_sent = true,
+            // Nothing of a state hangs on it: it is accepted before and after.
+            Saying::Held(_) | Saying::Released(_) => {}
             Saying::GivenUp(attempt) => self.given_up = self.given_up.max(Some(*attempt)),
             Saying::Deferred(attempt) => self.attempt(*attempt).deferred = true,
             Saying::Silent(attempt) => self.attempt(*attempt).silent = true,

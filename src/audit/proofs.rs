@@ -7,7 +7,7 @@ use crate::audit::body::Told;
 use crate::audit::case::{Asked, Case};
 use crate::audit::reading::{Piece, Saying};
 use crate::audit::rules::hinders_proof;
-use crate::domain::{Origin, Timestamp};
+use crate::domain::{Origin, State, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -19,9 +19,24 @@ struct Wire {
     not_processed: BTreeSet<u32>,
     answered: BTreeSet<u32>,
     tasks: BTreeMap<String, u32>,
+    /// When it was held back after a restore, and when a person let it go.
+    held: Option<Timestamp>,
+    released: Option<Timestamp>,
 }
 
 impl Wire {
+    /// What holds it back, and what lets it go.
+    fn hear(&mut self, saying: &Saying) {
+        match saying {
+            Saying::Held(at) => self.held = self.held.max(Some(*at)),
+            Saying::Released(at) => self.released = self.released.max(Some(*at)),
+            Saying::Decided(decision) if decision.state == State::NotSent => {
+                self.released = self.released.max(Some(decision.at));
+            }
+            _ => {}
+        }
+    }
+
     /// An attempt before this one that may have been processed.
     fn live(&self) -> Option<u32> {
         let clear = |n: &u32| self.not_processed.contains(n) && !self.answered.contains(n);
@@ -50,6 +65,11 @@ pub(super) fn sent_twice(pieces: &[Piece]) -> (Vec<String>, u64) {
                         )),
                         _ => {}
                     }
+                    if wire.released < wire.held {
+                        faults.push(format!(
+                            "attempt {attempt} was stamped while it was held back"
+                        ));
+                    }
                     if !wire.stamped.insert(*attempt) {
                         faults.push(format!("attempt {attempt} was stamped twice"));
                     }
@@ -69,7 +89,10 @@ pub(super) fn sent_twice(pieces: &[Piece]) -> (Vec<String>, u64) {
                     *attempt
                 }
                 Saying::Silent(attempt) => *attempt,
-                _ => continue,
+                saying => {
+                    wire.hear(saying);
+                    continue;
+                }
             };
             if !wire.stamped.contains(&about) {
                 let text = format!("position {position} tells of attempt {about}, never stamped");

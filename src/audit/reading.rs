@@ -43,6 +43,10 @@ pub(super) enum Saying {
     },
     /// No byte of it left.
     NotSent(u32),
+    /// After a restore it was held back.
+    Held(Timestamp),
+    /// A person released what was held back.
+    Released(Timestamp),
     /// After this attempt nothing more was to be sent.
     GivenUp(u32),
     /// The gateway did not process it.
@@ -117,6 +121,8 @@ pub(super) fn read(
     // A hint (an unsigned webhook, or one that could be another's) is not believed by itself.
     let says = match channel {
         _ if row.verdict == "hint" => Vec::new(),
+        // A conclusion of ours that came too late concludes nothing.
+        Channel::Local if row.verdict == "refused" => Vec::new(),
         Channel::Local | Channel::Operator => acts::read(row).map_err(|what| {
             let name = row.subject.as_deref().unwrap_or("unnamed");
             format!("the act {name} at position {} lacks {what}", row.position)
@@ -268,7 +274,13 @@ fn lookup(
         Body::Transaction(None) | Body::Task(..) | Body::Error(_) | Body::Other => Vec::new(),
     };
     if before_submit {
-        let mut says = vec![Saying::NotSent(attempt_of(row)?)];
+        // Earlier releases named an attempt alone, and held nothing back.
+        let older = asked.starts_with("after restore,");
+        let mut says = Vec::new();
+        if asked.contains("attempt ") {
+            says.push(Saying::NotSent(attempt_of(row)?));
+        }
+        says.extend((!older).then_some(Saying::Held(row.received_at)));
         says.extend(told.into_iter().map(Saying::Known));
         return Ok(says);
     }

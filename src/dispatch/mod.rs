@@ -7,6 +7,7 @@
 mod breaker;
 mod budget;
 mod query;
+mod restored;
 
 pub use budget::OverBudget;
 pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
@@ -14,19 +15,19 @@ pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 use crate::clock::Boottime;
 use crate::config::sealing::{self, Sealed};
 use crate::config::{Live, Secret};
-use crate::domain::{Channel, Opening, RequestKey, ShopId, Timestamp};
+use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
 use crate::gateway::redact::MARK;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::gateway::{SensitiveBody, forwarded};
 use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
 use crate::metrics::Metrics;
-use crate::observation::Observation;
 use crate::observation::submit as outcome;
 use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
 use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
 use budget::Budget;
+use restored::Restored;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ struct Inner {
     shops: HashMap<ShopId, Arc<Shop>>,
     request_timeout: Duration,
     metrics: Arc<Metrics>,
-    restored_until: Option<Boottime>,
+    restored: Option<Restored>,
     submits: TaskTracker,
     stopping: CancellationToken,
 }
@@ -72,10 +73,6 @@ pub struct Dispatch(Arc<Inner>);
 
 /// How long a submit may wait for a free place beside others of its shop.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
-/// and its keys live.
-const AFTER_RESTORE: Duration = Duration::from_secs(36 * 3600);
 
 /// How long a shop is silent after a 429 that does not say.
 const SLOW_DOWN: Duration = Duration::from_secs(2);
@@ -134,7 +131,7 @@ impl Dispatch {
             shops,
             request_timeout: now.gateway.request_timeout,
             metrics,
-            restored_until: after_restore.then(|| Boottime::now() + AFTER_RESTORE),
+            restored: after_restore.then(Restored::now),
             submits: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -270,20 +267,23 @@ impl Dispatch {
             .map(|answer| answer.retry_after.unwrap_or(SLOW_DOWN))
     }
 
-    /// Sends a stamped attempt in a task of its own, and records what came of it.
+    /// Sends a stamped attempt in a task of its own, and records what came of it. `looked`: what a look-up
+    /// says after a restore was asked before the stamp.
     pub fn send(
         &self,
         transaction: &StoredTransaction,
         attempt: u32,
         lease: Lease,
         body: SensitiveBody,
+        looked: bool,
     ) -> JoinHandle<Sent> {
         let this = self.clone();
         let transaction = transaction.clone();
         // The task counts as on the wire from here, before it first runs.
         self.0.submits.spawn(carried(async move {
             let _in_flight = this.0.metrics.submit_in_flight();
-            this.transmit(&transaction, attempt, lease, body).await
+            this.transmit(&transaction, attempt, lease, body, looked)
+                .await
         }))
     }
 
@@ -293,6 +293,7 @@ impl Dispatch {
         attempt: u32,
         lease: Lease,
         body: SensitiveBody,
+        looked: bool,
     ) -> Sent {
         let opening = &transaction.opening;
         let record = |learned, next_check| Record {
@@ -319,7 +320,7 @@ impl Dispatch {
         if !may_send() {
             self.0.metrics.lease_lost();
         }
-        if let Some(learned) = self.known_before(&shop, opening, attempt).await {
+        if let Some(learned) = self.withheld(transaction, attempt, looked).await {
             return self.settle(&opening.shop, record(learned, None)).await;
         }
         // Asked for last: it may have been changed while this one waited.
@@ -351,36 +352,9 @@ impl Dispatch {
             .gateway_request("submit", outcome.label, started.elapsed());
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
-        let next = outcome
-            .retry_after
-            .map(|after| self.database_time().plus(after));
+        let next = outcome.retry_after.map(|after| now.plus(after));
         self.settle(&opening.shop, record(outcome.learned, next))
             .await
-    }
-
-    /// What a look-up before the submit tells against sending it; asked only for a time after a restore.
-    async fn known_before(
-        &self,
-        shop: &Shop,
-        opening: &Opening,
-        attempt: u32,
-    ) -> Option<Observation> {
-        let until = self.0.restored_until?;
-        let tracking_id = opening.tracking_id.as_ref()?;
-        if until <= Boottime::now() {
-            return None;
-        }
-        let secret = shop.secret()?;
-        let credentials = Credentials {
-            shop_id: shop.id.as_str(),
-            secret: secret.expose(),
-        };
-        let asked = self
-            .0
-            .gateway
-            .by_tracking_id(credentials, tracking_id.as_str());
-        let known = self.heard(shop, "by_tracking_id", asked).await;
-        outcome::known_before(&known, opening, attempt)
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

@@ -295,6 +295,18 @@ pub enum Fact {
     },
     /// A look-up by tracking id found nothing; counted by the proof of absence.
     LookupEmpty,
+    /// After a restore it cannot be told whether the gateway has it already: it is held back, and not sent.
+    Held {
+        /// When that was found.
+        at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// A person releases what was held back.
+    Released {
+        /// When.
+        at: Timestamp,
+    },
     /// What came says nothing about the transaction (a failed read, a hint, an unknown body).
     Nothing,
     /// Absence was proved.

@@ -1,8 +1,7 @@
 //! Why a transaction is where it is, in plain words for the person who asks.
 
 use crate::domain::candidate::{Candidate, Differences};
-use crate::domain::evidence::AbsenceProof;
-use crate::domain::evidence::RefusalCheck;
+use crate::domain::evidence::{AbsenceProof, RefusalCheck};
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::schedule::Step;
 use crate::domain::{Fact, Opening, Refusal, RefusalKind, Snapshot, State};
@@ -51,6 +50,8 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
             )
         }
         Fact::AbsenceProved(proof) => proved(proof),
+        Fact::Held { reason, .. } => format!("it is held back, and not sent: {reason}"),
+        Fact::Released { .. } => "a person released what was held back".to_owned(),
         Fact::RefusalChecked { task, check } => looked_after(task.as_str(), *check),
         Fact::Decided(decision) => {
             let named = decision.uid.as_ref();
@@ -211,7 +212,7 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         .as_ref()
         .and_then(|uid| known.candidates.get(uid));
     let basis = match &derived.basis {
-        Basis::Attempts => String::new(),
+        Basis::Attempts => held(known, derived),
         Basis::Task(task) => format!(" It waits for the result of task {task}."),
         Basis::Refusal(refusal) => refused(known, derived, refusal),
         Basis::Snapshot(_) => candidate.map_or(String::new(), |c| reported(derived, c)),
@@ -225,6 +226,19 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         "{}{basis}{doubtful}",
         meaning(derived.state, opening.kind.as_str())
     )
+}
+
+/// Why it is not sent, and who can let it be.
+fn held(known: &Summary, derived: &Derived) -> String {
+    let reason = known
+        .held_back()
+        .filter(|_| derived.state == State::Accepted);
+    reason.map_or(String::new(), |reason| {
+        format!(
+            " It is held back until a person has looked: {reason}. Posting it again with force (children), \
+             or deciding not_sent and posting it again, sends it."
+        )
+    })
 }
 
 /// What the gateway refused, and what look-ups say of it.

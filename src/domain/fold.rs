@@ -396,7 +396,9 @@ impl Summary {
     /// anything being sent twice. Says nothing of what the caller wants, or of the state.
     pub fn is_clear_to_send(&self) -> bool {
         // After a proof of absence nothing is stamped any more.
-        !self.is_proved_absent() && !fates(self).iter().any(|(_, fate)| fate.is_live())
+        !self.is_proved_absent()
+            && self.held_back().is_none()
+            && !fates(self).iter().any(|(_, fate)| fate.is_live())
     }
 
     /// Whether a proof covers every attempt that was stamped. What earlier releases proved covers what was

@@ -61,6 +61,7 @@ pub enum Step {
 /// Plans the next step from what is known.
 pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
     match derived.state {
+        State::Accepted if summary.held_back().is_some() => Step::Rest,
         State::Accepted => Step::Submit,
         State::NotSent | State::Merged => Step::Rest,
         State::Submitting

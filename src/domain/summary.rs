@@ -3,7 +3,8 @@
 use crate::domain::candidate::{Candidate, Claim, is_misnamed};
 use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::domain::{
-    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, TaskId, Timestamp, Uid,
+    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
+    Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,12 @@ pub struct Summary {
     /// nothing else.
     #[serde(rename = "du", default, skip_serializing_if = "Option::is_none")]
     pub no_duplicate: Option<AbsenceProof>,
+    /// When it was last held back after a restore, and why.
+    #[serde(rename = "ho", default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<(Timestamp, String)>,
+    /// When a person last released it.
+    #[serde(rename = "rl", default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<Timestamp>,
     /// The latest decision of a person.
     #[serde(rename = "de", default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
@@ -133,6 +140,10 @@ impl Task {
         self.acked_at.is_some() && !ended
     }
 
+    fn check(&mut self, check: RefusalCheck) {
+        self.checked.insert(check);
+    }
+
     /// Whether its refusal needs no further look-up. What an earlier release has read was final at once.
     pub(crate) fn is_refusal_settled(&self) -> bool {
         let ends = |check: &RefusalCheck| *check != RefusalCheck::Overdue;
@@ -185,9 +196,9 @@ impl Summary {
                 join_max(&mut entry.refused, refusal);
                 join_min(&mut entry.refused_at, *at);
             }
-            Fact::RefusalChecked { task, check } => {
-                self.task(task).checked.insert(*check);
-            }
+            Fact::RefusalChecked { task, check } => self.task(task).check(*check),
+            Fact::Held { at, reason } => join_max(&mut self.held, &(*at, reason.clone())),
+            Fact::Released { at } => join_max(&mut self.released, at),
             Fact::AbsenceProved(proof) if proof.duplicate => {
                 join_max(&mut self.no_duplicate, proof);
             }
@@ -287,6 +298,19 @@ impl Summary {
             Fact::Contested { uid } => knows(uid),
             _ => true,
         }
+    }
+
+    /// Why it is held back after a restore: until a person releases it, or decides that it was not sent.
+    pub fn held_back(&self) -> Option<&str> {
+        let (at, reason) = self.held.as_ref()?;
+        (self.released_at() < Some(*at)).then_some(reason)
+    }
+
+    /// When a person last let it be sent.
+    pub fn released_at(&self) -> Option<Timestamp> {
+        let decision = self.decision.as_ref();
+        let decided = decision.filter(|decision| decision.state == State::NotSent);
+        self.released.max(decided.map(|decision| decision.at))
     }
 
     /// When the gateway last refused something of ours, as far as it is known.

@@ -236,7 +236,12 @@ fn proved(proof: AbsenceProof, control: Option<&Ability>, shown: Option<&Ability
         "shown": witness(shown),
     });
     let fact = Fact::AbsenceProved(proof);
-    Observation::local(Channel::Local, "absence_proved", &act, vec![fact])
+    anew(Observation::local(
+        Channel::Local,
+        "absence_proved",
+        &act,
+        vec![fact],
+    ))
 }
 
 fn checked(task: &TaskId, check: RefusalCheck, lookups: &[Uuid], shown: Value) -> Observation {
@@ -250,7 +255,18 @@ fn checked(task: &TaskId, check: RefusalCheck, lookups: &[Uuid], shown: Value) -
         task: task.clone(),
         check,
     };
-    Observation::local(Channel::Local, "refusal_checked", &act, vec![fact])
+    anew(Observation::local(
+        Channel::Local,
+        "refusal_checked",
+        &act,
+        vec![fact],
+    ))
+}
+
+/// One that came too late says nothing against the next one in the same words.
+fn anew(mut act: Observation) -> Observation {
+    act.id = Uuid::now_v7();
+    act
 }
 
 /// What cannot be proved stays in doubt, and a person is told.

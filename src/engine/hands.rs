@@ -8,6 +8,7 @@ use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
 use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
 use crate::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped};
+use crate::observation::submit::BeforeStamp;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
 use std::time::Duration;
 use uuid::Uuid;
@@ -71,6 +72,13 @@ pub trait Hands: Sync {
     fn ask(&self, question: Question<'_>) -> impl Future<Output = Option<Answer>> + Send;
     /// A lease had ended before its work was done.
     fn lease_lost(&self);
+    /// What speaks against stamping an attempt after a restore.
+    fn before_stamp(
+        &self,
+        _transaction: &StoredTransaction,
+    ) -> impl Future<Output = BeforeStamp> + Send {
+        async { BeforeStamp::Clear }
+    }
     /// All evidence of a transaction.
     fn evidence(
         &self,
@@ -170,7 +178,7 @@ impl Hands for Real<'_> {
     ) {
         // The task runs by itself; that it can be waited for keeps the step's place.
         let dispatch = &self.shared.dispatch;
-        let _ = dispatch.send(transaction, attempt, lease, body).await;
+        let _ = dispatch.send(transaction, attempt, lease, body, true).await;
     }
 
     async fn ask(&self, question: Question<'_>) -> Option<Answer> {
@@ -210,6 +218,10 @@ impl Hands for Real<'_> {
 
     fn lease_lost(&self) {
         self.shared.metrics.lease_lost();
+    }
+
+    async fn before_stamp(&self, transaction: &StoredTransaction) -> BeforeStamp {
+        self.shared.dispatch.before_stamp(transaction).await
     }
 
     async fn evidence(&self, id: Uuid) -> Result<Vec<EvidenceRow>, StoreError> {

@@ -326,6 +326,8 @@ impl<'a> Case<'a> {
             Proof::Complete(ids, control) => {
                 self.proved(ids, Some(last), false, control, abilities)
             }
+            // One that failed, or showed what could be ours, is made again at the pace and not before.
+            Proof::LookUpAt(_) if !self.is_last_empty() => Verdict::Wait(None),
             Proof::LookUpAt(due) => {
                 let age = self.now.since(self.transaction.state_since);
                 let pause = interval(age, &settings.pace);
@@ -363,6 +365,11 @@ impl<'a> Case<'a> {
     /// The signs that the name of a control look-up must have for this transaction.
     fn needed_signs(&self) -> String {
         signs(&names(&self.transaction.opening).concat())
+    }
+
+    fn is_last_empty(&self) -> bool {
+        let last = self.lookups.iter().max_by_key(|looked| looked.at);
+        last.is_some_and(|looked| looked.said == Said::Empty)
     }
 
     fn last_empty(&self) -> Option<Timestamp> {

@@ -12,6 +12,7 @@ use crate::gateway::{TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
 use crate::observation::query::observe_uid;
 use crate::observation::read::{Told, read_answer, read_list, read_uid};
+use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
 use crate::store::StoredTransaction;
 use crate::store::checks::Leased;
@@ -21,6 +22,8 @@ use std::time::Duration;
 /// Where a check goes when the shop is paused or the budget is used up.
 pub(crate) const PUT_OFF: Duration = Duration::from_secs(2);
 
+/// When a look-up before a stamp is made again that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Where a child goes whose parent could not be looked up.
 const PARENT_AGAIN: Duration = Duration::from_secs(10);
 
@@ -109,6 +112,14 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
             return put_off(hands, leased, PUT_OFF).await;
         }
     };
+    match hands.before_stamp(&leased.transaction).await {
+        BeforeStamp::Clear => {}
+        BeforeStamp::Known(known) => {
+            record(hands, leased, *known, None).await;
+            return;
+        }
+        BeforeStamp::Failed => return put_off(hands, leased, LOOK_AGAIN).await,
+    }
     let child = ParentLimit::of(&leased.transaction, hands.checks_duplicates(&body));
     let stamp = Stamp {
         id,

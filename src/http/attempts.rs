@@ -52,7 +52,9 @@ pub(crate) async fn open_and_send(
         Opened::Created { transaction, lease } => {
             let sending = lease.zip(body).map(|(lease, body)| {
                 let attempt = transaction.summary.last_attempt();
-                context.dispatch.send(&transaction, attempt, lease, body)
+                context
+                    .dispatch
+                    .send(&transaction, attempt, lease, body, false)
             });
             Beginning::Begun(Begun {
                 transaction,
@@ -87,7 +89,11 @@ pub(crate) async fn stamp_and_send(
             attempt,
             lease,
         } => {
-            let sending = Some(context.dispatch.send(&transaction, attempt, lease, body));
+            let sending = Some(
+                context
+                    .dispatch
+                    .send(&transaction, attempt, lease, body, false),
+            );
             Next::Begun(Begun {
                 transaction,
                 sending,

@@ -27,7 +27,8 @@ use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
 use crate::http::turns::Turn;
 use crate::http::wait;
-use crate::ledger::{Open, ParentLimit};
+use crate::ledger::{Open, ParentLimit, Record, Target};
+use crate::observation::submit::released;
 use crate::store::StoredTransaction;
 use crate::store::read::{self, Name};
 use actix_web::http::{StatusCode, header};
@@ -183,7 +184,12 @@ impl Post {
 
     /// Whether it goes out while its caller waits.
     fn send_now(&self) -> bool {
-        !self.prefer.respond_async
+        !self.prefer.respond_async && !self.looks_first()
+    }
+
+    /// After a restore a look-up comes before each stamp; what can wait in the database waits there for it.
+    fn looks_first(&self) -> bool {
+        self.context.dispatch.is_restored() && !self.submission.card_data
     }
 
     /// All that can speak against a new transaction; the last of it takes the shop's budget.
@@ -248,6 +254,7 @@ impl Post {
     /// its next attempt.
     async fn again(self, known: Box<StoredTransaction>) -> Result<HttpResponse, Problem> {
         self.require_same(&known)?;
+        let known = self.release(known).await?;
         if known.state != State::NotSent {
             return self
                 .answer(
@@ -283,6 +290,27 @@ impl Post {
                 Err(unfitting(unfit))
             }
         }
+    }
+
+    /// Lets a child be sent that was held back after a restore, where its caller forces it.
+    async fn release(
+        &self,
+        known: Box<StoredTransaction>,
+    ) -> Result<Box<StoredTransaction>, Problem> {
+        let is_held = known.summary.held_back().is_some();
+        if !(self.force && is_held && known.opening.kind.is_child()) {
+            return Ok(known);
+        }
+        let now = Timestamp::from(crate::clock::now_utc());
+        let record = Record {
+            target: Target::Transaction(known.record.id),
+            learned: released(&self.caller.client.config.name, now),
+            lease: None,
+            next_check: None,
+        };
+        let shop = &self.caller.shop.id;
+        let recorded = self.context.ledger.record(shop, record).await?;
+        Ok(recorded.transaction.unwrap_or(known))
     }
 
     fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
@@ -417,10 +445,20 @@ impl Post {
             let waited = wait::transaction(&self.context, shop, id, deadline, done).await;
             return waited.unwrap_or(*transaction);
         }
-        let Some(sending) = sending else {
-            return *transaction;
-        };
         let longest = self.context.config.now().gateway.request_timeout + MARGIN;
+        let Some(sending) = sending else {
+            let waits = transaction.state == State::Accepted && self.looks_first();
+            if !waits || self.prefer.respond_async {
+                return *transaction;
+            }
+            let done = |stored: &StoredTransaction| {
+                let under_way = [State::Accepted, State::Submitting].contains(&stored.state);
+                !under_way || stored.summary.held_back().is_some()
+            };
+            let deadline = self.started + longest;
+            let waited = wait::transaction(&self.context, shop, id, deadline, done).await;
+            return waited.unwrap_or(*transaction);
+        };
         match timeout(longest, sending).await {
             Ok(Ok(Sent::Recorded(stored))) => *stored,
             Ok(Ok(Sent::Lost(_)) | Err(_)) | Err(_) => {

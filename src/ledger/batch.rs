@@ -402,6 +402,7 @@ fn is_contested(fact: &Fact) -> bool {
 fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
     let depends = match &**fact {
         Fact::Acknowledged { .. } | Fact::Refused { .. } | Fact::TaskRefused { .. } => true,
+        Fact::Held { at, .. } => *at == Timestamp::END,
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }
@@ -414,7 +415,8 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
     match fact.to_mut() {
         Fact::Acknowledged { at: told_at, .. }
         | Fact::Refused { at: told_at, .. }
-        | Fact::TaskRefused { at: told_at, .. } => *told_at = at,
+        | Fact::TaskRefused { at: told_at, .. }
+        | Fact::Held { at: told_at, .. } => *told_at = at,
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }

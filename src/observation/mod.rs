@@ -139,6 +139,12 @@ impl Observation {
         text.replace('\0', "\u{FFFD}")
     }
 
+    /// Says in the subject, where an auditor reads it, that an attempt was not sent for this.
+    pub(crate) fn withhold(&mut self, attempt: u32) {
+        let subject = self.subject.take().unwrap_or_default();
+        self.subject = Some(format!("{subject}, attempt {attempt}"));
+    }
+
     /// As it will be read back, if it is dated so. It has no place in a chain yet.
     pub(crate) fn as_row(&self, at: Timestamp) -> EvidenceRow {
         EvidenceRow {

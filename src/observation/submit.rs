@@ -3,7 +3,8 @@
 
 use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Differences;
-use crate::domain::{Channel, Fact, Opening, RefusalKind, Snapshot, Timestamp, TransactionType};
+use crate::domain::{Channel, DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot};
+use crate::domain::{Timestamp, TransactionType};
 use crate::gateway::{
     Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
     read_submit_of,
@@ -11,6 +12,7 @@ use crate::gateway::{
 use crate::observation::{Observation, of_answer, received};
 use serde_json::json;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Evidence of what came of a submit.
 pub struct Outcome {
@@ -117,15 +119,12 @@ fn answered(
                 RefusalKind::Duplicate => "duplicate",
                 RefusalKind::Doubt => "error",
             };
-            let at = Timestamp::END;
-            (
-                Fact::Refused {
-                    attempt,
-                    refusal,
-                    at,
-                },
-                label,
-            )
+            let fact = Fact::Refused {
+                attempt,
+                refusal,
+                at: Timestamp::END,
+            };
+            (fact, label)
         }
         SubmitReading::Deferred { retry_after } => {
             let wait = retry_after.unwrap_or(DEFAULT_RETRY);
@@ -145,48 +144,95 @@ fn answered(
     }
 }
 
-/// After a restore the gateway may have a transaction that our database has lost. The submit is
-/// dropped when a look-up finds it, and when the look-up fails: `None` means "not there, send it".
-pub(crate) fn known_before(known: &Read, opening: &Opening, attempt: u32) -> Option<Observation> {
+/// What speaks against stamping an attempt after a restore: the gateway may have what our database has lost.
+#[derive(Debug)]
+pub enum BeforeStamp {
+    /// Nothing.
+    Clear,
+    /// It is there already, or it cannot be told: this is recorded, and nothing is sent.
+    Known(Box<Observation>),
+    /// A look-up failed: later.
+    Failed,
+}
+
+/// Reads a look-up by `name` before a stamp. Any row that could be ours keeps it from being sent, whatever its
+/// age and whoever owns it here: alike in everything it is adopted. `released`: a person has looked, so that
+/// only what is alike counts.
+pub fn before_stamp(known: &Read, opening: &Opening, name: &str, released: bool) -> BeforeStamp {
     let Read::Answered(answer) = known else {
-        return Some(not_sent(
-            attempt,
-            "after a restore, the look-up before the submit failed",
-        ));
+        return BeforeStamp::Failed;
     };
-    match read_by_tracking_id(&received(answer)) {
-        TrackingReading::Empty => None,
+    let (snapshots, full, unread) = match read_by_tracking_id(&received(answer)) {
+        TrackingReading::Empty => return BeforeStamp::Clear,
         TrackingReading::Found {
             snapshots,
-            unread: 0,
-            ..
-        } => {
-            let same = |s: &Snapshot| Differences::between(opening, s) == Differences::default();
-            let ours: Vec<Fact> = snapshots
-                .into_iter()
-                .filter(|s| same(s))
-                .map(|s| Fact::Seen {
-                    snapshot: Box::new(s),
-                    found_by: FoundBy::OwnTask,
-                })
-                .collect();
-            if ours.is_empty() {
-                return None;
-            }
-            let reason = "after a restore, the gateway has it already".to_owned();
-            let mut facts = vec![Fact::NotSent { attempt, reason }];
-            facts.extend(ours);
-            // The attempt is in the subject: an auditor reads what is stored, and not the note.
-            let subject = format!("after restore, attempt {attempt}");
-            Some(of_answer(answer, Channel::Query, &subject, facts))
+            full,
+            unread,
+        } => (snapshots, full, unread),
+        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => {
+            return BeforeStamp::Failed;
         }
-        TrackingReading::Found { .. }
-        | TrackingReading::NotAbout { .. }
-        | TrackingReading::Unreadable { .. } => Some(not_sent(
-            attempt,
-            "after a restore, the look-up before the submit failed",
-        )),
-    }
+    };
+    let kind = opening.kind.as_str();
+    let could_be_ours = |s: &Snapshot| s.kind.as_deref().is_none_or(|theirs| theirs == kind);
+    let alike = |s: &Snapshot| Differences::between(opening, s) == Differences::default();
+    let (ours, others): (Vec<Snapshot>, Vec<Snapshot>) =
+        snapshots.into_iter().filter(could_be_ours).partition(alike);
+    let reason = if let Some(first) = ours.first() {
+        format!("after a restore, the gateway has it already: {}", first.uid)
+    } else if released {
+        return BeforeStamp::Clear;
+    } else if let Some(first) = others.first() {
+        format!(
+            "after a restore, the gateway has another under its name: {}",
+            first.uid
+        )
+    } else if full || unread > 0 {
+        "after a restore, the look-up by its name shows ten others or what cannot be read, and may hide it"
+            .to_owned()
+    } else {
+        return BeforeStamp::Clear;
+    };
+    let mut facts = vec![Fact::Held {
+        at: Timestamp::END,
+        reason: reason.clone(),
+    }];
+    facts.extend(ours.into_iter().map(|s| Fact::Seen {
+        snapshot: Box::new(s),
+        found_by: FoundBy::OwnTask,
+    }));
+    // The act is in the subject: an auditor reads what is stored, and not the note.
+    let mut learned = of_answer(
+        answer,
+        Channel::Query,
+        &format!("after restore: {name}"),
+        facts,
+    );
+    // Each look is kept: what was held back once and released may be found again.
+    learned.id = Uuid::now_v7();
+    learned.finding = Some((DiscrepancyKind::AmbiguousTrackingId, reason));
+    BeforeStamp::Known(Box::new(learned))
+}
+
+/// Our own word that it is held back after a restore, without a look.
+pub fn held(reason: &str, at: Timestamp) -> Observation {
+    let act = json!({ "at": at.to_rfc3339(), "reason": reason });
+    let fact = Fact::Held {
+        at,
+        reason: reason.to_owned(),
+    };
+    let mut learned = Observation::local(Channel::Local, "held", &act, vec![fact]);
+    learned.finding = Some((DiscrepancyKind::AmbiguousTrackingId, reason.to_owned()));
+    learned
+}
+
+/// A person releases what was held back.
+pub fn released(by: &str, at: Timestamp) -> Observation {
+    let act = json!({ "at": at.to_rfc3339(), "by": by });
+    let fact = Fact::Released { at };
+    let mut learned = Observation::local(Channel::Operator, "released", &act, vec![fact]);
+    learned.look_again = true;
+    learned
 }
 
 /// Our own word that no byte of an attempt left.

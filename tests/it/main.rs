@@ -44,6 +44,7 @@ mod probe;
 mod refusals;
 mod repeats;
 mod replicas;
+mod restored;
 mod roles;
 mod rotation;
 mod sessions;

@@ -91,17 +91,19 @@ impl Batch<'_> {
     ) -> Verdict {
         let learned = &record.learned;
         let before = self.rows.map.get(&id).map(|row| row.derived.state);
-        if !self.may_conclude(record, id) {
-            self.settle(record, id, before, false);
-            return Verdict::Refused;
-        }
+        // What comes too late is kept, and concludes nothing.
+        let (facts, bare) = if self.may_conclude(record, id) {
+            (facts, Verdict::NothingNew)
+        } else {
+            (Vec::new(), Verdict::Refused)
+        };
         let duplicate = self.known.contains(&(id, learned.id));
         let (verdict, look_again) = if duplicate {
             self.counted.push((learned.channel, Verdict::Duplicate));
             (Verdict::Duplicate, false)
         } else {
             self.known.insert((id, learned.id));
-            self.learn(id, learned, facts, Verdict::NothingNew)
+            self.learn(id, learned, facts, bare)
         };
         if !duplicate && let Some((kind, text)) = &learned.finding {
             self.find(id, *kind, "", text);

@@ -6,7 +6,7 @@ use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Order, Stranger};
 use super::world::World;
 use reconciler::domain::absence::Ability;
-use reconciler::domain::State;
+use reconciler::domain::{DiscrepancyKind, State};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
 
@@ -63,6 +63,15 @@ impl World {
         let apart = self.plan.behind > Duration::from_secs(60);
         let nearly = |one: &Stranger| !one.age.is_zero() && one.age < 24 * HOUR;
         let is_doubtful = apart || self.strangers_of(order).any(nearly);
+        // So is what is there under its name, could be it, and is not what was asked for.
+        let is_told = self.with(|state| {
+            let mut findings = state.db.findings.iter().filter(|finding| finding.is_open);
+            findings.any(|finding| {
+                finding.kind == DiscrepancyKind::AmbiguousTrackingId
+                    && finding.transaction_id == Some(row.record.id)
+            })
+        });
+        let is_doubtful = is_doubtful || (self.strangers_of(order).next().is_some() && is_told);
         let waits = is_doubtful && row.state == State::InDoubt;
         let fits = ends.contains(&row.state) || is_hopeless || waits;
         (!fits).then(|| {
