@@ -31,17 +31,22 @@ struct Inner {
     failures: u32,
     pause: Duration,
     probe_at: Option<Instant>,
+    /// The last failure was one of a gateway that takes connections and does not answer.
+    hangs: bool,
     /// A probe is on the wire.
     probing: bool,
 }
 
 impl Breaker {
-    /// Whether background work may ask now. While open, one asker gets through for each pause.
-    pub(crate) fn may_ask(&self) -> bool {
+    /// Whether background work may ask now. While open, one asker gets through for each pause; where the
+    /// gateway can be reached and hangs, whoever has not `tried` as well. It may hang for some things only,
+    /// and a probe that always goes to one of those would never come back.
+    pub(crate) fn may_ask(&self, tried: bool) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match inner.probe_at {
             None => true,
+            Some(_) if inner.hangs && !tried => true,
             Some(at) if at > now => false,
             Some(_) => {
                 inner.probe_at = Some(now + inner.pause);
@@ -65,9 +70,10 @@ impl Breaker {
         *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
     }
 
-    /// The gateway could not be reached, or gave no answer at all.
-    pub(crate) fn failed(&self) {
+    /// The gateway could not be reached, or (`hangs`) gave no answer at all.
+    pub(crate) fn failed(&self, hangs: bool) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.hangs = hangs;
         inner.failures = inner.failures.saturating_add(1);
         // Hundreds of requests that were on the wire when the gateway went away all fail, and say no
         // more than the first of them: only a probe that failed makes the pause longer.
@@ -88,41 +94,56 @@ mod tests {
     async fn it_opens_after_failures_in_a_row_and_lets_one_probe_through() {
         let breaker = Breaker::default();
         for _ in 0..THRESHOLD {
-            assert!(breaker.may_ask());
-            breaker.failed();
+            assert!(breaker.may_ask(true));
+            breaker.failed(false);
         }
-        assert!(breaker.is_open() && !breaker.may_ask());
+        assert!(breaker.is_open() && !breaker.may_ask(true));
         tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(), "one probe");
-        assert!(!breaker.may_ask(), "and only one");
+        assert!(breaker.may_ask(true), "one probe");
+        assert!(!breaker.may_ask(true), "and only one");
         breaker.answered();
-        assert!(!breaker.is_open() && breaker.may_ask());
+        assert!(!breaker.is_open() && breaker.may_ask(true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_on_the_wire_when_it_opened_does_not_make_the_pause_longer() {
         let breaker = Breaker::default();
         for _ in 0..200 {
-            breaker.failed();
+            breaker.failed(false);
         }
         tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(), "the first probe");
-        breaker.failed();
-        breaker.failed();
+        assert!(breaker.may_ask(true), "the first probe");
+        breaker.failed(false);
+        breaker.failed(false);
         tokio::time::advance(FIRST_PAUSE).await;
-        assert!(!breaker.may_ask(), "a probe that failed doubles the pause");
+        assert!(
+            !breaker.may_ask(true),
+            "a probe that failed doubles the pause"
+        );
         tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(), "the second probe");
+        assert!(breaker.may_ask(true), "the second probe");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_in_between_starts_the_count_again() {
         let breaker = Breaker::default();
         for _ in 0..THRESHOLD - 1 {
-            breaker.failed();
+            breaker.failed(false);
         }
         breaker.answered();
-        breaker.failed();
-        assert!(breaker.may_ask());
+        breaker.failed(false);
+        assert!(breaker.may_ask(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_not_been_tried_gets_through_where_the_gateway_hangs_for_others() {
+        let breaker = Breaker::default();
+        for _ in 0..THRESHOLD {
+            breaker.failed(true);
+        }
+        assert!(breaker.is_open() && !breaker.may_ask(true));
+        assert!(breaker.may_ask(false) && breaker.may_ask(false));
+        breaker.failed(false);
+        assert!(!breaker.may_ask(false), "now it cannot be reached at all");
     }
 }

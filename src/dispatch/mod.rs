@@ -212,12 +212,12 @@ impl Dispatch {
         }
     }
 
-    /// Whether background work of this shop may ask the gateway now.
-    pub(crate) fn may_ask(&self, shop: &ShopId) -> bool {
+    /// Whether background work of this shop may ask the gateway now. `tried`: its last look had no answer.
+    pub(crate) fn may_ask(&self, shop: &ShopId, tried: bool) -> bool {
         self.0
             .shops
             .get(shop)
-            .is_none_or(|shop| shop.breaker.may_ask())
+            .is_none_or(|shop| shop.breaker.may_ask(tried))
     }
 
     /// Waits for a read of a shop's; counts it, tells the breaker, and slows the shop down when the
@@ -247,18 +247,20 @@ impl Dispatch {
             .metrics
             .gateway_request(operation, label, started.elapsed());
         told(span, answer);
-        if let Some(wait) = self.mind(shop, answer) {
+        let hangs = matches!(read, Read::Interrupted { .. });
+        if let Some(wait) = self.mind(shop, answer, hangs) {
             shop.budget.hold(wait).await;
         }
         read
     }
 
-    /// Tells the breaker whether the gateway has answered. Gives the pause that a 429 asks for.
-    fn mind(&self, shop: &Shop, answer: Option<&Answer>) -> Option<Duration> {
+    /// Tells the breaker whether the gateway has answered, and if not, whether it could be reached. Gives
+    /// the pause that a 429 asks for.
+    fn mind(&self, shop: &Shop, answer: Option<&Answer>, hangs: bool) -> Option<Duration> {
         if answer.is_some() {
             shop.breaker.answered();
         } else {
-            shop.breaker.failed();
+            shop.breaker.failed(hangs);
         }
         let open = shop.breaker.is_open();
         self.0.metrics.set_breaker_open(shop.id.as_str(), open);
@@ -342,7 +344,7 @@ impl Dispatch {
             Submission::NotSent { .. } | Submission::Unclear { .. } => None,
         };
         told(span, answer);
-        if let Some(wait) = self.mind(&shop, answer) {
+        if let Some(wait) = self.mind(&shop, answer, outcome::hangs(&submission)) {
             shop.budget.hold_background(wait).await;
         }
         let now = self.database_time();

@@ -4,6 +4,7 @@
 use crate::domain::{Opening, Origin, Snapshot, StatusClass, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// One of the gateway's transactions that is, or may be, ours.
 ///
@@ -31,6 +32,9 @@ pub struct Candidate {
     /// it.
     #[serde(rename = "ct", default, skip_serializing_if = "Option::is_none")]
     pub contradicted_at: Option<Timestamp>,
+    /// The ends that were told of it beside the one of `latest`.
+    #[serde(rename = "oe", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub other_ends: BTreeSet<StatusClass>,
     /// The best end that a signed webhook told of. No state rests on it; looks do.
     #[serde(rename = "et", default, skip_serializing_if = "Option::is_none")]
     pub end_told: Option<StatusClass>,
@@ -122,6 +126,7 @@ impl Candidate {
         let claim = self.claim(opening);
         let succeeded = self.ever_succeeded();
         let open_at = self.open_at();
+        self.other_ends.extend(self.end());
         // Snapshots are large, and most are the first of their transaction: what can be compared where it
         // stands is not copied.
         let known = match std::mem::take(&mut self.agreed) {
@@ -151,6 +156,17 @@ impl Candidate {
             snapshot.updated_at
         };
         self.keep_contradiction(open_at.max(said_open));
+        let said_end = Some(snapshot.class).filter(|class| class.is_final());
+        self.other_ends.extend(said_end);
+        if let Some(end) = self.end() {
+            self.other_ends.remove(&end);
+        }
+    }
+
+    /// The end that the greatest snapshot tells.
+    fn end(&self) -> Option<StatusClass> {
+        let class = self.latest.as_deref()?.class;
+        class.is_final().then_some(class)
     }
 
     fn agreed_as(&self, best: Cow<'_, Snapshot>) -> Agreed {

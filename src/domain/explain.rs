@@ -212,7 +212,7 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         .as_ref()
         .and_then(|uid| known.candidates.get(uid));
     let basis = match &derived.basis {
-        Basis::Attempts => held(known, derived),
+        Basis::Attempts => given_up(known, derived) + &held(known, derived),
         Basis::Task(task) => format!(" It waits for the result of task {task}."),
         Basis::Refusal(refusal) => refused(known, derived, refusal),
         Basis::Snapshot(_) => candidate.map_or(String::new(), |c| reported(derived, c)),
@@ -267,6 +267,14 @@ fn refused(known: &Summary, derived: &Derived, refusal: &Refusal) -> String {
         _ => "",
     };
     format!("{answer}{more}")
+}
+
+/// Why it is sent no more, where that is so.
+fn given_up(known: &Summary, derived: &Derived) -> String {
+    let given_up = known.gave_up().filter(|_| derived.state == State::NotSent);
+    given_up.map_or(String::new(), |reason| {
+        format!(" It was given up: {reason}.")
+    })
 }
 
 /// What stands in the way of a proof of absence, and who can tell whose it is.
@@ -379,16 +387,24 @@ fn meaning(state: State, kind: &str) -> String {
 pub fn next(step: &Step) -> String {
     match step {
         Step::Submit => "it is sent to the gateway".to_owned(),
+        Step::GiveUp { reason, .. } => format!("it is given up as not sent: {reason}"),
         Step::TakeOver { attempt } => format!(
             "if attempt {attempt} has no answer by then, it counts as unanswered, and the \
              transaction is looked up"
         ),
-        Step::AskTask(task) => format!("the gateway is asked for the result of task {task}"),
+        Step::AskTask(task) => format!(
+            "the gateway is asked for the result of task {task}, or, where that has told nothing for a \
+             while, in turn for its tracking id"
+        ),
         Step::OutliveTask(task) => format!(
             "task {task} is no longer kept by the gateway, so the transaction itself is looked up"
         ),
         Step::LookUpUid(uid) => format!("the gateway is asked for transaction {uid}"),
         Step::LookUpTrackingId => "the gateway is asked for its tracking id".to_owned(),
+        Step::LookUpBoth(uid) => format!(
+            "the gateway is asked for its tracking id, and for transaction {uid} where that does not \
+             show it"
+        ),
         Step::Rest => "nothing".to_owned(),
     }
 }

@@ -4,7 +4,8 @@
 use crate::domain::absence::DUPLICATE_LOOKUPS;
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::pacing::Forecast;
-use crate::domain::{Opening, Origin, RefusalKind, State, StatusClass, TaskId, Timestamp, Uid};
+use crate::domain::{Fact, Opening, Origin, RefusalKind, State, StatusClass};
+use crate::domain::{TaskId, Timestamp, Uid};
 use std::time::Duration;
 
 /// How long the gateway keeps a task, counted from its creation.
@@ -22,6 +23,24 @@ const OWED_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// How often one request may be sent at all.
 const MOST_ATTEMPTS: u32 = 8;
+
+/// So many looks in a row told nothing: from here on look-ups by tracking id take turns with them.
+const BLIND: u16 = 3;
+
+/// For so long "it runs" tells something of a task. After that it says no more than that the task is kept.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// So long before the gateway forgets a task it is asked once more.
+const LAST_CALL: Duration = Duration::from_secs(5 * 60);
+
+/// So often the gateway may put one request off; then it ends as not sent.
+pub const MOST_PUT_OFFS: usize = 20;
+
+/// The longest for which the gateway may put one request off in all.
+const PUT_OFF_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// After so many attempts of which no byte left the next ones come more rarely still.
+const MANY_ATTEMPTS: usize = 30;
 
 /// The settings of the pace (`[follow]`).
 #[derive(Debug, Clone)]
@@ -41,6 +60,13 @@ pub struct Pace {
 pub enum Step {
     /// Stamp it and send it.
     Submit,
+    /// The gateway has put it off for too long: it ends as not sent.
+    GiveUp {
+        /// The last attempt.
+        attempt: u32,
+        /// Why, in words.
+        reason: String,
+    },
     /// The worker that stamped it is gone: record that it went silent.
     TakeOver {
         /// Which attempt.
@@ -54,15 +80,54 @@ pub enum Step {
     LookUpUid(Uid),
     /// Look it up by tracking id.
     LookUpTrackingId,
+    /// Look it up by tracking id, and this uid by itself where that does not show it. So a second
+    /// transaction under its name comes to light, and nothing of ours is missed.
+    LookUpBoth(Uid),
     /// Nothing: it is final and has been looked at again.
     Rest,
+}
+
+/// What is known of the way of one transaction's looks, beside its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Course {
+    /// Looks in a row that told nothing by the way that the state asks for, and those in between.
+    pub misses: u16,
+    /// Looks in a row to which there was no answer at all.
+    pub unanswered: u16,
+    /// What the next look is for, beside what the state asks for.
+    pub wishes: Wishes,
+}
+
+/// What a look is to do beside what the state asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// Look it up by tracking id: a person asked for it.
+    pub by_name: bool,
+    /// Look this transaction of the gateway up: it was contradicted or corrected.
+    pub at: Option<Uid>,
+}
+
+impl Wishes {
+    /// Adds what else is wished for.
+    pub fn join(&mut self, more: &Self) {
+        self.by_name |= more.by_name;
+        if more.at.is_some() {
+            self.at.clone_from(&more.at);
+        }
+    }
 }
 
 /// Plans the next step from what is known.
 pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
     match derived.state {
         State::Accepted if summary.held_back().is_some() => Step::Rest,
-        State::Accepted => Step::Submit,
+        State::Accepted => match gives_up(summary) {
+            Some(reason) => Step::GiveUp {
+                attempt: summary.last_attempt(),
+                reason,
+            },
+            None => Step::Submit,
+        },
         State::NotSent | State::Merged => Step::Rest,
         State::Submitting
         | State::Processing
@@ -123,8 +188,132 @@ fn first_hand(summary: &Summary, derived: &Derived, now: Timestamp) -> Option<St
     attempt.map(|attempt| Step::TakeOver { attempt })
 }
 
+/// What is done at this look. Where the way that the state asks for has told nothing for a while, look-ups
+/// by tracking id take turns with it: a task is one channel of several. `misses`: see [`misses_after`].
+pub fn turn(step: Step, opening: &Opening, misses: u16) -> Step {
+    match step {
+        Step::AskTask(_) | Step::LookUpUid(_)
+            if misses >= BLIND && (misses - BLIND).is_multiple_of(2) && is_named(opening) =>
+        {
+            Step::LookUpTrackingId
+        }
+        step => step,
+    }
+}
+
+/// Whether look-ups by its tracking id are about it: it was made through the API under that name.
+pub fn is_named(opening: &Opening) -> bool {
+    opening.origin == Origin::Api && opening.tracking_id.is_some()
+}
+
+/// Whether an answer told anything of the transaction. That a task runs does so in its first minute;
+/// `sent`: when the last attempt was stamped.
+pub fn tells<'a>(
+    facts: impl IntoIterator<Item = &'a Fact>,
+    sent: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    facts.into_iter().any(|fact| match fact {
+        Fact::Nothing => false,
+        Fact::TaskAlive { .. } => sent.is_none_or(|sent| now.since(sent) < FRESH),
+        _ => true,
+    })
+}
+
+/// How many looks in a row have told nothing by the way that the state asks for, after one more. A look
+/// in between by another way (`is_own_way` is false) ends the row by no answer of its own.
+pub fn misses_after(misses: u16, told: bool, is_own_way: bool) -> u16 {
+    match (told, is_own_way) {
+        (true, true) => 0,
+        (true, false) if misses < BLIND => misses,
+        (true, false) | (false, _) if misses >= MOST_MISSES => MOST_MISSES - 1,
+        (true, false) | (false, _) => misses + 1,
+    }
+}
+
+/// More misses than these say nothing more; the last two take turns.
+const MOST_MISSES: u16 = 10_000;
+
+/// The shortest pause after so many looks, or attempts, in a row that came to nothing: twice as long each
+/// time, from `first_check` up to `max_interval`, whatever the gateway asks for.
+pub fn floor(row: u16, pace: &Pace) -> Duration {
+    let grown = pace.first_check.saturating_mul(1 << row.min(20));
+    grown.min(pace.max_interval.max(pace.first_check))
+}
+
+/// When the next look is due where the pace says `planned` and the gateway asked for a pause until `wish`:
+/// no sooner than either, but the wish counts for `max_interval` at most; after an answer that told nothing
+/// (`misses` in a row, this one included) no sooner than [`floor`]. A task that runs is asked once more before
+/// the gateway forgets it.
+pub fn read_again(
+    summary: &Summary,
+    planned: Timestamp,
+    now: Timestamp,
+    wish: Option<Timestamp>,
+    misses: Option<u16>,
+    pace: &Pace,
+) -> Timestamp {
+    let longest = now.plus(pace.max_interval.max(pace.first_check));
+    let wish = wish.map(|wish| wish.min(longest));
+    let grown = misses.map(|misses| now.plus(floor(misses, pace)));
+    let due = planned.max(wish.unwrap_or(planned));
+    before_it_is_forgotten(summary, due.max(grown.unwrap_or(planned)), now)
+}
+
+/// The last moment to ask a task that runs, where a look would come later than it lives.
+pub fn before_it_is_forgotten(summary: &Summary, due: Timestamp, now: Timestamp) -> Timestamp {
+    let Some(acked) = summary.running_task().and_then(|(_, task)| task.acked_at) else {
+        return due;
+    };
+    let end = acked.plus(TASK_LIFETIME);
+    let times = [end.minus(LAST_CALL), end];
+    times
+        .into_iter()
+        .find(|time| now < *time)
+        .map_or(due, |last| due.min(last))
+}
+
+/// Before this a request that was put off, or did not leave, is not sent again: the gateway's wish, and a
+/// pause that grows from attempt to attempt. `None`: it has not been tried, or is to be given up now.
+pub fn resubmit_at(summary: &Summary, pace: &Pace) -> Option<Timestamp> {
+    if gives_up(summary).is_some() {
+        return None;
+    }
+    let (count, last) = (summary.tries().count(), summary.tries().last()?);
+    let row = u16::try_from(count).unwrap_or(u16::MAX);
+    let pause = match count {
+        ..=MANY_ATTEMPTS => floor(row, pace),
+        _ => floor(row, pace).saturating_mul(5),
+    };
+    let at = last.stamped_at?.plus(pause);
+    Some(last.deferred.map_or(at, |until| until.max(at)))
+}
+
+/// Why a request that waits is not tried any more: the gateway has put it off so often, or for so long. Of
+/// the time only what the gateway asked for counts, and not a pause of the shop, an open circuit, or a
+/// gateway that cannot be reached.
+fn gives_up(summary: &Summary) -> Option<String> {
+    let tries: Vec<_> = summary.tries().collect();
+    let put_off = tries.iter().filter(|attempt| attempt.deferred.is_some());
+    let count = put_off.count();
+    if count >= MOST_PUT_OFFS {
+        return Some(format!("the gateway put it off {count} times"));
+    }
+    let mut waited = Duration::ZERO;
+    for (at, attempt) in tries.iter().enumerate() {
+        if let (Some(sent), Some(until)) = (attempt.stamped_at, attempt.deferred) {
+            let next = tries.get(at + 1).and_then(|next| next.stamped_at);
+            waited += next.map_or(until, |next| next.min(until)).since(sent);
+        }
+    }
+    (waited >= PUT_OFF_FOR).then(|| "the gateway put it off for a day".to_owned())
+}
+
 fn look_up(opening: &Opening, summary: &Summary, derived: &Derived) -> Step {
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
+        (Some(uid), Some(_)) if derived.state.is_final() && is_named(opening) => {
+            Step::LookUpBoth(uid.clone())
+        }
         (Some(uid), _) => Step::LookUpUid(uid.clone()),
         (None, Some(_)) => Step::LookUpTrackingId,
         (None, None) => Step::Rest,
@@ -143,8 +332,8 @@ fn unsettled<'a>(opening: &Opening, summary: &'a Summary, derived: &'a Derived) 
 }
 
 /// When the next check is due, for a state that began at `since`. `None`: no more checks. The
-/// caller sees to what binds `accepted` beside it: [`Summary::deferred_until`], and a child's wait
-/// for its equal before it.
+/// caller sees to what binds `accepted` beside it: [`resubmit_at`], and a child's wait for its equal
+/// before it.
 pub fn next_check(
     derived: &Derived,
     since: Timestamp,

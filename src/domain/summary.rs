@@ -467,6 +467,13 @@ impl Summary {
         self.attempts.keys().next_back().copied().unwrap_or(0)
     }
 
+    /// The attempts since it was last given up, or all of them, in their order.
+    pub(crate) fn tries(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+        let before = self.given_up.as_ref().map_or(0, |(attempt, _)| *attempt);
+        let since = self.attempts.iter().filter(move |(n, _)| **n > before);
+        since.map(|(_, attempt)| attempt)
+    }
+
     /// The task that is still worth asking, of the last attempt that has one: acknowledged, and
     /// not known to have ended.
     pub fn running_task(&self) -> Option<(&TaskId, &Task)> {

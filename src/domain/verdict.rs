@@ -3,8 +3,10 @@
 //! This is the one part that looks at the order of arrival. It decides nothing about the state.
 
 use crate::domain::discrepancy::{Mention, findings, mentions};
-use crate::domain::fold::{Basis, Derived, Differences, Summary};
-use crate::domain::{DiscrepancyKind, Fact, Finding, Opening, Snapshot, State, Verdict, derive};
+use crate::domain::evidence::FoundBy;
+use crate::domain::fold::{Basis, Candidate, Derived, Differences, Summary};
+use crate::domain::{DiscrepancyKind, Fact, Finding, Opening, Snapshot, State, StatusClass};
+use crate::domain::{Uid, Verdict, derive};
 
 /// What joining some facts did.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Change {
     pub healed: Vec<Finding>,
     /// Something contradicts a final state or corrects it: one look-up becomes due at once.
     pub look_again: bool,
+    /// That look is to be at this very transaction of the gateway.
+    pub look_at: Option<Uid>,
 }
 
 impl Change {
@@ -66,11 +70,14 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
     let mismatch_opened = opened
         .iter()
         .any(|f| f.kind.is_mismatch() && !f.is_dated_as_in(&old));
-    let answered = task_has_answered(known, &summary, &before);
+    let answered = task_has_answered(known, &summary, &before)
+        || awaits_our_task(opening, known, &summary, &after, facts);
     let refused = awaits_confirmation(&after) && !awaits_confirmation(&before);
     let look_again = !by_person
         && (refused || conflict.is_some() || correction.is_some() || mismatch_opened || answered);
-
+    let disputed = conflict.as_ref().or(correction.as_ref());
+    let look_at = disputed.and_then(|finding| finding.uid.clone());
+    let look_at = look_at.filter(|_| !by_person);
     if !by_person {
         opened.extend(conflict);
         opened.extend(correction);
@@ -84,6 +91,7 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
         opened,
         healed,
         look_again,
+        look_at,
     }
 }
 
@@ -125,20 +133,74 @@ fn conflict(
             .as_deref()
             .filter(|latest| latest.class.is_final())?;
         let newer = snapshot.updated_at > latest.updated_at.max(before.contradicted_at);
+        let reopened = newer && !snapshot.class.is_final();
+        let undated = is_other_end(before, latest, snapshot, summary);
         let ours = summary
             .candidates
             .get(&snapshot.uid)
             .is_some_and(|candidate| summary.is_eligible(opening, candidate));
-        (newer && ours && !snapshot.class.is_final()).then(|| Finding {
+        let which = if reopened {
+            "a newer answer"
+        } else {
+            "an answer without a time"
+        };
+        ((reopened || undated) && ours).then(|| Finding {
             kind: DiscrepancyKind::StatusConflict,
             uid: Some(snapshot.uid.clone()),
             basis: Some(snapshot.key()),
             detail: format!(
-                "it was {:?}, and a newer answer says {:?}",
+                "it was {:?}, and {which} says {:?}",
                 latest.status, snapshot.status
             ),
             uids: vec![Mention::of(snapshot)],
         })
+    })
+}
+
+/// Two ends of one transaction of which nobody can say which is the later one, since one of them has no
+/// time. The order has to choose; what holds is asked for. Told once for each end.
+fn is_other_end(
+    before: &Candidate,
+    latest: &Snapshot,
+    snapshot: &Snapshot,
+    summary: &Summary,
+) -> bool {
+    let now = summary.candidates.get(&snapshot.uid);
+    let stays = now.and_then(|now| now.latest.as_deref()) == Some(latest);
+    let undated = snapshot.updated_at.is_none() || latest.updated_at.is_none();
+    let other = snapshot.class.is_final() && snapshot.class != latest.class;
+    stays && undated && other && !before.other_ends.contains(&snapshot.class)
+}
+
+/// A failure that was found by name, while our own task is known to run: only the task can say whether it
+/// is ours. It is asked at once, once for each (uid, `updated_at`).
+fn awaits_our_task(
+    opening: &Opening,
+    known: &Summary,
+    summary: &Summary,
+    after: &Derived,
+    facts: &[&Fact],
+) -> bool {
+    if after.state.is_final() || summary.running_task().is_none() {
+        return false;
+    }
+    let by_name = facts.iter().filter_map(|fact| match fact {
+        Fact::Seen {
+            snapshot,
+            found_by: FoundBy::TrackingId,
+        } => Some(&**snapshot),
+        _ => None,
+    });
+    let mut failures = by_name
+        .filter(|snapshot| matches!(snapshot.class, StatusClass::Failed | StatusClass::Expired));
+    failures.any(|snapshot| {
+        let before = known.candidates.get(&snapshot.uid);
+        let ended = before
+            .and_then(|candidate| candidate.latest.as_deref())
+            .filter(|latest| latest.class.is_final());
+        let newer = ended.is_none_or(|ended| snapshot.updated_at > ended.updated_at);
+        let now = summary.candidates.get(&snapshot.uid);
+        newer && now.is_some_and(|now| summary.is_eligible(opening, now))
     })
 }
 

@@ -14,7 +14,7 @@ use crate::engine::lookups::{Case, Verdict, names};
 use crate::engine::step;
 use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Record, Target};
-use crate::observation::read::{Told, read_list};
+use crate::observation::read::{Told, read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
 use crate::store::checks::Leased;
 use crate::store::{StoreError, StoredTransaction};
@@ -50,7 +50,7 @@ pub(super) async fn look<H: Hands>(
     let empty = |told: &Told| matches!(told.learned.facts.as_slice(), [Fact::LookupEmpty]);
     if all
         && told.iter().all(empty)
-        && step::may_replay(hands, leased)
+        && step::may_replay(hands, leased).await
         && let Some((last, others)) = told.split_last()
     {
         for other in others {
@@ -89,6 +89,7 @@ async fn ask<H: Hands>(
             break;
         }
         let Some(answer) = hands.ask(Question::TrackingId(&name)).await else {
+            all.push(unanswered(Channel::Query, &name));
             break;
         };
         let mut told = read_list(&answer, &name);
@@ -117,8 +118,6 @@ async fn conclude<H: Hands>(
     if let (Some(text), Some(last)) = (unclear, told.last_mut()) {
         last.learned.finding = Some((DiscrepancyKind::AmbiguousTrackingId, text));
     }
-    let pause = told.iter().filter_map(|told| told.retry_after).max();
-    let pause = pause.map(|pause| leased.now.plus(pause));
     if verdict.is_act() {
         // The lease stays: the act needs it.
         for told in told {
@@ -127,8 +126,8 @@ async fn conclude<H: Hands>(
         return act(hands, leased).await;
     }
     let wish = match &verdict {
-        Verdict::Wait(wish) => pause.max(*wish),
-        _ => pause,
+        Verdict::Wait(wish) => *wish,
+        _ => None,
     };
     let Some(last) = told.pop() else {
         let until = wish.unwrap_or_else(|| paced(hands, leased));

@@ -113,6 +113,8 @@ pub trait Hands: Sync {
 pub(crate) struct Real<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) shop: &'a ShopPlan,
+    /// The last look at this transaction had no answer at all.
+    pub(crate) tried: bool,
 }
 
 impl Hands for Real<'_> {
@@ -131,7 +133,7 @@ impl Hands for Real<'_> {
         if dispatch.is_stopping() {
             return Err(Duration::ZERO);
         }
-        if !dispatch.may_ask(&self.shop.id) {
+        if !dispatch.may_ask(&self.shop.id, self.tried) {
             return Err(PUT_OFF);
         }
         let taken = dispatch

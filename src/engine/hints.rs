@@ -56,7 +56,13 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
         let most = i64::from(rate).max(1);
         due = hints::lease(store, &shop.id, Some(most), 1, lease).await?;
     }
-    let hands = Real { shared, shop };
+    // Behind every other check.
+    let tried = true;
+    let hands = Real {
+        shared,
+        shop,
+        tried,
+    };
     for hint in &due {
         let told = look_up(shared, &hands, &shop.id, hint).await?;
         hints::done(store, &shop.id, hint, told).await?;

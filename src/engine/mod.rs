@@ -79,6 +79,9 @@ pub struct Engine {
 /// The longest pause between two looks for due work.
 const IDLE: Duration = Duration::from_millis(500);
 
+/// The pause where some work was found, or there is no place for more.
+const SOON: Duration = Duration::from_millis(50);
+
 /// The shortest.
 const BUSY: Duration = Duration::from_millis(10);
 
@@ -167,10 +170,36 @@ fn plan(config: &Config, shop: &crate::config::ShopConfig) -> Option<ShopPlan> {
     })
 }
 
+/// The places of one shop's looks. A part is kept for what has not been tried in vain, so that what hangs
+/// cannot take them all.
+struct Places {
+    any: Arc<Semaphore>,
+    untried: Arc<Semaphore>,
+}
+
+/// One place of so many is kept.
+const KEPT: usize = 4;
+
+impl Places {
+    fn of(places: usize) -> Self {
+        let kept = places / KEPT;
+        Self {
+            any: Arc::new(Semaphore::new(places - kept)),
+            untried: Arc::new(Semaphore::new(kept)),
+        }
+    }
+}
+
+fn free(places: &Semaphore) -> i64 {
+    let free = i64::try_from(places.available_permits());
+    free.unwrap_or(MOST).min(MOST)
+}
+
 /// The loop of one shop: three lines around a step.
 async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
-    let places = Arc::new(Semaphore::new(shop.places));
+    let places = Places::of(shop.places);
     let trouble = AtomicBool::new(false);
+    let due = shared.ledger.due(&shop.id);
     while !shared.dispatch.is_stopping() {
         let pause = match turn(&shared, &shop, &steps, &places).await {
             Ok(pause) => {
@@ -187,6 +216,8 @@ async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            // What becomes due at once does not wait for the next turn.
+            () = due.notified() => tokio::time::sleep(BUSY).await,
             () = shared.dispatch.stopping() => {}
         }
     }
@@ -197,21 +228,48 @@ async fn turn(
     shared: &Arc<Shared>,
     shop: &ShopPlan,
     steps: &TaskTracker,
-    places: &Arc<Semaphore>,
+    places: &Places,
 ) -> Result<Duration, StoreError> {
-    let free = i64::try_from(places.available_permits())
-        .unwrap_or(MOST)
-        .min(MOST);
-    if free == 0 {
+    let (store, lasts) = (&shared.store, shared.settings.lease);
+    let wanted = free(&places.any);
+    let mut taken = 0;
+    if wanted > 0 {
+        // Taken before the lease, so that the lease is never longer than we believe.
+        let until = crate::clock::Boottime::now() + lasts;
+        let leased = checks::lease_due(store, &shop.id, wanted, lasts, Uuid::new_v4()).await?;
+        taken = i64::try_from(leased.len()).unwrap_or(wanted);
+        begin(shared, shop, steps, &places.any, leased, until);
+    }
+    // More is due than there are places for all: now the kept ones are used.
+    let kept = free(&places.untried);
+    let mut more = false;
+    if taken == wanted && kept > 0 {
+        let until = crate::clock::Boottime::now() + lasts;
+        let token = Uuid::new_v4();
+        let leased = checks::lease_untried(store, &shop.id, kept, lasts, token).await?;
+        more = !leased.is_empty();
+        begin(shared, shop, steps, &places.untried, leased, until);
+    }
+    if more || (taken == wanted && wanted > 0) {
         return Ok(BUSY);
     }
-    let token = Uuid::new_v4();
-    // Taken before the lease, so that the lease is never longer than we believe.
-    let until = crate::clock::Boottime::now() + shared.settings.lease;
-    let leased =
-        checks::lease_due(&shared.store, &shop.id, free, shared.settings.lease, token).await?;
-    let full = i64::try_from(leased.len()).unwrap_or(0) == free;
-    let idle = leased.is_empty();
+    if taken > 0 || wanted == 0 {
+        return Ok(SOON);
+    }
+    let next = checks::next_due(store, &shop.id).await?;
+    let now = shared.dispatch.database_time();
+    Ok(next.map_or(IDLE, |at| at.since(now).clamp(BUSY, IDLE)))
+}
+
+/// Starts a step for each lease, as far as there are places.
+fn begin(
+    shared: &Arc<Shared>,
+    shop: &ShopPlan,
+    steps: &TaskTracker,
+    places: &Arc<Semaphore>,
+    leased: Vec<checks::Leased>,
+    until: crate::clock::Boottime,
+) {
     for lease in leased {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             break;
@@ -221,6 +279,7 @@ async fn turn(
             let hands = hands::Real {
                 shared: &shared,
                 shop: &shop,
+                tried: lease.course.unanswered > 0,
             };
             let timeout = shared.settings.request_timeout;
             let span = Span::of_step("check");
@@ -230,13 +289,4 @@ async fn turn(
             drop(place);
         });
     }
-    if full {
-        return Ok(BUSY);
-    }
-    if !idle {
-        return Ok(Duration::from_millis(50));
-    }
-    let next = checks::next_due(&shared.store, &shop.id).await?;
-    let now = shared.dispatch.database_time();
-    Ok(next.map_or(IDLE, |at| at.since(now).clamp(BUSY, IDLE)))
 }

@@ -4,14 +4,14 @@
 
 use crate::config::Follow;
 use crate::domain::family::Unfit;
-use crate::domain::schedule::{self, Step};
+use crate::domain::schedule::{self, Step, Wishes};
 use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
-use crate::gateway::{TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
+use crate::gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
 use crate::observation::query::observe_uid;
-use crate::observation::read::{Told, read_answer, read_list, read_uid};
+use crate::observation::read::{Told, read_answer, read_list, read_uid, unanswered};
 use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
 use crate::store::StoredTransaction;
@@ -37,9 +37,10 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
         &derived,
         leased.now,
     );
+    let planned = schedule::turn(planned, &transaction.opening, leased.course.misses);
     let asks = !matches!(
         planned,
-        Step::TakeOver { .. } | Step::OutliveTask(_) | Step::Rest
+        Step::GiveUp { .. } | Step::TakeOver { .. } | Step::OutliveTask(_) | Step::Rest
     );
     if asks && let Err(by) = hands.admit().await {
         return put_off(hands, leased, by).await;
@@ -48,8 +49,16 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
     if asks && !is_ours() {
         return hands.lease_lost();
     }
+    let looks = asks && planned != Step::Submit;
+    if looks && leased.course.wishes != Wishes::default() {
+        // Rare and large: it does not make every step larger.
+        return Box::pin(as_wished(hands, leased, &planned, is_ours)).await;
+    }
     match planned {
         Step::Submit => submit(hands, leased).await,
+        Step::GiveUp { reason, .. } => {
+            give_up(hands, leased, &reason, DiscrepancyKind::PendingTooLong).await;
+        }
         Step::TakeOver { attempt } => {
             let learned = submit::went_silent(attempt, "the worker that was sending it is gone");
             record(hands, leased, learned, None).await;
@@ -60,12 +69,13 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
             let learned = Observation::local(Channel::Local, "went_silent", &act, facts);
             record(hands, leased, learned, None).await;
         }
-        Step::AskTask(task) => ask_task(hands, leased, &task).await,
+        Step::AskTask(task) => ask_task(hands, leased, &task, false).await,
         Step::LookUpUid(uid) => look_up_uid(hands, leased, &uid).await,
         Step::LookUpTrackingId if absence::concerns(transaction) => {
             absence::look(hands, leased, &is_ours).await;
         }
         Step::LookUpTrackingId => look_up_tracking_id(hands, leased).await,
+        Step::LookUpBoth(uid) => Box::pin(look_up_both(hands, leased, &uid, is_ours)).await,
         Step::Rest => put_off(hands, leased, Duration::from_secs(3600)).await,
     }
 }
@@ -95,10 +105,22 @@ pub(super) async fn record<H: Hands>(
     hands.record(record).await.ok()
 }
 
+/// For how long a submit waits: the shop is paused, or something has made it due before the gateway wants it
+/// again.
+async fn submit_waits<H: Hands>(hands: &H, leased: &Leased) -> Option<Duration> {
+    if hands.is_paused().await {
+        return Some(PUT_OFF);
+    }
+    let summary = &leased.transaction.summary;
+    let until = schedule::resubmit_at(summary, &hands.settings().pace);
+    let until = until.filter(|until| *until > leased.now);
+    until.map(|until| until.since(leased.now))
+}
+
 async fn submit<H: Hands>(hands: &H, leased: &Leased) {
     let id = leased.transaction.record.id;
-    if hands.is_paused().await {
-        return put_off(hands, leased, PUT_OFF).await;
+    if let Some(by) = submit_waits(hands, leased).await {
+        return put_off(hands, leased, by).await;
     }
     let body = match hands.stored_body(id).await {
         Ok(Some(body)) => body,
@@ -134,7 +156,7 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
     {
         match parent(hands, &leased.transaction).await {
             Some(true) => stamped = hands.stamp(stamp).await,
-            Some(false) => return give_up(hands, leased, "the gateway has no such parent").await,
+            Some(false) => return unfit_now(hands, leased, "the gateway has no such parent").await,
             None => return put_off(hands, leased, PARENT_AGAIN).await,
         }
     }
@@ -156,7 +178,7 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         }) => {
             put_off(hands, leased, PARENT_AGAIN).await;
         }
-        Ok(Stamped::Unfit { unfit, .. }) => give_up(hands, leased, &unfit.reason()).await,
+        Ok(Stamped::Unfit { unfit, .. }) => unfit_now(hands, leased, &unfit.reason()).await,
         Err(error) => {
             tracing::warn!(shop = %hands.shop(), %id, %error, "an attempt was not stamped");
         }
@@ -180,20 +202,78 @@ async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> 
     hands.record(record).await.ok().map(|_| true)
 }
 
-/// Ends what its parent does not allow any more, without a byte on the wire.
-async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str) {
+/// Ends what its parent does not allow any more.
+async fn unfit_now<H: Hands>(hands: &H, leased: &Leased, reason: &str) {
+    give_up(hands, leased, reason, DiscrepancyKind::AmountMismatch).await;
+}
+
+/// Ends what its parent does not allow any more, or the gateway has put off for too long, without a byte on
+/// the wire. The finding is of this kind.
+async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: DiscrepancyKind) {
     let last = leased.transaction.summary.last_attempt();
     let mut learned = submit::given_up(last, reason);
     let text = format!("it is not sent any more: {reason}");
-    learned.finding = Some((DiscrepancyKind::AmountMismatch, text));
+    learned.finding = Some((kind, text));
     record(hands, leased, learned, None).await;
 }
 
-async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
+/// What was wished for: this transaction of the gateway, and, for a person, all under its tracking id. A task
+/// that runs is asked first: it says what nobody else can.
+async fn as_wished<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    planned: &Step,
+    is_ours: impl Fn() -> bool + Send + Sync,
+) {
+    let wishes = &leased.course.wishes;
+    let by_name = wishes.by_name && schedule::is_named(&leased.transaction.opening);
+    match (planned, &wishes.at) {
+        (Step::AskTask(task), None) => {
+            ask_task(hands, leased, task, by_name).await;
+            if !by_name || !may_go_on(hands, leased, &is_ours).await {
+                return;
+            }
+        }
+        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) if by_name => {
+            return look_up_both(hands, leased, uid, is_ours).await;
+        }
+        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) => {
+            return look_up_uid(hands, leased, uid).await;
+        }
+        (_, Some(uid)) if by_name => return look_up_both(hands, leased, uid, is_ours).await,
+        (_, Some(uid)) => return look_up_uid(hands, leased, uid).await,
+        (_, None) => {}
+    }
+    if absence::concerns(&leased.transaction) {
+        return absence::look(hands, leased, &is_ours).await;
+    }
+    look_up_tracking_id(hands, leased).await;
+}
+
+/// Whether a look may ask once more: within the shop's budget, and under its lease.
+async fn may_go_on<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    is_ours: &(impl Fn() -> bool + Send + Sync),
+) -> bool {
+    if let Err(by) = hands.admit().await {
+        put_off(hands, leased, by).await;
+        return false;
+    }
+    if !is_ours() {
+        hands.lease_lost();
+        return false;
+    }
+    true
+}
+
+/// Asks the task. `goes_on`: the look asks more after it, under the same lease.
+async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: bool) {
     let asked = leased.transaction.opening.kind;
     if hands.settings().follow == Follow::Status {
         let Some(answer) = hands.ask(Question::TaskStatus(task)).await else {
-            return again(hands, leased, None).await;
+            let learned = unanswered(Channel::TaskStatus, task.as_str());
+            return conclude(hands, leased, learned, goes_on).await;
         };
         let told = read_answer(&answer, TaskUrl::Status, task, asked);
         let completed = matches!(
@@ -201,7 +281,7 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
             TaskReading::Completed
         );
         if !completed {
-            return conclude(hands, leased, told).await;
+            return conclude(hands, leased, told, goes_on).await;
         }
         // What the status said is kept; the lease stays for the result.
         let id = leased.transaction.record.id;
@@ -215,35 +295,57 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId) {
             return;
         }
     }
-    match hands.ask(Question::TaskResult(task)).await {
-        Some(answer) => {
-            let told = read_answer(&answer, TaskUrl::Result, task, asked);
-            conclude(hands, leased, told).await;
-        }
-        None => again(hands, leased, None).await,
-    }
+    let told = match hands.ask(Question::TaskResult(task)).await {
+        Some(answer) => read_answer(&answer, TaskUrl::Result, task, asked),
+        None => unanswered(Channel::TaskResult, task.as_str()),
+    };
+    conclude(hands, leased, told, goes_on).await;
 }
 
-/// Records what was told, with the pause that the gateway asked for.
-async fn conclude<H: Hands>(hands: &H, leased: &Leased, told: Told) {
-    let next = told.retry_after.map(|after| leased.now.plus(after));
-    record(hands, leased, told.learned, next).await;
-}
-
-/// Nothing was told: the next look is where the pace puts it.
-async fn again<H: Hands>(hands: &H, leased: &Leased, at_least: Option<Duration>) {
-    let transaction = &leased.transaction;
-    let age = leased.now.since(transaction.state_since);
-    let interval = schedule::interval(age, &hands.settings().pace);
-    let by = at_least.map_or(interval, |least| least.max(interval));
-    put_off(hands, leased, by).await;
+/// Records what was told.
+async fn conclude<H: Hands>(hands: &H, leased: &Leased, mut told: Told, goes_on: bool) {
+    told.learned.goes_on = goes_on;
+    record(hands, leased, told.learned, None).await;
 }
 
 async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid) {
-    let Some(answer) = hands.ask(Question::Uid(uid)).await else {
-        return again(hands, leased, None).await;
+    let told = match hands.ask(Question::Uid(uid)).await {
+        Some(answer) => read_uid(&answer, uid),
+        None => unanswered(Channel::Query, uid.as_str()),
     };
-    conclude(hands, leased, read_uid(&answer, uid)).await;
+    conclude(hands, leased, told, false).await;
+}
+
+/// Looks it up by tracking id, so that whatever else goes by that name is seen, and by uid as well unless
+/// that uid is among fewer than ten rows.
+async fn look_up_both<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    uid: &Uid,
+    is_ours: impl Fn() -> bool + Send + Sync,
+) {
+    let Some(name) = leased.transaction.opening.tracking_id.clone() else {
+        return look_up_uid(hands, leased, uid).await;
+    };
+    let Some(answer) = hands.ask(Question::TrackingId(name.as_str())).await else {
+        let told = unanswered(Channel::Query, name.as_str());
+        return conclude(hands, leased, told, false).await;
+    };
+    let mut told = read_list(&answer, name.as_str());
+    let shown = told
+        .learned
+        .snapshots()
+        .any(|snapshot| snapshot.uid == *uid);
+    let enough = shown && told.learned.snapshots().count() < FULL_LIST;
+    told.learned.goes_on = !enough;
+    told.learned.answered = hands.now();
+    let recorded = record(hands, leased, told.learned.clone(), None).await;
+    if let Some(transaction) = recorded.and_then(|r| r.transaction) {
+        absence::note_working(hands, &transaction, &told.learned).await;
+    }
+    if !enough && may_go_on(hands, leased, &is_ours).await {
+        look_up_uid(hands, leased, uid).await;
+    }
 }
 
 async fn look_up_tracking_id<H: Hands>(hands: &H, leased: &Leased) {
@@ -251,25 +353,28 @@ async fn look_up_tracking_id<H: Hands>(hands: &H, leased: &Leased) {
         return;
     };
     let Some(answer) = hands.ask(Question::TrackingId(name.as_str())).await else {
-        return again(hands, leased, None).await;
+        let told = unanswered(Channel::Query, name.as_str());
+        return conclude(hands, leased, told, false).await;
     };
     let told = read_list(&answer, name.as_str());
-    let next = told.retry_after.map(|after| leased.now.plus(after));
     let mut learned = told.learned;
     learned.answered = hands.now();
-    let recorded = record(hands, leased, learned.clone(), next).await;
+    let recorded = record(hands, leased, learned.clone(), None).await;
     if let Some(transaction) = recorded.and_then(|r| r.transaction) {
         absence::note_working(hands, &transaction, &learned).await;
     }
 }
 
-/// Whether what is in doubt may be sent again under the same `RequestID`.
-pub(super) fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
+/// Whether what is in doubt may be sent again under the same `RequestID`: a submit like any other, which a
+/// pause stops and for which there must be leave to ask.
+pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
     let transaction = &leased.transaction;
     let (opening, summary) = (&transaction.opening, &transaction.summary);
     hands.settings().trust_request_id
         && transaction.state == State::InDoubt
         && schedule::may_repeat(opening, summary, leased.now)
+        && !hands.is_paused().await
+        && hands.admit().await.is_ok()
 }
 
 /// Records the empty look-up, and repeats the request. Returns whether it was sent.

@@ -22,6 +22,7 @@ pub fn look(by: &str, at: Timestamp) -> Observation {
     let asked = json!({"by": by, "at": at.to_rfc3339()});
     let mut learned = act("check", &asked, Vec::new());
     learned.look_again = true;
+    learned.wishes.by_name = true;
     learned.verdict = Some(Verdict::Hint);
     learned.note = Some(format!("{by} asked for a look at the gateway"));
     learned

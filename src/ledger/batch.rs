@@ -284,6 +284,7 @@ impl<'a> Batch<'a> {
             for (check, place) in tables.lock_checks(shop, &ids).await? {
                 if let Some(row) = map.get_mut(&check.transaction_id) {
                     row.stored.record.next_check_at = Some(check.due_at);
+                    row.course = check.course.clone();
                     (row.check, row.check_place) = (Some(check), Some(place));
                 }
             }

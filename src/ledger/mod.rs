@@ -36,7 +36,7 @@ use crate::telemetry::traces::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
 
 /// The settings that the ledger reads.
@@ -348,6 +348,11 @@ impl Ledger {
     /// Wakes when anything of a shop has been committed through this process.
     pub fn watch_shop(&self, shop: &ShopId) -> Watch {
         self.shared.waiters.watch(shop, Uuid::nil())
+    }
+
+    /// Wakes when something of a shop has become due at once through this process.
+    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Notify> {
+        self.shared.waiters.due(shop)
     }
 
     /// `want` takes the answer that belongs to the work.

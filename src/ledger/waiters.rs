@@ -13,6 +13,7 @@ type Map = Mutex<HashMap<Key, Arc<Notify>>>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Waiters {
     map: Arc<Map>,
+    due: Arc<Mutex<HashMap<ShopId, Arc<Notify>>>>,
 }
 
 /// One waiting. Dropping it ends it.
@@ -32,6 +33,20 @@ impl Waiters {
             map: Arc::clone(&self.map),
             key,
             notify: Some(notify),
+        }
+    }
+
+    /// For the one loop of a shop that looks for what is due. A wake-up that nobody waits for is kept.
+    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Notify> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(due.entry(shop.clone()).or_default())
+    }
+
+    /// Something of a shop is due at once.
+    pub(crate) fn wake_due(&self, shop: &ShopId) {
+        let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notify) = due.get(shop) {
+            notify.notify_one();
         }
     }
 

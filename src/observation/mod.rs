@@ -11,12 +11,14 @@ pub mod webhook;
 
 use crate::clock::Boottime;
 use crate::domain::explain::note;
+use crate::domain::schedule::Wishes;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
 use crate::gateway::redact::redact;
 use crate::gateway::{Answer, Received};
 use crate::store::EvidenceRow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 use uuid::{Builder, Uuid};
 
 /// One thing learned.
@@ -46,6 +48,12 @@ pub struct Observation {
     pub verdict: Option<Verdict>,
     /// A look at the gateway becomes due at once.
     pub look_again: bool,
+    /// The gateway asked for such a pause before the next read.
+    pub pause: Option<Duration>,
+    /// What that look is for, beside what the state asks for.
+    pub wishes: Wishes,
+    /// One look asks more than once: the lease under which this was learned goes on.
+    pub goes_on: bool,
     /// Something could not be understood: `unknown_body` is opened with this text.
     pub unknown: Option<String>,
     /// Why a person did it; goes into the findings that it closes.
@@ -99,6 +107,9 @@ impl Observation {
             note: None,
             verdict: None,
             look_again: false,
+            pause: None,
+            wishes: Wishes::default(),
+            goes_on: false,
             unknown: None,
             answered: None,
             finding: None,

@@ -5,14 +5,22 @@ use crate::domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verd
 use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
 use crate::gateway::{read_by_tracking_id, read_by_uid, read_task_of};
 use crate::observation::{Observation, of_answer, received};
-use std::time::Duration;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// What a read told, on its way into the ledger.
 pub(crate) struct Told {
     pub(crate) learned: Observation,
-    /// Not before this, when the gateway asked for a pause.
-    pub(crate) retry_after: Option<Duration>,
+}
+
+/// A look to which there was no answer at all. Kept once, however often that was so.
+pub(crate) fn unanswered(channel: Channel, subject: &str) -> Told {
+    let (subject, sha256) = (Some(subject.to_owned()), Sha256::digest(b"").into());
+    let mut learned =
+        Observation::from_gateway(channel, None, subject, Vec::new(), sha256, Vec::new());
+    learned.verdict = Some(Verdict::Refused);
+    learned.note = Some("no answer came; that says nothing of the transaction".to_owned());
+    Told { learned }
 }
 
 /// Reads an answer about the task of a request of this kind as evidence.
@@ -69,10 +77,8 @@ pub(crate) fn read_answer(
     let about_read =
         about_read.map(|reason| format!("the answer is about the read and not the task: {reason}"));
     describe(&mut learned, about_read, unknown);
-    Told {
-        learned,
-        retry_after: retry,
-    }
+    learned.pause = retry;
+    Told { learned }
 }
 
 /// Reads the answer to a look-up by uid as evidence.
@@ -103,10 +109,8 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
     };
     let mut learned = of_answer(answer, Channel::Query, uid.as_str(), facts);
     describe(&mut learned, refused, unknown);
-    Told {
-        learned,
-        retry_after: retry,
-    }
+    learned.pause = retry;
+    Told { learned }
 }
 
 /// The words of a look-up that failed.
@@ -170,8 +174,6 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
     let mut learned = of_answer(answer, Channel::Query, &subject, facts);
     learned.id = Uuid::now_v7();
     describe(&mut learned, refused, unknown);
-    Told {
-        learned,
-        retry_after: retry,
-    }
+    learned.pause = retry;
+    Told { learned }
 }

@@ -27,6 +27,9 @@ pub struct Outcome {
 /// How long to wait after a 429 that does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 
+/// The longest wait that is taken from a 429 to a submit.
+const LONGEST_RETRY: Duration = Duration::from_secs(3600);
+
 /// The word for an answered read in metrics.
 pub(crate) fn status_class(status: u16) -> &'static str {
     match status {
@@ -38,6 +41,11 @@ pub(crate) fn status_class(status: u16) -> &'static str {
         400..=499 => "4xx",
         _ => "5xx",
     }
+}
+
+/// Whether the gateway could be reached and gave no whole answer.
+pub(crate) const fn hangs(submission: &Submission) -> bool {
+    matches!(submission, Submission::Unclear { .. })
 }
 
 /// Reads what came of a submit of this kind. `now` is the time from which a pause is counted.
@@ -127,7 +135,7 @@ fn answered(
             (fact, label)
         }
         SubmitReading::Deferred { retry_after } => {
-            let wait = retry_after.unwrap_or(DEFAULT_RETRY);
+            let wait = retry_after.unwrap_or(DEFAULT_RETRY).min(LONGEST_RETRY);
             retry = Some(wait);
             let until = now.plus(wait);
             (Fact::Deferred { attempt, until }, "deferred")
@@ -263,4 +271,41 @@ pub(crate) fn went_silent(attempt: u32, reason: &str) -> Observation {
         reason: reason.to_owned(),
     };
     Observation::local(Channel::Local, "went_silent", &act, vec![fact])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_pause_that_the_gateway_asks_for_is_obeyed_up_to_an_hour() {
+        let ours = Address::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap();
+        let (now, kind) = (
+            Timestamp::from_micros(1_800_000_000_000_000),
+            TransactionType::Payment,
+        );
+        let put_off = |after: Option<u64>| {
+            let answer = Answer {
+                status: 429,
+                retry_after: after.map(Duration::from_secs),
+                content_type: None,
+                request_id: None,
+                body: Bytes::new(),
+                sha256: [0; 32],
+                truncated: false,
+            };
+            match of(&Submission::Answered(answer), 1, kind, &ours, now)
+                .learned
+                .facts
+                .as_slice()
+            {
+                [Fact::Deferred { until, .. }] => until.since(now).as_secs(),
+                other => unreachable!("{other:?}"),
+            }
+        };
+        assert_eq!([None, Some(0), Some(7)].map(put_off), [5, 0, 7]);
+        assert_eq!(put_off(Some(86_400)), 3_600);
+    }
 }

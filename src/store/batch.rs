@@ -14,7 +14,7 @@ pub use writing::{
 };
 
 use crate::domain::{ShopId, Timestamp};
-use crate::store::rows::raw_transaction;
+use crate::store::rows::{course, raw_transaction};
 use crate::store::{CheckRow, StoreError, StoredTransaction, uids};
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -183,7 +183,8 @@ pub async fn lock_checks(
 ) -> Result<Vec<(CheckRow, Place)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- lock_checks
-        SELECT d.transaction_id, d.due_at, d.lease, d.again, d.place AS "place!"
+        SELECT d.transaction_id, d.due_at, d.lease, d.again, d.misses, d.unanswered, d.ask_name,
+            d.ask_uid, d.place AS "place!"
         FROM UNNEST($2::uuid[]) AS k(id)
         CROSS JOIN LATERAL (
             SELECT *, ctid::text AS place FROM due_checks
@@ -200,6 +201,7 @@ pub async fn lock_checks(
             due_at: r.due_at.into(),
             lease: r.lease,
             again: r.again,
+            course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
         };
         (check, Place(r.place))
     });

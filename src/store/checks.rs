@@ -1,7 +1,8 @@
 //! The hot table as workers see it: leases, and what gauges read.
 
+use crate::domain::schedule::Course;
 use crate::domain::{ShopId, State, Timestamp};
-use crate::store::rows::raw_transaction;
+use crate::store::rows::{course, raw_transaction};
 use crate::store::{Store, StoreError, StoredTransaction};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Leased {
     pub due_at: Timestamp,
     /// When the lease was taken, by the server's clock.
     pub now: Timestamp,
+    /// How its looks have gone, and what this one is for.
+    pub course: Course,
 }
 
 /// Takes leases on what is due at a shop, the longest due first. Rows that another worker has in
@@ -39,12 +42,14 @@ pub async fn lease_due(
             UPDATE due_checks d SET lease = $3, again = false,
                 due_at = clock_timestamp() + make_interval(secs => $4)
             FROM due WHERE d.ctid = due.place
-            RETURNING d.transaction_id, due.due_at AS was_due, clock_timestamp() AS now
+            RETURNING d.transaction_id, due.due_at AS was_due, clock_timestamp() AS now, d.misses,
+                d.unanswered, d.ask_name, d.ask_uid
         )
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
             t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
-            t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!"
+            t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!", taken.misses,
+            taken.unanswered, taken.ask_name, taken.ask_uid
         FROM taken CROSS JOIN LATERAL (
             SELECT * FROM transactions WHERE shop_id = $1 AND id = taken.transaction_id LIMIT 1) t"#,
         shop.as_str(),
@@ -62,6 +67,58 @@ pub async fn lease_due(
                 lease: token,
                 due_at: r.was_due.into(),
                 now: r.now.into(),
+                course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
+            })
+        })
+        .collect()
+}
+
+/// The same for what has not been tried in vain: the newest due first, and nothing of which the last look
+/// was not answered at all. Where more is due than there are places, so the newest does not wait for all
+/// that hangs. `statement_timestamp()` bounds the index, as above.
+pub async fn lease_untried(
+    store: &Store,
+    shop: &ShopId,
+    limit: i64,
+    lease: Duration,
+    token: Uuid,
+) -> Result<Vec<Leased>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- lease_untried
+        WITH due AS (
+            SELECT ctid AS place, due_at FROM due_checks
+            WHERE shop_id = $1 AND due_at <= statement_timestamp() AND unanswered = 0
+            ORDER BY due_at DESC LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), taken AS (
+            UPDATE due_checks d SET lease = $3, again = false,
+                due_at = clock_timestamp() + make_interval(secs => $4)
+            FROM due WHERE d.ctid = due.place
+            RETURNING d.transaction_id, due.due_at AS was_due, clock_timestamp() AS now, d.misses,
+                d.unanswered, d.ask_name, d.ask_uid
+        )
+        SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
+            t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
+            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!", taken.misses,
+            taken.unanswered, taken.ask_name, taken.ask_uid
+        FROM taken CROSS JOIN LATERAL (
+            SELECT * FROM transactions WHERE shop_id = $1 AND id = taken.transaction_id LIMIT 1) t"#,
+        shop.as_str(),
+        limit,
+        token,
+        lease.as_secs_f64()
+    )
+    .fetch_all(store.pool())
+    .await?;
+    rows.into_iter()
+        .map(|r| {
+            let raw = raw_transaction!(r, None);
+            Ok(Leased {
+                transaction: raw.try_into()?,
+                lease: token,
+                due_at: r.was_due.into(),
+                now: r.now.into(),
+                course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
             })
         })
         .collect()

@@ -2,6 +2,7 @@
 
 use crate::domain::discrepancy::Mention;
 use crate::domain::fold::Derived;
+use crate::domain::schedule::{Course, Wishes};
 use crate::domain::view::{Record, TransactionView};
 use crate::domain::{
     Channel, Currency, DiscrepancyKind, Opening, Origin, ShopId, State, Summary, Timestamp,
@@ -223,6 +224,18 @@ pub struct EvidenceRow {
     pub body: Vec<u8>,
 }
 
+/// A course as PostgreSQL has it. A uid that cannot be read wishes for nothing.
+pub(crate) fn course(misses: i16, unanswered: i16, by_name: bool, at: Option<&str>) -> Course {
+    Course {
+        misses: u16::try_from(misses).unwrap_or(0),
+        unanswered: u16::try_from(unanswered).unwrap_or(0),
+        wishes: Wishes {
+            by_name,
+            at: at.and_then(Uid::from_gateway),
+        },
+    }
+}
+
 /// A row of the hot table, locked.
 #[derive(Debug, Clone)]
 pub struct CheckRow {
@@ -234,6 +247,8 @@ pub struct CheckRow {
     pub lease: Option<Uuid>,
     /// Another look is wanted at once.
     pub again: bool,
+    /// How its looks have gone, and what the next is for.
+    pub course: Course,
 }
 
 /// A row of the hot table to be written.
@@ -249,6 +264,8 @@ pub struct CheckWrite {
     pub lease: Option<Uuid>,
     /// Another look is wanted at once.
     pub again: bool,
+    /// How its looks have gone, and what the next is for.
+    pub course: Course,
     /// The state.
     pub state: State,
     /// Since when.

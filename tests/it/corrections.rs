@@ -103,7 +103,7 @@ fn a_correction_without_a_webhook_is_found_when_final_states_are_looked_at_again
 fn a_look_at_a_final_state_that_told_nothing_is_taken_again() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1s\", \"2s\"]");
     setup.run(async |world| {
-        let broken = json!({"operation": "query_uid", "act": {"answer": {"status": 502}}});
+        let broken = json!({"operation": "lookup", "act": {"answer": {"status": 502}}});
         world.twin().fault(broken).await;
         world.pay_and_wait("decline-owed").await.expect(200);
         let uid = world.twin().uid("decline-owed").await;

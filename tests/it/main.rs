@@ -28,6 +28,7 @@ mod creating;
 mod database;
 mod doubt;
 mod feed;
+mod following;
 mod hints;
 mod hostile;
 mod manners;

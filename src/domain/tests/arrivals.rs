@@ -5,6 +5,7 @@ use super::given::{
     accepted, acked, at, decided, payment, refund, refused, result, seen, silent, snapshot,
     stamped, summed, tracking, uid,
 };
+use crate::domain::fold::Candidate;
 use crate::domain::verdict::{Change, apply};
 use crate::domain::{DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, Verdict};
 use proptest::prelude::*;
@@ -40,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn a_status_conflict_opens_exactly_when_a_newer_open_one_follows_a_final_one(
+    fn a_status_conflict_opens_when_a_newer_open_one_follows_an_end_or_another_end_has_no_time(
         (opening, facts, more) in histories_and_more()
     ) {
         let mut known = summed(&opening, &facts);
@@ -53,12 +54,21 @@ proptest! {
                 | Fact::TaskResult { snapshot, .. } => {
                     let candidate = known.candidates.get(&snapshot.uid);
                     let ours = &change.summary.candidates[&snapshot.uid];
+                    let reopens = |c: &Candidate, last: &Snapshot| {
+                        let said = last.updated_at.max(c.contradicted_at);
+                        !snapshot.class.is_final() && snapshot.updated_at > said
+                    };
+                    // Of two ends, one of them without a time, nobody knows which is the later.
+                    let disputes = |c: &Candidate, last: &Snapshot| {
+                        let undated = snapshot.updated_at.min(last.updated_at).is_none();
+                        let other = snapshot.class.is_final() && snapshot.class != last.class;
+                        let is_new = !c.other_ends.contains(&snapshot.class);
+                        undated && other && is_new && !snapshot.outranks(last)
+                    };
                     change.summary.is_eligible(&opening, ours)
-                        && !snapshot.class.is_final()
                         && candidate.is_some_and(|c| {
                             let last = c.latest.as_ref().unwrap();
-                            last.class.is_final()
-                                && snapshot.updated_at > last.updated_at.max(c.contradicted_at)
+                            last.class.is_final() && (reopens(c, last) || disputes(c, last))
                         })
                 }
                 _ => false,
@@ -129,6 +139,62 @@ fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() 
         );
         assert_eq!(change.after.state.as_str(), is);
     }
+}
+
+#[test]
+fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
+    let opening = payment();
+    let undated = |status: &str, sha: u8| Snapshot {
+        updated_at: None,
+        body_sha256: [sha; 32],
+        ..snapshot(&opening, "u-1", status, 5)
+    };
+    let first = [stamped(1, 0), silent(1), seen(&undated("incomplete", 1))];
+    let paid = arrive(&opening, &first, seen(&undated("successful", 2)));
+    assert!(kinds(&paid).is_empty());
+    let known = [first.to_vec(), vec![seen(&undated("successful", 2))]].concat();
+    let failed = arrive(&opening, &known, seen(&undated("failed", 3)));
+    assert_eq!(kinds(&failed), [DiscrepancyKind::StatusConflict]);
+    assert_eq!(
+        (failed.look_again, failed.look_at),
+        (true, Some(uid("u-1")))
+    );
+    // The look that follows finds the same, and asks for no other.
+    let known = [known, vec![seen(&undated("failed", 3))]].concat();
+    let again = arrive(&opening, &known, seen(&undated("failed", 4)));
+    assert!(again.opened.is_empty() && !again.look_again);
+    // With a time it counts.
+    let dated = snapshot(&opening, "u-1", "failed", 9);
+    let moved = arrive(&opening, &known, seen(&dated));
+    assert_eq!(moved.after.state, State::Failed);
+    assert_eq!(moved.look_at, Some(uid("u-1")));
+}
+
+#[test]
+fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time() {
+    let opening = payment();
+    let running = vec![stamped(1, 0), acked(1, "t-1", 1)];
+    let failed = |updated: i64, sha: u8| Snapshot {
+        body_sha256: [sha; 32],
+        ..snapshot(&opening, "u-1", "failed", updated)
+    };
+    let change = arrive(&opening, &running, seen(&failed(5, 1)));
+    assert_eq!(
+        (change.after.state, change.look_again),
+        (State::Pending, true)
+    );
+    let known = [running.clone(), vec![seen(&failed(5, 1))]].concat();
+    assert!(!arrive(&opening, &known, seen(&failed(5, 2))).look_again);
+    assert!(!arrive(&opening, &known, seen(&failed(4, 2))).look_again);
+    assert!(arrive(&opening, &known, seen(&failed(9, 2))).look_again);
+    // What is not ours asks for nothing, and nor does what has no task to be asked.
+    let other = Snapshot {
+        tracking_id: Some(tracking("other")),
+        ..failed(5, 3)
+    };
+    assert!(!arrive(&opening, &running, seen(&other)).look_again);
+    let silent = [stamped(1, 0), silent(1)];
+    assert!(!arrive(&opening, &silent, seen(&failed(5, 1))).look_again);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod arrivals;
 mod binding;
 mod candidates;
 mod children;
+mod course;
 mod decisions;
 mod facts;
 mod finality;

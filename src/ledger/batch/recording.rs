@@ -176,6 +176,9 @@ impl Batch<'_> {
         for uid in anothers {
             self.note_anothers(id, &uid);
         }
+        if let Some(row) = self.rows.map.get_mut(&id) {
+            row.wish(change.look_at.as_ref());
+        }
         let ended = change.after.state.is_final() && change.after.state != State::Merged;
         if !change.before.state.is_final() && ended {
             let row = self.rows.get(id);

@@ -1,7 +1,7 @@
 //! One transaction of a batch: how it was found, what follows from it, and what is to be written.
 
 use crate::domain::fold::Derived;
-use crate::domain::schedule;
+use crate::domain::schedule::{self, Course, Wishes};
 use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::evidence::Link;
 use crate::observation::Observation;
@@ -28,6 +28,10 @@ pub(super) struct Row {
     /// What follows from it, as it is now.
     pub(super) derived: Derived,
     pub(super) check: Option<CheckRow>,
+    /// How its looks have gone, and what the next is for.
+    pub(super) course: Course,
+    /// What this batch wishes for the next look.
+    pub(super) wished: Wishes,
     /// Where it lies; nowhere while it is new.
     pub(super) place: Option<rows::Place>,
     /// Where its due check lies, if it has had one before this batch.
@@ -61,6 +65,8 @@ impl Row {
             could_be_sent: may_be_sent(&stored, stored.record.updated_at),
             stored,
             check: None,
+            course: Course::default(),
+            wished: Wishes::default(),
             place: None,
             check_place: None,
             dirty: false,

@@ -1,8 +1,8 @@
 //! What becomes of a due check after a batch. Scheduling is fenced, evidence is not.
 
-use super::{Batch, CheckDecision};
-use crate::domain::schedule;
-use crate::domain::{Derived, Fact, State, Timestamp};
+use super::{Batch, CheckDecision, Row};
+use crate::domain::schedule::{self, Course};
+use crate::domain::{Channel, Derived, Fact, State, Timestamp, Uid};
 use crate::ledger::Record;
 use crate::store::{CheckRow, StoredTransaction};
 use uuid::Uuid;
@@ -19,24 +19,36 @@ impl Batch<'_> {
         look_again: bool,
     ) {
         let at = self.at;
+        let held = self.live_lease(id);
+        let mine = record.lease.is_some() && record.lease == held;
+        let Some(row) = self.rows.map.get_mut(&id) else {
+            return;
+        };
+        let moved = before != Some(row.derived.state);
+        let fresh = moved && schedule::is_duplicate_doubt(&row.derived);
+        let check = row.check.clone();
+        let owed = mine && check.as_ref().is_some_and(|check| check.again);
+        let again = look_again || fresh || owed;
+        row.note_look(record, mine, moved || look_again, owed, at);
+        if let (true, Some(check)) = (mine && record.learned.goes_on, &check) {
+            let (due_at, lease) = (check.due_at, check.lease);
+            let again = check.again || look_again;
+            let decision = CheckDecision::Put {
+                due_at,
+                lease,
+                again,
+            };
+            return self.schedule(id, decision);
+        }
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
         let derived = &row.derived;
-        let moved = before != Some(derived.state);
         let settled = schedule::is_settled(&row.stored.summary, derived);
-        let check = row.check.clone();
-        let held = self.live_lease(id);
-        let mine = record.lease.is_some() && record.lease == held;
-        let fresh = moved && schedule::is_duplicate_doubt(derived);
-        let planned = || self.planned(&row.stored, derived, record);
-        let again = look_again || fresh || check.as_ref().is_some_and(|c| c.again && mine);
-        let due = match (again, record.next_check) {
-            (true, _) => Some(at),
-            (false, _) if settled => None,
-            // What was not sent waits for its caller, and for nothing of ours.
-            (false, Some(wish)) if mine && derived.state != State::NotSent => Some(wish),
-            (false, _) => planned(),
+        let due = match again {
+            true => Some(at),
+            false if settled => None,
+            false => self.next_due(row, record, mine),
         };
         // Two ways agree on a success: nobody has to look at it again. A worker whose lease ran out
         // plans nothing, though, and so spares nothing.
@@ -66,6 +78,34 @@ impl Batch<'_> {
         self.schedule(id, decision);
     }
 
+    /// When the next look is due. After a look of ours that is by the pace and by what the gateway asked
+    /// for, which are weighed by [`schedule::read_again`].
+    fn next_due(&self, row: &Row, record: &Record, mine: bool) -> Option<Timestamp> {
+        let planned = self.planned(&row.stored, &row.derived, record);
+        let (state, misses) = (row.derived.state, row.course.misses);
+        let (summary, at) = (&row.stored.summary, self.at);
+        if state.is_final() {
+            // A look that was wished for and told nothing is taken again soon, and not for ever.
+            let wished = mine && row.course.wishes != schedule::Wishes::default();
+            let again = (wished && misses < MOST_IN_VAIN)
+                .then(|| at.plus(schedule::floor(misses, &self.settings.pace)));
+            return planned.into_iter().chain(again).min();
+        }
+        let planned = planned?;
+        if state == State::Accepted {
+            return Some(planned);
+        }
+        if !mine {
+            return Some(schedule::before_it_is_forgotten(summary, planned, at));
+        }
+        let misses = (!is_about_it(record)).then_some(misses);
+        let planned = record.next_check.unwrap_or(planned);
+        let pause = record.learned.pause.map(|pause| at.plus(pause));
+        let pace = &self.settings.pace;
+        let due = schedule::read_again(summary, planned, at, pause, misses, pace);
+        Some(due)
+    }
+
     /// When the next look is due by the state, and by what was learned of its kind. What told nothing
     /// of the transaction (a read that was refused, say) is no sign that it still runs.
     fn planned(
@@ -75,12 +115,11 @@ impl Batch<'_> {
         record: &Record,
     ) -> Option<Timestamp> {
         let (at, since) = (self.at, stored.state_since);
-        let deferred = stored.summary.deferred_until().filter(|until| *until > at);
-        if let (State::Accepted, Some(until)) = (derived.state, deferred) {
-            return Some(until);
+        if derived.state == State::Accepted && stored.summary.last_attempt() > 0 {
+            let until = schedule::resubmit_at(&stored.summary, &self.settings.pace);
+            return Some(until.map_or(at, |until| until.max(at)));
         }
-        let facts = &record.learned.facts;
-        let told = facts.iter().any(|fact| !matches!(fact, Fact::Nothing));
+        let told = is_about_it(record);
         let kind = stored.opening.kind;
         let forecast = self.forecasts.get(&kind).filter(|_| told);
         let pace = &self.settings.pace;
@@ -127,6 +166,9 @@ impl Batch<'_> {
             return;
         };
         // Later jobs of the same batch see what earlier ones decided.
+        if matches!(decision, CheckDecision::Drop) {
+            row.course = Course::default();
+        }
         row.check = match &decision {
             CheckDecision::Put {
                 due_at,
@@ -137,10 +179,66 @@ impl Batch<'_> {
                 due_at: *due_at,
                 lease: *lease,
                 again: *again,
+                course: row.course.clone(),
             }),
             CheckDecision::Drop => None,
         };
         row.stored.record.next_check_at = row.check.as_ref().map(|check| check.due_at);
         row.write = Some(decision);
+    }
+}
+
+/// So often in a row a look at something final that was wished for is taken again.
+const MOST_IN_VAIN: u16 = 30;
+
+/// Whether an answer says anything about the transaction, and not of the read alone.
+fn is_about_it(record: &Record) -> bool {
+    let mut facts = record.learned.facts.iter();
+    facts.any(|fact| !matches!(fact, Fact::Nothing))
+}
+
+impl Row {
+    /// What the batch wishes for the next look.
+    pub(super) fn wish(&mut self, at: Option<&Uid>) {
+        if at.is_some() {
+            self.wished.at = at.cloned();
+        }
+    }
+
+    /// Notes how a look went, and what the next one is for. `anew`: something has come that makes the count
+    /// begin again. `owed`: something came while it was looked at, so that its wishes are still open.
+    fn note_look(&mut self, record: &Record, mine: bool, anew: bool, owed: bool, at: Timestamp) {
+        let learned = &record.learned;
+        let wished = std::mem::take(&mut self.wished);
+        let is_look = matches!(
+            learned.channel,
+            Channel::TaskStatus | Channel::TaskResult | Channel::Query
+        );
+        let (summary, derived, course) = (&self.stored.summary, &self.derived, &mut self.course);
+        let told = schedule::tells(&learned.facts, summary.sent_at(), at);
+        if mine && is_look {
+            let by_uid = || derived.uid.as_ref().map(Uid::as_str) == learned.subject.as_deref();
+            let own_way = match learned.channel {
+                Channel::Query => {
+                    summary.running_task().is_none() && (derived.uid.is_none() || by_uid())
+                }
+                _ => true,
+            };
+            let silent = learned.http_status.is_none();
+            course.unanswered = if silent {
+                course.unanswered.saturating_add(1)
+            } else {
+                0
+            };
+            course.misses = schedule::misses_after(course.misses, told, own_way);
+            if told && !owed && !learned.goes_on {
+                course.wishes = schedule::Wishes::default();
+            }
+        }
+        if (anew && told) || (mine && !is_look) || (anew && !mine) {
+            (course.misses, course.unanswered) = (0, 0);
+        }
+        course.wishes.join(&learned.wishes);
+        course.wishes.join(&wished);
     }
 }

@@ -233,17 +233,10 @@ fn only_a_live_lease_of_ones_own_plans() {
         (Some(OURS), 0, false),
     ] {
         let mut batch = batch(&shop, &settings);
-        let id = open(&mut batch, false);
+        let id = open(&mut batch, true);
         lease(&mut batch, id, OURS, at(until));
-        let read = Observation::from_gateway(
-            Channel::TaskStatus,
-            Some(502),
-            None,
-            Vec::new(),
-            [1; 32],
-            vec![],
-        );
-        let wish = at(500);
+        let read = failed_read();
+        let wish = at(50);
         let record = Record {
             target: Target::Transaction(id),
             learned: read,
@@ -256,8 +249,102 @@ fn only_a_live_lease_of_ones_own_plans() {
         assert_eq!(due == Some(wish), may, "{named:?} {until}");
         assert_eq!(row.write.is_some(), may, "{named:?} {until}");
         // What it read counts all the same.
-        assert_eq!(row.stored.evidence_count, 2);
+        assert_eq!(row.stored.evidence_count, 3);
     }
+}
+
+fn failed_read() -> Observation {
+    let (channel, body) = (Channel::TaskResult, Vec::new());
+    Observation::from_gateway(channel, Some(502), None, body, [1; 32], vec![])
+}
+
+/// Records what a worker has read under its lease, and gives the pause until the next look, in seconds, and
+/// how many looks told nothing.
+fn look(batch: &mut Batch<'_>, id: Uuid, learned: Observation, wish: Option<u64>) -> (f64, u16) {
+    lease(batch, id, OURS, batch.at.plus(LEASE));
+    let mut learned = learned;
+    learned.pause = wish.map(Duration::from_secs);
+    let facts = learned.facts.clone();
+    let record = Record {
+        target: Target::Transaction(id),
+        learned,
+        lease: Some(OURS),
+        next_check: None,
+    };
+    batch.deliver(&record, id, facts.iter().map(Cow::Borrowed).collect());
+    let row = &batch.rows.map[&id];
+    let due = row.check.as_ref().map(|check| check.due_at);
+    let pause = due.map_or(f64::INFINITY, |due| due.since(batch.at).as_secs_f64());
+    (pause, row.course.misses)
+}
+
+#[test]
+fn looks_that_tell_nothing_come_ever_more_rarely_whatever_the_gateway_asks_for() {
+    let (shop, settings) = (shop(), settings());
+    for wish in [None, Some(0), Some(86_400)] {
+        let mut batch = batch(&shop, &settings);
+        let id = open(&mut batch, true);
+        for k in 1..=10_u32 {
+            let (pause, misses) = look(&mut batch, id, failed_read(), wish);
+            let floor = f64::from(2_u32.pow(k).min(60));
+            assert_eq!(misses, u16::try_from(k).unwrap_or(0));
+            assert!(pause >= floor, "{k}: {pause} for {wish:?}");
+            // A tenth more spreads what began together.
+            assert!(pause <= 66.0, "{k}: {pause} for {wish:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_tells_something_begins_the_count_anew() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    let Some(task) = TaskId::from_gateway("t") else {
+        panic!("a task's id")
+    };
+    let runs = || {
+        let mut learned = failed_read();
+        learned.http_status = Some(425);
+        learned.facts = vec![Fact::TaskAlive { task: task.clone() }];
+        learned
+    };
+    assert_eq!(look(&mut batch, id, failed_read(), None).1, 1);
+    assert_eq!(look(&mut batch, id, runs(), None).1, 0);
+    // After a minute that it runs says no more than that it is kept.
+    batch.at = at(61);
+    assert_eq!(look(&mut batch, id, runs(), None).1, 1);
+    assert_eq!(look(&mut batch, id, runs(), None).1, 2);
+}
+
+#[test]
+fn a_look_that_was_not_answered_counts_and_what_it_was_for_is_still_wished() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    let asked = crate::ledger::look("ops", at(0));
+    let record = Record {
+        target: Target::Transaction(id),
+        learned: asked,
+        lease: None,
+        next_check: None,
+    };
+    batch.deliver(&record, id, Vec::new());
+    let mut silent = failed_read();
+    silent.http_status = None;
+    for count in 1..4 {
+        look(&mut batch, id, silent.clone(), None);
+        let course = &batch.rows.map[&id].course;
+        assert_eq!((course.unanswered, course.misses), (count, count));
+        assert!(course.wishes.by_name);
+    }
+    let mut empty = failed_read();
+    (empty.channel, empty.http_status) = (Channel::Query, Some(200));
+    empty.facts = vec![Fact::LookupEmpty];
+    look(&mut batch, id, empty, None);
+    let course = &batch.rows.map[&id].course;
+    assert_eq!((course.unanswered, course.misses), (0, 0));
+    assert!(!course.wishes.by_name);
 }
 
 #[test]

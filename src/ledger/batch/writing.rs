@@ -100,6 +100,7 @@ impl Batch<'_> {
                     due_at: *due_at,
                     lease: *lease,
                     again: *again,
+                    course: row.course.clone(),
                     state: row.stored.state,
                     since: row.stored.state_since,
                 }),
@@ -194,6 +195,19 @@ impl Batch<'_> {
         let moved = self.events.iter().filter_map(|event| event.transaction_id);
         let fed = (!self.events.is_empty()).then(Uuid::nil);
         shared.waiters.wake(self.shop, moved.chain(fed));
+        if self.makes_due() {
+            shared.waiters.wake_due(self.shop);
+        }
+    }
+
+    /// Whether something has become due at once.
+    fn makes_due(&self) -> bool {
+        self.rows.map.values().any(|row| {
+            let put = row.write.as_ref();
+            put.is_some_and(|put| {
+                matches!(put, CheckDecision::Put { due_at, lease: None, .. } if *due_at <= self.at)
+            })
+        })
     }
 
     pub(super) async fn answer<R: Reads>(

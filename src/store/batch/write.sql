@@ -17,16 +17,18 @@ WITH moved AS (
         $19::int[], $20::text[], $21::bool[], $22::text[], $23::bytea[], $24::bytea[], $25::bytea[])
 ), put_off AS (
     UPDATE due_checks d SET due_at = w.due_at, lease = w.lease, again = w.again, state = w.state,
-        since = w.since
+        since = w.since, misses = w.misses, unanswered = w.unanswered, ask_name = w.ask_name,
+        ask_uid = w.ask_uid
     FROM UNNEST($26::text[]::tid[], $27::uuid[], $28::timestamptz[], $29::uuid[], $30::bool[],
-            $31::text[], $32::timestamptz[])
-        AS w(place, id, due_at, lease, again, state, since)
+            $31::text[], $32::timestamptz[], $39::smallint[], $40::smallint[], $41::bool[], $42::text[])
+        AS w(place, id, due_at, lease, again, state, since, misses, unanswered, ask_name, ask_uid)
     WHERE d.ctid = w.place
     RETURNING d.shop_id = $1 AND d.transaction_id = w.id AS is_meant
 ), added AS (
-    INSERT INTO due_checks (shop_id, transaction_id, due_at, lease, again, state, since)
+    INSERT INTO due_checks (shop_id, transaction_id, due_at, lease, again, state, since, misses,
+        unanswered, ask_name, ask_uid)
     SELECT $1, * FROM UNNEST($33::uuid[], $34::timestamptz[], $35::uuid[], $36::bool[], $37::text[],
-        $38::timestamptz[])
+        $38::timestamptz[], $43::smallint[], $44::smallint[], $45::bool[], $46::text[])
 )
 SELECT (SELECT count(*) FROM moved WHERE is_meant) AS "moved!",
     (SELECT count(*) FROM put_off WHERE is_meant) AS "put_off!"

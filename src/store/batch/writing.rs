@@ -1,7 +1,7 @@
 //! The writes of a group commit.
 
 use super::Place;
-use crate::domain::{ShopId, Timestamp};
+use crate::domain::{ShopId, Timestamp, Uid};
 use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction, uids};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
@@ -47,14 +47,8 @@ pub async fn write(
     shop: &ShopId,
     writes: &Writes<'_>,
 ) -> Result<bool, StoreError> {
-    let (changed, evidence, checks) = (&writes.changed, writes.evidence, &writes.checks);
-    let summaries = changed
-        .iter()
-        .map(|c| encode(&c.row.summary, c.row.record.id))
-        .collect::<Result<Vec<_>, _>>()?;
-    let known = checks.iter().filter_map(|r| Some((r, r.place.as_ref()?)));
-    let known: Vec<(&CheckWrite, &Place)> = known.collect();
-    let new: Vec<&CheckWrite> = checks.iter().filter(|r| r.place.is_none()).collect();
+    let (changed, evidence) = (&writes.changed, writes.evidence);
+    let (summaries, (known, new)) = (summaries(changed)?, known_and_new(&writes.checks));
     let written = sqlx::query_file!(
         "src/store/batch/write.sql",
         shop.as_str(),
@@ -67,11 +61,7 @@ pub async fn write(
         &summaries,
         &column(changed, |c| c.row.record.sequence),
         &column(changed, |c| OffsetDateTime::from(c.row.record.updated_at)),
-        &column(changed, |c| c
-            .row
-            .record
-            .finalized_at
-            .map(OffsetDateTime::from)) as &[Option<OffsetDateTime>],
+        &column(changed, finalized_at) as &[Option<OffsetDateTime>],
         &column(changed, |c| c.row.evidence_count),
         &column(changed, |c| c.row.evidence_head.as_slice()) as &[&[u8]],
         &column(evidence, |r| r.transaction_id),
@@ -99,6 +89,14 @@ pub async fn write(
         &column(&new, |r| r.again),
         &column(&new, |r| r.state.as_str()) as &[&str],
         &column(&new, |r| OffsetDateTime::from(r.since)),
+        &column(&known, |(r, _)| count(r.course.misses)),
+        &column(&known, |(r, _)| count(r.course.unanswered)),
+        &column(&known, |(r, _)| r.course.wishes.by_name),
+        &column(&known, |(r, _)| wished(r)) as &[Option<&str>],
+        &column(&new, |r| count(r.course.misses)),
+        &column(&new, |r| count(r.course.unanswered)),
+        &column(&new, |r| r.course.wishes.by_name),
+        &column(&new, |r| wished(r)) as &[Option<&str>],
     )
     .fetch_one(conn)
     .await;
@@ -108,6 +106,32 @@ pub async fn write(
     all_of("transactions", written.moved, changed.len())?;
     all_of("due_checks", written.put_off, known.len())?;
     Ok(true)
+}
+
+fn summaries(changed: &[Changed<'_>]) -> Result<Vec<String>, StoreError> {
+    let each = changed.iter();
+    each.map(|c| encode(&c.row.summary, c.row.record.id))
+        .collect()
+}
+
+fn finalized_at(changed: &Changed<'_>) -> Option<OffsetDateTime> {
+    changed.row.record.finalized_at.map(OffsetDateTime::from)
+}
+
+/// The rows that lie somewhere, and those that are to be added.
+fn known_and_new(checks: &[CheckWrite]) -> (Vec<(&CheckWrite, &Place)>, Vec<&CheckWrite>) {
+    let known = checks.iter().filter_map(|r| Some((r, r.place.as_ref()?)));
+    let new = checks.iter().filter(|r| r.place.is_none());
+    (known.collect(), new.collect())
+}
+
+fn wished(check: &CheckWrite) -> Option<&str> {
+    check.course.wishes.at.as_ref().map(Uid::as_str)
+}
+
+/// A count, as PostgreSQL has it.
+fn count(number: u16) -> i16 {
+    i16::try_from(number).unwrap_or(i16::MAX)
 }
 
 /// Fails where fewer rows were written than are locked.

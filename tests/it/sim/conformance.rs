@@ -8,7 +8,8 @@ use super::tx::{Committed, Tx};
 use super::world::World;
 use crate::world::Database;
 use reconciler::clock::Boottime;
-use reconciler::domain::{ShopId, Timestamp};
+use reconciler::domain::schedule::{Course, Wishes};
+use reconciler::domain::{ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Close, Fold, Work};
 use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
@@ -263,23 +264,38 @@ impl Pair {
             bool,
             String,
             OffsetDateTime,
+            i16,
+            i16,
+            bool,
+            Option<String>,
         );
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT transaction_id, due_at, lease, again, state, since FROM due_checks
-             WHERE shop_id = $1 ORDER BY transaction_id",
+            "SELECT transaction_id, due_at, lease, again, state, since, misses, unanswered, ask_name,
+                 ask_uid FROM due_checks WHERE shop_id = $1 ORDER BY transaction_id",
         )
         .bind(self.shop.as_str())
         .fetch_all(self.store.pool())
         .await
         .expect("rows");
-        let check = |(id, due_at, lease, again, state, since): Row| {
+        let check = |row: Row| {
+            let (id, due_at, lease, again, state, since, misses, unanswered, by_name, at) = row;
             let (due_at, since) = (due_at.into(), since.into());
+            let count = |number| u16::try_from(number).expect("a count");
+            let course = Course {
+                misses: count(misses),
+                unanswered: count(unanswered),
+                wishes: Wishes {
+                    by_name,
+                    at: at.and_then(|uid| Uid::from_gateway(&uid)),
+                },
+            };
             (
                 id,
                 super::db::Check {
                     due_at,
                     lease,
                     again,
+                    course,
                     state,
                     since,
                 },

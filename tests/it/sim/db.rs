@@ -5,6 +5,7 @@
 //! [`super::conformance`].
 
 use reconciler::domain::absence::{self, Ability};
+use reconciler::domain::schedule::Course;
 use reconciler::domain::view::Record;
 use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
 use reconciler::ledger::Close;
@@ -26,6 +27,7 @@ pub struct Check {
     pub due_at: Timestamp,
     pub lease: Option<Uuid>,
     pub again: bool,
+    pub course: Course,
     pub state: String,
     pub since: Timestamp,
 }
@@ -136,11 +138,13 @@ impl Db {
     pub fn check(&self, id: Uuid) -> Option<CheckRow> {
         let check = self.checks.get(&id)?;
         let (due_at, lease, again) = (check.due_at, check.lease, check.again);
+        let course = check.course.clone();
         Some(CheckRow {
             transaction_id: id,
             due_at,
             lease,
             again,
+            course,
         })
     }
 
@@ -274,12 +278,14 @@ impl Db {
             if let Some(check) = self.checks.get_mut(&id) {
                 (check.lease, check.again) = (Some(token), false);
                 check.due_at = now.plus(lease);
+                let course = check.course.clone();
                 let transaction = bare(&self.transactions[&id]);
                 taken.push(Leased {
                     transaction,
                     lease: token,
                     due_at,
                     now,
+                    course,
                 });
             }
         }
@@ -400,6 +406,7 @@ impl Db {
             due_at: write.due_at,
             lease: write.lease,
             again: write.again,
+            course: write.course.clone(),
             state: write.state.to_string(),
             since: write.since,
         };
