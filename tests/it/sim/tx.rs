@@ -363,7 +363,7 @@ impl Tables for Tx {
     }
 
     async fn drop_waiting(&mut self, _: &ShopId, ids: &[Uuid]) -> Result<(), StoreError> {
-        for id in ids.iter().copied() {
+        for &id in ids {
             self.later(move |db| {
                 db.waiting.remove(&id);
             });
