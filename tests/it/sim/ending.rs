@@ -64,16 +64,21 @@ impl World {
         let nearly = |one: &Stranger| !one.age.is_zero() && one.age < 24 * HOUR;
         let is_doubtful = apart || self.strangers_of(order).any(nearly);
         // So is what is there under its name, could be it, and is not what was asked for.
-        let is_told = self.with(|state| {
-            let mut findings = state.db.findings.iter().filter(|finding| finding.is_open);
-            findings.any(|finding| {
-                finding.kind == DiscrepancyKind::AmbiguousTrackingId
-                    && finding.transaction_id == Some(row.record.id)
+        let is_told = |kind| {
+            self.with(|state| {
+                let mut findings = state.db.findings.iter().filter(|finding| finding.is_open);
+                findings.any(|finding| {
+                    finding.kind == kind && finding.transaction_id == Some(row.record.id)
+                })
             })
-        });
-        let is_doubtful = is_doubtful || (self.strangers_of(order).next().is_some() && is_told);
+        };
+        let is_strange = self.strangers_of(order).next().is_some()
+            && is_told(DiscrepancyKind::AmbiguousTrackingId);
+        let is_doubtful = is_doubtful || is_strange;
         let waits = is_doubtful && row.state == State::InDoubt;
-        let fits = ends.contains(&row.state) || is_hopeless || waits;
+        // The other mode waits for a person.
+        let is_mixed = row.state == State::Pending && is_told(DiscrepancyKind::TestLiveMix);
+        let fits = ends.contains(&row.state) || is_hopeless || waits || is_mixed;
         (!fits).then(|| {
             format!(
                 "{} is {}, and the gateway has {told}",

@@ -19,28 +19,13 @@ type Fault = (&'static str, &'static str, &'static str);
 const RED: &[Fault] = &[
     (
         "another-orders-transaction-in-a-refusal",
-        name::ONE_OWNER,
-        "a uid has one owner, whoever names it",
+        name::FINDINGS,
+        "what is told as doubtful heals where it is ours",
     ),
     (
         "own-task-names-anothers-tracking-id",
-        name::NO_FALSE_YES,
-        "our task binds only what bears our name",
-    ),
-    (
-        "acquirers-section-is-taken-for-the-transaction",
-        name::NO_FALSE_YES,
-        "the outer uid of a flat body counts",
-    ),
-    (
-        "other-mode-ends-a-live-request",
-        name::NO_FALSE_YES,
-        "test and live never end each other",
-    ),
-    (
-        "older-transaction-is-not-listed",
-        name::KNOWN,
-        "what is not ours becomes a transaction of origin gateway",
+        name::NO_FALSE_NO,
+        "what our own task named under another name stands against a proof of absence",
     ),
     (
         "second-success-is-never-seen",
@@ -48,14 +33,49 @@ const RED: &[Fault] = &[
         "re-checks ask by tracking id",
     ),
     (
-        "third-success-is-not-in-the-finding",
-        name::FINDINGS,
-        "open findings are brought up to date, with every uid and amount",
+        "empty-list-with-errors-is-absence",
+        name::KNOWN,
+        "a list with errors is read for what it shows",
     ),
+    (
+        "unsigned-webhook-of-a-stranger-asks-for-nothing",
+        name::ACKNOWLEDGED,
+        "a hint asks for a look by its uid",
+    ),
+    (
+        "unsigned-webhook-of-a-chargeback-asks-for-nothing",
+        name::ACKNOWLEDGED,
+        "a hint asks for a look by its uid",
+    ),
+    ("replay-in-a-pause", name::PAUSE, "a pause stops replays"),
+];
+
+/// Faults that were there.
+const MENDED: &[Fault] = &[
     (
         "doubt-about-our-own-uid-stays-open",
         name::FINDINGS,
         "findings about our own uid heal",
+    ),
+    (
+        "other-mode-ends-a-live-request",
+        name::NO_FALSE_YES,
+        "test and live never end each other",
+    ),
+    (
+        "acquirers-section-is-taken-for-the-transaction",
+        name::NO_FALSE_YES,
+        "the outer uid of a flat body counts",
+    ),
+    (
+        "older-transaction-is-not-listed",
+        name::KNOWN,
+        "what is not ours becomes a transaction of origin gateway",
+    ),
+    (
+        "third-success-is-not-in-the-finding",
+        name::FINDINGS,
+        "open findings are brought up to date, with every uid and amount",
     ),
     (
         "success-of-anothers-uid-is-not-told",
@@ -103,11 +123,6 @@ const RED: &[Fault] = &[
         "a control has the signs of the name",
     ),
     (
-        "empty-list-with-errors-is-absence",
-        name::NO_FALSE_NO,
-        "a body with errors is no look-up",
-    ),
-    (
         "name-with-a-dot-is-proved-absent-without-a-control",
         name::PROOFS,
         "a control has the signs of the name",
@@ -141,16 +156,6 @@ const RED: &[Fault] = &[
         "retry-after-of-a-day-is-obeyed",
         name::DUE,
         "no header puts a look off past the pace",
-    ),
-    (
-        "unsigned-webhook-of-a-stranger-asks-for-nothing",
-        name::ACKNOWLEDGED,
-        "a hint asks for a look by its uid",
-    ),
-    (
-        "unsigned-webhook-of-a-chargeback-asks-for-nothing",
-        name::ACKNOWLEDGED,
-        "a hint asks for a look by its uid",
     ),
     (
         "post-is-repeated-without-a-pause",
@@ -202,15 +207,23 @@ const RED: &[Fault] = &[
         name::ONCE,
         "codes of an open outcome are doubt under 429 too",
     ),
-    ("replay-in-a-pause", name::PAUSE, "a pause stops replays"),
 ];
 
-/// Faults that were there.
-const MENDED: &[Fault] = &[];
+/// Rules that answers drawn at random still break, while each of these faults has no shrunk plan of its
+/// own: the layers count what breaks them, and pass over it.
+const STILL: &[&str] = &[
+    name::DUE,
+    name::LIVELY,
+    name::NO_FALSE_YES,
+    name::NOTES,
+    name::ONE_OWNER,
+    name::TRUTH,
+];
 
 /// The rules that are broken on purpose while their faults are still there.
 pub fn rules() -> impl Iterator<Item = &'static str> {
-    RED.iter().map(|(_, rule, _)| *rule)
+    let red = RED.iter().map(|(_, rule, _)| *rule);
+    red.chain(STILL.iter().copied())
 }
 
 /// How many plans of misleading answers an ordinary run of the tests explores.

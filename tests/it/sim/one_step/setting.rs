@@ -123,7 +123,16 @@ impl Builder {
             send_now,
             not_before: None,
             parent_limit: None,
+            sealed: None,
         })));
+    }
+
+    const fn kind(&self) -> TransactionType {
+        if self.is_child {
+            TransactionType::Refund
+        } else {
+            TransactionType::Payment
+        }
     }
 
     fn record(&self, id: Uuid, learned: Observation) {
@@ -140,7 +149,13 @@ impl Builder {
     fn submitted(&self, id: Uuid, status: u16, body: &str) {
         let answer = plain(status, body);
         let at = self.world.exec.now();
-        let outcome = submit::of(&Submission::Answered(answer), 1, &address(), at);
+        let outcome = submit::of(
+            &Submission::Answered(answer),
+            1,
+            self.kind(),
+            &address(),
+            at,
+        );
         let lease = Some(id);
         let record = Record {
             target: Target::Transaction(id),
@@ -165,7 +180,10 @@ impl Builder {
                 partial: None,
             };
             let at = self.world.exec.now();
-            self.record(id, submit::of(&submission, 1, &address(), at).learned);
+            self.record(
+                id,
+                submit::of(&submission, 1, self.kind(), &address(), at).learned,
+            );
         };
         let refused = |code: &str| {
             let body =

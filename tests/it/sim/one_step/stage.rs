@@ -11,7 +11,9 @@ use crate::sim::replica::settings;
 use crate::sim::replies::ORIGIN;
 use crate::sim::world::World;
 use reconciler::config::Follow;
-use reconciler::domain::{ShopId, Timestamp};
+use reconciler::domain::absence::Ability;
+use reconciler::domain::schedule::Course;
+use reconciler::domain::{Origin, ShopId, Timestamp};
 use reconciler::engine::hands::{Hands, Question};
 use reconciler::engine::{Settings, step};
 use reconciler::gateway::{Answer, Submission};
@@ -427,7 +429,10 @@ impl<'a> OneAnswer<'a> {
             Submission::Answered(answer)
         };
         let at = self.world.exec.now();
-        let outcome = submit::of(&submission, 1, &address(), at);
+        let kind = self
+            .world
+            .with(|state| state.db.transactions[&id].opening.kind);
+        let outcome = submit::of(&submission, 1, kind, &address(), at);
         let record = Record {
             target: Target::Transaction(id),
             learned: outcome.learned,
@@ -478,6 +483,7 @@ impl<'a> OneAnswer<'a> {
             again: false,
             state: stage.db.transactions[&stage.id].state.to_string(),
             since: stage.now,
+            course: Course::default(),
         };
         self.world
             .with(|state| state.db.checks.insert(stage.id, check));
@@ -486,6 +492,7 @@ impl<'a> OneAnswer<'a> {
             lease: LEASE,
             due_at: stage.now,
             now: stage.now,
+            course: Course::default(),
         };
         step::take(self, &leased, || true).await;
         Ok(())
@@ -537,8 +544,7 @@ impl Hands for OneAnswer<'_> {
     async fn send(&self, _: &StoredTransaction, _: u32, _: Lease, (): ()) {}
 
     async fn ask(&self, _: Question<'_>) -> Option<Answer> {
-        // What broke off the client does not hand on.
-        self.taken().filter(|_| !self.broken_off)
+        self.taken()
     }
 
     fn lease_lost(&self) {}
@@ -547,25 +553,24 @@ impl Hands for OneAnswer<'_> {
         Ok(self.world.with(|state| state.db.evidence_of(id)))
     }
 
-    async fn control(&self) -> Result<Option<(Uuid, String, String)>, StoreError> {
+    async fn control(&self, _: &str) -> Result<Option<(Uuid, String, String)>, StoreError> {
         Ok(None)
     }
 
-    async fn capabilities(&self) -> Result<Vec<String>, StoreError> {
+    async fn abilities(&self) -> Result<Vec<Ability>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn add_capability(&self, _: &str) -> Result<(), StoreError> {
+    async fn teach(&self, _: &str, _: Uuid, _: Uuid) -> Result<(), StoreError> {
         *locked(&self.noted) = true;
         Ok(())
     }
 
-    async fn last_lookup_worked(&self) -> Result<Option<Timestamp>, StoreError> {
-        Ok(None)
+    async fn owners(&self, uids: &[String]) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {
+        Ok(self.world.with(|state| state.db.owners_with_origin(uids)))
     }
 
-    async fn lookup_worked(&self) -> Result<(), StoreError> {
-        *locked(&self.noted) = true;
-        Ok(())
+    fn checks_duplicates(&self, (): &()) -> bool {
+        true
     }
 }

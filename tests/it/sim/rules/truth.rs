@@ -126,9 +126,12 @@ pub fn no_false_yes(state: &State, _: Timestamp) -> Option<String> {
 pub fn one_owner(state: &State, _: Timestamp) -> Option<String> {
     let mut owners = BTreeMap::new();
     state.db.transactions.values().find_map(|row| {
+        if row.state == Ours::Merged {
+            return None;
+        }
         let uid = row.derived().uid?.to_string();
         let name = name_of(row).to_owned();
-        let claimed = state.db.uids.get(&uid) == Some(&row.record.id);
+        let claimed = state.db.owner_of_uid(&uid) == Some(row.record.id);
         match owners.insert(uid.clone(), name.clone()) {
             Some(other) => Some(format!("{uid} belongs to {other} and to {name}")),
             None => (!claimed).then(|| format!("{name} shows {uid} and has not claimed it")),

@@ -192,6 +192,7 @@ fn proof(now: Timestamp) -> Fact {
         at: now,
         lookups: Vec::new(),
         duplicate: false,
+        attempts: Vec::new(),
     })
 }
 
@@ -286,8 +287,10 @@ fn finding(state: &mut State, kind: DiscrepancyKind, detail: &str) {
         amount: None,
         currency: None,
         detail: detail.to_owned(),
+        uids: Vec::new(),
         opened_at: at(0),
         resolved_at: None,
+        resolved_by: None,
         reason: None,
     });
 }
@@ -383,6 +386,7 @@ fn a_look_that_is_owed_or_late_is_seen() {
             again: false,
             state: "in_doubt".to_owned(),
             since: at(0),
+            course: reconciler::domain::schedule::Course::default(),
         };
         state.db.checks.insert(id, check(at(60)));
         assert_eq!(pace::due(state, at(0)), None);
@@ -436,22 +440,16 @@ fn too_many_requests_are_seen() {
 #[test]
 fn an_ability_that_nothing_has_shown_is_seen() {
     world(calm()).with(|state| {
-        is_broken(
-            absence::noted(state, None, at(9)),
-            "none has shown anything",
-        );
-        let word = Some("own_tracking_id:refund");
-        is_broken(
-            absence::noted(state, word, at(9)),
-            "no look-up has shown one",
-        );
+        is_broken(absence::noted(state, "finds:"), "no look-up has shown one");
+        let word = "shows:refund";
+        is_broken(absence::noted(state, word), "no look-up has shown one");
         take(state, &post("a", "payment", 1500, None), at(1));
         take(state, &post("b", "refund", 100, Some("uid-a-1")), at(2));
         let found = state.books.transactions["uid-b-1"].clone();
         let reply = Reply::list(&[&found], &state.plan);
         state.wire.sent("name", "b", &reply, at(3));
-        assert_eq!(absence::noted(state, None, at(9)), None);
-        assert_eq!(absence::noted(state, word, at(9)), None);
+        assert_eq!(absence::noted(state, "finds:"), None);
+        assert_eq!(absence::noted(state, word), None);
         let empty = Reply::json(200, &json!({"transactions": []}));
         for hours in [30, 31, 32] {
             state.wire.sent("name", "a", &empty, at(3600 * hours));
