@@ -235,10 +235,13 @@ fn decided(
         .iter()
         .filter_map(|candidate| candidate.greatest.map(Seen::key))
         .max();
+    // The hash orders bodies, and says nothing of the transaction.
+    let told = |key: Key| (key.0, key.1, key.2);
+    let news = known.map(told) > decision.basis.map(told);
     let doubts = decision.state == State::InDoubt;
     let sent_since = case.last_stamp() > Some(decision.at);
     let overtaken = decision.state == State::NotSent && sent_since;
-    if known > decision.basis || (doubts && is_final) || overtaken {
+    if news || (doubts && is_final) || overtaken {
         return None;
     }
     let proved = proved_at(asked, case, false).is_some_and(|at| at > decision.at);

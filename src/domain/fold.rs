@@ -87,7 +87,8 @@ fn holding_decision<'a>(
     rests_on_final: bool,
 ) -> Option<&'a Decision> {
     let decision = summary.decision.as_ref()?;
-    let outranked = summary.greatest_key(opening) > decision.basis;
+    let known = summary.greatest_key(opening);
+    let outranked = known.map(SnapshotKey::says) > decision.basis.map(SnapshotKey::says);
     let reopens = decision.state == State::InDoubt && rests_on_final;
     let overtaken = decision.state == State::NotSent && summary.sent_at() > Some(decision.at);
     (!outranked && !reopens && !overtaken).then_some(decision)

@@ -183,6 +183,14 @@ pub struct SnapshotKey {
     pub sha256: [u8; 32],
 }
 
+impl SnapshotKey {
+    /// What it says of the transaction, without the hash, which only breaks ties: the same thing said in
+    /// another body, a list in place of a single answer for example, is no news.
+    pub const fn says(self) -> (bool, Option<Timestamp>, u8) {
+        (self.is_final, self.updated_at, self.rank)
+    }
+}
+
 impl Snapshot {
     /// The place in the order.
     pub fn key(&self) -> SnapshotKey {

@@ -7,7 +7,7 @@ use super::given::{
 };
 use crate::domain::evidence::Decision;
 use crate::domain::fold::Basis;
-use crate::domain::{Fact, State};
+use crate::domain::{Fact, Snapshot, SnapshotKey, State};
 use proptest::prelude::*;
 
 proptest! {
@@ -34,7 +34,9 @@ proptest! {
         let doubt = decision.state == State::InDoubt;
         let sent = decision.state == State::NotSent
             && summed(&opening, &facts).sent_at() > Some(decision.at);
-        if greatest > decision.basis || (doubt && ended) || sent {
+        // The same thing said in another body, whatever its hash, is no news.
+        let news = greatest.map(SnapshotKey::says) > decision.basis.map(SnapshotKey::says);
+        if news || (doubt && ended) || sent {
             prop_assert_eq!(with, without);
         } else if with.basis == Basis::Absence {
             prop_assert!(doubt && with.state == State::NotFound && with.uid.is_none());
@@ -43,6 +45,25 @@ proptest! {
             prop_assert_eq!(with.state, decision.state);
             prop_assert_eq!(with.uid, without.uid);
         }
+    }
+}
+
+#[test]
+fn what_was_known_when_it_was_decided_changes_nothing_in_whatever_body_it_is_said_again() {
+    let opening = payment();
+    let open = snapshot(&opening, "u-1", "incomplete", 5);
+    let facts = [
+        vec![stamped(1, 0), acked(1, "t-1", 1), result("t-1", &open)],
+        vec![decided(9, State::Failed, Some(open.key()))],
+    ]
+    .concat();
+    for sha in [0, 255] {
+        let listed = Snapshot {
+            body_sha256: [sha; 32],
+            ..open.clone()
+        };
+        let facts = [facts.clone(), vec![seen(&listed)]].concat();
+        assert_eq!(state(&opening, &facts), State::Failed, "{sha}");
     }
 }
 

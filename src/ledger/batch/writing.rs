@@ -2,7 +2,7 @@
 
 use super::owning::MERGED;
 use super::{Answer, Batch, CheckDecision, Draft, row, to_json};
-use crate::domain::Uid;
+use crate::domain::{Uid, schedule};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
 use crate::store::batch::{Changed, Writes};
@@ -200,9 +200,15 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether something has become due at once.
+    /// Whether something has become due that does not wait for the next turn. A doubt that rests on `E.1018`
+    /// does: what the gateway calls a duplicate it may show only a moment later, and the next look at it is a
+    /// minute away.
     fn makes_due(&self) -> bool {
-        self.rows.map.values().any(|row| {
+        let mut rows = self.rows.map.values();
+        rows.any(|row| {
+            if schedule::is_duplicate_doubt(&row.derived) {
+                return false;
+            }
             let put = row.write.as_ref();
             put.is_some_and(|put| {
                 matches!(put, CheckDecision::Put { due_at, lease: None, .. } if *due_at <= self.at)
