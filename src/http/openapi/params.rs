@@ -133,6 +133,7 @@ impl ToSchema for ListedStatus {}
 #[expect(dead_code, reason = "read for its description alone")]
 pub(crate) struct DiscrepancyFilter {
     /// Open, resolved, or all of them, which is so when it is not given.
+    #[param(inline)]
     status: Option<ListedStatus>,
     /// Of this kind.
     kind: Option<DiscrepancyKind>,
