@@ -5,12 +5,15 @@ use crate::domain::discrepancy::Mention;
 use crate::domain::evidence::FoundBy;
 use crate::domain::fold::Basis;
 use crate::domain::pacing::{self, Seen};
-use crate::domain::{Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, Snapshot, State};
+use crate::domain::{
+    Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, ShopId, Snapshot, State,
+};
 use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
 use crate::ledger::{Record, Settings, findings};
 use crate::observation::Observation;
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use uuid::Uuid;
 
@@ -305,7 +308,7 @@ impl Batch<'_> {
         let parent_tracking_id = parent
             .and_then(|id| self.rows.get(id))
             .and_then(|p| p.opening.tracking_id.clone());
-        let id = Uuid::now_v7();
+        let id = taken_over_as(self.at, self.shop, &snapshot.uid);
         let opening = Opening {
             shop: self.shop.clone(),
             tracking_id: snapshot.tracking_id.clone(),
@@ -464,4 +467,18 @@ fn lesson(
     let after_all = by_webhook && !told && asked;
     let late = at.since(stored.record.finalized_at?);
     (after_all && pacing::is_in_time(late)).then_some(Seen::WebhookAfterAll)
+}
+
+/// Our id of what is taken over: ordered by time as all ids, and made of content, so that the same work makes
+/// the same rows.
+fn taken_over_as(at: Timestamp, shop: &ShopId, uid: &Uid) -> Uuid {
+    let hash = Sha256::new()
+        .chain_update(shop.as_str())
+        .chain_update([0])
+        .chain_update(uid.as_str())
+        .finalize();
+    let mut rest = [0; 10];
+    rest.copy_from_slice(&hash[..10]);
+    let millis = u64::try_from(at.micros() / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rest).into_uuid()
 }

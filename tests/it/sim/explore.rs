@@ -1,7 +1,7 @@
 //! Runs seeds, and tells what came of them.
 
 use super::invariants::{Seen, rule};
-use super::mutant::Mutant;
+use super::mutant::{Mutant, UNSEEN};
 use super::plan::Plan;
 use super::rules;
 use super::world::World;
@@ -231,6 +231,9 @@ pub fn find_all(most: u64) -> (Vec<Told>, Vec<Mutant>) {
         let Some((mutant, known, rules)) = one else {
             return ControlFlow::Break(());
         };
+        if UNSEEN.contains(mutant) {
+            return ControlFlow::Continue(());
+        }
         let told = find(*mutant, *known, rules, most);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match told {
