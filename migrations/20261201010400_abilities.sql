@@ -22,22 +22,3 @@ UPDATE shop_controls SET capabilities = array_to_string(ARRAY(
     WHERE word <> '' AND word NOT LIKE 'own\_tracking\_id:%'), ',')
 WHERE capabilities LIKE '%own\_tracking\_id:%';
 UPDATE shop_controls SET lookup_worked_at = NULL WHERE lookup_worked_at IS NOT NULL;
-
--- Adds its lines to the function as it stands, whatever other tables it grants by now.
-DO $edit$
-DECLARE
-    source text := pg_get_functiondef('grant_reconciler_roles'::regproc);
-    service text := 'TO reconciler_service'', current_schema());';
-    auditor text := 'TO reconciler_auditor'', current_schema());';
-BEGIN
-    IF position(service IN source) = 0 OR position(auditor IN source) = 0 THEN
-        RAISE EXCEPTION 'grant_reconciler_roles() is not what it was';
-    END IF;
-    source := replace(source, service, service
-        || E'\n        GRANT SELECT, INSERT, UPDATE ON shop_abilities TO reconciler_service;');
-    source := replace(source, auditor, auditor
-        || E'\n        GRANT SELECT ON shop_abilities TO reconciler_auditor;');
-    EXECUTE source;
-END
-$edit$;
-SELECT grant_reconciler_roles();

@@ -18,18 +18,3 @@ COMMENT ON COLUMN hinted_uids.ours IS 'It is, or by its name may be, a transacti
 COMMENT ON COLUMN hinted_uids.hinted_at IS 'When a webhook named it last.';
 COMMENT ON COLUMN hinted_uids.due_at IS 'When it is to be looked up; while somebody does, when another may; null when nothing is due.';
 COMMENT ON COLUMN hinted_uids.asked_at IS 'When it was looked up last.';
-
--- The new lines, added to whatever is granted by now.
-DO $$
-DECLARE
-    known text := (SELECT prosrc FROM pg_proc
-        WHERE proname = 'grant_reconciler_roles' AND pronamespace = current_schema()::regnamespace);
-    more text := replace(replace(replace(known,
-        'GRANT SELECT, INSERT, UPDATE, DELETE ON due_checks,', 'GRANT SELECT, INSERT, UPDATE, DELETE ON due_checks, hinted_uids,'),
-        'UPDATE (status, resolved_at, reason', 'UPDATE (status, resolved_at, resolved_by, reason'),
-        'GRANT SELECT ON transactions, uids,', 'GRANT SELECT ON transactions, uids, hinted_uids,');
-BEGIN
-    EXECUTE format('CREATE OR REPLACE FUNCTION grant_reconciler_roles() RETURNS void LANGUAGE plpgsql AS %L', more);
-END
-$$;
-SELECT grant_reconciler_roles();

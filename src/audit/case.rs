@@ -99,6 +99,15 @@ pub(super) struct Attempt {
     pub(super) refusals: Vec<Refusal>,
 }
 
+impl Attempt {
+    fn stamp(&mut self, at: Timestamp, not_before: Timestamp, replay: bool) {
+        self.stamps.push(at);
+        let known = self.not_before.unwrap_or(not_before);
+        self.not_before = Some(known.min(not_before));
+        self.replay |= replay;
+    }
+}
+
 /// One task.
 #[derive(Debug, Default)]
 pub(super) struct Task {
@@ -171,6 +180,8 @@ pub(super) struct Case {
     pub(super) is_merged: bool,
     /// What was named as ours and belongs to another of ours: such a word binds nothing.
     anothers: BTreeSet<String>,
+    /// An answer to our own request named what is not ours.
+    pub(super) answered_amiss: bool,
 }
 
 /// Every uid that the evidence names.
@@ -256,13 +267,7 @@ impl Case {
                 at,
                 not_before,
                 replay,
-            } => {
-                let attempt = self.attempt(*attempt);
-                attempt.stamps.push(*at);
-                let known = attempt.not_before.unwrap_or(*not_before);
-                attempt.not_before = Some(known.min(*not_before));
-                attempt.replay |= replay;
-            }
+            } => self.attempt(*attempt).stamp(*at, *not_before, *replay),
             Saying::NotSent(attempt) => self.attempt(*attempt).not_sent = true,
             // Nothing of a state hangs on it: it is accepted before and after.
             Saying::Held(_) | Saying::Released(_) => {}
@@ -284,11 +289,13 @@ impl Case {
             // An answer to our own request that tells of another's transaction is doubt.
             Saying::TaskResult(id, told) => {
                 self.task(id).refusals.push(word_about_another(told));
+                self.answered_amiss = true;
             }
             Saying::Named(attempt, told) if !self.names_ours(asked, told) => {
                 self.attempt(*attempt)
                     .refusals
                     .push(word_about_another(told));
+                self.answered_amiss = true;
             }
             Saying::Proved {
                 at,

@@ -4,7 +4,7 @@
 //! that the two can only agree by both being right. What it deliberately cannot do: look at the order
 //! in which things arrived.
 
-use crate::audit::body::Ending;
+use crate::audit::body::{Ending, Told};
 use crate::audit::case::{Asked, Attempt, Case, Seen, Task};
 use crate::audit::reading::Key;
 use crate::audit::refusal::Refusal;
@@ -141,6 +141,23 @@ fn is_of_doubtful_age(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
     !named && !fitting.iter().any(ours) && fitting.iter().any(|seen| is_nearly_young(case, seen))
 }
 
+/// Whether a transaction bears our name and type, is not what was asked for, and was not made a day before we
+/// first sent.
+fn is_unlike(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
+    let named = seen.iter().any(|seen| seen.named);
+    let ours = |seen: &Seen| is_ours_by_name(asked, case, seen);
+    let could_be = |told: &Told| {
+        let kind = told.kind.as_deref();
+        let long_before = matches!((case.first_stamp(), told.created_at),
+            (Some(first), Some(made)) if made < first.minus(CLOCK_FAULT));
+        asked.is_filed_under_our_name(told)
+            && kind.is_none_or(|kind| kind == asked.kind.as_str())
+            && !long_before
+    };
+    let last = greatest(seen.iter());
+    !named && !seen.iter().any(ours) && last.is_some_and(|seen| could_be(&seen.told))
+}
+
 /// Whether it was made at most 24 hours before we first sent.
 fn is_nearly_young(case: &Case, seen: &Seen) -> bool {
     let first = case.first_stamp();
@@ -253,12 +270,15 @@ fn decided(
 }
 
 /// When absence was proved of everything that had been sent by then, with nothing there whose age
-/// alone makes it another's.
+/// alone makes it another's; and, for all but an E.1018, with no answer to our own request that names
+/// something.
 fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
     let proof = case.proof(duplicate)?;
     let (at, covers) = (proof.at, case.is_covered_by(proof));
     let mut all = case.seen.values();
-    let hindered = all.any(|seen| is_of_doubtful_age(asked, case, seen));
+    let hindered = all
+        .any(|seen| is_of_doubtful_age(asked, case, seen) || is_unlike(asked, case, seen))
+        || (!duplicate && case.answered_amiss);
     (covers && !hindered).then_some(at)
 }
 

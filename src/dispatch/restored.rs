@@ -4,7 +4,7 @@
 use crate::clock::Boottime;
 use crate::dispatch::Dispatch;
 use crate::domain::absence::is_provable;
-use crate::domain::{Fact, Opening, ShopId, Timestamp};
+use crate::domain::{Fact, Opening, Origin, ShopId, Timestamp};
 use crate::gateway::Credentials;
 use crate::observation::Observation;
 use crate::observation::submit::{self as outcome, BeforeStamp};
@@ -114,7 +114,10 @@ impl Dispatch {
             Some((_, id, _)) => read::by_id(store, shop, *id).await?,
             None => None,
         };
-        let is_young = parent.is_some_and(|parent| parent.record.created_at > restored_at);
+        let is_young = parent.is_some_and(|parent| {
+            // One that was only learned of since may be as old as anything.
+            parent.opening.origin == Origin::Api && parent.record.created_at > restored_at
+        });
         Ok((!is_young).then(|| {
             format!(
                 "after a restore, and its parent is older: a {kind} of it may have been sent and forgotten"

@@ -4,7 +4,7 @@ use crate::domain::candidate::{Candidate, Differences};
 use crate::domain::evidence::{AbsenceProof, RefusalCheck};
 use crate::domain::fold::{Basis, Derived, Summary};
 use crate::domain::schedule::Step;
-use crate::domain::{Fact, Opening, Refusal, RefusalKind, Snapshot, State};
+use crate::domain::{Fact, Opening, Refusal, RefusalKind, Snapshot, State, Uid};
 
 /// One sentence that says what a piece of evidence told; kept beside it.
 pub fn note(fact: &Fact) -> String {
@@ -279,16 +279,34 @@ fn given_up(known: &Summary, derived: &Derived) -> String {
 
 /// What stands in the way of a proof of absence, and who can tell whose it is.
 fn doubtful(opening: &Opening, known: &Summary, derived: &Derived) -> String {
-    let uids: Vec<String> = known.doubtful(opening).map(ToString::to_string).collect();
-    if derived.state != State::InDoubt || uids.is_empty() {
+    if derived.state != State::InDoubt {
         return String::new();
     }
-    format!(
-        " The gateway has {} under its tracking id, like it in everything, but made before it was \
-         sent, if the clocks are right. While that is so, absence cannot be proved: a person has to \
-         see whose it is, and decide.",
-        uids.join(", ")
-    )
+    let listed = |uids: Vec<&Uid>| {
+        let uids: Vec<String> = uids.into_iter().map(ToString::to_string).collect();
+        (!uids.is_empty()).then(|| uids.join(", "))
+    };
+    let older = listed(known.doubtful(opening).collect()).map(|uids| {
+        format!(
+            " The gateway has {uids} under its tracking id, like it in everything, but made before it \
+             was sent, if the clocks are right."
+        )
+    });
+    let unlike = listed(known.unlike(opening).collect()).map(|uids| {
+        format!(" The gateway has {uids} under its tracking id, which is not what was asked for.")
+    });
+    let misnamed = listed(known.misnamed.iter().collect()).map(|uids| {
+        format!(
+            " The gateway answered it with {uids}, which bears another name or belongs to another."
+        )
+    });
+    let mut text: String = older.into_iter().chain(unlike).chain(misnamed).collect();
+    if !text.is_empty() {
+        text.push_str(
+            " While that is so, absence cannot be proved: a person has to see whose it is, and decide.",
+        );
+    }
+    text
 }
 
 fn reported(derived: &Derived, candidate: &Candidate) -> String {
@@ -436,7 +454,7 @@ pub fn would_change(opening: &Opening, known: &Summary, state: State) -> Vec<&'s
                 PERSON,
             ]
         }
-        State::InDoubt if known.doubtful(opening).next().is_some() => {
+        State::InDoubt if known.hinders_absence(opening) => {
             vec![WEBHOOK, LOOKUP, PERSON]
         }
         State::InDoubt => vec![WEBHOOK, LOOKUP, PROOF, PERSON],

@@ -308,8 +308,8 @@ fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
     find(true).or_else(|| find(false)).copied()
 }
 
-/// A proof counts for the attempts that it covers, and not beside a transaction of the gateway that would
-/// be ours if its clock were wrong.
+/// A proof counts for the attempts that it covers, and not beside a transaction of the gateway that could be
+/// ours: see [`Summary::hinders_absence`].
 fn proof<'a>(
     opening: &Opening,
     summary: &Summary,
@@ -317,7 +317,13 @@ fn proof<'a>(
 ) -> Option<&'a AbsenceProof> {
     proof
         .filter(|proof| summary.is_covered_by(proof))
-        .filter(|_| summary.doubtful(opening).next().is_none())
+        .filter(|proof| {
+            !if proof.duplicate {
+                summary.hinders_no_duplicate(opening)
+            } else {
+                summary.hinders_absence(opening)
+            }
+        })
 }
 
 fn fates(summary: &Summary) -> Vec<(u32, Fate)> {

@@ -148,6 +148,7 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
 pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool {
     let first = summary.attempts.values().filter_map(|a| a.stamped_at).min();
     !opening.card_data
+        && !summary.has_proof()
         && summary.last_attempt() < MOST_ATTEMPTS
         && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
 }

@@ -1,5 +1,6 @@
 //! What the evidence of one transaction amounts to, and how one more fact is joined to it.
 
+use crate::domain::absence::FOREIGN_BEFORE;
 use crate::domain::candidate::{Candidate, Claim, is_misnamed};
 use crate::domain::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::domain::{
@@ -36,8 +37,8 @@ pub struct Summary {
     /// Transactions that could equally belong to another of ours.
     #[serde(rename = "co", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub contested: BTreeSet<Uid>,
-    /// Transactions that our own task, or the answer to our submit, named under a name that is not
-    /// ours.
+    /// Transactions that our own task, or the answer to our submit, named, and that are not ours as far as
+    /// is known: they bear another name, or are another's. Beside one of these absence is not proved.
     #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub misnamed: BTreeSet<Uid>,
     /// Transactions that were named as ours and belong to another of ours, by their greatest snapshot.
@@ -362,6 +363,7 @@ impl Summary {
         };
         if let Some(refused) = refused {
             join_max(refused, &no_word_of_ours(snapshot));
+            self.misnamed.insert(snapshot.uid.clone());
         }
         let known = self.anothers.get(&snapshot.uid);
         if known.is_none_or(|known| snapshot.outranks(known)) {
@@ -400,6 +402,50 @@ impl Summary {
             .iter()
             .filter(|(_, candidate)| self.is_of_doubtful_age(opening, candidate));
         doubtful.map(|(uid, _)| uid)
+    }
+
+    /// Transactions of the gateway that bear our name and are of our type, and not what was asked for: another
+    /// amount, another mode, something that cannot be read. Each could be ours, unless it is another's or was
+    /// made a day before we first sent.
+    pub fn unlike<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Uid> {
+        let unlike = self.candidates.iter().filter(|(uid, candidate)| {
+            let latest = candidate.latest.as_deref();
+            !self.is_eligible(opening, candidate)
+                && !self.anothers.contains_key(*uid)
+                && latest.is_some_and(|latest| self.could_be_ours(opening, latest))
+        });
+        unlike.map(|(uid, _)| uid)
+    }
+
+    fn could_be_ours(&self, opening: &Opening, snapshot: &Snapshot) -> bool {
+        let kind = snapshot.kind.as_deref();
+        kind.is_none_or(|kind| kind == opening.kind.as_str())
+            && !is_misnamed(opening, snapshot)
+            && !self.is_long_before(snapshot)
+    }
+
+    /// Whether it was made so long before we first sent that it is another's, whatever the clocks say.
+    pub fn is_long_before(&self, snapshot: &Snapshot) -> bool {
+        let stamps = self.attempts.values();
+        let first = stamps.filter_map(|attempt| attempt.stamped_at).min();
+        matches!((first, snapshot.created_at),
+            (Some(first), Some(made)) if made < first.minus(FOREIGN_BEFORE))
+    }
+
+    /// Whether the gateway has shown something that speaks against a proof that it has nothing of ours.
+    pub fn hinders_absence(&self, opening: &Opening) -> bool {
+        !self.misnamed.is_empty() || self.hinders_no_duplicate(opening)
+    }
+
+    /// The same for the proof that an `E.1018` was no duplicate of ours: its answer may show what it clashed
+    /// with.
+    pub fn hinders_no_duplicate(&self, opening: &Opening) -> bool {
+        self.doubtful(opening).next().is_some() || self.unlike(opening).next().is_some()
+    }
+
+    /// Whether anything was ever proved of its absence: nothing is stamped after that.
+    pub fn has_proof(&self) -> bool {
+        self.absence.is_some() || self.no_duplicate.is_some()
     }
 
     /// Whether a snapshot tells of something made before we first sent, or while nothing was sent.

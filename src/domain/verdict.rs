@@ -99,7 +99,7 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
 /// that it heals by what ends it.
 fn over(before: &Derived, after: &Derived, new: &[Finding]) -> Vec<Finding> {
     let doubted = before.state == State::InDoubt;
-    let found = doubted && after.uid.is_some();
+    let found = doubted && before.uid.is_none() && after.uid.is_some();
     let ended = doubted && after.state.is_final();
     let told = [
         (DiscrepancyKind::AmbiguousTrackingId, found),

@@ -14,7 +14,7 @@ use crate::engine::lookups::{Case, Verdict, names};
 use crate::engine::step;
 use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Record, Target};
-use crate::observation::read::{Told, read_list, unanswered};
+use crate::observation::read::{read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
 use crate::store::checks::Leased;
 use crate::store::{StoreError, StoredTransaction};
@@ -47,14 +47,14 @@ pub(super) async fn look<H: Hands>(
     }
     let told = ask(hands, leased, is_ours).await;
     let all = told.len() == names(&transaction.opening).len();
-    let empty = |told: &Told| matches!(told.learned.facts.as_slice(), [Fact::LookupEmpty]);
+    let empty = |told: &Observation| matches!(told.facts.as_slice(), [Fact::LookupEmpty]);
     if all
         && told.iter().all(empty)
         && step::may_replay(hands, leased).await
         && let Some((last, others)) = told.split_last()
     {
         for other in others {
-            keep(hands, transaction.record.id, other.learned.clone()).await;
+            keep(hands, transaction.record.id, other.clone()).await;
         }
         if step::replay(hands, leased, last).await {
             return;
@@ -77,13 +77,13 @@ async fn standing<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Optio
         .then(|| checked(&task, RefusalCheck::CannotBeShown, &[], Value::Null))
 }
 
-/// Asks under each name, until one finds what may be ours, or fails.
+/// Asks under each name, until one fails.
 async fn ask<H: Hands>(
     hands: &H,
     leased: &Leased,
     is_ours: &(impl Fn() -> bool + Send + Sync),
-) -> Vec<Told> {
-    let mut all: Vec<Told> = Vec::new();
+) -> Vec<Observation> {
+    let mut all: Vec<Observation> = Vec::new();
     for name in names(&leased.transaction.opening) {
         if !all.is_empty() && (hands.admit().await.is_err() || !is_ours()) {
             break;
@@ -93,8 +93,8 @@ async fn ask<H: Hands>(
             break;
         };
         let mut told = read_list(&answer, &name);
-        told.learned.answered = hands.now();
-        let failed = told.learned.facts.is_empty();
+        told.answered = hands.now();
+        let failed = told.facts.is_empty();
         all.push(told);
         if failed {
             break;
@@ -107,7 +107,7 @@ async fn ask<H: Hands>(
 async fn conclude<H: Hands>(
     hands: &H,
     leased: &Leased,
-    mut told: Vec<Told>,
+    mut told: Vec<Observation>,
 ) -> Result<(), StoreError> {
     let transaction = &leased.transaction;
     let foreseen = judged(hands, leased, transaction, &told).await;
@@ -116,12 +116,12 @@ async fn conclude<H: Hands>(
         Err(_) => (Verdict::Wait(None), None),
     };
     if let (Some(text), Some(last)) = (unclear, told.last_mut()) {
-        last.learned.finding = Some((DiscrepancyKind::AmbiguousTrackingId, text));
+        last.finding = Some((DiscrepancyKind::AmbiguousTrackingId, text));
     }
     if verdict.is_act() {
         // The lease stays: the act needs it.
         for told in told {
-            keep(hands, transaction.record.id, told.learned).await;
+            keep(hands, transaction.record.id, told).await;
         }
         return act(hands, leased).await;
     }
@@ -137,14 +137,14 @@ async fn conclude<H: Hands>(
         return Ok(());
     };
     for other in told {
-        let learned = other.learned.clone();
-        let after = keep(hands, transaction.record.id, other.learned).await;
+        let learned = other.clone();
+        let after = keep(hands, transaction.record.id, other).await;
         if let Some(after) = after {
             note_working(hands, &after, &learned).await;
         }
     }
-    let learned = last.learned.clone();
-    let after = step::record(hands, leased, last.learned, wish).await;
+    let learned = last.clone();
+    let after = step::record(hands, leased, last, wish).await;
     if let Some(after) = after.and_then(|recorded| recorded.transaction) {
         note_working(hands, &after, &learned).await;
     }
@@ -196,11 +196,11 @@ async fn judged<'a, H: Hands>(
     hands: &H,
     leased: &Leased,
     transaction: &'a StoredTransaction,
-    told: &[Told],
+    told: &[Observation],
 ) -> Result<(Verdict, Case<'a>), StoreError> {
     let mut rows = hands.evidence(transaction.record.id).await?;
     for told in told {
-        rows.push(told.learned.as_row(leased.now));
+        rows.push(told.as_row(leased.now));
     }
     let case = Case::of(hands, transaction, rows, leased.now).await?;
     let verdict = case.judge(hands).await?;

@@ -240,7 +240,8 @@ impl Hands for Real<'_> {
 
     async fn teach(&self, word: &str, transaction: Uuid, evidence: Uuid) -> Result<(), StoreError> {
         let (store, shop) = (&self.shared.store, &self.shop.id);
-        controls::teach(store, shop, word, transaction, evidence).await
+        let apart = self.shared.settings.between_controls();
+        controls::teach(store, shop, word, transaction, evidence, apart).await
     }
 
     async fn owners(&self, uids: &[String]) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {

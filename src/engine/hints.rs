@@ -9,6 +9,7 @@ use crate::ledger::{Record, Target};
 use crate::observation::query::observe_known;
 use crate::store::hints::{self, Hint};
 use crate::store::{StoreError, read};
+use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,11 +64,13 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
         shop,
         tried,
     };
-    for hint in &due {
+    // At once, so that none outlasts its lease while it waits for another.
+    let looks = due.iter().map(async |hint| {
         let told = look_up(shared, &hands, &shop.id, hint).await?;
-        hints::done(store, &shop.id, hint, told).await?;
-    }
-    Ok(!due.is_empty())
+        hints::done(store, &shop.id, hint, told).await
+    });
+    let done: Result<Vec<()>, StoreError> = join_all(looks).await.into_iter().collect();
+    done.map(|_| !due.is_empty())
 }
 
 /// Whether the look told something.

@@ -1,8 +1,8 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
 use crate::domain::absence::{
-    Ability, EmptyLookup, FOREIGN_BEFORE, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS,
-    is_provable, judge as weigh, judge_duplicate, pair, signs,
+    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
+    judge as weigh, judge_duplicate, pair, signs,
 };
 use crate::domain::evidence::{AbsenceProof, RefusalCheck};
 use crate::domain::fold::{Basis, Differences};
@@ -171,12 +171,17 @@ impl<'a> Case<'a> {
             return self.judge_refusal(hands, task, told_at, overdue).await;
         }
         let derived = self.transaction.derived();
-        if derived.uid.is_some() || known.doubtful(&self.transaction.opening).next().is_some() {
+        let opening = &self.transaction.opening;
+        if derived.uid.is_some() || known.hinders_no_duplicate(opening) {
             return Ok(Verdict::Wait(None));
         }
         let abilities = hands.abilities().await?;
         if is_duplicate_doubt(&derived) {
             return self.judge_duplicate(hands, &abilities).await;
+        }
+        // Our own request was answered with something: look-ups go on, and a person sees whose it is.
+        if known.hinders_absence(opening) {
+            return Ok(Verdict::Wait(None));
         }
         self.judge_absence(hands, &abilities).await
     }
@@ -210,7 +215,10 @@ impl<'a> Case<'a> {
             ability,
         };
         let empties = self.empties();
-        let found_nothing = empties.iter().find(|empty| empty.first_at() >= told_at);
+        let (opening, known) = (&self.transaction.opening, &self.transaction.summary);
+        let found_nothing = empties
+            .iter()
+            .find(|empty| empty.first_at() >= told_at && !known.hinders_absence(opening));
         if let Some(empty) = found_nothing {
             let beside = empty.beside.map(|(evidence, _)| evidence);
             let lookups = [empty.evidence].into_iter().chain(beside).collect();
@@ -488,9 +496,5 @@ fn could_be_ours(
         .kind
         .as_deref()
         .is_some_and(|theirs| theirs != kind);
-    let stamps = transaction.summary.attempts.values();
-    let first = stamps.filter_map(|attempt| attempt.stamped_at).min();
-    let older = matches!((first, snapshot.created_at),
-        (Some(first), Some(made)) if made < first.minus(FOREIGN_BEFORE));
-    !(anothers || unlike || older)
+    !(anothers || unlike || transaction.summary.is_long_before(snapshot))
 }

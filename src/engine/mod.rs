@@ -13,7 +13,7 @@ mod outbox;
 pub mod step;
 pub mod sweep;
 
-use crate::config::{Config, Follow, Live};
+use crate::config::{Config, Follow, Live, WebhookSignature};
 use crate::dispatch::Dispatch;
 use crate::domain::ShopId;
 use crate::domain::schedule::Pace;
@@ -59,6 +59,13 @@ pub struct Settings {
     pub evidence_retention: Duration,
     /// How long events are kept.
     pub events_retention: Duration,
+}
+
+impl Settings {
+    /// The least time between two notes of one ability: far less than a proof's look-ups are apart.
+    pub fn between_controls(&self) -> Duration {
+        (self.absence_interval / 10).min(Duration::from_secs(60))
+    }
 }
 
 /// One shop, as the engine sees it.
@@ -119,6 +126,10 @@ impl Engine {
             .collect();
         for (plan, shop) in shops.iter().zip(&config.shops) {
             let rate = shop.max_requests_per_second;
+            // Elsewhere no webhook is taken without a signature, and so none is a hint.
+            if shop.webhook_signature != WebhookSignature::Optional {
+                continue;
+            }
             loops.push(tokio::spawn(hints::run(
                 Arc::clone(&shared),
                 plan.clone(),

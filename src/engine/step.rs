@@ -8,10 +8,11 @@ use crate::domain::schedule::{self, Step, Wishes};
 use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
+use crate::engine::lookups::names;
 use crate::gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
 use crate::observation::query::observe_uid;
-use crate::observation::read::{Told, read_answer, read_list, read_uid, unanswered};
+use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
 use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
 use crate::store::StoredTransaction;
@@ -74,7 +75,7 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
         Step::LookUpTrackingId if absence::concerns(transaction) => {
             absence::look(hands, leased, &is_ours).await;
         }
-        Step::LookUpTrackingId => look_up_tracking_id(hands, leased).await,
+        Step::LookUpTrackingId => look_up_tracking_id(hands, leased, is_ours).await,
         Step::LookUpBoth(uid) => Box::pin(look_up_both(hands, leased, &uid, is_ours)).await,
         Step::Rest => put_off(hands, leased, Duration::from_secs(3600)).await,
     }
@@ -247,7 +248,7 @@ async fn as_wished<H: Hands>(
     if absence::concerns(&leased.transaction) {
         return absence::look(hands, leased, &is_ours).await;
     }
-    look_up_tracking_id(hands, leased).await;
+    look_up_tracking_id(hands, leased, is_ours).await;
 }
 
 /// Whether a look may ask once more: within the shop's budget, and under its lease.
@@ -287,7 +288,7 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: 
         let id = leased.transaction.record.id;
         let kept = Record {
             target: Target::Transaction(id),
-            learned: told.learned,
+            learned: told,
             lease: None,
             next_check: None,
         };
@@ -303,9 +304,9 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: 
 }
 
 /// Records what was told.
-async fn conclude<H: Hands>(hands: &H, leased: &Leased, mut told: Told, goes_on: bool) {
-    told.learned.goes_on = goes_on;
-    record(hands, leased, told.learned, None).await;
+async fn conclude<H: Hands>(hands: &H, leased: &Leased, mut told: Observation, goes_on: bool) {
+    told.goes_on = goes_on;
+    record(hands, leased, told, None).await;
 }
 
 async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid) {
@@ -332,36 +333,42 @@ async fn look_up_both<H: Hands>(
         return conclude(hands, leased, told, false).await;
     };
     let mut told = read_list(&answer, name.as_str());
-    let shown = told
-        .learned
-        .snapshots()
-        .any(|snapshot| snapshot.uid == *uid);
-    let enough = shown && told.learned.snapshots().count() < FULL_LIST;
-    told.learned.goes_on = !enough;
-    told.learned.answered = hands.now();
-    let recorded = record(hands, leased, told.learned.clone(), None).await;
+    let shown = told.snapshots().any(|snapshot| snapshot.uid == *uid);
+    let enough = shown && told.snapshots().count() < FULL_LIST;
+    told.goes_on = !enough;
+    told.answered = hands.now();
+    let recorded = record(hands, leased, told.clone(), None).await;
     if let Some(transaction) = recorded.and_then(|r| r.transaction) {
-        absence::note_working(hands, &transaction, &told.learned).await;
+        absence::note_working(hands, &transaction, &told).await;
     }
     if !enough && may_go_on(hands, leased, &is_ours).await {
         look_up_uid(hands, leased, uid).await;
     }
 }
 
-async fn look_up_tracking_id<H: Hands>(hands: &H, leased: &Leased) {
-    let Some(name) = leased.transaction.opening.tracking_id.clone() else {
-        return;
-    };
-    let Some(answer) = hands.ask(Question::TrackingId(name.as_str())).await else {
-        let told = unanswered(Channel::Query, name.as_str());
-        return conclude(hands, leased, told, false).await;
-    };
-    let told = read_list(&answer, name.as_str());
-    let mut learned = told.learned;
-    learned.answered = hands.now();
-    let recorded = record(hands, leased, learned.clone(), None).await;
-    if let Some(transaction) = recorded.and_then(|r| r.transaction) {
-        absence::note_working(hands, &transaction, &learned).await;
+/// Looks it up under each name that it may be filed under, until one shows something.
+async fn look_up_tracking_id<H: Hands>(
+    hands: &H,
+    leased: &Leased,
+    is_ours: impl Fn() -> bool + Send + Sync,
+) {
+    let mut names = names(&leased.transaction.opening).into_iter().peekable();
+    while let Some(name) = names.next() {
+        let Some(answer) = hands.ask(Question::TrackingId(&name)).await else {
+            let told = unanswered(Channel::Query, &name);
+            return conclude(hands, leased, told, false).await;
+        };
+        let mut told = read_list(&answer, &name);
+        let goes_on = told.snapshots().next().is_none() && names.peek().is_some();
+        told.goes_on = goes_on;
+        told.answered = hands.now();
+        let recorded = record(hands, leased, told.clone(), None).await;
+        if let Some(transaction) = recorded.and_then(|r| r.transaction) {
+            absence::note_working(hands, &transaction, &told).await;
+        }
+        if !goes_on || !may_go_on(hands, leased, &is_ours).await {
+            return;
+        }
     }
 }
 
@@ -378,12 +385,12 @@ pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
 }
 
 /// Records the empty look-up, and repeats the request. Returns whether it was sent.
-pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Told) -> bool {
+pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observation) -> bool {
     let id = leased.transaction.record.id;
     // The lease stays: the stamp needs it.
     let kept = Record {
         target: Target::Transaction(id),
-        learned: told.learned.clone(),
+        learned: told.clone(),
         lease: None,
         next_check: None,
     };

@@ -8,6 +8,7 @@ use crate::observation::Observation;
 use crate::observation::webhook::observe_kept;
 use crate::store::StoreError;
 use crate::store::sweeps::{self, OrphanRow};
+use crate::store::waiting;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,9 @@ async fn slow(shared: &Shared, shops: &[ShopId]) -> bool {
     let events = note(shared, "events", events);
     let stuck = each(shops, |shop| tell_stuck(shared, shop)).await;
     let stuck = note(shared, "stuck", stuck);
-    partitions && evidence && events && stuck
+    let requests = each(shops, |shop| waiting::forget(&shared.store, shop)).await;
+    let requests = note(shared, "requests", requests);
+    partitions && evidence && events && stuck && requests
 }
 
 fn note(shared: &Shared, sweep: &'static str, done: Result<(), StoreError>) -> bool {

@@ -9,6 +9,7 @@
 use super::card::SensitiveBody;
 use super::requests::plain_amount;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
@@ -65,39 +66,53 @@ fn plain(amount: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The numbers of a document that a double does not tell apart, each with its place and its exact digits, in
-/// one order however the fields are ordered. Two documents that are equal by RFC 8785 are the same
-/// request only when these are equal too.
-pub fn long_numbers(document: &[u8]) -> Vec<String> {
+/// A document as it was read: of two fields with one name the last one alone. `None` when it is no JSON.
+pub fn as_read(document: &[u8]) -> Option<SensitiveBody> {
+    let node = read(document)?;
+    // It only gets shorter, and so never moves in memory.
+    let mut out = Vec::with_capacity(document.len());
+    write(&node, &mut out);
+    Some(SensitiveBody::new(out))
+}
+
+/// The SHA-256 of a place in a document, made of that of the place above it: however long the names are that lead
+/// to a number, it takes no more than this.
+type Place = [u8; 32];
+
+fn below(place: &Place, step: &[u8]) -> Place {
+    Sha256::new()
+        .chain_update(place)
+        .chain_update(step)
+        .finalize()
+        .into()
+}
+
+/// The numbers of a document that a double does not tell apart, each as the SHA-256 of its place and its exact
+/// digits, in one order however the fields are ordered. Two documents that are equal by RFC 8785 are the
+/// same request only when these are equal too.
+pub fn long_numbers(document: &[u8]) -> Vec<[u8; 32]> {
     let mut found = Vec::new();
     if let Some(node) = read(document) {
-        find_long(&node, &mut String::new(), &mut found);
+        find_long(&node, &Place::default(), &mut found);
     }
     found.sort_unstable();
     found
 }
 
-fn find_long(node: &Node<'_>, place: &mut String, found: &mut Vec<String>) {
-    let length = place.len();
+fn find_long(node: &Node<'_>, place: &Place, found: &mut Vec<[u8; 32]>) {
     match node {
         Node::Scalar(text) => {
-            if let Some(digits) = beyond_a_double(text) {
-                found.push(format!("{place}={digits}"));
-            }
+            let digits = beyond_a_double(text);
+            found.extend(digits.map(|digits| below(place, format!("={digits}").as_bytes())));
         }
         Node::List(items) => {
             for (at, item) in items.iter().enumerate() {
-                place.push_str(&format!("/{at}"));
-                find_long(item, place, found);
-                place.truncate(length);
+                find_long(item, &below(place, format!("[{at}]").as_bytes()), found);
             }
         }
         Node::Object(fields) => {
             for (_, name, value) in fields {
-                place.push('/');
-                place.push_str(&json!(name).to_string());
-                find_long(value, place, found);
-                place.truncate(length);
+                find_long(value, &below(place, format!("/{name}").as_bytes()), found);
             }
         }
     }
@@ -336,16 +351,33 @@ mod tests {
             "true",
         ] {
             let body = format!("{{\"a\":{short}}}");
-            assert_eq!(long_numbers(body.as_bytes()), [""; 0], "{short}");
+            assert!(long_numbers(body.as_bytes()).is_empty(), "{short}");
         }
         let long = |text: &str| long_numbers(format!("{{\"a\":[{text}]}}").as_bytes());
-        assert_eq!(long("9007199254740993"), ["/\"a\"/0=9007199254740993e0"]);
+        assert_eq!(long("9007199254740993").len(), 1);
+        assert_ne!(long("9007199254740993,1"), long("1,9007199254740993"));
         assert_eq!(
             long("1.23456789012345678900"),
             long("123.4567890123456789e-2")
         );
         assert_ne!(long("0.10000000000000000555"), long("0.1"));
         assert_ne!(long("12345678901234567890"), long("12345678901234567891"));
+    }
+
+    #[test]
+    fn long_numbers_under_a_long_name_take_no_more_than_themselves() {
+        let numbers = vec!["1e-400"; 70_000].join(",");
+        let body = format!("{{\"{}\":[{numbers}]}}", "x".repeat(500_000));
+        let begun = crate::clock::Boottime::now();
+        assert_eq!(long_numbers(body.as_bytes()).len(), 70_000);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    }
+
+    #[test]
+    fn as_it_was_read_holds_the_last_of_two_fields() {
+        let kept =
+            as_read(br#"{ "a": {"number":1,"number" : 2}, "a":null ,"b":[1.0, 2] }"#).unwrap();
+        assert_eq!(kept.as_bytes(), br#"{"a":null,"b":[1.0,2]}"#);
     }
 
     proptest! {

@@ -10,11 +10,11 @@ use serde_json::Value;
 /// transaction, as a text or a number.
 pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
     // Most bodies name none, and are not read for it.
-    let text = super::decode::text(body);
-    if !text.contains("shop") {
+    if !super::decode::text(body).contains("shop") && !body.contains(&b'\\') {
         return false;
     }
-    let Ok(body) = super::sparse::read_value(text.trim_start_matches('\u{feff}').as_bytes()) else {
+    // Read as what follows from it is read: mended where it is damaged.
+    let Ok(body) = super::sparse::read_value(&super::decode::readable(body)) else {
         return false;
     };
     let transaction = &body["transaction"];

@@ -28,9 +28,9 @@ pub enum Match {
 pub struct Told<'a> {
     /// The body.
     pub body: &'a Value,
-    /// The numbers in it that a double does not hold, with their places: RFC 8785 writes every number as one,
+    /// Digests of the numbers in it that a double does not hold, with their places: RFC 8785 writes every number as one,
     /// and would take different numbers for the same.
-    pub long_numbers: &'a [String],
+    pub long_numbers: &'a [[u8; 32]],
 }
 
 /// The fingerprint of a request, and the id of its key.
@@ -67,7 +67,7 @@ fn mac(key: &FingerprintKey, kind: TransactionType, told: Told<'_>) -> io::Resul
     for number in told.long_numbers {
         // No JSON has a line break and anything after it.
         writer.0.update(b"\n");
-        writer.0.update(number.as_bytes());
+        writer.0.update(number);
     }
     Ok(writer.0.sign())
 }

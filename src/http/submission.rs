@@ -3,9 +3,10 @@
 //! What it deliberately cannot do: look anything up. It says whether the body alone makes sense.
 
 use crate::domain::{Currency, TrackingId, TransactionType, Uid};
+use crate::gateway::long_numbers;
 use crate::gateway::plain_amount;
 use crate::gateway::redact::{Secrets, carries_card_data, redact, redact_text};
-use crate::gateway::{HOLDS_THE_CARD, SensitiveBody, check_request, forwarded, long_numbers};
+use crate::gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forwarded};
 use crate::http::body::Json;
 use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
@@ -31,10 +32,10 @@ pub(crate) struct Submission {
     pub(crate) sha256: [u8; 32],
     /// The body as it was read.
     pub(crate) body: Json,
-    /// The body as it came.
+    /// The body as it came, without what a later field of the same name replaced.
     pub(crate) raw: SensitiveBody,
     /// The numbers in it that `body` does not hold to the digit.
-    pub(crate) long_numbers: Vec<String>,
+    pub(crate) long_numbers: Vec<[u8; 32]>,
 }
 
 impl Submission {
@@ -89,7 +90,7 @@ impl Submission {
             kept: kept.bytes,
             sha256: Sha256::digest(raw).into(),
             long_numbers: long_numbers(raw),
-            raw: SensitiveBody::new(raw.to_vec()),
+            raw: as_read(raw).unwrap_or_else(|| SensitiveBody::new(raw.to_vec())),
             body,
         })
     }

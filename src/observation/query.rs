@@ -28,7 +28,7 @@ pub fn observe_tracking_id(answer: &Answer, name: &str) -> Option<Observation> {
 /// uid also that the gateway has it no more. `None` when it tells nothing.
 pub(crate) fn observe_known(answer: &Answer, uid: &Uid, owned: bool) -> Option<Observation> {
     if owned {
-        telling(read_uid(answer, uid).learned)
+        telling(read_uid(answer, uid))
     } else {
         observe_uid(answer, uid)
     }
@@ -36,7 +36,7 @@ pub(crate) fn observe_known(answer: &Answer, uid: &Uid, owned: bool) -> Option<O
 
 /// The same for the answer to a look-up by the name of a transaction of ours; empty ones tell something.
 pub(crate) fn observe_named(answer: &Answer, name: &str) -> Option<Observation> {
-    telling(read_list(answer, name).learned)
+    telling(read_list(answer, name))
 }
 
 fn telling(mut observation: Observation) -> Option<Observation> {

@@ -8,19 +8,14 @@ use crate::observation::{Observation, of_answer, received};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// What a read told, on its way into the ledger.
-pub(crate) struct Told {
-    pub(crate) learned: Observation,
-}
-
 /// A look to which there was no answer at all. Kept once, however often that was so.
-pub(crate) fn unanswered(channel: Channel, subject: &str) -> Told {
+pub(crate) fn unanswered(channel: Channel, subject: &str) -> Observation {
     let (subject, sha256) = (Some(subject.to_owned()), Sha256::digest(b"").into());
     let mut learned =
         Observation::from_gateway(channel, None, subject, Vec::new(), sha256, Vec::new());
     learned.verdict = Some(Verdict::Refused);
     learned.note = Some("no answer came; that says nothing of the transaction".to_owned());
-    Told { learned }
+    learned
 }
 
 /// Reads an answer about the task of a request of this kind as evidence.
@@ -29,7 +24,7 @@ pub(crate) fn read_answer(
     which: TaskUrl,
     task: &TaskId,
     asked: TransactionType,
-) -> Told {
+) -> Observation {
     let channel = match which {
         TaskUrl::Status => Channel::TaskStatus,
         TaskUrl::Result => Channel::TaskResult,
@@ -78,11 +73,11 @@ pub(crate) fn read_answer(
         about_read.map(|reason| format!("the answer is about the read and not the task: {reason}"));
     describe(&mut learned, about_read, unknown);
     learned.pause = retry;
-    Told { learned }
+    learned
 }
 
 /// Reads the answer to a look-up by uid as evidence.
-pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
+pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
     let mut retry = None;
     let mut unknown = None;
     let mut refused = None;
@@ -110,7 +105,7 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Told {
     let mut learned = of_answer(answer, Channel::Query, uid.as_str(), facts);
     describe(&mut learned, refused, unknown);
     learned.pause = retry;
-    Told { learned }
+    learned
 }
 
 /// The words of a look-up that failed.
@@ -133,7 +128,7 @@ fn describe(learned: &mut Observation, refused: Option<String>, unknown: Option<
 
 /// Reads the answer to a look-up by tracking id as evidence. Each such look-up is kept, since empty
 /// ones count towards a proof.
-pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
+pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
     let mut retry = None;
     let mut unknown = None;
     let mut refused = None;
@@ -175,5 +170,5 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Told {
     learned.id = Uuid::now_v7();
     describe(&mut learned, refused, unknown);
     learned.pause = retry;
-    Told { learned }
+    learned
 }

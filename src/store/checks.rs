@@ -23,6 +23,25 @@ pub struct Leased {
     pub course: Course,
 }
 
+/// Rows of the two queries below, which are of two types that look alike.
+macro_rules! leased {
+    ($rows:expr, $token:expr) => {
+        $rows
+            .into_iter()
+            .map(|r| {
+                let raw = raw_transaction!(r, None);
+                Ok(Leased {
+                    transaction: raw.try_into()?,
+                    lease: $token,
+                    due_at: r.was_due.into(),
+                    now: r.now.into(),
+                    course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
+                })
+            })
+            .collect()
+    };
+}
+
 /// Takes leases on what is due at a shop, the longest due first. Rows that another worker has in
 /// hand are skipped. (A bound that the index can use must not be volatile, as `clock_timestamp()` is.)
 pub async fn lease_due(
@@ -59,18 +78,7 @@ pub async fn lease_due(
     )
     .fetch_all(store.pool())
     .await?;
-    rows.into_iter()
-        .map(|r| {
-            let raw = raw_transaction!(r, None);
-            Ok(Leased {
-                transaction: raw.try_into()?,
-                lease: token,
-                due_at: r.was_due.into(),
-                now: r.now.into(),
-                course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
-            })
-        })
-        .collect()
+    leased!(rows, token)
 }
 
 /// The same for what has not been tried in vain: the newest due first, and nothing of which the last look
@@ -110,18 +118,7 @@ pub async fn lease_untried(
     )
     .fetch_all(store.pool())
     .await?;
-    rows.into_iter()
-        .map(|r| {
-            let raw = raw_transaction!(r, None);
-            Ok(Leased {
-                transaction: raw.try_into()?,
-                lease: token,
-                due_at: r.was_due.into(),
-                now: r.now.into(),
-                course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
-            })
-        })
-        .collect()
+    leased!(rows, token)
 }
 
 /// Puts off one leased check, and gives the lease back; nothing happens when the lease is lost.

@@ -5,6 +5,7 @@ use crate::domain::ShopId;
 use crate::domain::absence::Ability;
 use crate::store::{Store, StoreError};
 use sqlx::types::time::OffsetDateTime;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Makes sure that each shop has its row.
@@ -105,13 +106,15 @@ pub async fn abilities(store: &Store, shop: &ShopId) -> Result<Vec<Ability>, Sto
 }
 
 /// Notes what a piece of evidence has taught, as of when it was answered. What is not stored teaches
-/// nothing.
+/// nothing; what is not newer by `apart` teaches nothing new, so that a busy shop's control does not
+/// outrun the look-ups that it stands between.
 pub async fn teach(
     store: &Store,
     shop: &ShopId,
     ability: &str,
     transaction: Uuid,
     evidence: Uuid,
+    apart: Duration,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- teach
@@ -120,11 +123,12 @@ pub async fn teach(
         WHERE e.shop_id = $1 AND e.transaction_id = $3 AND e.id = $4
         ON CONFLICT (shop_id, ability) DO UPDATE SET transaction_id = excluded.transaction_id,
             evidence_id = excluded.evidence_id, at = excluded.at
-        WHERE known.at < excluded.at",
+        WHERE known.at < excluded.at - make_interval(secs => $5)",
         shop.as_str(),
         ability,
         transaction,
-        evidence
+        evidence,
+        apart.as_secs_f64()
     )
     .execute(store.pool())
     .await?;

@@ -5,7 +5,7 @@ use crate::store::{Store, StoreError, uids};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 
-/// So many wait at a shop at most.
+/// So many of ours wait at a shop at most, and so many of others: they do not shut out ours.
 const MOST: i64 = 1_000;
 
 /// A uid that is looked up now.
@@ -33,12 +33,15 @@ pub async fn put(
 ) -> Result<bool, StoreError> {
     let put = sqlx::query_scalar!(
         r#"-- put_hint
-        INSERT INTO hinted_uids AS h (shop_id, uid, ours, hinted_at, due_at)
-        SELECT $1, $2, EXISTS (SELECT 1 FROM uids WHERE shop_id = $1 AND key = $4)
+        WITH new AS (
+            SELECT EXISTS (SELECT 1 FROM uids WHERE shop_id = $1 AND key = $4)
                 OR EXISTS (SELECT 1 FROM transactions
-                    WHERE shop_id = $1 AND tracking_id = $3 AND origin = 'api'),
-            clock_timestamp(), clock_timestamp()
-        WHERE (SELECT count(*) FROM hinted_uids WHERE shop_id = $1 AND due_at IS NOT NULL) < $5
+                    WHERE shop_id = $1 AND tracking_id = $3 AND origin = 'api') AS ours
+        )
+        INSERT INTO hinted_uids AS h (shop_id, uid, ours, hinted_at, due_at)
+        SELECT $1, $2, new.ours, clock_timestamp(), clock_timestamp() FROM new
+        WHERE (SELECT count(*) FROM hinted_uids
+                WHERE shop_id = $1 AND due_at IS NOT NULL AND ours = new.ours) < $5
             OR EXISTS (SELECT 1 FROM hinted_uids
                 WHERE shop_id = $1 AND uid = $2 AND due_at IS NOT NULL)
         ON CONFLICT (shop_id, uid) DO UPDATE SET ours = h.ours OR excluded.ours,
@@ -57,7 +60,8 @@ pub async fn put(
 }
 
 /// Takes uids that are due, for a while. `foreign`: those that nobody here knows, at most so many in ten
-/// seconds over all replicas, and only while nothing else of the shop is due; else those of ours.
+/// seconds over all replicas, and only while nothing else of the shop is due; else those of ours. (A bound that
+/// an index can use must not be volatile, as `clock_timestamp()` is.)
 pub async fn lease(
     store: &Store,
     shop: &ShopId,
@@ -70,9 +74,9 @@ pub async fn lease(
         r#"-- lease_hints
         WITH due AS (
             SELECT uid FROM hinted_uids
-            WHERE shop_id = $1 AND due_at <= clock_timestamp() AND ours = ($2::bigint IS NULL)
+            WHERE shop_id = $1 AND due_at <= statement_timestamp() AND ours = ($2::bigint IS NULL)
               AND ($2::bigint IS NULL OR (
-                NOT EXISTS (SELECT 1 FROM due_checks WHERE shop_id = $1 AND due_at <= clock_timestamp())
+                NOT EXISTS (SELECT 1 FROM due_checks WHERE shop_id = $1 AND due_at <= statement_timestamp())
                 AND (SELECT count(*) FROM hinted_uids WHERE shop_id = $1 AND NOT ours
                     AND asked_at > clock_timestamp() - interval '10 seconds') < $2))
             ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED

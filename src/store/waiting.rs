@@ -87,6 +87,21 @@ pub async fn waiting(
     }))
 }
 
+/// Removes requests of transactions that have gone on without anybody removing them: a replica of a release that
+/// seals nothing has no word for them.
+pub async fn forget(store: &Store, shop: &ShopId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- forget_waiting
+        DELETE FROM waiting_requests w USING transactions t
+        WHERE w.shop_id = $1 AND t.shop_id = $1 AND t.id = w.transaction_id
+          AND t.state NOT IN ('accepted', 'submitting', 'in_doubt')",
+        shop.as_str()
+    )
+    .execute(store.slow_pool())
+    .await?;
+    Ok(())
+}
+
 /// The ids of the keys that a kept fingerprint or a sealed request of these shops names.
 pub async fn keys_in_use(store: &Store, shops: &[String]) -> Result<Vec<String>, StoreError> {
     let keys = sqlx::query_scalar(

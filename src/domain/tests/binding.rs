@@ -130,12 +130,19 @@ fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
     // A person can tell whose it is.
     let facts = [seen(&made(-3_600)), decided(50, State::NotFound, None)];
     assert_eq!(ends(&facts), State::NotFound);
-    // It is alike in everything, or it says nothing.
-    let other = Snapshot {
-        amount: Some(1),
-        ..made(-3_600)
-    };
-    assert_eq!(ends(&[seen(&other), proof.clone()]), State::NotFound);
+    // What bears our name and is unlike ours stands in the way as well: it may be ours all the same.
+    for made_at in [-3_600, 5] {
+        let mut other = Snapshot {
+            amount: Some(1),
+            ..made(made_at)
+        };
+        assert_eq!(ends(&[seen(&other), proof.clone()]), State::InDoubt);
+        let facts = with(told.to_vec(), &[seen(&other), no_duplicate(1_000)]);
+        assert_eq!(state(&opening, &facts), State::InDoubt);
+        // Of another type it is another.
+        other.kind = Some("refund".to_owned());
+        assert_eq!(ends(&[seen(&other), proof.clone()]), State::NotFound);
+    }
     let told = seen(&made(-3_600));
     let known = summed(&opening, &with(doubt(), std::slice::from_ref(&told)));
     let said = summary(&opening, &known, &derive(&opening, &known));

@@ -1,10 +1,12 @@
 //! Whose a transaction is: what our own request was answered with, the mode, and what is told of several.
 
 use super::given::{
-    accepted, acked, answered, at, currency, decided, fold, payment, refund, result, seen, silent,
-    snapshot, stamped, state, summed, test_payment, tracking, uid,
+    absent_of, accepted, acked, answered, at, currency, decided, fold, no_duplicate, payment,
+    refund, result, seen, silent, snapshot, stamped, state, summed, task_id, test_payment,
+    tracking, uid,
 };
 use crate::domain::discrepancy::{Mention, findings};
+use crate::domain::evidence::Namer;
 use crate::domain::explain;
 use crate::domain::fold::Basis;
 use crate::domain::verdict::{Change, apply};
@@ -283,4 +285,44 @@ fn a_person_who_names_a_uid_binds_it() {
         state(&opening, &with(facts, &[seen(&failed)])),
         State::Failed
     );
+}
+
+#[test]
+fn absence_is_not_proved_of_what_our_own_request_was_answered_with() {
+    let opening = payment();
+    let theirs = Snapshot {
+        tracking_id: Some(tracking("somebody-else")),
+        ..snapshot(&opening, "u-1", "successful", 5)
+    };
+    let anothers = |by| Fact::Anothers {
+        by,
+        snapshot: Box::new(snapshot(&opening, "u-1", "successful", 5)),
+    };
+    let words = [
+        result("t-1", &theirs),
+        anothers(Some(Namer::Task(task_id("t-1")))),
+    ];
+    for word in words {
+        let facts = with(running(), &[word, absent_of(&[1], 90_000)]);
+        assert_eq!(state(&opening, &facts), State::InDoubt);
+        let why = explain::summary(&opening, &summed(&opening, &facts), &fold(&opening, &facts));
+        assert!(why.contains("answered it with u-1"), "{why}");
+        // A person ends it, and nothing else does.
+        let facts = with(facts, &[decided(90_001, State::NotFound, None)]);
+        assert_eq!(state(&opening, &facts), State::NotFound);
+    }
+    // What a look-up shows and is another's says nothing of our request; nor does what a duplicate clashed with.
+    let silence = [
+        stamped(1, 0),
+        silent(1),
+        anothers(None),
+        absent_of(&[1], 90_000),
+    ];
+    assert_eq!(state(&opening, &silence), State::NotFound);
+    let duplicate = Snapshot {
+        code: Some("E.1018".to_owned()),
+        ..theirs
+    };
+    let facts = with(running(), &[result("t-1", &duplicate), no_duplicate(1000)]);
+    assert_eq!(state(&opening, &facts), State::Rejected);
 }

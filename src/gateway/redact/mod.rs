@@ -140,7 +140,9 @@ pub fn redact_text(text: &str) -> Cow<'_, str> {
 /// Recursion is bounded: values come from a reader that refuses deep nesting.
 pub fn carries_card_data(value: &Value) -> bool {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        // A card that was encrypted for the gateway, whatever field it stands in.
+        Value::String(text) => text::holds_encrypted(text),
         Value::Array(items) => items.iter().any(carries_card_data),
         Value::Object(fields) => fields.iter().any(|(name, value)| {
             if keys::is_sensitive(name.as_bytes()) {

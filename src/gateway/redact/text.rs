@@ -89,12 +89,15 @@ const WEIGHTS: [u8; 256] = {
     weights
 };
 
+/// Whether a card that was encrypted for the gateway is in a text.
+pub(super) fn holds_encrypted(text: &str) -> bool {
+    let mut windows = text.as_bytes().windows(ENCRYPTED.len());
+    windows.any(|window| window.eq_ignore_ascii_case(ENCRYPTED))
+}
+
 fn one_round(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
     let bytes = text.as_bytes();
-    if bytes
-        .windows(ENCRYPTED.len())
-        .any(|window| window.eq_ignore_ascii_case(ENCRYPTED))
-    {
+    if holds_encrypted(text) {
         return Some(MARK.to_owned());
     }
     let inner = bytes.trim_ascii();

@@ -248,7 +248,10 @@ impl Batch<'_> {
         };
         let allowed = match derived.state {
             State::Accepted => clear && stamp.lease.is_some() && stamp.lease == held,
-            State::InDoubt => stamp.replay && stamp.lease.is_some() && stamp.lease == held,
+            State::InDoubt => {
+                let proved = row.stored.summary.has_proof();
+                stamp.replay && !proved && stamp.lease.is_some() && stamp.lease == held
+            }
             State::NotSent => {
                 clear && !decided_later && (stamp.lease.is_none() || stamp.lease == held)
             }

@@ -174,8 +174,8 @@ impl Batch<'_> {
             vec![Fact::MergedInto { into }],
         );
         let facts = gone.facts.iter().map(Cow::Borrowed).collect();
-        self.learn(from, &gone, facts, Verdict::Applied);
         self.schedule(from, CheckDecision::Drop);
+        self.learn(from, &gone, facts, Verdict::Applied);
         if let Some(snapshot) = greatest {
             let act = json!({ "from": from, "snapshot": &*snapshot });
             let fact = Fact::Merged { from, snapshot };

@@ -2,7 +2,7 @@
 
 use super::{Batch, Draft, Row, is_contested, receive, snapshot_of, to_json};
 use crate::domain::discrepancy::Mention;
-use crate::domain::evidence::FoundBy;
+use crate::domain::evidence::{FoundBy, Namer};
 use crate::domain::fold::Basis;
 use crate::domain::pacing::{self, Seen};
 use crate::domain::{
@@ -63,9 +63,7 @@ impl Batch<'_> {
                     adopted = self.adopt(learned, &snapshot, None).or(adopted);
                 }
                 Delivery::Unclaimed(snapshot, kind) => {
-                    if self.routing.owner(&snapshot.uid).is_none() {
-                        adopted = self.adopt(learned, &snapshot, kind).or(adopted);
-                    }
+                    adopted = self.adopt(learned, &snapshot, kind).or(adopted);
                 }
                 Delivery::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
             }
@@ -297,6 +295,10 @@ impl Batch<'_> {
         snapshot: &Snapshot,
         unsaid: Option<TransactionType>,
     ) -> Option<(Verdict, Uuid)> {
+        // One body may describe it twice.
+        if self.routing.owner(&snapshot.uid).is_some() {
+            return None;
+        }
         let kind = match snapshot.kind.as_deref() {
             Some(word) => TransactionType::parse(word)?,
             None => unsaid?,
@@ -409,14 +411,17 @@ fn named_of_another(known: &Summary, learned: &Observation, facts: &[&Fact]) -> 
                 if snapshot.uid == *uid)
         })
     };
+    let is_noted = |by: Option<&Namer>, uid: &Uid| match by {
+        Some(_) => known.misnamed.contains(uid),
+        None => known.anothers.contains_key(uid),
+    };
     let named = facts.iter().filter_map(|fact| match fact {
-        Fact::Anothers { snapshot, .. } => Some(&snapshot.uid),
+        Fact::Anothers { by, snapshot } if !is_noted(by.as_ref(), &snapshot.uid) => {
+            Some(&snapshot.uid)
+        }
         _ => None,
     });
-    named
-        .filter(|uid| !known.anothers.contains_key(*uid) && !found(uid))
-        .cloned()
-        .collect()
+    named.filter(|uid| !found(uid)).cloned().collect()
 }
 
 /// Why a finding that is indicated no more is closed.

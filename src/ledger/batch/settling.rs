@@ -45,7 +45,10 @@ impl Batch<'_> {
         };
         let derived = &row.derived;
         let settled = schedule::is_settled(&row.stored.summary, derived);
+        // There is nothing to be looked at.
+        let rests = matches!(derived.state, State::Merged | State::NotSent);
         let due = match again {
+            true if rests => None,
             true => Some(at),
             false if settled => None,
             false => self.next_due(row, record, mine),

@@ -324,7 +324,7 @@ impl Db {
         old.len()
     }
 
-    pub fn teach(&mut self, word: &str, transaction: Uuid, evidence: Uuid) {
+    pub fn teach(&mut self, word: &str, transaction: Uuid, evidence: Uuid, apart: Duration) {
         let rows = self.evidence.get(&transaction).into_iter().flatten();
         let Some(at) = rows
             .filter(|e| e.row.id == evidence)
@@ -340,7 +340,7 @@ impl Db {
             at,
         };
         match self.abilities.iter_mut().find(|known| known.word == word) {
-            Some(known) if known.at >= at => {}
+            Some(known) if known.at >= at.minus(apart) => {}
             Some(known) => *known = taught,
             None => self.abilities.push(taught),
         }

@@ -72,7 +72,8 @@ impl World {
                 })
             })
         };
-        let is_strange = self.strangers_of(order).next().is_some()
+        let is_strange = (self.strangers_of(order).next().is_some()
+            || !row.summary.misnamed.is_empty())
             && is_told(DiscrepancyKind::AmbiguousTrackingId);
         let is_doubtful = is_doubtful || is_strange;
         let waits = is_doubtful && row.state == State::InDoubt;

@@ -435,9 +435,10 @@ fn contradicts(row: &Row, truth: &Truth) -> bool {
     truth.is_made && is_error && (is_documented_refusal(row) || is_missing(row))
 }
 
-fn is_documented_refusal(row: &Row) -> bool {
+/// A refusal by a code of the table, told by the task or by the answer to the submit.
+pub fn is_documented_refusal(row: &Row) -> bool {
     let asks_task_or_post = matches!(row.get(), Channel::Ack | Channel::TaskResult);
-    let documented = row.is(Code::E1025) && row.is(Errors::OurField);
+    let documented = row.is(Code::E1065) || (row.is(Code::E1025) && row.is(Errors::OurField));
     asks_task_or_post && documented && matches!(row.get(), Http::S400 | Http::S422)
 }
 

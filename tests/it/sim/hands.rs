@@ -418,7 +418,8 @@ impl Hands for SimHands<'_> {
     async fn teach(&self, word: &str, transaction: Uuid, evidence: Uuid) -> Result<(), StoreError> {
         self.replica.world.with(|state| {
             rules::noted(state, word);
-            state.db.teach(word, transaction, evidence);
+            let apart = self.settings().between_controls();
+            state.db.teach(word, transaction, evidence, apart);
         });
         Ok(())
     }

@@ -426,7 +426,8 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
             let found = world.books.transactions.get(&uid);
             found.is_none_or(|t| !t.had(derived.state.as_str()))
         }
-        State::Rejected => made || !refused,
+        // What was refused against the books is judged by the rule of a false no.
+        State::Rejected => (made || !refused) && !world.wire.contradicted.contains_key(&name),
         State::NotFound => made || !is_proved(world, row),
         State::NotSent => may_have_arrived,
         State::Accepted => may_have_arrived,

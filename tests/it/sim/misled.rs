@@ -4,8 +4,8 @@
 use super::books::Transaction;
 use super::bytes::End;
 use super::grammar::{
-    Amount, Bytes, Channel, Code, Envelope, Errors, Http, List, Named, Row, Status, Truth, Whose,
-    holds_transaction, is_allowed,
+    Amount, Bytes, Channel, Envelope, Errors, Http, List, Named, Row, Status, Truth, Whose,
+    holds_transaction, is_allowed, is_documented_refusal,
 };
 use super::plan::{Plan, plain};
 use super::render::{Card, Entry, Names, Scene, beside, render, told};
@@ -158,9 +158,11 @@ impl State {
                 shows.extend(rows.iter().map(|other| other.uid.clone()));
             }
         }
-        let refused = !holds && row.is(Code::E1025) && row.is(Errors::OurField);
-        // What a task refuses is looked up first; what the answer to a POST refuses, later.
-        if refused && own.is_some() && row.is(Channel::Ack) {
+        let refused = !holds && is_documented_refusal(row);
+        // What a task refuses is looked up first, and a look-up that lags finds nothing; what the answer to a
+        // POST refuses is looked up later.
+        let unseen = row.is(Channel::Ack) || !self.plan.lag.is_zero();
+        if refused && own.is_some() && unseen {
             self.wire.contradicted.entry(name.to_owned()).or_insert(now);
         }
         Reply {
