@@ -24,7 +24,7 @@ ARG RECONCILER_REVISION=unknown
 RUN --mount=type=cache,id=reconciler-registry,target=/usr/local/cargo/registry \
     --mount=type=cache,id=reconciler-target,target=/cache/target \
     target="/cache/target/$(rustc --print host-tuple)" \
-    && touch src/main.rs src/lib.rs \
+    && find src crates -name '*.rs' -exec touch {} + \
     && RECONCILER_REVISION="${RECONCILER_REVISION}" cargo build --release --locked --bin reconciler --target-dir "${target}" \
     && install -D -m 0755 "${target}/release/reconciler" /out/reconciler \
     && test -s /etc/ssl/certs/ca-certificates.crt

@@ -16,12 +16,14 @@ setup: ## install what is missing: C compiler, PostgreSQL server programs
 	@scripts/setup.sh
 
 demo: setup ## show the service at work against a twin of the gateway; KEEP=1 leaves it running
-	cargo run --locked -- demo $(if $(filter 1,$(KEEP)),--keep)
+	cargo build --locked --workspace --bins
+	target/debug/demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: troublemakers ## run every test
 	@scripts/test-tools.sh >/dev/null
 	@scripts/test-tools.sh prometheus >/dev/null
-	cargo test --locked
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace
 
 chaos: troublemakers ## kill everything under load, one after the other; FORM=short|middle|long
 	@mkdir -p target && rm -f target/chaos
@@ -38,11 +40,11 @@ bench: setup ## measure the service beside a plain handler and PostgreSQL itself
 	BENCH_QUICK=$(or $(QUICK),0) cargo bench --locked --bench bench -- $(ONLY)
 
 lint: ## check the format and run clippy, warnings are errors
-	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 fmt: ## format the source
-	cargo fmt
+	cargo fmt --all
 
 chart: ## check the Helm chart, the alerts and the dashboard
 	@scripts/check-chart.sh

@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reconciler::twin::{KeyName, Signer};
 use serde_json::json;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use twin::{KeyName, Signer};
 
 /// The shop of all loads.
 pub const SHOP: &str = "1001";

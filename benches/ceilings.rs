@@ -1,9 +1,9 @@
 //! What PostgreSQL itself can do with the plain handler's statements, by pgbench: one transaction for each
 //! webhook, and one transaction for each hundred.
 
-use reconciler::demo::postgres::Cluster;
 use std::path::PathBuf;
 use std::process::Command;
+use testkit::postgres::Cluster;
 
 const ONE: &str = r"
 \set n random(1, :rows)

@@ -3,10 +3,10 @@
 
 use crate::report::Report;
 use crate::{costs, fresh, ground, load};
-use reconciler::demo::postgres::Cluster;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use testkit::postgres::Cluster;
 
 /// Over so many shops.
 const SHOPS: usize = 20;

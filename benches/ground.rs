@@ -3,14 +3,14 @@
 
 use crate::bodies::{KEY, SECRET, SHOP, free_address};
 use reconciler::config::KeyDigest;
-use reconciler::demo::postgres::{Cluster, Options};
-use reconciler::twin::KeyName;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::postgres::{Cluster, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use twin::KeyName;
 
 /// A durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
 pub async fn postgres() -> Cluster {

@@ -5,12 +5,12 @@ use crate::ground::{self, Running};
 use crate::load::{self, Loop, Outcome};
 use crate::report::{Report, in_pairs, median};
 use crate::{NO_CHECKS, Size, bodies, costs, execute, follow, quick};
-use reconciler::demo::postgres::Cluster;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
+use testkit::postgres::Cluster;
 
 /// How many transactions the larger history has, and how many the smaller.
 pub struct Histories {

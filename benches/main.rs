@@ -26,13 +26,13 @@ mod poller_live;
 mod report;
 
 use load::{Loop, Outcome};
-use reconciler::demo::postgres::Cluster;
 use report::Report;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use testkit::postgres::Cluster;
 
 /// How large a run is.
 struct Size {

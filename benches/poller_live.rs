@@ -5,7 +5,6 @@
 use crate::bodies::{KEY, SECRET, SHOP};
 use crate::ground::{self, Running};
 use crate::poller::Outcome;
-use reconciler::twin::{Delay, Settings, Switches};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::oneshot;
+use twin::{Delay, Settings, Switches};
 
 /// Payments that count, and those before them; so many a second.
 const PAYMENTS: usize = 400;
@@ -54,7 +54,7 @@ async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
         ..Settings::default()
     };
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(reconciler::twin::run(listener, settings, async {
+    tokio::spawn(twin::run(listener, settings, async {
         let _ = stopped.await;
     }));
     (address, stop)

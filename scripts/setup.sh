@@ -23,7 +23,7 @@ has_server() {
     [ -n "$version" ] && [ "$version" -ge "$oldest_postgres" ]
 }
 
-# Looks where the program itself looks: src/demo/postgres/binaries.rs.
+# Looks where the program itself looks: crates/testkit/src/postgres/binaries.rs.
 have_postgres() {
     if [ -n "${RECONCILER_PG_BIN:-}" ]; then
         has_server "$RECONCILER_PG_BIN" && return 0

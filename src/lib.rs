@@ -4,9 +4,7 @@
 pub mod app;
 pub mod audit;
 pub mod cli;
-pub mod clock;
 pub mod config;
-pub mod demo;
 pub mod dispatch;
 pub mod domain;
 pub mod engine;
@@ -17,5 +15,3 @@ pub mod metrics;
 pub mod observation;
 pub mod probe;
 pub mod store;
-pub mod telemetry;
-pub mod twin;

@@ -2,10 +2,10 @@
 
 use crate::audit::{self, Plan, Report};
 use crate::cli::config::load;
-use crate::clock;
 use crate::domain::{ShopId, Timestamp};
 use crate::store::Store;
 use anyhow::Context;
+use leaves::clock;
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -56,10 +56,6 @@ enum Command {
     /// Derive every state again from the evidence, by a second path, and tell what differs. Exit code 0:
     /// nothing differs, 1: something does, 2: it could not be told.
     Audit(audit::AuditArgs),
-    /// Run the main job end to end on a private database and a simulated gateway.
-    Demo(crate::demo::Args),
-    /// Run the gateway simulator.
-    Twin(crate::twin::Args),
 }
 
 /// Runs what was asked for.
@@ -69,7 +65,7 @@ pub fn run(cli: Cli) -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&error),
+        Err(error) => return outcome(Err(error.into())),
     };
     runtime.block_on(async {
         let path = cli.config.as_deref();
@@ -87,15 +83,6 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Replay(args) => outcome(replay::replay(path, args).await),
             Command::Probe(args) => outcome(Box::pin(probe::probe(path, args)).await),
             Command::Audit(args) => audit::audit(path, args).await,
-            Command::Demo(args) => match Box::pin(crate::demo::run(args)).await {
-                Ok(true) => ExitCode::SUCCESS,
-                Ok(false) => ExitCode::FAILURE,
-                Err(error) => failed(&error),
-            },
-            Command::Twin(args) => match crate::twin::run_cli(args).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&error),
-            },
         }
     })
 }
@@ -116,16 +103,4 @@ fn outcome(done: anyhow::Result<()>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with the chain of what caused it, in one line.
-fn failed(error: &dyn std::error::Error) -> ExitCode {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    eprintln!("error: {text}");
-    ExitCode::FAILURE
 }

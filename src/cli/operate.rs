@@ -3,10 +3,10 @@
 
 use crate::cli::desk::{Desk, ShopArg, person};
 use crate::cli::sheet;
-use crate::clock;
 use crate::config::Submits;
 use crate::ledger::look;
 use crate::store::controls;
+use leaves::clock;
 use std::path::Path;
 
 /// Options of `check`.

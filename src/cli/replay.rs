@@ -5,11 +5,11 @@
 
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet;
-use crate::clock;
 use crate::config::SubscriberConfig;
 use crate::domain::Timestamp;
 use crate::store::subscribers::{self, Again};
 use anyhow::{Context, bail};
+use leaves::clock;
 use serde_json::json;
 use std::path::Path;
 

@@ -2,13 +2,13 @@
 
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet::{self, Amount, second};
-use crate::clock;
 use crate::domain::discrepancy::Mention;
 use crate::domain::view::TransactionView;
 use crate::domain::{DiscrepancyKind, State, TransactionType};
 use crate::ledger::{Explanation, Piece, discrepancy_view};
 use crate::store::read::{self, Filter};
 use crate::store::{StoredTransaction, discrepancies};
+use leaves::clock;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

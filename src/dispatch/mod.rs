@@ -12,7 +12,6 @@ mod restored;
 pub use budget::OverBudget;
 pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
-use crate::clock::Boottime;
 use crate::config::sealing::{self, Sealed};
 use crate::config::{Live, Secret};
 use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
@@ -24,9 +23,10 @@ use crate::metrics::Metrics;
 use crate::observation::submit as outcome;
 use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
-use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
 use budget::Budget;
+use leaves::clock::Boottime;
+use leaves::telemetry::traces::{Span, carried};
 use restored::Restored;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -361,7 +361,7 @@ impl Dispatch {
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.
     pub(crate) fn database_time(&self) -> Timestamp {
-        Timestamp::from(crate::clock::now_utc())
+        Timestamp::from(leaves::clock::now_utc())
     }
 
     async fn settle(&self, shop: &ShopId, record: Record) -> Sent {

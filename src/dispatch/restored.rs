@@ -1,7 +1,6 @@
 //! After a restore from a backup: what the gateway may have and our database has lost is looked up before
 //! each stamp.
 
-use crate::clock::Boottime;
 use crate::dispatch::Dispatch;
 use crate::domain::absence::is_provable;
 use crate::domain::{Fact, Opening, Origin, ShopId, Timestamp};
@@ -9,6 +8,7 @@ use crate::gateway::Credentials;
 use crate::observation::Observation;
 use crate::observation::submit::{self as outcome, BeforeStamp};
 use crate::store::{StoreError, StoredTransaction, controls, read};
+use leaves::clock::Boottime;
 use std::time::Duration;
 
 /// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
@@ -24,7 +24,7 @@ pub(super) struct Restored {
 impl Restored {
     pub(super) fn now() -> Self {
         Self {
-            at: Timestamp::from(crate::clock::now_utc()),
+            at: Timestamp::from(leaves::clock::now_utc()),
             until: Boottime::now() + AFTER_RESTORE,
         }
     }

@@ -20,7 +20,7 @@ use crate::domain::schedule::Pace;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
-use crate::telemetry::traces::Span;
+use leaves::telemetry::traces::Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -246,7 +246,7 @@ async fn turn(
     let mut taken = 0;
     if wanted > 0 {
         // Taken before the lease, so that the lease is never longer than we believe.
-        let until = crate::clock::Boottime::now() + lasts;
+        let until = leaves::clock::Boottime::now() + lasts;
         let leased = checks::lease_due(store, &shop.id, wanted, lasts, Uuid::new_v4()).await?;
         taken = i64::try_from(leased.len()).unwrap_or(wanted);
         begin(shared, shop, steps, &places.any, leased, until);
@@ -255,7 +255,7 @@ async fn turn(
     let kept = free(&places.untried);
     let mut more = false;
     if taken == wanted && kept > 0 {
-        let until = crate::clock::Boottime::now() + lasts;
+        let until = leaves::clock::Boottime::now() + lasts;
         let token = Uuid::new_v4();
         let leased = checks::lease_untried(store, &shop.id, kept, lasts, token).await?;
         more = !leased.is_empty();
@@ -279,7 +279,7 @@ fn begin(
     steps: &TaskTracker,
     places: &Arc<Semaphore>,
     leased: Vec<checks::Leased>,
-    until: crate::clock::Boottime,
+    until: leaves::clock::Boottime,
 ) {
     for lease in leased {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {

@@ -1,6 +1,5 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
-use crate::clock::now_utc;
 use crate::domain::{Channel, DiscrepancyKind, ShopId};
 use crate::engine::Shared;
 use crate::ledger::{Record, Target};
@@ -9,6 +8,7 @@ use crate::observation::webhook::observe_kept;
 use crate::store::StoreError;
 use crate::store::sweeps::{self, OrphanRow};
 use crate::store::waiting;
+use leaves::clock::now_utc;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;

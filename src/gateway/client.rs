@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::redact::Secrets;
 use crate::config::{GatewayConfig, ShopConfig};
 use crate::domain::{RequestKey, TaskId, TransactionType, Uid};
-use crate::telemetry::traces;
+use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
 use serde_json::{Map, Value};

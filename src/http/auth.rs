@@ -4,7 +4,6 @@
 //! the time taken tells neither how much of a key was right nor whose it is. What it deliberately
 //! cannot do: log or keep a key.
 
-use crate::clock::Boottime;
 use crate::config::{ClientConfig, Config, KeyDigest, Scope};
 use crate::domain::ShopId;
 use crate::http::context::{Context, Shop};
@@ -14,6 +13,7 @@ use crate::http::{request, stream};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use arc_swap::ArcSwap;
+use leaves::clock::Boottime;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

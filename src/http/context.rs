@@ -3,7 +3,6 @@
 //! It holds handles to the other parts and a few values worked out once at the start. It
 //! deliberately has no state of a transaction: that is read from the store each time.
 
-use crate::clock::Boottime;
 use crate::config::{Live, Submits};
 use crate::dispatch::Dispatch;
 use crate::domain::ShopId;
@@ -15,7 +14,8 @@ use crate::http::turns::Turns;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
-use crate::telemetry::traces;
+use leaves::clock::Boottime;
+use leaves::telemetry::traces;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

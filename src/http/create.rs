@@ -5,7 +5,6 @@
 //! goes away in between must not leave a stamp behind that nobody acts on. What this deliberately
 //! cannot do: change a state. It opens, hands the attempt to the dispatcher, and reads.
 
-use crate::clock;
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
 use crate::dispatch::Sent;
@@ -33,6 +32,7 @@ use crate::store::StoredTransaction;
 use crate::store::read::{self, Name};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use leaves::clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -301,7 +301,7 @@ impl Post {
         if !(self.force && is_held && known.opening.kind.is_child()) {
             return Ok(known);
         }
-        let now = Timestamp::from(crate::clock::now_utc());
+        let now = Timestamp::from(leaves::clock::now_utc());
         let record = Record {
             target: Target::Transaction(known.record.id),
             learned: released(&self.caller.client.config.name, now),

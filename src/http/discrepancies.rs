@@ -3,7 +3,6 @@
 //! Closing a mismatch accepts what the gateway has: that is evidence, from which the state follows.
 //! What it deliberately cannot do: open one, or hide one that new evidence indicates again.
 
-use crate::clock;
 use crate::config::Scope;
 use crate::domain::view::DiscrepancyView;
 use crate::domain::{DiscrepancyKind, Fact, Snapshot, Timestamp};
@@ -21,6 +20,7 @@ use crate::ledger::{Close, act, discrepancy_view};
 use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use leaves::clock;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;

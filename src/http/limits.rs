@@ -4,7 +4,7 @@
 //! What it deliberately cannot do: know of other replicas. The limit towards the gateway, which all
 //! replicas share, is another one (`dispatch`).
 
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};

@@ -4,7 +4,6 @@
 //! What it deliberately cannot do: set a state. A decision is evidence like any other, and the fold
 //! says what it amounts to.
 
-use crate::clock;
 use crate::config::Scope;
 use crate::domain::evidence::Decision;
 use crate::domain::transaction::described;
@@ -24,6 +23,7 @@ use crate::observation::Observation;
 use crate::store::{StoredTransaction, read};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use leaves::clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Duration;

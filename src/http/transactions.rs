@@ -2,7 +2,6 @@
 //!
 //! What it deliberately cannot do: look anything up at the gateway. It tells what is known.
 
-use crate::clock;
 use crate::config::Scope;
 use crate::domain::view::TransactionView;
 use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType};
@@ -20,6 +19,7 @@ use crate::store::StoredTransaction;
 use crate::store::read::{self, Filter};
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use leaves::clock;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;

@@ -14,7 +14,6 @@ mod settling;
 mod tests;
 mod writing;
 
-use crate::clock::Boottime;
 use crate::domain::evidence::FoundBy;
 use crate::domain::family::Unfit;
 use crate::domain::pacing::Seen;
@@ -33,6 +32,7 @@ use crate::store::{
     within,
 };
 use family::Families;
+use leaves::clock::Boottime;
 pub(crate) use row::Rows;
 use row::{CheckDecision, Row};
 use std::borrow::Cow;

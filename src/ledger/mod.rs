@@ -24,7 +24,6 @@ pub use findings::view as discrepancy_view;
 pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
 
-use crate::clock::Boottime;
 use crate::config::sealing::Sealed;
 use crate::domain::family::{DUPLICATE_WINDOW, Unfit};
 use crate::domain::schedule::Pace;
@@ -32,7 +31,8 @@ use crate::domain::{Opening, ShopId, Timestamp, Uid, Verdict};
 use crate::metrics::Metrics;
 use crate::observation::Observation;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
-use crate::telemetry::traces::Span;
+use leaves::clock::Boottime;
+use leaves::telemetry::traces::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,6 @@ pub mod read;
 pub mod submit;
 pub mod webhook;
 
-use crate::clock::Boottime;
 use crate::domain::explain::note;
 use crate::domain::schedule::Wishes;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
@@ -17,6 +16,7 @@ use crate::gateway::redact::redact;
 use crate::gateway::{Answer, Received};
 use crate::store::EvidenceRow;
 use bytes::Bytes;
+use leaves::clock::Boottime;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use uuid::{Builder, Uuid};

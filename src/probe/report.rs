@@ -1,9 +1,9 @@
 //! The questions, what was answered, and the words that are kept of it.
 
 use super::Stop;
-use crate::clock;
 use crate::config::{Config, ShopConfig};
 use crate::domain::Timestamp;
+use leaves::clock;
 use serde::Serialize;
 use std::collections::BTreeMap;
 

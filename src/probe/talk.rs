@@ -3,7 +3,6 @@
 //! What it deliberately cannot do: send anything by itself. Whoever repeats a request says so.
 
 use super::report::Sent;
-use crate::clock;
 use crate::config::ShopConfig;
 use crate::domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
 use crate::gateway::{
@@ -12,6 +11,7 @@ use crate::gateway::{
     read_by_uid, read_submit, read_task,
 };
 use crate::store::{Store, controls};
+use leaves::clock;
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

@@ -138,13 +138,10 @@ fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
 #[test]
 fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
     let last: Arc<Mutex<Option<Timestamp>>> = Arc::default();
-    let (noted, begun) = (
-        Arc::clone(&last),
-        Timestamp::from(reconciler::clock::now_utc()),
-    );
+    let (noted, begun) = (Arc::clone(&last), Timestamp::from(leaves::clock::now_utc()));
     let fake = gateway(
         move |_| {
-            let now = Timestamp::from(reconciler::clock::now_utc());
+            let now = Timestamp::from(leaves::clock::now_utc());
             if now.since(begun) < Duration::from_secs(6) {
                 *noted.lock().unwrap() = Some(now);
                 return Reply::Json(200, json!({"status": "processing", "request_id": "t-1"}));

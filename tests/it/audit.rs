@@ -210,7 +210,7 @@ fn a_webhook_that_could_be_either_childs_counts_for_neither() {
         })
         .await;
         // It says more, and later, than the result of the task will say.
-        let later = reconciler::domain::Timestamp::from(reconciler::clock::now_utc());
+        let later = reconciler::domain::Timestamp::from(leaves::clock::now_utc());
         let later = later.plus(std::time::Duration::from_secs(300)).to_rfc3339();
         let body = json!({"transaction": {"uid": refund["uid"], "type": "refund", "status": "failed",
             "amount": 500, "currency": "EUR", "parent_uid": parent, "tracking_id": "ok-parent",

@@ -7,10 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use reconciler::twin::{KeyName, Signer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
+use twin::{KeyName, Signer};
 
 /// A gateway that takes each submit as a task `t-{name}`, and answers a read of it by `result`.
 fn taking(result: impl Fn(&str) -> Reply + Send + Sync + 'static) -> FakeGateway {

@@ -1,11 +1,11 @@
 //! The danger: a schema that drifts from the program, and a database that goes away.
 
 use crate::world::{Database, SHOP, Setup, eventually, payment, private_cluster};
-use reconciler::demo::postgres::{Cluster, StopMode};
 use reconciler::domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
 use reconciler::store::{Store, migrate};
 use serde_json::json;
 use std::collections::BTreeSet;
+use testkit::postgres::{Cluster, StopMode};
 
 fn with_database(test: impl AsyncFnOnce(&Database)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -8,7 +8,6 @@ use reconciler::ledger::{Ledger, LedgerError, Record, Target};
 use reconciler::metrics::Metrics;
 use reconciler::observation::Observation;
 use reconciler::store::Store;
-use reconciler::twin::{KeyName, Signer};
 use rustix::process::Signal;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -19,6 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use twin::{KeyName, Signer};
 
 /// The pause between two pieces of what is sent slowly.
 const TRICKLE: Duration = Duration::from_millis(200);

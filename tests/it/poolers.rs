@@ -3,7 +3,7 @@
 
 use crate::terminal::reconciler;
 use crate::world::{Pooler, Process, Setup, World, private_cluster};
-use reconciler::demo::postgres::Cluster;
+use testkit::postgres::Cluster;
 
 /// A world whose service goes to a server of the test's own through a pooler; it does not run yet.
 fn behind(

@@ -216,8 +216,8 @@ fn functions_with_their_owners_rights_cannot_be_given_other_tables() {
 
 #[test]
 fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
-    use reconciler::demo::postgres::{Cluster, Options};
     use reconciler::store::migrate::migrate;
+    use testkit::postgres::{Cluster, Options};
     block_on(async {
         let cluster = Cluster::start(Options::default()).await.unwrap();
         let admin = PgPool::connect(&cluster.url("postgres")).await.unwrap();

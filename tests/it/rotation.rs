@@ -9,10 +9,10 @@ use crate::world::{
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reconciler::config::KeyDigest;
-use reconciler::twin::KeyName;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
+use twin::KeyName;
 
 const NEW_KEY: &str = "key-of-orders-from-now-on";
 const NEW_SECRET: &str = "secret-of-1001-from-now-on";

@@ -3,8 +3,8 @@
 use crate::world::{SECRET, SHOP, Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reconciler::twin::KeyName;
 use serde_json::{Value, json};
+use twin::KeyName;
 
 /// A payment that the gateway has finished, of which nobody has told us.
 pub async fn untold(world: &World, tracking_id: &str) -> String {

@@ -5,13 +5,13 @@
 //! the pause it asks for; a body is read a little, so that the connection can be used again, and
 //! thrown away.
 
-use crate::clock;
 use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::Breaker;
 use crate::engine::outbox::guard::{Guard, Refused, resolver};
 use crate::engine::outbox::sign::signatures;
 use crate::gateway::{describe, retry_after};
-use crate::telemetry::traces::{self, Span};
+use leaves::clock;
+use leaves::telemetry::traces::{self, Span};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, redirect};
 use std::error::Error as _;

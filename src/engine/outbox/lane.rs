@@ -5,7 +5,6 @@
 //! memory can be lost at any moment: what was not written down is told again. What it deliberately
 //! cannot do: put messages in order; a receiver orders by `sequence`.
 
-use crate::clock::Boottime;
 use crate::domain::ShopId;
 use crate::engine::Shared;
 use crate::engine::outbox::deliver::{Outcome, PLACES, Receiver};
@@ -13,6 +12,7 @@ use crate::engine::outbox::message;
 use crate::engine::outbox::window::{Item, Verdict, Window};
 use crate::store::StoreError;
 use crate::store::subscribers::{self, Holder};
+use leaves::clock::Boottime;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;

@@ -2,7 +2,7 @@
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Proxy, Trick, private_cluster_with};
-use reconciler::demo::postgres::Options;
+use testkit::postgres::Options;
 
 /// A case whose service reaches PostgreSQL over a wire that the test has in hand.
 fn over_a_wire(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &Proxy)) {

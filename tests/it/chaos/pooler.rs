@@ -3,7 +3,7 @@
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Pooler, private_cluster_with};
-use reconciler::demo::postgres::{Cluster, Options, StopMode};
+use testkit::postgres::{Cluster, Options, StopMode};
 
 fn pooled(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Pooler, &mut Cluster)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();

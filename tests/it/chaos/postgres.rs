@@ -2,10 +2,10 @@
 
 use crate::chaos::{Case, Plan};
 use crate::world::{eventually, eventually_within, private_cluster_with};
-use reconciler::demo::postgres::{Cluster, Options, StopMode};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
 use std::time::Duration;
+use testkit::postgres::{Cluster, Options, StopMode};
 use tokio::time::Instant;
 
 /// A case on a server of its own.

@@ -6,11 +6,11 @@
 
 use crate::chaos::Plan;
 use crate::world::private_cluster_with;
-use reconciler::demo::postgres::{Cluster, Options};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use testkit::postgres::{Cluster, Options};
 use tokio::time::Instant;
 
 /// A small file system of the test's own.

@@ -8,10 +8,10 @@ use crate::world::{
     Addresses, COMMIT, FakeGateway, KEY, Merchant, Process, Proxy, Reply, Setup, World, ack,
     eventually, payment, private_cluster, transaction, wrapped,
 };
-use reconciler::demo::postgres::Cluster;
 use rustix::process::Signal;
 use serde_json::json;
 use std::sync::Arc;
+use testkit::postgres::Cluster;
 use tokio::sync::Notify;
 
 /// The look for due work, by the name of its statement.

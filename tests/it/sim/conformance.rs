@@ -7,7 +7,7 @@ use super::db::Db;
 use super::tx::{Committed, Tx};
 use super::world::World;
 use crate::world::Database;
-use reconciler::clock::Boottime;
+use leaves::clock::Boottime;
 use reconciler::domain::schedule::{Course, Wishes};
 use reconciler::domain::{ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::Tables;
@@ -163,7 +163,7 @@ impl Pair {
             .with(|state| state.db.checks.keys().copied().collect::<Vec<_>>())
         {
             let hours = self.ops.hours();
-            let at = reconciler::clock::now_utc() + time::Duration::hours(hours);
+            let at = leaves::clock::now_utc() + time::Duration::hours(hours);
             sqlx::query(
                 "UPDATE due_checks SET due_at = $3 WHERE shop_id = $1 AND transaction_id = $2",
             )
@@ -187,7 +187,7 @@ impl Pair {
         let limit = self.ops.limit();
         let taken = checks::lease_due(&self.store, &self.shop, limit, lease, token);
         let taken = taken.await.expect("leases");
-        let now = Timestamp::from(reconciler::clock::now_utc());
+        let now = Timestamp::from(leaves::clock::now_utc());
         let model = self.world.with(|state| {
             let limit = usize::try_from(limit).unwrap_or(0);
             state.db.lease_due(now, limit, lease, token, |_| false)
@@ -224,9 +224,9 @@ impl Pair {
         let Some((id, token)) = self.ops.some_lease() else {
             return;
         };
-        let until = Timestamp::from(reconciler::clock::now_utc()).plus(Duration::from_secs(99));
+        let until = Timestamp::from(leaves::clock::now_utc()).plus(Duration::from_secs(99));
         let real = checks::postpone(&self.store, &self.shop, id, token, until).await;
-        let now = Timestamp::from(reconciler::clock::now_utc());
+        let now = Timestamp::from(leaves::clock::now_utc());
         let model = self.world.with(|state| {
             let again = state.db.checks.get(&id).is_some_and(|check| check.again);
             let done = state.db.postpone(now, id, token, until);

@@ -174,7 +174,7 @@ impl Ops {
             self.body()
         };
         let signed = self.rng.random_bool(0.8);
-        let now = Timestamp::from(reconciler::clock::now_utc());
+        let now = Timestamp::from(leaves::clock::now_utc());
         Work::Record(Box::new(Record {
             target: Target::Snapshots,
             learned: learned(&body, signed, now),

@@ -13,9 +13,9 @@ use super::grammar::{
     Value, When, Whose,
 };
 use judge::{Broken, judge};
+use leaves::clock::Boottime;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use reconciler::clock::Boottime;
 use red::{Fault, is_of_kind, mended, plan, red};
 use stage::{Stage, Way, is_natural};
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use super::invariants::{self, rule};
 use super::mutant::Mutant;
 use super::tx::{After, Committed, Tx};
 use super::world::World;
-use reconciler::clock::Boottime;
+use leaves::clock::Boottime;
 use reconciler::domain::ShopId;
 use reconciler::domain::schedule::Pace;
 use reconciler::engine::step;

@@ -3,10 +3,10 @@
 //! The server is started by the first test that needs it. A supervising shell holds the other end
 //! of a pipe and stops the server when this process ends, however it ends.
 
-use reconciler::demo::postgres::{Cluster, Options};
 use reconciler::store::{Store, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::sync::atomic::{AtomicU32, Ordering};
+use testkit::postgres::{Cluster, Options};
 use tokio::sync::OnceCell;
 
 const TEMPLATE: &str = "migrated";

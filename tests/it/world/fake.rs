@@ -233,7 +233,7 @@ pub fn ack(origin: &str, task: &str) -> Value {
 
 /// A payment as the gateway describes it.
 pub fn transaction(uid: &str, tracking_id: &str, status: &str) -> Value {
-    let now = reconciler::clock::now_utc();
+    let now = leaves::clock::now_utc();
     let at = now
         .format(&time::format_description::well_known::Rfc3339)
         .expect("a time");

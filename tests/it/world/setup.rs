@@ -2,9 +2,9 @@
 
 use crate::world::{Addresses, FakeGateway};
 use reconciler::config::KeyDigest;
-use reconciler::twin::KeyName;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use twin::KeyName;
 
 /// The shop of most tests.
 pub const SHOP: &str = "1001";

@@ -2,7 +2,6 @@
 
 use crate::world::service::free;
 use crate::world::{Answer, Http, SECRET, SHOP, eventually};
-use reconciler::twin::{Delay, Settings, Switches, run};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -10,6 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use twin::{Delay, Settings, Switches, run};
 
 type Running = (oneshot::Sender<()>, JoinHandle<()>);
 

@@ -9,7 +9,7 @@ use crate::sim::replica::settings;
 use crate::sim::replies::ORIGIN;
 use crate::sim::tx::{After, Committed, Tx};
 use crate::sim::world::World;
-use reconciler::clock::Boottime;
+use leaves::clock::Boottime;
 use reconciler::domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, Snapshot, TaskId, Timestamp, TrackingId,
     TransactionType, Uid,

@@ -20,6 +20,16 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
+/// The crates of the service; all others cannot log below `info`.
+const OUR_CRATES: [&str; 6] = [
+    "reconciler",
+    "reconciler_audit",
+    "reconciler_domain",
+    "reconciler_gateway",
+    "reconciler_leaves",
+    "reconciler_words",
+];
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -119,7 +129,8 @@ where
 /// This and the filter stand in front of the one output and not on it: there, a record of the `log`
 /// crate that is held back would take the next line of the same thread with it.
 fn may_log(metadata: &Metadata<'_>) -> bool {
-    let ours = metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    let crate_name = metadata.target().split("::").next();
+    let ours = crate_name.is_some_and(|name| OUR_CRATES.contains(&name));
     ours || *metadata.level() <= Level::INFO
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
 
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,8 +55,27 @@ pub fn scale(text: &str) -> Result<f64, String> {
     Err("the time scale must be from 0.001 to 1000000".to_owned())
 }
 
-/// Runs the twin until SIGTERM or SIGINT; prints one line of JSON when it listens.
-pub async fn run_cli(args: Args) -> Result<(), Error> {
+/// Runs the simulator until SIGTERM or SIGINT; prints one line of JSON when it listens.
+pub fn main(args: Args) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(serve(args)),
+        Err(error) => Err(Error::Listen(error)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let cause = std::error::Error::source(&error);
+            let cause = cause.map(|cause| format!(": {cause}"));
+            eprintln!("error: {error}{}", cause.unwrap_or_default());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: Args) -> Result<(), Error> {
     let listener = TcpListener::bind(args.listen).map_err(Error::Listen)?;
     let listen = listener.local_addr().map_err(Error::Listen)?;
     let public_url = args

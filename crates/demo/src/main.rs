@@ -1,4 +1,4 @@
-//! `reconciler demo`: the service at work against a twin of the gateway, on a private
+//! The demo: the service at work against a twin of the gateway, on a private
 //! PostgreSQL, as real processes on this machine.
 //!
 //! It talks to the service and the twin as any outsider would, by HTTP, and in the end
@@ -11,7 +11,6 @@ mod claims;
 mod client;
 mod judge;
 mod neighbour;
-pub mod postgres;
 mod processes;
 mod scenes;
 mod screen;
@@ -21,6 +20,7 @@ mod stage;
 mod story;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,7 +28,8 @@ use screen::Screen;
 use stage::Stage;
 
 /// Show the service at work, on a private database and against a simulated gateway.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "demo", version)]
 pub struct Args {
     /// Leave everything running at the end, until Ctrl-C.
     #[arg(long)]
@@ -46,7 +47,7 @@ pub struct Args {
 pub enum Error {
     /// There is no database.
     #[error("there is no private postgresql")]
-    Cluster(#[from] postgres::ClusterError),
+    Cluster(#[from] testkit::postgres::ClusterError),
     /// A file or process could not be handled.
     #[error("cannot {action}")]
     Io {
@@ -112,8 +113,38 @@ impl Error {
     }
 }
 
+fn main() -> ExitCode {
+    let args = <Args as clap::Parser>::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(Box::pin(run(args))),
+        Err(error) => Err(Error::io("start the threads")(error)),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with the chain of what caused it, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
+
 /// Runs the demo. True if everything ended as the twin says that it did.
-pub async fn run(args: Args) -> Result<bool, Error> {
+async fn run(args: Args) -> Result<bool, Error> {
     let mut stop = Stop::listen()?;
     let mut screen = Screen::new();
     let mut stage = Stage::new(args.data.clone());

@@ -51,7 +51,7 @@ fn a_line_is_one_json_object_with_flat_fields() {
     assert_eq!(line["message"], "checked\na transaction");
     assert_eq!(line["transaction.state"], "pending");
     assert_eq!(line["wait.ms"], 5);
-    assert_eq!(line["target"], "reconciler::telemetry::tests");
+    assert_eq!(line["target"], "reconciler_leaves::telemetry::tests");
     assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
 }
 
@@ -70,7 +70,7 @@ fn other_crates_cannot_log_below_info_whatever_the_filter() {
 
 #[test]
 fn the_filter_is_obeyed() {
-    let text = written("warn,reconciler::telemetry::tests=debug", || {
+    let text = written("warn,reconciler_leaves::telemetry::tests=debug", || {
         tracing::debug!("seen");
         tracing::info!(target: "reconciler::engine", "not seen");
     });
@@ -152,7 +152,7 @@ fn panics_are_logged_without_data_and_dumps_are_off() {
             line["panic.location"]
                 .as_str()
                 .unwrap()
-                .starts_with("src/telemetry/tests.rs:")
+                .starts_with("crates/leaves/src/telemetry/tests.rs:")
         );
     }
     #[cfg(target_os = "linux")]

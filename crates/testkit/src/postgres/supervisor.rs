@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::ClusterError;
 use super::binaries::User;
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 const SCRIPT: &str = include_str!("supervise.sh");
 /// Unix sockets allow 107 bytes, a little less elsewhere.

@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 /// What is assumed of a terminal that does not tell its size.
 const USUAL: Size = Size {

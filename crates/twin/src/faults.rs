@@ -112,7 +112,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::twin::random::generator;
+    use crate::random::generator;
 
     #[test]
     fn a_fault_ends_after_its_times_or_its_seconds() {

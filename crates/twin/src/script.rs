@@ -278,8 +278,8 @@ pub enum Credentials {
 #[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
-    use crate::twin::behaviour::Act;
-    use crate::twin::random::generator;
+    use crate::behaviour::Act;
+    use crate::random::generator;
 
     #[test]
     fn a_script_names_only_what_differs() {

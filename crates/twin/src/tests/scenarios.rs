@@ -244,7 +244,7 @@ fn the_same_requests_give_the_same_ids() {
 
 #[test]
 fn the_manual_lists_every_scenario() {
-    let manual = include_str!("../../../docs/twin.md");
+    let manual = include_str!("../../../../docs/twin.md");
     for scenario in all() {
         let row = format!("| `{}` | {} |", scenario.name, scenario.about);
         assert!(manual.contains(&row), "docs/twin.md lacks: {row}");

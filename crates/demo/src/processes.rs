@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use super::Error;
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 const SCRIPT: &str = include_str!("processes/leash.sh");
 /// How long a program has to stop before it is killed.
@@ -44,14 +44,15 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts this very binary with other arguments; what it says goes to `log`.
+    /// Starts a program that was built beside this one; what it says goes to `log`.
     pub(super) fn start(
-        name: &'static str,
+        (name, program): (&'static str, &str),
         arguments: &[&str],
         log: &Path,
         output: Output,
     ) -> Result<Self, Error> {
-        let binary = std::env::current_exe().map_err(Error::io("find this program"))?;
+        let this = std::env::current_exe().map_err(Error::io("find this program"))?;
+        let binary = this.with_file_name(program);
         Self::spawn(name, (&binary, arguments), log, output, GRACE)
     }
 

@@ -175,7 +175,7 @@ mod tests {
         let account = Account {
             gateway: "http://127.0.0.1:8090".to_owned(),
             secret: "secret".to_owned(),
-            public_key: include_str!("../../config.example.toml")
+            public_key: include_str!("../../../config.example.toml")
                 .lines()
                 .find_map(|line| line.strip_prefix("public_key = "))
                 .expect("the example has a key")
@@ -189,7 +189,7 @@ mod tests {
         );
         let settings =
             Settings::write(home.path(), database, &account, neighbour).expect("it is written");
-        let config = crate::config::load(Some(&settings.file), std::iter::empty())
+        let config = reconciler::config::load(Some(&settings.file), std::iter::empty())
             .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.shops.len(), 1);
         assert_ne!(settings.api, settings.webhooks);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Cluster, Options, StopMode};
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 async fn count(url: &str, sql: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
@@ -186,7 +186,7 @@ fn victim() {
 #[test]
 fn killing_us_takes_the_server_down() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "demo::postgres::tests::victim", "--nocapture"])
+        .args(["--exact", "postgres::tests::victim", "--nocapture"])
         .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()

@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn only_what_the_library_has_signed_is_believed() {
         let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
-        let now = crate::clock::now_utc().unix_timestamp();
+        let now = leaves::clock::now_utc().unix_timestamp();
         let signature = Webhook::new(&secret)
             .and_then(|webhook| webhook.sign("evt_1", now, b"{}"))
             .expect("it signs");

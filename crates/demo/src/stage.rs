@@ -10,13 +10,16 @@ use tokio::time::{sleep, timeout};
 use super::claims::Claim;
 use super::client::Server;
 use super::neighbour::Neighbour;
-use super::postgres::{Cluster, Options};
 use super::processes::{Output, Process, tail, wait_until};
 use super::screen::Screen;
 use super::settings::{Account, SHOP, Settings, random_hex};
 use super::{Args, Error};
+use testkit::postgres::{Cluster, Options};
 
 const DATABASE: &str = "reconciler";
+/// The programs, which stand beside this one.
+const SERVICE: &str = "reconciler";
+const TWIN: &str = "unonapay-twin";
 const START_LIMIT: Duration = Duration::from_secs(60);
 const WATCH: Duration = Duration::from_millis(50);
 /// How long it takes at most until the end of a program is noticed.
@@ -67,11 +70,11 @@ impl Stage {
         let file = settings.file.display().to_string();
         let log = home.join("service.log");
         let arguments = ["migrate", "--config", &file];
-        let migration = Process::start("migration", &arguments, &log, Output::Logged)?;
+        let migration = Process::start(("migration", SERVICE), &arguments, &log, Output::Logged)?;
         migration.finish(START_LIMIT).await?;
         step("starting the service")?;
         let arguments = ["serve", "--config", &file];
-        let service = Process::start("service", &arguments, &log, Output::Logged)?;
+        let service = Process::start(("service", SERVICE), &arguments, &log, Output::Logged)?;
         let service = self.service.insert(service);
         let ops = Server::new(settings.ops.as_str(), None)?;
         wait_until(service, START_LIMIT, async || ops.is_good("/readyz").await).await?;
@@ -120,17 +123,9 @@ impl Stage {
     async fn start_twin(&mut self, seed: u64, home: &Path) -> Result<Account, Error> {
         let secret = random_hex();
         let (shop, seed) = (format!("{SHOP}:{secret}"), seed.to_string());
-        let arguments = [
-            "twin",
-            "--listen",
-            "127.0.0.1:0",
-            "--shop",
-            &shop,
-            "--seed",
-            &seed,
-        ];
+        let arguments = ["--listen", "127.0.0.1:0", "--shop", &shop, "--seed", &seed];
         let log = home.join("twin.log");
-        let twin = Process::start("twin", &arguments, &log, Output::Piped)?;
+        let twin = Process::start(("twin", TWIN), &arguments, &log, Output::Piped)?;
         let line = self.twin.insert(twin).first_line(START_LIMIT).await?;
         let told: Value = serde_json::from_str(&line).unwrap_or_default();
         let text = |field: &str| told[field].as_str().unwrap_or_default().to_owned();
@@ -145,7 +140,12 @@ impl Stage {
     pub(super) async fn audit(&self, places: &Places) -> Result<Claim, Error> {
         let file = places.settings.file.display().to_string();
         let log = places.settings.file.with_file_name("audit.log");
-        let audit = Process::start("audit", &["audit", "--config", &file], &log, Output::Logged)?;
+        let audit = Process::start(
+            ("audit", SERVICE),
+            &["audit", "--config", &file],
+            &log,
+            Output::Logged,
+        )?;
         let holds = match audit.finish(START_LIMIT).await {
             Ok(()) => true,
             Err(Error::Ended { .. }) => false,

@@ -211,7 +211,7 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
 #[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 mod tests {
     use super::*;
-    use crate::demo::scenes::SCENES;
+    use crate::scenes::SCENES;
     use serde_json::json;
 
     fn row(name: &str) -> Row {

@@ -14,7 +14,7 @@ use super::client::{Answer, Server};
 use super::screen::Screen;
 use super::settings::SHOP;
 use super::stage::Stage;
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 /// After this, what has not come to rest is taken as it is.
 const LIMIT: Duration = Duration::from_secs(75);

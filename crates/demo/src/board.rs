@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::scenes::Scene;
 use super::screen::{Screen, Size, Tone, column};
-use crate::clock::Boottime;
+use leaves::clock::Boottime;
 
 /// The widths of tracking ids, states and times.
 const NAME: usize = 15;

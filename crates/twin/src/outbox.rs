@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn only_200_stops_it_and_so_do_fifteen_repeats() {
-        let mut random = crate::twin::random::generator(1, &[]);
+        let mut random = crate::random::generator(1, &[]);
         let mut outbox = Outbox::new(100);
         let parcel = Parcel {
             shop: Arc::from("1001"),

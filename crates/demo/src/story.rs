@@ -14,7 +14,7 @@ use super::settings::SHOP;
 use super::show::Show;
 use super::stage::{Places, Stage};
 use super::{Args, Error};
-use crate::clock::{self, Boottime};
+use leaves::clock::{self, Boottime};
 
 /// Tells it all. True if everything ended as the twin says that it did.
 pub(super) async fn tell(

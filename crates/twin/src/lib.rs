@@ -48,7 +48,7 @@ use std::net::TcpListener;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 
-pub use cli::{Args, run_cli};
+pub use cli::{Args, main};
 pub use scenario_table::all as scenarios;
 pub use script::Delay;
 pub use settings::{Settings, Switches};
