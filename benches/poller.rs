@@ -2,12 +2,12 @@
 //! schedules, replayed in virtual time over drawn times to final. The learned policy is the function
 //! that the ledger calls, and learns while it is measured. `poller_live` confirms it by the real service.
 
+use domain::fold::{Basis, Derived};
+use domain::pacing::{self, Learner, Seen};
+use domain::schedule::{Pace, next_look};
+use domain::{State, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use reconciler::domain::fold::{Basis, Derived};
-use reconciler::domain::pacing::{self, Learner, Seen};
-use reconciler::domain::schedule::{Pace, next_look};
-use reconciler::domain::{State, Timestamp};
 use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

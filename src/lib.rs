@@ -2,11 +2,9 @@
 //! state. `ARCHITECTURE.md` has the map.
 
 pub mod app;
-pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
-pub mod domain;
 pub mod engine;
 pub mod gateway;
 pub mod http;
@@ -15,3 +13,4 @@ pub mod metrics;
 pub mod observation;
 pub mod probe;
 pub mod store;
+pub mod view;

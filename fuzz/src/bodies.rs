@@ -1,7 +1,7 @@
 //! Bodies of the gateway, and what the redactor makes of any.
 
 use super::{digits, first_line};
-use reconciler::domain::{RefusalKind, Snapshot, Timestamp, Uid};
+use domain::{RefusalKind, Snapshot, Timestamp, Uid};
 use reconciler::gateway::{
     Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading,
     carries_card_data, decode, read_by_tracking_id, read_by_uid, read_submit, read_task,

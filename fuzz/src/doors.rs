@@ -1,9 +1,8 @@
 //! What comes in by our own doors: webhooks, requests of callers, and the names in their paths.
 
 use super::first_line;
+use domain::{Currency, ShopId, TaskId, Timestamp, TrackingId, TransactionType, Uid};
 use reconciler::config::{FingerprintKey, Rotating, RsaPublicKey, Secret};
-use reconciler::domain::money::is_known;
-use reconciler::domain::{Currency, ShopId, TaskId, Timestamp, TrackingId, TransactionType, Uid};
 use reconciler::gateway::address::Mode;
 use reconciler::gateway::authenticity::admit;
 use reconciler::gateway::{Address, Authenticity, WebhookKeys};
@@ -14,6 +13,7 @@ use reconciler::store::read::Name;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 use url::Url;
+use words::money::is_known;
 
 /// The shop whose signed webhook is among the seeds.
 struct Shop {

@@ -2,18 +2,18 @@
 
 use crate::config::{Config, Live};
 use crate::dispatch::Dispatch;
-use crate::domain::ShopId;
-use crate::domain::schedule::Pace;
 use crate::engine::Engine;
 use crate::gateway::{ClientError, GatewayClient};
 use crate::http;
 use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
-use crate::store::audit::may_rewrite_evidence;
 use crate::store::migrate::MigrateError;
 use crate::store::pooler::{PoolerError, Sessions};
+use crate::store::roles::may_rewrite_evidence;
 use crate::store::waiting::keys_in_use;
 use crate::store::{Store, StoreError, controls};
+use domain::ShopId;
+use domain::schedule::Pace;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! `audit`: the second opinion, and its exit code.
 
-use crate::audit::{self, Plan, Report};
 use crate::cli::config::load;
-use crate::domain::{ShopId, Timestamp};
 use crate::store::Store;
 use anyhow::Context;
+use audit::{Plan, Report};
+use domain::{ShopId, Timestamp};
 use leaves::clock;
 use std::path::Path;
 use std::process::ExitCode;
@@ -91,7 +91,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
         .map(|config| config.gateway.base_url.clone());
     let store = Store::connect_lazy(url, 1)?;
     let report = audit::run(
-        &store,
+        store.unbounded_pool(),
         &Plan {
             shop,
             since,
@@ -100,7 +100,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
     )
     .await;
     store.close().await;
-    report.map_err(|error| anyhow::anyhow!(error.chain()))
+    Ok(report?)
 }
 
 fn since(text: &str) -> anyhow::Result<Timestamp> {

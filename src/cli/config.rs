@@ -1,8 +1,8 @@
 //! `check-config`: every value, and where it comes from. Secrets are hidden.
 
 use crate::config;
-use crate::domain::money;
 use std::path::Path;
+use words::money;
 
 /// Loads the configuration. All mistakes are told at once.
 pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {

@@ -2,9 +2,9 @@
 
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet;
-use crate::domain::Currency;
 use crate::probe::{self, Card, Options, Report};
 use anyhow::{Context, bail};
+use domain::Currency;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub(super) struct ProbeArgs {
 }
 
 fn currency(text: &str) -> Result<Currency, String> {
-    let known = Currency::parse(text).filter(|currency| crate::domain::money::is_known(*currency));
+    let known = Currency::parse(text).filter(|currency| words::money::is_known(*currency));
     known.ok_or_else(|| "must be a currency code of ISO 4217".to_owned())
 }
 

@@ -6,9 +6,9 @@
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet;
 use crate::config::SubscriberConfig;
-use crate::domain::Timestamp;
 use crate::store::subscribers::{self, Again};
 use anyhow::{Context, bail};
+use domain::Timestamp;
 use leaves::clock;
 use serde_json::json;
 use std::path::Path;

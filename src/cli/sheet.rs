@@ -3,12 +3,12 @@
 //! Texts come from the gateway and from whoever wrote them there, so that nothing in a table can
 //! steer the terminal. What this deliberately cannot do: leave anything out of a text.
 
-use crate::domain::money::{self, Overrides};
-use crate::domain::{Currency, Timestamp};
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, TableComponent, presets};
+use domain::{Currency, Timestamp};
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
+use words::money::{self, Overrides};
 
 /// Prints a text. That nobody reads it any more is no mistake: `… | head`.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {

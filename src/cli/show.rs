@@ -2,17 +2,17 @@
 
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet::{self, Amount, second};
-use crate::domain::discrepancy::Mention;
-use crate::domain::view::TransactionView;
-use crate::domain::{DiscrepancyKind, State, TransactionType};
 use crate::ledger::{Explanation, Piece, discrepancy_view};
 use crate::store::read::{self, Filter};
 use crate::store::{StoredTransaction, discrepancies};
+use crate::view::TransactionView;
+use domain::{DiscrepancyKind, State, TransactionType};
 use leaves::clock;
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use words::Mention;
 
 /// Options of `show`.
 #[derive(Debug, clap::Args)]

@@ -4,9 +4,9 @@
 //! within a second, so that a busy replica does not ask for each request and an idle one hoards
 //! nothing.
 
-use crate::domain::ShopId;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
+use domain::ShopId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

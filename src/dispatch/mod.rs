@@ -14,7 +14,6 @@ pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
 use crate::config::sealing::{self, Sealed};
 use crate::config::{Live, Secret};
-use crate::domain::{Channel, RequestKey, ShopId, Timestamp};
 use crate::gateway::redact::MARK;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::gateway::{SensitiveBody, forwarded};
@@ -25,6 +24,7 @@ use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
 use breaker::Breaker;
 use budget::Budget;
+use domain::{Channel, RequestKey, ShopId, Timestamp};
 use leaves::clock::Boottime;
 use leaves::telemetry::traces::{Span, carried};
 use restored::Restored;

@@ -4,11 +4,6 @@
 //! What was proved is an act of its own. The ledger takes it only under the lease of whoever proved it, and
 //! only for the attempts that it covers.
 
-use crate::domain::absence::{Ability, is_provable};
-use crate::domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
-use crate::domain::fold::Basis;
-use crate::domain::schedule;
-use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp};
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::{Case, Verdict, names};
 use crate::engine::step;
@@ -18,6 +13,11 @@ use crate::observation::read::{read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
 use crate::store::checks::Leased;
 use crate::store::{StoreError, StoredTransaction};
+use domain::absence::{Ability, is_provable};
+use domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
+use domain::fold::Basis;
+use domain::schedule;
+use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! Levels that are read from the database now and then, for the engineer on call.
 
-use crate::domain::{DiscrepancyKind, ShopId, State};
 use crate::engine::Shared;
 use crate::metrics::{MoneyInDoubt, OpenTransactions, ShopLevel};
 use crate::store::{StoreError, checks, discrepancies};
+use domain::{DiscrepancyKind, ShopId, State};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,14 +1,14 @@
 //! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
-use crate::domain::absence::Ability;
-use crate::domain::{Origin, ShopId, TaskId, Timestamp, Uid};
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
 use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
 use crate::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped};
 use crate::observation::submit::BeforeStamp;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
+use domain::absence::Ability;
+use domain::{Origin, ShopId, TaskId, Timestamp, Uid};
 use leaves::clock::Boottime;
 use std::time::Duration;
 use uuid::Uuid;

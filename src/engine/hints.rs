@@ -1,7 +1,6 @@
 //! Looks up what unsigned webhooks named: by its uid, whoever it belongs to. What the gateway tells then is
 //! evidence; what the webhook said is none.
 
-use crate::domain::{ShopId, Uid};
 use crate::engine::Shared;
 use crate::engine::ShopPlan;
 use crate::engine::hands::{Hands, Question, Real};
@@ -9,6 +8,7 @@ use crate::ledger::{Record, Target};
 use crate::observation::query::observe_known;
 use crate::store::hints::{self, Hint};
 use crate::store::{StoreError, read};
+use domain::{ShopId, Uid};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;

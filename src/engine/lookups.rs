@@ -1,17 +1,17 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
-use crate::domain::absence::{
-    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
-    judge as weigh, judge_duplicate, pair, signs,
-};
-use crate::domain::evidence::{AbsenceProof, RefusalCheck};
-use crate::domain::fold::{Basis, Differences};
-use crate::domain::schedule::{interval, is_duplicate_doubt};
-use crate::domain::{Channel, Opening, Origin, Snapshot, TaskId, Timestamp};
 use crate::engine::hands::Hands;
 use crate::gateway::{Received, TaskReading, TaskUrl, TrackingReading};
 use crate::gateway::{read_by_tracking_id, read_task};
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
+use domain::absence::{
+    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
+    judge as weigh, judge_duplicate, pair, signs,
+};
+use domain::evidence::{AbsenceProof, RefusalCheck};
+use domain::fold::{Basis, Differences};
+use domain::schedule::{interval, is_duplicate_doubt};
+use domain::{Channel, Opening, Origin, Snapshot, TaskId, Timestamp};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use uuid::Uuid;

@@ -15,11 +15,11 @@ pub mod sweep;
 
 use crate::config::{Config, Follow, Live, WebhookSignature};
 use crate::dispatch::Dispatch;
-use crate::domain::ShopId;
-use crate::domain::schedule::Pace;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
+use domain::ShopId;
+use domain::schedule::Pace;
 use leaves::telemetry::traces::Span;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

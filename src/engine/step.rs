@@ -3,9 +3,6 @@
 //! It acts through [`Hands`] alone, so that the simulation of `tests/it/sim` takes the same steps.
 
 use crate::config::Follow;
-use crate::domain::family::Unfit;
-use crate::domain::schedule::{self, Step, Wishes};
-use crate::domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::names;
@@ -17,6 +14,9 @@ use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
 use crate::store::StoredTransaction;
 use crate::store::checks::Leased;
+use domain::family::Unfit;
+use domain::schedule::{self, Step, Wishes};
+use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
 use serde_json::json;
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
-use crate::domain::{Channel, DiscrepancyKind, ShopId};
 use crate::engine::Shared;
 use crate::ledger::{Record, Target};
 use crate::observation::Observation;
@@ -8,6 +7,7 @@ use crate::observation::webhook::observe_kept;
 use crate::store::StoreError;
 use crate::store::sweeps::{self, OrphanRow};
 use crate::store::waiting;
+use domain::{Channel, DiscrepancyKind, ShopId};
 use leaves::clock::now_utc;
 use serde_json::json;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! Addresses are built here from the configured origin and an id; an address that the gateway
 //! gives is only ever looked at, never followed, since credentials would go along.
 
-use crate::domain::{TaskId, TransactionType, Uid};
+use domain::{TaskId, TransactionType, Uid};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 

@@ -12,7 +12,7 @@ use super::card::{SensitiveBody, query_body};
 use super::gate::Gate;
 use super::redact::Secrets;
 use crate::config::{GatewayConfig, ShopConfig};
-use crate::domain::{RequestKey, TaskId, TransactionType, Uid};
+use domain::{RequestKey, TaskId, TransactionType, Uid};
 use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};

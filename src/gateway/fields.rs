@@ -6,7 +6,7 @@
 
 use super::json::{Fields, Json};
 use super::redact::redact_text;
-use crate::domain::Timestamp;
+use domain::Timestamp;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 

@@ -8,7 +8,7 @@ use super::reading::{Received, reason};
 use super::refusals;
 use super::transaction;
 use super::wire::{self, Shape};
-use crate::domain::{Snapshot, Uid};
+use domain::{Snapshot, Uid};
 use std::time::Duration;
 
 /// A list that is this long may have left older transactions out.
@@ -168,7 +168,7 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Timestamp;
+    use domain::Timestamp;
     use serde_json::{Value, json};
 
     const UID: &str = "6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001";

@@ -1,7 +1,7 @@
 //! The gateway, as seen from here: its JSON, its addresses, its signatures, and the HTTP client.
 //!
 //! This is the only place that knows what the gateway's bodies look like. Everything that leaves
-//! it is made of the words of [`crate::domain`], with card data already taken out. It deliberately
+//! it is made of the words of [`domain`], with card data already taken out. It deliberately
 //! cannot store, schedule or conclude anything, and it never sends a request twice by itself.
 
 pub mod address;

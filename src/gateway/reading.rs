@@ -11,7 +11,7 @@ use super::redact::redact_value;
 use super::refusals::{self, Place};
 use super::transaction::{self, Source};
 use super::wire::{ErrorBody, Shape, TaskBody, TaskWord, shape};
-use crate::domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp, TransactionType};
+use domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp, TransactionType};
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;

@@ -10,7 +10,7 @@ mod names;
 mod words;
 
 use super::wire::ErrorBody;
-use crate::domain::{Refusal, RefusalKind, TransactionType};
+use domain::{Refusal, RefusalKind, TransactionType};
 use words::About;
 
 /// Where an error was read.

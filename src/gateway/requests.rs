@@ -11,9 +11,9 @@ pub use schema::{balance_query_schema, request_schema, status_query_schema};
 
 use super::client::Query;
 use super::redact::Secrets;
-use crate::domain::money::is_known;
-use crate::domain::{Currency, TrackingId, TransactionType, Uid};
+use domain::{Currency, TrackingId, TransactionType, Uid};
 use serde_json::{Map, Number, Value};
+use words::money::is_known;
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,8 +8,8 @@
 use super::fields::{self, Malformed};
 use super::json::{Fields, Json};
 use super::redact;
-use crate::domain::snapshot::Card;
-use crate::domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
+use domain::snapshot::Card;
+use domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
 use std::borrow::Cow;
 
 /// Where a transaction was read: the hash of the whole body, and when it came.

@@ -9,7 +9,7 @@ use super::redact::{Redacted, redact, redact_read};
 use super::sparse;
 use super::transaction::{self, Source};
 use super::wire::{Shape, row, shape, shape_of};
-use crate::domain::{Snapshot, Timestamp};
+use domain::{Snapshot, Timestamp};
 
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,6 @@
 //! cannot do: log or keep a key.
 
 use crate::config::{ClientConfig, Config, KeyDigest, Scope};
-use crate::domain::ShopId;
 use crate::http::context::{Context, Shop};
 use crate::http::limits::Bucket;
 use crate::http::problem::{Kind, Problem};
@@ -13,6 +12,7 @@ use crate::http::{request, stream};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use arc_swap::ArcSwap;
+use domain::ShopId;
 use leaves::clock::Boottime;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

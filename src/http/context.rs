@@ -5,7 +5,6 @@
 
 use crate::config::{Live, Submits};
 use crate::dispatch::Dispatch;
-use crate::domain::ShopId;
 use crate::gateway::authenticity::Reason;
 use crate::http::auth::Clients;
 use crate::http::limits::Throttle;
@@ -14,6 +13,7 @@ use crate::http::turns::Turns;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
+use domain::ShopId;
 use leaves::clock::Boottime;
 use leaves::telemetry::traces;
 use std::collections::HashMap;

@@ -3,9 +3,9 @@
 //! What it deliberately cannot do: hide or prove anything. A cursor names a row of a list that its
 //! holder may read anyway; the check sum only tells a mangled cursor from a good one.
 
-use crate::domain::ShopId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::ShopId;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

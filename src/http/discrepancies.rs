@@ -4,8 +4,6 @@
 //! What it deliberately cannot do: open one, or hide one that new evidence indicates again.
 
 use crate::config::Scope;
-use crate::domain::view::DiscrepancyView;
-use crate::domain::{DiscrepancyKind, Fact, Snapshot, Timestamp};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
@@ -18,8 +16,10 @@ use crate::http::request::{self, Params};
 use crate::http::transactions::{next_cursor, one_of};
 use crate::ledger::{Close, act, discrepancy_view};
 use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
+use crate::view::DiscrepancyView;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::{DiscrepancyKind, Fact, Snapshot, Timestamp};
 use leaves::clock;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -4,8 +4,6 @@
 //! on from there.
 
 use crate::config::Scope;
-use crate::domain::ShopId;
-use crate::domain::view::{DiscrepancyView, TransactionView};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::openapi::params::{EventType, FeedPlace, Resumption, Waiting};
@@ -14,7 +12,9 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::request::{self, Params};
 use crate::http::{stream, wait};
 use crate::store::feed::{self, EventRow};
+use crate::view::{DiscrepancyView, TransactionView};
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::ShopId;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -193,7 +193,7 @@ pub(crate) fn event(row: EventRow) -> Result<Event, Problem> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Timestamp;
+    use domain::Timestamp;
 
     fn told(kind: &str, payload: &str) -> Result<serde_json::Value, Problem> {
         let row = EventRow {

@@ -6,7 +6,7 @@
 //! What it deliberately cannot do: compare under a key that is no longer configured.
 
 use crate::config::{FingerprintKey, Rotating};
-use crate::domain::TransactionType;
+use domain::TransactionType;
 use ring::hmac;
 use serde_json::Value;
 use std::io;

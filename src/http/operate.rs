@@ -5,10 +5,6 @@
 //! says what it amounts to.
 
 use crate::config::Scope;
-use crate::domain::evidence::Decision;
-use crate::domain::transaction::described;
-use crate::domain::view::TransactionView;
-use crate::domain::{Fact, Origin, SnapshotKey, State, Timestamp, Uid, derive};
 use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::Context;
@@ -21,8 +17,11 @@ use crate::http::wait;
 use crate::ledger::{act, look};
 use crate::observation::Observation;
 use crate::store::{StoredTransaction, read};
+use crate::view::TransactionView;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::evidence::Decision;
+use domain::{Fact, Origin, SnapshotKey, State, Timestamp, Uid, derive};
 use leaves::clock;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -31,6 +30,7 @@ use tokio::time::Instant;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
+use words::openapi::described;
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 1_000;

@@ -4,14 +4,14 @@
 //! this service. What is still left of a parent is not judged here but under its lock, by the ledger.
 
 use crate::dispatch::ParentLookup;
-use crate::domain::family::DUPLICATE_WINDOW;
-use crate::domain::{State, Uid};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::problem::{Kind, Problem};
 use crate::http::submission::Submission;
 use crate::ledger::ParentLimit;
 use crate::store::{StoredTransaction, read};
+use domain::family::DUPLICATE_WINDOW;
+use domain::{State, Uid};
 use std::time::Duration;
 
 /// In a service with more shops than this, a parent is not sought among the others.

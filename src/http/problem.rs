@@ -8,11 +8,11 @@ mod kind;
 
 pub(crate) use kind::Kind;
 
-use crate::domain::view::TransactionView;
 use crate::gateway::FieldProblem;
 use crate::gateway::redact::redact_text;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
+use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! Answers that are no problems.
 
-use crate::domain::view::TransactionView;
 use crate::http::prefer::{self, Prefer};
 use crate::store::StoredTransaction;
+use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use serde::Serialize;

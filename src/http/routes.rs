@@ -1,13 +1,13 @@
 //! Which path leads to which handler. A path that is not listed here is 404, and one that is asked
 //! with another method 405, both as problem documents.
 
-use crate::domain::TransactionType;
 use crate::http::idempotency::collection;
 use crate::http::problem::{Kind, Problem};
 use crate::http::{create, discrepancies, events, openapi, operate, ops};
 use crate::http::{queries, transactions, webhooks};
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, Resource, Route, web};
+use domain::TransactionType;
 
 const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
 const DISCREPANCIES: &str = "/v1/shops/{shop}/discrepancies";

@@ -5,7 +5,6 @@
 //! the service stops, and the reader comes back to another replica.
 
 use crate::config::Scope;
-use crate::domain::ShopId;
 use crate::http::auth::{Caller, Client};
 use crate::http::context::Context;
 use crate::http::events::{Event, event, piece};
@@ -14,6 +13,7 @@ use crate::store::feed::EventRow;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
+use domain::ShopId;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use std::convert::Infallible;
@@ -165,8 +165,8 @@ fn write(text: &mut String, event: &Event) -> Result<(), Problem> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Timestamp;
     use actix_web::http::header::HeaderValue;
+    use domain::Timestamp;
 
     #[test]
     fn a_stream_is_given_to_those_who_ask_for_one() {

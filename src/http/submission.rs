@@ -2,7 +2,6 @@
 //!
 //! What it deliberately cannot do: look anything up. It says whether the body alone makes sense.
 
-use crate::domain::{Currency, TrackingId, TransactionType, Uid};
 use crate::gateway::long_numbers;
 use crate::gateway::plain_amount;
 use crate::gateway::redact::{Secrets, carries_card_data, redact, redact_text};
@@ -10,6 +9,7 @@ use crate::gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forw
 use crate::http::body::Json;
 use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
+use domain::{Currency, TrackingId, TransactionType, Uid};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 

@@ -3,8 +3,6 @@
 //! What it deliberately cannot do: look anything up at the gateway. It tells what is known.
 
 use crate::config::Scope;
-use crate::domain::view::TransactionView;
-use crate::domain::{Origin, ShopId, State, Timestamp, TransactionType};
 use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::cursor::{self, List};
@@ -17,8 +15,10 @@ use crate::http::wait;
 use crate::ledger::{Explanation, Piece};
 use crate::store::StoredTransaction;
 use crate::store::read::{self, Filter};
+use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::{Origin, ShopId, State, Timestamp, TransactionType};
 use leaves::clock;
 use serde::Serialize;
 use tokio::time::Instant;

@@ -4,7 +4,7 @@
 //! shop's budget before it finds that out. What this deliberately cannot do: guarantee anything.
 //! Across replicas it is the database that lets only one in.
 
-use crate::domain::{ShopId, TrackingId};
+use domain::{ShopId, TrackingId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OwnedMutexGuard;
@@ -59,7 +59,7 @@ impl Drop for Turn {
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::Turns;
-    use crate::domain::{ShopId, TrackingId};
+    use domain::{ShopId, TrackingId};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test]

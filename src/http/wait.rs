@@ -4,11 +4,11 @@
 //! reading again now and then. What it deliberately cannot do: hold up a stop. When the service is
 //! about to stop everybody is answered with what there is.
 
-use crate::domain::ShopId;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::http::request::no_transaction;
 use crate::store::{StoredTransaction, read};
+use domain::ShopId;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;

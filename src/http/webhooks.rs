@@ -5,7 +5,6 @@
 //! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
 //! account of one that is forged.
 
-use crate::domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
 use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
 use crate::gateway::decode::{self, CodingError};
 use crate::gateway::names_another_shop;
@@ -21,6 +20,7 @@ use crate::observation::webhook::{hinted, observe, observe_decoded};
 use crate::store::hints;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
+use domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
 use leaves::clock::Boottime;
 use serde_json::json;
 use sha2::{Digest, Sha256};

@@ -4,9 +4,9 @@
 //! what it amounts to.
 
 use super::{Ledger, LedgerError, Record, Target};
-use crate::domain::{Channel, Fact, Timestamp, Verdict};
 use crate::observation::Observation;
 use crate::store::StoredTransaction;
+use domain::{Channel, Fact, Timestamp, Verdict};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

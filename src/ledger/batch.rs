@@ -14,11 +14,6 @@ mod settling;
 mod tests;
 mod writing;
 
-use crate::domain::evidence::FoundBy;
-use crate::domain::family::Unfit;
-use crate::domain::pacing::Seen;
-use crate::domain::{Channel, Fact, ShopId, Snapshot};
-use crate::domain::{Timestamp, TransactionType, Uid, Verdict};
 use crate::ledger::commit::Failure;
 use crate::ledger::learning::Forecasts;
 use crate::ledger::route::{Delivery, Routing};
@@ -31,6 +26,11 @@ use crate::store::{
     DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
     within,
 };
+use domain::evidence::FoundBy;
+use domain::family::Unfit;
+use domain::pacing::Seen;
+use domain::{Channel, Fact, ShopId, Snapshot};
+use domain::{Timestamp, TransactionType, Uid, Verdict};
 use family::Families;
 use leaves::clock::Boottime;
 pub(crate) use row::Rows;

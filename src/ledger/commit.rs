@@ -4,10 +4,10 @@
 //! one poison item never stops the others. When the fate of a COMMIT is unknown the same batch is
 //! run again: every job is written so that a second run finds what the first one left.
 
-use crate::domain::{Channel, DiscrepancyKind, ShopId, Verdict};
 use crate::ledger::batch::{self, Answer, Work};
 use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
 use crate::store::{DiscrepancyRow, EventWrite, OrphanWrite, Session, StoreError, batch as rows};
+use domain::{Channel, DiscrepancyKind, ShopId, Verdict};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -287,7 +287,7 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
 }
 
 /// The finding about evidence that was kept aside.
-fn kept_aside(record: &Record, at: crate::domain::Timestamp) -> DiscrepancyRow {
+fn kept_aside(record: &Record, at: domain::Timestamp) -> DiscrepancyRow {
     let learned = &record.learned;
     let what = match (&record.target, learned.channel) {
         (_, Channel::Webhook) => "a webhook".to_owned(),

@@ -1,7 +1,7 @@
 //! The chain of evidence: each piece's hash covers the one before it.
 
-use crate::domain::{Timestamp, Verdict};
 use crate::observation::Observation;
+use domain::{Timestamp, Verdict};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

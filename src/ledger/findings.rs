@@ -1,10 +1,10 @@
 //! Findings on their way into the store.
 
-use crate::domain::discrepancy::DiscrepancyStatus;
-use crate::domain::view::DiscrepancyView;
-use crate::domain::{DiscrepancyKind, Finding, Timestamp};
 use crate::store::{DiscrepancyRow, StoredTransaction};
+use crate::view::DiscrepancyView;
+use domain::{DiscrepancyKind, Finding, Timestamp};
 use uuid::Uuid;
+use words::DiscrepancyStatus;
 
 /// A finding about a transaction.
 pub(crate) fn about(

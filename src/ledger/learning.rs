@@ -4,9 +4,9 @@
 //! loses is a few seconds of experience.
 
 use super::{Ledger, Shared};
-use crate::domain::pacing::{self, Experience, Forecast, Learner, Seen};
-use crate::domain::{ShopId, Timestamp, TransactionType};
 use crate::store::{Session, Store, StoreError, pacing as rows};
+use domain::pacing::{self, Experience, Forecast, Learner, Seen};
+use domain::{ShopId, Timestamp, TransactionType};
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

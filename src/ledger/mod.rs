@@ -25,12 +25,12 @@ pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
 
 use crate::config::sealing::Sealed;
-use crate::domain::family::{DUPLICATE_WINDOW, Unfit};
-use crate::domain::schedule::Pace;
-use crate::domain::{Opening, ShopId, Timestamp, Uid, Verdict};
 use crate::metrics::Metrics;
 use crate::observation::Observation;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
+use domain::family::{DUPLICATE_WINDOW, Unfit};
+use domain::schedule::Pace;
+use domain::{Opening, ShopId, Timestamp, Uid, Verdict};
 use leaves::clock::Boottime;
 use leaves::telemetry::traces::Span;
 use std::collections::HashMap;

@@ -3,17 +3,15 @@
 //!
 //! Everything is read before anything is locked, so that nothing is locked late.
 
-use crate::domain::evidence::FoundBy;
-use crate::domain::fold::Differences;
-use crate::domain::{
-    Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict,
-};
 use crate::ledger::batch::Rows;
 use crate::ledger::tables::Tables;
 use crate::ledger::{Record, Target, Work};
 use crate::observation::Observation;
 use crate::store::StoreError;
 use crate::store::batch::Names;
+use domain::evidence::FoundBy;
+use domain::fold::Differences;
+use domain::{Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict};
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;

@@ -3,7 +3,6 @@
 //! PostgreSQL is behind it in the service. Everything above it is the ledger itself, so that the
 //! simulation of `tests/it/sim` runs the very same code over tables in memory.
 
-use crate::domain::{ShopId, Timestamp};
 use crate::store::batch::{self as rows, Family, Found, Healed, Names, Place, Writes};
 use crate::store::waiting::{self, WaitingRow};
 use crate::store::{
@@ -11,6 +10,7 @@ use crate::store::{
     discrepancies::{self, Close},
     read,
 };
+use domain::{ShopId, Timestamp};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 use uuid::Uuid;

@@ -3,11 +3,11 @@
 //! The API and the terminal tell the same. What it deliberately cannot do: look anything up, at the
 //! gateway or in the store. It puts into words what it is given.
 
-use crate::domain::schedule::{Step, plan};
-use crate::domain::{Channel, State, Timestamp, Verdict, explain};
 use crate::store::{EvidenceRow, StoredTransaction};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::schedule::{Step, plan};
+use domain::{Channel, State, Timestamp, Verdict, explain};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -173,7 +173,7 @@ fn because(rows: &[EvidenceRow]) -> Vec<Because> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Channel;
+    use domain::Channel;
     use serde_json::{json, to_value};
 
     fn row(position: i32, verdict: Verdict, body: &[u8]) -> EvidenceRow {

@@ -1,6 +1,6 @@
 //! Those who wait for a change. A wake-up carries no data: whoever wakes reads the row again.
 
-use crate::domain::ShopId;
+use domain::ShopId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;

@@ -21,9 +21,9 @@ mod talk;
 pub use report::{Finding, QUESTIONS, Question, Report, Sent};
 
 use crate::config::{Config, ShopConfig, Submits};
-use crate::domain::{Currency, ShopId, Snapshot, TransactionType};
 use crate::gateway::{ClientError, GatewayClient};
 use crate::store::{Store, StoreError, controls};
+use domain::{Currency, ShopId, Snapshot, TransactionType};
 use leaves::clock;
 use report::Notes;
 use serde_json::{Map, Value, json};

@@ -3,8 +3,8 @@
 
 use super::talk::{Heard, Silence};
 use super::{Paid, Probe, Stop, name};
-use crate::domain::{Snapshot, TaskId, TransactionType};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
+use domain::{Snapshot, TaskId, TransactionType};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -283,7 +283,7 @@ fn of_snapshot(snapshot: &Snapshot) -> String {
     format!("transaction {}, {} {code}", snapshot.uid, snapshot.status)
 }
 
-fn of_refusal(refusal: &crate::domain::Refusal) -> String {
+fn of_refusal(refusal: &domain::Refusal) -> String {
     let code = refusal.code.as_deref().unwrap_or("no code");
     match &refusal.message {
         Some(message) => format!("{code}, {message:?}"),

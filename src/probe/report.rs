@@ -2,7 +2,7 @@
 
 use super::Stop;
 use crate::config::{Config, ShopConfig};
-use crate::domain::Timestamp;
+use domain::Timestamp;
 use leaves::clock;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -4,13 +4,13 @@
 
 use super::report::Sent;
 use crate::config::ShopConfig;
-use crate::domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
 use crate::gateway::{
     Answer, Credentials, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading,
     TaskReading, TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id,
     read_by_uid, read_submit, read_task,
 };
 use crate::store::{Store, controls};
+use domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
 use leaves::clock;
 use serde_json::{Map, Value};
 use std::time::Duration;

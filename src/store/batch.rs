@@ -13,9 +13,9 @@ pub use writing::{
     Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, merge, write,
 };
 
-use crate::domain::{ShopId, Timestamp};
 use crate::store::rows::{course, raw_transaction};
 use crate::store::{CheckRow, StoreError, StoredTransaction, uids};
+use domain::{ShopId, Timestamp};
 use sqlx::PgConnection;
 use std::collections::HashSet;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! The hot table as workers see it: leases, and what gauges read.
 
-use crate::domain::schedule::Course;
-use crate::domain::{ShopId, State, Timestamp};
 use crate::store::rows::{course, raw_transaction};
 use crate::store::{Store, StoreError, StoredTransaction};
+use domain::schedule::Course;
+use domain::{ShopId, State, Timestamp};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! What all replicas share of a shop: the pause switch, the budget of requests to the gateway,
 //! and what its gateway has been seen to do.
 
-use crate::domain::ShopId;
-use crate::domain::absence::Ability;
 use crate::store::{Store, StoreError};
+use domain::ShopId;
+use domain::absence::Ability;
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Findings: lists of them, and closing one.
 
-use crate::domain::{DiscrepancyKind, ShopId, Timestamp};
 use crate::store::{DiscrepancyRow, Store, StoreError};
+use domain::{DiscrepancyKind, ShopId, Timestamp};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;

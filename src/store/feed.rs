@@ -1,7 +1,7 @@
 //! The feed of events, read in commit order.
 
-use crate::domain::{ShopId, Timestamp};
 use crate::store::{Store, StoreError};
+use domain::{ShopId, Timestamp};
 use uuid::Uuid;
 
 /// An event as it is stored.

@@ -1,7 +1,7 @@
 //! Uids that unsigned webhooks named, to be looked up: at most once a minute each, and at most so many at once.
 
-use crate::domain::ShopId;
 use crate::store::{Store, StoreError, uids};
+use domain::ShopId;
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 

@@ -4,7 +4,6 @@
 //! What it deliberately cannot do: decide anything. It knows rows and the words of the domain, and
 //! nothing of the gateway or of HTTP.
 
-pub mod audit;
 pub mod batch;
 mod bounded;
 pub mod checks;
@@ -17,6 +16,7 @@ pub mod migrate;
 pub mod pacing;
 pub mod pooler;
 pub mod read;
+pub mod roles;
 pub mod rows;
 mod session;
 pub mod subscribers;

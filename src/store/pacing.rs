@@ -1,8 +1,8 @@
 //! What was learned of the time to final, a row for each shop and type.
 
-use crate::domain::pacing::Experience;
-use crate::domain::{ShopId, TransactionType};
 use crate::store::{Store, StoreError};
+use domain::pacing::Experience;
+use domain::{ShopId, TransactionType};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 

@@ -1,10 +1,8 @@
 //! Reads for the API: one transaction, lists of them, and their evidence.
 
-use crate::domain::{
-    Channel, Origin, ShopId, State, Timestamp, TransactionId, TransactionType, Verdict,
-};
 use crate::store::rows::RawTransaction;
 use crate::store::{EvidenceRow, Store, StoreError, StoredTransaction, uids};
+use domain::{Channel, Origin, ShopId, State, Timestamp, TransactionId, TransactionType, Verdict};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;

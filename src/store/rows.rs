@@ -1,18 +1,18 @@
 //! Rows, and how they become words of the domain.
 
-use crate::domain::discrepancy::Mention;
-use crate::domain::fold::Derived;
-use crate::domain::schedule::{Course, Wishes};
-use crate::domain::view::{Record, TransactionView};
-use crate::domain::{
+use crate::store::StoreError;
+use crate::store::batch::Place;
+use crate::view::{Record, TransactionView};
+use bytes::Bytes;
+use domain::fold::Derived;
+use domain::schedule::{Course, Wishes};
+use domain::{
     Channel, Currency, DiscrepancyKind, Opening, Origin, ShopId, State, Summary, Timestamp,
     TrackingId, TransactionType, Uid, Verdict, derive,
 };
-use crate::store::StoreError;
-use crate::store::batch::Place;
-use bytes::Bytes;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
+use words::Mention;
 
 /// A transaction as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 //! The lease of a cursor lets one replica serve a subscriber at a time. Only who holds it moves the
 //! cursor, so that whatever a late holder did is at worst told twice and never left out.
 
-use crate::domain::{ShopId, Timestamp};
 use crate::store::feed::EventRow;
 use crate::store::{Store, StoreError};
+use domain::{ShopId, Timestamp};
 use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! Statements of the slow sweeps: partitions, orphans and retention.
 
-use crate::domain::ShopId;
 use crate::store::{Store, StoreError};
+use domain::ShopId;
 use std::time::Duration;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! Requests that wait to be sent, sealed, and the keys that may not be dropped while something names them.
 
-use crate::domain::ShopId;
 use crate::store::{Store, StoreError};
+use domain::ShopId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The danger: something that happened is told as never having been, and the merchant does it again.
 
 use crate::world::{FakeGateway, Reply, Request, Setup, World, ack, eventually, transaction};
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

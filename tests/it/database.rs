@@ -1,7 +1,7 @@
 //! The danger: a schema that drifts from the program, and a database that goes away.
 
 use crate::world::{Database, SHOP, Setup, eventually, payment, private_cluster};
-use reconciler::domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
+use domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
 use reconciler::store::{Store, migrate};
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -4,7 +4,7 @@
 //! silence and no error of the gateway ever becomes a failure, and nothing is sent again on a guess.
 
 use crate::world::{Setup, World, eventually};
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 

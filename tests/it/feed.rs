@@ -1,7 +1,7 @@
 //! The danger: a reader of the feed or of a list misses something, or reads it twice.
 
 use crate::world::{Merchant, SHOP, Setup, World, eventually, payment};
-use reconciler::domain::ShopId;
+use domain::ShopId;
 use reconciler::store::{Store, sweeps};
 use reqwest::Method;
 use serde_json::{Value, json};

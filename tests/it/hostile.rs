@@ -3,7 +3,7 @@
 use crate::world::{Addresses, KEY, Merchant, Process, SECRET, SHOP, Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reconciler::domain::{Channel, ShopId};
+use domain::{Channel, ShopId};
 use reconciler::ledger::{Ledger, LedgerError, Record, Target};
 use reconciler::metrics::Metrics;
 use reconciler::observation::Observation;

@@ -5,8 +5,8 @@
 //! are kept.
 
 use crate::world::{Database, SHOP, Setup, eventually};
+use domain::ShopId;
 use futures_util::future::join_all;
-use reconciler::domain::ShopId;
 use reconciler::store::{Store, batch, sweeps};
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;

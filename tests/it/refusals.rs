@@ -121,9 +121,7 @@ fn too_many_requests_means_later_and_the_same_request() {
         let stamps: Vec<_> = evidence
             .iter()
             .filter(|e| e["subject"] == "stamped")
-            .map(|e| {
-                reconciler::domain::Timestamp::parse(e["received_at"].as_str().unwrap()).unwrap()
-            })
+            .map(|e| domain::Timestamp::parse(e["received_at"].as_str().unwrap()).unwrap())
             .collect();
         assert!(
             stamps[1].since(stamps[0]) >= std::time::Duration::from_secs(2),

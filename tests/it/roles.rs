@@ -1,7 +1,7 @@
 //! The danger: evidence that whoever runs the service can rewrite is worth no more than his word.
 
 use crate::world::{Database, Setup, World, eventually};
-use reconciler::audit::{Plan, run};
+use audit::{Plan, run};
 use reconciler::store::Store;
 use serde_json::json;
 use sqlx::postgres::PgPool;
@@ -97,7 +97,7 @@ fn the_whole_service_runs_in_a_role_that_may_only_add_evidence() {
 
 /// What the slow sweeps do, in the same role.
 async fn sweeps(world: &World) {
-    use reconciler::domain::ShopId;
+    use domain::ShopId;
     use reconciler::store::sweeps;
     use std::time::Duration;
     let store = Store::connect_lazy(&world.database.url, 1).unwrap();
@@ -162,7 +162,7 @@ fn an_auditor_reads_everything_and_writes_nothing() {
     Setup::default().database(&owner).run(async |world| {
         world.pay_and_wait("ok-r").await.expect(200);
         let store = Store::connect_lazy(&url, 1).unwrap();
-        let report = run(&store, &Plan::default()).await.unwrap();
+        let report = run(store.unbounded_pool(), &Plan::default()).await.unwrap();
         assert!(
             report.is_clean() && report.transactions["1001"] == 1,
             "{}",
@@ -244,12 +244,12 @@ fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
         let url = cluster.url("managed").replacen("postgres@", "svc@", 1);
         let service = Store::connect_lazy(&url, 1).unwrap();
         assert!(
-            !reconciler::store::audit::may_rewrite_evidence(&service)
+            !reconciler::store::roles::may_rewrite_evidence(&service)
                 .await
                 .unwrap()
         );
         assert!(
-            reconciler::store::audit::may_rewrite_evidence(&store)
+            reconciler::store::roles::may_rewrite_evidence(&store)
                 .await
                 .unwrap()
         );

@@ -6,7 +6,7 @@ use crate::world::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reconciler::domain::{RequestKey, ShopId, TrackingId};
+use domain::{RequestKey, ShopId, TrackingId};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
 use std::sync::{Arc, Mutex, OnceLock};

@@ -5,13 +5,13 @@
 //! memory can be lost at any moment: what was not written down is told again. What it deliberately
 //! cannot do: put messages in order; a receiver orders by `sequence`.
 
-use crate::domain::ShopId;
 use crate::engine::Shared;
 use crate::engine::outbox::deliver::{Outcome, PLACES, Receiver};
 use crate::engine::outbox::message;
 use crate::engine::outbox::window::{Item, Verdict, Window};
 use crate::store::StoreError;
 use crate::store::subscribers::{self, Holder};
+use domain::ShopId;
 use leaves::clock::Boottime;
 use std::sync::Arc;
 use std::time::Duration;

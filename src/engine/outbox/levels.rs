@@ -3,10 +3,10 @@
 //! What it deliberately cannot do: count for a subscriber that wants no more. That one has a metric
 //! of its own, so that an alert on a growing backlog means somebody who waits.
 
-use crate::domain::ShopId;
 use crate::engine::Shared;
 use crate::metrics::ShopLevel;
 use crate::store::{StoreError, subscribers};
+use domain::ShopId;
 use std::sync::Arc;
 use std::time::Duration;
 

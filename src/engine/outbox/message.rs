@@ -5,8 +5,8 @@
 //! What this deliberately cannot do: look anything up. An event tells what was, not what is.
 
 use crate::config::SubscriberBody;
-use crate::domain::ShopId;
 use crate::store::feed::EventRow;
+use domain::ShopId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -87,7 +87,7 @@ fn with_shop(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Timestamp;
+    use domain::Timestamp;
     use serde_json::json;
 
     fn told(kind: &str, payload: &str, how: SubscriberBody) -> Value {

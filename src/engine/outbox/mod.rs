@@ -15,9 +15,9 @@ mod sign;
 mod window;
 
 use crate::config::Live;
-use crate::domain::ShopId;
 use crate::engine::Shared;
 use deliver::Receiver;
+use domain::ShopId;
 use lane::Lane;
 use std::sync::Arc;
 use tokio::task::JoinHandle;

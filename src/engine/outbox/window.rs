@@ -191,7 +191,7 @@ impl Window {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::domain::Timestamp;
+    use domain::Timestamp;
 
     fn event(seq: i64, kind: &str) -> EventRow {
         EventRow {

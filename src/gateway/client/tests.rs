@@ -5,7 +5,7 @@ use super::super::answer::MAX_BODY;
 use super::raw_server::{Act, Seen, plain};
 use super::*;
 use crate::config::Follow;
-use crate::domain::{ShopId, TrackingId};
+use domain::{ShopId, TrackingId};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use sha2::{Digest, Sha256};

@@ -3,8 +3,8 @@
 
 use super::tests::{SAMPLES, ours, received};
 use super::*;
-use crate::domain::Uid;
 use crate::gateway::{WebhookReading, read_by_tracking_id, read_by_uid, read_webhook, redact};
+use domain::Uid;
 use proptest::prelude::*;
 
 /// Every reader reads everything.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use super::*;
-use crate::domain::{StatusClass, Uid};
+use domain::{StatusClass, Uid};
 use serde_json::json;
 
 pub(super) const SAMPLES: &str = include_str!("../../../tests/data/samples.json");

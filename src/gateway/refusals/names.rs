@@ -3,7 +3,7 @@
 //!
 //! What it deliberately cannot do: know what was sent, or what an acquirer adds to it.
 
-use crate::domain::TransactionType;
+use domain::TransactionType;
 
 /// The fields of every kind.
 const ALL: &str = "amount tracking_id description reason duplicate_check test language \

@@ -5,10 +5,10 @@
 //! is a name of our own API and is added there.
 
 use super::{BOOLEANS, LIMITS, MAX_AMOUNT, MAX_TEXT, MAX_TRACKING_ID, OBJECTS, STRINGS, needs};
-use crate::domain::TransactionType;
-use crate::domain::ids::GATEWAY_ID_PATTERN;
-use crate::domain::money::known_codes;
+use domain::TransactionType;
 use serde_json::{Map, Value, json};
+use words::ids::GATEWAY_ID_PATTERN;
+use words::money::known_codes;
 
 /// The schema of what a POST of this kind takes.
 pub fn request_schema(kind: TransactionType) -> Value {

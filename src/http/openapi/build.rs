@@ -1,14 +1,14 @@
 //! Puts the document together: what the handlers say, and what is added to it by rule.
 
-use crate::domain::TransactionType;
-use crate::domain::ids::TrackingId;
-use crate::domain::money::known_codes;
 use crate::gateway::{balance_query_schema, request_schema, status_query_schema};
 use crate::http::idempotency::collection;
 use crate::http::openapi::{Described, examples, listeners, messages, problems};
 use crate::metrics::VERSION;
+use domain::TransactionType;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
+use words::ids::TrackingId;
+use words::money::known_codes;
 
 const CREATE: &str = "/v1/shops/{shop}/{collection}";
 

@@ -1,6 +1,6 @@
 //! Examples: requests that can be posted as they are, and what is answered.
 
-use crate::domain::TransactionType;
+use domain::TransactionType;
 use serde_json::{Value, json};
 
 pub(super) const SHOP: &str = "1001";

@@ -1,11 +1,11 @@
 //! What requests carry beside their path and body, as it is described in the document.
 
 use crate::config::EventName;
-use crate::domain::discrepancy::DiscrepancyStatus;
-use crate::domain::transaction::described;
-use crate::domain::{DiscrepancyKind, Origin, State, TransactionType};
+use domain::{DiscrepancyKind, Origin, State, TransactionType};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
+use words::DiscrepancyStatus;
+use words::openapi::described;
 
 /// The kinds of event.
 pub(crate) struct EventType;
@@ -15,7 +15,7 @@ impl PartialSchema for EventType {
         let words = EventName::ALL
             .iter()
             .map(|one| (one.as_str(), one.meaning()));
-        crate::domain::transaction::described("What happened.", words)
+        words::openapi::described("What happened.", words)
     }
 }
 

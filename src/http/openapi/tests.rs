@@ -130,7 +130,7 @@ fn every_example_follows_its_schema() {
 
 #[test]
 fn a_tracking_id_is_described_as_it_is_read() {
-    use crate::domain::TrackingId;
+    use domain::TrackingId;
     let document = document();
     let schema = &document["components"]["schemas"]["PaymentRequest"]["properties"]["tracking_id"];
     let schema = jsonschema::validator_for(schema).unwrap();

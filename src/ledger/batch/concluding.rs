@@ -1,9 +1,9 @@
 //! When a thing was answered, and which conclusions of ours may still be recorded.
 
 use super::Batch;
-use crate::domain::{Fact, State, Timestamp};
 use crate::ledger::Record;
 use crate::observation::Observation;
+use domain::{Fact, State, Timestamp};
 use uuid::Uuid;
 
 impl Batch<'_> {

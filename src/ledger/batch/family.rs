@@ -2,17 +2,15 @@
 //! taken. Locked before anything else, so that nobody takes from a family meanwhile.
 
 use super::{Batch, Row};
-use crate::domain::discrepancy::Mention;
-use crate::domain::family::{self, Child, Member, Unfit};
-use crate::domain::{
-    DiscrepancyKind, Finding, State, StatusClass, Timestamp, TransactionType, Uid,
-};
 use crate::ledger::tables::Tables;
 use crate::ledger::{ParentLimit, Work, findings};
 use crate::store::batch::Family;
 use crate::store::{StoreError, StoredTransaction};
+use domain::family::{self, Child, Member, Unfit};
+use domain::{DiscrepancyKind, Finding, State, StatusClass, Timestamp, TransactionType, Uid};
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
+use words::Mention;
 
 /// What is known of the families of a batch.
 #[derive(Default)]
@@ -69,7 +67,7 @@ impl Families {
     /// Locks the families that the jobs of a batch name.
     pub(super) async fn lock<T: Tables>(
         tables: &mut T,
-        shop: &crate::domain::ShopId,
+        shop: &domain::ShopId,
         works: &[Work],
     ) -> Result<Self, StoreError> {
         let named = parents(works);
@@ -98,7 +96,7 @@ impl Families {
     pub(super) async fn load<T: Tables>(
         &mut self,
         tables: &mut T,
-        shop: &crate::domain::ShopId,
+        shop: &domain::ShopId,
     ) -> Result<(), StoreError> {
         let families = self.by_parent.values();
         let near: BTreeSet<String> = families
@@ -220,7 +218,7 @@ impl Batch<'_> {
             .filter_map(|child| {
                 let uid = child.derived().uid?;
                 let latest = child.summary.candidates.get(&uid)?.latest.as_deref();
-                latest.map(Mention::of)
+                latest.map(Mention::from)
             })
             .collect()
     }

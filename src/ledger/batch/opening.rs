@@ -3,13 +3,13 @@
 use super::family::Room;
 use super::{Batch, CheckDecision, Draft, Row};
 use crate::config::sealing::Sealed;
-use crate::domain::candidate::mode;
-use crate::domain::{Channel, Fact, Opening, State};
-use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::{Close, Lease, Open, Stamp};
 use crate::observation::Observation;
 use crate::store::StoredTransaction;
 use crate::store::waiting::WaitingRow;
+use domain::candidate::mode;
+use domain::{Channel, Fact, Opening, State};
+use domain::{Summary, Timestamp, Verdict};
 use serde_json::json;
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -109,7 +109,7 @@ impl Batch<'_> {
             state: State::Accepted,
             state_since: self.at,
             summary: Summary::default(),
-            record: crate::domain::view::Record {
+            record: crate::view::Record {
                 id,
                 description: open.description.clone(),
                 created_at: self.at,

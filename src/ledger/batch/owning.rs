@@ -2,12 +2,12 @@
 //! from another of ours.
 
 use super::{Batch, CheckDecision, snapshot_of};
-use crate::domain::candidate::is_misnamed;
-use crate::domain::evidence::{Decision, FoundBy, Namer};
-use crate::domain::{Channel, Fact, Origin, Snapshot, State, Uid, Verdict};
 use crate::ledger::route::gives_way;
 use crate::ledger::{Target, Work};
 use crate::observation::Observation;
+use domain::candidate::is_misnamed;
+use domain::evidence::{Decision, FoundBy, Namer};
+use domain::{Channel, Fact, Origin, Snapshot, State, Uid, Verdict};
 use serde_json::json;
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,21 +1,19 @@
 //! Evidence of a batch: brought to its owner, joined, chained, and told of.
 
 use super::{Batch, Draft, Row, is_contested, receive, snapshot_of, to_json};
-use crate::domain::discrepancy::Mention;
-use crate::domain::evidence::{FoundBy, Namer};
-use crate::domain::fold::Basis;
-use crate::domain::pacing::{self, Seen};
-use crate::domain::{
-    Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, ShopId, Snapshot, State,
-};
-use crate::domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
 use crate::ledger::{Record, Settings, findings};
 use crate::observation::Observation;
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
+use domain::evidence::{FoundBy, Namer};
+use domain::fold::Basis;
+use domain::pacing::{self, Seen};
+use domain::{Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, ShopId, Snapshot, State};
+use domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use uuid::Uuid;
+use words::Mention;
 
 /// What was shown of a transaction before an arrival, beside what is shown after it.
 pub(super) enum Before {
@@ -261,7 +259,7 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
-        let finding = crate::domain::Finding {
+        let finding = domain::Finding {
             kind,
             uid: None,
             basis: None,
@@ -280,7 +278,7 @@ impl Batch<'_> {
             uid: Some(snapshot.uid.clone()),
             basis: None,
             detail,
-            uids: vec![Mention::of(snapshot)],
+            uids: vec![Mention::from(snapshot)],
         };
         let row = self.rows.get(id);
         self.opened
@@ -324,7 +322,7 @@ impl Batch<'_> {
             test: snapshot.test,
             opened_at: self.at,
         };
-        let record = crate::domain::view::Record {
+        let record = crate::view::Record {
             id,
             description: snapshot.description.clone(),
             created_at: self.at,
@@ -391,7 +389,7 @@ impl Batch<'_> {
             row.tracking_id = orphan.tracking_id.clone();
             row.amount = snapshot.and_then(|s| s.amount);
             row.currency = snapshot.and_then(|s| s.currency).map(|c| c.to_string());
-            row.uids = snapshot.map(Mention::of).into_iter().collect();
+            row.uids = snapshot.map(Mention::from).into_iter().collect();
             self.of_orphans.push((orphan.id, row));
         }
         self.orphans.push(orphan);

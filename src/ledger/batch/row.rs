@@ -1,11 +1,11 @@
 //! One transaction of a batch: how it was found, what follows from it, and what is to be written.
 
-use crate::domain::fold::Derived;
-use crate::domain::schedule::{self, Course, Wishes};
-use crate::domain::{Summary, Timestamp, Verdict};
 use crate::ledger::evidence::Link;
 use crate::observation::Observation;
 use crate::store::{CheckRow, EvidenceWrite, StoredTransaction, batch as rows};
+use domain::fold::Derived;
+use domain::schedule::{self, Course, Wishes};
+use domain::{Summary, Timestamp, Verdict};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 

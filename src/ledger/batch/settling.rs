@@ -1,10 +1,10 @@
 //! What becomes of a due check after a batch. Scheduling is fenced, evidence is not.
 
 use super::{Batch, CheckDecision, Row};
-use crate::domain::schedule::{self, Course};
-use crate::domain::{Channel, Derived, Fact, State, Timestamp, Uid};
 use crate::ledger::Record;
 use crate::store::{CheckRow, StoredTransaction};
+use domain::schedule::{self, Course};
+use domain::{Channel, Derived, Fact, State, Timestamp, Uid};
 use uuid::Uuid;
 
 impl Batch<'_> {

@@ -2,11 +2,11 @@
 
 use super::owning::MERGED;
 use super::{Answer, Batch, CheckDecision, Draft, row, to_json};
-use crate::domain::{Uid, schedule};
 use crate::ledger::tables::{Reads, Tables};
 use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
 use crate::store::batch::{Changed, Writes};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
+use domain::{Uid, schedule};
 use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 

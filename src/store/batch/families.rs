@@ -3,9 +3,9 @@
 //! A family is locked by its uids, and not by rows alone: of a parent that is not known here there is no
 //! row, and it may appear while two of its children are opened.
 
-use crate::domain::ShopId;
 use crate::store::rows::raw_transaction;
 use crate::store::{StoreError, StoredTransaction, uids};
+use domain::ShopId;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use std::collections::BTreeSet;

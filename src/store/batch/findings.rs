@@ -1,7 +1,7 @@
 //! The statements of a group commit about what does not fit: findings and orphans.
 
-use crate::domain::{DiscrepancyKind, ShopId, Timestamp};
 use crate::store::{DiscrepancyRow, OrphanWrite, StoreError};
+use domain::{DiscrepancyKind, ShopId, Timestamp};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use std::collections::HashSet;

@@ -1,8 +1,8 @@
 //! The writes of a group commit.
 
 use super::Place;
-use crate::domain::{ShopId, Timestamp, Uid};
 use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction, uids};
+use domain::{ShopId, Timestamp, Uid};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
@@ -278,7 +278,7 @@ impl TransactionColumns {
     }
 }
 
-fn encode(summary: &crate::domain::Summary, row: Uuid) -> Result<String, StoreError> {
+fn encode(summary: &domain::Summary, row: Uuid) -> Result<String, StoreError> {
     serde_json::to_string(summary)
         .map_err(|_| StoreError::inconsistent("transactions", "summary", row))
 }

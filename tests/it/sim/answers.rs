@@ -8,7 +8,7 @@ use super::mutant::Mutant;
 use super::plan::Fate;
 use super::replies::{Reply, odd, page};
 use super::world::{State, World};
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use reconciler::engine::hands::Question;
 use reconciler::gateway::Answer;
 use sha2::{Digest, Sha256};

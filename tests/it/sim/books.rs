@@ -4,7 +4,7 @@
 use super::dice::Cup;
 use super::plan::{Course, Ends, HOUR, Plan, Stranger, Thirty, plain};
 use super::replies::{Reply, ack, body, error};
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,15 +2,15 @@
 //! are right, wrong or old.
 
 use super::conformance::lease_of;
+use domain::evidence::FoundBy;
+use domain::{
+    Channel, Currency, Fact, Opening, Origin, ShopId, TaskId, Timestamp, TrackingId,
+    TransactionType, Uid,
+};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use reconciler::config::sealing::Sealed;
-use reconciler::domain::evidence::FoundBy;
-use reconciler::domain::{
-    Channel, Currency, Fact, Opening, Origin, ShopId, TaskId, Timestamp, TrackingId,
-    TransactionType, Uid,
-};
 use reconciler::ledger::{Answer, Close, Open, Opened, ParentLimit, Record, Stamp, Target, Work};
 use reconciler::observation::Observation;
 use reconciler::observation::submit as outcome;

@@ -4,10 +4,9 @@
 //! adds, locks and a commit, is in [`super::tx`]. That the two agree is tested in
 //! [`super::conformance`].
 
-use reconciler::domain::absence::{self, Ability};
-use reconciler::domain::schedule::Course;
-use reconciler::domain::view::Record;
-use reconciler::domain::{Channel, Origin, Timestamp, Verdict};
+use domain::absence::{self, Ability};
+use domain::schedule::Course;
+use domain::{Channel, Origin, Timestamp, Verdict};
 use reconciler::ledger::Close;
 use reconciler::store::batch::{Family, Healed, OpenChild};
 use reconciler::store::checks::Leased;
@@ -17,6 +16,7 @@ use reconciler::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
     StoredTransaction,
 };
+use reconciler::view::Record;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use uuid::Uuid;

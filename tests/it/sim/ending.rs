@@ -5,8 +5,8 @@ use super::books::Transaction;
 use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Order, Stranger};
 use super::world::World;
-use reconciler::domain::absence::Ability;
-use reconciler::domain::{DiscrepancyKind, State};
+use domain::absence::Ability;
+use domain::{DiscrepancyKind, State};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
 

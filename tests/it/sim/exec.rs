@@ -3,7 +3,7 @@
 //! A task runs until it waits; what it waits for is a time, or a wake-up by another task. Equal
 //! times are taken in the order in which they were asked for, so that one seed gives one run.
 
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::pin::Pin;

@@ -5,7 +5,7 @@ use super::covering;
 use super::grammar::{Bytes, CardData, Channel, Database, FACTORS, Lasts, Row, Value, When};
 use super::plan::{Course, Ends, Exchange, Fate, Notices, Order, Place, Plan};
 use super::wide::may_be_taken;
-use reconciler::domain::TransactionType;
+use domain::TransactionType;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -11,7 +11,7 @@ use super::plan::{Plan, plain};
 use super::render::{Card, Entry, Names, Scene, beside, render, told};
 use super::replies::{ORIGIN, Reply};
 use super::world::State;
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 
 fn entry(t: &Transaction) -> Entry {
     Entry {

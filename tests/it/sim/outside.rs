@@ -9,11 +9,9 @@ use super::plan::{Act, Fate, Notices, Order, SHOP, Stranger, What};
 use super::replica::Replica;
 use super::replies::Reply;
 use super::world::World;
+use domain::evidence::Decision;
+use domain::{Channel, Currency, Fact, Opening, Origin, ShopId, State, Timestamp, TrackingId, Uid};
 use reconciler::config::sealing::Sealed;
-use reconciler::domain::evidence::Decision;
-use reconciler::domain::{
-    Channel, Currency, Fact, Opening, Origin, ShopId, State, Timestamp, TrackingId, Uid,
-};
 use reconciler::ledger::{LedgerError, Open, Opened, ParentLimit, Record, Stamp, Stamped, Target};
 use reconciler::observation::Observation;
 use reconciler::observation::submit as outcome;

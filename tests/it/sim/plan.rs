@@ -2,8 +2,8 @@
 //! makes of it, and what goes wrong where. What a plan leaves open is drawn from its seed
 //! ([`super::dice`]); as text a plan is in [`super::plan_text`], and [`super::seeds`] makes one of a seed.
 
+use domain::TransactionType;
 use reconciler::config::Follow;
-use reconciler::domain::TransactionType;
 use std::time::Duration;
 
 /// The shop of all runs.

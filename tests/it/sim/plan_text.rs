@@ -19,8 +19,8 @@ use super::plan::{
     Act, CommitFault, Course, Ends, Exchange, Fate, Notices, Order, Place, Plan, Router, Stranger,
     Thirty, What,
 };
+use domain::TransactionType;
 use reconciler::config::Follow;
-use reconciler::domain::TransactionType;
 use std::fmt::Write;
 use std::time::Duration;
 

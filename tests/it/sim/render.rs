@@ -6,7 +6,7 @@ use super::grammar::{
     Amount, Bytes, CardData, Channel, Code, Created, Currency, Envelope, Errors, Http, Kind, List,
     Named, Parent, Retry, Row, Status, Test, Updated, Value as _, Whose,
 };
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 

@@ -7,9 +7,9 @@ use super::invariants::{self, rule};
 use super::mutant::Mutant;
 use super::tx::{After, Committed, Tx};
 use super::world::World;
+use domain::ShopId;
+use domain::schedule::Pace;
 use leaves::clock::Boottime;
-use reconciler::domain::ShopId;
-use reconciler::domain::schedule::Pace;
 use reconciler::engine::step;
 use reconciler::engine::sweep::evidence_of;
 use reconciler::ledger::{

@@ -2,7 +2,7 @@
 
 use super::books::Transaction;
 use super::plan::Plan;
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 

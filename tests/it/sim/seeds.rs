@@ -2,8 +2,8 @@
 
 use super::dice::Dice;
 use super::plan::{Act, Exchange, Fate, HOUR, Order, Plan, Stranger, What};
+use domain::TransactionType;
 use reconciler::config::Follow;
-use reconciler::domain::TransactionType;
 use std::time::Duration;
 
 impl Plan {

@@ -4,7 +4,7 @@
 use super::db::Db;
 use super::mutant::Mutant;
 use super::world::World;
-use reconciler::domain::{Channel, ShopId, Timestamp, Uid};
+use domain::{Channel, ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Close, Target, Work};
 use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
@@ -295,7 +295,7 @@ impl Tables for Tx {
         for row in rows {
             // The unique index makes a second writer wait for the end of the first.
             let name = row.opening.tracking_id.as_ref().map(ToString::to_string);
-            let name = name.filter(|_| row.opening.origin == reconciler::domain::Origin::Api);
+            let name = name.filter(|_| row.opening.origin == domain::Origin::Api);
             if let Some(name) = &name {
                 self.lock_row(format!("n:{name}")).await?;
             }
@@ -330,8 +330,8 @@ impl Tables for Tx {
         }
         for write in &writes.checks {
             let write = write.clone();
-            let forgets = self.world.is(Mutant::DoubtNotChecked)
-                && write.state == reconciler::domain::State::InDoubt;
+            let forgets =
+                self.world.is(Mutant::DoubtNotChecked) && write.state == domain::State::InDoubt;
             if forgets {
                 self.later(move |db| {
                     db.checks.remove(&write.transaction_id);

@@ -8,8 +8,8 @@ use super::grammar::{
 use super::plan::{
     Act, Exchange, Fate, HOUR, Notices, Order, Plan, Router, Stranger, Thirty, What, plain,
 };
+use domain::TransactionType;
 use reconciler::config::Follow;
-use reconciler::domain::TransactionType;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 //! when. The rules read it; nothing else does.
 
 use super::replies::Reply;
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// An answer, or a webhook, that has reached the service.

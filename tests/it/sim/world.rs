@@ -10,7 +10,7 @@ use super::plan::{CommitFault, Fate as Planned, Place, Plan};
 use super::rules;
 use super::tx::{Locks, Write};
 use super::wire::Wire;
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use reconciler::ledger::Work;
 use std::collections::BTreeMap;
 use std::fmt::Display;

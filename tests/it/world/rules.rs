@@ -1,7 +1,7 @@
 //! What holds at the end of every test, whatever it was about.
 
 use crate::world::World;
-use reconciler::domain::{ShopId, derive};
+use domain::{ShopId, derive};
 use reconciler::store::Store;
 use reconciler::store::read::{Filter, list};
 
@@ -120,7 +120,7 @@ async fn states(world: &World) -> Vec<String> {
 /// What the audit finds: it derives everything again by a path of its own.
 async fn second_opinion(world: &World) -> Vec<String> {
     let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
-    let report = reconciler::audit::run(&store, &reconciler::audit::Plan::default()).await;
+    let report = audit::run(store.unbounded_pool(), &audit::Plan::default()).await;
     store.close().await;
     let differences = report.expect("an audit").differences;
     differences

@@ -7,7 +7,7 @@ use crate::sim::grammar::{
     Named, Parent, Retry, Row, Status, Test, Updated, When, Whose, holds_transaction,
 };
 use crate::sim::render::{Entry, told};
-use reconciler::domain::{Fact, State};
+use domain::{Fact, State};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;

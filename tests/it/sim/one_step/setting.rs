@@ -9,11 +9,11 @@ use crate::sim::replica::settings;
 use crate::sim::replies::ORIGIN;
 use crate::sim::tx::{After, Committed, Tx};
 use crate::sim::world::World;
-use leaves::clock::Boottime;
-use reconciler::domain::{
+use domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, Snapshot, TaskId, Timestamp, TrackingId,
     TransactionType, Uid,
 };
+use leaves::clock::Boottime;
 use reconciler::gateway::{Address, Answer, Submission};
 use reconciler::ledger::{self, Fold, Open, Record, Target, Work};
 use reconciler::observation::{Observation, submit, webhook};

@@ -4,7 +4,7 @@ use super::super::world::State;
 use super::notices::unknown;
 use super::truth::is_alike;
 use super::{name_of, ours};
-use reconciler::domain::{State as Ours, Timestamp};
+use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 
 /// Every success under a name of ours is known, unless look-ups cannot show it.

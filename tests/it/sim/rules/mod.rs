@@ -14,7 +14,7 @@ pub use notices::acknowledged;
 
 use super::invariants;
 use super::world::State;
-use reconciler::domain::{Origin, Timestamp};
+use domain::{Origin, Timestamp};
 use reconciler::ledger::Work;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
 

@@ -3,7 +3,7 @@
 use super::super::books::{Arrival, Books};
 use super::super::world::State;
 use super::{name_of, ours};
-use reconciler::domain::Timestamp;
+use domain::Timestamp;
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use super::super::wire::{Owed, Read};
 use super::super::world::State;
 use super::truth::{is_alike, is_own};
 use super::{is_told, is_told_in_full, name, name_of, ours};
-use reconciler::domain::{DiscrepancyKind, Timestamp};
+use domain::{DiscrepancyKind, Timestamp};
 use std::time::Duration;
 
 /// How late a look may be that a webhook without a signature asks for.

@@ -5,9 +5,9 @@ use super::super::plan::{Notices, Plan, plain};
 use super::super::world::State;
 use super::truth::{is_alike, is_own};
 use super::{name_of, ours};
-use reconciler::domain::fold::Basis;
-use reconciler::domain::schedule::is_duplicate_doubt;
-use reconciler::domain::{State as Ours, Timestamp};
+use domain::fold::Basis;
+use domain::schedule::is_duplicate_doubt;
+use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 use super::super::books::Transaction;
 use super::super::world::State;
 use super::{is_told_in_full, name_of, ours};
-use reconciler::domain::fold::Basis;
-use reconciler::domain::{Currency, State as Ours, Timestamp};
+use domain::fold::Basis;
+use domain::{Currency, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -6,14 +6,14 @@ use super::super::replies::Reply;
 use super::super::wire::Owed;
 use super::super::world::{State, World};
 use super::{absence, ending, money, notices, pace, truth};
-use reconciler::domain::evidence::{AbsenceProof, FoundBy};
-use reconciler::domain::view::Record;
-use reconciler::domain::{
+use domain::evidence::{AbsenceProof, FoundBy};
+use domain::{
     Currency, DiscrepancyKind, Fact, Opening, Origin, ShopId, Summary, TaskId, Timestamp,
     TrackingId, TransactionType, Uid, derive,
 };
 use reconciler::observation::webhook::observe;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
+use reconciler::view::Record;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -386,7 +386,7 @@ fn a_look_that_is_owed_or_late_is_seen() {
             again: false,
             state: "in_doubt".to_owned(),
             since: at(0),
-            course: reconciler::domain::schedule::Course::default(),
+            course: domain::schedule::Course::default(),
         };
         state.db.checks.insert(id, check(at(60)));
         assert_eq!(pace::due(state, at(0)), None);

@@ -1,0 +1,459 @@
+//! State is a fold of evidence, and order does not matter.
+//!
+//! The fold is built so that it cannot depend on order: each fact is joined into a [`Summary`], and
+//! every join is a maximum, a union or an "ever seen" (commutative, associative, idempotent). The
+//! state is then derived from the summary alone by [`derive`].
+//!
+//! Finality is monotone for the same reason: whether a transaction is final on a snapshot is a
+//! statement of the form "there is a candidate such that …", and no fact ever takes away from what
+//! such a statement reads. `docs/adr/0002-the-fold-is-a-join.md` tells which corners that closed.
+
+pub use crate::candidate::{Agreed, Candidate, Differences};
+pub use crate::summary::{Attempt, Summary, Task};
+
+use crate::evidence::{AbsenceProof, Decision};
+use crate::{
+    Opening, Origin, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, TaskId,
+    Timestamp, Uid,
+};
+use std::cmp::Reverse;
+use uuid::Uuid;
+
+/// The state that the evidence amounts to, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Derived {
+    /// The state.
+    pub state: State,
+    /// What it rests on.
+    pub basis: Basis,
+    /// The adopted transaction of the gateway, if there is one.
+    pub uid: Option<Uid>,
+}
+
+/// What a state rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Basis {
+    /// Nothing but the opening and our own attempts.
+    Attempts,
+    /// A running task.
+    Task(TaskId),
+    /// A refusal by the gateway.
+    Refusal(Refusal),
+    /// A snapshot of the adopted transaction, by its key.
+    Snapshot(SnapshotKey),
+    /// The greatest snapshot of the adopted transaction, which is not what was asked for: it waits
+    /// for a person, or for a greater one that agrees.
+    Differs(SnapshotKey),
+    /// A proof of absence.
+    Absence,
+    /// A person's decision.
+    Operator,
+    /// It is this other one, by our id.
+    Merged(Uuid),
+}
+
+/// Derives the state. Total: every summary has exactly one.
+pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
+    if let (Origin::Gateway, Some(into)) = (opening.origin, summary.merged_into) {
+        return Derived {
+            state: State::Merged,
+            basis: Basis::Merged(into),
+            uid: None,
+        };
+    }
+    let fates = fates(summary);
+    let adopted = adopt(opening, summary, &fates);
+    let rests_on_final = adopted.as_ref().is_some_and(|a| a.is_final);
+    let uid = adopted.as_ref().map(|a| a.candidate.0.clone());
+    if let Some(decision) = holding_decision(opening, summary, rests_on_final) {
+        return decide(opening, summary, decision, uid);
+    }
+    match adopted {
+        Some(adopted) => Derived {
+            state: adopted.state(),
+            basis: adopted.basis(),
+            uid,
+        },
+        None => presume(opening, summary, &fates),
+    }
+}
+
+/// The decision that counts: the latest, while no snapshot greater than its basis is known. A
+/// decision for doubt cannot reopen what a final snapshot has closed, and that nothing was sent says
+/// nothing of what was stamped afterwards.
+fn holding_decision<'a>(
+    opening: &Opening,
+    summary: &'a Summary,
+    rests_on_final: bool,
+) -> Option<&'a Decision> {
+    let decision = summary.decision.as_ref()?;
+    let known = summary.greatest_key(opening);
+    let outranked = known.map(SnapshotKey::says) > decision.basis.map(SnapshotKey::says);
+    let reopens = decision.state == State::InDoubt && rests_on_final;
+    let overtaken = decision.state == State::NotSent && summary.sent_at() > Some(decision.at);
+    (!outranked && !reopens && !overtaken).then_some(decision)
+}
+
+fn decide(opening: &Opening, summary: &Summary, decision: &Decision, uid: Option<Uid>) -> Derived {
+    // Doubt decided by a person ends like any other doubt: by a proof that came after it. What a
+    // known transaction of the gateway contradicts is no proof.
+    let absence = summary.absence.as_ref();
+    let later = proof(opening, summary, absence).filter(|p| p.at > decision.at);
+    if decision.state == State::InDoubt && uid.is_none() && later.is_some() {
+        return Derived {
+            state: State::NotFound,
+            basis: Basis::Absence,
+            uid,
+        };
+    }
+    Derived {
+        state: decision.state,
+        basis: Basis::Operator,
+        uid,
+    }
+}
+
+struct Adopted<'a> {
+    candidate: (&'a Uid, &'a Candidate),
+    is_final: bool,
+}
+
+impl Adopted<'_> {
+    fn state(&self) -> State {
+        match (self.is_final, self.candidate.1.class()) {
+            (true, StatusClass::Successful) => State::Successful,
+            (true, StatusClass::Failed) => State::Failed,
+            (true, StatusClass::Expired) => State::Expired,
+            (true, StatusClass::Pending | StatusClass::Other) | (false, _) => State::Pending,
+        }
+    }
+
+    fn basis(&self) -> Basis {
+        let candidate = self.candidate.1;
+        match candidate.latest.as_deref().map(Snapshot::key) {
+            Some(latest) if !self.is_final && candidate.differs() => Basis::Differs(latest),
+            _ => candidate
+                .shown()
+                .map_or(Basis::Attempts, |s| Basis::Snapshot(s.key())),
+        }
+    }
+}
+
+/// Chooses among the candidates. Those that end the transaction come first, so that finality is
+/// monotone; then what our own task named; then success; then the earlier; then the smaller uid.
+///
+/// A failure found by tracking id alone ends it only once some attempt of ours is known to have
+/// ended in doubt, or when the same one had succeeded before. Until then it is adopted as not
+/// final while something of ours is on its way, and not at all when nothing ever left us.
+fn adopt<'a>(
+    opening: &Opening,
+    summary: &'a Summary,
+    fates: &[(u32, Fate)],
+) -> Option<Adopted<'a>> {
+    let ended = summary.has_ended_in_doubt();
+    let on_its_way = fates
+        .iter()
+        .any(|(_, fate)| matches!(fate, Fate::Running(_) | Fate::Submitting));
+    summary
+        .candidates
+        .iter()
+        .filter(|(_, candidate)| summary.is_eligible(opening, candidate))
+        .filter_map(|(uid, candidate)| {
+            let class = candidate.class();
+            let believed = candidate.bound || candidate.ever_succeeded() || ended;
+            if class.is_final() && !believed && !on_its_way {
+                return None;
+            }
+            let is_final = class.is_final() && believed;
+            let preference = match class {
+                StatusClass::Successful => 2,
+                StatusClass::Pending | StatusClass::Other => 1,
+                StatusClass::Failed | StatusClass::Expired => 0,
+            };
+            let created = candidate.shown().and_then(|s| s.created_at);
+            let rank = (
+                is_final,
+                candidate.bound,
+                preference,
+                Reverse(created),
+                Reverse(uid),
+            );
+            Some((
+                rank,
+                Adopted {
+                    candidate: (uid, candidate),
+                    is_final,
+                },
+            ))
+        })
+        .max_by(|(a, _), (b, _)| a.cmp(b))
+        .map(|(_, adopted)| adopted)
+}
+
+/// What one attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    Running(TaskId),
+    Rejected(Refusal),
+    /// Refused by its task, and no look-up has followed yet.
+    Unconfirmed(TaskId, Refusal),
+    /// Refused by its task, and no look-up could tell in time whether there is nothing.
+    Overdue(TaskId, Refusal),
+    Duplicate(Refusal),
+    Doubt(Option<Refusal>),
+    Submitting,
+    NotSent,
+    Deferred,
+}
+
+impl Fate {
+    /// Bytes of it may have been processed, or may still be.
+    const fn is_live(&self) -> bool {
+        !matches!(self, Self::NotSent | Self::Deferred)
+    }
+}
+
+/// The state when no snapshot speaks.
+fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Derived {
+    let bare = |state, basis| Derived {
+        state,
+        basis,
+        uid: None,
+    };
+    let live: Vec<&Fate> = fates
+        .iter()
+        .map(|(_, fate)| fate)
+        .filter(|f| f.is_live())
+        .collect();
+    // What was told as not found stays so: nothing is stamped after a proof, whatever becomes known of the
+    // attempts that it covers.
+    let absent = proof(opening, summary, summary.absence.as_ref()).is_some();
+    if live.is_empty() && summary.is_proved_absent() {
+        return bare(State::NotFound, Basis::Absence);
+    }
+    if live.is_empty() {
+        let unsent = (opening.card_data && !fates.is_empty()) || summary.gave_up().is_some();
+        let state = if unsent {
+            State::NotSent
+        } else {
+            State::Accepted
+        };
+        return bare(state, Basis::Attempts);
+    }
+    let no_duplicate = proof(opening, summary, summary.no_duplicate.as_ref()).is_some();
+    if let ([Fate::Duplicate(refusal)], true) = (live.as_slice(), no_duplicate) {
+        return bare(State::Rejected, Basis::Refusal(refusal.clone()));
+    }
+    if absent {
+        return bare(State::NotFound, Basis::Absence);
+    }
+    let running = live.iter().rev().find_map(|fate| match fate {
+        Fate::Running(task) => Some(task.clone()),
+        _ => None,
+    });
+    if let Some(task) = running {
+        return bare(State::Processing, Basis::Task(task));
+    }
+    if live.contains(&&Fate::Submitting) {
+        return bare(State::Submitting, Basis::Attempts);
+    }
+    let rejected = live.iter().try_fold(None, |_, fate| match fate {
+        Fate::Rejected(refusal) => Some(Some(refusal.clone())),
+        _ => None,
+    });
+    if let Some(Some(refusal)) = rejected {
+        return bare(State::Rejected, Basis::Refusal(refusal));
+    }
+    if let Some(Fate::Unconfirmed(_, refusal)) = in_question(&live) {
+        return bare(State::Processing, Basis::Refusal(refusal.clone()));
+    }
+    let said = match live.as_slice() {
+        [Fate::Duplicate(refusal)] => Some(refusal.clone()),
+        // Beside other attempts, or for a replay, no answer tells more than doubt.
+        _ => live.iter().rev().find_map(|fate| match fate {
+            Fate::Duplicate(refusal)
+            | Fate::Rejected(refusal)
+            | Fate::Unconfirmed(_, refusal)
+            | Fate::Overdue(_, refusal)
+            | Fate::Doubt(Some(refusal)) => Some(Refusal {
+                kind: RefusalKind::Doubt,
+                ..refusal.clone()
+            }),
+            _ => None,
+        }),
+    };
+    bare(State::InDoubt, said.map_or(Basis::Attempts, Basis::Refusal))
+}
+
+/// The refusal that look-ups have still to confirm, where it decides: everything that may have been
+/// processed was refused. One that is not overdue comes first.
+fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
+    let refused = |fate: &&Fate| {
+        let refused = matches!(
+            fate,
+            Fate::Rejected(_) | Fate::Unconfirmed(..) | Fate::Overdue(..)
+        );
+        !refused
+    };
+    if live.iter().any(refused) {
+        return None;
+    }
+    let find = |overdue: bool| {
+        live.iter().rev().find(move |fate| match fate {
+            Fate::Unconfirmed(..) => !overdue,
+            Fate::Overdue(..) => overdue,
+            _ => false,
+        })
+    };
+    find(true).or_else(|| find(false)).copied()
+}
+
+/// A proof counts for the attempts that it covers, and not beside a transaction of the gateway that could be
+/// ours: see [`Summary::hinders_absence`].
+fn proof<'a>(
+    opening: &Opening,
+    summary: &Summary,
+    proof: Option<&'a AbsenceProof>,
+) -> Option<&'a AbsenceProof> {
+    proof
+        .filter(|proof| summary.is_covered_by(proof))
+        .filter(|proof| {
+            !if proof.duplicate {
+                summary.hinders_no_duplicate(opening)
+            } else {
+                summary.hinders_absence(opening)
+            }
+        })
+}
+
+fn fates(summary: &Summary) -> Vec<(u32, Fate)> {
+    summary
+        .attempts
+        .iter()
+        .map(|(n, attempt)| (*n, fate(summary, *n, attempt)))
+        .collect()
+}
+
+/// Positive evidence first: a task, a refusal, "nothing left", and only then silence.
+fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
+    let tasks = || {
+        summary
+            .tasks
+            .iter()
+            .filter(move |(_, t)| t.attempt == number)
+    };
+    if let Some((id, _)) = tasks().find(|(_, task)| task.is_running()) {
+        return Fate::Running(id.clone());
+    }
+    let refusals = tasks()
+        .filter_map(|(_, t)| t.refused.as_ref())
+        .chain(&attempt.refused);
+    if let Some(refusal) = refusals.max() {
+        return match refusal.kind {
+            RefusalKind::Rejected if !attempt.replay => rejection(refusal, attempt, tasks()),
+            RefusalKind::Duplicate if !attempt.replay => Fate::Duplicate(refusal.clone()),
+            RefusalKind::Rejected | RefusalKind::Duplicate | RefusalKind::Doubt => {
+                Fate::Doubt(Some(refusal.clone()))
+            }
+        };
+    }
+    if tasks().next().is_some() {
+        return Fate::Doubt(None);
+    }
+    if attempt.not_sent.is_some() {
+        return Fate::NotSent;
+    }
+    if attempt.deferred.is_some() {
+        return Fate::Deferred;
+    }
+    if attempt.silent.is_some() {
+        return Fate::Doubt(None);
+    }
+    Fate::Submitting
+}
+
+/// A documented refusal ends an attempt at once when it answers the submit. One that a task told waits
+/// for a look-up that finds nothing.
+fn rejection<'a>(
+    refusal: &Refusal,
+    attempt: &Attempt,
+    tasks: impl Iterator<Item = (&'a TaskId, &'a Task)>,
+) -> Fate {
+    let is_documented = |refused: &Option<Refusal>| {
+        let refused = refused.as_ref();
+        refused.is_some_and(|refused| refused.kind == RefusalKind::Rejected)
+    };
+    let told = tasks.filter(|(_, task)| is_documented(&task.refused));
+    let told: Vec<(&TaskId, &Task)> = told.collect();
+    let by_submit = is_documented(&attempt.refused);
+    if by_submit || told.iter().any(|(_, task)| task.is_refusal_settled()) {
+        return Fate::Rejected(refusal.clone());
+    }
+    match told.first() {
+        Some((id, task)) if task.checked.is_empty() => {
+            Fate::Unconfirmed((*id).clone(), refusal.clone())
+        }
+        Some((id, _)) => Fate::Overdue((*id).clone(), refusal.clone()),
+        None => Fate::Rejected(refusal.clone()),
+    }
+}
+
+impl Summary {
+    /// Whether no attempt of ours can have been processed, so that another may be stamped without
+    /// anything being sent twice. Says nothing of what the caller wants, or of the state.
+    pub fn is_clear_to_send(&self) -> bool {
+        // After a proof of absence nothing is stamped any more.
+        !self.is_proved_absent()
+            && self.held_back().is_none()
+            && !fates(self).iter().any(|(_, fate)| fate.is_live())
+    }
+
+    /// Whether a proof covers every attempt that was stamped. What earlier releases proved covers what was
+    /// stamped before it.
+    fn is_covered_by(&self, proof: &AbsenceProof) -> bool {
+        if proof.attempts.is_empty() {
+            return self.sent_at().is_none_or(|stamp| proof.at > stamp);
+        }
+        let stamped = self.stamped();
+        stamped.iter().all(|number| proof.attempts.contains(number))
+    }
+
+    fn is_proved_absent(&self) -> bool {
+        let proof = self.absence.as_ref();
+        proof.is_some_and(|proof| self.is_covered_by(proof))
+    }
+
+    /// The task whose refusal decides, and waits for a look-up that finds nothing; with when it was told
+    /// and whether that is overdue.
+    pub fn refusal_in_question(&self) -> Option<(TaskId, Timestamp, bool)> {
+        let fates = fates(self);
+        let live: Vec<&Fate> = fates
+            .iter()
+            .map(|(_, fate)| fate)
+            .filter(|fate| fate.is_live())
+            .collect();
+        let (id, overdue) = match in_question(&live)? {
+            Fate::Unconfirmed(id, _) => (id, false),
+            Fate::Overdue(id, _) => (id, true),
+            _ => return None,
+        };
+        let at = self.tasks.get(id)?.refused_at?;
+        Some((id.clone(), at, overdue))
+    }
+
+    /// The attempt that was stamped and of which nothing else was heard.
+    pub fn unanswered_attempt(&self) -> Option<u32> {
+        let mut fates = fates(self).into_iter().rev();
+        fates
+            .find(|(_, fate)| *fate == Fate::Submitting)
+            .map(|(number, _)| number)
+    }
+
+    /// Before this the gateway does not want the next attempt (its `Retry-After`).
+    pub fn deferred_until(&self) -> Option<Timestamp> {
+        self.attempts
+            .values()
+            .filter_map(|attempt| attempt.deferred)
+            .max()
+    }
+}

@@ -1,0 +1,156 @@
+//! Which of the gateway's transactions may be ours, checked against a second, naive reading.
+
+use super::facts::{cases, histories, snapshots};
+use super::given::{TOLERANCE, at, currency, fold, payment, seen, summed, tracking, uid};
+use crate::evidence::FoundBy;
+use crate::fold::{Basis, Differences};
+use crate::{Fact, Opening, Snapshot, State, Timestamp, Uid, derive};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Every snapshot of every candidate that may be ours, read straight from the facts.
+pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
+    let first: Option<Timestamp> = facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Stamped { not_before, .. } => Some(*not_before),
+            _ => None,
+        })
+        .min();
+    let mut all: BTreeMap<Uid, (bool, Vec<Snapshot>)> = BTreeMap::new();
+    for fact in facts {
+        let (snapshot, bound, accepted) = match fact {
+            Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. } => {
+                let misnamed = Differences::between(opening, snapshot).tracking_id;
+                (snapshot, !misnamed, false)
+            }
+            Fact::Seen { snapshot, found_by } => (snapshot, *found_by == FoundBy::OwnTask, false),
+            Fact::Merged { snapshot, .. } => (snapshot, false, false),
+            Fact::MismatchAccepted(snapshot) => (snapshot, false, true),
+            _ => continue,
+        };
+        let differences = Differences::between(opening, snapshot);
+        let agrees = accepted || differences.agree();
+        let young = first.is_some_and(|first| snapshot.created_at.is_none_or(|at| at >= first));
+        let entry = all.entry(snapshot.uid.clone()).or_default();
+        entry.0 |= bound || (agrees && young && !differences.tracking_id);
+        entry.1.push((**snapshot).clone());
+    }
+    all.into_iter()
+        .filter(|(_, (ours, _))| *ours)
+        .map(|(uid, (_, list))| (uid, list))
+        .collect()
+}
+
+/// Makes a snapshot somebody else's, in one way.
+fn spoil(opening: &Opening, snapshot: Snapshot, way: u8) -> Snapshot {
+    let ours = Snapshot {
+        uid: uid("u-9"),
+        kind: None,
+        amount: None,
+        currency: None,
+        parent_uid: None,
+        test: None,
+        tracking_id: opening.tracking_id.clone(),
+        created_at: Some(at(1)),
+        ..snapshot
+    };
+    match way {
+        0 => Snapshot {
+            created_at: Some(at(-100_000)),
+            ..ours
+        },
+        1 => Snapshot {
+            amount: Some(999),
+            ..ours
+        },
+        2 => Snapshot {
+            currency: Some(currency("JPY")),
+            ..ours
+        },
+        3 => Snapshot {
+            kind: Some("payout".to_owned()),
+            ..ours
+        },
+        4 => Snapshot {
+            parent_uid: Some(uid("p-9")),
+            ..ours
+        },
+        5 => Snapshot {
+            test: Some(opening.test != Some(true)),
+            ..ours
+        },
+        _ => Snapshot {
+            tracking_id: Some(tracking("somebody-else")),
+            ..ours
+        },
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn what_may_be_ours_is_what_the_facts_say((opening, facts) in histories()) {
+        let summary = summed(&opening, &facts);
+        let expected = oracle(&opening, &facts);
+        let eligible: Vec<Uid> = summary
+            .eligible(&opening)
+            .filter_map(|c| c.latest.as_deref())
+            .map(|snapshot| snapshot.uid.clone())
+            .collect();
+        prop_assert_eq!(eligible, expected.keys().cloned().collect::<Vec<_>>());
+        for (uid, list) in expected {
+            let greatest = list.iter().max_by(|a, b| (a.key(), a).cmp(&(b.key(), b)));
+            prop_assert_eq!(summary.candidates[&uid].latest.as_deref(), greatest);
+        }
+    }
+
+    #[test]
+    fn what_is_adopted_may_be_ours((opening, facts) in histories()) {
+        if let Some(uid) = fold(&opening, &facts).uid {
+            prop_assert!(oracle(&opening, &facts).contains_key(&uid));
+        }
+    }
+
+    #[test]
+    fn what_is_somebody_elses_never_moves_the_state(
+        (opening, facts) in histories(), snapshot in snapshots(payment()), way in 0..7_u8
+    ) {
+        // A payment has no parent, and a refund no currency and no mode, so that these do not differ there.
+        let way = match (way, opening.kind.is_child()) {
+            (2 | 5, true) | (4, false) => 0,
+            (way, _) => way,
+        };
+        let foreign = seen(&spoil(&opening, snapshot, way));
+        let mut summary = summed(&opening, &facts);
+        let before = derive(&opening, &summary);
+        summary.join(&opening, &foreign);
+        let after = derive(&opening, &summary);
+        // What bears our name and type may be ours after all: nothing is proved absent beside it.
+        let proved = before.basis == Basis::Absence
+            || (before.state == State::Rejected && summary.no_duplicate.is_some());
+        let hindered = proved && summary.unlike(&opening).next().is_some();
+        let presumes = !hindered && before != after;
+        prop_assert!(!presumes, "{:?} {:?}", before, after);
+        prop_assert!(!hindered || (after.uid.is_none() && after.state != State::NotFound || before == after));
+    }
+
+    #[test]
+    fn what_is_a_little_older_moves_nothing_but_a_presumption_of_absence(
+        (opening, facts) in histories(), snapshot in snapshots(payment())
+    ) {
+        let older = Snapshot {
+            created_at: Some(at(-TOLERANCE - 1)),
+            ..spoil(&opening, snapshot, 0)
+        };
+        let mut summary = summed(&opening, &facts);
+        let before = derive(&opening, &summary);
+        summary.join(&opening, &seen(&older));
+        let after = derive(&opening, &summary);
+        prop_assert_eq!(&before.uid, &after.uid);
+        let presumed = matches!(before.state, State::NotFound | State::Rejected);
+        // What rests on no proof, such as a refusal, may stand behind it.
+        prop_assert!(before == after || (presumed && after.state != State::NotFound));
+    }
+}

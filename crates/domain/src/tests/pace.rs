@@ -1,0 +1,246 @@
+//! What is done next, and when.
+
+use super::facts::{cases, histories};
+use super::given::{
+    acked, at, card_payment, decided, fold, not_sent, payment, refused, replayed, result, seen,
+    silent, snapshot, stamped, summed, task_id, uid,
+};
+use crate::schedule::{Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan};
+use crate::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const DAY: i64 = 24 * 3_600;
+
+fn pace() -> Pace {
+    Pace {
+        first_check: Duration::from_secs(1),
+        max_interval: Duration::from_secs(60),
+        max_interval_old: Duration::from_secs(6 * 3_600),
+        recheck_after_final: vec![Duration::from_secs(3_600), Duration::from_secs(86_400)],
+    }
+}
+
+fn step(opening: &Opening, facts: &[Fact], now: i64) -> Step {
+    let summary = summed(opening, facts);
+    plan(opening, &summary, &derive(opening, &summary), at(now))
+}
+
+fn due(facts: &[Fact], since: i64, now: i64) -> Option<Timestamp> {
+    next_check(&fold(&payment(), facts), at(since), at(now), &pace())
+}
+
+proptest! {
+    #![proptest_config(cases(300))]
+
+    #[test]
+    fn what_is_not_final_has_a_next_check_and_something_to_do(
+        (opening, facts) in histories(), age in 0_i64..200_000
+    ) {
+        let summary = summed(&opening, &facts);
+        let derived = derive(&opening, &summary);
+        let now = at(30).plus(Duration::from_secs(age.unsigned_abs()));
+        let next = next_check(&derived, at(30), now, &pace());
+        let step = plan(&opening, &summary, &derived, now);
+        if !derived.state.is_final() {
+            prop_assert!(next.is_some_and(|next| next > now || (age == 0 && next == now)));
+            prop_assert!(step != Step::Rest);
+        }
+        // Sent is only what is accepted, and never what may have been processed already.
+        let sends = matches!(step, Step::Submit | Step::GiveUp { .. });
+        prop_assert_eq!(sends, derived.state == State::Accepted);
+        prop_assert!(step != Step::Submit || summary.is_clear_to_send());
+    }
+
+    #[test]
+    fn the_interval_grows_with_age_within_its_bounds(
+        young in 0_u64..100_000, more in 0_u64..100_000
+    ) {
+        let (one, two) = (Duration::from_secs(young), Duration::from_secs(young + more));
+        prop_assert!(interval(one, &pace()) <= interval(two, &pace()));
+        prop_assert!(interval(one, &pace()) >= pace().first_check);
+        prop_assert!(interval(two, &pace()) <= pace().max_interval_old);
+    }
+
+    #[test]
+    fn jitter_puts_off_by_less_than_a_tenth(wait in 0_i64..100_000, random in any::<u64>()) {
+        let spread = jitter(at(0), at(wait), random);
+        prop_assert!(spread >= at(wait));
+        prop_assert!(spread.since(at(wait)) <= at(wait).since(at(0)) / 10);
+    }
+
+    #[test]
+    fn what_a_step_may_end_it_ends(
+        hour in 0_i64..48, failed in any::<bool>(), ack in any::<bool>()
+    ) {
+        // Found by name alone while our own request was open: no history stays pending for ever.
+        let opening = payment();
+        let mut facts = vec![stamped(1, 0)];
+        facts.extend(ack.then(|| acked(1, "t-1", 1)));
+        let status = if failed { "failed" } else { "expired" };
+        facts.push(seen(&snapshot(&opening, "u-1", status, 5)));
+        prop_assert_eq!(fold(&opening, &facts).state, State::Pending);
+        match step(&opening, &facts, hour * 3_600 + 1) {
+            Step::AskTask(task) => {
+                prop_assert!(hour < 24);
+                facts.push(Fact::TaskUnknown { task });
+            }
+            Step::OutliveTask(task) => {
+                prop_assert!(hour >= 24);
+                facts.push(Fact::TaskOutlived { task });
+            }
+            Step::TakeOver { attempt } => {
+                prop_assert!(!ack);
+                facts.push(silent(attempt));
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        prop_assert!(fold(&opening, &facts).state.is_final());
+    }
+}
+
+#[test]
+fn each_state_has_its_step() {
+    let opening = payment();
+    let of = |facts: &[Fact]| step(&opening, facts, 100);
+    let sent = [stamped(1, 0)];
+    let task = [stamped(1, 0), acked(1, "t-1", 1)];
+    let doubt = [stamped(1, 0), silent(1)];
+    let ours = |status| {
+        let found = snapshot(&opening, "u-1", status, 5);
+        [task.to_vec(), vec![result("t-1", &found)]].concat()
+    };
+    assert_eq!(of(&[]), Step::Submit);
+    assert_eq!(of(&sent), Step::TakeOver { attempt: 1 });
+    assert_eq!(of(&task), Step::AskTask(task_id("t-1")));
+    assert_eq!(
+        step(&opening, &task, DAY + 1),
+        Step::OutliveTask(task_id("t-1"))
+    );
+    assert_eq!(of(&doubt), Step::LookUpTrackingId);
+    assert_eq!(of(&ours("incomplete")), Step::LookUpUid(uid("u-1")));
+    // What has ended is looked up by its name, so that another success under it comes to light.
+    for status in ["successful", "failed"] {
+        assert_eq!(of(&ours(status)), Step::LookUpBoth(uid("u-1")));
+    }
+    let unsent = [stamped(1, 0), not_sent(1)];
+    assert_eq!(step(&card_payment(), &unsent, 100), Step::Rest);
+}
+
+#[test]
+fn a_later_attempt_that_never_left_does_not_hide_the_unanswered_one() {
+    let facts = [stamped(1, 0), stamped(2, 9), not_sent(2)];
+    assert_eq!(step(&payment(), &facts, 100), Step::TakeOver { attempt: 1 });
+}
+
+#[test]
+fn doubt_decided_by_a_person_still_asks_a_task_that_runs() {
+    let facts = [
+        stamped(1, 0),
+        acked(1, "t-1", 1),
+        decided(5, State::InDoubt, None),
+    ];
+    assert_eq!(step(&payment(), &facts, 100), Step::AskTask(task_id("t-1")));
+}
+
+#[test]
+fn an_end_found_by_name_is_checked_against_our_own_task_and_transaction() {
+    let opening = payment();
+    let found = |status| seen(&snapshot(&opening, "u-2", status, 5));
+    let running = [stamped(1, 0), acked(1, "t-1", 1)];
+    let paid = [running.to_vec(), vec![found("successful")]].concat();
+    assert_eq!(step(&opening, &paid, 100), Step::AskTask(task_id("t-1")));
+    assert_eq!(step(&opening, &paid, DAY + 1), Step::LookUpBoth(uid("u-2")));
+    let open = result("t-1", &snapshot(&opening, "u-1", "incomplete", 5));
+    let failed = [running.to_vec(), vec![silent(1), found("failed"), open]].concat();
+    assert_eq!(fold(&opening, &failed).state, State::Failed);
+    assert_eq!(step(&opening, &failed, 100), Step::LookUpBoth(uid("u-1")));
+}
+
+#[test]
+fn checks_grow_from_the_first_to_the_longest_interval() {
+    let facts = [stamped(1, 0), acked(1, "t-1", 1)];
+    assert_eq!(due(&facts, 0, 0), Some(at(1)));
+    assert_eq!(due(&facts, 0, 40), Some(at(60)));
+    assert_eq!(due(&facts, 0, 800), Some(at(860)));
+    assert_eq!(due(&facts, 0, 3_600), Some(at(3_600 + 1_800)));
+    assert_eq!(due(&facts, 0, 10 * DAY), Some(at(10 * DAY + 6 * 3_600)));
+}
+
+#[test]
+fn what_is_final_is_looked_at_again_as_often_as_the_setting_says() {
+    let paid = snapshot(&payment(), "u-1", "successful", 5);
+    let facts = [stamped(1, 0), result("t-1", &paid)];
+    assert_eq!(due(&facts, 0, 0), Some(at(3_600)));
+    assert_eq!(due(&facts, 0, 3_600), Some(at(DAY)));
+    assert_eq!(due(&facts, 0, DAY), None);
+    let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
+    assert_eq!(next_check(&unsent, at(0), at(0), &pace()), None);
+}
+
+#[test]
+fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
+    let paid = snapshot(&payment(), "u-1", "successful", 5);
+    let facts = [stamped(1, 0), result("t-1", &paid)];
+    let ended = fold(&payment(), &facts);
+    let owed = |now| look_owed(&ended, at(0), at(now), &pace());
+    assert_eq!(owed(3_599), None, "none was due yet");
+    assert_eq!(owed(3_600), Some(at(3_660)));
+    assert_eq!(owed(4_600), Some(at(4_600 + 500)));
+    assert_eq!(owed(DAY - 2), Some(at(DAY - 2 + 41_399)));
+    assert_eq!(owed(DAY), Some(at(DAY + 60)));
+    assert!(owed(2 * DAY - 1).is_some());
+    assert_eq!(owed(2 * DAY), None);
+    let running = fold(&payment(), &[stamped(1, 0), acked(1, "t-1", 1)]);
+    assert_eq!(look_owed(&running, at(0), at(DAY), &pace()), None);
+    let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
+    assert_eq!(look_owed(&unsent, at(0), at(DAY), &pace()), None);
+}
+
+#[test]
+fn a_duplicate_is_looked_up_at_once_and_after_one_five_and_fifteen_minutes() {
+    let facts = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
+    assert_eq!(due(&facts, 0, 0), Some(at(0)));
+    assert_eq!(due(&facts, 0, 1), Some(at(60)));
+    assert_eq!(due(&facts, 0, 61), Some(at(300)));
+    assert_eq!(due(&facts, 0, 301), Some(at(900)));
+    assert!(due(&facts, 0, 901).is_some_and(|next| next > at(901)));
+    let other = [stamped(1, 0), refused(1, RefusalKind::Doubt)];
+    assert_eq!(due(&other, 0, 0), Some(at(1)));
+}
+
+#[test]
+fn a_mismatch_waits_for_a_person_at_the_slow_pace() {
+    let odd = Snapshot {
+        amount: Some(900),
+        ..snapshot(&payment(), "u-1", "successful", 5)
+    };
+    let facts = [stamped(1, 0), result("t-1", &odd)];
+    assert_eq!(due(&facts, 0, 0), Some(at(60)));
+    assert_eq!(due(&facts, 0, 600), Some(at(900)));
+    assert_eq!(due(&facts, 0, 10 * DAY), Some(at(10 * DAY + 6 * 3_600)));
+}
+
+#[test]
+fn a_request_is_repeated_for_twenty_hours_from_its_first_stamp_and_not_for_ever() {
+    let opening = payment();
+    let may = |facts: &[Fact], now| may_repeat(&opening, &summed(&opening, facts), at(now));
+    let once = [stamped(1, 0), silent(1)];
+    assert!(may(&once, 20 * 3_600 - 1));
+    assert!(!may(&once, 20 * 3_600), "the key may be forgotten soon");
+    let twice = [stamped(1, 0), silent(1), replayed(2, 10 * 3_600), silent(2)];
+    assert!(
+        !may(&twice, 20 * 3_600),
+        "a repeat does not begin the time anew"
+    );
+    let often: Vec<Fact> = (1..=8).flat_map(|n| [replayed(n, 10), silent(n)]).collect();
+    assert!(may(&often[..14], 20) && !may(&often, 20));
+    assert!(!may(&[], 0), "what was never sent is not repeated");
+}
+
+#[test]
+fn card_data_is_never_repeated() {
+    let opening = card_payment();
+    let facts = [stamped(1, 0), silent(1)];
+    assert!(!may_repeat(&opening, &summed(&opening, &facts), at(1)));
+}

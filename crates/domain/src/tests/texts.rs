@@ -1,0 +1,81 @@
+//! Explanations: every state and fact has one, and it tells the person what they need.
+
+use super::facts::{cases, histories};
+use super::given::{
+    acked, at, decided, fold, payment, refused, result, seen, silent, snapshot, stamped, summed,
+    task_unknown, uid,
+};
+use crate::explain::{next, note, summary, would_change};
+use crate::schedule::plan;
+use crate::{Fact, RefusalKind, Snapshot, State, derive};
+use proptest::prelude::*;
+
+fn text(facts: &[Fact]) -> String {
+    let opening = payment();
+    summary(&opening, &summed(&opening, facts), &fold(&opening, facts))
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    #[test]
+    fn everything_can_be_explained((opening, facts) in histories()) {
+        let known = summed(&opening, &facts);
+        let derived = derive(&opening, &known);
+        let said = summary(&opening, &known, &derived);
+        prop_assert!(said.ends_with('.') && !said.contains("  ") && !said.contains(".."), "{said}");
+        let step = plan(&opening, &known, &derived, at(100));
+        let parts = [vec![next(&step)], facts.iter().map(note).collect()].concat();
+        let changes = would_change(&opening, &known, derived.state);
+        for part in parts.iter().map(String::as_str).chain(changes) {
+            prop_assert!(!part.is_empty() && !part.ends_with('.'), "{part}");
+            prop_assert!(!part.contains("  "), "{part}");
+        }
+    }
+}
+
+#[test]
+fn doubt_says_that_money_may_have_moved_and_what_the_gateway_answered() {
+    let said = text(&[stamped(1, 0), refused(1, RefusalKind::Duplicate)]);
+    assert_eq!(
+        said,
+        "It is not known whether the gateway has the payment: money may have moved. It is looked \
+         up until this is known, and is not sent again on a guess. The gateway's answer: HTTP 422 \
+         E.1018, \"no\" (taken for a duplicate, which may be of this very request)."
+    );
+}
+
+#[test]
+fn a_mismatch_says_what_differs_and_what_ends_it() {
+    let odd = Snapshot {
+        amount: Some(900),
+        ..snapshot(&payment(), "u-1", "successful", 5)
+    };
+    let said = text(&[stamped(1, 0), result("t-1", &odd)]);
+    assert!(
+        said.contains("900 USD in minor units") && said.contains("another amount"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_failure_that_does_not_count_yet_says_why() {
+    let failed = seen(&snapshot(&payment(), "u-1", "failed", 5));
+    let said = text(&[stamped(1, 0), acked(1, "t-1", 1), failed]);
+    assert!(said.contains("does not count as the end yet"), "{said}");
+}
+
+#[test]
+fn a_decision_says_who_and_why() {
+    let said = text(&[stamped(1, 0), silent(1), decided(9, State::Failed, None)]);
+    assert!(
+        said.contains("ops decided this at") && said.contains("the bank said so"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_unknown_task_says_that_its_text_may_be_lost() {
+    assert!(note(&task_unknown("t-1")).contains("the text of the error is lost"));
+    assert!(note(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
+}

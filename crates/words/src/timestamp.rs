@@ -1,0 +1,91 @@
+//! A moment, in microseconds since 1970 (UTC): the resolution that PostgreSQL keeps.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Microseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// Later than everything: stands for "at the time of receipt", which the ledger puts.
+    pub const END: Self = Self(i64::MAX);
+
+    /// A moment from microseconds since the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Reads RFC 3339 with any offset and fraction. `None` when the text is no such time.
+    pub fn parse(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text.trim(), &Rfc3339)
+            .ok()
+            .map(Self::from)
+    }
+
+    /// RFC 3339 in UTC, with the fraction only when there is one.
+    pub fn to_rfc3339(self) -> String {
+        self.with_rfc3339(str::to_owned)
+    }
+
+    /// Lends the same to who only passes it on.
+    pub fn with_rfc3339<T>(self, told: impl FnOnce(&str) -> T) -> T {
+        // `2026-02-03T10:15:30.123456Z` and some more.
+        let mut room = [0_u8; 40];
+        let mut rest = room.as_mut_slice();
+        let written = OffsetDateTime::from(self).format_into(&mut rest, &Rfc3339);
+        let left = rest.len();
+        let text = written
+            .ok()
+            .and_then(|_| std::str::from_utf8(room.get(..room.len() - left)?).ok());
+        told(text.unwrap_or("1970-01-01T00:00:00Z"))
+    }
+
+    /// This moment plus a duration, saturating.
+    pub fn plus(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(micros_of(by)))
+    }
+
+    /// This moment minus a duration, saturating.
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros_of(by)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies in the future.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+fn micros_of(by: Duration) -> i64 {
+    i64::try_from(by.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Years 0 to 9999 only: what RFC 3339 can print. Anything else is clamped to the epoch.
+const PRINTABLE: std::ops::RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
+
+impl From<Timestamp> for OffsetDateTime {
+    fn from(value: Timestamp) -> Self {
+        let micros = if PRINTABLE.contains(&value.0) {
+            value.0
+        } else {
+            0
+        };
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl From<OffsetDateTime> for Timestamp {
+    fn from(value: OffsetDateTime) -> Self {
+        Self(i64::try_from(value.unix_timestamp_nanos().div_euclid(1_000)).unwrap_or(0))
+    }
+}
