@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fmt chart openapi image fuzz explore chaos words hooks troublemakers
+.PHONY: help setup demo test bench lint fmt chart openapi image fuzz explore chaos words hooks troublemakers sqlx
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -52,6 +52,9 @@ chart: ## check the Helm chart, the alerts and the dashboard
 openapi: ## regenerate the API description, and lint it
 	cargo run --locked -- openapi > docs/openapi.json
 	@scripts/check-openapi.sh
+
+sqlx: setup ## regenerate .sqlx on a private PostgreSQL; needed when a SQL statement changes
+	@scripts/sqlx.sh
 
 image: ## build the image and test it; takes some minutes, needs root
 	@scripts/image.sh

@@ -61,7 +61,7 @@ unpack_prometheus() {
         }
     ) || return 1
     dpkg-deb -x "$tools"/package/prometheus_*.deb "$tools/package"
-    rm -rf "$tools/bin"
+    rm -rf "${tools:?}/bin"
     mv "$tools/package/usr/bin" "$tools/bin"
     rm -rf "$tools/package"
 }
@@ -73,10 +73,10 @@ find_prometheus() {
             return
         fi
     done
-    unpack_prometheus && has_prometheus "$tools/bin" || {
+    if ! unpack_prometheus || ! has_prometheus "$tools/bin"; then
         say "Prometheus could not be had: install it, or make Debian's packages reachable once"
         exit 1
-    }
+    fi
     printf '%s\n' "$tools/bin/prometheus"
 }
 

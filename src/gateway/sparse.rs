@@ -34,7 +34,7 @@ pub(super) fn is_json(body: &[u8]) -> bool {
     kept(body, Kept::Holders).is_ok()
 }
 
-/// The same as [`read`], of what is JSON as it is.
+/// The same as `read`, of what is JSON as it is.
 pub(super) fn read_plain(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
     kept(body, Kept::Named)
 }

@@ -2,7 +2,7 @@
 //!
 //! The fold is built so that it cannot depend on order: each fact is joined into a [`Summary`], and
 //! every join is a maximum, a union or an "ever seen" (commutative, associative, idempotent). The
-//! state is then derived from the summary alone by [`derive`].
+//! state is then derived from the summary alone by [`derive()`].
 //!
 //! Finality is monotone for the same reason: whether a transaction is final on a snapshot is a
 //! statement of the form "there is a candidate such that …", and no fact ever takes away from what
