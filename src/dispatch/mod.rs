@@ -17,7 +17,7 @@ use crate::config::{Live, Secret};
 use crate::gateway::redact::MARK;
 use crate::gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use crate::gateway::{SensitiveBody, forwarded};
-use crate::ledger::{Lease, Ledger, LedgerError, Record, Recorded, Target};
+use crate::ledger::{Ledger, LedgerError, Record, Recorded, StampedAttempt, Target};
 use crate::metrics::Metrics;
 use crate::observation::submit as outcome;
 use crate::store::waiting::waiting;
@@ -273,30 +273,21 @@ impl Dispatch {
     /// says after a restore was asked before the stamp.
     pub fn send(
         &self,
-        transaction: &StoredTransaction,
-        attempt: u32,
-        lease: Lease,
+        stamped: StampedAttempt,
         body: SensitiveBody,
         looked: bool,
     ) -> JoinHandle<Sent> {
         let this = self.clone();
-        let transaction = transaction.clone();
         // The task counts as on the wire from here, before it first runs.
         self.0.submits.spawn(carried(async move {
             let _in_flight = this.0.metrics.submit_in_flight();
-            this.transmit(&transaction, attempt, lease, body, looked)
-                .await
+            this.transmit(stamped, body, looked).await
         }))
     }
 
-    async fn transmit(
-        &self,
-        transaction: &StoredTransaction,
-        attempt: u32,
-        lease: Lease,
-        body: SensitiveBody,
-        looked: bool,
-    ) -> Sent {
+    async fn transmit(&self, stamped: StampedAttempt, body: SensitiveBody, looked: bool) -> Sent {
+        let (attempt, lease) = (stamped.number(), stamped.lease());
+        let transaction = &*stamped.into_transaction();
         let opening = &transaction.opening;
         let record = |learned, next_check| Record {
             target: Target::Transaction(transaction.record.id),

@@ -4,7 +4,7 @@
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
 use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
-use crate::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped};
+use crate::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt};
 use crate::observation::submit::BeforeStamp;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
 use domain::absence::Ability;
@@ -61,13 +61,7 @@ pub trait Hands: Sync {
     /// Whether the gateway looks for duplicates of a request.
     fn checks_duplicates(&self, body: &Self::Body) -> bool;
     /// Sends a stamped attempt and records what came of it.
-    fn send(
-        &self,
-        transaction: &StoredTransaction,
-        attempt: u32,
-        lease: Lease,
-        body: Self::Body,
-    ) -> impl Future<Output = ()> + Send;
+    fn send(&self, stamped: StampedAttempt, body: Self::Body) -> impl Future<Output = ()> + Send;
     /// Asks the gateway. `None` when nothing of an answer came; one that broke off says so itself.
     fn ask(&self, question: Question<'_>) -> impl Future<Output = Option<Answer>> + Send;
     /// A lease had ended before its work was done.
@@ -171,16 +165,10 @@ impl Hands for Real<'_> {
         body.checks_duplicates()
     }
 
-    async fn send(
-        &self,
-        transaction: &StoredTransaction,
-        attempt: u32,
-        lease: Lease,
-        body: SensitiveBody,
-    ) {
+    async fn send(&self, stamped: StampedAttempt, body: SensitiveBody) {
         // The task runs by itself; that it can be waited for keeps the step's place.
         let dispatch = &self.shared.dispatch;
-        let _ = dispatch.send(transaction, attempt, lease, body, true).await;
+        let _ = dispatch.send(stamped, body, true).await;
     }
 
     async fn ask(&self, question: Question<'_>) -> Option<Answer> {

@@ -162,12 +162,8 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         }
     }
     match stamped {
-        Ok(Stamped::Ready {
-            transaction,
-            attempt,
-            lease,
-        }) => {
-            hands.send(&transaction, attempt, lease, body).await;
+        Ok(Stamped::Ready(attempt)) => {
+            hands.send(attempt, body).await;
         }
         Ok(Stamped::No { .. }) => hands.lease_lost(),
         Ok(Stamped::Wait { until, .. }) => {
@@ -408,12 +404,8 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observat
         sealed: None,
     };
     match hands.stamp(stamp).await {
-        Ok(Stamped::Ready {
-            transaction,
-            attempt,
-            lease,
-        }) => {
-            hands.send(&transaction, attempt, lease, body).await;
+        Ok(Stamped::Ready(attempt)) => {
+            hands.send(attempt, body).await;
             true
         }
         // What its parent does not allow is not sent once more; it stays in doubt.

@@ -49,18 +49,18 @@ pub(crate) async fn open_and_send(
         }
     })?;
     Ok(match opened {
-        Opened::Created { transaction, lease } => {
-            let sending = lease.zip(body).map(|(lease, body)| {
-                let attempt = transaction.summary.last_attempt();
-                context
-                    .dispatch
-                    .send(&transaction, attempt, lease, body, false)
-            });
+        Opened::Ready(stamped) => {
+            let transaction = Box::new(stamped.transaction().clone());
+            let sending = body.map(|body| context.dispatch.send(stamped, body, false));
             Beginning::Begun(Begun {
                 transaction,
                 sending,
             })
         }
+        Opened::Created { transaction } => Beginning::Begun(Begun {
+            transaction,
+            sending: None,
+        }),
         Opened::Exists { transaction } => Beginning::Exists(transaction),
         Opened::Unfit(unfit) => Beginning::Unfit(unfit),
     })
@@ -84,21 +84,10 @@ pub(crate) async fn stamp_and_send(
     };
     let stamped = context.ledger.stamp(&shop, stamp).await?;
     Ok(match stamped {
-        Stamped::Ready {
-            transaction,
-            attempt,
-            lease,
-        } => {
-            let sending = Some(
-                context
-                    .dispatch
-                    .send(&transaction, attempt, lease, body, false),
-            );
-            Next::Begun(Begun {
-                transaction,
-                sending,
-            })
-        }
+        Stamped::Ready(stamped) => Next::Begun(Begun {
+            transaction: Box::new(stamped.transaction().clone()),
+            sending: Some(context.dispatch.send(stamped, body, false)),
+        }),
         // Somebody else was first.
         Stamped::No { transaction } => Next::Begun(Begun {
             transaction,

@@ -13,6 +13,7 @@ mod evidence;
 mod findings;
 mod learning;
 mod route;
+mod stamped;
 pub mod tables;
 mod telling;
 mod waiters;
@@ -21,6 +22,7 @@ pub use crate::store::discrepancies::Close;
 pub use acts::{act, look};
 pub use batch::{Answer, Fold, Work};
 pub use findings::view as discrepancy_view;
+pub use stamped::StampedAttempt;
 pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
 
@@ -117,14 +119,14 @@ impl ParentLimit {
 }
 
 /// What came of opening.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Opened {
-    /// It is new. With a lease when it was stamped for sending now.
+    /// It is new, and attempt 1 is stamped for sending now.
+    Ready(StampedAttempt),
+    /// It is new, and waits in the database.
     Created {
         /// As it is stored.
         transaction: Box<StoredTransaction>,
-        /// The right to send attempt 1.
-        lease: Option<Lease>,
     },
     /// There is one under this tracking id already.
     Exists {
@@ -184,17 +186,10 @@ pub struct Stamp {
 }
 
 /// What came of stamping.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Stamped {
-    /// The attempt may be sent under this lease.
-    Ready {
-        /// The transaction, now submitting.
-        transaction: Box<StoredTransaction>,
-        /// Which attempt.
-        attempt: u32,
-        /// The right to send it.
-        lease: Lease,
-    },
+    /// The attempt may be sent.
+    Ready(StampedAttempt),
     /// Not to be sent: the lease is lost, or the state is another.
     No {
         /// As it is.

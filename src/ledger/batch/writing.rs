@@ -3,7 +3,7 @@
 use super::owning::MERGED;
 use super::{Answer, Batch, CheckDecision, Draft, row, to_json};
 use crate::ledger::tables::{Reads, Tables};
-use crate::ledger::{Opened, Recorded, Shared, Stamped, findings};
+use crate::ledger::{Opened, Recorded, Shared, Stamped, StampedAttempt, findings};
 use crate::store::batch::{Changed, Writes};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use domain::{Uid, schedule};
@@ -226,7 +226,13 @@ impl Batch<'_> {
         let answer =
             match draft {
                 Draft::Created { id, lease } => row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Opened(Opened::Created { transaction, lease })
+                    Answer::Opened(match lease {
+                        Some(lease) => {
+                            let number = transaction.summary.last_attempt();
+                            Opened::Ready(StampedAttempt::new(transaction, number, lease))
+                        }
+                        None => Opened::Created { transaction },
+                    })
                 }),
                 Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
                     Answer::Opened(Opened::Exists { transaction: t })
@@ -248,11 +254,8 @@ impl Batch<'_> {
                 }),
                 Draft::Ready { id, attempt, lease } => {
                     row(id).map_or(Answer::NotFound, |transaction| {
-                        Answer::Stamped(Stamped::Ready {
-                            transaction,
-                            attempt,
-                            lease,
-                        })
+                        let stamped = StampedAttempt::new(transaction, attempt, lease);
+                        Answer::Stamped(Stamped::Ready(stamped))
                     })
                 }
                 Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {

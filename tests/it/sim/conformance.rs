@@ -407,12 +407,9 @@ async fn the_model_is_the_database() {
 pub fn lease_of(answer: &Answer) -> Option<(Uuid, Uuid)> {
     use reconciler::ledger::{Opened, Stamped};
     match answer {
-        Answer::Opened(Opened::Created { transaction, lease }) => {
-            Some((transaction.record.id, lease.as_ref()?.token))
+        Answer::Opened(Opened::Ready(stamped)) | Answer::Stamped(Stamped::Ready(stamped)) => {
+            Some((stamped.transaction().record.id, stamped.lease().token))
         }
-        Answer::Stamped(Stamped::Ready {
-            transaction, lease, ..
-        }) => Some((transaction.record.id, lease.token)),
         _ => None,
     }
 }

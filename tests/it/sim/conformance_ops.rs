@@ -74,7 +74,9 @@ impl Ops {
     /// Takes up what the ledger has answered.
     pub fn learn(&mut self, works: &[Work], answers: &[Answer]) {
         for (work, answer) in works.iter().zip(answers) {
-            if let (Work::Open(open), Answer::Opened(Opened::Created { .. })) = (work, answer) {
+            if let (Work::Open(open), Answer::Opened(Opened::Created { .. } | Opened::Ready(_))) =
+                (work, answer)
+            {
                 self.ids.push(open.id);
             }
             self.leases.extend(lease_of(answer));

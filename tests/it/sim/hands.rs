@@ -17,7 +17,7 @@ use domain::{Fact, Origin, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
 use reconciler::engine::Settings;
 use reconciler::engine::hands::{Hands, Question};
 use reconciler::gateway::{Address, Answer, Submission};
-use reconciler::ledger::{Lease, LedgerError, Record, Recorded, Stamp, Stamped, Target};
+use reconciler::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target};
 use reconciler::observation::submit as outcome;
 use reconciler::store::{EvidenceRow, StoreError, StoredTransaction};
 use std::sync::Arc;
@@ -35,13 +35,9 @@ pub struct SimHands<'a> {
 
 impl Replica {
     /// Sends a stamped attempt and records what came of it: the dispatcher's part.
-    pub async fn transmit(
-        &self,
-        stored: &StoredTransaction,
-        attempt: u32,
-        lease: Uuid,
-        until: u64,
-    ) {
+    pub async fn transmit(&self, stamped: StampedAttempt, until: u64) {
+        let (attempt, lease) = (stamped.number(), stamped.lease().token);
+        let stored = &*stamped.into_transaction();
         let world = &self.world;
         world.point("send").await;
         let may_send = world.exec.micros() + 30_000_000 < until;
@@ -346,7 +342,8 @@ impl Hands for SimHands<'_> {
     async fn stamp(&self, stamp: Stamp) -> Result<Stamped, LedgerError> {
         self.replica.world.point("stamp").await;
         let (stamped, lasting) = self.replica.stamp(stamp).await?;
-        if let Stamped::Ready { lease, .. } = &stamped {
+        if let Stamped::Ready(attempt) = &stamped {
+            let lease = attempt.lease();
             let until = lasting.until(lease.until);
             self.replica
                 .world
@@ -368,14 +365,10 @@ impl Hands for SimHands<'_> {
         true
     }
 
-    async fn send(&self, stored: &StoredTransaction, attempt: u32, lease: Lease, (): ()) {
-        let until = self
-            .replica
-            .world
-            .with(|state| state.seen.leases[&lease.token]);
-        self.replica
-            .transmit(stored, attempt, lease.token, until)
-            .await;
+    async fn send(&self, stamped: StampedAttempt, (): ()) {
+        let token = stamped.lease().token;
+        let until = self.replica.world.with(|state| state.seen.leases[&token]);
+        self.replica.transmit(stamped, until).await;
     }
 
     async fn ask(&self, question: Question<'_>) -> Option<Answer> {

@@ -421,15 +421,16 @@ async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
         parent_limit,
     };
     match replica.open(open).await {
-        Ok((Opened::Created { transaction, lease }, lasting)) => {
-            world.note(|| format!("opened {} with a lease: {}", order.name, lease.is_some()));
-            if let Some(lease) = lease.filter(|_| send_now) {
-                let attempt = transaction.summary.last_attempt();
-                let until = lasting.until(lease.until);
-                replica
-                    .transmit(&transaction, attempt, lease.token, until)
-                    .await;
+        Ok((Opened::Ready(stamped), lasting)) => {
+            world.note(|| format!("opened {} with a lease", order.name));
+            if send_now {
+                let until = lasting.until(stamped.lease().until);
+                replica.transmit(stamped, until).await;
             }
+            world.with(|state| Some(state.db.by_id(id)?.state))
+        }
+        Ok((Opened::Created { .. }, _)) => {
+            world.note(|| format!("opened {} without a lease", order.name));
             world.with(|state| Some(state.db.by_id(id)?.state))
         }
         Ok((Opened::Exists { transaction }, _)) => Some(transaction.state),
@@ -477,18 +478,9 @@ async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
         })
         .await
     {
-        Ok((
-            Stamped::Ready {
-                transaction,
-                attempt,
-                lease,
-            },
-            lasting,
-        )) => {
-            let until = lasting.until(lease.until);
-            replica
-                .transmit(&transaction, attempt, lease.token, until)
-                .await;
+        Ok((Stamped::Ready(stamped), lasting)) => {
+            let until = lasting.until(stamped.lease().until);
+            replica.transmit(stamped, until).await;
             replica.world.with(|state| Some(state.db.by_id(id)?.state))
         }
         Ok((

@@ -190,7 +190,7 @@ impl Replica {
         let id = stamp.id;
         match self.ledger(Work::Stamp(stamp, token)).await? {
             (Answer::Stamped(stamped), lasting) => {
-                if matches!(stamped, Stamped::Ready { .. }) {
+                if matches!(stamped, Stamped::Ready(_)) {
                     self.world
                         .note(|| format!("stamped under {asked:?} of {id}"));
                 }

@@ -18,7 +18,7 @@ use reconciler::engine::hands::{Hands, Question};
 use reconciler::engine::{Settings, step};
 use reconciler::gateway::{Answer, Submission};
 use reconciler::ledger::{
-    self, Lease, LedgerError, Record, Recorded, Stamp, Stamped, Target, Work,
+    self, LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target, Work,
 };
 use reconciler::observation::{Observation, query, submit, webhook};
 use reconciler::store::checks::Leased;
@@ -541,7 +541,7 @@ impl Hands for OneAnswer<'_> {
         Ok(None)
     }
 
-    async fn send(&self, _: &StoredTransaction, _: u32, _: Lease, (): ()) {}
+    async fn send(&self, _: StampedAttempt, (): ()) {}
 
     async fn ask(&self, _: Question<'_>) -> Option<Answer> {
         self.taken()
