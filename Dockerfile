@@ -1,6 +1,7 @@
 # The image of the service.
 #
 #   docker build --build-arg RECONCILER_REVISION="$(git rev-parse HEAD)" -t reconciler .
+#   docker build --target twin -t unonapay-twin .        # the simulator, an image of its own
 #
 # Built for the platform that it is built on: `docker buildx build --platform linux/amd64,linux/arm64`
 # runs it once for each. The result needs glibc and libgcc and nothing else, so RUNTIME_IMAGE can as well
@@ -28,6 +29,26 @@ RUN --mount=type=cache,id=reconciler-registry,target=/usr/local/cargo/registry \
     && RECONCILER_REVISION="${RECONCILER_REVISION}" cargo build --release --locked --bin reconciler --target-dir "${target}" \
     && install -D -m 0755 "${target}/release/reconciler" /out/reconciler \
     && test -s /etc/ssl/certs/ca-certificates.crt
+
+# The simulator of the gateway, for the tests of whoever integrates. No part of the service's image.
+FROM build AS build-twin
+RUN --mount=type=cache,id=reconciler-registry,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=reconciler-target,target=/cache/target \
+    target="/cache/target/$(rustc --print host-tuple)" \
+    && cargo build --release --locked -p unonapay-twin --bin unonapay-twin --target-dir "${target}" \
+    && install -D -m 0755 "${target}/release/unonapay-twin" /out/unonapay-twin
+
+# hadolint ignore=DL3006
+FROM ${RUNTIME_IMAGE} AS twin
+LABEL org.opencontainers.image.title="unonapay-twin" \
+      org.opencontainers.image.description="A simulator of UnonaPay's gateway, over real HTTP." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build-twin /out/unonapay-twin /usr/local/bin/unonapay-twin
+USER 65532:65532
+EXPOSE 8090
+ENTRYPOINT ["/usr/local/bin/unonapay-twin"]
+CMD ["--listen", "0.0.0.0:8090", "--control-from-anywhere"]
 
 # hadolint ignore=DL3006
 FROM ${RUNTIME_IMAGE}
