@@ -7,7 +7,6 @@
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::{Case, Verdict, names};
 use crate::engine::step;
-use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Record, Target};
 use crate::observation::read::{read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
@@ -18,6 +17,7 @@ use domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
 use domain::fold::Basis;
 use domain::schedule;
 use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp};
+use gateway::{TrackingReading, read_by_tracking_id};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,8 +1,6 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
 use crate::engine::hands::Hands;
-use crate::gateway::{Received, TaskReading, TaskUrl, TrackingReading};
-use crate::gateway::{read_by_tracking_id, read_task};
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
     Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
@@ -12,6 +10,8 @@ use domain::evidence::{AbsenceProof, RefusalCheck};
 use domain::fold::{Basis, Differences};
 use domain::schedule::{interval, is_duplicate_doubt};
 use domain::{Channel, Opening, Origin, Snapshot, TaskId, Timestamp};
+use gateway::{Received, TaskReading, TaskUrl, TrackingReading};
+use gateway::{read_by_tracking_id, read_task};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use uuid::Uuid;

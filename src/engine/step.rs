@@ -6,7 +6,6 @@ use crate::config::Follow;
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::names;
-use crate::gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
 use crate::observation::query::observe_uid;
 use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
@@ -17,6 +16,7 @@ use crate::store::checks::Leased;
 use domain::family::Unfit;
 use domain::schedule::{self, Step, Wishes};
 use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
+use gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use serde_json::json;
 use std::time::Duration;
 

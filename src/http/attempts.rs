@@ -6,7 +6,6 @@
 
 use crate::config::sealing::Sealed;
 use crate::dispatch::Sent;
-use crate::gateway::SensitiveBody;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::ledger::{LedgerError, Open, Opened, ParentLimit, Stamp, Stamped};
@@ -14,6 +13,7 @@ use crate::store::StoredTransaction;
 use actix_web::web::Data;
 use domain::Timestamp;
 use domain::family::Unfit;
+use gateway::SensitiveBody;
 use tokio::task::JoinHandle;
 
 /// A transaction to answer with, and the attempt that is under way for this very request.

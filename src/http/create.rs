@@ -8,7 +8,6 @@
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
 use crate::dispatch::Sent;
-use crate::gateway::card::SensitiveBody;
 use crate::http::attempts::{Beginning, Begun, Next, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -32,6 +31,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::family::Unfit;
 use domain::{Opening, Origin, State, Timestamp, TransactionType};
+use gateway::card::SensitiveBody;
 use leaves::clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;

@@ -9,13 +9,13 @@ pub mod read;
 pub mod submit;
 pub mod webhook;
 
-use crate::gateway::redact::redact;
-use crate::gateway::{Answer, Received};
 use crate::store::EvidenceRow;
 use bytes::Bytes;
 use domain::explain::note;
 use domain::schedule::Wishes;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
+use gateway::redact::redact;
+use gateway::{Answer, Received};
 use leaves::clock::Boottime;
 use sha2::{Digest, Sha256};
 use std::time::Duration;

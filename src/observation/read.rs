@@ -1,10 +1,10 @@
 //! What a read told, as evidence.
 
-use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
-use crate::gateway::{read_by_tracking_id, read_by_uid, read_task_of};
 use crate::observation::{Observation, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verdict};
+use gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
+use gateway::{read_by_tracking_id, read_by_uid, read_task_of};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 

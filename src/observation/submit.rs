@@ -1,15 +1,15 @@
 //! What came of a submit, as evidence. Every fate has a name: not sent, refused, deferred, taken, or
 //! silent; silent may only be looked up.
 
-use crate::gateway::{
-    Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
-    read_submit_of,
-};
 use crate::observation::{Observation, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::fold::Differences;
 use domain::{Channel, DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot};
 use domain::{Timestamp, TransactionType};
+use gateway::{
+    Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
+    read_submit_of,
+};
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;

@@ -4,8 +4,8 @@
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
 use super::{Paid, Probe, name};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
 use domain::{Snapshot, StatusClass, TransactionType, Uid};
+use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

@@ -3,8 +3,8 @@
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
 use super::{Card, Probe, name};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl};
 use domain::{TaskId, TransactionType};
+use gateway::{SubmitReading, TaskReading, TaskUrl};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

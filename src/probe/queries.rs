@@ -3,7 +3,7 @@
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
 use super::{Paid, Probe};
-use crate::gateway::{Query, SubmitReading, TaskUrl};
+use gateway::{Query, SubmitReading, TaskUrl};
 use serde_json::{Map, json};
 
 impl Probe {

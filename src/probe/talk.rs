@@ -4,13 +4,13 @@
 
 use super::report::Sent;
 use crate::config::ShopConfig;
-use crate::gateway::{
-    Answer, Credentials, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading,
-    TaskReading, TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id,
-    read_by_uid, read_submit, read_task,
-};
 use crate::store::{Store, controls};
 use domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
+use gateway::{
+    Answer, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading, TaskReading,
+    TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id, read_by_uid,
+    read_submit, read_task,
+};
 use leaves::clock;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -71,7 +71,7 @@ impl Talk {
         self.within_budget().await?;
         self.note_sent(kind, tracking_id);
         let body = query_body(fields);
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let submission = self
             .client
             .submit(credentials, kind, body, key, || true)
@@ -104,7 +104,7 @@ impl Talk {
         which: TaskUrl,
     ) -> Result<Heard<TaskReading>, Silence> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = match which {
             TaskUrl::Status => self.client.status(credentials, task).await,
             TaskUrl::Result => self.client.result(credentials, task).await,
@@ -143,7 +143,7 @@ impl Talk {
         tracking_id: &str,
     ) -> Result<Heard<TrackingReading>, Silence> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = self.client.by_tracking_id(credentials, tracking_id).await;
         let answer = self.answered(read)?;
         let reading = read_by_tracking_id(&received(&answer));
@@ -153,7 +153,7 @@ impl Talk {
     /// Looks up by uid.
     pub(super) async fn by_uid(&mut self, uid: &Uid) -> Result<Heard<UidReading>, Silence> {
         self.within_budget().await?;
-        let read = self.client.by_uid(Credentials::of(&self.shop), uid).await;
+        let read = self.client.by_uid(self.shop.credentials(), uid).await;
         let answer = self.answered(read)?;
         let reading = read_by_uid(&received(&answer), uid);
         Ok(heard(&answer, reading))
@@ -162,7 +162,7 @@ impl Talk {
     /// Makes a query through the asynchronous mode; the answer as that to a submit.
     pub(super) async fn query(&mut self, query: &Query) -> Result<Heard<SubmitReading>, Silence> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = self.client.query(credentials, Mode::Async, query).await;
         let answer = self.answered(read)?;
         let reading = read_submit(&received(&answer), self.client.address());

@@ -9,7 +9,7 @@ use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::Breaker;
 use crate::engine::outbox::guard::{Guard, Refused, resolver};
 use crate::engine::outbox::sign::signatures;
-use crate::gateway::{describe, retry_after};
+use gateway::{describe, retry_after};
 use leaves::clock;
 use leaves::telemetry::traces::{self, Span};
 use reqwest::header::CONTENT_TYPE;

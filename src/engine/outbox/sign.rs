@@ -3,10 +3,10 @@
 //! While a secret is changed a message carries one signature for each, so that the receiver may
 //! change its own at any time. What this deliberately cannot do: verify. That is the receiver's.
 
-use crate::config::{Rotating, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use leaves::secret::{Rotating, Secret};
 use sha2::Sha256;
 
 /// The value of `webhook-signature`.

@@ -9,8 +9,8 @@ use super::plan::Fate;
 use super::replies::{Reply, odd, page};
 use super::world::{State, World};
 use domain::Timestamp;
+use gateway::Answer;
 use reconciler::engine::hands::Question;
-use reconciler::gateway::Answer;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use super::world::State as World;
 use domain::fold::{Basis, Derived};
 use domain::{Origin, State, Timestamp};
-use reconciler::gateway::Answer;
+use gateway::Answer;
 use reconciler::ledger::Work;
 use reconciler::store::StoredTransaction;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

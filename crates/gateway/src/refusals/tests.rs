@@ -2,7 +2,7 @@
 #![allow(clippy::panic, reason = "a test may fail loudly")]
 
 use super::*;
-use crate::gateway::wire::{Shape, shape};
+use crate::wire::{Shape, shape};
 use serde_json::{Value, json};
 
 fn read_kind(place: Place, http_status: u16, body: &Value) -> RefusalKind {

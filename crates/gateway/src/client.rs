@@ -11,7 +11,7 @@ use super::answer::{Answer, Arrived, arrive, describe};
 use super::card::{SensitiveBody, query_body};
 use super::gate::Gate;
 use super::redact::Secrets;
-use crate::config::{GatewayConfig, ShopConfig};
+use crate::settings::ClientSettings;
 use domain::{RequestKey, TaskId, TransactionType, Uid};
 use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -32,16 +32,6 @@ pub struct Credentials<'a> {
     pub shop_id: &'a str,
     /// The secret key.
     pub secret: &'a str,
-}
-
-impl<'a> Credentials<'a> {
-    /// Those of a configured shop: the secret that is used.
-    pub fn of(shop: &'a ShopConfig) -> Self {
-        Self {
-            shop_id: &shop.id,
-            secret: shop.secret_key.current().expose(),
-        }
-    }
 }
 
 impl fmt::Debug for Credentials<'_> {
@@ -130,12 +120,12 @@ impl fmt::Debug for GatewayClient {
 
 impl GatewayClient {
     /// Builds the client. Installs the process-wide TLS provider if there is none yet.
-    pub fn new(config: &GatewayConfig) -> Result<Self, ClientError> {
+    pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            address: Address::new(&config.base_url)?,
-            submits: base(config).pool_max_idle_per_host(0).build()?,
-            reads: base(config).pool_idle_timeout(IDLE).build()?,
+            address: Address::new(&settings.base_url)?,
+            submits: base(settings).pool_max_idle_per_host(0).build()?,
+            reads: base(settings).pool_idle_timeout(IDLE).build()?,
         })
     }
 
@@ -239,7 +229,7 @@ impl GatewayClient {
     }
 }
 
-fn base(config: &GatewayConfig) -> ClientBuilder {
+fn base(settings: &ClientSettings) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
@@ -248,8 +238,8 @@ fn base(config: &GatewayConfig) -> ClientBuilder {
         .referer(false)
         .http1_only()
         .gzip(true)
-        .connect_timeout(config.connect_timeout)
-        .timeout(config.request_timeout)
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.request_timeout)
 }
 
 async fn read(request: RequestBuilder, shop: Credentials<'_>) -> Read {

@@ -6,11 +6,12 @@
 //! deliberately cannot do: tell a fresh webhook from a replayed one; there is nothing in it to
 //! tell them by, and the order of snapshots makes replays harmless.
 
-use crate::config::{Rotating, RsaPublicKey, Secret, ShopConfig, WebhookSignature};
+use crate::public_key::RsaPublicKey;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use leaves::secret::{Rotating, Secret};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use subtle::{Choice, ConstantTimeEq};
@@ -26,18 +27,6 @@ pub struct WebhookKeys<'a> {
     pub public_keys: &'a [RsaPublicKey],
     /// Whether a webhook without a signature is refused.
     pub signature_required: bool,
-}
-
-impl<'a> WebhookKeys<'a> {
-    /// Those of a configured shop.
-    pub fn of(shop: &'a ShopConfig) -> Self {
-        Self {
-            shop_id: &shop.id,
-            secrets: &shop.secret_key,
-            public_keys: &shop.public_key,
-            signature_required: shop.webhook_signature == WebhookSignature::Required,
-        }
-    }
 }
 
 /// Whether a webhook is believed.

@@ -3,7 +3,7 @@
 
 use super::tests::{SAMPLES, ours, received};
 use super::*;
-use crate::gateway::{WebhookReading, read_by_tracking_id, read_by_uid, read_webhook, redact};
+use crate::{WebhookReading, read_by_tracking_id, read_by_uid, read_webhook, redact};
 use domain::Uid;
 use proptest::prelude::*;
 

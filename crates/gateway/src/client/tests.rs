@@ -4,7 +4,6 @@
 use super::super::answer::MAX_BODY;
 use super::raw_server::{Act, Seen, plain};
 use super::*;
-use crate::config::Follow;
 use domain::{ShopId, TrackingId};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -25,14 +24,10 @@ async fn serve(acts: Vec<Vec<Act>>) -> (GatewayClient, Seen) {
 
 fn client(port: u16) -> GatewayClient {
     let base_url = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
-    GatewayClient::new(&GatewayConfig {
-        reports_url: base_url.clone(),
+    GatewayClient::new(&ClientSettings {
         base_url,
-        follow: Follow::Result,
-        trust_request_id: false,
         connect_timeout: Duration::from_secs(2),
         request_timeout: Duration::from_secs(3),
-        allow_http: false,
     })
     .unwrap()
 }

@@ -231,7 +231,7 @@ pub(super) fn clean(text: &str, max: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::gateway::sparse::read_all;
+    use crate::sparse::read_all;
     use serde_json::{Value, json};
 
     #[test]

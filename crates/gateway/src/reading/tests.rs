@@ -5,7 +5,7 @@ use super::*;
 use domain::{StatusClass, Uid};
 use serde_json::json;
 
-pub(super) const SAMPLES: &str = include_str!("../../../tests/data/samples.json");
+pub(super) const SAMPLES: &str = include_str!("../../../../tests/data/samples.json");
 
 pub(super) fn ours() -> Address {
     Address::new(&url::Url::parse("https://gateway.unonapay.com").unwrap()).unwrap()

@@ -13,7 +13,7 @@ struct Sample {
 
 fn sample() -> Sample {
     let all: serde_json::Value =
-        serde_json::from_str(include_str!("../../../tests/data/samples.json")).unwrap();
+        serde_json::from_str(include_str!("../../../../tests/data/samples.json")).unwrap();
     let hook = &all["samples"]["webhook_payment_successful"];
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let shown = text(&hook["shop_public_key_as_shown_in_back_office"]);

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -74,6 +75,15 @@ impl<T> Rotating<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.current).chain(&self.others)
     }
+}
+
+/// Names a value without telling it: the first 16 hex digits of its SHA-256.
+pub fn short_digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use super::keys::{self, KeyClass, Secret};
 use super::secrets::{Place, Secrets};
 use super::{MARK, scan, text};
-use crate::gateway::fields;
+use crate::fields;
 use std::borrow::Cow;
 use std::ops::Range;
 

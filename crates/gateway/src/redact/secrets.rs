@@ -6,7 +6,7 @@
 
 use super::keys::{self, Secret};
 use super::{MARK, scan, text};
-use crate::gateway::json::{Fields, Json};
+use crate::json::{Fields, Json};
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -59,12 +59,12 @@ impl Secrets {
     /// The card data in the fields of a body of any kind.
     pub fn of(bytes: &[u8]) -> Self {
         let mut found = Self::default();
-        text::collect(&crate::gateway::decode::readable(bytes), &mut found, 0);
+        text::collect(&crate::decode::readable(bytes), &mut found, 0);
         found.ready()
     }
 
     /// The same of fields that have been read.
-    pub(in crate::gateway) fn of_fields(fields: &Fields<'_>) -> Self {
+    pub(crate) fn of_fields(fields: &Fields<'_>) -> Self {
         let mut found = Self::default();
         found.collect_fields(fields, false);
         found.ready()
@@ -482,7 +482,7 @@ impl fmt::Debug for Secrets {
 }
 
 /// Takes what recurs out of a text that is read from the same body.
-pub(in crate::gateway) fn strike(text: String, secrets: &Secrets) -> String {
+pub(crate) fn strike(text: String, secrets: &Secrets) -> String {
     secrets.strike(text)
 }
 
