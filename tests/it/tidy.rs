@@ -172,7 +172,7 @@ fn imports_are_read_in_every_spelling() {
     let of = |line: &str| named(line).into_iter().collect::<Vec<_>>();
     assert_eq!(of("use crate::domain::State;"), ["domain"]);
     assert_eq!(
-        of("let x = gateway::x() + crate::store::x();"),
+        of("let x = crate::ledger::x() + crate::store::x();"),
         ["ledger", "store"]
     );
     assert_eq!(
