@@ -137,9 +137,8 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
         | State::Failed
         | State::Expired
         | State::Rejected
-        | State::NotFound => {
-            first_hand(summary, derived, now).unwrap_or_else(|| look_up(opening, summary, derived))
-        }
+        | State::NotFound => first_hand(summary, derived, now)
+            .unwrap_or_else(|| look_up(opening, summary, derived, now)),
     }
 }
 
@@ -198,6 +197,8 @@ pub fn turn(step: Step, opening: &Opening, misses: u16) -> Step {
         {
             Step::LookUpTrackingId
         }
+        // Where the name has told nothing, the uid has its turn.
+        Step::LookUpBoth(uid) if !misses.is_multiple_of(2) => Step::LookUpUid(uid),
         step => step,
     }
 }
@@ -310,9 +311,12 @@ fn gives_up(summary: &Summary) -> Option<String> {
     (waited >= PUT_OFF_FOR).then(|| "the gateway put it off for a day".to_owned())
 }
 
-fn look_up(opening: &Opening, summary: &Summary, derived: &Derived) -> Step {
+/// What is final, and what has been pending for long, is looked up by its name: the same request shows whatever
+/// else goes by it. While it is young its uid alone is asked for.
+fn look_up(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
+    let young = summary.sent_at().is_none_or(|sent| now.since(sent) < YOUNG);
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
-        (Some(uid), Some(_)) if derived.state.is_final() && is_named(opening) => {
+        (Some(uid), Some(_)) if (derived.state.is_final() || !young) && is_named(opening) => {
             Step::LookUpBoth(uid.clone())
         }
         (Some(uid), _) => Step::LookUpUid(uid.clone()),

@@ -14,7 +14,7 @@ use crate::domain::explain::note;
 use crate::domain::schedule::Wishes;
 use crate::domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
 use crate::gateway::redact::redact;
-use crate::gateway::{Answer, Received};
+use crate::gateway::{Answer, Received, TrackingReading, read_by_tracking_id};
 use crate::store::EvidenceRow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -200,6 +200,15 @@ pub(crate) fn content_id(parts: &[&[u8]]) -> Uuid {
 /// An answer, as the readers take it. The time of receipt is put by the ledger.
 pub(crate) fn received(answer: &Answer) -> Received<'_> {
     answer.received(Timestamp::END)
+}
+
+/// The transactions of a list that came where none was asked for, in words: somebody has to look at them.
+pub(crate) fn listed(answer: &Answer) -> Option<String> {
+    let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received(answer)) else {
+        return None;
+    };
+    let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
+    Some(format!("a list of transactions: {}", uids.join(", ")))
 }
 
 /// An answer as an observation: its body redacted.

@@ -9,7 +9,7 @@ use crate::gateway::{
     Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
     read_submit_of,
 };
-use crate::observation::{Observation, of_answer, received};
+use crate::observation::{Observation, listed, of_answer, received};
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -145,6 +145,9 @@ fn answered(
     let subject = format!("attempt {attempt}");
     let mut learned = of_answer(answer, Channel::Ack, &subject, vec![fact]);
     learned.note = note;
+    if label == "unclear" {
+        learned.unknown = listed(answer).map(|what| format!("the submit was answered with {what}"));
+    }
     Outcome {
         learned,
         retry_after: retry,

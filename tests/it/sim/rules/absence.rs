@@ -117,12 +117,8 @@ pub fn noted(state: &State, word: &str) -> Option<String> {
     let mut shown = state.wire.sent.iter().filter(|sent| sent.channel == "name");
     let kind = word.strip_prefix("shows:");
     let held = shown.any(|sent| {
-        sent.shows.iter().any(|uid| {
-            let found = state.books.transactions.get(uid);
-            kind.is_none_or(|kind| {
-                found.is_some_and(|t| t.kind == kind && t.name == sent.about && t.asked == t.name)
-            })
-        })
+        let mut held = sent.holds.iter().filter(|t| t.name == sent.about);
+        held.any(|t| kind.is_none_or(|kind| t.kind == kind && t.asked == t.name))
     });
     (!held).then(|| format!("{word} is noted, and no look-up has shown one"))
 }
