@@ -131,7 +131,7 @@ pub fn back_twice(name: &Uid, parent: &Member, others: &[Member]) -> Option<i64>
     let given = given_back(name, parent, others);
     let done = || given.iter().filter(|m| m.state == State::Successful);
     let charged = |m: &&Member| m.kind == TransactionType::Chargeback;
-    let twice = done().count() > 1 && done().any(|m| charged(m));
+    let twice = done().count() > 1 && done().any(charged);
     let over = sum(done().copied()).saturating_sub(taken(name, parent, others)?);
     (twice && over > 0).then_some(over)
 }

@@ -6,7 +6,7 @@ use super::given::{
     silent, snapshot, stamped, summed, task_id, uid,
 };
 use crate::domain::schedule::{
-    Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan,
+    Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan, turn,
 };
 use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
 use proptest::prelude::*;
@@ -127,6 +127,25 @@ fn each_state_has_its_step() {
     }
     let unsent = [stamped(1, 0), not_sent(1)];
     assert_eq!(step(&card_payment(), &unsent, 100), Step::Rest);
+}
+
+#[test]
+fn what_has_been_pending_for_long_is_looked_up_by_its_name() {
+    let opening = payment();
+    let open = result("t-1", &snapshot(&opening, "u-1", "incomplete", 5));
+    let pending = [stamped(1, 0), acked(1, "t-1", 1), open];
+    let both = Step::LookUpBoth(uid("u-1"));
+    assert_eq!(step(&opening, &pending, 899), Step::LookUpUid(uid("u-1")));
+    assert_eq!(step(&opening, &pending, 900), both);
+    // The uid has its turn where the name tells nothing.
+    assert_eq!(turn(both.clone(), &opening, 0), both);
+    assert_eq!(turn(both.clone(), &opening, 1), Step::LookUpUid(uid("u-1")));
+    // A strange failure under the name would end it where an attempt has ended in doubt.
+    let doubtful = [pending.to_vec(), vec![stamped(2, 9), silent(2)]].concat();
+    assert_eq!(
+        step(&opening, &doubtful, 2_000),
+        Step::LookUpUid(uid("u-1"))
+    );
 }
 
 #[test]

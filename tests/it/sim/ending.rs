@@ -4,7 +4,7 @@
 use super::books::Transaction;
 use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Order, Router, Stranger};
-use super::rules::{is_alike, is_honest, names};
+use super::rules::{is_alike, is_hidden, is_honest, names};
 use super::world::World;
 use reconciler::domain::absence::Ability;
 use reconciler::domain::{DiscrepancyKind, State};
@@ -107,11 +107,14 @@ impl World {
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
             row.state == State::Pending && !by_name && !is_honest(&self.plan, "uid", &truth.uid)
         });
+        // What goes by a strange name, and nobody told of, cannot be found.
+        let is_lost = row.state == State::NotFound
+            && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
         // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved.
         let is_unproved = row.state == State::InDoubt
             && (self.plan.router != Router::All || !is_honest(&self.plan, "name", &order.name))
             && is_told(DiscrepancyKind::PendingTooLong);
-        let waits = waits || is_unlike || is_misled || is_unproved;
+        let waits = waits || is_unlike || is_misled || is_unproved || is_lost;
         // The other mode waits for a person.
         let is_mixed = row.state == State::Pending && is_told(DiscrepancyKind::TestLiveMix);
         let fits = ends.contains(&row.state) || is_hopeless || waits || is_mixed;

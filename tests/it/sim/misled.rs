@@ -258,7 +258,7 @@ fn blank(name: &str, now: Timestamp) -> Transaction {
 
 /// Whether it comes as it was written, and under a status under which such a thing is told.
 fn is_text(row: &Row) -> bool {
-    let broken = [Bytes::CutWithin, Bytes::Long, Bytes::Html, Bytes::Empty];
+    let broken = [Bytes::CutWithin, Bytes::Html, Bytes::Empty];
     matches!(row.get(), Http::Right | Http::S200 | Http::S201) && !broken.contains(&row.get())
 }
 

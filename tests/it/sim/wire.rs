@@ -52,7 +52,7 @@ pub struct Wire {
     pub told_as: BTreeMap<String, Vec<Transaction>>,
     /// The same of what stands in a recorded answer or webhook, whether or not it can be read with care.
     pub held_as: BTreeMap<String, Vec<Transaction>>,
-    /// What webhooks have told of the ends of transactions: the first of equal ones makes a look due.
+    /// What was told of the ends of transactions: the first of equal webhooks makes a look due.
     pub ends_told: BTreeSet<(String, String)>,
     /// The transactions that were shown by the result of a task of ours.
     pub named_by_task: BTreeSet<String>,

@@ -36,7 +36,9 @@ pub fn known(state: &State, _: Timestamp) -> Option<String> {
         // Of a success that was told and asked for the gateway tells more by itself: by design what somebody
         // else makes under its name, and nobody tells of, is left to the gateway's reports.
         let settled = is_settled(&row.summary, &row.derived());
-        let of = of.filter(|t| !settled || state.wire.told.contains_key(&t.uid));
+        // Of what was not sent nobody looks for anything.
+        let rests = settled || row.state == Ours::NotSent;
+        let of = of.filter(|t| !rests || state.wire.told.contains_key(&t.uid));
         of.filter(|_| sent)
             .find_map(|t| unknown(state, &t.uid))
             .map(|w| format!("at the end {w}"))

@@ -24,6 +24,10 @@ pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
     for read in reads {
         for told in &read.told {
             state.wire.is_told(told, now);
+            if read.channel != "webhook" && told.is_final() {
+                let end = (told.uid.clone(), told.status.clone());
+                state.wire.ends_told.insert(end);
+            }
             if read.channel == "result" {
                 state.wire.named_by_task.insert(told.uid.clone());
             }
