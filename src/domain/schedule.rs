@@ -152,6 +152,14 @@ pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool 
         && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
 }
 
+/// Whether the pause before one more attempt under the same `RequestID` has passed. It grows from attempt to
+/// attempt, and what the gateway calls a duplicate is looked up and not repeated.
+pub fn may_repeat_now(summary: &Summary, derived: &Derived, now: Timestamp, pace: &Pace) -> bool {
+    let row = u16::try_from(summary.attempts.len()).unwrap_or(u16::MAX);
+    let paused = (summary.sent_at()).is_none_or(|sent| now.since(sent) >= floor(row, pace));
+    paused && !is_duplicate_doubt(derived)
+}
+
 /// Whether a request may still have to be sent out of the database: while it waits, while the gateway may put
 /// it off, and in doubt as long as it may be repeated.
 pub fn may_be_sent(opening: &Opening, summary: &Summary, state: State, now: Timestamp) -> bool {

@@ -398,6 +398,12 @@ pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
     hands.settings().trust_request_id
         && transaction.state == State::InDoubt
         && schedule::may_repeat(opening, summary, leased.now)
+        && schedule::may_repeat_now(
+            summary,
+            &transaction.derived(),
+            leased.now,
+            &hands.settings().pace,
+        )
         && !hands.is_paused().await
         && hands.admit().await.is_ok()
 }

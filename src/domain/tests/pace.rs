@@ -6,7 +6,7 @@ use super::given::{
     silent, snapshot, stamped, summed, task_id, uid,
 };
 use crate::domain::schedule::{
-    Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan, turn,
+    Pace, Step, interval, jitter, look_owed, may_repeat, may_repeat_now, next_check, plan, turn,
 };
 use crate::domain::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
 use proptest::prelude::*;
@@ -146,6 +146,21 @@ fn what_has_been_pending_for_long_is_looked_up_by_its_name() {
         step(&opening, &doubtful, 2_000),
         Step::LookUpUid(uid("u-1"))
     );
+}
+
+#[test]
+fn a_replay_comes_after_a_pause_and_never_for_a_duplicate() {
+    let opening = payment();
+    let may = |facts: &[Fact], now| {
+        let summary = summed(&opening, facts);
+        may_repeat_now(&summary, &derive(&opening, &summary), at(now), &pace())
+    };
+    let silence = [stamped(1, 0), silent(1)];
+    assert_eq!([1, 2].map(|now| may(&silence, now)), [false, true]);
+    let twice = [stamped(1, 0), silent(1), stamped(2, 30), silent(2)];
+    assert_eq!([33, 34].map(|now| may(&twice, now)), [false, true]);
+    let duplicate = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
+    assert!(!may(&duplicate, 600));
 }
 
 #[test]

@@ -257,6 +257,11 @@ const MENDED: &[Fault] = &[
         "a control that shows nothing is told",
     ),
     (
+        "duplicate-is-posted-again-and-again",
+        name::BOUNDED,
+        "what the gateway calls a duplicate is looked up, and no replay comes without a pause",
+    ),
+    (
         "look-ups-fail-for-days",
         name::TRUTH,
         "look-ups that fail for a day are told",

@@ -86,7 +86,9 @@ fn may_be_ours(state: &State, row: &StoredTransaction, sent: &Sent) -> bool {
         let found = state.books.transactions.get(uid);
         found.is_some_and(|t| {
             let others = t.ours() && t.asked != name_of(row);
-            t.kind == row.opening.kind.as_str() && !others && t.created_at > oldest
+            // As the gateway's clock shows it.
+            let shown = t.created_at.minus(state.plan.behind);
+            t.kind == row.opening.kind.as_str() && !others && shown > oldest
         })
     })
 }
