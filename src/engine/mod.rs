@@ -7,7 +7,7 @@
 mod absence;
 mod gauges;
 pub mod hands;
-mod hints;
+pub mod hints;
 mod lookups;
 mod outbox;
 pub mod step;

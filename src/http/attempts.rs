@@ -27,6 +27,7 @@ pub(crate) enum Beginning {
     Begun(Begun),
     Exists(Box<StoredTransaction>),
     Unfit(Unfit),
+    Wait(Timestamp),
 }
 
 /// What came of a next attempt.
@@ -63,6 +64,7 @@ pub(crate) async fn open_and_send(
         }),
         Opened::Exists { transaction } => Beginning::Exists(transaction),
         Opened::Unfit(unfit) => Beginning::Unfit(unfit),
+        Opened::TooSoon(until) => Beginning::Wait(until),
     })
 }
 

@@ -82,6 +82,7 @@ enum Draft {
         tracking_id: String,
     },
     Unfit(Unfit),
+    TooSoon(Timestamp),
     Recorded {
         verdict: Verdict,
         id: Option<Uuid>,

@@ -135,6 +135,8 @@ pub enum Opened {
     },
     /// It is a child that its parent does not allow.
     Unfit(Unfit),
+    /// It has card data, which waits nowhere, and an equal child was sent just before: not before this time.
+    TooSoon(Timestamp),
 }
 
 /// Evidence to be recorded.

@@ -177,7 +177,8 @@ impl Telling<'_> {
         let older = summary.is_older(latest);
         let named = is_filed_as_ours(opening, latest);
         let eligible = summary.is_eligible(opening, candidate);
-        if candidate.differs() && (candidate.bound || (named && !older)) {
+        // What is ours already stays it, whatever name it bears by now.
+        if candidate.differs() && (eligible || (named && !older)) {
             self.mismatches(latest, found);
         }
         if !eligible && named && older && !summary.attempts.is_empty() {

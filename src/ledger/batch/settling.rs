@@ -92,7 +92,8 @@ impl Batch<'_> {
             let wished = mine && row.course.wishes != schedule::Wishes::default();
             let again = (wished && misses < MOST_IN_VAIN)
                 .then(|| at.plus(schedule::floor(misses, &self.settings.pace)));
-            return planned.into_iter().chain(again).min();
+            let asked_for = record.next_check.filter(|_| mine);
+            return planned.into_iter().chain(again).chain(asked_for).min();
         }
         let planned = planned?;
         if state == State::Accepted {
@@ -233,7 +234,10 @@ impl Row {
             } else {
                 0
             };
-            course.misses = schedule::misses_after(course.misses, told, own_way);
+            // A look that goes on counts once, by its last answer: two names are no two turns.
+            if !learned.goes_on || (told && own_way) {
+                course.misses = schedule::misses_after(course.misses, told, own_way);
+            }
             if told && !owed && !learned.goes_on {
                 course.wishes = schedule::Wishes::default();
             }
