@@ -1,5 +1,6 @@
 //! One thing learned, by one channel, and how it is read.
 
+use crate::domain::earlier::EarlierEnd;
 use crate::domain::snapshot::hex_bytes;
 use crate::domain::transaction::words;
 use crate::domain::{Snapshot, SnapshotKey, State, TaskId, Timestamp, Uid};
@@ -307,6 +308,8 @@ pub enum Fact {
         /// When.
         at: Timestamp,
     },
+    /// An earlier release has ended it, and its rules were others.
+    DecidedBefore(Box<EarlierEnd>),
     /// What came says nothing about the transaction (a failed read, a hint, an unknown body).
     Nothing,
     /// Absence was proved.

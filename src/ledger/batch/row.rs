@@ -1,5 +1,6 @@
 //! One transaction of a batch: how it was found, what follows from it, and what is to be written.
 
+use crate::domain::earlier::{RULES, Written};
 use crate::domain::fold::Derived;
 use crate::domain::schedule::{self, Course, Wishes};
 use crate::domain::{Summary, Timestamp, Verdict};
@@ -113,6 +114,7 @@ impl Row {
         };
         let chain = link.hash(learned);
         stored.evidence_count = position;
+        stored.summary.written = Some(Written(RULES, position));
         stored.evidence_head = chain;
         EvidenceWrite {
             transaction_id: stored.record.id,
