@@ -5,6 +5,7 @@
 
 use crate::audit::acts;
 use crate::audit::body::{self, Body, Ending, Told};
+use crate::audit::earlier::Kept;
 use crate::audit::refusal::Refusal;
 use crate::domain::{Channel, State, TaskId, Timestamp, TransactionType, Uid};
 use crate::store::audit::AuditedEvidence;
@@ -83,6 +84,10 @@ pub(super) enum Saying {
     },
     /// A person decided.
     Decided(Decision),
+    /// An earlier release had ended it.
+    DecidedBefore(Box<Kept>),
+    /// It was open when this release took it over from an earlier one.
+    TakenOver,
     /// This uid was named as ours, and belongs to another of ours.
     Anothers(Uid),
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its

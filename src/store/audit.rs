@@ -7,7 +7,11 @@
 use crate::domain::{ShopId, Timestamp};
 use crate::store::{Store, StoreError};
 use sqlx::PgTransaction;
+use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
+
+/// The migration from which on a summary says who has written it.
+const EARLIER_ENDS: i64 = 20261201010700;
 
 /// A transaction as the audit compares it.
 #[derive(Debug, Clone)]
@@ -135,6 +139,18 @@ impl AuditReader {
         )
         .fetch_all(&mut *self.0)
         .await?)
+    }
+
+    /// When the schema was made by which this release knows what an earlier one has left. The table belongs to
+    /// the migrator, so that the statement cannot be checked at build time.
+    pub async fn schema_made_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        let made: Option<OffsetDateTime> = sqlx::query_scalar(
+            "-- audit_schema_made_at\nSELECT installed_on FROM _sqlx_migrations WHERE version = $1",
+        )
+        .bind(EARLIER_ENDS)
+        .fetch_optional(&mut *self.0)
+        .await?;
+        Ok(made.map(Timestamp::from))
     }
 
     /// The months of evidence that are still kept, as `2026_11`.
