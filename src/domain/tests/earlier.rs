@@ -180,7 +180,8 @@ proptest! {
         };
         let known = and(&facts, act.clone());
         let tasks = |facts: &[Fact]| !summed(&opening, facts).tasks.is_empty();
-        if !merged(&known) && !(was == State::NotSent && tasks(&known)) {
+        let sent = was == State::NotSent && tasks(&known);
+        if !merged(&known) && !sent {
             let now = derive(&opening, &summed(&opening, &known));
             prop_assert_eq!((now.state, now.uid), (was, name.map(uid)));
         }
