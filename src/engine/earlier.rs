@@ -17,12 +17,17 @@ const APART: Duration = Duration::from_secs(86_400);
 /// How many transactions are looked at together.
 const PAGE: i64 = 500;
 
-/// For how long a round goes on at once. The other sweeps wait for it.
+/// For how long the rounds of all shops together go on at once. The other sweeps wait for them.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// Goes on with the round of a shop, if one is due.
-pub(super) async fn look_over(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
-    let until = Instant::now() + AT_ONCE;
+/// Goes on with the round of one of so many shops, if one is due.
+pub(super) async fn look_over(
+    shared: &Shared,
+    shop: &ShopId,
+    shops: usize,
+) -> Result<(), StoreError> {
+    let part = u32::try_from(shops.max(1)).unwrap_or(u32::MAX);
+    let until = Instant::now() + AT_ONCE / part;
     while Instant::now() < until && !shared.dispatch.is_stopping() {
         let Some(after) = earlier::place(&shared.store, shop, APART).await? else {
             return Ok(());

@@ -58,7 +58,10 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     while !shared.dispatch.is_stopping() {
         let rematched = rematch_all(&shared, &mut places).await;
         note(&shared, "orphans", rematched);
-        let looked_over = each(&shops, |shop| earlier::look_over(&shared, shop)).await;
+        let looked_over = each(&shops, |shop| {
+            earlier::look_over(&shared, shop, shops.len())
+        })
+        .await;
         note(&shared, "earlier", looked_over);
         if Instant::now() >= slow_at {
             let pause = if slow(&shared, &shops).await {

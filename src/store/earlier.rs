@@ -43,7 +43,8 @@ pub async fn passed(store: &Store, shop: &ShopId, to: Option<Uuid>) -> Result<()
     Ok(())
 }
 
-/// The next transactions of a shop, and which of them are final as a program of an earlier release left them.
+/// The next transactions of a shop, and which of them are final as a program of an earlier release left them. What
+/// was looked over before is left out: a week before the end of the last round its beginning was long past.
 pub async fn page(
     store: &Store,
     shop: &ShopId,
@@ -52,7 +53,9 @@ pub async fn page(
 ) -> Result<Vec<(Uuid, bool)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- written_before
-        SELECT id, finalized_at IS NOT NULL AND NOT starts_with(summary, $4) AS "is_old!"
+        SELECT id, finalized_at IS NOT NULL AND NOT starts_with(summary, $4)
+            AND updated_at > coalesce((SELECT looked_over_at FROM shop_controls WHERE shop_id = $1)
+                - interval '7 days', '-infinity') AS "is_old!"
         FROM transactions WHERE shop_id = $1 AND id > $2 ORDER BY id LIMIT $3"#,
         shop.as_str(),
         after,
