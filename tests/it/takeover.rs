@@ -277,3 +277,55 @@ fn a_database_of_the_last_release_is_taken_over_under_load() {
     });
     runtime.block_on(database.remove());
 }
+
+/// The statements of a migration, without its comments.
+fn statements(text: &str) -> Vec<String> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    code.split(';').map(str::to_owned).collect()
+}
+
+#[test]
+fn migrations_hold_no_lock_while_they_read() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let mut read = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if !name.ends_with(".sql") || name.as_str() < "20261201" {
+            continue;
+        }
+        read += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_new = |table: &str| text.contains(&format!("CREATE TABLE {table} "));
+        for statement in statements(&text) {
+            let words: Vec<&str> = statement.split_whitespace().collect();
+            let after = |word: &str| {
+                words
+                    .iter()
+                    .position(|w| *w == word)
+                    .map(|at| words[at + 1])
+            };
+            if statement.contains("ADD CONSTRAINT") {
+                let added = statement.matches("ADD CONSTRAINT").count();
+                assert_eq!(
+                    added,
+                    statement.matches("NOT VALID").count(),
+                    "{name}: {statement}"
+                );
+            }
+            if statement.contains("CREATE INDEX") || statement.contains("CREATE UNIQUE INDEX") {
+                let table = after("ON").unwrap();
+                let online =
+                    statement.contains("CONCURRENTLY") && text.starts_with("-- no-transaction");
+                assert!(is_new(table) || online, "{name}: {statement}");
+            }
+            assert!(!statement.contains("SET NOT NULL"), "{name}: {statement}");
+        }
+        let both = text.contains("ADD CONSTRAINT") && text.contains("VALIDATE CONSTRAINT");
+        assert!(!both, "{name} adds and validates in one transaction");
+    }
+    assert!(read > 10);
+}
