@@ -5,6 +5,7 @@
 //! does not age another's checks. What it deliberately cannot do: change a state.
 
 mod absence;
+mod earlier;
 mod gauges;
 pub mod hands;
 pub mod hints;

@@ -10,6 +10,7 @@ mod owning;
 mod recording;
 mod row;
 mod settling;
+pub mod taking_over;
 #[cfg(test)]
 mod tests;
 mod writing;

@@ -4,6 +4,7 @@
 //! What it deliberately cannot do: talk to the gateway, know HTTP listeners, or commit anything. An
 //! observation is evidence once the ledger has committed it.
 
+pub mod again;
 pub mod query;
 pub mod read;
 pub mod submit;

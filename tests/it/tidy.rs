@@ -170,7 +170,7 @@ fn first_word(text: &str) -> Option<String> {
 #[test]
 fn imports_are_read_in_every_spelling() {
     let of = |line: &str| named(line).into_iter().collect::<Vec<_>>();
-    assert_eq!(of("use crate::domain::State;"), ["domain"]);
+    assert_eq!(of("use crate::store::State;"), ["store"]);
     assert_eq!(
         of("let x = crate::ledger::x() + crate::store::x();"),
         ["ledger", "store"]

@@ -128,6 +128,8 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
             },
             None => Step::Submit,
         },
+        // What the rules of now might not call so is looked up when that is wished for.
+        State::NotSent if summary.earlier.is_some() => look_up(opening, summary, derived, now),
         State::NotSent | State::Merged => Step::Rest,
         State::Submitting
         | State::Processing

@@ -142,6 +142,18 @@ impl Batch<'_> {
         facts: Vec<Cow<'_, Fact>>,
         bare: Verdict,
     ) -> (Verdict, bool) {
+        let taken_over = self.take_it_over(id, learned);
+        let (verdict, look_again) = self.join(id, learned, facts, bare);
+        (verdict, look_again || taken_over)
+    }
+
+    fn join(
+        &mut self,
+        id: Uuid,
+        learned: &Observation,
+        facts: Vec<Cow<'_, Fact>>,
+        bare: Verdict,
+    ) -> (Verdict, bool) {
         let at = self.at;
         let answered_at = self.dated(learned);
         let counted = facts.into_iter();

@@ -45,10 +45,8 @@ impl Batch<'_> {
         };
         let derived = &row.derived;
         let settled = schedule::is_settled(&row.stored.summary, derived);
-        // There is nothing to be looked at.
-        let rests = matches!(derived.state, State::Merged | State::NotSent);
         let due = match again {
-            true if rests => None,
+            true if row.rests() => None,
             true => Some(at),
             false if settled => None,
             false => self.next_due(row, record, mine),
@@ -202,6 +200,14 @@ fn is_about_it(record: &Record) -> bool {
 }
 
 impl Row {
+    /// Whether there is nothing to be looked at.
+    fn rests(&self) -> bool {
+        match self.derived.state {
+            State::NotSent => self.stored.summary.earlier.is_none(),
+            state => state == State::Merged,
+        }
+    }
+
     /// What the batch wishes for the next look.
     pub(super) fn wish(&mut self, at: Option<&Uid>) {
         if at.is_some() {
