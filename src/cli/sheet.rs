@@ -1,7 +1,8 @@
-//! What commands print: tables for people, JSON for programs.
+//! Output of commands: tables for people, JSON for programs.
 //!
-//! Texts come from the gateway and from whoever wrote them there, so that nothing in a table can
-//! steer the terminal. What this deliberately cannot do: leave anything out of a text.
+//! Texts from the gateway are untrusted, so tables contain no terminal control characters.
+//!
+//! Not responsible for: shortening texts.
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, TableComponent, presets};
@@ -10,23 +11,23 @@ use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
 use words::money::{self, Overrides};
 
-/// Prints a text. That nobody reads it any more is no mistake: `… | head`.
+/// Prints a text. A closed pipe (`… | head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot print")
+            Err(error).context("failed to print")
         }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Prints a value as JSON.
+/// Prints a value as indented JSON.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// A table with a line of names above it.
+/// Formats a table with a header row.
 pub(super) fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = bare();
     for line in [
@@ -39,7 +40,7 @@ pub(super) fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
     fill(table, rows)
 }
 
-/// Names on the left, what they stand for on the right; what is absent is left out.
+/// Formats pairs as a two-column table of names and values. Absent values are left out.
 pub(super) fn pairs(pairs: Vec<(&str, Option<String>)>) -> String {
     let rows = pairs
         .into_iter()
@@ -47,7 +48,7 @@ pub(super) fn pairs(pairs: Vec<(&str, Option<String>)>) -> String {
     fill(bare(), rows.collect())
 }
 
-/// As wide as the terminal; in a file or pipe as wide as it gets, one line a row.
+/// Returns an empty table as wide as the terminal. In a file or pipe each row is one line.
 fn bare() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -67,7 +68,7 @@ fn fill(mut table: Table, rows: Vec<Vec<String>>) -> String {
     table.trim_fmt()
 }
 
-/// A text without what would steer a terminal or turn its order round.
+/// Removes control characters and bidirectional overrides, which could steer a terminal.
 pub(super) fn plain(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
@@ -78,7 +79,7 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// An amount for people: as a decimal number, and in the minor units that everything else speaks.
+/// An amount as a decimal number and in the minor units that the API uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Amount {
     minor: i64,
@@ -88,8 +89,9 @@ pub(super) struct Amount {
 }
 
 impl Amount {
-    /// The amount as the shop counts its minor units; `None` where there is none. A child need not
-    /// name its currency: then it is known in minor units only.
+    /// Returns the amount with the shop's exponent for its currency, or `None` if there is no
+    /// amount. A child transaction may lack a currency; its amount is then shown in minor units
+    /// only.
     pub(super) fn of(
         minor: Option<i64>,
         currency: Option<&str>,
@@ -106,7 +108,7 @@ impl Amount {
         })
     }
 
-    /// `32.45 EUR`
+    /// Formats the amount as `32.45 EUR`.
     pub(super) fn short(&self) -> String {
         match (&self.decimal, &self.currency) {
             (Some(decimal), Some(currency)) => format!("{decimal} {currency}"),
@@ -114,7 +116,7 @@ impl Amount {
         }
     }
 
-    /// `32.45 EUR (3245 minor units)`
+    /// Formats the amount as `32.45 EUR (3245 minor units)`.
     pub(super) fn long(&self) -> String {
         match self.decimal {
             Some(_) => format!("{} ({} minor units)", self.short(), self.minor),
@@ -123,7 +125,7 @@ impl Amount {
     }
 }
 
-/// A time to the second.
+/// Formats a time with a precision of one second.
 pub(super) fn second(at: Timestamp) -> String {
     let text = at.to_rfc3339();
     match text.split_once('.') {
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_table_steers_the_terminal() {
+    fn tables_contain_no_control_characters() {
         let shown = pairs(vec![
             ("message", Some("a\x1b[2Jb\nc\u{202e}d".to_owned())),
             ("absent", None),
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_have_the_exponent_of_the_shop() {
+    fn amounts_use_the_exponents_of_the_shop() {
         let own = Overrides::from([("IDR".to_owned(), 2)]);
         let amount = |currency, overrides| Amount::of(Some(3_245), Some(currency), overrides);
         let shown = |currency, overrides| amount(currency, overrides).unwrap().long();
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_to_the_second() {
+    fn times_are_formatted_to_the_second() {
         assert_eq!(
             second(Timestamp::from_micros(1_500_000)),
             "1970-01-01T00:00:01Z"

@@ -1,4 +1,4 @@
-//! `show`, `list` and `discrepancies`: what is known, read from the database.
+//! `show`, `list` and `discrepancies`: print stored transactions and discrepancies.
 
 use crate::cli::desk::{Desk, ShopArg};
 use crate::cli::sheet::{self, Amount, second};
@@ -17,11 +17,11 @@ use words::Mention;
 /// Options of `show`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// The tracking id, or `~` and the id of the transaction.
+    /// Tracking ID, or `~` followed by the transaction ID
     tracking_id: String,
     #[command(flatten)]
     shop: ShopArg,
-    /// Print JSON: the transaction, why it is in its state, and all evidence with its bodies.
+    /// Print JSON, including the explanation and all evidence bodies
     #[arg(long)]
     json: bool,
 }
@@ -29,18 +29,18 @@ pub(super) struct ShowArgs {
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only those in this state.
+    /// Filter by state
     #[arg(long, value_parser = word(State::parse, State::ALL))]
     state: Option<State>,
-    /// Only those of this type.
+    /// Filter by transaction type
     #[arg(long = "type", value_name = "TYPE", value_parser = word(TransactionType::parse, TransactionType::ALL))]
     kind: Option<TransactionType>,
     #[command(flatten)]
     shop: ShopArg,
-    /// How many, the newest first.
+    /// Maximum number of rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -48,18 +48,18 @@ pub(super) struct ListArgs {
 /// Options of `discrepancies`.
 #[derive(Debug, clap::Args)]
 pub(super) struct FindingsArgs {
-    /// Only findings of this kind.
+    /// Filter by kind
     #[arg(long, value_parser = word(DiscrepancyKind::parse, DiscrepancyKind::ALL))]
     kind: Option<DiscrepancyKind>,
-    /// Only findings with this status.
+    /// Filter by status
     #[arg(long, value_enum, default_value_t = Status::Open)]
     status: Status,
     #[command(flatten)]
     shop: ShopArg,
-    /// How many, the newest first.
+    /// Maximum number of rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -71,7 +71,7 @@ enum Status {
     All,
 }
 
-/// Reads one word of a list; the error names all of them.
+/// Returns a parser of one word from a list. Its error names all valid words.
 fn word<T: ToString + Sync + 'static>(
     parse: fn(&str) -> Option<T>,
     all: &'static [T],
@@ -82,7 +82,7 @@ fn word<T: ToString + Sync + 'static>(
     }
 }
 
-/// Shows one transaction with everything that led to its state.
+/// Prints one transaction, the reasons for its state, and its evidence.
 pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<()> {
     let desk = Desk::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
@@ -107,7 +107,8 @@ pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<
     sheet::print(&parts.join("\n\n"))
 }
 
-/// What was asked for. A child has the currency of its parent, which the gateway tells.
+/// Returns the requested amount. The currency of a child transaction is that of its parent, which
+/// the gateway reports.
 fn amount(desk: &Desk, view: &TransactionView<'_>) -> Option<Amount> {
     let overrides = &desk.shop.currency_exponents;
     let currency = view
@@ -117,7 +118,7 @@ fn amount(desk: &Desk, view: &TransactionView<'_>) -> Option<Amount> {
     Amount::of(view.amount, currency, overrides)
 }
 
-/// What is known, without what is not.
+/// Formats the fields of a transaction. Absent values are left out.
 fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> String {
     let overrides = &desk.shop.currency_exponents;
     let at_gateway = Amount::of(
@@ -142,7 +143,7 @@ fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> Str
         ("id", Some(view.id.to_string())),
         ("shop", Some(view.shop_id.to_owned())),
         ("type", Some(view.kind.to_owned())),
-        ("made by", Some(view.origin.to_owned())),
+        ("created by", Some(view.origin.to_owned())),
         ("state", Some(state)),
         ("amount", amount.map(|amount| amount.long())),
         ("amount at the gateway", differs.map(|amount| amount.long())),
@@ -159,8 +160,8 @@ fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> Str
         ("card", card.filter(|text| !text.is_empty())),
         ("test", view.test.then(|| "yes".to_owned())),
         ("created", Some(second(view.created_at))),
-        ("changed", Some(second(view.updated_at))),
-        ("final since", view.finalized_at.map(second)),
+        ("updated", Some(second(view.updated_at))),
+        ("final at", view.finalized_at.map(second)),
         ("paid", view.paid_at.map(second)),
         ("next check", view.next_check_at.map(second)),
     ])
@@ -196,18 +197,11 @@ fn everything(evidence: &[Piece]) -> String {
             piece.note.clone(),
         ]
     });
-    let names = [
-        "#",
-        "received",
-        "channel",
-        "http",
-        "verdict",
-        "what it says",
-    ];
+    let names = ["#", "received", "channel", "http", "verdict", "note"];
     sheet::table(&names, rows.collect())
 }
 
-/// Lists transactions.
+/// Prints a list of transactions, newest first.
 pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<()> {
     let desk = Desk::open(path, &args.shop)?;
     let filter = Filter {
@@ -247,7 +241,7 @@ pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<
     tell_of_more(more)
 }
 
-/// Lists findings.
+/// Prints a list of discrepancies, newest first.
 pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow::Result<()> {
     let desk = Desk::open(path, &args.shop)?;
     let open = match args.status {
@@ -284,7 +278,7 @@ pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow:
     tell_of_more(more)
 }
 
-/// The gateway's transactions that a finding names, each with its amount and status.
+/// Formats the gateway transactions that a discrepancy names, each with amount and status.
 fn mentioned(uids: &[Mention], overrides: &BTreeMap<String, u8>) -> String {
     let one = |mention: &Mention| {
         let amount = Amount::of(mention.amount, mention.currency.as_deref(), overrides);
@@ -295,7 +289,7 @@ fn mentioned(uids: &[Mention], overrides: &BTreeMap<String, u8>) -> String {
     uids.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// Cuts a page to its size; whether there was more.
+/// Truncates a page to `limit` and returns whether rows were removed.
 fn cut<T>(page: &mut Vec<T>, limit: i64) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = page.len() > limit;
@@ -305,7 +299,7 @@ fn cut<T>(page: &mut Vec<T>, limit: i64) -> bool {
 
 fn tell_of_more(more: bool) -> anyhow::Result<()> {
     if more {
-        sheet::print("There are more; --limit shows them.")?;
+        sheet::print("More rows exist; raise --limit to show them.")?;
     }
     Ok(())
 }
