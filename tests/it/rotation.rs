@@ -287,8 +287,8 @@ fn what_is_no_key_is_named_and_left_as_it_is() {
             .await;
         // The keys of the same file are in use.
         assert_eq!(reads(world, NEW_KEY).await, 200);
-        let named = "needs a restart: database.url, serve.drain_timeout, \
-                     shops.1001.max_requests_per_second, subscribers.late\"";
+        let named = "\"keys\":\"database.url, serve.drain_timeout, \
+             shops.1001.max_requests_per_second, subscribers.late\"";
         eventually("what waits is named", async || {
             process.log().contains(named).then_some(())
         })
