@@ -1,5 +1,5 @@
-//! Whether children are found under their own tracking ids, which is what a proof of their absence
-//! rests on.
+//! Checks whether child transactions are found under their own tracking IDs. The proof of absence
+//! of child transactions relies on this.
 
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a child may take to be found, and the pause between two looks.
+/// Maximum time until a child transaction must be found. The poll interval follows.
 const LAG: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
 impl Probe {
-    /// A partial refund of the first payment.
+    /// Sends a partial refund of the first payment and looks it up.
     pub(super) async fn refund(&mut self, paid: &Paid) {
         let question = "own_tracking_id:refund";
         let outcome = if paid.snapshot.class == StatusClass::Successful {
@@ -28,7 +28,7 @@ impl Probe {
         }
     }
 
-    /// A capture or void of an authorization made for it.
+    /// Captures or voids an authorization made for this purpose, and looks the result up.
     pub(super) async fn of_authorization(&mut self, kind: TransactionType) {
         let question = match kind {
             TransactionType::Capture => "own_tracking_id:capture",
@@ -60,7 +60,7 @@ impl Probe {
         })
     }
 
-    /// Sends a transaction and follows its task.
+    /// Sends a transaction and follows its task to the result.
     async fn sent_and_ended(
         &mut self,
         kind: TransactionType,
@@ -96,7 +96,7 @@ impl Probe {
         loop {
             let own = self.found_under(&tracking_id, &child.uid).await?;
             if own.is_some_and(|name| name == tracking_id) {
-                let detail = format!("{kind} {} is found under its own tracking id", child.uid);
+                let detail = format!("{kind} {} found under its own tracking id", child.uid);
                 self.notes.answer(question, "yes", detail);
                 return Ok(());
             }
@@ -105,13 +105,16 @@ impl Probe {
                 .await?
                 .is_some()
             {
-                let detail = format!("{kind} {} is found under its parent's", child.uid);
+                let detail = format!(
+                    "{kind} {} found under its parent's tracking id only",
+                    child.uid
+                );
                 self.notes.answer(question, "no", detail);
                 return Ok(());
             }
             if started.elapsed() > LAG {
                 let detail = format!(
-                    "{kind} {} is found neither under its own nor under its parent's",
+                    "{kind} {} found neither under its own nor under its parent's tracking id",
                     child.uid
                 );
                 self.notes.answer(question, "no", detail);
@@ -121,7 +124,8 @@ impl Probe {
         }
     }
 
-    /// The tracking id that a transaction shows when it is looked up under `name`.
+    /// Returns the tracking ID that the transaction `uid` reports when it is looked up under
+    /// `name`.
     async fn found_under(&mut self, name: &str, uid: &Uid) -> Result<Option<String>, Silence> {
         let heard = self.talk.by_tracking_id(name).await?;
         let TrackingReading::Found { snapshots, .. } = heard.reading else {

@@ -1,4 +1,4 @@
-//! What goes wrong on purpose: a decline, and a refund of something that does not exist.
+//! Provokes errors: a decline, and a refund of a transaction that does not exist.
 
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 impl Probe {
-    /// A payment with a card that is declined.
+    /// Sends a payment with a card that is declined.
     pub(super) async fn decline(&mut self) {
         if matches!(&self.options.card, Card::Token { declined: None, .. }) {
-            let why = "there is no token of a card that is declined";
+            let why = "no --declined-card-token given";
             self.notes.open("decline_result", why);
             return;
         }
@@ -27,7 +27,8 @@ impl Probe {
         }
     }
 
-    /// A refund whose parent does not exist: refused at once, or by its task.
+    /// Sends a refund of a parent that does not exist. The gateway refuses it in its response or in
+    /// its task.
     pub(super) async fn refusal(&mut self) {
         let tracking_id = name();
         let mut fields = self.fields(&tracking_id);
@@ -38,12 +39,13 @@ impl Probe {
             self.notes.open("refusal", silence);
         }
         for question in ["error_result", "status_read"] {
-            let why = "no task of the probe ended in anything but HTTP 200";
+            let why = "every task result had HTTP status 200";
             self.notes.open(question, why);
         }
     }
 
-    /// Sends what is to fail, and reads its task as often as it takes to see what a read uses up.
+    /// Sends a request that must fail, and reads its task until it is clear which reads consume the
+    /// result.
     async fn fail(
         &mut self,
         kind: TransactionType,
@@ -64,7 +66,8 @@ impl Probe {
 
     async fn end_in_error(&mut self, task: &TaskId, question: &'static str) -> Result<(), Silence> {
         let patience = self.options.patience;
-        // The status is read until it tells of the end: at least one read of it comes after that.
+        // The status is read until the task has ended, so that at least one status read follows the
+        // end.
         let status = self.talk.end_of(task, TaskUrl::Status, patience).await?;
         if matches!(status.reading, TaskReading::Unknown) {
             return Err(format!("status_url, {}", of_task(&status)));
@@ -77,7 +80,7 @@ impl Probe {
         );
         if matches!(first.reading, TaskReading::Unknown) {
             self.notes.answer("status_read", "burns", told.clone());
-            // What the status said was the result.
+            // The body of the status read was the result.
             return self.answered(question, status.status, &status.reading, told);
         }
         self.answered(question, first.status, &first.reading, told.clone())?;

@@ -1,5 +1,5 @@
-//! What a payment shows: how it is followed and found, what a repeat of it brings, and what two
-//! equal ones do.
+//! Tests with payments: how a payment is followed and looked up, what a repeated request returns,
+//! and how the duplicate check treats two equal payments.
 
 use super::talk::{Heard, Silence};
 use super::{Paid, Probe, Stop, name};
@@ -9,14 +9,14 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long after its end a transaction may take to be found.
+/// Maximum time between a task's result and the first successful lookup.
 const LAG: Duration = Duration::from_secs(10);
 
-/// The pause between two looks at the first payment: short, since its timing is the question.
+/// Poll interval for the first payment. Short, because its timing is measured.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Probe {
-    /// The first payment, and whether it is the test that it was sent as.
+    /// Sends the first payment and verifies that the gateway marks it as a test.
     pub(super) async fn first_payment(&mut self) -> Result<Paid, Stop> {
         let tracking_id = name();
         let fields = self.payment(&tracking_id, false);
@@ -48,7 +48,7 @@ impl Probe {
         Ok(paid)
     }
 
-    /// Follows the first payment, and watches when it comes to be seen.
+    /// Follows the first payment and measures when lookups find it.
     async fn follow_closely(&mut self, tracking_id: &str, task: &TaskId) -> Result<Snapshot, Stop> {
         let (started, mut seen_after) = (Instant::now(), None);
         let ended = loop {
@@ -62,19 +62,17 @@ impl Probe {
                 Some(after) => self.notes.answer(
                     "visible_while_running",
                     "yes",
-                    format!("it was found {} after the acknowledgement", seconds(after)),
+                    format!("found {} after the acknowledgement", seconds(after)),
                 ),
                 None if self.is_found(tracking_id).await => seen_after = Some(started.elapsed()),
                 None => {}
             }
             if started.elapsed() > self.options.patience {
-                return Err(Stop::NoPayment(format!(
-                    "task {task} has not ended in time"
-                )));
+                return Err(Stop::NoPayment(format!("task {task} did not end in time")));
             }
             sleep(PAUSE).await;
         };
-        let why = "the task had ended before it was first asked about";
+        let why = "the task ended before it was first read";
         self.notes.open("early_result", why);
         let TaskReading::Transaction(snapshot) = &ended.reading else {
             return Err(Stop::NoPayment(of_task(&ended)));
@@ -83,7 +81,7 @@ impl Probe {
             None => self.seen_late(tracking_id).await,
             Some(_) => self.notes.open(
                 "visible_while_running",
-                "it was first found when the task may just have ended",
+                "first found when the task may already have ended",
             ),
         }
         self.read_again(task).await;
@@ -92,7 +90,7 @@ impl Probe {
 
     fn early(&mut self, heard: &Heard<TaskReading>) {
         if matches!(heard.reading, TaskReading::Running) {
-            let detail = "while the task ran, its result said that it is processing";
+            let detail = "the result of the running task reported processing";
             self.notes
                 .answer("early_result", heard.status.to_string(), detail);
         }
@@ -103,34 +101,37 @@ impl Probe {
         heard.is_ok_and(|heard| matches!(heard.reading, TrackingReading::Found { .. }))
     }
 
-    /// It was not found while its task ran: how long it takes after that.
+    /// Measures how long after the task's result a lookup finds the transaction.
     async fn seen_late(&mut self, tracking_id: &str) {
         let ended = Instant::now();
         while ended.elapsed() < LAG {
             if self.is_found(tracking_id).await {
                 let after = seconds(ended.elapsed());
-                let detail = format!("it was found {after} after the result was there");
+                let detail = format!("found {after} after the result was available");
                 self.notes.answer("visible_while_running", "no", detail);
                 return;
             }
             sleep(PAUSE).await;
         }
-        let detail = format!("it was not even found {} after its end", seconds(LAG));
+        let detail = format!("not found {} after the result was available", seconds(LAG));
         self.notes.answer("visible_while_running", "no", detail);
     }
 
     async fn read_again(&mut self, task: &TaskId) {
         match self.talk.task(task, TaskUrl::Result).await {
             Ok(heard) if matches!(heard.reading, TaskReading::Transaction(_)) => {
-                self.notes
-                    .answer("result_again", "yes", "the second read gave the same again");
+                self.notes.answer(
+                    "result_again",
+                    "yes",
+                    "the second read returned the same result",
+                );
             }
             Ok(heard) => self.notes.answer("result_again", "no", of_task(&heard)),
             Err(silence) => self.notes.open("result_again", silence),
         }
     }
 
-    /// Whether both look-ups find the test transaction.
+    /// Records whether both kinds of lookup find the test transaction.
     async fn look_ups(&mut self, paid: &Paid) {
         let by_uid = self.talk.by_uid(&paid.snapshot.uid).await;
         let by_uid = by_uid.map(|heard| matches!(heard.reading, UidReading::Found(_)));
@@ -150,7 +151,7 @@ impl Probe {
         }
     }
 
-    /// The same POST three times: at once, while the task runs, and after its end.
+    /// Sends the same POST three times: twice at once, and once after the task has ended.
     pub(super) async fn repeats(&mut self) {
         if let Err(silence) = self.try_repeats().await {
             for question in ["request_id", "repeat_running", "repeat_ended"] {
@@ -162,7 +163,8 @@ impl Probe {
     async fn try_repeats(&mut self) -> Result<(), Silence> {
         let tracking_id = name();
         let mut fields = self.payment(&tracking_id, false);
-        // Else the 30-second rule could be taken for an answer to this question.
+        // Disabled, because the 30-second rule could be mistaken for the response to a repeated
+        // request.
         fields.insert("duplicate_check".to_owned(), Value::Bool(false));
         let kind = TransactionType::Payment;
         let first = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
@@ -175,7 +177,7 @@ impl Probe {
         if still_runs {
             self.notes.answer("repeat_running", word, told.clone());
         } else {
-            let why = "the task had ended before the repeat was answered";
+            let why = "the task ended before the response to the repeated request";
             self.notes.open("repeat_running", why);
         }
         let honoured = match word {
@@ -192,7 +194,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Two payments that are equal in amount and card, right after each other.
+    /// Sends two payments with the same amount and card in quick succession.
     pub(super) async fn duplicates(&mut self) {
         if let Err(silence) = self.try_duplicates().await {
             self.notes.open("duplicate", silence);
@@ -227,7 +229,7 @@ impl Probe {
     }
 }
 
-/// Whether a task has no result yet.
+/// Returns whether a task has no result yet.
 fn runs(reading: &TaskReading) -> bool {
     matches!(
         reading,
@@ -235,7 +237,7 @@ fn runs(reading: &TaskReading) -> bool {
     )
 }
 
-/// What a repeat came to, beside the task of the first.
+/// Returns the result of a repeated request compared with the task of the first.
 fn compared(
     first: &TaskId,
     repeat: &Heard<SubmitReading>,
@@ -250,26 +252,26 @@ fn compared(
     }
 }
 
-/// The answer to a submit in one line.
+/// Describes the response to a submit in one line.
 pub(super) fn of_submit(heard: &Heard<SubmitReading>) -> String {
     let told = match &heard.reading {
         SubmitReading::Ack { task, .. } => format!("task {task}"),
         SubmitReading::Transaction(snapshot) => of_snapshot(snapshot),
         SubmitReading::Refused(refusal) => of_refusal(refusal),
-        SubmitReading::Deferred { .. } => "too many requests".to_owned(),
+        SubmitReading::Deferred { .. } => "rate limited".to_owned(),
         SubmitReading::Unclear { reason } => reason.clone(),
     };
     format!("http {}: {told}", heard.status)
 }
 
-/// What was said of a task in one line.
+/// Describes the response to a task read in one line.
 pub(super) fn of_task(heard: &Heard<TaskReading>) -> String {
     let told = match &heard.reading {
         TaskReading::Running => "processing".to_owned(),
         TaskReading::Completed => "completed".to_owned(),
         TaskReading::Transaction(snapshot) => of_snapshot(snapshot),
-        TaskReading::Other(_) => "an answer that is no transaction".to_owned(),
-        TaskReading::Unknown => "the task is unknown".to_owned(),
+        TaskReading::Other(_) => "a response that is not a transaction".to_owned(),
+        TaskReading::Unknown => "task unknown".to_owned(),
         TaskReading::Refused(refusal) => of_refusal(refusal),
         TaskReading::NotAboutTask { reason, .. } | TaskReading::Unreadable { reason } => {
             reason.clone()
@@ -279,7 +281,7 @@ pub(super) fn of_task(heard: &Heard<TaskReading>) -> String {
 }
 
 fn of_snapshot(snapshot: &Snapshot) -> String {
-    let code = snapshot.code.as_deref().unwrap_or("without a code");
+    let code = snapshot.code.as_deref().unwrap_or("no code");
     format!("transaction {}, {} {code}", snapshot.uid, snapshot.status)
 }
 

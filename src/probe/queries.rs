@@ -1,4 +1,4 @@
-//! Whether the queries exist in the asynchronous mode.
+//! Tests whether the queries exist in the asynchronous mode.
 
 use super::payments::{of_submit, of_task};
 use super::talk::Silence;
@@ -7,7 +7,7 @@ use crate::gateway::{Query, SubmitReading, TaskUrl};
 use serde_json::{Map, json};
 
 impl Probe {
-    /// Asks for the first payment by both its names, and for the balance.
+    /// Sends status queries for the first payment, by uid and by tracking ID, and a balance query.
     pub(super) async fn queries(&mut self, paid: &Paid) {
         let currency = json!(self.options.currency.as_str());
         let asked = [
@@ -36,7 +36,7 @@ impl Probe {
                 let patience = self.options.patience;
                 let ended = self.talk.end_of(task, TaskUrl::Result, patience).await;
                 let ended = ended.map_or_else(|silence| silence, |ended| of_task(&ended));
-                let told = format!("{told}; its result, {ended}");
+                let told = format!("{told}; result: {ended}");
                 self.notes.answer(question, "yes", told);
             }
             _ if heard.status == 404 => self.notes.answer(question, "no", told),

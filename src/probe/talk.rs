@@ -1,6 +1,6 @@
-//! Talking to the gateway for the probe: within the shop's budget, each answer with its HTTP status.
+//! Requests of the probe to the gateway, within the shop's request budget.
 //!
-//! What it deliberately cannot do: send anything by itself. Whoever repeats a request says so.
+//! Not responsible for: retries. A caller that repeats a request does so explicitly.
 
 use super::report::Sent;
 use crate::config::ShopConfig;
@@ -16,35 +16,36 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What was heard.
+/// A response of the gateway.
 #[derive(Debug, Clone)]
 pub(super) struct Heard<T> {
-    /// The HTTP status.
+    /// HTTP status code.
     pub(super) status: u16,
-    /// What it says.
+    /// Content of the response, as read by `gateway`.
     pub(super) reading: T,
 }
 
-/// Why nothing was heard.
+/// Reason why there is no response.
 pub(super) type Silence = String;
 
-/// The probe's side of the wire.
+/// Sends the probe's requests and counts them.
 pub(super) struct Talk {
     client: GatewayClient,
     store: Store,
     shop: ShopConfig,
     id: ShopId,
-    /// The test transactions that were sent.
+    /// Test transactions sent so far.
     pub(super) sent: Vec<Sent>,
-    /// How many answers had `X-Request-Id`, and how many had none.
+    /// Number of responses with `X-Request-Id`, and number without.
     pub(super) named_answers: (usize, usize),
 }
 
-/// The pause between two looks at the budget, and at a task.
+/// Poll interval for the request budget, and initial poll interval for a task. The maximum for a
+/// task follows.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The longest wait that an answer can ask of the probe.
+/// Maximum pause that a response can request.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 impl Talk {
@@ -59,7 +60,7 @@ impl Talk {
         }
     }
 
-    /// Posts a transaction, under the key that its tracking id always has.
+    /// Posts a transaction. The idempotency key depends on its tracking ID only.
     pub(super) async fn submit(
         &mut self,
         kind: TransactionType,
@@ -78,8 +79,8 @@ impl Talk {
             .await;
         let answer = match submission {
             Submission::Answered(answer) => answer,
-            Submission::NotSent { reason } => return Err(format!("it was not sent: {reason}")),
-            Submission::Unclear { reason, .. } => return Err(format!("no answer: {reason}")),
+            Submission::NotSent { reason } => return Err(format!("not sent: {reason}")),
+            Submission::Unclear { reason, .. } => return Err(format!("no response: {reason}")),
         };
         self.count(&answer);
         let reading = read_submit(&received(&answer), self.client.address());
@@ -97,7 +98,7 @@ impl Talk {
         }
     }
 
-    /// Reads one address of a task.
+    /// Reads the status or the result of a task.
     pub(super) async fn task(
         &mut self,
         task: &TaskId,
@@ -114,7 +115,7 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Reads one address of a task until it says something else than that the task runs.
+    /// Reads the status or the result of a task until the task has ended.
     pub(super) async fn end_of(
         &mut self,
         task: &TaskId,
@@ -130,14 +131,14 @@ impl Talk {
                 _ => return Ok(heard),
             };
             if started.elapsed() > patience {
-                return Err(format!("task {task} has not ended in time"));
+                return Err(format!("task {task} did not end in time"));
             }
             sleep(hold.unwrap_or(pause).min(LONGEST_HOLD)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Looks up by tracking id.
+    /// Looks transactions up by tracking ID.
     pub(super) async fn by_tracking_id(
         &mut self,
         tracking_id: &str,
@@ -150,7 +151,7 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Looks up by uid.
+    /// Looks a transaction up by uid.
     pub(super) async fn by_uid(&mut self, uid: &Uid) -> Result<Heard<UidReading>, Silence> {
         self.within_budget().await?;
         let read = self.client.by_uid(Credentials::of(&self.shop), uid).await;
@@ -159,7 +160,7 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Makes a query through the asynchronous mode; the answer as that to a submit.
+    /// Sends a query in the asynchronous mode. Its response reads like the response to a submit.
     pub(super) async fn query(&mut self, query: &Query) -> Result<Heard<SubmitReading>, Silence> {
         self.within_budget().await?;
         let credentials = Credentials::of(&self.shop);
@@ -175,8 +176,8 @@ impl Talk {
                 self.count(&answer);
                 Ok(answer)
             }
-            Read::NotAsked { reason } => Err(format!("the gateway was not asked: {reason}")),
-            Read::Interrupted { reason, .. } => Err(format!("no answer: {reason}")),
+            Read::NotAsked { reason } => Err(format!("not sent: {reason}")),
+            Read::Interrupted { reason, .. } => Err(format!("no response: {reason}")),
         }
     }
 
@@ -187,7 +188,7 @@ impl Talk {
         }
     }
 
-    /// Waits for one request of the shop's budget, which merchants' requests draw from as well.
+    /// Waits for one request of the shop's request budget, which merchants' requests use as well.
     async fn within_budget(&self) -> Result<(), Silence> {
         let rate = f64::from(self.shop.max_requests_per_second);
         loop {
