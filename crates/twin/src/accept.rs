@@ -1,5 +1,4 @@
-//! Makes a task of a request that is taken, with its plan and its timers; or
-//! finds out why it is refused.
+//! Creates a task, its plan and its timers for an accepted request, or refuses the request.
 
 use std::sync::Arc;
 
@@ -18,17 +17,17 @@ use super::tasks::{State, Task};
 use super::transactions::Kind;
 use super::world::{Claim, World};
 
-/// What the gateway made of a request: a task, or a refusal.
+/// Result of a request: the id of its task, or a refusal.
 pub type Made = Result<String, Answer>;
 
-/// The body of a POST, as far as it could be read.
+/// The parsed body of a POST.
 pub struct Read<'a> {
     value: Result<Value, serde_json::Error>,
     call: &'a Call,
 }
 
 impl<'a> Read<'a> {
-    /// Reads it.
+    /// Parses the body.
     pub fn new(call: &'a Call, body: &[u8]) -> Self {
         Self {
             value: serde_json::from_slice(body),
@@ -36,13 +35,13 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// A text field of the request.
+    /// Returns a text field of the request.
     pub fn field(&self, name: &str) -> Option<String> {
         let request = self.value.as_ref().ok()?.get("request")?;
         request.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// What stands in the `request` wrapper, or what is wrong.
+    /// Returns the content of the `request` wrapper, or a refusal.
     pub fn request(&self) -> Result<&Map<String, Value>, Refusal> {
         if !self.call.json {
             return Err(malformed(415, "E.1024", "Unsupported MIME type"));
@@ -69,7 +68,7 @@ fn malformed(status: u16, code: &str, message: &str) -> Refusal {
 }
 
 impl World {
-    /// Makes the task, or refuses.
+    /// Creates the task, or refuses the request.
     pub fn make(
         &mut self,
         call: &Call,
@@ -108,7 +107,7 @@ impl World {
         }
     }
 
-    /// A task that runs, with an id that repeats from run to run.
+    /// Creates a running task. Its id is reproducible from run to run.
     pub fn new_task(
         &mut self,
         call: &Call,
@@ -150,14 +149,14 @@ impl World {
         id
     }
 
-    /// When a task of this script ends, drawn so that it repeats.
+    /// Returns the end of a task with this script. The value is reproducible.
     pub fn end_of(&self, task: &str, script: &TaskScript) -> u64 {
         let delay = script.delay.unwrap_or(self.switches.task_delay);
         let seconds = delay.draw(&mut generator(self.seed, &["delay", task]));
         self.now.saturating_add(ms(seconds))
     }
 
-    /// Sets an order going.
+    /// Starts the plan of an accepted request.
     fn go(
         &mut self,
         shop: &Arc<str>,
@@ -206,7 +205,7 @@ impl World {
         );
     }
 
-    /// Sets a task going that only ends in a refusal.
+    /// Starts a task that ends with a refusal.
     fn go_nowhere(&mut self, shop: &Arc<str>, kind: Kind, task: String, v3: bool) {
         let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
             return;

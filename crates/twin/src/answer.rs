@@ -1,4 +1,4 @@
-//! Answers, and the ways in which one reaches the client or does not.
+//! Responses, and how they reach the client or fail to.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use tokio::time::sleep;
 
 use super::behaviour::{Act, Canned};
 
-/// How long a request that is never answered is held before its connection is dropped.
+/// Time after which the connection of a request without a response is closed.
 const HANG: Duration = Duration::from_secs(900);
 
-/// An HTTP answer, ready to be sent.
+/// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// HTTP status.
+    /// HTTP status code.
     pub status: u16,
     /// Headers besides the content type.
     pub headers: Vec<(String, String)>,
     /// Content type.
     pub content_type: String,
-    /// Body.
+    /// Body bytes.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// A JSON answer.
+    /// Creates a JSON response.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, Bytes::from(body.to_string()))
     }
 
-    /// A JSON answer whose body is already written.
+    /// Creates a JSON response from a serialised body.
     pub fn bytes(status: u16, body: Bytes) -> Self {
         let content_type = "application/json; charset=utf-8".to_owned();
         Self {
@@ -45,7 +45,7 @@ impl Answer {
         }
     }
 
-    /// An answer that a script spells out.
+    /// Creates the response that a script specifies.
     pub fn canned(canned: &Canned) -> Self {
         let (body, usual) = match &canned.body {
             Value::String(text) => (text.clone(), "text/html; charset=utf-8"),
@@ -80,31 +80,31 @@ impl Answer {
     }
 }
 
-/// An answer and its way.
+/// A response and how it is delivered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// What would be answered.
+    /// Response to send.
     pub answer: Answer,
-    /// How.
+    /// How it is delivered.
     pub delivery: Delivery,
-    /// Virtual seconds before it leaves.
+    /// Delay before it is sent, in virtual seconds.
     pub latency: f64,
 }
 
-/// The way of an answer.
+/// How a response is delivered.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Delivery {
-    /// It arrives.
+    /// Normally.
     Plain,
-    /// It never comes.
+    /// Never; the connection stays open.
     Hang,
-    /// The connection is cut before it.
+    /// The connection is closed before the first byte.
     Reset,
-    /// The connection is cut in the middle of it.
+    /// The connection is closed in the middle of the body.
     Cut,
-    /// The connection is cut when all of its JSON has come, and before its announced end.
+    /// The connection is closed after the last byte of the JSON, but before the announced end.
     CutAfter,
-    /// It comes in drops, over so many real seconds.
+    /// In small pieces over this number of real seconds.
     Trickle(f64),
 }
 
@@ -119,7 +119,7 @@ impl From<Answer> for Reply {
 }
 
 impl Reply {
-    /// The HTTP status that the client sees; none when it sees no answer.
+    /// Returns the HTTP status that the client sees, or `None` if it sees no response.
     pub fn status_seen(&self) -> Option<u16> {
         match self.delivery {
             Delivery::Hang | Delivery::Reset => None,
@@ -129,7 +129,7 @@ impl Reply {
         }
     }
 
-    /// A word for the log.
+    /// Returns the name of the delivery in the log.
     pub fn fate(&self) -> &'static str {
         match self.delivery {
             Delivery::Plain => "answered",
@@ -140,7 +140,8 @@ impl Reply {
         }
     }
 
-    /// The delivery that an act asks for; acts that replace the answer leave it plain.
+    /// Sets the delivery that an act requires. An act that replaces the response does not change
+    /// the delivery.
     pub fn bend(&mut self, act: &Act) {
         self.delivery = match act {
             Act::Normal | Act::Answer(_) | Act::Refuse(_) => Delivery::Plain,
@@ -152,7 +153,7 @@ impl Reply {
         };
     }
 
-    /// Sends it. `scale` turns virtual into real seconds.
+    /// Sends the response. `scale` converts virtual to real seconds.
     pub async fn send(self, scale: f64) -> HttpResponse {
         if self.latency > 0.0 {
             let real = (self.latency / scale).min(86_400.0);
@@ -172,9 +173,10 @@ impl Reply {
     }
 }
 
-/// An answer whose body breaks after so many bytes. The server closes the
-/// connection on a body that fails; when it fails before the first byte, the
-/// head has not been flushed yet and the client sees nothing at all.
+/// Returns a response whose body fails after `keep` bytes.
+///
+/// The server closes the connection of a failed body. If the body fails before its first byte, the
+/// head has not been flushed and the client sees no response.
 fn broken(answer: &Answer, keep: usize) -> HttpResponse {
     let size = (answer.body.len() as u64).max(1 + keep as u64);
     let start = answer.body.slice(..keep);
@@ -184,10 +186,10 @@ fn broken(answer: &Answer, keep: usize) -> HttpResponse {
             return Some((Ok(part), Some(Bytes::new())));
         }
         if keep > 0 {
-            // Lets the first half leave before the cut.
+            // Allows the first half to be sent before the failure.
             sleep(Duration::from_millis(50)).await;
         }
-        Some((Err(std::io::Error::other("cut on purpose")), None))
+        Some((Err(std::io::Error::other("intentional failure")), None))
     });
     answer
         .builder()

@@ -1,6 +1,5 @@
-//! What people do in the gateway's back office, by the control API: make
-//! transactions that nobody here asked for, correct them by hand, and have them
-//! told of again.
+//! Control API for actions in the gateway's back office: create transactions without a request,
+//! correct them, and send their webhooks again.
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ use super::script::WebhookScript;
 use super::transactions::{Details, Kind, Transaction, Turn};
 use super::world::{Claim, World};
 
-/// A transaction as the truth shows it: the version 2 body and what it hides.
+/// Returns the true state of a transaction: the version 2 body and its hidden fields.
 pub fn shown(world: &World, of: &Transaction) -> Value {
     let mut shown = bodies::listed(of, &world.origin, false, &world.switches);
     shown["shop"] = json!(&*of.shop);
@@ -71,7 +70,7 @@ fn successful() -> String {
     "successful".to_owned()
 }
 
-/// Makes a transaction that no request asked for.
+/// Creates a transaction without a request of the merchant.
 pub async fn create(twin: Data<Twin>, body: Bytes) -> Answered {
     let create: Create = parse(&body)?;
     let made = twin.with(|world| {
@@ -84,7 +83,7 @@ pub async fn create(twin: Data<Twin>, body: Bytes) -> Answered {
         let notify = create.notify;
         let transaction = created_transaction(world, shop, create, created);
         if world.transactions.contains_key(&transaction.uid) {
-            return Err(Problem::unusable("this uid is taken"));
+            return Err(Problem::unusable("uid already exists"));
         }
         if let Some(parent) = &transaction.parent_uid {
             let uids = vec![transaction.uid.clone()];
@@ -185,7 +184,7 @@ fn yes() -> bool {
     true
 }
 
-/// Changes a transaction by hand. Its `updated_at` moves, unless `touch` is false.
+/// Corrects a transaction. Sets its `updated_at`, unless `touch` is false.
 pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> Answered {
     let change: ChangePost = parse(&body)?;
     let notify = change.notify;
@@ -201,7 +200,7 @@ pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> Answere
 
 fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem> {
     let stamp = world.stamp;
-    let missing = || Problem::missing("no transaction has this uid");
+    let missing = || Problem::missing("no transaction with this uid");
     let transaction = world.transactions.get_mut(uid).ok_or_else(missing)?;
     let before = (transaction.updated_at, transaction.corrected_at);
     if let Some(status) = &change.status {
@@ -243,7 +242,7 @@ fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem
     Ok(())
 }
 
-/// Moves a transaction to another tracking id.
+/// Moves a transaction to another tracking ID.
 fn rename(world: &mut World, uid: &str, tracking_id: String) {
     let Some(transaction) = world.transactions.get_mut(uid) else {
         return;
@@ -272,10 +271,12 @@ fn seconds(number: f64) -> Result<time::Duration, Problem> {
     if number.abs() <= TEN_YEARS {
         return Ok(time::Duration::seconds_f64(number));
     }
-    Err(Problem::unusable("an offset must be within ten years"))
+    Err(Problem::unusable(
+        "offset must be from -320000000 to 320000000 seconds",
+    ))
 }
 
-/// The shop that a control request means; the first one if it names none.
+/// Returns the shop that a control request names; the first shop if it names none.
 pub fn shop(world: &World, name: Option<&str>) -> Result<Arc<str>, Problem> {
     let found = match name {
         Some(name) => world.shops.get(name),
@@ -283,5 +284,5 @@ pub fn shop(world: &World, name: Option<&str>) -> Result<Arc<str>, Problem> {
     };
     found
         .map(|(shop, _)| shop.clone())
-        .ok_or_else(|| Problem::unusable("no such shop"))
+        .ok_or_else(|| Problem::unusable("unknown shop"))
 }

@@ -1,5 +1,5 @@
-//! Writes bodies in the gateway's two shapes: version 2 with its `transaction`
-//! envelope, and the flat version 3, where `transaction` is the acquirer's section.
+//! Renders bodies in the gateway's two shapes: version 2 with its `transaction` envelope, and the
+//! flat version 3, where `transaction` is the acquirer's section.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::clock::text;
 use super::settings::{ErrorShape, Switches};
 use super::transactions::{Kind, Transaction};
 
-/// The body of an answer about one transaction.
+/// Returns the body of a response about one transaction.
 pub fn transaction(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Value {
     if v3 {
         return flat(of, origin);
@@ -17,7 +17,7 @@ pub fn transaction(of: &Transaction, origin: &str, v3: bool, switches: &Switches
     json!({"transaction": enveloped(of, origin, switches)})
 }
 
-/// The answer about one transaction, in the form that its script asks for.
+/// Returns the response about one transaction, in the format that its script sets.
 pub fn answer(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Answer {
     let (body, coding) = of.form.whole(&transaction(of, origin, v3, switches));
     let mut answer = Answer::bytes(200, body);
@@ -27,7 +27,7 @@ pub fn answer(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> 
     answer
 }
 
-/// One element of the list that a look-up by tracking id gives.
+/// Returns one element of the result of a lookup by tracking ID.
 pub fn listed(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Value {
     if v3 {
         flat(of, origin)
@@ -36,7 +36,7 @@ pub fn listed(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> 
     }
 }
 
-/// What stands inside the version 2 envelope.
+/// Returns the content of the version 2 envelope.
 fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
     let mut body = common(of, origin);
     let details = &of.details;
@@ -79,7 +79,7 @@ fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
     overlaid(body, of)
 }
 
-/// The version 3 shape.
+/// Returns the version 3 shape.
 fn flat(of: &Transaction, origin: &str) -> Value {
     let mut body = common(of, origin);
     let details = &of.details;
@@ -127,7 +127,7 @@ fn flat(of: &Transaction, origin: &str) -> Value {
     overlaid(body, of)
 }
 
-/// What both shapes have.
+/// Returns the fields of both shapes.
 fn common(of: &Transaction, origin: &str) -> Map<String, Value> {
     let details = &of.details;
     let mut body = Map::new();
@@ -224,7 +224,7 @@ fn three_d_secure(of: &Transaction, origin: &str) -> Value {
     })
 }
 
-/// The acquirer's section and its name in the version 2 shape.
+/// Returns the acquirer's section and its name in the version 2 shape.
 fn acquirer(of: &Transaction) -> (&'static str, Value) {
     let name = of.kind.name();
     let approved = of.status == "successful";
@@ -255,7 +255,7 @@ fn acquirer(of: &Transaction) -> (&'static str, Value) {
     (name, section)
 }
 
-/// A refusal in the shape that is asked for.
+/// Returns a refusal in the requested shape.
 pub fn refusal(refusal: &Refusal, shape: ErrorShape, v3: bool) -> Answer {
     let Refusal {
         status,
@@ -287,7 +287,7 @@ fn friendly_refusal(code: &str) -> &'static str {
     }
 }
 
-/// Writes into the body of an earlier transaction that the request at hand was its duplicate.
+/// Marks the body of an earlier transaction as the original of a duplicate request.
 pub fn mark_duplicate(body: &mut Value, refusal: &Refusal) {
     let inner = if body
         .get("transaction")
@@ -303,7 +303,7 @@ pub fn mark_duplicate(body: &mut Value, refusal: &Refusal) {
     }
 }
 
-/// Wrong or missing credentials.
+/// Returns the response to wrong or missing credentials.
 pub fn access_denied() -> Answer {
     Answer::json(
         401,
@@ -311,12 +311,12 @@ pub fn access_denied() -> Answer {
     )
 }
 
-/// No transaction has this uid.
+/// Returns the response to an unknown uid.
 pub fn record_not_found() -> Answer {
     Answer::json(404, &json!({"response": {"message": "Record not found"}}))
 }
 
-/// What a Rails application says when it fell over.
+/// Returns the error response of a crashed Rails application.
 pub fn went_wrong(status: u16) -> Answer {
     Answer::json(
         status,

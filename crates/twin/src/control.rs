@@ -1,6 +1,8 @@
-//! The control API under `/_twin/`: its paths, and what sets scripts, switches,
-//! faults and the clock. No credentials; other machines are turned away unless
-//! the twin was started otherwise.
+//! Control API under `/_twin/`: its routes, and the endpoints that set scripts, switches, faults
+//! and the clock.
+//!
+//! Requests need no credentials. Requests from other machines are rejected unless the simulator was
+//! started with `--control-from-anywhere`.
 
 use std::fmt;
 
@@ -23,7 +25,7 @@ use super::settings::Switches;
 use super::truth;
 use super::webhook_post;
 
-/// All paths of the control API.
+/// Registers the routes of the control API.
 pub fn configure(config: &mut ServiceConfig) {
     let scope = web::scope("/_twin")
         .wrap(from_fn(local_only))
@@ -49,7 +51,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config.service(scope);
 }
 
-/// Why the control API refuses.
+/// An error of the control API.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -57,7 +59,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A body that cannot be used.
+    /// Returns a 422 error for an invalid body.
     pub fn unusable(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
@@ -65,7 +67,7 @@ impl Problem {
         }
     }
 
-    /// Something that is not there.
+    /// Returns a 404 error.
     pub fn missing(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -90,16 +92,16 @@ impl ResponseError for Problem {
     }
 }
 
-/// What every handler of the control API gives.
+/// Result of a handler of the control API.
 pub type Answered = Result<HttpResponse, Problem>;
 
-/// Reads a JSON body; an empty one is an empty object.
+/// Parses a JSON body. An empty body is an empty object.
 pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|error| Problem::unusable(error.to_string()))
 }
 
-/// A good answer.
+/// Returns a 200 response.
 pub fn good(body: Value) -> Answered {
     Ok(HttpResponse::Ok().json(body))
 }
@@ -117,7 +119,7 @@ async fn local_only<B: MessageBody + 'static>(
     if open || local {
         return next.call(request).await;
     }
-    let message = "the control API answers to this machine only".to_owned();
+    let message = "control API requests are accepted from this machine only".to_owned();
     Err(Problem {
         status: StatusCode::FORBIDDEN,
         message,
@@ -134,14 +136,14 @@ struct ScriptPost {
     script: Option<Value>,
 }
 
-/// Sets the script of a tracking id or of a prefix: a scenario, a script, or a
-/// scenario with what the script says laid over it.
+/// Sets the script of a tracking ID or of a prefix: a scenario, a script, or a scenario with a
+/// script merged over it.
 async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
     let post: ScriptPost = parse(&body)?;
     let base = match &post.scenario {
         None => Script::default(),
         Some(name) => scenario::named(name)
-            .ok_or_else(|| Problem::unusable(format!("no scenario is called {name}")))?,
+            .ok_or_else(|| Problem::unusable(format!("unknown scenario {name}")))?,
     };
     let mut merged = json!(base);
     merge(&mut merged, post.script.unwrap_or(Value::Null));
@@ -156,7 +158,9 @@ async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
             world.scripts.set_prefix(prefix, script);
             Ok(())
         }
-        _ => Err(Problem::unusable("name either a tracking_id or a prefix")),
+        _ => Err(Problem::unusable(
+            "exactly one of tracking_id and prefix is required",
+        )),
     })?;
     good(json!({"script": merged}))
 }
@@ -166,9 +170,10 @@ async fn clear_scripts(twin: Data<Twin>) -> Answered {
     good(json!({}))
 }
 
-/// Lays `patch` over `value`, object by object (RFC 7396, but null is a value).
-/// An object with one key laid over one with another replaces it when the two
-/// are variants of one choice, such as `{"fixed": …}` and `{"bimodal": …}`.
+/// Merges `patch` into `value`, object by object (RFC 7396, but null is a value).
+///
+/// If both are variants of one choice, such as `{"fixed": …}` and `{"bimodal": …}`, the patch
+/// replaces the value.
 fn merge(value: &mut Value, patch: Value) {
     match (value, patch) {
         (_, Value::Null) => {}
@@ -218,8 +223,8 @@ fn shown_settings(twin: &Twin, world: &super::world::World) -> Value {
     shown
 }
 
-/// Changes the switches that the body names. `faults` replaces all faults, and
-/// `time_scale` sets the pace of the clock.
+/// Changes the switches that the body names. `faults` replaces all faults, and `time_scale` sets
+/// the speed of the clock.
 async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
     let mut patch: serde_json::Map<String, Value> = parse(&body)?;
     let scale = patch
@@ -278,30 +283,30 @@ struct Advance {
     stamps: bool,
 }
 
-/// Jumps virtual time forward; with `stamps`, the times in bodies too.
+/// Advances virtual time; with `stamps`, also the times in bodies.
 async fn advance(twin: Data<Twin>, body: Bytes) -> Answered {
     const TEN_YEARS: f64 = 3.2e8;
     let jump: Advance = parse(&body)?;
     if !(0.0..=TEN_YEARS).contains(&jump.seconds) {
-        return Err(Problem::unusable("seconds must be from 0 to ten years"));
+        return Err(Problem::unusable("seconds must be from 0 to 320000000"));
     }
     twin.advance(jump.seconds, jump.stamps);
     good(json!({"virtual_ms": twin.clock.now()}))
 }
 
-/// Forgets everything that happened or was set; the clock goes on.
+/// Restores the initial state. The clock is not reset.
 async fn reset(twin: Data<Twin>) -> Answered {
     twin.reset();
     good(json!({}))
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_changes_what_it_names_and_replaces_choices() {
+    fn a_patch_merges_fields_and_replaces_choices() {
         let mut script = json!(scenario::named("threeds"));
         let patch = json!({"task": {"delay": {"fixed": {"seconds": 9.0}}, "end": "crash"},
             "webhook": {"delay": 5.0}});
@@ -313,7 +318,7 @@ mod tests {
             &mut script,
             json!({"task": {"delay": {"exponential": {"mean": 1.0}}}}),
         );
-        let script: Script = serde_json::from_value(script).expect("still a script");
+        let script: Script = serde_json::from_value(script).expect("the merged value is a script");
         assert_eq!(
             script.task.delay,
             Some(super::super::script::Delay::Exponential { mean: 1.0 })

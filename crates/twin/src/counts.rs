@@ -1,4 +1,4 @@
-//! How often each tracking id was posted, and what came of it. Counts are never dropped.
+//! Counts of requests per tracking ID, by result. Counts are never dropped.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::journal::{Call, Note, Operation};
 
-/// Requests per tracking id.
+/// Counts of one tracking ID.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
     requests: u64,
@@ -15,9 +15,9 @@ pub struct Count {
     replayed: u64,
     accepted: u64,
     statuses: BTreeMap<String, u64>,
-    /// The `RequestID` of the first POST.
+    /// `RequestID` of the first POST.
     request_id: Option<String>,
-    /// Whether every POST carried that one.
+    /// Whether every POST had the same `RequestID`.
     one_request_id: bool,
 }
 
@@ -48,7 +48,7 @@ impl Count {
         *self.statuses.entry(status).or_default() += 1;
     }
 
-    /// Replaces a 200 that was noted before the answer was known.
+    /// Replaces a 200 that was counted before the response was known.
     pub fn amend(&mut self, status: u16) {
         if let Some(wrong) = self.statuses.get_mut("200") {
             *wrong = wrong.saturating_sub(1);
@@ -58,12 +58,12 @@ impl Count {
         self.refused += u64::from((400..500).contains(&status));
     }
 
-    /// POSTs whose bytes arrived and that were not positively refused.
+    /// Returns the number of POSTs that arrived and were not refused.
     pub fn unrefused(&self) -> u64 {
         self.posts - self.refused
     }
 
-    /// What the control API shows.
+    /// Returns the counts as the control API shows them.
     pub fn shown(&self, shop: &str, tracking_id: &str) -> Value {
         json!({
             "shop": shop,

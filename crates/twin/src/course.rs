@@ -1,5 +1,5 @@
-//! The life of what a request set going: its transactions come into being and
-//! change, its task ends, and webhooks are handed to the outbox.
+//! Life cycle of an accepted request: its transactions are created and change, its task ends, and
+//! its webhooks are queued.
 
 use std::sync::Arc;
 
@@ -17,51 +17,51 @@ use super::tasks;
 use super::transactions::{Details, Kind, Transaction, Turn};
 use super::world::{Event, World};
 
-/// What a request set going.
+/// Plan of an accepted request.
 pub struct Plan {
-    /// The shop.
+    /// Shop of the request.
     pub shop: Arc<str>,
-    /// The type of transaction.
+    /// Transaction type.
     pub kind: Kind,
-    /// The amount asked for.
+    /// Requested amount, in minor units.
     pub amount: i64,
-    /// The currency asked for.
+    /// Currency of the request.
     pub currency: String,
-    /// The tracking id that the transactions show.
+    /// Tracking ID that the transactions show.
     pub tracking_id: Option<String>,
-    /// The parent of a child.
+    /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
-    /// The rest of the request.
+    /// Other fields of the request.
     pub details: Arc<Details>,
-    /// What is to happen.
+    /// Script to follow.
     pub script: Arc<Script>,
-    /// One uid for each of the script's transactions.
+    /// Uids of the script's transactions.
     pub uids: Vec<String>,
-    /// Bodies in the shape of API version 3.
+    /// Whether bodies have the shape of API version 3.
     pub v3: bool,
-    /// When the request was taken, as bodies show it.
+    /// Time at which the request was accepted, as bodies show it.
     pub made_at: OffsetDateTime,
-    /// The task.
+    /// Identifier of the task.
     pub task: String,
 }
 
-/// A step in a plan.
+/// A step of a plan.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// A transaction comes into being in its first status.
+    /// Creates a transaction with its first status.
     Appear(usize),
-    /// It comes into being, and is still being processed.
+    /// Creates a transaction that is still being processed.
     AppearEarly(usize),
-    /// It takes its first status.
+    /// Sets the first status of a transaction that was created early.
     Settle(usize),
-    /// It changes.
+    /// Applies a later change.
     Change(usize, usize),
-    /// The task ends.
+    /// Ends the task.
     End,
 }
 
 impl World {
-    /// Sets the timers of a plan.
+    /// Schedules the steps of a plan.
     pub fn start(&mut self, plan: &Arc<Plan>, ends: Ms, early: bool) {
         let now = self.now;
         for (index, course) in plan.script.transactions.iter().enumerate() {
@@ -78,7 +78,7 @@ impl World {
         self.at(ends, Event::Course(plan.clone(), Step::End));
     }
 
-    /// Takes a step of a plan at the time for which it was set.
+    /// Executes a step of a plan at its scheduled time.
     pub fn step(&mut self, due: Ms, plan: &Arc<Plan>, step: Step) {
         match step {
             Step::Appear(index) => {
@@ -109,13 +109,13 @@ impl World {
         }
     }
 
-    /// Brings a transaction into being, in the script's first status or another one.
+    /// Creates a transaction with the script's first status or another one.
     fn appear(&mut self, due: Ms, plan: &Plan, index: usize, status: Option<&str>) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
             return;
         };
-        // The gateway dates a transaction from its request, not from its end.
+        // The gateway dates a transaction from its request, not from the end of its task.
         let created_at = if course.at.is_some() {
             self.stamp
         } else {
@@ -158,7 +158,7 @@ impl World {
         self.insert(transaction);
     }
 
-    /// Adds a transaction to the world.
+    /// Adds a transaction to the state.
     pub fn insert(&mut self, transaction: Transaction) {
         if let Some(tracking_id) = &transaction.tracking_id {
             let key = (transaction.shop.clone(), tracking_id.clone());
@@ -171,7 +171,7 @@ impl World {
             .insert(transaction.uid.clone(), transaction);
     }
 
-    /// What follows the first status: a webhook, and the timers of later changes.
+    /// Queues the webhook of the first status and schedules the later changes.
     fn first_status(&mut self, due: Ms, plan: &Arc<Plan>, index: usize) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    /// Hands the webhooks about a transaction's present status to the outbox.
+    /// Queues the webhooks about a transaction's current status.
     pub fn announce(&mut self, due: Ms, uid: &str) {
         let Some(url) = self.webhook_url(uid) else {
             return;
@@ -293,7 +293,7 @@ impl World {
         }
     }
 
-    /// Takes a webhook in and sets its timer.
+    /// Adds a webhook to the queue and schedules it.
     pub fn post(&mut self, parcel: Parcel) {
         let due = parcel.due;
         let id = self.outbox.take_in(parcel);
@@ -303,8 +303,8 @@ impl World {
     fn webhook_url(&self, uid: &str) -> Option<String> {
         let transaction = self.transactions.get(uid)?;
         let own = || transaction.details.notification_url.clone();
-        // A chargeback is announced to the address in the back office, for
-        // which its parent's stands in.
+        // The gateway sends webhooks of a chargeback to the URL in the back office. The parent's
+        // URL stands in for it.
         let parents = || {
             let parent = self.transactions.get(transaction.parent_uid.as_deref()?)?;
             parent.details.notification_url.clone()
@@ -318,7 +318,7 @@ impl World {
         }
     }
 
-    /// The body of a webhook about a transaction as it is now, and its content coding.
+    /// Returns the body of a webhook about a transaction's current status, and its content coding.
     pub fn webhook_body(&self, uid: &str) -> Option<(Bytes, Option<&'static str>)> {
         let transaction = self.transactions.get(uid)?;
         let v3 = match self.switches.webhook_shape {

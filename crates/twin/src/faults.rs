@@ -1,5 +1,5 @@
-//! Faults of the gateway as a whole, laid over every script: for the next so
-//! many requests, for so many seconds, or until they are taken away.
+//! Faults of the gateway as a whole. A fault takes precedence over scripts, for a number of
+//! requests, for a number of seconds, or until it is removed.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -9,27 +9,27 @@ use super::behaviour::{Act, Behaviour};
 use super::clock::{Ms, ms};
 use super::journal::Operation;
 
-/// One fault.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fault {
-    /// The operation or group of operations that it strikes; `*` is all.
+    /// Operation or group of operations that it affects; `*` is all.
     pub operation: String,
-    /// Only tracking ids that begin so.
+    /// Prefix of the tracking IDs that it affects; absent: all.
     pub tracking_id: Option<String>,
-    /// What it does.
+    /// Action instead of a normal response.
     pub act: Act,
-    /// Whether the request takes effect all the same.
+    /// Whether the request still takes effect.
     pub effect: bool,
-    /// Seconds of delay before the answer.
+    /// Delay before the response, in seconds.
     pub latency: f64,
-    /// It strikes so many times; absent: without limit.
+    /// Number of requests that it affects; absent: no limit.
     pub times: Option<u32>,
-    /// It lasts so many virtual seconds; absent: without limit.
+    /// Duration in virtual seconds; absent: no limit.
     pub seconds: Option<f64>,
-    /// The share of requests that it strikes.
+    /// Share of requests that it affects, from 0 to 1.
     pub share: f64,
-    /// How often it has struck.
+    /// Number of requests affected so far.
     #[serde(skip_deserializing)]
     pub struck: u32,
     #[serde(skip)]
@@ -53,30 +53,30 @@ impl Default for Fault {
     }
 }
 
-/// The faults in force; the first that fits strikes.
+/// The faults in force. The first matching fault applies.
 #[derive(Default)]
 pub struct Faults {
     list: Vec<Fault>,
 }
 
 impl Faults {
-    /// Adds one, from now on.
+    /// Adds a fault that is in force from now on.
     pub fn add(&mut self, mut fault: Fault, now: Ms) {
         fault.until = fault.seconds.map(|seconds| now.saturating_add(ms(seconds)));
         self.list.push(fault);
     }
 
-    /// Takes all away.
+    /// Removes all faults.
     pub fn clear(&mut self) {
         self.list.clear();
     }
 
-    /// Those in force.
+    /// Returns the faults in force.
     pub fn list(&self) -> &[Fault] {
         &self.list
     }
 
-    /// What strikes this request.
+    /// Returns the fault that applies to this request, and counts it.
     pub fn strike(
         &mut self,
         operation: Operation,
@@ -115,7 +115,7 @@ mod tests {
     use crate::random::generator;
 
     #[test]
-    fn a_fault_ends_after_its_times_or_its_seconds() {
+    fn a_fault_ends_after_its_requests_or_its_seconds() {
         let mut random = generator(1, &[]);
         let mut faults = Faults::default();
         let hang = || Fault {

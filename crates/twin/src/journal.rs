@@ -1,5 +1,5 @@
-//! What arrived and what was answered: a bounded log of requests, and counts
-//! per tracking id that are never dropped. No body is kept.
+//! Log of requests: a bounded list of requests with their responses, and counts per tracking ID
+//! that are never dropped. Stores no bodies.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use super::clock::{Ms, text};
 use super::counts::Count;
 use super::transactions::Kind;
 
-/// What a request wants.
+/// Kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A transaction.
+    /// Submits a transaction.
     Submit(Kind),
-    /// The balance.
+    /// Queries the balance.
     Balance,
-    /// A transaction by uid.
+    /// Looks a transaction up by uid.
     QueryUid,
-    /// Transactions by tracking id.
+    /// Looks transactions up by tracking ID.
     QueryTrackingId,
-    /// A task's status.
+    /// Reads a task's status.
     TaskStatus,
-    /// A task's result.
+    /// Reads a task's result.
     TaskResult,
 }
 
 impl Operation {
-    /// Its name in the log and in faults.
+    /// Returns its name in the log and in faults.
     pub fn name(self) -> &'static str {
         match self {
             Self::Submit(kind) => kind.collection(),
@@ -41,7 +41,7 @@ impl Operation {
         }
     }
 
-    /// Whether a name or the name of a group means it.
+    /// Returns whether the name of an operation or of a group of operations includes it.
     pub fn is_meant_by(self, name: &str) -> bool {
         let group = match self {
             Self::Submit(_) => "submit",
@@ -53,20 +53,20 @@ impl Operation {
     }
 }
 
-/// A request's head, as far as the twin looks at it.
+/// The parts of a request's head that the simulator uses.
 #[derive(Clone, Debug)]
 pub struct Call {
     /// HTTP method.
     pub method: &'static str,
-    /// Path.
+    /// Path of the URL.
     pub path: String,
-    /// What it wants.
+    /// Kind of the request.
     pub operation: Operation,
-    /// Whether it goes to `/async/...`.
+    /// Whether the path starts with `/async/`.
     pub asynchronous: bool,
-    /// The `Authorization` header.
+    /// Value of the `Authorization` header.
     pub authorization: Option<String>,
-    /// The `RequestID` header.
+    /// Value of the `RequestID` header.
     pub idempotency_key: Option<String>,
     /// Whether `X-API-Version` is 3.
     pub v3: bool,
@@ -74,22 +74,22 @@ pub struct Call {
     pub json: bool,
 }
 
-/// What became of a request.
+/// Result of a request, for the log.
 #[derive(Clone, Debug, Default)]
 pub struct Note {
-    /// The shop whose credentials were right.
+    /// Shop with valid credentials.
     pub shop: Option<Arc<str>>,
-    /// The tracking id.
+    /// Tracking ID in the request.
     pub tracking_id: Option<String>,
-    /// The task that it made or asked about.
+    /// Task that the request created or read.
     pub task: Option<String>,
-    /// The `RequestID` was known: the first answer was given again.
+    /// Whether the `RequestID` was known, so that the first response was replayed.
     pub replayed: bool,
-    /// It took effect: a task was made.
+    /// Whether the request took effect, that is, created a task.
     pub accepted: bool,
-    /// Status that the client sees, if any.
+    /// HTTP status that the client sees, if any.
     pub status: Option<u16>,
-    /// How it ended, in a word.
+    /// How the response was delivered, in one word.
     pub fate: &'static str,
 }
 
@@ -101,7 +101,7 @@ struct Entry {
     note: Note,
 }
 
-/// The log and the counts.
+/// Log of requests and counts per tracking ID.
 pub struct Journal {
     entries: VecDeque<Entry>,
     limit: usize,
@@ -111,22 +111,22 @@ pub struct Journal {
     counts: HashMap<(Arc<str>, String), Count>,
 }
 
-/// What the log is searched by.
+/// Filter of the log.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
-    /// This tracking id.
+    /// Only this tracking ID.
     pub tracking_id: Option<String>,
-    /// This shop.
+    /// Only this shop.
     pub shop: Option<String>,
-    /// This operation or group of operations.
+    /// Only this operation or group of operations.
     pub operation: Option<String>,
-    /// At most so many, the latest ones.
+    /// Maximum number of entries; the latest are returned.
     pub limit: Option<usize>,
 }
 
 impl Filter {
-    /// Whether a tracking id and shop are wanted.
+    /// Returns whether a shop and tracking ID match the filter.
     pub fn wants(&self, shop: Option<&str>, tracking_id: Option<&str>) -> bool {
         self.shop
             .as_deref()
@@ -139,7 +139,7 @@ impl Filter {
 }
 
 impl Journal {
-    /// An empty one that remembers so many requests.
+    /// Creates an empty log that keeps up to `limit` requests.
     pub fn new(limit: usize) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -151,22 +151,22 @@ impl Journal {
         }
     }
 
-    /// How many requests have arrived.
+    /// Returns the number of requests received.
     pub fn total(&self) -> u64 {
         self.number
     }
 
-    /// A request whose body broke off.
+    /// Counts a request whose body ended early.
     pub fn broken_body(&mut self) {
         self.broken_bodies += 1;
     }
 
-    /// Writes a request down.
+    /// Adds a request to the log and to the counts.
     pub fn record(&mut self, at: OffsetDateTime, virtual_ms: Ms, call: Call, note: Note) {
         self.number += 1;
         *self.operations.entry(call.operation.name()).or_default() += 1;
         if let Some(tracking_id) = &note.tracking_id {
-            // Requests with wrong credentials count too; they belong to no shop.
+            // Requests with wrong credentials are counted too, without a shop.
             let shop = note.shop.clone().unwrap_or_else(|| Arc::from(""));
             self.counts
                 .entry((shop, tracking_id.clone()))
@@ -188,7 +188,7 @@ impl Journal {
         });
     }
 
-    /// Corrects the status of a request that was written down before it was answered.
+    /// Replaces the status of a request that was logged before its response was known.
     pub fn amend(&mut self, number: u64, shop: &Arc<str>, tracking_id: Option<&str>, status: u16) {
         let entry = self
             .entries
@@ -204,7 +204,7 @@ impl Journal {
         count.amend(status);
     }
 
-    /// The log, oldest first.
+    /// Returns the log as JSON, oldest first.
     pub fn log(&self, filter: &Filter) -> Value {
         let matching = |entry: &&Entry| {
             let note = &entry.note;
@@ -227,7 +227,7 @@ impl Journal {
         json!({"requests": shown, "total": self.number})
     }
 
-    /// The counts.
+    /// Returns the counts as JSON.
     pub fn counts(&self, filter: &Filter) -> Value {
         let mut shown: Vec<_> = self
             .counts

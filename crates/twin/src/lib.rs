@@ -1,11 +1,11 @@
-//! The twin: a simulator of the payment gateway that a merchant's tests can
-//! drive into every corner. It speaks the documented protocol over real HTTP,
-//! follows scripts for what the documents leave open, sends signed webhooks,
-//! and tells afterwards what really happened (`/_twin/...`).
+//! Simulator of the UnonaPay gateway, called the twin.
 //!
-//! It is the other side of the wire, so it shares no code with the gateway
-//! client, and it deliberately cannot keep anything: state lives in memory,
-//! and card numbers are masked as they are read.
+//! Speaks the documented protocol over real HTTP, follows scripts for undocumented behaviour, sends
+//! signed webhooks, and reports through its control API (`/_twin/...`) what happened.
+//!
+//! Invariants: the simulator shares no code with the gateway client, so that an error in one does
+//! not hide an error in the other. Its state is in memory only, and card numbers are masked when
+//! they are read.
 
 mod accept;
 mod answer;
@@ -54,28 +54,28 @@ pub use script::Delay;
 pub use settings::{Settings, Switches};
 pub use sign::{KeyName, Signer};
 
-/// Why the twin does not run.
+/// An error that stops the simulator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be listened on.
-    #[error("cannot listen")]
+    /// The listen address could not be bound.
+    #[error("failed to listen")]
     Listen(#[source] std::io::Error),
-    /// Signals cannot be waited for.
-    #[error("cannot wait for signals")]
+    /// The signal handlers could not be installed.
+    #[error("failed to install signal handlers")]
     Signal(#[source] std::io::Error),
-    /// The server broke down.
-    #[error("the server broke down")]
+    /// The HTTP server failed.
+    #[error("HTTP server failed")]
     Serve(#[source] std::io::Error),
-    /// The client for webhooks cannot be made.
-    #[error("cannot make the client for webhooks")]
+    /// The HTTP client for webhooks could not be created.
+    #[error("failed to create the webhook client")]
     Client(#[source] reqwest::Error),
-    /// The embedded signing keys cannot be read.
-    #[error("the embedded signing keys cannot be read")]
+    /// The embedded signing keys could not be parsed.
+    #[error("failed to parse the embedded signing keys")]
     Key,
 }
 
-/// Runs a twin on a bound listener until `shutdown` is over. Connections that
-/// are being held on purpose are dropped then.
+/// Runs a simulator on a bound listener until `shutdown` completes. Connections that a scenario
+/// keeps open are then closed.
 pub async fn run(
     listener: TcpListener,
     settings: Settings,

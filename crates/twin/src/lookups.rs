@@ -1,5 +1,5 @@
-//! Everything that only reads: look-ups by uid and by tracking id, the balance,
-//! and the tasks' status and result. Queries can run as tasks too.
+//! Read operations: lookups by uid and by tracking ID, the balance, and the status and result of a
+//! task. Queries can also run as tasks.
 
 use std::sync::Arc;
 
@@ -17,33 +17,33 @@ use super::tasks::{self, State};
 use super::transactions::Transaction;
 use super::world::{Event, World};
 
-/// How many transactions a look-up by tracking id shows.
+/// Maximum number of transactions in the result of a lookup by tracking ID.
 const LISTED: usize = 10;
 
-/// A question.
+/// A query that runs as a task.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// Who asks.
+    /// Shop that sent the query.
     pub shop: Arc<str>,
-    /// What.
+    /// Subject of the query.
     pub what: Asked,
-    /// The answer's shape.
+    /// Whether the response has the shape of API version 3.
     pub v3: bool,
 }
 
-/// What a query asks for.
+/// The subject of a query.
 #[derive(Clone, Debug)]
 pub enum Asked {
-    /// One transaction.
+    /// The transaction with this uid.
     Uid(String),
-    /// The latest under a tracking id.
+    /// The latest transaction with this tracking ID.
     TrackingId(String),
-    /// The balance, of this currency and account.
+    /// The balance in this currency and of this account.
     Balance(Option<String>, Option<String>),
 }
 
 impl World {
-    /// Handles a look-up.
+    /// Handles a lookup.
     pub fn look_up(&mut self, call: Call, what: Asked) -> Reply {
         let tracking_id = match &what {
             Asked::TrackingId(id) => Some(id.clone()),
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Ends the task of a query with what is true at that moment.
+    /// Ends the task of a query with the result at this moment.
     pub fn end_query(&mut self, task: &str, query: &Query) {
         let answer = self.answer_query(query);
         if let Some(task) = self.tasks.get_mut(task) {
@@ -205,7 +205,7 @@ impl World {
         Answer::bytes(200, list.into())
     }
 
-    /// Whether a look-up by this shop can see a transaction yet.
+    /// Returns whether a lookup of this shop can see a transaction already.
     fn shows(&self, transaction: &Transaction, shop: &Arc<str>) -> bool {
         let visible = transaction
             .appeared
@@ -240,8 +240,8 @@ impl World {
             let behaviour = fault.unwrap_or_default();
             return self.reply(tasks::unknown(id), &behaviour, call.v3);
         };
-        // A script bends the reads of a finished task only; before, there is
-        // nothing yet that could be lost.
+        // A script changes reads of a finished task only. While a task runs, it has no result that
+        // a read could lose.
         let ended = matches!(task.state, State::Ended(_));
         let (bent, met) = if result {
             (&task.script.task.result, &mut task.result_reads)

@@ -1,5 +1,5 @@
-//! The scenarios about how answers are written: the transaction fares like that of `ok`, or not at all,
-//! and what is said of it is hard to read, misleading, or about something else.
+//! Scenarios with unusual responses: the transaction is that of `ok`, or does not exist, and the
+//! responses are hard to read, misleading, or about something else.
 
 use serde_json::json;
 
@@ -9,14 +9,14 @@ use super::scenario::{page, too_many};
 use super::scenario_table::{Scenario, row};
 use super::script::{End, Signature};
 
-/// Every scenario about answers.
+/// All scenarios with unusual responses.
 pub const TABLE: &[Scenario] = &[
     row("bom", "success; bodies begin with a byte order mark", |s| {
         s.form.bytes = BytesForm::Bom;
     }),
     row(
         "badbyte",
-        "success; a text in the bodies is no UTF-8",
+        "success; a text in the bodies is not UTF-8",
         |s| {
             s.form.bytes = BytesForm::BadByte;
         },
@@ -47,7 +47,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "twice",
-        "success; the status stands twice in the bodies, first as `pending`",
+        "success; bodies contain the status twice, first as `pending`",
         |s| {
             s.form.bytes = BytesForm::DuplicateKey;
         },
@@ -61,7 +61,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "decimal",
-        "success; the amount is a text of minor units with `.00` behind",
+        "success; the amount is a text of minor units that ends in `.00`",
         |s| {
             s.form.amount = AmountForm::Decimal;
         },
@@ -85,7 +85,7 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "othermode",
-        "success; bodies have the other `test` flag",
+        "success; bodies have the opposite `test` flag",
         |s| {
             s.form.test = TestForm::Inverted;
         },
@@ -96,27 +96,31 @@ pub const TABLE: &[Scenario] = &[
     row("notimes", "success; bodies have no times", |s| {
         s.form.times = TimesForm::Absent;
     }),
-    row("nozone", "success; the times in bodies have no zone", |s| {
-        s.form.times = TimesForm::NoZone;
-    }),
-    row("renamed", "success; bodies show another tracking id", |s| {
+    row(
+        "nozone",
+        "success; the times in bodies have no time zone",
+        |s| {
+            s.form.times = TimesForm::NoZone;
+        },
+    ),
+    row("renamed", "success; bodies show another tracking ID", |s| {
         s.form.tracking_id = NameForm::Foreign;
     }),
     row(
         "othercase",
-        "success; bodies show the tracking id in the other letter case",
+        "success; bodies show the tracking ID in the opposite letter case",
         |s| {
             s.form.tracking_id = NameForm::OtherCase;
         },
     ),
     row(
         "shortname",
-        "success; bodies show the first 20 characters of the tracking id",
+        "success; bodies show the first 20 characters of the tracking ID",
         |s| {
             s.form.tracking_id = NameForm::Cut;
         },
     ),
-    row("noname", "success; bodies show no tracking id", |s| {
+    row("noname", "success; bodies show no tracking ID", |s| {
         s.form.tracking_id = NameForm::Absent;
     }),
     row(
@@ -129,14 +133,14 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "cutafter",
-        "success; the first answer with the result breaks off after its last bracket",
+        "success; the first response with the result ends after its last bracket, before its announced length",
         |s| {
             s.task.result = Behaviour::once(Act::CutAfter, true);
         },
     ),
     row(
         "ackcut",
-        "success; the answer to the first POST breaks off after its last bracket",
+        "success; the response to the first POST ends after its last bracket, before its announced length",
         |s| {
             s.submit = Behaviour::once(Act::CutAfter, true);
         },
@@ -172,7 +176,7 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "timeout422",
-        "the task ends in a 422 that says that the acquirer did not answer in time; success",
+        "the task ends in a 422 that reports a timeout of the acquirer; success",
         |s| {
             let text = "The acquirer did not answer in time, the result is not known";
             let body = json!({"message": "Acquirer timeout", "errors": {"base": [text]}});
@@ -223,7 +227,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "retryday",
-        "success; the first read of the result is 503 with `Retry-After` of a day",
+        "success; the first read of the result is 503 with a `Retry-After` of one day",
         |s| {
             let act = Act::Answer(Canned {
                 headers: too_many(86_400).headers,
@@ -232,12 +236,12 @@ pub const TABLE: &[Scenario] = &[
             s.task.result = Behaviour::once(act, false);
         },
     ),
-    row("unsigned", "success; its webhook is not signed", |s| {
+    row("unsigned", "success; the webhook is not signed", |s| {
         s.webhook.signature = Signature::Missing;
     }),
 ];
 
-/// Every read is answered so, and takes no effect.
+/// Returns a behaviour that answers every read with this response.
 fn reads(status: u16, body: serde_json::Value) -> Behaviour {
     Behaviour {
         act: Act::Answer(Canned {
@@ -255,7 +259,7 @@ mod tests {
     use super::super::scenario::named;
 
     #[test]
-    fn answers_can_be_bent_together_with_what_happens() {
+    fn response_scenarios_can_be_joined_with_others() {
         let script = named("decline.bom.decimal").unwrap_or_default();
         assert_eq!(script.transactions[0].status, "failed");
         assert_ne!(script.form, super::super::form::Form::default());

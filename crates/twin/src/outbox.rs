@@ -1,5 +1,5 @@
-//! Webhooks on their way: what is to be sent where, the documented schedule of
-//! repeats, and what the receivers answered.
+//! Queue of webhooks: what is sent where, the documented retry schedule, and the receivers'
+//! responses.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use super::clock::{Ms, text};
 use super::journal::Filter;
 use super::script::{Credentials, Signature};
 
-/// A webhook on its way.
+/// A webhook to deliver.
 #[derive(Clone, Debug)]
 pub struct Parcel {
-    /// The shop whose credentials it carries.
+    /// Shop whose credentials it carries.
     pub shop: Arc<str>,
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
-    /// The transaction that it tells of.
+    /// Uid of the transaction in the body.
     pub uid: String,
-    /// That transaction's tracking id.
+    /// Tracking ID of that transaction.
     pub tracking_id: Option<String>,
-    /// The status that it tells.
+    /// Status in the body.
     pub status: String,
-    /// The raw body; repeats carry the same bytes.
+    /// Raw body; retries send the same bytes.
     pub body: Bytes,
-    /// Its content coding, where it has one.
+    /// Content coding, if the body has one.
     pub encoding: Option<&'static str>,
-    /// How it is signed.
+    /// Signature to send.
     pub signature: Signature,
-    /// How it identifies itself.
+    /// Credentials to send.
     pub credentials: Credentials,
-    /// How often it has been sent.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// When it is due, in virtual time.
+    /// Virtual time at which it is due.
     pub due: Ms,
 }
 
@@ -55,11 +55,11 @@ struct Attempt {
     next_in_seconds: Option<f64>,
 }
 
-/// All webhooks.
+/// All queued webhooks and the log of deliveries.
 pub struct Outbox {
     parcels: HashMap<u64, Parcel>,
     next: u64,
-    /// Those to be sent right now.
+    /// Webhooks that are due now.
     pub ready: Vec<u64>,
     attempts: VecDeque<Attempt>,
     limit: usize,
@@ -67,14 +67,14 @@ pub struct Outbox {
     given_up: u64,
 }
 
-/// Seconds before repeat `n` (counted from 1), with `draw` from 0 to 29.
+/// Returns the seconds before retry `n` (from 1), with `draw` from 0 to 29.
 pub fn repeat_delay(n: u32, draw: u32) -> u64 {
     let base = (2.12 * f64::from(n)).floor() as u64;
     base.pow(3) + u64::from(draw) * (u64::from(n) + 1)
 }
 
 impl Outbox {
-    /// An empty one that remembers so many deliveries.
+    /// Creates an empty queue whose log keeps up to `limit` deliveries.
     pub fn new(limit: usize) -> Self {
         Self {
             parcels: HashMap::new(),
@@ -87,7 +87,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a parcel and gives it a number.
+    /// Adds a webhook to the queue and returns its number.
     pub fn take_in(&mut self, parcel: Parcel) -> u64 {
         let id = self.next;
         self.next += 1;
@@ -95,17 +95,17 @@ impl Outbox {
         id
     }
 
-    /// A parcel that has not arrived yet.
+    /// Returns a webhook that is not delivered yet.
     pub fn parcel(&self, id: u64) -> Option<&Parcel> {
         self.parcels.get(&id)
     }
 
-    /// How many have not arrived yet.
+    /// Returns the number of webhooks that are not delivered yet.
     pub fn waiting(&self) -> usize {
         self.parcels.len()
     }
 
-    /// Notes what came of sending one; says when to send it again.
+    /// Records the result of an attempt. Returns the time of the next attempt, if there is one.
     pub fn delivered(
         &mut self,
         id: u64,
@@ -135,8 +135,8 @@ impl Outbox {
             answer,
             next_in_seconds: wait.map(|seconds| seconds as f64),
         };
-        // The next one counts from when this one was due, so that a jump of the
-        // clock past several repeats sends all of them.
+        // The delay counts from the time when this attempt was due, so that advancing the clock
+        // over several retries sends all of them.
         let next = wait.map(|seconds| parcel.due.saturating_add(seconds.saturating_mul(1000)));
         match next {
             Some(due) => parcel.due = due,
@@ -152,7 +152,7 @@ impl Outbox {
         next
     }
 
-    /// The deliveries, oldest first.
+    /// Returns the log of deliveries, oldest first.
     pub fn log(&self, filter: &Filter) -> Value {
         let matching =
             |attempt: &&Attempt| filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref());
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_is_the_documented_one() {
+    fn the_retry_schedule_matches_the_documentation() {
         assert_eq!(repeat_delay(1, 0), 8);
         assert_eq!(repeat_delay(1, 29), 66);
         let total = |draw| (1..=15).map(|n| repeat_delay(n, draw)).sum::<u64>() as f64 / 3600.0;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn only_200_stops_it_and_so_do_fifteen_repeats() {
+    fn a_webhook_stops_after_200_or_fifteen_retries() {
         let mut random = crate::random::generator(1, &[]);
         let mut outbox = Outbox::new(100);
         let parcel = Parcel {

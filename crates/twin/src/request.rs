@@ -1,6 +1,7 @@
-//! Reads the body of a transaction request, and finds in it what the gateway
-//! would: blank fields, amounts that are none, bad card numbers. The card
-//! number ends here; what goes on is a mask and a digest.
+//! Parses the body of a transaction request and reports the errors that the gateway would report:
+//! blank fields, invalid amounts, invalid card numbers.
+//!
+//! The card number is dropped here; only a mask and a digest are kept.
 
 use serde_json::{Map, Value, json};
 
@@ -8,30 +9,30 @@ use super::behaviour::Refusal;
 use super::random::hex_digest;
 use super::transactions::{Details, Kind};
 
-/// A request that can be acted on.
+/// A valid request.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// What is asked for.
+    /// Transaction type.
     pub kind: Kind,
     /// Amount in minor units.
     pub amount: i64,
-    /// Currency; a child's comes from its parent.
+    /// Currency; `None` for a child, which has its parent's.
     pub currency: Option<String>,
-    /// The merchant's id.
+    /// Tracking ID.
     pub tracking_id: Option<String>,
-    /// The parent of a child.
+    /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
-    /// Whether the 30-second rule is wanted.
+    /// Whether the 30-second rule applies.
     pub duplicate_check: bool,
-    /// What the 30-second rule compares besides the amount.
+    /// Key that the 30-second rule compares besides the amount.
     pub duplicate_key: Option<String>,
-    /// The scenario that a documented test card stands for.
+    /// Scenario of a documented test card.
     pub card_scenario: Option<&'static str>,
-    /// The rest.
+    /// Other fields.
     pub details: Details,
 }
 
-/// Reads an order, or says everything that is wrong with it.
+/// Parses a request, or returns a refusal with all its errors.
 pub fn read(
     kind: Kind,
     request: &Map<String, Value>,
@@ -150,7 +151,7 @@ fn details(request: &Map<String, Value>, card: Option<Value>) -> Details {
     }
 }
 
-/// What is kept of a card.
+/// The data that is kept of a card.
 #[derive(Default)]
 struct Card {
     shown: Option<Value>,
@@ -221,7 +222,7 @@ fn mask_number(number: &str, card: &Map<String, Value>) -> Value {
         Some(b'2' | b'5') => "master",
         _ => "other",
     };
-    // A token that stands for the number, the same one each time.
+    // A token for the number, the same for every request.
     let digest = hex_digest(&format!("token {number}"));
     shown["token"] = json!(digest);
     shown["stamp"] = json!(hex_digest(number));
@@ -251,7 +252,7 @@ fn mask(token: Option<&str>, card: &Map<String, Value>, last_4: &str) -> Value {
     })
 }
 
-/// Everything that is wrong, by field.
+/// All errors, by field.
 #[derive(Default)]
 struct Faults {
     errors: Map<String, Value>,
@@ -285,7 +286,8 @@ impl Faults {
     }
 }
 
-/// `tracking_id`, `can't be blank` become `Tracking can't be blank.`, as Rails would say it.
+/// Formats an error as Rails does: `tracking_id`, `can't be blank` become `Tracking can't be
+/// blank.`
 fn sentence(field: &str, text: &str) -> String {
     let words = field.trim_end_matches("_id").replace('_', " ");
     let mut letters = words.chars();
@@ -295,7 +297,7 @@ fn sentence(field: &str, text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_fields_are_named_all_at_once() {
+    fn all_blank_fields_are_reported_at_once() {
         let refusal = order(Kind::Payment, json!({"amount": 0})).expect_err("it is invalid");
         assert_eq!(refusal.status, 422);
         assert_eq!(refusal.errors["currency"], json!(["can't be blank"]));
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_leaves_only_its_mask() {
+    fn only_the_mask_of_a_card_number_is_kept() {
         let body = json!({"amount": 1, "currency": "EUR", "description": "d",
             "credit_card": {"number": "4012000000003010", "verification_value": "123"}});
         let order = order(Kind::Payment, body).expect("it is valid");

@@ -1,5 +1,5 @@
-//! The gateway's paths. Each handler reads the request to its end, lets the
-//! world decide, and sends the answer the way the world said.
+//! Routes of the gateway. Each handler reads the whole request, lets the state determine the
+//! response, and delivers it as planned.
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::web::{self, Data, Path, Payload, ServiceConfig};
@@ -15,10 +15,10 @@ use super::running::Twin;
 use super::submit::Next;
 use super::transactions::{Kind, Turn};
 
-/// No request of the documented protocol comes near this.
+/// Maximum size of a request body. Documented requests are much smaller.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// All paths of the gateway.
+/// Registers the routes of the gateway.
 pub fn configure(config: &mut ServiceConfig) {
     for (prefix, asynchronous) in [("", false), ("/async", true)] {
         for kind in Kind::ALL {
@@ -71,7 +71,7 @@ fn call(request: &HttpRequest, operation: Operation, asynchronous: bool) -> Call
     }
 }
 
-/// Reads a body to its end; none when it broke off or is too long.
+/// Reads a whole body. Returns `None` if it ended early or is too long.
 async fn body(mut payload: Payload) -> Option<Bytes> {
     let mut body = BytesMut::new();
     while let Some(part) = payload.next().await {
@@ -117,7 +117,7 @@ async fn submit(
     match twin.with(|world| world.submit(call, kind, &body)) {
         Next::Reply(reply) => finish(&twin, reply).await,
         Next::Wait(wait, done) => {
-            // A sender that is gone means that the task has ended already.
+            // A dropped sender means that the task has already ended.
             let _ = done.await;
             let reply = twin.with(|world| world.end_of_wait(&wait));
             finish(&twin, reply).await
@@ -172,14 +172,14 @@ async fn task(
     finish(&twin, reply).await
 }
 
-/// What a customer's browser gets from `redirect_url`.
+/// The customer's decision on the 3-D Secure page.
 #[derive(serde::Deserialize)]
 struct Decision {
     outcome: Option<String>,
 }
 
-/// The customer came to the 3-DS page: with `?outcome=successful` or
-/// `?outcome=failed` the transaction ends at once, else the page asks.
+/// Serves the 3-D Secure page. With `?outcome=successful` or `?outcome=failed` the transaction gets
+/// a final status at once; without it, the page offers both.
 async fn process(
     twin: Data<Twin>,
     uid: Path<String>,

@@ -1,6 +1,5 @@
-//! What the gateway refuses although the request is well-formed: parents that
-//! are not there or not in the right state, amounts over the rest, and the same
-//! thing twice within half a minute.
+//! Rules by which the gateway refuses well-formed requests: missing parents, parents in the wrong
+//! state, amounts above the remainder, and duplicates within 30 seconds.
 
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ use super::transactions::{Kind, Transaction};
 use super::world::World;
 
 impl World {
-    /// The currency of an order and the tracking id that its transaction will
-    /// show, or why the gateway refuses it.
+    /// Returns the currency of a request and the tracking ID that its transaction will show, or a
+    /// refusal.
     pub fn examine(
         &self,
         shop: &Arc<str>,
@@ -67,7 +66,7 @@ impl World {
         Ok(())
     }
 
-    /// How much of a parent is spoken for, as far as it limits this kind.
+    /// Returns the amount of a parent that other children use, as far as it limits this kind.
     fn claimed(&self, parent_uid: &str, kind: Kind) -> i64 {
         let claims = self
             .claims
@@ -92,8 +91,7 @@ impl World {
         claims.iter().filter(holds).map(|claim| claim.amount).sum()
     }
 
-    /// The 30-second rule: refuses what equals something a moment ago, and
-    /// remembers this one.
+    /// Applies the 30-second rule: refuses a request that equals a recent one, and remembers it.
     pub fn examine_duplicate(&mut self, shop: &str, order: &Order) -> Result<(), Refusal> {
         let looked_at = match self.switches.duplicate_check {
             DuplicateCheck::Off => false,
@@ -122,7 +120,7 @@ impl World {
         Ok(())
     }
 
-    /// The latest transaction that an order equals.
+    /// Returns the latest transaction that a request equals.
     fn equal_to(&self, shop: &str, order: &Order) -> Option<String> {
         let equal = |found: &&Transaction| {
             (&*found.shop, found.kind, found.amount) == (shop, order.kind, order.amount)

@@ -1,6 +1,7 @@
-//! Finds the scenario that a tracking id asks for by its prefix. Each scenario
-//! bends a script, so several can be joined with a dot: the tracking id
-//! `threeds.nohook-42` is a 3-DS payment whose webhook is lost.
+//! Finds the scenario that the prefix of a tracking ID names.
+//!
+//! Each scenario modifies a script, so scenarios can be joined with a dot: the tracking ID
+//! `threeds.nohook-42` is a 3-D Secure payment without a webhook.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use super::behaviour::{Canned, Refusal};
 use super::scenario_table::all;
 use super::script::Script;
 
-/// The script of a name such as `decline` or `threeds.nohook`.
+/// Returns the script of a name such as `decline` or `threeds.nohook`.
 pub fn named(names: &str) -> Option<Script> {
     let mut script = Script::default();
     for name in names.split('.') {
@@ -20,12 +21,12 @@ pub fn named(names: &str) -> Option<Script> {
     Some(script)
 }
 
-/// The part of a tracking id that can name a scenario.
+/// Returns the part of a tracking ID that can name a scenario.
 pub fn prefix(tracking_id: &str) -> Option<&str> {
     tracking_id.split_once('-').map(|(prefix, _)| prefix)
 }
 
-/// The script of a documented test card, for requests that name no scenario.
+/// Returns the scenario of a documented test card, for requests that name no scenario.
 pub fn of_card(number: &str) -> Option<&'static str> {
     match number {
         "4005550000000019" => Some("decline"),
@@ -36,7 +37,7 @@ pub fn of_card(number: &str) -> Option<&'static str> {
     }
 }
 
-/// The refusal of the 30-second rule.
+/// Returns the refusal of the 30-second rule.
 pub fn duplicate() -> Refusal {
     Refusal {
         status: 422,
@@ -47,7 +48,7 @@ pub fn duplicate() -> Refusal {
     }
 }
 
-/// A page as a proxy in front of the gateway would show it.
+/// Returns an error page as a proxy in front of the gateway would send it.
 pub fn page(status: u16) -> Canned {
     let text = match status {
         500 => "500 Internal Server Error".to_owned(),
@@ -65,7 +66,7 @@ pub fn page(status: u16) -> Canned {
     }
 }
 
-/// The answer to a client that is too eager.
+/// Returns a 429 response.
 pub fn too_many(retry_after_seconds: u32) -> Canned {
     let headers = BTreeMap::from([("Retry-After".to_owned(), retry_after_seconds.to_string())]);
     let body = json!({"response": {"message": "Too many requests"}});
@@ -78,7 +79,7 @@ pub fn too_many(retry_after_seconds: u32) -> Canned {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 

@@ -1,5 +1,4 @@
-//! A POST of a transaction: who posts it, whether it was posted before, and on
-//! which way its answer goes.
+//! Handles the POST of a transaction: credentials, idempotency, and delivery of the response.
 
 use std::sync::Arc;
 
@@ -17,11 +16,11 @@ use super::tasks::{self, State};
 use super::transactions::Kind;
 use super::world::{Replay, World};
 
-/// How a POST goes on once the lock is let go.
+/// Next action of a POST after the lock is released.
 pub enum Next {
-    /// It is answered so.
+    /// Send this response.
     Reply(Reply),
-    /// It waits for its task, as the synchronous paths do, and then answers with its end.
+    /// Wait for the task, as the synchronous paths do, and then send its result.
     Wait(Wait, oneshot::Receiver<()>),
 }
 
@@ -65,7 +64,7 @@ impl World {
         next
     }
 
-    /// The same POST arrives once more; nobody sees its answer.
+    /// Processes the same POST once more and discards the response.
     fn echo(&mut self, call: &Call, kind: Kind, read: &Read<'_>) {
         let mut note = Note {
             tracking_id: read.field("tracking_id"),
@@ -112,7 +111,8 @@ impl World {
         }
     }
 
-    /// What happens to the answer: a fault of the whole gateway goes before the script.
+    /// Plans the delivery of a response. A fault of the whole gateway takes precedence over the
+    /// script.
     fn bend(
         &mut self,
         call: &Call,
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Lays a behaviour over the answer that would be right.
+    /// Applies a behaviour to the correct response.
     pub fn reply(&mut self, answer: Answer, behaviour: &Behaviour, v3: bool) -> Reply {
         let answer = match &behaviour.act {
             Act::Answer(canned) => Answer::canned(canned),
@@ -160,7 +160,7 @@ impl World {
         reply
     }
 
-    /// A refusal in the shape that is in force.
+    /// Returns a refusal in the error shape in force.
     pub fn refused(&self, refusal: &Refusal, v3: bool) -> Answer {
         let shape = if refusal.code == "E.1018" {
             self.switches.duplicate_shape
@@ -186,7 +186,7 @@ impl World {
         }
     }
 
-    /// What an earlier request with the same `RequestID` came to.
+    /// Returns the result of an earlier request with the same `RequestID`.
     fn replay(&self, call: &Call, shop: &Arc<str>) -> Option<Made> {
         const KEPT_MS: u64 = 24 * 3600 * 1000;
         let honoured = if call.asynchronous {
@@ -216,7 +216,7 @@ impl World {
         self.replays.insert((shop.clone(), key), (self.now, replay));
     }
 
-    /// Waits for a task; one that has ended already is answered at once.
+    /// Waits for a task. If it has already ended, responds at once.
     fn wait(&mut self, task: String, behaviour: &Behaviour) -> Next {
         let latency = behaviour.latency + self.switches.latency.draw(&mut self.random);
         let (sender, receiver) = oneshot::channel();
@@ -235,7 +235,7 @@ impl World {
         )
     }
 
-    /// The end of a task, as the synchronous paths answer it.
+    /// Returns the result of a task as the synchronous paths send it.
     pub fn end_of_wait(&mut self, wait: &Wait) -> Reply {
         let Some(task) = self.tasks.get(&wait.task) else {
             return tasks::unknown(&wait.task).into();

@@ -1,5 +1,6 @@
-//! The asynchronous mode's tasks: processing, completed, or unknown. A result
-//! that is not 200 is handed out once; everything is forgotten a day after the POST.
+//! Tasks of the asynchronous mode: processing, completed, or unknown.
+//!
+//! A result other than 200 is returned once. A task is forgotten a day after the POST.
 
 use std::sync::Arc;
 
@@ -12,46 +13,46 @@ use super::clock::{Ms, ms};
 use super::script::Script;
 use super::settings::Switches;
 
-/// One task.
+/// A task of the asynchronous mode.
 pub struct Task {
-    /// The id in its URLs.
+    /// Identifier in its URLs.
     pub id: String,
-    /// The shop that may read it.
+    /// Shop that may read it.
     pub shop: Arc<str>,
-    /// What it was made for.
+    /// Name of the operation that created it.
     pub operation: &'static str,
-    /// The tracking id of the request, as far as it has one.
+    /// Tracking ID in the request, if there is one.
     pub tracking_id: Option<String>,
-    /// When it was made, in virtual time.
+    /// Creation time, in virtual time.
     pub created: Ms,
-    /// Where it stands.
+    /// Current state.
     pub state: State,
-    /// The script that it follows.
+    /// Script that it follows.
     pub script: Arc<Script>,
-    /// Reads of the result, so far as the script bent them.
+    /// Number of reads of the result that the script changed.
     pub result_reads: u32,
-    /// Reads of the status, so far as the script bent them.
+    /// Number of reads of the status that the script changed.
     pub status_reads: u32,
-    /// Whether it has ended, known or not.
+    /// Whether it has ended, even if it reads as unknown.
     pub is_over: bool,
-    /// Synchronous requests that wait for its end.
+    /// Wakes the synchronous requests that wait for its end.
     pub waiters: Vec<oneshot::Sender<()>>,
 }
 
-/// Where a task stands.
+/// State of a task.
 pub enum State {
-    /// It runs.
+    /// The task runs.
     Running,
-    /// It has ended in this answer.
+    /// The task ended with this response.
     Ended(Answer),
-    /// It has ended in an error that was handed out.
+    /// The task ended with an error, which was returned already.
     Burnt,
-    /// It was never known.
+    /// The task reads as unknown from the start.
     Unknown,
 }
 
 impl Task {
-    /// A word for where it stands.
+    /// Returns the name of the state.
     pub fn word(&self) -> &'static str {
         match self.state {
             State::Running => "running",
@@ -61,19 +62,19 @@ impl Task {
         }
     }
 
-    /// Ends it, and wakes who waits for that.
+    /// Ends the task and wakes the requests that wait for it.
     pub fn end(&mut self, answer: Answer) {
         self.is_over = true;
         if matches!(self.state, State::Running) {
             self.state = State::Ended(answer);
         }
         for waiter in self.waiters.drain(..) {
-            // A client that has gone away no longer listens.
+            // Ignored: a client that disconnected no longer waits.
             let _ = waiter.send(());
         }
     }
 
-    /// What `response_url` answers now.
+    /// Returns the current response of `response_url`.
     pub fn read_result(&mut self, now: Ms, switches: &Switches) -> Answer {
         match &self.state {
             State::Burnt | State::Unknown => unknown(&self.id),
@@ -92,7 +93,7 @@ impl Task {
         }
     }
 
-    /// What `status_url` answers now.
+    /// Returns the current response of `status_url`.
     pub fn read_status(&mut self, now: Ms, origin: &str, switches: &Switches) -> Answer {
         match &self.state {
             State::Burnt | State::Unknown => unknown(&self.id),
@@ -123,7 +124,7 @@ impl Task {
     }
 }
 
-/// What is answered to the POST.
+/// Returns the acknowledgement of a POST.
 pub fn acknowledged(id: &str, origin: &str) -> Answer {
     let body: Value = json!({
         "status": "processing",
@@ -138,12 +139,13 @@ fn result_url(origin: &str, id: &str) -> String {
     format!("{origin}/async/result/{id}")
 }
 
-/// Never existed, forgotten, or handed out already: they look alike.
+/// Returns the response for a task that never existed, was forgotten, or whose result was returned
+/// already.
 pub fn unknown(id: &str) -> Answer {
     Answer::json(404, &json!({"status": "unknown", "request_id": id}))
 }
 
-/// The end of a task that fell over.
+/// Returns the result of a crashed task.
 pub fn crashed(switches: &Switches) -> Answer {
     bodies::went_wrong(switches.crash_status)
 }
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_not_200_is_handed_out_once() {
+    fn a_result_other_than_200_is_returned_once() {
         let switches = Switches::default();
         let mut task = task();
         assert_eq!(task.read_result(1, &switches).status, 425);
@@ -181,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_the_status_can_burn_it() {
+    fn a_status_read_can_consume_the_result() {
         let switches = Switches {
             status_read_burns: true,
             ..Switches::default()
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_result_is_kept_for_a_day_from_the_post() {
+    fn a_200_result_is_kept_for_a_day_after_the_post() {
         let switches = Switches::default();
         let mut task = task();
         task.end(Answer::json(200, &json!({})));

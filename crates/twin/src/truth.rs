@@ -1,5 +1,4 @@
-//! The reading half of the control API: what really exists, what arrived, and
-//! what was sent.
+//! Control API for reading: the true state, the requests received, and the webhooks sent.
 
 use actix_web::web::{Data, Query};
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use super::scenario;
 use super::scenario_table::all;
 use super::sign::KeyName;
 
-/// Whether it runs, and how much there is in it.
+/// Returns the simulator's health and the number of its objects.
 pub async fn health(twin: Data<Twin>) -> Answered {
     let body = twin.with(|world| {
         json!({
@@ -29,7 +28,7 @@ pub async fn health(twin: Data<Twin>) -> Answered {
     good(body)
 }
 
-/// The public keys that verify webhooks.
+/// Returns the public keys that verify webhooks.
 pub async fn keys(twin: Data<Twin>) -> Answered {
     let active = twin.with(|world| world.switches.signing_key);
     let shown = |name: KeyName| json!({"public_key": name.public(), "pem": name.public_pem()});
@@ -42,7 +41,7 @@ pub async fn keys(twin: Data<Twin>) -> Answered {
     }))
 }
 
-/// The table of scenarios, each with its script.
+/// Returns the table of scenarios with their scripts.
 pub async fn scenarios() -> Answered {
     let table: Vec<Value> = all()
         .map(|scenario| {
@@ -53,22 +52,22 @@ pub async fn scenarios() -> Answered {
     good(json!({"scenarios": table}))
 }
 
-/// The requests that arrived.
+/// Returns the log of requests.
 pub async fn log(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     good(twin.with(|world| world.journal.log(&filter)))
 }
 
-/// How often each tracking id was posted.
+/// Returns the number of POSTs per tracking ID.
 pub async fn counts(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     good(twin.with(|world| world.journal.counts(&filter)))
 }
 
-/// The deliveries of webhooks.
+/// Returns the log of webhook deliveries.
 pub async fn webhooks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     good(twin.with(|world| world.outbox.log(&filter)))
 }
 
-/// The tasks, newest first.
+/// Returns the tasks, newest first.
 pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     let shown = twin.with(|world| {
         let mut tasks: Vec<_> = world
@@ -93,7 +92,7 @@ pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     good(json!({"tasks": shown}))
 }
 
-/// The truth: every transaction there is, hidden ones included.
+/// Returns all transactions, hidden ones included.
 pub async fn transactions(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
     let shown = twin.with(|world| {
         let mut found: Vec<_> = world

@@ -1,5 +1,5 @@
-//! Posts what a test likes to a webhook address: any body, any headers, signed
-//! rightly, wrongly or not at all.
+//! Control API for sending any webhook: any body, any headers, with a valid, an invalid or no
+//! signature.
 
 use std::time::Duration;
 
@@ -36,8 +36,9 @@ fn one() -> u32 {
     1
 }
 
-/// Posts a webhook right now and tells what was answered. The body is the one
-/// given, a string as it is, or else what the transaction `uid` looks like.
+/// Sends a webhook now and returns the receiver's response.
+///
+/// The body is the given one, a string verbatim, or the body of the transaction `uid`.
 pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
     let post: WebhookPost = parse(&body)?;
     let (letter, key) = twin.with(|world| written(world, &post))?;
@@ -47,7 +48,7 @@ pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
             .headers
             .push(("Content-Signature".to_owned(), signature));
     }
-    // Headers of the request come last and replace what the twin would send.
+    // Headers in the request are set last and replace the simulator's own.
     for (name, value) in &post.headers {
         letter
             .headers
@@ -83,7 +84,7 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
             world
                 .transactions
                 .get(uid)
-                .ok_or_else(|| Problem::missing("no transaction has this uid"))?,
+                .ok_or_else(|| Problem::missing("no transaction with this uid"))?,
         ),
     };
     let owner = found.map(|found| &*found.shop);
@@ -92,12 +93,12 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
         .url
         .clone()
         .or_else(|| found?.details.notification_url.clone());
-    let url = url.ok_or_else(|| Problem::unusable("no url is known"))?;
+    let url = url.ok_or_else(|| Problem::unusable("no url given, and the transaction has none"))?;
     let (body, encoding) = match (&post.body, &post.uid) {
         (Some(Value::String(text)), _) => (Bytes::from(text.clone()), None),
         (Some(json), _) => (Bytes::from(json.to_string()), None),
         (None, Some(uid)) => world.webhook_body(uid).unwrap_or_default(),
-        (None, None) => return Err(Problem::unusable("name a body or a uid")),
+        (None, None) => return Err(Problem::unusable("one of body and uid is required")),
     };
     let secret = world
         .shops

@@ -1,5 +1,5 @@
-//! Sends webhooks: Basic credentials of the shop, `Content-Signature` over the
-//! raw body, and again by the documented schedule until the answer is 200.
+//! Sends webhooks with the shop's Basic credentials and a `Content-Signature` over the raw body. A
+//! webhook is repeated by the documented schedule until the response is 200.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +16,24 @@ use super::script::{Credentials, Signature};
 use super::sign::{KeyName, Signer};
 use super::world::Event;
 
-/// One webhook, ready to leave.
+/// A webhook that is ready to be sent.
 pub struct Letter {
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
     /// Header names and values besides the content type.
     pub headers: Vec<(String, String)>,
-    /// The raw body.
+    /// Raw body.
     pub body: Bytes,
-    /// How long the receiver has.
+    /// Time limit for the receiver's response.
     pub timeout: Duration,
 }
 
-/// The client that webhooks leave by. Certificates are not checked: the twin's
-/// secrets are test secrets, and receivers in CI sign their own.
+/// Creates the HTTP client for webhooks.
+///
+/// Certificates are not verified: the simulator's secrets are test secrets, and receivers in CI use
+/// self-signed certificates.
 pub fn client() -> Result<Client, reqwest::Error> {
-    // Fails when a provider is installed already, which is as good.
+    // Fails if a provider is already installed, which is sufficient.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .no_proxy()
@@ -41,7 +43,7 @@ pub fn client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// Sends a letter once.
+/// Sends a webhook once.
 pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, String> {
     let mut request = client
         .post(&letter.url)
@@ -53,7 +55,7 @@ pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, 
     }
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place where webhooks leave"
+        reason = "the only place that sends webhooks"
     )]
     let sent = request.send().await;
     sent.map_err(|error| error_text(&error))
@@ -70,7 +72,7 @@ fn error_text(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The `Authorization` header, unless it is left out.
+/// Returns the `Authorization` header, or `None` if it is omitted.
 pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<String> {
     let secret = match credentials {
         Credentials::Good => secret,
@@ -83,7 +85,7 @@ pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<Strin
     ))
 }
 
-/// The `Content-Signature` header, unless it is left out.
+/// Returns the `Content-Signature` header, or `None` if it is omitted.
 pub fn content_signature(
     signer: &Signer,
     how: Signature,
@@ -99,7 +101,7 @@ pub fn content_signature(
     signed.ok()
 }
 
-/// Sends one webhook of the outbox and notes what came of it.
+/// Sends one queued webhook and records the result.
 pub async fn deliver(twin: Arc<Twin>, id: u64) {
     let Ok(_permit) = twin.senders.acquire().await else {
         return;
@@ -145,7 +147,7 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
             timeout,
         ))
     })?;
-    // Signing takes a millisecond, so it stays outside the lock.
+    // Signing takes a millisecond, so it is done outside the lock.
     let how = if signed {
         parcel.signature
     } else {

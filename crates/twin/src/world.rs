@@ -1,6 +1,7 @@
-//! The simulated gateway's state behind one lock, and the events that move it.
-//! The lock is held for microseconds and never across an await; all timers are
-//! one ordered map, run by whoever looks next or by the timer task.
+//! State of the simulated gateway, behind one lock, and the timed events that change it.
+//!
+//! The lock is held for microseconds and never across an await. All timers are in one ordered map,
+//! which the next request or the timer task runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,43 +25,43 @@ use super::settings::{Settings, Switches};
 use super::tasks::Task;
 use super::transactions::Transaction;
 
-/// Something that will happen.
+/// A timed event.
 pub enum Event {
-    /// A step in the life of a transaction or its task.
+    /// A step of a transaction or its task.
     Course(Arc<Plan>, Step),
-    /// A query's task ends.
+    /// The task of a query ends.
     QueryEnds(String, Query),
     /// A webhook is due.
     Send(u64),
 }
 
-/// What was answered to a `RequestID`.
+/// The result of the first request with a `RequestID`.
 pub enum Replay {
-    /// A task stands behind it.
+    /// The request created this task.
     Task(String),
-    /// It was refused.
+    /// The request was refused with this response.
     Refused(Answer),
 }
 
-/// A child's claim on its parent's amount.
+/// The part of a parent's amount that a child transaction uses.
 pub struct Claim {
-    /// The uids under which the child exists or will.
+    /// Uids that the child has or will have.
     pub uids: Vec<String>,
-    /// How much.
+    /// Amount in minor units.
     pub amount: i64,
-    /// For what.
+    /// Type of the child.
     pub kind: super::transactions::Kind,
 }
 
-/// Everything there is.
+/// State of the simulated gateway.
 pub struct World {
-    /// Where randomness starts.
+    /// Random seed.
     pub seed: u64,
-    /// The twin's own origin.
+    /// Origin of the simulator's URLs.
     pub origin: String,
-    /// Secret by shop.
+    /// Secret key by shop ID.
     pub shops: BTreeMap<String, (Arc<str>, String)>,
-    /// The switches.
+    /// Behaviour switches in force.
     pub switches: Switches,
     /// Faults in force.
     pub faults: Faults,
@@ -68,34 +69,34 @@ pub struct World {
     pub scripts: Scripts,
     /// Transactions by uid.
     pub transactions: HashMap<String, Transaction>,
-    /// Their uids by shop and tracking id.
+    /// Uids by shop and tracking ID.
     pub by_tracking_id: HashMap<(Arc<str>, String), Vec<String>>,
-    /// What children claim of their parents.
+    /// Amounts that child transactions use, by uid of the parent.
     pub claims: HashMap<String, Vec<Claim>>,
     /// Tasks by id.
     pub tasks: HashMap<String, Task>,
-    /// Answers by shop and `RequestID`, with the time of the first.
+    /// Results by shop and `RequestID`, with the time of the first request.
     pub replays: HashMap<(Arc<str>, String), (Ms, Replay)>,
-    /// When the 30-second rule last saw something.
+    /// Time at which the 30-second rule last saw a request, by its key.
     pub recent: HashMap<String, Ms>,
-    /// How often a behaviour that is limited in number was met.
+    /// Number of uses of behaviours that apply a limited number of times.
     pub met: HashMap<String, u32>,
-    /// What arrived.
+    /// Log of requests.
     pub journal: Journal,
-    /// Webhooks.
+    /// Webhooks to send.
     pub outbox: Outbox,
-    /// Virtual now.
+    /// Current virtual time.
     pub now: Ms,
-    /// Now as bodies show it.
+    /// Current time, as bodies show it.
     pub stamp: OffsetDateTime,
-    /// For draws that need not repeat, such as latencies.
+    /// Random generator for values that need not be reproducible, such as latencies.
     pub random: StdRng,
     timers: BTreeMap<(Ms, u64), Event>,
     timer_number: u64,
 }
 
 impl World {
-    /// A world in which nothing has happened.
+    /// Creates the initial state.
     pub fn new(settings: &Settings, origin: String) -> Self {
         let shops = settings.shops.iter();
         let shops =
@@ -124,21 +125,21 @@ impl World {
         }
     }
 
-    /// Makes something happen at a virtual time.
+    /// Schedules an event at a virtual time.
     pub fn at(&mut self, due: Ms, event: Event) {
         self.timer_number += 1;
         self.timers.insert((due, self.timer_number), event);
     }
 
-    /// When the next thing will happen.
+    /// Returns the time of the next event.
     pub fn next_due(&self) -> Option<Ms> {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Lets everything happen that is due.
+    /// Runs all events that are due.
     pub fn settle(&mut self, now: Ms, stamp: OffsetDateTime) {
         self.now = self.now.max(now);
-        // An absurd offset is cut rather than a reason to fall over.
+        // An offset out of range is clamped, so that it cannot cause a panic.
         let ahead = self.switches.stamps_ahead.clamp(-1e9, 1e9);
         self.stamp = stamp.saturating_add(time::Duration::seconds_f64(ahead));
         while let Some(first) = self.timers.first_entry() {
@@ -154,7 +155,7 @@ impl World {
         }
     }
 
-    /// The shop whose credentials a request carries.
+    /// Returns the shop whose credentials a request carries.
     pub fn authenticate(&self, call: &Call) -> Option<Arc<str>> {
         let basic = call.authorization.as_deref()?.strip_prefix("Basic ")?;
         let plain = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
@@ -163,7 +164,7 @@ impl World {
         (secret == right).then(|| shop.clone())
     }
 
-    /// The origin in a task's URLs.
+    /// Returns the origin in a task's URLs.
     pub fn task_origin(&self) -> &str {
         self.switches
             .task_url_origin
@@ -171,7 +172,7 @@ impl World {
             .unwrap_or(&self.origin)
     }
 
-    /// Counts a meeting with a limited behaviour; says how many there were before.
+    /// Counts a use of a limited behaviour. Returns the number of earlier uses.
     pub fn meet(&mut self, what: &str, shop: &str, id: &str) -> u32 {
         let met = self.met.entry(format!("{what} {shop} {id}")).or_default();
         *met += 1;
@@ -179,7 +180,7 @@ impl World {
     }
 }
 
-/// Scripts by tracking id and by prefix.
+/// Scripts by tracking ID and by prefix.
 #[derive(Default)]
 pub struct Scripts {
     exact: HashMap<String, Arc<Script>>,
@@ -188,12 +189,12 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Sets the script of one tracking id.
+    /// Sets the script of one tracking ID.
     pub fn set_exact(&mut self, tracking_id: String, script: Script) {
         self.exact.insert(tracking_id, Arc::new(script));
     }
 
-    /// Sets the script of all tracking ids that begin so.
+    /// Sets the script of all tracking IDs with a prefix.
     pub fn set_prefix(&mut self, prefix: String, script: Script) {
         self.prefixes.retain(|(known, _)| *known != prefix);
         self.prefixes.push((prefix, Arc::new(script)));
@@ -201,13 +202,13 @@ impl Scripts {
             .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
     }
 
-    /// Forgets what was set.
+    /// Removes all scripts.
     pub fn clear(&mut self) {
         self.exact.clear();
         self.prefixes.clear();
     }
 
-    /// The script that a tracking id asks for, if any.
+    /// Returns the script for a tracking ID, if there is one.
     pub fn find(&mut self, tracking_id: &str) -> Option<Arc<Script>> {
         if let Some(script) = self.exact.get(tracking_id) {
             return Some(script.clone());
@@ -222,7 +223,7 @@ impl Scripts {
         self.named(scenario::prefix(tracking_id)?)
     }
 
-    /// The script of a scenario.
+    /// Returns the script of a scenario.
     pub fn named(&mut self, name: &str) -> Option<Arc<Script>> {
         if let Some(known) = self.named.get(name) {
             return known.clone();

@@ -1,4 +1,5 @@
-//! Captures, voids and refunds: what a parent allows, and under which id they show.
+//! Tests of captures, voids and refunds: what a parent allows, and under which tracking ID they are
+//! found.
 
 use serde_json::json;
 
@@ -18,12 +19,12 @@ fn uid(gateway: &mut Gateway, kind: Kind, tracking_id: &str) -> String {
 }
 
 #[test]
-fn refunds_stop_at_the_amount_and_failed_ones_give_it_back() {
+fn refunds_are_limited_and_failed_ones_release() {
     let mut gateway = Gateway::new();
     let parent = uid(&mut gateway, Kind::Payment, "ok-1");
     let refund = |amount: i64, id: &str| json!({"parent_uid": parent, "amount": amount, "reason": "back", "tracking_id": id});
     task(&gateway.post(Kind::Refund, refund(3000, "decline-r1")));
-    // The first one is still on its way and holds its amount.
+    // The first refund is still in progress and holds its amount.
     let reply = gateway.post(Kind::Refund, refund(3001, "ok-r2"));
     assert_eq!(reply.answer.status, 422);
     assert!(body(&reply)["response"]["errors"]["base"].is_array());
@@ -46,7 +47,7 @@ fn refunds_stop_at_the_amount_and_failed_ones_give_it_back() {
 }
 
 #[test]
-fn an_authorization_is_captured_in_parts_and_the_rest_is_voided() {
+fn an_authorization_allows_part_captures_and_a_void() {
     let mut gateway = Gateway::new();
     let parent = uid(&mut gateway, Kind::Authorization, "ok-1");
     let child = |amount: i64| json!({"parent_uid": parent, "amount": amount});
@@ -61,7 +62,7 @@ fn an_authorization_is_captured_in_parts_and_the_rest_is_voided() {
 }
 
 #[test]
-fn an_unknown_parent_is_400_at_the_post_or_by_the_task() {
+fn an_unknown_parent_is_400_at_the_post_or_task() {
     let child = json!({"parent_uid": "nobody", "amount": 1, "tracking_id": "ok-c"});
     let mut gateway = Gateway::new();
     let reply = gateway.post(Kind::Capture, child.clone());
@@ -78,7 +79,7 @@ fn an_unknown_parent_is_400_at_the_post_or_by_the_task() {
 }
 
 #[test]
-fn children_show_their_parents_tracking_id_where_the_switch_says_so() {
+fn a_switch_gives_children_the_parents_tracking_id() {
     let switches = Switches {
         children_own_tracking_id: false,
         children_notify: ChildrenNotify::ParentUrl,
@@ -96,7 +97,7 @@ fn children_show_their_parents_tracking_id_where_the_switch_says_so() {
 }
 
 #[test]
-fn an_equal_child_within_thirty_seconds_is_a_duplicate() {
+fn an_equal_child_within_30_seconds_is_a_duplicate() {
     let mut gateway = Gateway::new();
     let parent = uid(&mut gateway, Kind::Payment, "ok-1");
     let refund = |check: bool| json!({"parent_uid": parent, "amount": 5, "reason": "r", "duplicate_check": check});
@@ -112,7 +113,7 @@ fn an_equal_child_within_thirty_seconds_is_a_duplicate() {
 }
 
 #[test]
-fn a_parents_rest_may_go_unchecked_and_children_unseen() {
+fn switches_drop_parent_limits_and_hide_children() {
     let mut gateway = Gateway::with(Switches {
         parent_limits: false,
         children_in_lookups: false,

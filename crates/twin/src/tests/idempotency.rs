@@ -1,4 +1,4 @@
-//! `RequestID`, and the 30-second rule that is often taken for it.
+//! Tests of `RequestID` and of the 30-second rule, which is often mistaken for it.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ fn pay_with_key(gateway: &mut Gateway, tracking_id: &str) -> Reply {
 }
 
 #[test]
-fn the_same_key_meets_the_same_task_for_a_day() {
+fn the_same_key_returns_the_same_task_for_a_day() {
     let mut gateway = Gateway::new();
     let first = task(&pay_with_key(&mut gateway, "ok-1"));
     gateway.pass(86_399.0);
@@ -36,7 +36,7 @@ fn the_same_key_meets_the_same_task_for_a_day() {
 }
 
 #[test]
-fn a_key_is_ignored_where_the_switch_says_so() {
+fn a_switch_disables_the_key() {
     let mut gateway = Gateway::with(Switches {
         request_id_async: false,
         ..Switches::default()
@@ -46,7 +46,7 @@ fn a_key_is_ignored_where_the_switch_says_so() {
 }
 
 #[test]
-fn a_request_that_was_never_answered_is_found_again_by_its_key() {
+fn a_request_without_response_is_found_by_its_key() {
     let mut gateway = Gateway::new();
     assert_eq!(pay_with_key(&mut gateway, "hang-1").status_seen(), None);
     task(&pay_with_key(&mut gateway, "hang-1"));
@@ -55,7 +55,7 @@ fn a_request_that_was_never_answered_is_found_again_by_its_key() {
 }
 
 #[test]
-fn equal_payments_clash_only_with_equal_cards() {
+fn equal_payments_are_duplicates_for_equal_cards_only() {
     let mut gateway = Gateway::new();
     let pay = |id: &str, token: Option<&str>| {
         let mut request = payment(id);
@@ -73,7 +73,7 @@ fn equal_payments_clash_only_with_equal_cards() {
 }
 
 #[test]
-fn a_post_may_be_doubled_on_its_way() {
+fn a_post_can_be_doubled_in_flight() {
     let found = |key: Option<&str>| {
         let mut gateway = Gateway::with(Switches {
             double_posts: true,
@@ -92,7 +92,7 @@ fn a_post_may_be_doubled_on_its_way() {
 }
 
 #[test]
-fn the_refusal_of_a_duplicate_may_show_the_earlier_transaction() {
+fn a_duplicate_refusal_can_show_the_earlier_payment() {
     let mut gateway = Gateway::with(Switches {
         duplicate_shows_earlier: true,
         ..Switches::default()

@@ -1,4 +1,5 @@
-//! Look-ups: which transactions, in which order, how many; and queries as tasks.
+//! Tests of lookups: which transactions are returned, in which order and how many; and of queries
+//! that run as tasks.
 
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use super::super::transactions::Kind;
 use super::{Gateway, body, payment, task};
 
 #[test]
-fn a_look_up_shows_the_ten_latest_newest_first() {
+fn a_lookup_returns_the_ten_latest_newest_first() {
     for (order, first) in [(LookupOrder::Newest, 12), (LookupOrder::Oldest, 3)] {
         let mut gateway = Gateway::with(Switches {
             lookup_order: order,
@@ -27,7 +28,7 @@ fn a_look_up_shows_the_ten_latest_newest_first() {
 }
 
 #[test]
-fn what_does_not_exist_is_an_empty_list_or_404() {
+fn a_missing_transaction_is_an_empty_list_or_404() {
     let mut gateway = Gateway::new();
     assert_eq!(gateway.found("ok-1"), Vec::<Value>::new());
     let (status, body) = gateway.look_up(Asked::Uid("nobody".into()));
@@ -38,7 +39,7 @@ fn what_does_not_exist_is_an_empty_list_or_404() {
 }
 
 #[test]
-fn a_transaction_can_be_seen_from_the_post_on_or_from_the_end_or_later() {
+fn visibility_starts_at_the_post_the_end_or_later() {
     let seen = |switches: Switches, after: f64| {
         let mut gateway = Gateway::with(switches);
         gateway.pay("ok-1");
@@ -76,7 +77,7 @@ fn a_transaction_can_be_seen_from_the_post_on_or_from_the_end_or_later() {
 }
 
 #[test]
-fn a_query_runs_as_a_task_and_its_404_is_read_once() {
+fn a_query_task_returns_its_404_once() {
     let mut gateway = Gateway::new();
     let call = Gateway::call(Operation::QueryUid);
     let reply = gateway.world.look_up(call, Asked::Uid("nobody".into()));
@@ -100,7 +101,7 @@ fn a_query_runs_as_a_task_and_its_404_is_read_once() {
 }
 
 #[test]
-fn queries_can_be_missing_from_the_asynchronous_paths() {
+fn asynchronous_queries_can_be_disabled() {
     let mut gateway = Gateway::with(Switches {
         async_queries: false,
         ..Switches::default()
@@ -113,7 +114,7 @@ fn queries_can_be_missing_from_the_asynchronous_paths() {
 }
 
 #[test]
-fn wrong_credentials_are_refused_everywhere() {
+fn wrong_credentials_are_refused_on_every_path() {
     let mut gateway = Gateway::new();
     let mut call = Gateway::call(Operation::QueryUid);
     call.authorization = Some("Basic MTAwMTp3cm9uZw==".into());
@@ -131,7 +132,7 @@ fn wrong_credentials_are_refused_everywhere() {
 }
 
 #[test]
-fn a_router_may_lose_names_and_look_ups_may_find_nothing() {
+fn a_router_can_lose_ids_and_lookups_can_fail() {
     let found = |switches: Switches, id: &str| {
         let mut gateway = Gateway::with(switches);
         gateway.pay(id);
@@ -156,7 +157,7 @@ fn a_router_may_lose_names_and_look_ups_may_find_nothing() {
 }
 
 #[test]
-fn one_damaged_row_leaves_the_others_readable() {
+fn a_damaged_row_leaves_the_others_readable() {
     let mut gateway = Gateway::new();
     let script = super::super::scenario::named("badbyte").unwrap_or_default();
     gateway.world.scripts.set_exact("ok-1".into(), script);

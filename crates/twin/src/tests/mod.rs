@@ -1,5 +1,4 @@
-//! The twin's own tests: the simulated gateway without HTTP, moved by hand,
-//! and one run over real sockets.
+//! Tests of the simulator: without HTTP and with a manual clock; one test uses real sockets.
 
 mod children;
 mod idempotency;
@@ -20,7 +19,7 @@ use super::submit::Next;
 use super::transactions::Kind;
 use super::world::World;
 
-/// A gateway whose clock is moved by hand.
+/// A simulated gateway with a manual clock.
 struct Gateway {
     world: World,
     now: u64,
@@ -46,7 +45,7 @@ impl Gateway {
         gateway
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock.
     fn pass(&mut self, seconds: f64) {
         self.now += (seconds * 1000.0) as u64;
         let start = time::macros::datetime!(2026-02-03 10:00 UTC);
@@ -67,7 +66,7 @@ impl Gateway {
         }
     }
 
-    /// Posts a request with its own call.
+    /// Posts a request with a given head.
     fn post_as(&mut self, call: Call, kind: Kind, request: Value) -> Reply {
         let body = json!({"request": request}).to_string();
         match self.world.submit(call, kind, body.as_bytes()) {
@@ -78,12 +77,12 @@ impl Gateway {
 
     fn post(&mut self, kind: Kind, request: Value) -> Reply {
         let reply = self.post_as(Self::call(Operation::Submit(kind)), kind, request);
-        // What starts at once has started before anyone can look.
+        // Events that are due immediately run before the state is visible.
         self.pass(0.0);
         reply
     }
 
-    /// Posts a payment under a tracking id.
+    /// Posts a payment with a tracking ID.
     fn pay(&mut self, tracking_id: &str) -> Reply {
         self.post(Kind::Payment, payment(tracking_id))
     }
@@ -98,7 +97,7 @@ impl Gateway {
         self.read(Operation::TaskResult, task)
     }
 
-    /// A synchronous look-up.
+    /// Makes a synchronous lookup.
     fn look_up(&mut self, what: Asked) -> (u16, Value) {
         let call = Call {
             asynchronous: false,
@@ -108,14 +107,14 @@ impl Gateway {
         (reply.answer.status, body(&reply))
     }
 
-    /// The transactions under a tracking id, as the gateway shows them.
+    /// Returns the transactions with a tracking ID, as the gateway shows them.
     fn found(&mut self, tracking_id: &str) -> Vec<Value> {
         let (status, body) = self.look_up(Asked::TrackingId(tracking_id.to_owned()));
         assert_eq!(status, 200);
         body["transactions"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Statuses told by the webhooks that are due by now, in order.
+    /// Returns the statuses in the webhooks that are due by now, in order.
     fn webhooks(&mut self) -> Vec<String> {
         let ready = std::mem::take(&mut self.world.outbox.ready);
         let parcels = ready.iter().filter_map(|id| self.world.outbox.parcel(*id));
@@ -132,7 +131,7 @@ fn body(reply: &Reply) -> Value {
     serde_json::from_slice(&reply.answer.body).unwrap_or(Value::Null)
 }
 
-/// The id of the task that an answer acknowledges.
+/// Returns the id of the task in an acknowledgement.
 fn task(reply: &Reply) -> String {
     assert_eq!(
         reply.answer.status,
