@@ -6,7 +6,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use twin::{KeyName, Signer};
+use twin::{Signer, SigningKey};
 
 /// Shop ID of all loads.
 pub const SHOP: &str = "1001";
@@ -73,7 +73,9 @@ pub fn webhooks(count: usize) -> Vec<Vec<u8>> {
 
 fn webhook(signer: &Signer, n: usize, at: &str) -> Vec<u8> {
     let body = ended(n, at);
-    let signature = signer.sign(KeyName::Default, &body).expect("a signature");
+    let signature = signer
+        .sign(SigningKey::Default, &body)
+        .expect("a signature");
     let credentials = STANDARD.encode(format!("{SHOP}:{SECRET}"));
     let head = format!("Authorization: Basic {credentials}\r\nContent-Signature: {signature}\r\n");
     request(&format!("/webhooks/{SHOP}"), &head, &body)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use testkit::postgres::{Cluster, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use twin::KeyName;
+use twin::SigningKey;
 
 /// Starts a durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
 pub async fn postgres() -> Cluster {
@@ -100,7 +100,7 @@ pub async fn with_shops(
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let (api, hooks, ops, key) = (at.api, at.hooks, at.ops, KeyName::Default.public());
+    let (api, hooks, ops, key) = (at.api, at.hooks, at.ops, SigningKey::Default.public());
     let further: String = shops
         .iter()
         .map(|id| {
@@ -145,7 +145,7 @@ pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
     let address = free_address();
     let child = Command::new(std::env::current_exe().expect("a path"))
         .args(["plain", &address.to_string(), database])
-        .args([&format!("http://{gateway}"), KeyName::Default.public()])
+        .args([&format!("http://{gateway}"), SigningKey::Default.public()])
         .stdin(Stdio::null())
         .spawn()
         .expect("the plain handler starts");
@@ -181,7 +181,7 @@ pub fn migrate(database: &str) {
          [security]\nfingerprint_key = \"{}\"\n[[shops]]\nid = \"{SHOP}\"\nsecret_key = \"{SECRET}\"\n\
          public_key = \"{}\"\n",
         "f".repeat(32),
-        KeyName::Default.public()
+        SigningKey::Default.public()
     );
     std::fs::write(&path, config).expect("a file");
     let status = Command::new(env!("CARGO_BIN_EXE_reconciler"))

@@ -15,7 +15,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::oneshot;
-use twin::{Delay, Settings, Switches};
+use twin::{BehaviourSwitches, Delay, TwinSettings};
 
 /// Number of measured payments, of warm-up payments, and of payments per second.
 const PAYMENTS: usize = 400;
@@ -45,15 +45,15 @@ pub const CELLS: [(&str, Delay, usize); 5] = [
 async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let settings = Settings {
+    let settings = TwinSettings {
         shops: [(SHOP.to_owned(), SECRET.to_owned())].into(),
         workers: 1,
         log_size: 1_000_000,
-        switches: Switches {
+        switches: BehaviourSwitches {
             task_delay,
-            ..Switches::default()
+            ..BehaviourSwitches::default()
         },
-        ..Settings::default()
+        ..TwinSettings::default()
     };
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(twin::run(listener, settings, async {

@@ -4,31 +4,31 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::behaviour::Refusal;
+use super::behaviour::ErrorResponse;
 use super::clock::ms;
-use super::course::Plan;
-use super::journal::Call;
+use super::lifecycle::LifecyclePlan;
 use super::random::{generator, uuid};
-use super::request::{self, Order};
-use super::script::{End, Script, TaskScript};
-use super::settings::{Appears, RefusalsAt};
-use super::tasks::{State, Task};
-use super::transactions::Kind;
-use super::world::{Claim, World};
+use super::request::{self, ParsedRequest};
+use super::request_log::RequestHead;
+use super::response::SimResponse;
+use super::script::{Script, TaskEnd, TaskScript};
+use super::settings::{RefusalsAt, VisibleFrom};
+use super::state::{ParentHold, SimulatorState};
+use super::tasks::{SimTask, TaskState};
+use super::transactions::TransactionKind;
 
 /// Result of a request: the id of its task, or a refusal.
-pub type Made = Result<String, Answer>;
+pub type AcceptResult = Result<String, SimResponse>;
 
 /// The parsed body of a POST.
-pub struct Read<'a> {
+pub struct ParsedBody<'a> {
     value: Result<Value, serde_json::Error>,
-    call: &'a Call,
+    call: &'a RequestHead,
 }
 
-impl<'a> Read<'a> {
+impl<'a> ParsedBody<'a> {
     /// Parses the body.
-    pub fn new(call: &'a Call, body: &[u8]) -> Self {
+    pub fn new(call: &'a RequestHead, body: &[u8]) -> Self {
         Self {
             value: serde_json::from_slice(body),
             call,
@@ -42,7 +42,7 @@ impl<'a> Read<'a> {
     }
 
     /// Returns the content of the `request` wrapper, or a refusal.
-    pub fn request(&self) -> Result<&Map<String, Value>, Refusal> {
+    pub fn request(&self) -> Result<&Map<String, Value>, ErrorResponse> {
         if !self.call.json {
             return Err(malformed(415, "E.1024", "Unsupported MIME type"));
         }
@@ -56,9 +56,9 @@ impl<'a> Read<'a> {
     }
 }
 
-fn malformed(status: u16, code: &str, message: &str) -> Refusal {
+fn malformed(status: u16, code: &str, message: &str) -> ErrorResponse {
     let errors = json!({"base": [message]});
-    Refusal {
+    ErrorResponse {
         status,
         code: code.into(),
         message: message.into(),
@@ -67,16 +67,16 @@ fn malformed(status: u16, code: &str, message: &str) -> Refusal {
     }
 }
 
-impl World {
+impl SimulatorState {
     /// Creates the task, or refuses the request.
     pub fn make(
         &mut self,
-        call: &Call,
-        kind: Kind,
+        call: &RequestHead,
+        kind: TransactionKind,
         shop: &Arc<str>,
-        read: &Read<'_>,
+        read: &ParsedBody<'_>,
         script: Option<Arc<Script>>,
-    ) -> Made {
+    ) -> AcceptResult {
         let v3 = self.v3(call, script.as_deref());
         let request = read
             .request()
@@ -110,7 +110,7 @@ impl World {
     /// Creates a running task. Its id is reproducible from run to run.
     pub fn new_task(
         &mut self,
-        call: &Call,
+        call: &RequestHead,
         shop: &Arc<str>,
         tracking_id: Option<&str>,
         script: Arc<Script>,
@@ -127,17 +127,17 @@ impl World {
             &nth,
         ];
         let id = uuid(&mut generator(self.seed, &names));
-        let unknown = script.task.end == End::Unknown;
-        let task = Task {
+        let unknown = script.task.end == TaskEnd::Unknown;
+        let task = SimTask {
             id: id.clone(),
             shop: shop.clone(),
             operation,
             tracking_id: tracking_id.map(str::to_owned),
             created: self.now,
             state: if unknown {
-                State::Unknown
+                TaskState::Unknown
             } else {
-                State::Running
+                TaskState::Running
             },
             script,
             result_reads: 0,
@@ -160,7 +160,7 @@ impl World {
     fn go(
         &mut self,
         shop: &Arc<str>,
-        order: Order,
+        order: ParsedRequest,
         currency: String,
         tracking_id: Option<String>,
         task: String,
@@ -176,7 +176,7 @@ impl World {
             .map(|_| uuid(&mut random))
             .collect();
         if let (Some(parent), false) = (&order.parent_uid, uids.is_empty()) {
-            let claim = Claim {
+            let claim = ParentHold {
                 uids: uids.clone(),
                 amount: order.amount,
                 kind: order.kind,
@@ -184,7 +184,7 @@ impl World {
             self.claims.entry(parent.clone()).or_default().push(claim);
         }
         let ends = self.end_of(&task, &script.task);
-        let plan = Plan {
+        let plan = LifecyclePlan {
             shop: shop.clone(),
             kind: order.kind,
             amount: order.amount,
@@ -201,17 +201,17 @@ impl World {
         self.start(
             &Arc::new(plan),
             ends,
-            self.switches.appears == Appears::Start,
+            self.switches.appears == VisibleFrom::Start,
         );
     }
 
     /// Starts a task that ends with a refusal.
-    fn go_nowhere(&mut self, shop: &Arc<str>, kind: Kind, task: String, v3: bool) {
+    fn go_nowhere(&mut self, shop: &Arc<str>, kind: TransactionKind, task: String, v3: bool) {
         let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
             return;
         };
         let ends = self.end_of(&task, &script.task);
-        let plan = Plan {
+        let plan = LifecyclePlan {
             shop: shop.clone(),
             kind,
             amount: 0,
@@ -229,9 +229,9 @@ impl World {
     }
 }
 
-fn refusing(refusal: Refusal) -> Script {
+fn refusing(refusal: ErrorResponse) -> Script {
     let task = TaskScript {
-        end: End::Refuse(refusal),
+        end: TaskEnd::Refuse(refusal),
         ..TaskScript::default()
     };
     Script {

@@ -10,7 +10,7 @@ use serde_json::Value;
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
     /// Action instead of a normal response.
-    pub act: Act,
+    pub act: ResponseAction,
     /// Whether the request still takes effect.
     pub effect: bool,
     /// Number of requests, from the first, that it applies to; absent: all.
@@ -22,7 +22,7 @@ pub struct Behaviour {
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
-            act: Act::Normal,
+            act: ResponseAction::Normal,
             effect: true,
             times: None,
             latency: 0.0,
@@ -32,7 +32,7 @@ impl Default for Behaviour {
 
 impl Behaviour {
     /// Creates a behaviour for the first request only.
-    pub fn once(act: Act, effect: bool) -> Self {
+    pub fn once(act: ResponseAction, effect: bool) -> Self {
         Self {
             act,
             effect,
@@ -50,7 +50,7 @@ impl Behaviour {
 /// An action instead of a normal response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Act {
+pub enum ResponseAction {
     /// Respond normally.
     #[default]
     Normal,
@@ -69,15 +69,15 @@ pub enum Act {
         seconds: f64,
     },
     /// Send this response.
-    Answer(Canned),
+    Answer(CannedResponse),
     /// Refuse the request, in the error shape in force.
-    Refuse(Refusal),
+    Refuse(ErrorResponse),
 }
 
 /// A response with fixed content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Canned {
+pub struct CannedResponse {
     /// HTTP status code.
     pub status: u16,
     /// Additional headers, such as `Retry-After`.
@@ -88,7 +88,7 @@ pub struct Canned {
     pub content_type: Option<String>,
 }
 
-impl Default for Canned {
+impl Default for CannedResponse {
     fn default() -> Self {
         Self {
             status: 200,
@@ -102,7 +102,7 @@ impl Default for Canned {
 /// A refusal of the gateway. Its shape depends on the settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Refusal {
+pub struct ErrorResponse {
     /// HTTP status code.
     pub status: u16,
     /// Error code, shown in the version 3 shape only.
@@ -116,7 +116,7 @@ pub struct Refusal {
     pub earlier: Option<String>,
 }
 
-impl Default for Refusal {
+impl Default for ErrorResponse {
     fn default() -> Self {
         Self {
             status: 422,

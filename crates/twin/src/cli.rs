@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::settings::Settings;
-use super::sign::KeyName;
-use super::{Error, run};
+use super::settings::TwinSettings;
+use super::sign::SigningKey;
+use super::{TwinError, run};
 
 /// Run the gateway simulator
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub struct TwinArgs {
     /// Address to listen on; port 0 selects a free port
     #[arg(long, default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
@@ -56,13 +56,13 @@ pub fn scale(text: &str) -> Result<f64, String> {
 }
 
 /// Runs the simulator until SIGTERM or SIGINT. Prints one line of JSON when it listens.
-pub fn main(args: Args) -> ExitCode {
+pub fn main(args: TwinArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(serve(args)),
-        Err(error) => Err(Error::Listen(error)),
+        Err(error) => Err(TwinError::Listen(error)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,29 +75,29 @@ pub fn main(args: Args) -> ExitCode {
     }
 }
 
-async fn serve(args: Args) -> Result<(), Error> {
-    let listener = TcpListener::bind(args.listen).map_err(Error::Listen)?;
-    let listen = listener.local_addr().map_err(Error::Listen)?;
+async fn serve(args: TwinArgs) -> Result<(), TwinError> {
+    let listener = TcpListener::bind(args.listen).map_err(TwinError::Listen)?;
+    let listen = listener.local_addr().map_err(TwinError::Listen)?;
     let public_url = args
         .public_url
         .unwrap_or_else(|| format!("http://{listen}"));
-    let settings = Settings {
+    let settings = TwinSettings {
         shops: args.shops.into_iter().collect::<BTreeMap<_, _>>(),
         seed: args.seed,
         time_scale: args.time_scale,
         workers: args.workers,
         public_url: Some(public_url.clone()),
         control_from_anywhere: args.control_from_anywhere,
-        ..Settings::default()
+        ..TwinSettings::default()
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(TwinError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(TwinError::Signal)?;
     let ready = json!({
         "listen": listen.to_string(),
-        "public_key": KeyName::Default.public(),
+        "public_key": SigningKey::Default.public(),
         "public_url": public_url,
     });
-    announce(&ready.to_string()).map_err(Error::Listen)?;
+    announce(&ready.to_string()).map_err(TwinError::Listen)?;
     run(listener, settings, async move {
         tokio::select! {
             _ = terminate.recv() => {}

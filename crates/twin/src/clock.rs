@@ -12,13 +12,13 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 /// Virtual milliseconds since the simulator started.
-pub type Ms = u64;
+pub type VirtualMillis = u64;
 
 const FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// The simulator's only source of time.
-pub struct Clock {
+pub struct VirtualClock {
     anchor: Mutex<Anchor>,
 }
 
@@ -29,7 +29,7 @@ struct Anchor {
     stamp_offset: time::Duration,
 }
 
-impl Clock {
+impl VirtualClock {
     /// Creates a clock whose virtual time runs `scale` times as fast as real time.
     pub fn new(scale: f64) -> Self {
         let anchor = Anchor {
@@ -48,8 +48,8 @@ impl Clock {
     }
 
     /// Returns the current virtual time.
-    pub fn now(&self) -> Ms {
-        self.anchor().virtual_ms() as Ms
+    pub fn now(&self) -> VirtualMillis {
+        self.anchor().virtual_ms() as VirtualMillis
     }
 
     /// Returns the time that bodies show: UTC, truncated to milliseconds.
@@ -81,7 +81,7 @@ impl Clock {
     }
 
     /// Returns the real duration of a number of virtual milliseconds.
-    pub fn real(&self, virtual_ms: Ms) -> Duration {
+    pub fn real(&self, virtual_ms: VirtualMillis) -> Duration {
         Duration::from_secs_f64(virtual_ms as f64 / 1000.0 / self.scale())
     }
 }
@@ -109,9 +109,9 @@ fn real_now() -> Instant {
 }
 
 /// Converts the seconds of a script or setting to virtual milliseconds.
-pub fn ms(seconds: f64) -> Ms {
+pub fn ms(seconds: f64) -> VirtualMillis {
     // A float-to-integer cast saturates, so an invalid script cannot cause a panic.
-    (seconds.max(0.0) * 1000.0) as Ms
+    (seconds.max(0.0) * 1000.0) as VirtualMillis
 }
 
 /// Truncates a time to milliseconds, the precision of the gateway's bodies.
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn virtual_time_can_scale_and_advance_alone() {
-        let clock = Clock::new(1000.0);
+        let clock = VirtualClock::new(1000.0);
         clock.advance(3600.0, false);
         assert!(clock.now() >= 3_600_000);
         assert!((clock.stamp() - wall()).abs() < time::Duration::seconds(5));

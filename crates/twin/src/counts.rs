@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::journal::{Call, Note, Operation};
+use super::request_log::{LogResult, RequestHead, RequestKind};
 
 /// Counts of one tracking ID.
 #[derive(Clone, Debug, Default)]
-pub struct Count {
+pub struct SubmitCounts {
     requests: u64,
     posts: u64,
     refused: u64,
@@ -21,11 +21,11 @@ pub struct Count {
     one_request_id: bool,
 }
 
-impl Count {
+impl SubmitCounts {
     /// Counts a request.
-    pub fn add(&mut self, call: &Call, note: &Note) {
+    pub fn add(&mut self, call: &RequestHead, note: &LogResult) {
         self.requests += 1;
-        if !matches!(call.operation, Operation::Submit(_)) {
+        if !matches!(call.operation, RequestKind::Submit(_)) {
             return;
         }
         self.posts += 1;

@@ -5,20 +5,20 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::behaviour::{Act, Behaviour};
-use super::clock::{Ms, ms};
-use super::journal::Operation;
+use super::behaviour::{Behaviour, ResponseAction};
+use super::clock::{VirtualMillis, ms};
+use super::request_log::RequestKind;
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Fault {
+pub struct GatewayFault {
     /// Operation or group of operations that it affects; `*` is all.
     pub operation: String,
     /// Prefix of the tracking IDs that it affects; absent: all.
     pub tracking_id: Option<String>,
     /// Action instead of a normal response.
-    pub act: Act,
+    pub act: ResponseAction,
     /// Whether the request still takes effect.
     pub effect: bool,
     /// Delay before the response, in seconds.
@@ -33,15 +33,15 @@ pub struct Fault {
     #[serde(skip_deserializing)]
     pub struck: u32,
     #[serde(skip)]
-    until: Option<Ms>,
+    until: Option<VirtualMillis>,
 }
 
-impl Default for Fault {
+impl Default for GatewayFault {
     fn default() -> Self {
         Self {
             operation: "*".into(),
             tracking_id: None,
-            act: Act::Normal,
+            act: ResponseAction::Normal,
             effect: false,
             latency: 0.0,
             times: None,
@@ -55,13 +55,13 @@ impl Default for Fault {
 
 /// The faults in force. The first matching fault applies.
 #[derive(Default)]
-pub struct Faults {
-    list: Vec<Fault>,
+pub struct GatewayFaults {
+    list: Vec<GatewayFault>,
 }
 
-impl Faults {
+impl GatewayFaults {
     /// Adds a fault that is in force from now on.
-    pub fn add(&mut self, mut fault: Fault, now: Ms) {
+    pub fn add(&mut self, mut fault: GatewayFault, now: VirtualMillis) {
         fault.until = fault.seconds.map(|seconds| now.saturating_add(ms(seconds)));
         self.list.push(fault);
     }
@@ -72,16 +72,16 @@ impl Faults {
     }
 
     /// Returns the faults in force.
-    pub fn list(&self) -> &[Fault] {
+    pub fn list(&self) -> &[GatewayFault] {
         &self.list
     }
 
     /// Returns the fault that applies to this request, and counts it.
     pub fn strike(
         &mut self,
-        operation: Operation,
+        operation: RequestKind,
         tracking_id: Option<&str>,
-        now: Ms,
+        now: VirtualMillis,
         random: &mut StdRng,
     ) -> Option<Behaviour> {
         if self.list.is_empty() {
@@ -117,13 +117,13 @@ mod tests {
     #[test]
     fn a_fault_ends_after_its_requests_or_its_seconds() {
         let mut random = generator(1, &[]);
-        let mut faults = Faults::default();
-        let hang = || Fault {
-            act: Act::Hang,
-            ..Fault::default()
+        let mut faults = GatewayFaults::default();
+        let hang = || GatewayFault {
+            act: ResponseAction::Hang,
+            ..GatewayFault::default()
         };
         faults.add(
-            Fault {
+            GatewayFault {
                 times: Some(1),
                 operation: "result".into(),
                 ..hang()
@@ -131,7 +131,7 @@ mod tests {
             0,
         );
         faults.add(
-            Fault {
+            GatewayFault {
                 seconds: Some(1.0),
                 ..hang()
             },
@@ -139,8 +139,8 @@ mod tests {
         );
         let mut strike =
             |operation, now| faults.strike(operation, None, now, &mut random).is_some();
-        assert!(strike(Operation::TaskResult, 0));
-        assert!(strike(Operation::Balance, 999));
-        assert!(!strike(Operation::TaskResult, 1000));
+        assert!(strike(RequestKind::TaskResult, 0));
+        assert!(strike(RequestKind::Balance, 999));
+        assert!(!strike(RequestKind::TaskResult, 1000));
     }
 }

@@ -8,23 +8,21 @@
 //! they are read.
 
 mod accept;
-mod answer;
-mod backoffice;
 mod behaviour;
-mod bodies;
 mod cli;
 mod clock;
 mod control;
 mod counts;
-mod course;
 mod faults;
 mod form;
-mod journal;
+mod lifecycle;
 mod lookups;
 mod odd_answers;
-mod outbox;
 mod random;
+mod render;
 mod request;
+mod request_log;
+mod response;
 mod routes;
 mod rules;
 mod scenario;
@@ -35,12 +33,11 @@ mod sign;
 mod submit;
 mod tasks;
 mod transactions;
-mod truth;
+mod webhook_queue;
 
-mod running;
-mod webhook_post;
-mod webhooks;
-mod world;
+mod server;
+mod state;
+mod webhook_sender;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -48,15 +45,15 @@ use std::net::TcpListener;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 
-pub use cli::{Args, main};
+pub use cli::{TwinArgs, main};
 pub use scenario_table::all as scenarios;
 pub use script::Delay;
-pub use settings::{Settings, Switches};
-pub use sign::{KeyName, Signer};
+pub use settings::{BehaviourSwitches, TwinSettings};
+pub use sign::{Signer, SigningKey};
 
 /// An error that stops the simulator.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TwinError {
     /// The listen address could not be bound.
     #[error("failed to listen")]
     Listen(#[source] std::io::Error),
@@ -78,15 +75,15 @@ pub enum Error {
 /// keeps open are then closed.
 pub async fn run(
     listener: TcpListener,
-    settings: Settings,
+    settings: TwinSettings,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let address = listener.local_addr().map_err(Error::Listen)?;
+) -> Result<(), TwinError> {
+    let address = listener.local_addr().map_err(TwinError::Listen)?;
     let origin = settings
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let twin = Data::new(running::Twin::new(&settings, origin)?);
+    let twin = Data::new(server::Twin::new(&settings, origin)?);
     let timers = tokio::spawn(Data::clone(&twin).into_inner().run_timers());
     let server = HttpServer::new(move || {
         App::new()
@@ -98,7 +95,7 @@ pub async fn run(
     .keep_alive(std::time::Duration::from_secs(75))
     .disable_signals()
     .listen(listener)
-    .map_err(Error::Listen)?
+    .map_err(TwinError::Listen)?
     .run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
@@ -106,8 +103,8 @@ pub async fn run(
     handle.stop(false).await;
     timers.abort();
     match serving.await {
-        Ok(served) => served.map_err(Error::Serve),
-        Err(panic) => Err(Error::Serve(std::io::Error::other(panic))),
+        Ok(served) => served.map_err(TwinError::Serve),
+        Err(panic) => Err(TwinError::Serve(std::io::Error::other(panic))),
     }
 }
 

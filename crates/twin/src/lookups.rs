@@ -5,35 +5,35 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::accept::Read;
-use super::answer::{Answer, Reply};
-use super::behaviour::{Act, Behaviour};
-use super::bodies;
+use super::accept::ParsedBody;
+use super::behaviour::{Behaviour, ResponseAction};
 use super::clock::ms;
-use super::journal::{Call, Note, Operation};
+use super::render;
+use super::request_log::{LogResult, RequestHead, RequestKind};
+use super::response::{PlannedResponse, SimResponse};
 use super::script::Script;
 use super::settings::{BodyShape, LookupOrder};
-use super::tasks::{self, State};
-use super::transactions::Transaction;
-use super::world::{Event, World};
+use super::state::{SimulatorState, TimerEvent};
+use super::tasks::{self, TaskState};
+use super::transactions::SimTransaction;
 
 /// Maximum number of transactions in the result of a lookup by tracking ID.
 const LISTED: usize = 10;
 
 /// A query that runs as a task.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub struct LookupQuery {
     /// Shop that sent the query.
     pub shop: Arc<str>,
     /// Subject of the query.
-    pub what: Asked,
+    pub what: QueryTarget,
     /// Whether the response has the shape of API version 3.
     pub v3: bool,
 }
 
 /// The subject of a query.
 #[derive(Clone, Debug)]
-pub enum Asked {
+pub enum QueryTarget {
     /// The transaction with this uid.
     Uid(String),
     /// The latest transaction with this tracking ID.
@@ -42,50 +42,60 @@ pub enum Asked {
     Balance(Option<String>, Option<String>),
 }
 
-impl World {
+impl SimulatorState {
     /// Handles a lookup.
-    pub fn look_up(&mut self, call: Call, what: Asked) -> Reply {
+    pub fn look_up(&mut self, call: RequestHead, what: QueryTarget) -> PlannedResponse {
         let tracking_id = match &what {
-            Asked::TrackingId(id) => Some(id.clone()),
-            Asked::Uid(uid) => self
+            QueryTarget::TrackingId(id) => Some(id.clone()),
+            QueryTarget::Uid(uid) => self
                 .transactions
                 .get(uid)
                 .and_then(|t| t.tracking_id.clone()),
-            Asked::Balance(..) => None,
+            QueryTarget::Balance(..) => None,
         };
-        let mut note = Note {
+        let mut note = LogResult {
             tracking_id,
-            ..Note::default()
+            ..LogResult::default()
         };
         let reply = self.looked_up(&call, what, &mut note);
         self.noted(call, note, reply)
     }
 
     /// Handles a POST of a balance query.
-    pub fn balance(&mut self, call: Call, body: &[u8]) -> Reply {
-        let read = Read::new(&call, body);
-        let asked = Asked::Balance(read.field("currency"), read.field("account"));
+    pub fn balance(&mut self, call: RequestHead, body: &[u8]) -> PlannedResponse {
+        let read = ParsedBody::new(&call, body);
+        let asked = QueryTarget::Balance(read.field("currency"), read.field("account"));
         let refusal = read.request().err();
-        let mut note = Note::default();
+        let mut note = LogResult::default();
         let reply = match refusal {
             Some(refusal) if self.authenticate(&call).is_some() => {
-                bodies::refusal(&refusal, self.switches.error_shape, call.v3).into()
+                render::refusal(&refusal, self.switches.error_shape, call.v3).into()
             }
             _ => self.looked_up(&call, asked, &mut note),
         };
         self.noted(call, note, reply)
     }
 
-    fn noted(&mut self, call: Call, mut note: Note, reply: Reply) -> Reply {
+    fn noted(
+        &mut self,
+        call: RequestHead,
+        mut note: LogResult,
+        reply: PlannedResponse,
+    ) -> PlannedResponse {
         note.status = reply.status_seen();
         note.fate = reply.fate();
         self.journal.record(self.stamp, self.now, call, note);
         reply
     }
 
-    fn looked_up(&mut self, call: &Call, what: Asked, note: &mut Note) -> Reply {
+    fn looked_up(
+        &mut self,
+        call: &RequestHead,
+        what: QueryTarget,
+        note: &mut LogResult,
+    ) -> PlannedResponse {
         let Some(shop) = self.authenticate(call) else {
-            return bodies::access_denied().into();
+            return render::access_denied().into();
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.clone().unwrap_or_default();
@@ -95,7 +105,7 @@ impl World {
             BodyShape::V2 => false,
             BodyShape::V3 => true,
         };
-        let query = Query {
+        let query = LookupQuery {
             shop: shop.clone(),
             what,
             v3,
@@ -105,20 +115,20 @@ impl World {
             return self.reply(answer, &behaviour, v3);
         }
         if !self.switches.async_queries {
-            let nothing = Answer::json(404, &json!({"message": "Not found"}));
+            let nothing = SimResponse::json(404, &json!({"message": "Not found"}));
             return self.reply(nothing, &behaviour, v3);
         }
         let script = Arc::new(Script::default());
         let ends_by = script.task.clone();
         let task = self.new_task(call, &shop, note.tracking_id.as_deref(), script);
         let ends = self.end_of(&task, &ends_by);
-        self.at(ends, Event::QueryEnds(task.clone(), query));
+        self.at(ends, TimerEvent::QueryEnds(task.clone(), query));
         note.task = Some(task.clone());
         let answer = tasks::acknowledged(&task, self.task_origin());
         self.reply(answer, &behaviour, v3)
     }
 
-    fn bend_lookup(&mut self, call: &Call, shop: &str, tracking_id: &str) -> Behaviour {
+    fn bend_lookup(&mut self, call: &RequestHead, shop: &str, tracking_id: &str) -> Behaviour {
         let id = Some(tracking_id);
         if let Some(fault) = self
             .faults
@@ -141,37 +151,39 @@ impl World {
     }
 
     /// Ends the task of a query with the result at this moment.
-    pub fn end_query(&mut self, task: &str, query: &Query) {
+    pub fn end_query(&mut self, task: &str, query: &LookupQuery) {
         let answer = self.answer_query(query);
         if let Some(task) = self.tasks.get_mut(task) {
             task.end(answer);
         }
     }
 
-    fn answer_query(&self, query: &Query) -> Answer {
+    fn answer_query(&self, query: &LookupQuery) -> SimResponse {
         match &query.what {
-            Asked::Uid(uid) => self.answer_uid(query, uid),
-            Asked::TrackingId(id) => self.answer_tracking_id(query, id),
-            Asked::Balance(currency, account) => balance(currency.as_deref(), account.as_deref()),
+            QueryTarget::Uid(uid) => self.answer_uid(query, uid),
+            QueryTarget::TrackingId(id) => self.answer_tracking_id(query, id),
+            QueryTarget::Balance(currency, account) => {
+                balance(currency.as_deref(), account.as_deref())
+            }
         }
     }
 
-    fn answer_uid(&self, query: &Query, uid: &str) -> Answer {
+    fn answer_uid(&self, query: &LookupQuery, uid: &str) -> SimResponse {
         match self
             .transactions
             .get(uid)
             .filter(|found| self.shows(found, &query.shop))
         {
-            None => bodies::record_not_found(),
+            None => render::record_not_found(),
             Some(found) => {
                 let v3 = query.v3 || found.v3;
-                bodies::answer(found, &self.origin, v3, &self.switches)
+                render::answer(found, &self.origin, v3, &self.switches)
             }
         }
     }
 
-    fn answer_tracking_id(&self, query: &Query, tracking_id: &str) -> Answer {
-        let nothing = || Answer::json(200, &json!({"transactions": []}));
+    fn answer_tracking_id(&self, query: &LookupQuery, tracking_id: &str) -> SimResponse {
+        let nothing = || SimResponse::json(200, &json!({"transactions": []}));
         if !self.switches.lookups_work {
             return nothing();
         }
@@ -184,7 +196,7 @@ impl World {
             .get(&key)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let mut found: Vec<&Transaction> = uids
+        let mut found: Vec<&SimTransaction> = uids
             .iter()
             .filter_map(|uid| self.transactions.get(uid))
             .filter(|found| self.shows(found, &query.shop))
@@ -195,18 +207,18 @@ impl World {
         if self.switches.lookup_order == LookupOrder::Oldest {
             found.reverse();
         }
-        let row = |t: &Transaction| {
+        let row = |t: &SimTransaction| {
             let v3 = query.v3 || t.v3;
             t.form
-                .row(&bodies::listed(t, &self.origin, v3, &self.switches))
+                .row(&render::listed(t, &self.origin, v3, &self.switches))
         };
         let rows: Vec<Vec<u8>> = found.into_iter().map(row).collect();
         let list = [&b"{\"transactions\":["[..], &rows.join(&b','), b"]}"].concat();
-        Answer::bytes(200, list.into())
+        SimResponse::bytes(200, list.into())
     }
 
     /// Returns whether a lookup of this shop can see a transaction already.
-    fn shows(&self, transaction: &Transaction, shop: &Arc<str>) -> bool {
+    fn shows(&self, transaction: &SimTransaction, shop: &Arc<str>) -> bool {
         let visible = transaction
             .appeared
             .saturating_add(ms(self.switches.lookup_lag));
@@ -214,27 +226,27 @@ impl World {
     }
 
     /// Handles a read of a task's status or result.
-    pub fn read_task(&mut self, call: Call, id: &str) -> Reply {
+    pub fn read_task(&mut self, call: RequestHead, id: &str) -> PlannedResponse {
         let tracking_id = self.tasks.get(id).and_then(|task| task.tracking_id.clone());
-        let mut note = Note {
+        let mut note = LogResult {
             tracking_id,
             task: Some(id.to_owned()),
-            ..Note::default()
+            ..LogResult::default()
         };
         let reply = self.task_read(&call, id, &mut note);
         self.noted(call, note, reply)
     }
 
-    fn task_read(&mut self, call: &Call, id: &str, note: &mut Note) -> Reply {
+    fn task_read(&mut self, call: &RequestHead, id: &str, note: &mut LogResult) -> PlannedResponse {
         let Some(shop) = self.authenticate(call) else {
-            return bodies::access_denied().into();
+            return render::access_denied().into();
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.as_deref();
         let fault = self
             .faults
             .strike(call.operation, tracking_id, self.now, &mut self.random);
-        let result = call.operation == Operation::TaskResult;
+        let result = call.operation == RequestKind::TaskResult;
         let (now, origin) = (self.now, self.task_origin().to_owned());
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.shop == shop) else {
             let behaviour = fault.unwrap_or_default();
@@ -242,7 +254,7 @@ impl World {
         };
         // A script changes reads of a finished task only. While a task runs, it has no result that
         // a read could lose.
-        let ended = matches!(task.state, State::Ended(_));
+        let ended = matches!(task.state, TaskState::Ended(_));
         let (bent, met) = if result {
             (&task.script.task.result, &mut task.result_reads)
         } else {
@@ -253,7 +265,7 @@ impl World {
             *met += 1;
         }
         let behaviour = fault.or(scripted).unwrap_or_default();
-        let answer = if !behaviour.effect && behaviour.act != Act::Normal {
+        let answer = if !behaviour.effect && behaviour.act != ResponseAction::Normal {
             tasks::unknown(id)
         } else if result {
             task.read_result(now, &self.switches)
@@ -264,7 +276,7 @@ impl World {
     }
 }
 
-fn balance(currency: Option<&str>, account: Option<&str>) -> Answer {
+fn balance(currency: Option<&str>, account: Option<&str>) -> SimResponse {
     let account = account.unwrap_or("SYNTH-ACCOUNT-1");
     let body = json!({
         "status": "successful",
@@ -276,5 +288,5 @@ fn balance(currency: Option<&str>, account: Option<&str>) -> Answer {
             "bankInfo": {"Account": account, "Amount": 1_234_567.89},
         },
     });
-    Answer::json(200, &body)
+    SimResponse::json(200, &body)
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 #[command(name = "unonapay-twin", version)]
 struct Cli {
     #[command(flatten)]
-    args: unonapay_twin::Args,
+    args: unonapay_twin::TwinArgs,
 }
 
 fn main() -> ExitCode {

@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use super::behaviour::{Act, Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse, ResponseAction};
 use super::form::{AmountForm, BytesForm, NameForm, TestForm, TimesForm};
 use super::scenario::{page, too_many};
 use super::scenario_table::{Scenario, row};
-use super::script::{End, Signature};
+use super::script::{SignatureMode, TaskEnd};
 
 /// All scenarios with unusual responses.
 pub const TABLE: &[Scenario] = &[
@@ -135,14 +135,14 @@ pub const TABLE: &[Scenario] = &[
         "cutafter",
         "success; the first response with the result ends after its last bracket, before its announced length",
         |s| {
-            s.task.result = Behaviour::once(Act::CutAfter, true);
+            s.task.result = Behaviour::once(ResponseAction::CutAfter, true);
         },
     ),
     row(
         "ackcut",
         "success; the response to the first POST ends after its last bracket, before its announced length",
         |s| {
-            s.submit = Behaviour::once(Act::CutAfter, true);
+            s.submit = Behaviour::once(ResponseAction::CutAfter, true);
         },
     ),
     row(
@@ -165,7 +165,7 @@ pub const TABLE: &[Scenario] = &[
         "success; reads of the result are redirected",
         |s| {
             s.task.result = Behaviour {
-                act: Act::Answer(page(302)),
+                act: ResponseAction::Answer(page(302)),
                 effect: false,
                 ..Behaviour::default()
             };
@@ -180,10 +180,10 @@ pub const TABLE: &[Scenario] = &[
         |s| {
             let text = "The acquirer did not answer in time, the result is not known";
             let body = json!({"message": "Acquirer timeout", "errors": {"base": [text]}});
-            s.task.end = End::Answer(Canned {
+            s.task.end = TaskEnd::Answer(CannedResponse {
                 status: 422,
                 body,
-                ..Canned::default()
+                ..CannedResponse::default()
             });
         },
     ),
@@ -192,11 +192,11 @@ pub const TABLE: &[Scenario] = &[
         "422 \"is not unique\" at the POST; success",
         |s| {
             s.submit = Behaviour {
-                act: Act::Refuse(Refusal {
+                act: ResponseAction::Refuse(ErrorResponse {
                     code: "E.1025".into(),
                     message: "Base is not unique".into(),
                     errors: json!({"base": ["is not unique"]}),
-                    ..Refusal::default()
+                    ..ErrorResponse::default()
                 }),
                 ..Behaviour::default()
             };
@@ -207,7 +207,7 @@ pub const TABLE: &[Scenario] = &[
         "429 with E.1035 to the first POST; success",
         |s| {
             let body = json!({"code": "E.1035", "message": "The acquirer answered with an error"});
-            let act = Act::Answer(Canned {
+            let act = ResponseAction::Answer(CannedResponse {
                 body,
                 ..too_many(1)
             });
@@ -219,7 +219,7 @@ pub const TABLE: &[Scenario] = &[
         "429 with `Retry-After: 0` to every POST; nothing exists",
         |s| {
             s.submit = Behaviour {
-                act: Act::Answer(too_many(0)),
+                act: ResponseAction::Answer(too_many(0)),
                 effect: false,
                 ..Behaviour::default()
             };
@@ -229,7 +229,7 @@ pub const TABLE: &[Scenario] = &[
         "retryday",
         "success; the first read of the result is 503 with a `Retry-After` of one day",
         |s| {
-            let act = Act::Answer(Canned {
+            let act = ResponseAction::Answer(CannedResponse {
                 headers: too_many(86_400).headers,
                 ..page(503)
             });
@@ -237,17 +237,17 @@ pub const TABLE: &[Scenario] = &[
         },
     ),
     row("unsigned", "success; the webhook is not signed", |s| {
-        s.webhook.signature = Signature::Missing;
+        s.webhook.signature = SignatureMode::Missing;
     }),
 ];
 
 /// Returns a behaviour that answers every read with this response.
 fn reads(status: u16, body: serde_json::Value) -> Behaviour {
     Behaviour {
-        act: Act::Answer(Canned {
+        act: ResponseAction::Answer(CannedResponse {
             status,
             body,
-            ..Canned::default()
+            ..CannedResponse::default()
         }),
         effect: false,
         ..Behaviour::default()

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Canned, Refusal};
+use super::behaviour::{CannedResponse, ErrorResponse};
 use super::scenario_table::all;
 use super::script::Script;
 
@@ -38,8 +38,8 @@ pub fn of_card(number: &str) -> Option<&'static str> {
 }
 
 /// Returns the refusal of the 30-second rule.
-pub fn duplicate() -> Refusal {
-    Refusal {
+pub fn duplicate() -> ErrorResponse {
+    ErrorResponse {
         status: 422,
         code: "E.1018".into(),
         message: "Duplicate transaction".into(),
@@ -49,7 +49,7 @@ pub fn duplicate() -> Refusal {
 }
 
 /// Returns an error page as a proxy in front of the gateway would send it.
-pub fn page(status: u16) -> Canned {
+pub fn page(status: u16) -> CannedResponse {
     let text = match status {
         500 => "500 Internal Server Error".to_owned(),
         502 => "502 Bad Gateway".to_owned(),
@@ -59,18 +59,18 @@ pub fn page(status: u16) -> Canned {
     };
     let html =
         format!("<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>");
-    Canned {
+    CannedResponse {
         status,
         body: Value::String(html),
-        ..Canned::default()
+        ..CannedResponse::default()
     }
 }
 
 /// Returns a 429 response.
-pub fn too_many(retry_after_seconds: u32) -> Canned {
+pub fn too_many(retry_after_seconds: u32) -> CannedResponse {
     let headers = BTreeMap::from([("Retry-After".to_owned(), retry_after_seconds.to_string())]);
     let body = json!({"response": {"message": "Too many requests"}});
-    Canned {
+    CannedResponse {
         status: 429,
         headers,
         body,

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::behaviour::{Act, Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse, ResponseAction};
 use super::scenario::{duplicate, page, too_many};
-use super::script::{Change, Course, Delay, End, Script, WebhookScript};
+use super::script::{Delay, Script, StatusChange, TaskEnd, TransactionScript, WebhookScript};
 
 /// A row of the table.
 pub struct Scenario {
@@ -120,10 +120,10 @@ pub const TABLE: &[Scenario] = &[
         "twotx",
         "two transactions: one `failed` at once, and the success in the task's result",
         |s| {
-            let early = Course {
+            let early = TransactionScript {
                 at: Some(0.2),
                 status: "failed".into(),
-                ..Course::default()
+                ..TransactionScript::default()
             };
             s.transactions.push(early);
         },
@@ -132,7 +132,7 @@ pub const TABLE: &[Scenario] = &[
         "twosuccess",
         "two successful transactions with one tracking ID",
         |s| {
-            s.transactions.push(Course::default());
+            s.transactions.push(TransactionScript::default());
         },
     ),
     row("slow", "the task runs for 30 s", |s| {
@@ -145,14 +145,14 @@ pub const TABLE: &[Scenario] = &[
         "crash",
         "the task crashes (a message, returned once); the transaction is a success",
         |s| {
-            s.task.end = End::Crash;
+            s.task.end = TaskEnd::Crash;
         },
     ),
     row(
         "crashnone",
         "the task crashes; no transaction exists",
         |s| {
-            s.task.end = End::Crash;
+            s.task.end = TaskEnd::Crash;
             s.transactions.clear();
         },
     ),
@@ -160,7 +160,7 @@ pub const TABLE: &[Scenario] = &[
         "once422",
         "the task ends in a 422 that is returned once; no transaction",
         |s| {
-            s.task.end = End::Refuse(Refusal::default());
+            s.task.end = TaskEnd::Refuse(ErrorResponse::default());
             s.transactions.clear();
         },
     ),
@@ -168,14 +168,14 @@ pub const TABLE: &[Scenario] = &[
         "unknown",
         "the task is 404 `unknown` from the start; the transaction is a success",
         |s| {
-            s.task.end = End::Unknown;
+            s.task.end = TaskEnd::Unknown;
         },
     ),
     row(
         "unknownnone",
         "the task is 404 `unknown` from the start; no transaction",
         |s| {
-            s.task.end = End::Unknown;
+            s.task.end = TaskEnd::Unknown;
             s.transactions.clear();
         },
     ),
@@ -184,9 +184,9 @@ pub const TABLE: &[Scenario] = &[
         "the result is 200 but not JSON; the transaction is a success",
         |s| {
             let body = json!("\u{1f9e8}{\"transaction\":{\"uid\":");
-            s.task.end = End::Answer(Canned {
+            s.task.end = TaskEnd::Answer(CannedResponse {
                 body,
-                ..Canned::default()
+                ..CannedResponse::default()
             });
         },
     ),
@@ -195,7 +195,7 @@ pub const TABLE: &[Scenario] = &[
         "the first two reads of the result are a proxy's 502 page, the third succeeds",
         |s| {
             s.task.result = Behaviour {
-                act: Act::Answer(page(502)),
+                act: ResponseAction::Answer(page(502)),
                 effect: false,
                 ..twice()
             };
@@ -205,25 +205,25 @@ pub const TABLE: &[Scenario] = &[
         "trickle",
         "the body of the result arrives in small pieces over 5 s",
         |s| {
-            s.task.result.act = Act::Trickle { seconds: 5.0 };
+            s.task.result.act = ResponseAction::Trickle { seconds: 5.0 };
         },
     ),
     row(
         "cut",
         "the first response with the result is cut off in the middle",
         |s| {
-            s.task.result = Behaviour::once(Act::Cut, true);
+            s.task.result = Behaviour::once(ResponseAction::Cut, true);
         },
     ),
     row("reject", "422 at the POST; nothing exists", |s| {
-        s.submit = refuse(Refusal::default());
+        s.submit = refuse(ErrorResponse::default());
     }),
     row("refuse401", "401 at the POST; nothing exists", |s| {
         let body = json!({"response": {"status": "error", "message": "Access denied"}});
-        let act = Act::Answer(Canned {
+        let act = ResponseAction::Answer(CannedResponse {
             status: 401,
             body,
-            ..Canned::default()
+            ..CannedResponse::default()
         });
         s.submit = Behaviour {
             act,
@@ -245,27 +245,27 @@ pub const TABLE: &[Scenario] = &[
         s.submit = refuse(duplicate())
     }),
     row("hang", "no response to the first POST; success", |s| {
-        s.submit = Behaviour::once(Act::Hang, true);
+        s.submit = Behaviour::once(ResponseAction::Hang, true);
     }),
     row(
         "hangnone",
         "no response to the first POST; nothing exists",
         |s| {
-            s.submit = Behaviour::once(Act::Hang, false);
+            s.submit = Behaviour::once(ResponseAction::Hang, false);
         },
     ),
     row(
         "reset",
         "the connection of the first POST is closed; success",
         |s| {
-            s.submit = Behaviour::once(Act::Reset, true);
+            s.submit = Behaviour::once(ResponseAction::Reset, true);
         },
     ),
     row(
         "resetnone",
         "the connection of the first POST is closed; nothing exists",
         |s| {
-            s.submit = Behaviour::once(Act::Reset, false);
+            s.submit = Behaviour::once(ResponseAction::Reset, false);
         },
     ),
     row("e500", "500 to the first POST; success", |s| {
@@ -290,7 +290,7 @@ pub const TABLE: &[Scenario] = &[
         "429",
         "429 with Retry-After to the first POST, the next one is accepted",
         |s| {
-            s.submit = Behaviour::once(Act::Answer(too_many(2)), false);
+            s.submit = Behaviour::once(ResponseAction::Answer(too_many(2)), false);
         },
     ),
     row("v3", "bodies in the flat shape of API version 3", |s| {
@@ -312,28 +312,28 @@ pub(super) const fn row(
 }
 
 /// Returns the transaction that the scenarios change: the first, which the task's result names.
-pub(super) fn first(script: &mut Script) -> &mut Course {
+pub(super) fn first(script: &mut Script) -> &mut TransactionScript {
     if script.transactions.is_empty() {
-        script.transactions.push(Course::default());
+        script.transactions.push(TransactionScript::default());
     }
     &mut script.transactions[0]
 }
 
-fn fail(course: &mut Course, code: &str) {
+fn fail(course: &mut TransactionScript, code: &str) {
     course.status = "failed".into();
     course.code = Some(code.into());
 }
 
-fn then(course: &mut Course, status: &str, after: f64, next: &str) {
+fn then(course: &mut TransactionScript, status: &str, after: f64, next: &str) {
     course.status = status.into();
-    course.changes = vec![Change {
+    course.changes = vec![StatusChange {
         after,
         status: next.into(),
-        ..Change::default()
+        ..StatusChange::default()
     }];
 }
 
-fn by_hand(course: &mut Course) {
+fn by_hand(course: &mut TransactionScript) {
     for change in &mut course.changes {
         change.corrected = true;
     }
@@ -346,14 +346,14 @@ fn twice() -> Behaviour {
     }
 }
 
-fn refuse(refusal: Refusal) -> Behaviour {
+fn refuse(refusal: ErrorResponse) -> Behaviour {
     Behaviour {
-        act: Act::Refuse(refusal),
+        act: ResponseAction::Refuse(refusal),
         effect: false,
         ..Behaviour::default()
     }
 }
 
 fn failing(status: u16, effect: bool) -> Behaviour {
-    Behaviour::once(Act::Answer(page(status)), effect)
+    Behaviour::once(ResponseAction::Answer(page(status)), effect)
 }

@@ -8,7 +8,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::behaviour::{Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse};
 use super::form::Form;
 
 /// Everything that happens to one request.
@@ -20,7 +20,7 @@ pub struct Script {
     /// Course of the task.
     pub task: TaskScript,
     /// Transactions that the request creates; the task's result names one of them.
-    pub transactions: Vec<Course>,
+    pub transactions: Vec<TransactionScript>,
     /// Webhooks about the transactions.
     pub webhook: WebhookScript,
     /// Response to lookups by this tracking ID, and by uid of its transactions.
@@ -36,7 +36,7 @@ impl Default for Script {
         Self {
             submit: Behaviour::default(),
             task: TaskScript::default(),
-            transactions: vec![Course::default()],
+            transactions: vec![TransactionScript::default()],
             webhook: WebhookScript::default(),
             lookup: Behaviour::default(),
             v3: false,
@@ -52,7 +52,7 @@ pub struct TaskScript {
     /// Duration; absent: the simulator's `task_delay`.
     pub delay: Option<Delay>,
     /// Result of the task.
-    pub end: End,
+    pub end: TaskEnd,
     /// Response to reads of `response_url` after the task has ended.
     pub result: Behaviour,
     /// Response to reads of `status_url`.
@@ -114,7 +114,7 @@ impl Delay {
 /// Result of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum End {
+pub enum TaskEnd {
     /// Normal response about one of the script's transactions.
     Transaction {
         /// Index of the transaction, from 0.
@@ -123,14 +123,14 @@ pub enum End {
     /// The task crashed; its result is a message only.
     Crash,
     /// An error, which is returned once.
-    Refuse(Refusal),
+    Refuse(ErrorResponse),
     /// The task reads as unknown, even while it runs.
     Unknown,
     /// A fixed response.
-    Answer(Canned),
+    Answer(CannedResponse),
 }
 
-impl Default for End {
+impl Default for TaskEnd {
     fn default() -> Self {
         Self::Transaction { index: 0 }
     }
@@ -139,7 +139,7 @@ impl Default for End {
 /// Course of one transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Course {
+pub struct TransactionScript {
     /// Creation time in seconds after the POST; absent: when the task ends.
     pub at: Option<f64>,
     /// First status.
@@ -157,10 +157,10 @@ pub struct Course {
     /// Whether a webhook is sent for the first status if it is not final.
     pub notify: bool,
     /// Later changes of status.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StatusChange>,
 }
 
-impl Default for Course {
+impl Default for TransactionScript {
     fn default() -> Self {
         Self {
             at: None,
@@ -179,7 +179,7 @@ impl Default for Course {
 /// A later change of a transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Change {
+pub struct StatusChange {
     /// Seconds after the transaction is created.
     pub after: f64,
     /// New status.
@@ -196,7 +196,7 @@ pub struct Change {
     pub notify: bool,
 }
 
-impl Default for Change {
+impl Default for StatusChange {
     fn default() -> Self {
         Self {
             after: 5.0,
@@ -227,9 +227,9 @@ pub struct WebhookScript {
     /// Whether the webhook of the first status is sent after that of the final one.
     pub reorder: bool,
     /// Signature of the webhooks.
-    pub signature: Signature,
+    pub signature: SignatureMode,
     /// Basic credentials of the webhooks.
-    pub credentials: Credentials,
+    pub credentials: CredentialsMode,
 }
 
 impl Default for WebhookScript {
@@ -241,8 +241,8 @@ impl Default for WebhookScript {
             gap: 1.0,
             forged_first: false,
             reorder: false,
-            signature: Signature::Good,
-            credentials: Credentials::Good,
+            signature: SignatureMode::Good,
+            credentials: CredentialsMode::Good,
         }
     }
 }
@@ -250,7 +250,7 @@ impl Default for WebhookScript {
 /// The `Content-Signature` of a webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Signature {
+pub enum SignatureMode {
     /// Valid: by the key in force.
     #[default]
     Good,
@@ -265,7 +265,7 @@ pub enum Signature {
 /// The Basic credentials of a webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Credentials {
+pub enum CredentialsMode {
     /// The shop's credentials.
     #[default]
     Good,
@@ -279,7 +279,7 @@ pub enum Credentials {
 #[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
-    use crate::behaviour::Act;
+    use crate::behaviour::ResponseAction;
     use crate::random::generator;
 
     #[test]
@@ -287,8 +287,8 @@ mod tests {
         let script: Script =
             serde_json::from_str(r#"{"submit":{"act":"hang","times":1},"task":{"end":"crash"}}"#)
                 .expect("a partial script is valid");
-        assert_eq!(script.submit.act, Act::Hang);
-        assert_eq!(script.task.end, End::Crash);
+        assert_eq!(script.submit.act, ResponseAction::Hang);
+        assert_eq!(script.task.end, TaskEnd::Crash);
         assert_eq!(script.transactions.len(), 1);
         assert!(serde_json::from_str::<Script>(r#"{"sumbit":{}}"#).is_err());
     }

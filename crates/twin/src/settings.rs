@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::script::Delay;
-use super::sign::KeyName;
+use super::sign::SigningKey;
 
 /// Settings at start-up.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TwinSettings {
     /// Secret key by shop ID.
     pub shops: BTreeMap<String, String>,
     /// Random seed.
@@ -28,10 +28,10 @@ pub struct Settings {
     /// Number of requests and of webhook deliveries that the logs keep.
     pub log_size: usize,
     /// Initial switches.
-    pub switches: Switches,
+    pub switches: BehaviourSwitches,
 }
 
-impl Default for Settings {
+impl Default for TwinSettings {
     fn default() -> Self {
         Self {
             shops: BTreeMap::new(),
@@ -41,7 +41,7 @@ impl Default for Settings {
             public_url: None,
             control_from_anywhere: false,
             log_size: 20_000,
-            switches: Switches::default(),
+            switches: BehaviourSwitches::default(),
         }
     }
 }
@@ -49,13 +49,13 @@ impl Default for Settings {
 /// Behaviour switches. `POST /_twin/settings` changes those that it names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Switches {
+pub struct BehaviourSwitches {
     /// Duration of tasks.
     pub task_delay: Delay,
     /// Latency of all responses.
     pub latency: Delay,
     /// When a transaction becomes visible.
-    pub appears: Appears,
+    pub appears: VisibleFrom,
     /// Seconds until lookups find a new transaction.
     pub lookup_lag: f64,
     /// Order of the result of a lookup by tracking ID.
@@ -115,7 +115,7 @@ pub struct Switches {
     /// Whether webhooks are signed.
     pub sign_webhooks: bool,
     /// Key that signs webhooks.
-    pub signing_key: KeyName,
+    pub signing_key: SigningKey,
     /// Number of retries of a webhook.
     pub webhook_retries: u32,
     /// Time limit for the receiver of a webhook, in real seconds.
@@ -126,12 +126,12 @@ pub struct Switches {
     pub task_url_origin: Option<String>,
 }
 
-impl Default for Switches {
+impl Default for BehaviourSwitches {
     fn default() -> Self {
         Self {
             task_delay: Delay::Fixed { seconds: 1.0 },
             latency: Delay::Fixed { seconds: 0.0 },
-            appears: Appears::End,
+            appears: VisibleFrom::End,
             lookup_lag: 0.0,
             lookup_order: LookupOrder::Newest,
             body_shape: BodyShape::Header,
@@ -161,7 +161,7 @@ impl Default for Switches {
             require_card: false,
             webhooks: true,
             sign_webhooks: true,
-            signing_key: KeyName::Default,
+            signing_key: SigningKey::Default,
             webhook_retries: 15,
             webhook_timeout: 30.0,
             stamps_ahead: 0.0,
@@ -173,7 +173,7 @@ impl Default for Switches {
 /// When a transaction becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Appears {
+pub enum VisibleFrom {
     /// From the POST, as `incomplete`, until the task ends.
     Start,
     /// When the task ends.

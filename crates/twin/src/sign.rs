@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Name of a signing key of the simulator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyName {
+pub enum SigningKey {
     /// Initial key of a shop.
     #[default]
     Default,
@@ -19,7 +19,7 @@ pub enum KeyName {
     Rotated,
 }
 
-impl KeyName {
+impl SigningKey {
     /// Returns the other key.
     pub fn other(self) -> Self {
         match self {
@@ -70,10 +70,10 @@ impl Signer {
     }
 
     /// Returns the `Content-Signature` of a body.
-    pub fn sign(&self, key: KeyName, body: &[u8]) -> Result<String, ring::error::Unspecified> {
+    pub fn sign(&self, key: SigningKey, body: &[u8]) -> Result<String, ring::error::Unspecified> {
         let pair = match key {
-            KeyName::Default => &self.default,
-            KeyName::Rotated => &self.rotated,
+            SigningKey::Default => &self.default,
+            SigningKey::Rotated => &self.rotated,
         };
         let mut signature = vec![0; pair.public_key().modulus_len()];
         pair.sign(&RSA_PKCS1_SHA256, &self.random, body, &mut signature)?;
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     /// Returns the PKCS#1 key, which starts after 24 bytes of a 2048-bit SubjectPublicKeyInfo.
-    fn pkcs1(name: KeyName) -> Vec<u8> {
+    fn pkcs1(name: SigningKey) -> Vec<u8> {
         let der = STANDARD
             .decode(name.public())
             .expect("the public key is base64");
@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn each_key_verifies_its_own_signatures_only() {
         let signer = Signer::new().expect("the embedded keys are valid");
-        for name in [KeyName::Default, KeyName::Rotated] {
+        for name in [SigningKey::Default, SigningKey::Rotated] {
             let text = signer.sign(name, b"{}").expect("signing works");
             let signature = STANDARD.decode(text).expect("base64");
-            let verify = |key: KeyName, body: &[u8]| {
+            let verify = |key: SigningKey, body: &[u8]| {
                 UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pkcs1(key))
                     .verify(body, &signature)
                     .is_ok()
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn the_public_key_is_shown_on_one_line_and_as_pem() {
-        assert!(KeyName::Default.public().starts_with("MIIBIjANBgkqhki"));
-        assert!(!KeyName::Default.public().contains('\n'));
+        assert!(SigningKey::Default.public().starts_with("MIIBIjANBgkqhki"));
+        assert!(!SigningKey::Default.public().contains('\n'));
         assert!(
-            KeyName::Rotated
+            SigningKey::Rotated
                 .public_pem()
                 .ends_with("-----END PUBLIC KEY-----\n")
         );

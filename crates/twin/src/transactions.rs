@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::clock::Ms;
+use super::clock::VirtualMillis;
 use super::form::Form;
 use super::script::WebhookScript;
 
 /// Transaction types that can be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum TransactionKind {
     /// Moves money at once.
     Payment,
     /// Holds money.
@@ -35,7 +35,7 @@ pub enum Kind {
     Checkup,
 }
 
-impl Kind {
+impl TransactionKind {
     /// All types.
     pub const ALL: [Self; 9] = [
         Self::Payment,
@@ -91,7 +91,7 @@ impl Kind {
 /// The part of a transaction that its request fixes. Contains no card number: `card` is the masked
 /// card that bodies show.
 #[derive(Clone, Debug, Default)]
-pub struct Details {
+pub struct RequestDetails {
     /// Description of the purchase.
     pub description: Option<String>,
     /// Reason of a refund or chargeback.
@@ -120,13 +120,13 @@ pub struct Details {
 
 /// A transaction of the simulated gateway.
 #[derive(Clone, Debug)]
-pub struct Transaction {
+pub struct SimTransaction {
     /// Identifier of the transaction at the gateway.
     pub uid: String,
     /// Shop that the transaction belongs to.
     pub shop: Arc<str>,
     /// Transaction type.
-    pub kind: Kind,
+    pub kind: TransactionKind,
     /// Tracking ID that bodies show.
     pub tracking_id: Option<String>,
     /// Uid of the parent, for a child transaction.
@@ -142,7 +142,7 @@ pub struct Transaction {
     /// Currency code.
     pub currency: String,
     /// Fields that the request fixes.
-    pub details: Arc<Details>,
+    pub details: Arc<RequestDetails>,
     /// Creation time, as bodies show it.
     pub created_at: OffsetDateTime,
     /// Time of the last change, as bodies show it.
@@ -152,7 +152,7 @@ pub struct Transaction {
     /// Time of the last correction in the back office.
     pub corrected_at: Option<OffsetDateTime>,
     /// Creation time, in virtual time.
-    pub appeared: Ms,
+    pub appeared: VirtualMillis,
     /// Whether bodies have the shape of API version 3.
     pub v3: bool,
     /// Format of bodies about it.
@@ -167,14 +167,14 @@ pub struct Transaction {
     pub overlay: Map<String, Value>,
 }
 
-impl Transaction {
+impl SimTransaction {
     /// Returns whether its status is final.
     pub fn is_final(&self) -> bool {
         is_final(&self.status)
     }
 
     /// Changes the status. Fields that the change does not set get the usual value for the status.
-    pub fn turn(&mut self, turn: Turn<'_>, stamp: OffsetDateTime) {
+    pub fn turn(&mut self, turn: StatusTransition<'_>, stamp: OffsetDateTime) {
         self.updated_at = stamp.max(self.updated_at + time::Duration::MILLISECOND);
         self.status = turn.status.to_owned();
         self.code = turn
@@ -193,7 +193,7 @@ impl Transaction {
 
 /// A change of status.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Turn<'a> {
+pub struct StatusTransition<'a> {
     /// New status.
     pub status: &'a str,
     /// Code, if not the usual one for the status.

@@ -4,7 +4,7 @@ use crate::world::{Addresses, FakeGateway};
 use reconciler::config::KeyDigest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use twin::KeyName;
+use twin::SigningKey;
 
 /// Shop ID of most tests.
 pub const SHOP: &str = "1001";
@@ -59,7 +59,7 @@ fn shop(id: &str, secret: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("id", quoted(id)),
         ("secret_key", quoted(secret)),
-        ("public_key", quoted(KeyName::Default.public())),
+        ("public_key", quoted(SigningKey::Default.public())),
         ("max_requests_per_second", "10000".to_owned()),
     ])
 }

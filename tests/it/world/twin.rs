@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use twin::{Delay, Settings, Switches, run};
+use twin::{BehaviourSwitches, Delay, TwinSettings, run};
 
 type Running = (oneshot::Sender<()>, JoinHandle<()>);
 
@@ -35,16 +35,16 @@ impl Twin {
     pub async fn up(&self) {
         let listener = TcpListener::bind(self.address).expect("its port is free");
         let shops = [(SHOP, SECRET), ("1002", "secret-of-1002")];
-        let settings = Settings {
+        let settings = TwinSettings {
             shops: shops
                 .map(|(id, secret)| (id.to_owned(), secret.to_owned()))
                 .into(),
             workers: 1,
-            switches: Switches {
+            switches: BehaviourSwitches {
                 task_delay: Delay::Fixed { seconds: 0.1 },
-                ..Switches::default()
+                ..BehaviourSwitches::default()
             },
-            ..Settings::default()
+            ..TwinSettings::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::super::{KeyName, Settings, run};
+use super::super::{SigningKey, TwinSettings, run};
 use super::payment;
 
 /// A received webhook: authorization, signature, body.
@@ -28,7 +28,7 @@ struct Running {
     hook_url: String,
     client: Client,
     stop: oneshot::Sender<()>,
-    twin: tokio::task::JoinHandle<Result<(), super::super::Error>>,
+    twin: tokio::task::JoinHandle<Result<(), super::super::TwinError>>,
 }
 
 impl Running {
@@ -36,11 +36,11 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
         let shops = [("1001".to_owned(), "secret".to_owned())].into();
-        let settings = Settings {
+        let settings = TwinSettings {
             shops,
             time_scale: 20.0,
             workers: 1,
-            ..Settings::default()
+            ..TwinSettings::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
@@ -48,7 +48,7 @@ impl Running {
         };
         let twin = tokio::spawn(run(listener, settings, shutdown));
         let (hook_url, hooks) = receiver();
-        let client = super::super::webhooks::client().expect("a client");
+        let client = super::super::webhook_sender::client().expect("a client");
         Self {
             origin,
             hooks,
@@ -138,7 +138,7 @@ async fn receive(to: Data<Receiver>, request: HttpRequest, body: Bytes) -> HttpR
 
 fn signature_holds(signature: &str, body: &[u8]) -> bool {
     let spki = STANDARD
-        .decode(KeyName::Default.public())
+        .decode(SigningKey::Default.public())
         .unwrap_or_default();
     let signature = STANDARD.decode(signature).unwrap_or_default();
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &spki[24..])

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::answer::{Answer, Delivery};
-use super::super::journal::Operation;
+use super::super::request_log::RequestKind;
+use super::super::response::{ResponseDelivery, SimResponse};
 use super::super::scenario;
 use super::super::scenario_table::all;
 use super::super::script::Script;
@@ -173,8 +173,8 @@ fn results_are_delivered_as_the_scenario_says() {
     assert_eq!(html, [502, 502, 200]);
     let cut = gateway
         .world
-        .read_task(Gateway::call(Operation::TaskResult), &ids[4]);
-    assert_eq!(cut.delivery, Delivery::Cut);
+        .read_task(Gateway::call(RequestKind::TaskResult), &ids[4]);
+    assert_eq!(cut.delivery, ResponseDelivery::Cut);
     assert_eq!(gateway.result(&ids[4]).0, 200);
     assert_eq!(gateway.result(&ids[5]).1["code"], json!("S.0000"));
     assert_eq!(
@@ -233,7 +233,7 @@ fn a_script_takes_precedence_over_the_scenario() {
 
 #[test]
 fn the_same_requests_get_the_same_ids() {
-    let answers = || -> Vec<Answer> {
+    let answers = || -> Vec<SimResponse> {
         let mut gateway = Gateway::new();
         let ids = ["ok-1", "ok-1", "threeds-1"];
         ids.iter().map(|id| gateway.pay(id).answer).collect()

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::clock::{Ms, text};
-use super::counts::Count;
-use super::transactions::Kind;
+use super::clock::{VirtualMillis, text};
+use super::counts::SubmitCounts;
+use super::transactions::TransactionKind;
 
 /// Kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub enum RequestKind {
     /// Submits a transaction.
-    Submit(Kind),
+    Submit(TransactionKind),
     /// Queries the balance.
     Balance,
     /// Looks a transaction up by uid.
@@ -28,7 +28,7 @@ pub enum Operation {
     TaskResult,
 }
 
-impl Operation {
+impl RequestKind {
     /// Returns its name in the log and in faults.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,13 +55,13 @@ impl Operation {
 
 /// The parts of a request's head that the simulator uses.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct RequestHead {
     /// HTTP method.
     pub method: &'static str,
     /// Path of the URL.
     pub path: String,
     /// Kind of the request.
-    pub operation: Operation,
+    pub operation: RequestKind,
     /// Whether the path starts with `/async/`.
     pub asynchronous: bool,
     /// Value of the `Authorization` header.
@@ -76,7 +76,7 @@ pub struct Call {
 
 /// Result of a request, for the log.
 #[derive(Clone, Debug, Default)]
-pub struct Note {
+pub struct LogResult {
     /// Shop with valid credentials.
     pub shop: Option<Arc<str>>,
     /// Tracking ID in the request.
@@ -93,28 +93,28 @@ pub struct Note {
     pub fate: &'static str,
 }
 
-struct Entry {
+struct LogEntry {
     number: u64,
     at: OffsetDateTime,
-    virtual_ms: Ms,
-    call: Call,
-    note: Note,
+    virtual_ms: VirtualMillis,
+    call: RequestHead,
+    note: LogResult,
 }
 
 /// Log of requests and counts per tracking ID.
-pub struct Journal {
-    entries: VecDeque<Entry>,
+pub struct RequestLog {
+    entries: VecDeque<LogEntry>,
     limit: usize,
     number: u64,
     broken_bodies: u64,
     operations: BTreeMap<&'static str, u64>,
-    counts: HashMap<(Arc<str>, String), Count>,
+    counts: HashMap<(Arc<str>, String), SubmitCounts>,
 }
 
 /// Filter of the log.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Filter {
+pub struct LogFilter {
     /// Only this tracking ID.
     pub tracking_id: Option<String>,
     /// Only this shop.
@@ -125,7 +125,7 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-impl Filter {
+impl LogFilter {
     /// Returns whether a shop and tracking ID match the filter.
     pub fn wants(&self, shop: Option<&str>, tracking_id: Option<&str>) -> bool {
         self.shop
@@ -138,7 +138,7 @@ impl Filter {
     }
 }
 
-impl Journal {
+impl RequestLog {
     /// Creates an empty log that keeps up to `limit` requests.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -162,7 +162,13 @@ impl Journal {
     }
 
     /// Adds a request to the log and to the counts.
-    pub fn record(&mut self, at: OffsetDateTime, virtual_ms: Ms, call: Call, note: Note) {
+    pub fn record(
+        &mut self,
+        at: OffsetDateTime,
+        virtual_ms: VirtualMillis,
+        call: RequestHead,
+        note: LogResult,
+    ) {
         self.number += 1;
         *self.operations.entry(call.operation.name()).or_default() += 1;
         if let Some(tracking_id) = &note.tracking_id {
@@ -179,7 +185,7 @@ impl Journal {
         if self.entries.len() >= self.limit {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry {
+        self.entries.push_back(LogEntry {
             number: self.number,
             at,
             virtual_ms,
@@ -205,8 +211,8 @@ impl Journal {
     }
 
     /// Returns the log as JSON, oldest first.
-    pub fn log(&self, filter: &Filter) -> Value {
-        let matching = |entry: &&Entry| {
+    pub fn log(&self, filter: &LogFilter) -> Value {
+        let matching = |entry: &&LogEntry| {
             let note = &entry.note;
             filter.wants(note.shop.as_deref(), note.tracking_id.as_deref())
                 && filter
@@ -221,14 +227,14 @@ impl Journal {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(Entry::shown)
+            .map(LogEntry::shown)
             .collect();
         shown.reverse();
         json!({"requests": shown, "total": self.number})
     }
 
     /// Returns the counts as JSON.
-    pub fn counts(&self, filter: &Filter) -> Value {
+    pub fn counts(&self, filter: &LogFilter) -> Value {
         let mut shown: Vec<_> = self
             .counts
             .iter()
@@ -261,7 +267,7 @@ impl Journal {
     }
 }
 
-impl Entry {
+impl LogEntry {
     fn shown(&self) -> Value {
         let (call, note) = (&self.call, &self.note);
         json!({
@@ -288,11 +294,11 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn call() -> Call {
-        Call {
+    fn call() -> RequestHead {
+        RequestHead {
             method: "POST",
             path: "/async/transactions/payments".into(),
-            operation: Operation::Submit(Kind::Payment),
+            operation: RequestKind::Submit(TransactionKind::Payment),
             asynchronous: true,
             authorization: None,
             idempotency_key: None,
@@ -303,23 +309,23 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded_and_the_counts_are_not() {
-        let mut journal = Journal::new(2);
+        let mut journal = RequestLog::new(2);
         for status in [Some(200), Some(422), None] {
             let fate = if status.is_some() { "answered" } else { "hang" };
             let tracking_id = Some("ok-1".to_owned());
             let shop = Some(Arc::from("1001"));
-            let note = Note {
+            let note = LogResult {
                 shop,
                 tracking_id,
                 status,
                 fate,
-                ..Note::default()
+                ..LogResult::default()
             };
             journal.record(OffsetDateTime::UNIX_EPOCH, 0, call(), note);
         }
-        let log = journal.log(&Filter::default());
+        let log = journal.log(&LogFilter::default());
         assert_eq!(log["requests"].as_array().map(Vec::len), Some(2));
-        let counts = journal.counts(&Filter::default());
+        let counts = journal.counts(&LogFilter::default());
         assert_eq!(counts["tracking_ids"][0]["posts"], 3);
         assert_eq!(counts["tracking_ids"][0]["refused"], 1);
         assert_eq!(counts["over_one_unrefused"], json!(["ok-1"]));

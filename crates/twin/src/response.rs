@@ -10,14 +10,14 @@ use futures_util::stream;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::behaviour::{Act, Canned};
+use super::behaviour::{CannedResponse, ResponseAction};
 
 /// Time after which the connection of a request without a response is closed.
 const HANG: Duration = Duration::from_secs(900);
 
 /// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct SimResponse {
     /// HTTP status code.
     pub status: u16,
     /// Headers besides the content type.
@@ -28,7 +28,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl SimResponse {
     /// Creates a JSON response.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, Bytes::from(body.to_string()))
@@ -46,7 +46,7 @@ impl Answer {
     }
 
     /// Creates the response that a script specifies.
-    pub fn canned(canned: &Canned) -> Self {
+    pub fn canned(canned: &CannedResponse) -> Self {
         let (body, usual) = match &canned.body {
             Value::String(text) => (text.clone(), "text/html; charset=utf-8"),
             Value::Null => (String::new(), "text/plain"),
@@ -82,18 +82,18 @@ impl Answer {
 
 /// A response and how it is delivered.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub struct PlannedResponse {
     /// Response to send.
-    pub answer: Answer,
+    pub answer: SimResponse,
     /// How it is delivered.
-    pub delivery: Delivery,
+    pub delivery: ResponseDelivery,
     /// Delay before it is sent, in virtual seconds.
     pub latency: f64,
 }
 
 /// How a response is delivered.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Delivery {
+pub enum ResponseDelivery {
     /// Normally.
     Plain,
     /// Never; the connection stays open.
@@ -108,48 +108,51 @@ pub enum Delivery {
     Trickle(f64),
 }
 
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
+impl From<SimResponse> for PlannedResponse {
+    fn from(answer: SimResponse) -> Self {
         Self {
             answer,
-            delivery: Delivery::Plain,
+            delivery: ResponseDelivery::Plain,
             latency: 0.0,
         }
     }
 }
 
-impl Reply {
+impl PlannedResponse {
     /// Returns the HTTP status that the client sees, or `None` if it sees no response.
     pub fn status_seen(&self) -> Option<u16> {
         match self.delivery {
-            Delivery::Hang | Delivery::Reset => None,
-            Delivery::Plain | Delivery::Cut | Delivery::CutAfter | Delivery::Trickle(_) => {
-                Some(self.answer.status)
-            }
+            ResponseDelivery::Hang | ResponseDelivery::Reset => None,
+            ResponseDelivery::Plain
+            | ResponseDelivery::Cut
+            | ResponseDelivery::CutAfter
+            | ResponseDelivery::Trickle(_) => Some(self.answer.status),
         }
     }
 
     /// Returns the name of the delivery in the log.
     pub fn fate(&self) -> &'static str {
         match self.delivery {
-            Delivery::Plain => "answered",
-            Delivery::Hang => "hang",
-            Delivery::Reset => "reset",
-            Delivery::Cut | Delivery::CutAfter => "cut",
-            Delivery::Trickle(_) => "trickle",
+            ResponseDelivery::Plain => "answered",
+            ResponseDelivery::Hang => "hang",
+            ResponseDelivery::Reset => "reset",
+            ResponseDelivery::Cut | ResponseDelivery::CutAfter => "cut",
+            ResponseDelivery::Trickle(_) => "trickle",
         }
     }
 
     /// Sets the delivery that an act requires. An act that replaces the response does not change
     /// the delivery.
-    pub fn bend(&mut self, act: &Act) {
+    pub fn bend(&mut self, act: &ResponseAction) {
         self.delivery = match act {
-            Act::Normal | Act::Answer(_) | Act::Refuse(_) => Delivery::Plain,
-            Act::Hang => Delivery::Hang,
-            Act::Reset => Delivery::Reset,
-            Act::Cut => Delivery::Cut,
-            Act::CutAfter => Delivery::CutAfter,
-            Act::Trickle { seconds } => Delivery::Trickle(*seconds),
+            ResponseAction::Normal | ResponseAction::Answer(_) | ResponseAction::Refuse(_) => {
+                ResponseDelivery::Plain
+            }
+            ResponseAction::Hang => ResponseDelivery::Hang,
+            ResponseAction::Reset => ResponseDelivery::Reset,
+            ResponseAction::Cut => ResponseDelivery::Cut,
+            ResponseAction::CutAfter => ResponseDelivery::CutAfter,
+            ResponseAction::Trickle { seconds } => ResponseDelivery::Trickle(*seconds),
         };
     }
 
@@ -160,15 +163,15 @@ impl Reply {
             sleep(Duration::from_secs_f64(real)).await;
         }
         match self.delivery {
-            Delivery::Plain => self.answer.builder().body(self.answer.body),
-            Delivery::Hang => {
+            ResponseDelivery::Plain => self.answer.builder().body(self.answer.body),
+            ResponseDelivery::Hang => {
                 sleep(HANG).await;
                 broken(&self.answer, 0)
             }
-            Delivery::Reset => broken(&self.answer, 0),
-            Delivery::Cut => broken(&self.answer, self.answer.body.len() / 2),
-            Delivery::CutAfter => broken(&self.answer, self.answer.body.len()),
-            Delivery::Trickle(seconds) => dripping(&self.answer, seconds),
+            ResponseDelivery::Reset => broken(&self.answer, 0),
+            ResponseDelivery::Cut => broken(&self.answer, self.answer.body.len() / 2),
+            ResponseDelivery::CutAfter => broken(&self.answer, self.answer.body.len()),
+            ResponseDelivery::Trickle(seconds) => dripping(&self.answer, seconds),
         }
     }
 }
@@ -177,7 +180,7 @@ impl Reply {
 ///
 /// The server closes the connection of a failed body. If the body fails before its first byte, the
 /// head has not been flushed and the client sees no response.
-fn broken(answer: &Answer, keep: usize) -> HttpResponse {
+fn broken(answer: &SimResponse, keep: usize) -> HttpResponse {
     let size = (answer.body.len() as u64).max(1 + keep as u64);
     let start = answer.body.slice(..keep);
     let parts = stream::unfold(Some(start), move |rest| async move {
@@ -196,7 +199,7 @@ fn broken(answer: &Answer, keep: usize) -> HttpResponse {
         .body(SizedStream::new(size, Box::pin(parts)))
 }
 
-fn dripping(answer: &Answer, seconds: f64) -> HttpResponse {
+fn dripping(answer: &SimResponse, seconds: f64) -> HttpResponse {
     const DROPS: usize = 50;
     let size = answer.body.len();
     let step = size.div_ceil(DROPS).max(1);

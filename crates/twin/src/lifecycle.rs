@@ -7,22 +7,22 @@ use bytes::Bytes;
 use serde_json::{Map, json};
 use time::OffsetDateTime;
 
-use super::answer::Answer;
-use super::bodies;
-use super::clock::{Ms, ms};
-use super::outbox::Parcel;
-use super::script::{End, Script, Signature};
+use super::clock::{VirtualMillis, ms};
+use super::render;
+use super::response::SimResponse;
+use super::script::{Script, SignatureMode, TaskEnd};
 use super::settings::{ChildrenNotify, WebhookShape};
+use super::state::{SimulatorState, TimerEvent};
 use super::tasks;
-use super::transactions::{Details, Kind, Transaction, Turn};
-use super::world::{Event, World};
+use super::transactions::{RequestDetails, SimTransaction, StatusTransition, TransactionKind};
+use super::webhook_queue::QueuedWebhook;
 
 /// Plan of an accepted request.
-pub struct Plan {
+pub struct LifecyclePlan {
     /// Shop of the request.
     pub shop: Arc<str>,
     /// Transaction type.
-    pub kind: Kind,
+    pub kind: TransactionKind,
     /// Requested amount, in minor units.
     pub amount: i64,
     /// Currency of the request.
@@ -32,7 +32,7 @@ pub struct Plan {
     /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
     /// Other fields of the request.
-    pub details: Arc<Details>,
+    pub details: Arc<RequestDetails>,
     /// Script to follow.
     pub script: Arc<Script>,
     /// Uids of the script's transactions.
@@ -47,7 +47,7 @@ pub struct Plan {
 
 /// A step of a plan.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub enum LifecycleStep {
     /// Creates a transaction with its first status.
     Appear(usize),
     /// Creates a transaction that is still being processed.
@@ -60,43 +60,46 @@ pub enum Step {
     End,
 }
 
-impl World {
+impl SimulatorState {
     /// Schedules the steps of a plan.
-    pub fn start(&mut self, plan: &Arc<Plan>, ends: Ms, early: bool) {
+    pub fn start(&mut self, plan: &Arc<LifecyclePlan>, ends: VirtualMillis, early: bool) {
         let now = self.now;
         for (index, course) in plan.script.transactions.iter().enumerate() {
-            let step = |step| Event::Course(plan.clone(), step);
+            let step = |step| TimerEvent::Course(plan.clone(), step);
             match course.at {
-                Some(after) => self.at(now.saturating_add(ms(after)), step(Step::Appear(index))),
+                Some(after) => self.at(
+                    now.saturating_add(ms(after)),
+                    step(LifecycleStep::Appear(index)),
+                ),
                 None if early => {
-                    self.at(now, step(Step::AppearEarly(index)));
-                    self.at(ends, step(Step::Settle(index)));
+                    self.at(now, step(LifecycleStep::AppearEarly(index)));
+                    self.at(ends, step(LifecycleStep::Settle(index)));
                 }
-                None => self.at(ends, step(Step::Appear(index))),
+                None => self.at(ends, step(LifecycleStep::Appear(index))),
             }
         }
-        self.at(ends, Event::Course(plan.clone(), Step::End));
+        self.at(ends, TimerEvent::Course(plan.clone(), LifecycleStep::End));
     }
 
     /// Executes a step of a plan at its scheduled time.
-    pub fn step(&mut self, due: Ms, plan: &Arc<Plan>, step: Step) {
+    pub fn step(&mut self, due: VirtualMillis, plan: &Arc<LifecyclePlan>, step: LifecycleStep) {
         match step {
-            Step::Appear(index) => {
+            LifecycleStep::Appear(index) => {
                 self.appear(due, plan, index, None);
                 self.first_status(due, plan, index);
             }
-            Step::AppearEarly(index) => self.appear(due, plan, index, Some("incomplete")),
-            Step::Settle(index) => {
+            LifecycleStep::AppearEarly(index) => self.appear(due, plan, index, Some("incomplete")),
+            LifecycleStep::Settle(index) => {
                 let (Some(uid), Some(course)) =
                     (plan.uids.get(index), plan.script.transactions.get(index))
                 else {
                     return;
                 };
-                let turn = Turn {
+                let turn = StatusTransition {
                     status: &course.status,
                     code: course.code.as_deref(),
                     message: course.message.as_deref(),
-                    ..Turn::default()
+                    ..StatusTransition::default()
                 };
                 let stamp = self.stamp;
                 if let Some(transaction) = self.transactions.get_mut(uid) {
@@ -104,13 +107,19 @@ impl World {
                 }
                 self.first_status(due, plan, index);
             }
-            Step::Change(index, change) => self.change(due, plan, index, change),
-            Step::End => self.end_task(plan),
+            LifecycleStep::Change(index, change) => self.change(due, plan, index, change),
+            LifecycleStep::End => self.end_task(plan),
         }
     }
 
     /// Creates a transaction with the script's first status or another one.
-    fn appear(&mut self, due: Ms, plan: &Plan, index: usize, status: Option<&str>) {
+    fn appear(
+        &mut self,
+        due: VirtualMillis,
+        plan: &LifecyclePlan,
+        index: usize,
+        status: Option<&str>,
+    ) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
             return;
@@ -121,7 +130,7 @@ impl World {
         } else {
             plan.made_at
         };
-        let mut transaction = Transaction {
+        let mut transaction = SimTransaction {
             uid: uid.clone(),
             shop: plan.shop.clone(),
             kind: plan.kind,
@@ -148,18 +157,18 @@ impl World {
             hidden: false,
             overlay: Map::new(),
         };
-        let first = Turn {
+        let first = StatusTransition {
             status: status.unwrap_or(&course.status),
             code: course.code.as_deref().filter(|_| status.is_none()),
             message: course.message.as_deref().filter(|_| status.is_none()),
-            ..Turn::default()
+            ..StatusTransition::default()
         };
         transaction.turn(first, self.stamp);
         self.insert(transaction);
     }
 
     /// Adds a transaction to the state.
-    pub fn insert(&mut self, transaction: Transaction) {
+    pub fn insert(&mut self, transaction: SimTransaction) {
         if let Some(tracking_id) = &transaction.tracking_id {
             let key = (transaction.shop.clone(), tracking_id.clone());
             self.by_tracking_id
@@ -172,7 +181,7 @@ impl World {
     }
 
     /// Queues the webhook of the first status and schedules the later changes.
-    fn first_status(&mut self, due: Ms, plan: &Arc<Plan>, index: usize) {
+    fn first_status(&mut self, due: VirtualMillis, plan: &Arc<LifecyclePlan>, index: usize) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
             return;
@@ -180,17 +189,17 @@ impl World {
         let is_final = self
             .transactions
             .get(uid)
-            .is_some_and(Transaction::is_final);
+            .is_some_and(SimTransaction::is_final);
         if is_final || course.notify {
             self.announce(due, uid);
         }
         for (number, change) in course.changes.iter().enumerate() {
-            let event = Event::Course(plan.clone(), Step::Change(index, number));
+            let event = TimerEvent::Course(plan.clone(), LifecycleStep::Change(index, number));
             self.at(due.saturating_add(ms(change.after)), event);
         }
     }
 
-    fn change(&mut self, due: Ms, plan: &Plan, index: usize, number: usize) {
+    fn change(&mut self, due: VirtualMillis, plan: &LifecyclePlan, index: usize, number: usize) {
         let stamp = self.stamp;
         let Some(uid) = plan.uids.get(index) else {
             return;
@@ -204,7 +213,7 @@ impl World {
         let Some(transaction) = self.transactions.get_mut(uid) else {
             return;
         };
-        let turn = Turn {
+        let turn = StatusTransition {
             status: &change.status,
             code: change.code.as_deref(),
             message: change.message.as_deref(),
@@ -217,19 +226,19 @@ impl World {
         }
     }
 
-    fn end_task(&mut self, plan: &Plan) {
+    fn end_task(&mut self, plan: &LifecyclePlan) {
         let named = match &plan.script.task.end {
-            End::Transaction { index } => plan.uids.get(*index),
-            End::Unknown => plan.uids.first(),
-            End::Crash | End::Refuse(_) | End::Answer(_) => None,
+            TaskEnd::Transaction { index } => plan.uids.get(*index),
+            TaskEnd::Unknown => plan.uids.first(),
+            TaskEnd::Crash | TaskEnd::Refuse(_) | TaskEnd::Answer(_) => None,
         };
         let answer = match &plan.script.task.end {
-            End::Refuse(refusal) => self.refused(refusal, plan.v3),
-            End::Answer(canned) => Answer::canned(canned),
-            End::Crash => tasks::crashed(&self.switches),
-            End::Transaction { .. } | End::Unknown => named
+            TaskEnd::Refuse(refusal) => self.refused(refusal, plan.v3),
+            TaskEnd::Answer(canned) => SimResponse::canned(canned),
+            TaskEnd::Crash => tasks::crashed(&self.switches),
+            TaskEnd::Transaction { .. } | TaskEnd::Unknown => named
                 .and_then(|uid| self.transactions.get(uid))
-                .map(|found| bodies::answer(found, &self.origin, plan.v3, &self.switches))
+                .map(|found| render::answer(found, &self.origin, plan.v3, &self.switches))
                 .unwrap_or_else(|| tasks::crashed(&self.switches)),
         };
         if let Some(task) = self.tasks.get_mut(&plan.task) {
@@ -238,7 +247,7 @@ impl World {
     }
 
     /// Queues the webhooks about a transaction's current status.
-    pub fn announce(&mut self, due: Ms, uid: &str) {
+    pub fn announce(&mut self, due: VirtualMillis, uid: &str) {
         let Some(url) = self.webhook_url(uid) else {
             return;
         };
@@ -257,24 +266,25 @@ impl World {
             return;
         }
         let held = transaction.held.take();
-        let parcel = |(body, encoding): (Bytes, Option<&'static str>), signature, due| Parcel {
-            shop: transaction.shop.clone(),
-            url: url.clone(),
-            uid: transaction.uid.clone(),
-            tracking_id: transaction.tracking_id.clone(),
-            status: transaction.status.clone(),
-            body,
-            encoding,
-            signature,
-            credentials: script.credentials,
-            attempts: 0,
-            due,
-        };
+        let parcel =
+            |(body, encoding): (Bytes, Option<&'static str>), signature, due| QueuedWebhook {
+                shop: transaction.shop.clone(),
+                url: url.clone(),
+                uid: transaction.uid.clone(),
+                tracking_id: transaction.tracking_id.clone(),
+                status: transaction.status.clone(),
+                body,
+                encoding,
+                signature,
+                credentials: script.credentials,
+                attempts: 0,
+                due,
+            };
         let mut next = due.saturating_add(ms(script.delay));
         let gap = ms(script.gap);
         let mut parcels = Vec::new();
         if script.forged_first {
-            parcels.push(parcel((body.clone(), encoding), Signature::Bad, next));
+            parcels.push(parcel((body.clone(), encoding), SignatureMode::Bad, next));
             next = next.saturating_add(gap);
         }
         for _ in 0..script.copies.max(1) {
@@ -282,7 +292,7 @@ impl World {
             next = next.saturating_add(gap);
         }
         if let Some(held) = held {
-            let late = Parcel {
+            let late = QueuedWebhook {
                 status: "incomplete".into(),
                 ..parcel(held, script.signature, next)
             };
@@ -294,10 +304,10 @@ impl World {
     }
 
     /// Adds a webhook to the queue and schedules it.
-    pub fn post(&mut self, parcel: Parcel) {
+    pub fn post(&mut self, parcel: QueuedWebhook) {
         let due = parcel.due;
         let id = self.outbox.take_in(parcel);
-        self.at(due, Event::Send(id));
+        self.at(due, TimerEvent::Send(id));
     }
 
     fn webhook_url(&self, uid: &str) -> Option<String> {
@@ -310,7 +320,7 @@ impl World {
             parent.details.notification_url.clone()
         };
         match (transaction.kind, self.switches.children_notify) {
-            (Kind::Chargeback, _) => own().or_else(parents),
+            (TransactionKind::Chargeback, _) => own().or_else(parents),
             (kind, _) if !kind.is_child() => own(),
             (_, ChildrenNotify::Never) => None,
             (_, ChildrenNotify::OwnUrl) => own(),
@@ -326,13 +336,13 @@ impl World {
             WebhookShape::V2 => false,
             WebhookShape::V3 => true,
         };
-        let mut body = bodies::transaction(transaction, &self.origin, v3, &self.switches);
+        let mut body = render::transaction(transaction, &self.origin, v3, &self.switches);
         let parent = transaction
             .parent_uid
             .as_deref()
             .and_then(|uid| self.transactions.get(uid));
-        if let (Kind::Chargeback, Some(parent)) = (transaction.kind, parent) {
-            let parent = bodies::listed(parent, &self.origin, v3, &self.switches);
+        if let (TransactionKind::Chargeback, Some(parent)) = (transaction.kind, parent) {
+            let parent = render::listed(parent, &self.origin, v3, &self.switches);
             let inner = if v3 {
                 Some(&mut body)
             } else {

@@ -6,6 +6,10 @@
 
 use std::fmt;
 
+mod backoffice;
+mod inspect;
+mod send_webhook;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
@@ -16,22 +20,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::backoffice;
-use super::faults::Fault;
-use super::running::Twin;
-use super::scenario;
-use super::script::Script;
-use super::settings::Switches;
-use super::truth;
-use super::webhook_post;
+use crate::faults::GatewayFault;
+use crate::scenario;
+use crate::script::Script;
+use crate::server::Twin;
+use crate::settings::BehaviourSwitches;
 
 /// Registers the routes of the control API.
 pub fn configure(config: &mut ServiceConfig) {
     let scope = web::scope("/_twin")
         .wrap(from_fn(local_only))
-        .route("/health", web::get().to(truth::health))
-        .route("/keys", web::get().to(truth::keys))
-        .route("/scenarios", web::get().to(truth::scenarios))
+        .route("/health", web::get().to(inspect::health))
+        .route("/keys", web::get().to(inspect::keys))
+        .route("/scenarios", web::get().to(inspect::scenarios))
         .route("/scripts", web::post().to(set_script))
         .route("/scripts", web::delete().to(clear_scripts))
         .route("/settings", web::get().to(settings))
@@ -40,12 +41,12 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/faults", web::delete().to(clear_faults))
         .route("/advance", web::post().to(advance))
         .route("/reset", web::post().to(reset))
-        .route("/log", web::get().to(truth::log))
-        .route("/counts", web::get().to(truth::counts))
-        .route("/tasks", web::get().to(truth::tasks))
-        .route("/webhooks", web::get().to(truth::webhooks))
-        .route("/webhooks", web::post().to(webhook_post::send_webhook))
-        .route("/transactions", web::get().to(truth::transactions))
+        .route("/log", web::get().to(inspect::log))
+        .route("/counts", web::get().to(inspect::counts))
+        .route("/tasks", web::get().to(inspect::tasks))
+        .route("/webhooks", web::get().to(inspect::webhooks))
+        .route("/webhooks", web::post().to(send_webhook::send_webhook))
+        .route("/transactions", web::get().to(inspect::transactions))
         .route("/transactions", web::post().to(backoffice::create))
         .route("/transactions/{uid}", web::post().to(backoffice::change));
     config.service(scope);
@@ -53,12 +54,12 @@ pub fn configure(config: &mut ServiceConfig) {
 
 /// An error of the control API.
 #[derive(Debug)]
-pub struct Problem {
+pub struct ControlError {
     status: StatusCode,
     message: String,
 }
 
-impl Problem {
+impl ControlError {
     /// Returns a 422 error for an invalid body.
     pub fn unusable(message: impl Into<String>) -> Self {
         Self {
@@ -76,13 +77,13 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl ResponseError for Problem {
+impl ResponseError for ControlError {
     fn status_code(&self) -> StatusCode {
         self.status
     }
@@ -93,16 +94,16 @@ impl ResponseError for Problem {
 }
 
 /// Result of a handler of the control API.
-pub type Answered = Result<HttpResponse, Problem>;
+pub type ControlResult = Result<HttpResponse, ControlError>;
 
 /// Parses a JSON body. An empty body is an empty object.
-pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Problem::unusable(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| ControlError::unusable(error.to_string()))
 }
 
 /// Returns a 200 response.
-pub fn good(body: Value) -> Answered {
+pub fn good(body: Value) -> ControlResult {
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -120,7 +121,7 @@ async fn local_only<B: MessageBody + 'static>(
         return next.call(request).await;
     }
     let message = "control API requests are accepted from this machine only".to_owned();
-    Err(Problem {
+    Err(ControlError {
         status: StatusCode::FORBIDDEN,
         message,
     }
@@ -129,7 +130,7 @@ async fn local_only<B: MessageBody + 'static>(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScriptPost {
+struct ScriptRequest {
     tracking_id: Option<String>,
     prefix: Option<String>,
     scenario: Option<String>,
@@ -138,17 +139,17 @@ struct ScriptPost {
 
 /// Sets the script of a tracking ID or of a prefix: a scenario, a script, or a scenario with a
 /// script merged over it.
-async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
-    let post: ScriptPost = parse(&body)?;
+async fn set_script(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let post: ScriptRequest = parse(&body)?;
     let base = match &post.scenario {
         None => Script::default(),
         Some(name) => scenario::named(name)
-            .ok_or_else(|| Problem::unusable(format!("unknown scenario {name}")))?,
+            .ok_or_else(|| ControlError::unusable(format!("unknown scenario {name}")))?,
     };
     let mut merged = json!(base);
     merge(&mut merged, post.script.unwrap_or(Value::Null));
     let script: Script = serde_json::from_value(merged.clone())
-        .map_err(|error| Problem::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::unusable(error.to_string()))?;
     twin.with(|world| match (post.tracking_id, post.prefix) {
         (Some(tracking_id), None) => {
             world.scripts.set_exact(tracking_id, script);
@@ -158,14 +159,14 @@ async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
             world.scripts.set_prefix(prefix, script);
             Ok(())
         }
-        _ => Err(Problem::unusable(
+        _ => Err(ControlError::unusable(
             "exactly one of tracking_id and prefix is required",
         )),
     })?;
     good(json!({"script": merged}))
 }
 
-async fn clear_scripts(twin: Data<Twin>) -> Answered {
+async fn clear_scripts(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.scripts.clear());
     good(json!({}))
 }
@@ -212,11 +213,11 @@ fn is_choice(
     one(fields) && one(patch)
 }
 
-async fn settings(twin: Data<Twin>) -> Answered {
+async fn settings(twin: Data<Twin>) -> ControlResult {
     good(twin.with(|world| shown_settings(&twin, world)))
 }
 
-fn shown_settings(twin: &Twin, world: &super::world::World) -> Value {
+fn shown_settings(twin: &Twin, world: &crate::state::SimulatorState) -> Value {
     let mut shown = json!(world.switches);
     shown["faults"] = json!(world.faults.list());
     shown["time_scale"] = json!(twin.clock.scale());
@@ -225,18 +226,18 @@ fn shown_settings(twin: &Twin, world: &super::world::World) -> Value {
 
 /// Changes the switches that the body names. `faults` replaces all faults, and `time_scale` sets
 /// the speed of the clock.
-async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
+async fn change_settings(twin: Data<Twin>, body: Bytes) -> ControlResult {
     let mut patch: serde_json::Map<String, Value> = parse(&body)?;
     let scale = patch
         .remove("time_scale")
-        .map(|scale| super::cli::scale(&scale.to_string()))
+        .map(|scale| crate::cli::scale(&scale.to_string()))
         .transpose()
-        .map_err(Problem::unusable)?;
+        .map_err(ControlError::unusable)?;
     let faults = patch
         .remove("faults")
-        .map(serde_json::from_value::<Vec<Fault>>)
+        .map(serde_json::from_value::<Vec<GatewayFault>>)
         .transpose()
-        .map_err(|error| Problem::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::unusable(error.to_string()))?;
     let shown = twin.with(|world| {
         let mut merged = json!(world.switches);
         if let Some(fields) = merged.as_object_mut() {
@@ -244,8 +245,8 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
                 fields.insert(name, value);
             }
         }
-        let switches: Switches =
-            serde_json::from_value(merged).map_err(|error| Problem::unusable(error.to_string()))?;
+        let switches: BehaviourSwitches = serde_json::from_value(merged)
+            .map_err(|error| ControlError::unusable(error.to_string()))?;
         world.switches = switches;
         if let Some(faults) = faults {
             world.faults.clear();
@@ -261,8 +262,8 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
     good(shown)
 }
 
-async fn add_fault(twin: Data<Twin>, body: Bytes) -> Answered {
-    let fault: Fault = parse(&body)?;
+async fn add_fault(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let fault: GatewayFault = parse(&body)?;
     let faults = twin.with(|world| {
         world.faults.add(fault, world.now);
         json!(world.faults.list())
@@ -270,32 +271,34 @@ async fn add_fault(twin: Data<Twin>, body: Bytes) -> Answered {
     good(json!({"faults": faults}))
 }
 
-async fn clear_faults(twin: Data<Twin>) -> Answered {
+async fn clear_faults(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.faults.clear());
     good(json!({"faults": []}))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Advance {
+struct AdvanceRequest {
     seconds: f64,
     #[serde(default)]
     stamps: bool,
 }
 
 /// Advances virtual time; with `stamps`, also the times in bodies.
-async fn advance(twin: Data<Twin>, body: Bytes) -> Answered {
+async fn advance(twin: Data<Twin>, body: Bytes) -> ControlResult {
     const TEN_YEARS: f64 = 3.2e8;
-    let jump: Advance = parse(&body)?;
+    let jump: AdvanceRequest = parse(&body)?;
     if !(0.0..=TEN_YEARS).contains(&jump.seconds) {
-        return Err(Problem::unusable("seconds must be from 0 to 320000000"));
+        return Err(ControlError::unusable(
+            "seconds must be from 0 to 320000000",
+        ));
     }
     twin.advance(jump.seconds, jump.stamps);
     good(json!({"virtual_ms": twin.clock.now()}))
 }
 
 /// Restores the initial state. The clock is not reset.
-async fn reset(twin: Data<Twin>) -> Answered {
+async fn reset(twin: Data<Twin>) -> ControlResult {
     twin.reset();
     good(json!({}))
 }
@@ -321,7 +324,7 @@ mod tests {
         let script: Script = serde_json::from_value(script).expect("the merged value is a script");
         assert_eq!(
             script.task.delay,
-            Some(super::super::script::Delay::Exponential { mean: 1.0 })
+            Some(crate::script::Delay::Exponential { mean: 1.0 })
         );
         assert_eq!(script.transactions[0].status, "incomplete");
     }

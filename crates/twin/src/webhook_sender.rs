@@ -11,13 +11,13 @@ use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::random::generator;
-use super::running::Twin;
-use super::script::{Credentials, Signature};
-use super::sign::{KeyName, Signer};
-use super::world::Event;
+use super::script::{CredentialsMode, SignatureMode};
+use super::server::Twin;
+use super::sign::{Signer, SigningKey};
+use super::state::TimerEvent;
 
 /// A webhook that is ready to be sent.
-pub struct Letter {
+pub struct OutgoingWebhook {
     /// URL of the receiver.
     pub url: String,
     /// Header names and values besides the content type.
@@ -44,7 +44,7 @@ pub fn client() -> Result<Client, reqwest::Error> {
 }
 
 /// Sends a webhook once.
-pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, String> {
+pub async fn send(client: &Client, letter: OutgoingWebhook) -> Result<reqwest::Response, String> {
     let mut request = client
         .post(&letter.url)
         .timeout(letter.timeout)
@@ -73,11 +73,11 @@ fn error_text(error: &dyn std::error::Error) -> String {
 }
 
 /// Returns the `Authorization` header, or `None` if it is omitted.
-pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<String> {
+pub fn basic(credentials: CredentialsMode, shop: &str, secret: &str) -> Option<String> {
     let secret = match credentials {
-        Credentials::Good => secret,
-        Credentials::Bad => "wrong-secret",
-        Credentials::Missing => return None,
+        CredentialsMode::Good => secret,
+        CredentialsMode::Bad => "wrong-secret",
+        CredentialsMode::Missing => return None,
     };
     Some(format!(
         "Basic {}",
@@ -88,15 +88,15 @@ pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<Strin
 /// Returns the `Content-Signature` header, or `None` if it is omitted.
 pub fn content_signature(
     signer: &Signer,
-    how: Signature,
-    key: KeyName,
+    how: SignatureMode,
+    key: SigningKey,
     body: &[u8],
 ) -> Option<String> {
     let signed = match how {
-        Signature::Missing => return None,
-        Signature::Good => signer.sign(key, body),
-        Signature::OtherKey => signer.sign(key.other(), body),
-        Signature::Bad => signer.sign(key, &[body, b" "].concat()),
+        SignatureMode::Missing => return None,
+        SignatureMode::Good => signer.sign(key, body),
+        SignatureMode::OtherKey => signer.sign(key.other(), body),
+        SignatureMode::Bad => signer.sign(key, &[body, b" "].concat()),
     };
     signed.ok()
 }
@@ -125,12 +125,12 @@ pub async fn deliver(twin: Arc<Twin>, id: u64) {
             .outbox
             .delivered(id, stamp, answer, retries, &mut random)
         {
-            world.at(due, Event::Send(id));
+            world.at(due, TimerEvent::Send(id));
         }
     });
 }
 
-fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
+fn prepare(twin: &Twin, id: u64) -> Option<OutgoingWebhook> {
     let (parcel, secret, key, signed, timeout) = twin.with(|world| {
         let parcel = world.outbox.parcel(id)?.clone();
         let secret = world
@@ -151,7 +151,7 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
     let how = if signed {
         parcel.signature
     } else {
-        Signature::Missing
+        SignatureMode::Missing
     };
     let signature = content_signature(&twin.signer, how, key, &parcel.body);
     let authorization = basic(parcel.credentials, &parcel.shop, &secret);
@@ -161,7 +161,7 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
         .chain(signature.map(|value| ("Content-Signature".to_owned(), value)))
         .chain((parcel.encoding).map(|coding| (CONTENT_ENCODING.to_string(), coding.to_owned())))
         .collect();
-    Some(Letter {
+    Some(OutgoingWebhook {
         url: parcel.url,
         headers,
         body: parcel.body,

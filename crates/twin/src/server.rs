@@ -7,12 +7,12 @@ use reqwest::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
-use super::clock::{Clock, Ms};
+use super::clock::{VirtualClock, VirtualMillis};
 use super::random::answer_id;
-use super::settings::Settings;
+use super::settings::TwinSettings;
 use super::sign::Signer;
-use super::webhooks;
-use super::world::World;
+use super::state::SimulatorState;
+use super::webhook_sender;
 
 /// Maximum number of webhooks in flight.
 const SENDERS: usize = 128;
@@ -20,7 +20,7 @@ const SENDERS: usize = 128;
 /// A running simulator.
 pub struct Twin {
     /// Virtual and wall clock.
-    pub clock: Clock,
+    pub clock: VirtualClock,
     /// Signs webhooks.
     pub signer: Signer,
     /// HTTP client for webhooks.
@@ -29,32 +29,32 @@ pub struct Twin {
     pub senders: Semaphore,
     /// Whether the control API accepts requests from other machines.
     pub control_from_anywhere: bool,
-    settings: Settings,
+    settings: TwinSettings,
     origin: String,
     answers: AtomicU64,
-    world: Mutex<World>,
+    world: Mutex<SimulatorState>,
     wake: Notify,
 }
 
 impl Twin {
     /// Creates a simulator in its initial state.
-    pub fn new(settings: &Settings, origin: String) -> Result<Self, super::Error> {
+    pub fn new(settings: &TwinSettings, origin: String) -> Result<Self, super::TwinError> {
         Ok(Self {
-            clock: Clock::new(settings.time_scale),
-            signer: Signer::new().map_err(|_| super::Error::Key)?,
-            client: webhooks::client().map_err(super::Error::Client)?,
+            clock: VirtualClock::new(settings.time_scale),
+            signer: Signer::new().map_err(|_| super::TwinError::Key)?,
+            client: webhook_sender::client().map_err(super::TwinError::Client)?,
             senders: Semaphore::new(SENDERS),
             control_from_anywhere: settings.control_from_anywhere,
             settings: settings.clone(),
             origin: origin.clone(),
             answers: AtomicU64::new(0),
-            world: Mutex::new(World::new(settings, origin)),
+            world: Mutex::new(SimulatorState::new(settings, origin)),
             wake: Notify::new(),
         })
     }
 
     /// Runs all events that are due, then calls `act` with the state.
-    pub fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+    pub fn with<R>(&self, act: impl FnOnce(&mut SimulatorState) -> R) -> R {
         let (now, stamp) = (self.clock.now(), self.clock.stamp());
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let waited_for = world.next_due();
@@ -73,7 +73,7 @@ impl Twin {
 
     /// Restores the initial state. The clock is not reset.
     pub fn reset(&self) {
-        self.with(|world| *world = World::new(&self.settings, self.origin.clone()));
+        self.with(|world| *world = SimulatorState::new(&self.settings, self.origin.clone()));
     }
 
     /// Returns a new `X-Request-Id`.
@@ -103,7 +103,7 @@ impl Twin {
             let (ready, next) =
                 self.with(|world| (std::mem::take(&mut world.outbox.ready), world.next_due()));
             for parcel in ready {
-                tokio::spawn(webhooks::deliver(self.clone(), parcel));
+                tokio::spawn(webhook_sender::deliver(self.clone(), parcel));
             }
             match next {
                 None => self.wake.notified().await,
@@ -112,7 +112,7 @@ impl Twin {
         }
     }
 
-    async fn wait_until(&self, due: Ms) {
+    async fn wait_until(&self, due: VirtualMillis) {
         // Long waits are split: the clock may be advanced, and a timer must not overflow.
         let stretch = due.saturating_sub(self.clock.now()).min(3_600_000);
         let real = self

@@ -11,50 +11,50 @@ use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;
 use time::OffsetDateTime;
 
-use super::answer::Answer;
-use super::clock::Ms;
-use super::course::{Plan, Step};
-use super::faults::Faults;
-use super::journal::{Call, Journal};
-use super::lookups::Query;
-use super::outbox::Outbox;
+use super::clock::VirtualMillis;
+use super::faults::GatewayFaults;
+use super::lifecycle::{LifecyclePlan, LifecycleStep};
+use super::lookups::LookupQuery;
 use super::random::generator;
+use super::request_log::{RequestHead, RequestLog};
+use super::response::SimResponse;
 use super::scenario;
 use super::script::Script;
-use super::settings::{Settings, Switches};
-use super::tasks::Task;
-use super::transactions::Transaction;
+use super::settings::{BehaviourSwitches, TwinSettings};
+use super::tasks::SimTask;
+use super::transactions::SimTransaction;
+use super::webhook_queue::WebhookQueue;
 
 /// A timed event.
-pub enum Event {
+pub enum TimerEvent {
     /// A step of a transaction or its task.
-    Course(Arc<Plan>, Step),
+    Course(Arc<LifecyclePlan>, LifecycleStep),
     /// The task of a query ends.
-    QueryEnds(String, Query),
+    QueryEnds(String, LookupQuery),
     /// A webhook is due.
     Send(u64),
 }
 
 /// The result of the first request with a `RequestID`.
-pub enum Replay {
+pub enum CachedReply {
     /// The request created this task.
     Task(String),
     /// The request was refused with this response.
-    Refused(Answer),
+    Refused(SimResponse),
 }
 
 /// The part of a parent's amount that a child transaction uses.
-pub struct Claim {
+pub struct ParentHold {
     /// Uids that the child has or will have.
     pub uids: Vec<String>,
     /// Amount in minor units.
     pub amount: i64,
     /// Type of the child.
-    pub kind: super::transactions::Kind,
+    pub kind: super::transactions::TransactionKind,
 }
 
 /// State of the simulated gateway.
-pub struct World {
+pub struct SimulatorState {
     /// Random seed.
     pub seed: u64,
     /// Origin of the simulator's URLs.
@@ -62,42 +62,42 @@ pub struct World {
     /// Secret key by shop ID.
     pub shops: BTreeMap<String, (Arc<str>, String)>,
     /// Behaviour switches in force.
-    pub switches: Switches,
+    pub switches: BehaviourSwitches,
     /// Faults in force.
-    pub faults: Faults,
+    pub faults: GatewayFaults,
     /// Scripts set by the control API.
-    pub scripts: Scripts,
+    pub scripts: ScriptRegistry,
     /// Transactions by uid.
-    pub transactions: HashMap<String, Transaction>,
+    pub transactions: HashMap<String, SimTransaction>,
     /// Uids by shop and tracking ID.
     pub by_tracking_id: HashMap<(Arc<str>, String), Vec<String>>,
     /// Amounts that child transactions use, by uid of the parent.
-    pub claims: HashMap<String, Vec<Claim>>,
+    pub claims: HashMap<String, Vec<ParentHold>>,
     /// Tasks by id.
-    pub tasks: HashMap<String, Task>,
+    pub tasks: HashMap<String, SimTask>,
     /// Results by shop and `RequestID`, with the time of the first request.
-    pub replays: HashMap<(Arc<str>, String), (Ms, Replay)>,
+    pub replays: HashMap<(Arc<str>, String), (VirtualMillis, CachedReply)>,
     /// Time at which the 30-second rule last saw a request, by its key.
-    pub recent: HashMap<String, Ms>,
+    pub recent: HashMap<String, VirtualMillis>,
     /// Number of uses of behaviours that apply a limited number of times.
     pub met: HashMap<String, u32>,
     /// Log of requests.
-    pub journal: Journal,
+    pub journal: RequestLog,
     /// Webhooks to send.
-    pub outbox: Outbox,
+    pub outbox: WebhookQueue,
     /// Current virtual time.
-    pub now: Ms,
+    pub now: VirtualMillis,
     /// Current time, as bodies show it.
     pub stamp: OffsetDateTime,
     /// Random generator for values that need not be reproducible, such as latencies.
     pub random: StdRng,
-    timers: BTreeMap<(Ms, u64), Event>,
+    timers: BTreeMap<(VirtualMillis, u64), TimerEvent>,
     timer_number: u64,
 }
 
-impl World {
+impl SimulatorState {
     /// Creates the initial state.
-    pub fn new(settings: &Settings, origin: String) -> Self {
+    pub fn new(settings: &TwinSettings, origin: String) -> Self {
         let shops = settings.shops.iter();
         let shops =
             shops.map(|(id, secret)| (id.clone(), (Arc::from(id.as_str()), secret.clone())));
@@ -106,8 +106,8 @@ impl World {
             origin,
             shops: shops.collect(),
             switches: settings.switches.clone(),
-            faults: Faults::default(),
-            scripts: Scripts::default(),
+            faults: GatewayFaults::default(),
+            scripts: ScriptRegistry::default(),
             transactions: HashMap::new(),
             by_tracking_id: HashMap::new(),
             claims: HashMap::new(),
@@ -115,8 +115,8 @@ impl World {
             replays: HashMap::new(),
             recent: HashMap::new(),
             met: HashMap::new(),
-            journal: Journal::new(settings.log_size),
-            outbox: Outbox::new(settings.log_size),
+            journal: RequestLog::new(settings.log_size),
+            outbox: WebhookQueue::new(settings.log_size),
             now: 0,
             stamp: OffsetDateTime::UNIX_EPOCH,
             random: generator(settings.seed, &["world"]),
@@ -126,18 +126,18 @@ impl World {
     }
 
     /// Schedules an event at a virtual time.
-    pub fn at(&mut self, due: Ms, event: Event) {
+    pub fn at(&mut self, due: VirtualMillis, event: TimerEvent) {
         self.timer_number += 1;
         self.timers.insert((due, self.timer_number), event);
     }
 
     /// Returns the time of the next event.
-    pub fn next_due(&self) -> Option<Ms> {
+    pub fn next_due(&self) -> Option<VirtualMillis> {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Runs all events that are due.
-    pub fn settle(&mut self, now: Ms, stamp: OffsetDateTime) {
+    pub fn settle(&mut self, now: VirtualMillis, stamp: OffsetDateTime) {
         self.now = self.now.max(now);
         // An offset out of range is clamped, so that it cannot cause a panic.
         let ahead = self.switches.stamps_ahead.clamp(-1e9, 1e9);
@@ -148,15 +148,15 @@ impl World {
             }
             let ((due, _), event) = first.remove_entry();
             match event {
-                Event::Course(plan, step) => self.step(due, &plan, step),
-                Event::QueryEnds(task, query) => self.end_query(&task, &query),
-                Event::Send(parcel) => self.outbox.ready.push(parcel),
+                TimerEvent::Course(plan, step) => self.step(due, &plan, step),
+                TimerEvent::QueryEnds(task, query) => self.end_query(&task, &query),
+                TimerEvent::Send(parcel) => self.outbox.ready.push(parcel),
             }
         }
     }
 
     /// Returns the shop whose credentials a request carries.
-    pub fn authenticate(&self, call: &Call) -> Option<Arc<str>> {
+    pub fn authenticate(&self, call: &RequestHead) -> Option<Arc<str>> {
         let basic = call.authorization.as_deref()?.strip_prefix("Basic ")?;
         let plain = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
         let (id, secret) = plain.split_once(':')?;
@@ -182,13 +182,13 @@ impl World {
 
 /// Scripts by tracking ID and by prefix.
 #[derive(Default)]
-pub struct Scripts {
+pub struct ScriptRegistry {
     exact: HashMap<String, Arc<Script>>,
     prefixes: Vec<(String, Arc<Script>)>,
     named: HashMap<String, Option<Arc<Script>>>,
 }
 
-impl Scripts {
+impl ScriptRegistry {
     /// Sets the script of one tracking ID.
     pub fn set_exact(&mut self, tracking_id: String, script: Script) {
         self.exact.insert(tracking_id, Arc::new(script));

@@ -10,13 +10,13 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::clock::{Ms, text};
-use super::journal::Filter;
-use super::script::{Credentials, Signature};
+use super::clock::{VirtualMillis, text};
+use super::request_log::LogFilter;
+use super::script::{CredentialsMode, SignatureMode};
 
 /// A webhook to deliver.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+pub struct QueuedWebhook {
     /// Shop whose credentials it carries.
     pub shop: Arc<str>,
     /// URL of the receiver.
@@ -32,16 +32,16 @@ pub struct Parcel {
     /// Content coding, if the body has one.
     pub encoding: Option<&'static str>,
     /// Signature to send.
-    pub signature: Signature,
+    pub signature: SignatureMode,
     /// Credentials to send.
-    pub credentials: Credentials,
+    pub credentials: CredentialsMode,
     /// Number of attempts so far.
     pub attempts: u32,
     /// Virtual time at which it is due.
-    pub due: Ms,
+    pub due: VirtualMillis,
 }
 
-struct Attempt {
+struct WebhookAttempt {
     at: OffsetDateTime,
     parcel: u64,
     number: u32,
@@ -50,18 +50,18 @@ struct Attempt {
     tracking_id: Option<String>,
     shop: Arc<str>,
     status: String,
-    signature: Signature,
+    signature: SignatureMode,
     answer: Result<u16, String>,
     next_in_seconds: Option<f64>,
 }
 
 /// All queued webhooks and the log of deliveries.
-pub struct Outbox {
-    parcels: HashMap<u64, Parcel>,
+pub struct WebhookQueue {
+    parcels: HashMap<u64, QueuedWebhook>,
     next: u64,
     /// Webhooks that are due now.
     pub ready: Vec<u64>,
-    attempts: VecDeque<Attempt>,
+    attempts: VecDeque<WebhookAttempt>,
     limit: usize,
     answers: BTreeMap<String, u64>,
     given_up: u64,
@@ -73,7 +73,7 @@ pub fn repeat_delay(n: u32, draw: u32) -> u64 {
     base.pow(3) + u64::from(draw) * (u64::from(n) + 1)
 }
 
-impl Outbox {
+impl WebhookQueue {
     /// Creates an empty queue whose log keeps up to `limit` deliveries.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Outbox {
     }
 
     /// Adds a webhook to the queue and returns its number.
-    pub fn take_in(&mut self, parcel: Parcel) -> u64 {
+    pub fn take_in(&mut self, parcel: QueuedWebhook) -> u64 {
         let id = self.next;
         self.next += 1;
         self.parcels.insert(id, parcel);
@@ -96,7 +96,7 @@ impl Outbox {
     }
 
     /// Returns a webhook that is not delivered yet.
-    pub fn parcel(&self, id: u64) -> Option<&Parcel> {
+    pub fn parcel(&self, id: u64) -> Option<&QueuedWebhook> {
         self.parcels.get(&id)
     }
 
@@ -113,7 +113,7 @@ impl Outbox {
         answer: Result<u16, String>,
         retries: u32,
         random: &mut StdRng,
-    ) -> Option<Ms> {
+    ) -> Option<VirtualMillis> {
         let parcel = self.parcels.get_mut(&id)?;
         parcel.attempts += 1;
         let word = answer
@@ -122,7 +122,7 @@ impl Outbox {
         *self.answers.entry(word).or_default() += 1;
         let again = answer != Ok(200) && parcel.attempts <= retries;
         let wait = again.then(|| repeat_delay(parcel.attempts, random.random_range(0..30)));
-        let attempt = Attempt {
+        let attempt = WebhookAttempt {
             at,
             parcel: id,
             number: parcel.attempts,
@@ -153,9 +153,10 @@ impl Outbox {
     }
 
     /// Returns the log of deliveries, oldest first.
-    pub fn log(&self, filter: &Filter) -> Value {
-        let matching =
-            |attempt: &&Attempt| filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref());
+    pub fn log(&self, filter: &LogFilter) -> Value {
+        let matching = |attempt: &&WebhookAttempt| {
+            filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref())
+        };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut shown: Vec<Value> = self
             .attempts
@@ -163,7 +164,7 @@ impl Outbox {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(Attempt::shown)
+            .map(WebhookAttempt::shown)
             .collect();
         shown.reverse();
         json!({
@@ -175,7 +176,7 @@ impl Outbox {
     }
 }
 
-impl Attempt {
+impl WebhookAttempt {
     fn shown(&self) -> Value {
         json!({
             "at": text(self.at),
@@ -210,8 +211,8 @@ mod tests {
     #[test]
     fn a_webhook_stops_after_200_or_fifteen_retries() {
         let mut random = crate::random::generator(1, &[]);
-        let mut outbox = Outbox::new(100);
-        let parcel = Parcel {
+        let mut outbox = WebhookQueue::new(100);
+        let parcel = QueuedWebhook {
             shop: Arc::from("1001"),
             url: String::new(),
             uid: "u".into(),
@@ -219,8 +220,8 @@ mod tests {
             status: "successful".into(),
             body: Bytes::new(),
             encoding: None,
-            signature: Signature::Good,
-            credentials: Credentials::Good,
+            signature: SignatureMode::Good,
+            credentials: CredentialsMode::Good,
             attempts: 0,
             due: 0,
         };

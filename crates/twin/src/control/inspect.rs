@@ -4,15 +4,15 @@ use actix_web::web::{Data, Query};
 use serde_json::{Value, json};
 
 use super::backoffice;
-use super::control::{Answered, good};
-use super::journal::Filter;
-use super::running::Twin;
-use super::scenario;
-use super::scenario_table::all;
-use super::sign::KeyName;
+use super::{ControlResult, good};
+use crate::request_log::LogFilter;
+use crate::scenario;
+use crate::scenario_table::all;
+use crate::server::Twin;
+use crate::sign::SigningKey;
 
 /// Returns the simulator's health and the number of its objects.
-pub async fn health(twin: Data<Twin>) -> Answered {
+pub async fn health(twin: Data<Twin>) -> ControlResult {
     let body = twin.with(|world| {
         json!({
             "status": "ok",
@@ -29,20 +29,20 @@ pub async fn health(twin: Data<Twin>) -> Answered {
 }
 
 /// Returns the public keys that verify webhooks.
-pub async fn keys(twin: Data<Twin>) -> Answered {
+pub async fn keys(twin: Data<Twin>) -> ControlResult {
     let active = twin.with(|world| world.switches.signing_key);
-    let shown = |name: KeyName| json!({"public_key": name.public(), "pem": name.public_pem()});
+    let shown = |name: SigningKey| json!({"public_key": name.public(), "pem": name.public_pem()});
     good(json!({
         "active": active,
         "public_key": active.public(),
         "pem": active.public_pem(),
-        "default": shown(KeyName::Default),
-        "rotated": shown(KeyName::Rotated),
+        "default": shown(SigningKey::Default),
+        "rotated": shown(SigningKey::Rotated),
     }))
 }
 
 /// Returns the table of scenarios with their scripts.
-pub async fn scenarios() -> Answered {
+pub async fn scenarios() -> ControlResult {
     let table: Vec<Value> = all()
         .map(|scenario| {
             let script = scenario::named(scenario.name);
@@ -53,22 +53,22 @@ pub async fn scenarios() -> Answered {
 }
 
 /// Returns the log of requests.
-pub async fn log(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+pub async fn log(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     good(twin.with(|world| world.journal.log(&filter)))
 }
 
 /// Returns the number of POSTs per tracking ID.
-pub async fn counts(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+pub async fn counts(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     good(twin.with(|world| world.journal.counts(&filter)))
 }
 
 /// Returns the log of webhook deliveries.
-pub async fn webhooks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+pub async fn webhooks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     good(twin.with(|world| world.outbox.log(&filter)))
 }
 
 /// Returns the tasks, newest first.
-pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+pub async fn tasks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     let shown = twin.with(|world| {
         let mut tasks: Vec<_> = world
             .tasks
@@ -93,7 +93,7 @@ pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
 }
 
 /// Returns all transactions, hidden ones included.
-pub async fn transactions(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+pub async fn transactions(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     let shown = twin.with(|world| {
         let mut found: Vec<_> = world
             .transactions
