@@ -117,7 +117,7 @@ impl SimulatorState {
     ) -> String {
         let operation = call.operation.name();
         let nth = self
-            .meet("task", shop, tracking_id.unwrap_or_default())
+            .count_hit("task", shop, tracking_id.unwrap_or_default())
             .to_string();
         let names = [
             "task",
@@ -150,9 +150,9 @@ impl SimulatorState {
     }
 
     /// Returns the end of a task with this script. The value is reproducible.
-    pub fn end_of(&self, task: &str, script: &TaskScript) -> u64 {
+    pub fn task_end_time(&self, task: &str, script: &TaskScript) -> u64 {
         let delay = script.delay.unwrap_or(self.switches.task_delay);
-        let seconds = delay.draw(&mut generator(self.seed, &["delay", task]));
+        let seconds = delay.sample(&mut generator(self.seed, &["delay", task]));
         self.now.saturating_add(ms(seconds))
     }
 
@@ -183,7 +183,7 @@ impl SimulatorState {
             };
             self.claims.entry(parent.clone()).or_default().push(claim);
         }
-        let ends = self.end_of(&task, &script.task);
+        let ends = self.task_end_time(&task, &script.task);
         let plan = LifecyclePlan {
             shop: shop.clone(),
             kind: order.kind,
@@ -210,7 +210,7 @@ impl SimulatorState {
         let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
             return;
         };
-        let ends = self.end_of(&task, &script.task);
+        let ends = self.task_end_time(&task, &script.task);
         let plan = LifecyclePlan {
             shop: shop.clone(),
             kind,

@@ -97,7 +97,7 @@ async fn serve(args: TwinArgs) -> Result<(), TwinError> {
         "public_key": SigningKey::Default.public(),
         "public_url": public_url,
     });
-    announce(&ready.to_string()).map_err(TwinError::Listen)?;
+    print_ready_line(&ready.to_string()).map_err(TwinError::Listen)?;
     run(listener, settings, async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -109,7 +109,7 @@ async fn serve(args: TwinArgs) -> Result<(), TwinError> {
 
 /// Prints the ready line. Connections are accepted once the listener is bound, so the line may
 /// precede the start of the server.
-fn announce(line: &str) -> std::io::Result<()> {
+fn print_ready_line(line: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;

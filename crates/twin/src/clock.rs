@@ -55,7 +55,7 @@ impl VirtualClock {
     /// Returns the time that bodies show: UTC, truncated to milliseconds.
     pub fn stamp(&self) -> OffsetDateTime {
         let offset = self.anchor().stamp_offset;
-        cut(wall() + offset)
+        truncate_to_millis(wall() + offset)
     }
 
     /// Returns the factor between real and virtual time.
@@ -115,7 +115,7 @@ pub fn ms(seconds: f64) -> VirtualMillis {
 }
 
 /// Truncates a time to milliseconds, the precision of the gateway's bodies.
-pub fn cut(at: OffsetDateTime) -> OffsetDateTime {
+pub fn truncate_to_millis(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_millisecond(at.millisecond()).unwrap_or(at)
 }
 
@@ -144,6 +144,6 @@ mod tests {
     #[test]
     fn times_are_formatted_with_milliseconds() {
         let at = time::macros::datetime!(2026-02-03 10:15:30.120_9 UTC);
-        assert_eq!(text(cut(at)), "2026-02-03T10:15:30.120Z");
+        assert_eq!(text(truncate_to_millis(at)), "2026-02-03T10:15:30.120Z");
     }
 }

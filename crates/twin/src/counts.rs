@@ -49,7 +49,7 @@ impl SubmitCounts {
     }
 
     /// Replaces a 200 that was counted before the response was known.
-    pub fn amend(&mut self, status: u16) {
+    pub fn replace_status(&mut self, status: u16) {
         if let Some(wrong) = self.statuses.get_mut("200") {
             *wrong = wrong.saturating_sub(1);
         }
@@ -59,19 +59,19 @@ impl SubmitCounts {
     }
 
     /// Returns the number of POSTs that arrived and were not refused.
-    pub fn unrefused(&self) -> u64 {
+    pub fn accepted_count(&self) -> u64 {
         self.posts - self.refused
     }
 
     /// Returns the counts as the control API shows them.
-    pub fn shown(&self, shop: &str, tracking_id: &str) -> Value {
+    pub fn to_json(&self, shop: &str, tracking_id: &str) -> Value {
         json!({
             "shop": shop,
             "tracking_id": tracking_id,
             "requests": self.requests,
             "posts": self.posts,
             "refused": self.refused,
-            "unrefused": self.unrefused(),
+            "unrefused": self.accepted_count(),
             "replayed": self.replayed,
             "accepted": self.accepted,
             "one_request_id": self.one_request_id,

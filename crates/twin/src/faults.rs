@@ -77,7 +77,7 @@ impl GatewayFaults {
     }
 
     /// Returns the fault that applies to this request, and counts it.
-    pub fn strike(
+    pub fn matching_fault(
         &mut self,
         operation: RequestKind,
         tracking_id: Option<&str>,
@@ -92,7 +92,7 @@ impl GatewayFaults {
                 && fault.times.is_none_or(|times| fault.struck < times)
         });
         let fault = self.list.iter_mut().find(|fault| {
-            operation.is_meant_by(&fault.operation)
+            operation.matches(&fault.operation)
                 && fault.tracking_id.as_deref().is_none_or(|start| {
                     tracking_id.is_some_and(|tracking_id| tracking_id.starts_with(start))
                 })
@@ -137,8 +137,11 @@ mod tests {
             },
             0,
         );
-        let mut strike =
-            |operation, now| faults.strike(operation, None, now, &mut random).is_some();
+        let mut strike = |operation, now| {
+            faults
+                .matching_fault(operation, None, now, &mut random)
+                .is_some()
+        };
         assert!(strike(RequestKind::TaskResult, 0));
         assert!(strike(RequestKind::Balance, 999));
         assert!(!strike(RequestKind::TaskResult, 1000));

@@ -67,18 +67,18 @@ impl SimulatorState {
         for (index, course) in plan.script.transactions.iter().enumerate() {
             let step = |step| TimerEvent::Course(plan.clone(), step);
             match course.at {
-                Some(after) => self.at(
+                Some(after) => self.schedule(
                     now.saturating_add(ms(after)),
                     step(LifecycleStep::Appear(index)),
                 ),
                 None if early => {
-                    self.at(now, step(LifecycleStep::AppearEarly(index)));
-                    self.at(ends, step(LifecycleStep::Settle(index)));
+                    self.schedule(now, step(LifecycleStep::AppearEarly(index)));
+                    self.schedule(ends, step(LifecycleStep::Settle(index)));
                 }
-                None => self.at(ends, step(LifecycleStep::Appear(index))),
+                None => self.schedule(ends, step(LifecycleStep::Appear(index))),
             }
         }
-        self.at(ends, TimerEvent::Course(plan.clone(), LifecycleStep::End));
+        self.schedule(ends, TimerEvent::Course(plan.clone(), LifecycleStep::End));
     }
 
     /// Executes a step of a plan at its scheduled time.
@@ -191,11 +191,11 @@ impl SimulatorState {
             .get(uid)
             .is_some_and(SimTransaction::is_final);
         if is_final || course.notify {
-            self.announce(due, uid);
+            self.enqueue_webhooks(due, uid);
         }
         for (number, change) in course.changes.iter().enumerate() {
             let event = TimerEvent::Course(plan.clone(), LifecycleStep::Change(index, number));
-            self.at(due.saturating_add(ms(change.after)), event);
+            self.schedule(due.saturating_add(ms(change.after)), event);
         }
     }
 
@@ -222,7 +222,7 @@ impl SimulatorState {
         };
         transaction.turn(turn, stamp);
         if change.notify {
-            self.announce(due, uid);
+            self.enqueue_webhooks(due, uid);
         }
     }
 
@@ -247,7 +247,7 @@ impl SimulatorState {
     }
 
     /// Queues the webhooks about a transaction's current status.
-    pub fn announce(&mut self, due: VirtualMillis, uid: &str) {
+    pub fn enqueue_webhooks(&mut self, due: VirtualMillis, uid: &str) {
         let Some(url) = self.webhook_url(uid) else {
             return;
         };
@@ -306,8 +306,8 @@ impl SimulatorState {
     /// Adds a webhook to the queue and schedules it.
     pub fn post(&mut self, parcel: QueuedWebhook) {
         let due = parcel.due;
-        let id = self.outbox.take_in(parcel);
-        self.at(due, TimerEvent::Send(id));
+        let id = self.outbox.enqueue(parcel);
+        self.schedule(due, TimerEvent::Send(id));
     }
 
     fn webhook_url(&self, uid: &str) -> Option<String> {

@@ -18,7 +18,7 @@ use super::tasks::{self, TaskState};
 use super::transactions::SimTransaction;
 
 /// Maximum number of transactions in the result of a lookup by tracking ID.
-const LISTED: usize = 10;
+const LOOKUP_PAGE_ROWS: usize = 10;
 
 /// A query that runs as a task.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl SimulatorState {
         reply: PlannedResponse,
     ) -> PlannedResponse {
         note.status = reply.status_seen();
-        note.fate = reply.fate();
+        note.fate = reply.outcome_label();
         self.journal.record(self.stamp, self.now, call, note);
         reply
     }
@@ -121,8 +121,8 @@ impl SimulatorState {
         let script = Arc::new(Script::default());
         let ends_by = script.task.clone();
         let task = self.new_task(call, &shop, note.tracking_id.as_deref(), script);
-        let ends = self.end_of(&task, &ends_by);
-        self.at(ends, TimerEvent::QueryEnds(task.clone(), query));
+        let ends = self.task_end_time(&task, &ends_by);
+        self.schedule(ends, TimerEvent::QueryEnds(task.clone(), query));
         note.task = Some(task.clone());
         let answer = tasks::acknowledged(&task, self.task_origin());
         self.reply(answer, &behaviour, v3)
@@ -130,16 +130,16 @@ impl SimulatorState {
 
     fn bend_lookup(&mut self, call: &RequestHead, shop: &str, tracking_id: &str) -> Behaviour {
         let id = Some(tracking_id);
-        if let Some(fault) = self
-            .faults
-            .strike(call.operation, id, self.now, &mut self.random)
+        if let Some(fault) =
+            self.faults
+                .matching_fault(call.operation, id, self.now, &mut self.random)
         {
             return fault;
         }
         let script = self.scripts.find(tracking_id);
         match script.map(|script| script.lookup.clone()) {
             Some(behaviour) if behaviour != Behaviour::default() => {
-                let nth = self.meet("lookup", shop, tracking_id);
+                let nth = self.count_hit("lookup", shop, tracking_id);
                 if behaviour.applies(nth) {
                     behaviour
                 } else {
@@ -203,7 +203,7 @@ impl SimulatorState {
             .filter(|found| self.switches.children_in_lookups || !found.kind.is_child())
             .collect();
         found.sort_by(|a, b| (b.created_at, &b.uid).cmp(&(a.created_at, &a.uid)));
-        found.truncate(LISTED);
+        found.truncate(LOOKUP_PAGE_ROWS);
         if self.switches.lookup_order == LookupOrder::Oldest {
             found.reverse();
         }
@@ -243,9 +243,9 @@ impl SimulatorState {
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.as_deref();
-        let fault = self
-            .faults
-            .strike(call.operation, tracking_id, self.now, &mut self.random);
+        let fault =
+            self.faults
+                .matching_fault(call.operation, tracking_id, self.now, &mut self.random);
         let result = call.operation == RequestKind::TaskResult;
         let (now, origin) = (self.now, self.task_origin().to_owned());
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.shop == shop) else {

@@ -42,7 +42,7 @@ impl RequestKind {
     }
 
     /// Returns whether the name of an operation or of a group of operations includes it.
-    pub fn is_meant_by(self, name: &str) -> bool {
+    pub fn matches(self, name: &str) -> bool {
         let group = match self {
             Self::Submit(_) => "submit",
             Self::Balance => "balance",
@@ -195,7 +195,13 @@ impl RequestLog {
     }
 
     /// Replaces the status of a request that was logged before its response was known.
-    pub fn amend(&mut self, number: u64, shop: &Arc<str>, tracking_id: Option<&str>, status: u16) {
+    pub fn replace_status(
+        &mut self,
+        number: u64,
+        shop: &Arc<str>,
+        tracking_id: Option<&str>,
+        status: u16,
+    ) {
         let entry = self
             .entries
             .iter_mut()
@@ -207,7 +213,7 @@ impl RequestLog {
         let Some(count) = count.filter(|_| before != Some(Some(status))) else {
             return;
         };
-        count.amend(status);
+        count.replace_status(status);
     }
 
     /// Returns the log as JSON, oldest first.
@@ -218,7 +224,7 @@ impl RequestLog {
                 && filter
                     .operation
                     .as_deref()
-                    .is_none_or(|name| entry.call.operation.is_meant_by(name))
+                    .is_none_or(|name| entry.call.operation.matches(name))
         };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut shown: Vec<Value> = self
@@ -227,7 +233,7 @@ impl RequestLog {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(LogEntry::shown)
+            .map(LogEntry::to_json)
             .collect();
         shown.reverse();
         json!({"requests": shown, "total": self.number})
@@ -243,18 +249,18 @@ impl RequestLog {
         shown.sort_unstable_by_key(|(key, _)| *key);
         let most = shown
             .iter()
-            .map(|(_, count)| count.unrefused())
+            .map(|(_, count)| count.accepted_count())
             .max()
             .unwrap_or(0);
         let over: Vec<&str> = shown
             .iter()
-            .filter(|(_, count)| count.unrefused() > 1)
+            .filter(|(_, count)| count.accepted_count() > 1)
             .map(|((_, id), _)| id.as_str())
             .collect();
         let rows: Vec<Value> = shown
             .iter()
             .take(filter.limit.unwrap_or(usize::MAX))
-            .map(|((shop, id), count)| count.shown(shop, id))
+            .map(|((shop, id), count)| count.to_json(shop, id))
             .collect();
         json!({
             "requests": self.number,
@@ -268,7 +274,7 @@ impl RequestLog {
 }
 
 impl LogEntry {
-    fn shown(&self) -> Value {
+    fn to_json(&self) -> Value {
         let (call, note) = (&self.call, &self.note);
         json!({
             "number": self.number,

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::behaviour::{CannedResponse, ResponseAction};
 
 /// Time after which the connection of a request without a response is closed.
-const HANG: Duration = Duration::from_secs(900);
+const HANG_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// An HTTP response.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +131,7 @@ impl PlannedResponse {
     }
 
     /// Returns the name of the delivery in the log.
-    pub fn fate(&self) -> &'static str {
+    pub fn outcome_label(&self) -> &'static str {
         match self.delivery {
             ResponseDelivery::Plain => "answered",
             ResponseDelivery::Hang => "hang",
@@ -143,7 +143,7 @@ impl PlannedResponse {
 
     /// Sets the delivery that an act requires. An act that replaces the response does not change
     /// the delivery.
-    pub fn bend(&mut self, act: &ResponseAction) {
+    pub fn modify_delivery(&mut self, act: &ResponseAction) {
         self.delivery = match act {
             ResponseAction::Normal | ResponseAction::Answer(_) | ResponseAction::Refuse(_) => {
                 ResponseDelivery::Plain
@@ -165,7 +165,7 @@ impl PlannedResponse {
         match self.delivery {
             ResponseDelivery::Plain => self.answer.builder().body(self.answer.body),
             ResponseDelivery::Hang => {
-                sleep(HANG).await;
+                sleep(HANG_TIMEOUT).await;
                 broken(&self.answer, 0)
             }
             ResponseDelivery::Reset => broken(&self.answer, 0),

@@ -208,7 +208,7 @@ async fn process(
                 },
                 stamp,
             );
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
         Some(back)
     });

@@ -91,7 +91,7 @@ const NEVER_SECONDS: f64 = 3.2e9;
 
 impl Delay {
     /// Draws a duration, in seconds.
-    pub fn draw(self, random: &mut StdRng) -> f64 {
+    pub fn sample(self, random: &mut StdRng) -> f64 {
         match self {
             Self::Fixed { seconds } => seconds,
             Self::Exponential { mean } => -mean * (1.0 - random.random::<f64>()).ln(),
@@ -297,7 +297,7 @@ mod tests {
     fn delays_follow_their_distribution() {
         let mut random = generator(1, &["delay"]);
         let draws = |delay: Delay, random: &mut StdRng| -> f64 {
-            (0..4000).map(|_| delay.draw(random)).sum::<f64>() / 4000.0
+            (0..4000).map(|_| delay.sample(random)).sum::<f64>() / 4000.0
         };
         let mean = draws(Delay::Exponential { mean: 2.0 }, &mut random);
         assert!((1.8..2.2).contains(&mean), "{mean}");

@@ -58,10 +58,10 @@ impl Twin {
         let (now, stamp) = (self.clock.now(), self.clock.stamp());
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let waited_for = world.next_due();
-        world.settle(now, stamp);
+        world.run_due(now, stamp);
         let result = act(&mut world);
         // Events that `act` scheduled for now run before the state is visible to others.
-        world.settle(now, stamp);
+        world.run_due(now, stamp);
         let sooner = world.next_due() < waited_for || waited_for.is_none();
         let wake = !world.outbox.ready.is_empty() || (sooner && world.next_due().is_some());
         drop(world);

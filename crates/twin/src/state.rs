@@ -126,7 +126,7 @@ impl SimulatorState {
     }
 
     /// Schedules an event at a virtual time.
-    pub fn at(&mut self, due: VirtualMillis, event: TimerEvent) {
+    pub fn schedule(&mut self, due: VirtualMillis, event: TimerEvent) {
         self.timer_number += 1;
         self.timers.insert((due, self.timer_number), event);
     }
@@ -137,7 +137,7 @@ impl SimulatorState {
     }
 
     /// Runs all events that are due.
-    pub fn settle(&mut self, now: VirtualMillis, stamp: OffsetDateTime) {
+    pub fn run_due(&mut self, now: VirtualMillis, stamp: OffsetDateTime) {
         self.now = self.now.max(now);
         // An offset out of range is clamped, so that it cannot cause a panic.
         let ahead = self.switches.stamps_ahead.clamp(-1e9, 1e9);
@@ -173,7 +173,7 @@ impl SimulatorState {
     }
 
     /// Counts a use of a limited behaviour. Returns the number of earlier uses.
-    pub fn meet(&mut self, what: &str, shop: &str, id: &str) -> u32 {
+    pub fn count_hit(&mut self, what: &str, shop: &str, id: &str) -> u32 {
         let met = self.met.entry(format!("{what} {shop} {id}")).or_default();
         *met += 1;
         *met - 1

@@ -48,7 +48,7 @@ impl SimulatorState {
         match &mut next {
             PostContinuation::Reply(reply) => {
                 note.status = reply.status_seen();
-                note.fate = reply.fate();
+                note.fate = reply.outcome_label();
             }
             PostContinuation::Wait(wait, _) => {
                 wait.number = self.journal.total() + 1;
@@ -59,7 +59,7 @@ impl SimulatorState {
         let echoes = self.switches.double_posts
             && note.tracking_id.as_deref().is_some_and(|id| {
                 let shop = note.shop.clone().unwrap_or_default();
-                self.meet("double", &shop, id) == 0
+                self.count_hit("double", &shop, id) == 0
             });
         self.journal
             .record(self.stamp, self.now, call.clone(), note);
@@ -95,7 +95,7 @@ impl SimulatorState {
         let tracking_id = note.tracking_id.clone().unwrap_or_default();
         let script = self.scripts.find(&tracking_id);
         let known = self.replay(call, &shop);
-        let behaviour = self.bend(call, &shop, &tracking_id, script.as_deref());
+        let behaviour = self.modify_delivery(call, &shop, &tracking_id, script.as_deref());
         let v3 = self.v3(call, script.as_deref());
         if !behaviour.effect && behaviour.act != ResponseAction::Normal {
             let nothing = SimResponse::json(200, &Value::Null);
@@ -124,14 +124,14 @@ impl SimulatorState {
 
     /// Plans the delivery of a response. A fault of the whole gateway takes precedence over the
     /// script.
-    fn bend(
+    fn modify_delivery(
         &mut self,
         call: &RequestHead,
         shop: &str,
         tracking_id: &str,
         script: Option<&Script>,
     ) -> Behaviour {
-        let fault = self.faults.strike(
+        let fault = self.faults.matching_fault(
             call.operation,
             Some(tracking_id),
             self.now,
@@ -142,7 +142,7 @@ impl SimulatorState {
         }
         match script.map(|script| &script.submit) {
             Some(behaviour) if *behaviour != Behaviour::default() => {
-                let nth = self.meet("submit", shop, tracking_id);
+                let nth = self.count_hit("submit", shop, tracking_id);
                 if behaviour.applies(nth) {
                     behaviour.clone()
                 } else {
@@ -171,8 +171,8 @@ impl SimulatorState {
             | ResponseAction::Trickle { .. } => answer,
         };
         let mut reply = PlannedResponse::from(answer);
-        reply.bend(&behaviour.act);
-        reply.latency = behaviour.latency + self.switches.latency.draw(&mut self.random);
+        reply.modify_delivery(&behaviour.act);
+        reply.latency = behaviour.latency + self.switches.latency.sample(&mut self.random);
         reply
     }
 
@@ -234,7 +234,7 @@ impl SimulatorState {
 
     /// Waits for a task. If it has already ended, responds at once.
     fn wait(&mut self, task: String, behaviour: &Behaviour) -> PostContinuation {
-        let latency = behaviour.latency + self.switches.latency.draw(&mut self.random);
+        let latency = behaviour.latency + self.switches.latency.sample(&mut self.random);
         let (sender, receiver) = oneshot::channel();
         match self.tasks.get_mut(&task) {
             Some(running) if !running.is_over => running.waiters.push(sender),
@@ -264,7 +264,7 @@ impl SimulatorState {
         };
         let (number, tracking_id) = (wait.number, task.tracking_id.as_deref());
         self.journal
-            .amend(number, &task.shop, tracking_id, answer.status);
+            .replace_status(number, &task.shop, tracking_id, answer.status);
         PlannedResponse {
             latency: wait.latency,
             ..PlannedResponse::from(answer)

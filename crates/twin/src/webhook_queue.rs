@@ -88,7 +88,7 @@ impl WebhookQueue {
     }
 
     /// Adds a webhook to the queue and returns its number.
-    pub fn take_in(&mut self, parcel: QueuedWebhook) -> u64 {
+    pub fn enqueue(&mut self, parcel: QueuedWebhook) -> u64 {
         let id = self.next;
         self.next += 1;
         self.parcels.insert(id, parcel);
@@ -164,7 +164,7 @@ impl WebhookQueue {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(WebhookAttempt::shown)
+            .map(WebhookAttempt::to_json)
             .collect();
         shown.reverse();
         json!({
@@ -177,7 +177,7 @@ impl WebhookQueue {
 }
 
 impl WebhookAttempt {
-    fn shown(&self) -> Value {
+    fn to_json(&self) -> Value {
         json!({
             "at": text(self.at),
             "webhook": self.parcel,
@@ -226,7 +226,7 @@ mod tests {
             due: 0,
         };
         let now = OffsetDateTime::UNIX_EPOCH;
-        let id = outbox.take_in(parcel.clone());
+        let id = outbox.enqueue(parcel.clone());
         assert!(
             outbox
                 .delivered(id, now, Ok(201), 15, &mut random)
@@ -237,7 +237,7 @@ mod tests {
                 .delivered(id, now, Ok(200), 15, &mut random)
                 .is_none()
         );
-        let id = outbox.take_in(parcel);
+        let id = outbox.enqueue(parcel);
         let mut sent = 1;
         while outbox
             .delivered(id, now, Err("refused".into()), 15, &mut random)

@@ -125,7 +125,7 @@ pub async fn deliver(twin: Arc<Twin>, id: u64) {
             .outbox
             .delivered(id, stamp, answer, retries, &mut random)
         {
-            world.at(due, TimerEvent::Send(id));
+            world.schedule(due, TimerEvent::Send(id));
         }
     });
 }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{ControlError, ControlResult, good, parse};
-use crate::clock::cut;
+use super::{ControlError, ControlResult, ok_response, parse};
+use crate::clock::truncate_to_millis;
 use crate::form::Form;
 use crate::random::{generator, uuid};
 use crate::render;
@@ -20,7 +20,7 @@ use crate::state::{ParentHold, SimulatorState};
 use crate::transactions::{RequestDetails, SimTransaction, StatusTransition, TransactionKind};
 
 /// Returns the true state of a transaction: the version 2 body and its hidden fields.
-pub fn shown(world: &SimulatorState, of: &SimTransaction) -> Value {
+pub fn to_json(world: &SimulatorState, of: &SimTransaction) -> Value {
     let mut shown = render::listed(of, &world.origin, false, &world.switches);
     shown["shop"] = json!(&*of.shop);
     shown["hidden"] = json!(of.hidden);
@@ -76,14 +76,14 @@ pub async fn create(twin: Data<Twin>, body: Bytes) -> ControlResult {
     let made = twin.with(|world| {
         let shop = shop(world, create.shop.as_deref())?;
         let created = match &create.created_at {
-            None => cut(world.stamp + seconds(create.created_offset_seconds)?),
+            None => truncate_to_millis(world.stamp + seconds(create.created_offset_seconds)?),
             Some(text) => OffsetDateTime::parse(text, &Rfc3339)
-                .map_err(|error| ControlError::unusable(format!("created_at: {error}")))?,
+                .map_err(|error| ControlError::bad_request(format!("created_at: {error}")))?,
         };
         let notify = create.notify;
         let transaction = created_transaction(world, shop, create, created);
         if world.transactions.contains_key(&transaction.uid) {
-            return Err(ControlError::unusable("uid already exists"));
+            return Err(ControlError::bad_request("uid already exists"));
         }
         if let Some(parent) = &transaction.parent_uid {
             let uids = vec![transaction.uid.clone()];
@@ -97,11 +97,11 @@ pub async fn create(twin: Data<Twin>, body: Bytes) -> ControlResult {
         let uid = transaction.uid.clone();
         world.insert(transaction);
         if notify {
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
-        Ok(told(world, &uid))
+        Ok(describe(world, &uid))
     })?;
-    good(made)
+    ok_response(made)
 }
 
 fn created_transaction(
@@ -110,7 +110,7 @@ fn created_transaction(
     create: CreateTransactionRequest,
     created: OffsetDateTime,
 ) -> SimTransaction {
-    let number = world.meet("back office", &shop, "").to_string();
+    let number = world.count_hit("back office", &shop, "").to_string();
     let uid = create
         .uid
         .unwrap_or_else(|| uuid(&mut generator(world.seed, &["back office", &shop, &number])));
@@ -191,16 +191,16 @@ pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> Control
     let changed = twin.with(|world| {
         apply(world, &uid, change)?;
         if notify {
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
-        Ok::<_, ControlError>(told(world, &uid))
+        Ok::<_, ControlError>(describe(world, &uid))
     })?;
-    good(changed)
+    ok_response(changed)
 }
 
 fn apply(world: &mut SimulatorState, uid: &str, change: ChangeRequest) -> Result<(), ControlError> {
     let stamp = world.stamp;
-    let missing = || ControlError::missing("no transaction with this uid");
+    let missing = || ControlError::not_found("no transaction with this uid");
     let transaction = world.transactions.get_mut(uid).ok_or_else(missing)?;
     let before = (transaction.updated_at, transaction.corrected_at);
     if let Some(status) = &change.status {
@@ -261,8 +261,11 @@ fn rename(world: &mut SimulatorState, uid: &str, tracking_id: String) {
         .push(uid.to_owned());
 }
 
-fn told(world: &SimulatorState, uid: &str) -> Value {
-    let transaction = world.transactions.get(uid).map(|found| shown(world, found));
+fn describe(world: &SimulatorState, uid: &str) -> Value {
+    let transaction = world
+        .transactions
+        .get(uid)
+        .map(|found| to_json(world, found));
     json!({"uid": uid, "transaction": transaction})
 }
 
@@ -271,7 +274,7 @@ fn seconds(number: f64) -> Result<time::Duration, ControlError> {
     if number.abs() <= TEN_YEARS {
         return Ok(time::Duration::seconds_f64(number));
     }
-    Err(ControlError::unusable(
+    Err(ControlError::bad_request(
         "offset must be from -320000000 to 320000000 seconds",
     ))
 }
@@ -284,5 +287,5 @@ pub fn shop(world: &SimulatorState, name: Option<&str>) -> Result<Arc<str>, Cont
     };
     found
         .map(|(shop, _)| shop.clone())
-        .ok_or_else(|| ControlError::unusable("unknown shop"))
+        .ok_or_else(|| ControlError::bad_request("unknown shop"))
 }

@@ -4,7 +4,7 @@ use actix_web::web::{Data, Query};
 use serde_json::{Value, json};
 
 use super::backoffice;
-use super::{ControlResult, good};
+use super::{ControlResult, ok_response};
 use crate::request_log::LogFilter;
 use crate::scenario;
 use crate::scenario_table::all;
@@ -25,14 +25,14 @@ pub async fn health(twin: Data<Twin>) -> ControlResult {
             "webhooks_waiting": world.outbox.waiting(),
         })
     });
-    good(body)
+    ok_response(body)
 }
 
 /// Returns the public keys that verify webhooks.
 pub async fn keys(twin: Data<Twin>) -> ControlResult {
     let active = twin.with(|world| world.switches.signing_key);
     let shown = |name: SigningKey| json!({"public_key": name.public(), "pem": name.public_pem()});
-    good(json!({
+    ok_response(json!({
         "active": active,
         "public_key": active.public(),
         "pem": active.public_pem(),
@@ -49,22 +49,22 @@ pub async fn scenarios() -> ControlResult {
             json!({"name": scenario.name, "about": scenario.about, "script": script})
         })
         .collect();
-    good(json!({"scenarios": table}))
+    ok_response(json!({"scenarios": table}))
 }
 
 /// Returns the log of requests.
 pub async fn log(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
-    good(twin.with(|world| world.journal.log(&filter)))
+    ok_response(twin.with(|world| world.journal.log(&filter)))
 }
 
 /// Returns the number of POSTs per tracking ID.
 pub async fn counts(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
-    good(twin.with(|world| world.journal.counts(&filter)))
+    ok_response(twin.with(|world| world.journal.counts(&filter)))
 }
 
 /// Returns the log of webhook deliveries.
 pub async fn webhooks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
-    good(twin.with(|world| world.outbox.log(&filter)))
+    ok_response(twin.with(|world| world.outbox.log(&filter)))
 }
 
 /// Returns the tasks, newest first.
@@ -89,7 +89,7 @@ pub async fn tasks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult 
         });
         rows.collect::<Vec<_>>()
     });
-    good(json!({"tasks": shown}))
+    ok_response(json!({"tasks": shown}))
 }
 
 /// Returns all transactions, hidden ones included.
@@ -105,8 +105,8 @@ pub async fn transactions(twin: Data<Twin>, filter: Query<LogFilter>) -> Control
         found.drain(..skipped);
         found
             .into_iter()
-            .map(|t| backoffice::shown(world, t))
+            .map(|t| backoffice::to_json(world, t))
             .collect::<Vec<_>>()
     });
-    good(json!({"transactions": shown}))
+    ok_response(json!({"transactions": shown}))
 }

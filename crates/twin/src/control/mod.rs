@@ -61,7 +61,7 @@ pub struct ControlError {
 
 impl ControlError {
     /// Returns a 422 error for an invalid body.
-    pub fn unusable(message: impl Into<String>) -> Self {
+    pub fn bad_request(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             message: message.into(),
@@ -69,7 +69,7 @@ impl ControlError {
     }
 
     /// Returns a 404 error.
-    pub fn missing(message: impl Into<String>) -> Self {
+    pub fn not_found(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
             message: message.into(),
@@ -99,11 +99,11 @@ pub type ControlResult = Result<HttpResponse, ControlError>;
 /// Parses a JSON body. An empty body is an empty object.
 pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| ControlError::unusable(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| ControlError::bad_request(error.to_string()))
 }
 
 /// Returns a 200 response.
-pub fn good(body: Value) -> ControlResult {
+pub fn ok_response(body: Value) -> ControlResult {
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -144,12 +144,12 @@ async fn set_script(twin: Data<Twin>, body: Bytes) -> ControlResult {
     let base = match &post.scenario {
         None => Script::default(),
         Some(name) => scenario::named(name)
-            .ok_or_else(|| ControlError::unusable(format!("unknown scenario {name}")))?,
+            .ok_or_else(|| ControlError::bad_request(format!("unknown scenario {name}")))?,
     };
     let mut merged = json!(base);
     merge(&mut merged, post.script.unwrap_or(Value::Null));
     let script: Script = serde_json::from_value(merged.clone())
-        .map_err(|error| ControlError::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::bad_request(error.to_string()))?;
     twin.with(|world| match (post.tracking_id, post.prefix) {
         (Some(tracking_id), None) => {
             world.scripts.set_exact(tracking_id, script);
@@ -159,16 +159,16 @@ async fn set_script(twin: Data<Twin>, body: Bytes) -> ControlResult {
             world.scripts.set_prefix(prefix, script);
             Ok(())
         }
-        _ => Err(ControlError::unusable(
+        _ => Err(ControlError::bad_request(
             "exactly one of tracking_id and prefix is required",
         )),
     })?;
-    good(json!({"script": merged}))
+    ok_response(json!({"script": merged}))
 }
 
 async fn clear_scripts(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.scripts.clear());
-    good(json!({}))
+    ok_response(json!({}))
 }
 
 /// Merges `patch` into `value`, object by object (RFC 7396, but null is a value).
@@ -214,7 +214,7 @@ fn is_choice(
 }
 
 async fn settings(twin: Data<Twin>) -> ControlResult {
-    good(twin.with(|world| shown_settings(&twin, world)))
+    ok_response(twin.with(|world| shown_settings(&twin, world)))
 }
 
 fn shown_settings(twin: &Twin, world: &crate::state::SimulatorState) -> Value {
@@ -232,12 +232,12 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> ControlResult {
         .remove("time_scale")
         .map(|scale| crate::cli::scale(&scale.to_string()))
         .transpose()
-        .map_err(ControlError::unusable)?;
+        .map_err(ControlError::bad_request)?;
     let faults = patch
         .remove("faults")
         .map(serde_json::from_value::<Vec<GatewayFault>>)
         .transpose()
-        .map_err(|error| ControlError::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::bad_request(error.to_string()))?;
     let shown = twin.with(|world| {
         let mut merged = json!(world.switches);
         if let Some(fields) = merged.as_object_mut() {
@@ -246,7 +246,7 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> ControlResult {
             }
         }
         let switches: BehaviourSwitches = serde_json::from_value(merged)
-            .map_err(|error| ControlError::unusable(error.to_string()))?;
+            .map_err(|error| ControlError::bad_request(error.to_string()))?;
         world.switches = switches;
         if let Some(faults) = faults {
             world.faults.clear();
@@ -259,7 +259,7 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> ControlResult {
         }
         Ok(shown_settings(&twin, world))
     })?;
-    good(shown)
+    ok_response(shown)
 }
 
 async fn add_fault(twin: Data<Twin>, body: Bytes) -> ControlResult {
@@ -268,12 +268,12 @@ async fn add_fault(twin: Data<Twin>, body: Bytes) -> ControlResult {
         world.faults.add(fault, world.now);
         json!(world.faults.list())
     });
-    good(json!({"faults": faults}))
+    ok_response(json!({"faults": faults}))
 }
 
 async fn clear_faults(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.faults.clear());
-    good(json!({"faults": []}))
+    ok_response(json!({"faults": []}))
 }
 
 #[derive(Deserialize)]
@@ -289,18 +289,18 @@ async fn advance(twin: Data<Twin>, body: Bytes) -> ControlResult {
     const TEN_YEARS: f64 = 3.2e8;
     let jump: AdvanceRequest = parse(&body)?;
     if !(0.0..=TEN_YEARS).contains(&jump.seconds) {
-        return Err(ControlError::unusable(
+        return Err(ControlError::bad_request(
             "seconds must be from 0 to 320000000",
         ));
     }
     twin.advance(jump.seconds, jump.stamps);
-    good(json!({"virtual_ms": twin.clock.now()}))
+    ok_response(json!({"virtual_ms": twin.clock.now()}))
 }
 
 /// Restores the initial state. The clock is not reset.
 async fn reset(twin: Data<Twin>) -> ControlResult {
     twin.reset();
-    good(json!({}))
+    ok_response(json!({}))
 }
 
 #[cfg(test)]

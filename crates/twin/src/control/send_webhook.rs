@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::backoffice::shop;
-use super::{ControlError, ControlResult, good, parse};
+use super::{ControlError, ControlResult, ok_response, parse};
 use crate::script::{CredentialsMode, SignatureMode};
 use crate::server::Twin;
 use crate::sign::SigningKey;
@@ -74,7 +74,7 @@ pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> ControlResult {
             }
         });
     }
-    good(json!({"answers": answers}))
+    ok_response(json!({"answers": answers}))
 }
 
 fn written(
@@ -87,7 +87,7 @@ fn written(
             world
                 .transactions
                 .get(uid)
-                .ok_or_else(|| ControlError::missing("no transaction with this uid"))?,
+                .ok_or_else(|| ControlError::not_found("no transaction with this uid"))?,
         ),
     };
     let owner = found.map(|found| &*found.shop);
@@ -97,12 +97,12 @@ fn written(
         .clone()
         .or_else(|| found?.details.notification_url.clone());
     let url =
-        url.ok_or_else(|| ControlError::unusable("no url given, and the transaction has none"))?;
+        url.ok_or_else(|| ControlError::bad_request("no url given, and the transaction has none"))?;
     let (body, encoding) = match (&post.body, &post.uid) {
         (Some(Value::String(text)), _) => (Bytes::from(text.clone()), None),
         (Some(json), _) => (Bytes::from(json.to_string()), None),
         (None, Some(uid)) => world.webhook_body(uid).unwrap_or_default(),
-        (None, None) => return Err(ControlError::unusable("one of body and uid is required")),
+        (None, None) => return Err(ControlError::bad_request("one of body and uid is required")),
     };
     let secret = world
         .shops

@@ -50,7 +50,7 @@ impl Gateway {
         self.now += (seconds * 1000.0) as u64;
         let start = time::macros::datetime!(2026-02-03 10:00 UTC);
         let stamp: OffsetDateTime = start + time::Duration::milliseconds(self.now as i64);
-        self.world.settle(self.now, stamp);
+        self.world.run_due(self.now, stamp);
     }
 
     fn call(operation: RequestKind) -> RequestHead {
