@@ -6,5 +6,5 @@
 mod reload;
 mod serve;
 
-pub use reload::Reload;
+pub use reload::ConfigReloader;
 pub use serve::{App, AppError, Listeners, Roles, ledger_settings};

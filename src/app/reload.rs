@@ -20,16 +20,16 @@ use zeroize::Zeroizing;
 
 /// Interval between polls of the files. A change is applied once two consecutive polls see the same
 /// content.
-const LOOK: Duration = Duration::from_secs(2);
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum size of a file whose content is hashed. Larger files are compared by length only.
-const LARGEST: u64 = 8 * 1_048_576;
+const MAX_FILE_BYTES: u64 = 8 * 1_048_576;
 
 /// SHA-256 digest of the contents of all files.
-type Content = [u8; 32];
+type FilesDigest = [u8; 32];
 
 /// Keeps the keys in use equal to the configured ones.
-pub struct Reload {
+pub struct ConfigReloader {
     source: Source,
     live: Live,
     store: Store,
@@ -37,13 +37,13 @@ pub struct Reload {
     started: Vec<Setting>,
     files: BTreeSet<PathBuf>,
     /// Digest at the last load, and digest at the last poll.
-    read: Option<Content>,
-    seen: Option<Content>,
+    read: Option<FilesDigest>,
+    seen: Option<FilesDigest>,
     /// Reason why the last load failed, if it did.
     failure: Option<String>,
 }
 
-impl Reload {
+impl ConfigReloader {
     /// Creates a reloader for the source that the service was started from.
     pub fn new(source: Source, started: Vec<Setting>, live: Live, store: Store) -> Self {
         let files = source.files(&started);
@@ -68,7 +68,7 @@ impl Reload {
             // A pipe can be read only once.
             self.read = self.content().await;
         }
-        let mut looks = interval(LOOK);
+        let mut looks = interval(FILE_POLL_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -109,7 +109,7 @@ impl Reload {
             Err(reason) => Err(reason),
         };
         match read {
-            Ok(loaded) => self.take_over(&loaded, cause),
+            Ok(loaded) => self.apply_keys(&loaded, cause),
             Err(reason) => {
                 let known = self.failure.as_ref() == Some(&reason);
                 if cause == Some("SIGHUP") || !known {
@@ -142,7 +142,7 @@ impl Reload {
         }
     }
 
-    fn take_over(&mut self, loaded: &Loaded, cause: Option<&'static str>) {
+    fn apply_keys(&mut self, loaded: &Loaded, cause: Option<&'static str>) {
         let changes = self.live.take_over(loaded, &self.started);
         let failed = self.failure.take().is_some();
         if !changes.taken_over.is_empty() || cause.is_some() || failed {
@@ -178,7 +178,7 @@ impl Reload {
         }
     }
 
-    async fn content(&self) -> Option<Content> {
+    async fn content(&self) -> Option<FilesDigest> {
         let files = self.files.clone();
         let hashed = tokio::task::spawn_blocking(move || content(&files)).await;
         hashed.ok()
@@ -187,13 +187,13 @@ impl Reload {
 
 /// Returns a digest of the contents of all files. Follows symbolic links, because mounted
 /// configurations are replaced as whole directories of links.
-fn content(files: &BTreeSet<PathBuf>) -> Content {
+fn content(files: &BTreeSet<PathBuf>) -> FilesDigest {
     let mut all = Sha256::new();
     for file in files {
         let known = std::fs::metadata(file).ok();
         let length = known.as_ref().map_or(0, std::fs::Metadata::len);
         // A pipe can be read only once, and reading it could block for ever.
-        let readable = known.is_some_and(|known| known.is_file()) && length <= LARGEST;
+        let readable = known.is_some_and(|known| known.is_file()) && length <= MAX_FILE_BYTES;
         let bytes = readable.then(|| std::fs::read(file).ok().map(Zeroizing::new));
         let hash = bytes.flatten().map(|bytes| Sha256::digest(&*bytes));
         all.update([u8::from(hash.is_some())]);

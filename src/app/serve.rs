@@ -87,10 +87,10 @@ pub enum AppError {
 }
 
 /// Maximum number of commands that the ledger commits in one batch.
-const MAX_BATCH: usize = 512;
+const MAX_BATCH_COMMANDS: usize = 512;
 
 /// Time that gateway reads in flight may take after a stop.
-const READ_PATIENCE: Duration = Duration::from_secs(1);
+const READ_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Listeners {
     /// Binds the listeners of the roles. Called first, so that an address in use is reported before
@@ -196,7 +196,7 @@ impl App {
             http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
         Ok(Self {
             config: live,
-            learning: learn(&ledger, &dispatch),
+            learning: spawn_forecast_sync(&ledger, &dispatch),
             store,
             dispatch,
             engine,
@@ -209,7 +209,7 @@ impl App {
 
     /// Completes with an error if a database that was down at start-up turns out to be unusable.
     /// Never completes otherwise.
-    pub async fn failed(&mut self) -> AppError {
+    pub async fn startup_error(&mut self) -> AppError {
         if let Some(prepared) = self.prepared.take()
             && let Ok(Err(error)) = prepared.await
         {
@@ -236,7 +236,7 @@ impl App {
         self.dispatch.stop();
         let drained = async {
             if let Some(engine) = self.engine.take() {
-                engine.stopped(READ_PATIENCE).await;
+                engine.stopped(READ_DRAIN_TIMEOUT).await;
             }
             self.dispatch.drained().await;
             self.servers.stop(true).await;
@@ -260,14 +260,14 @@ impl App {
 
 /// Starts the synchronisation of forecasts. It runs in every role, because every role observes
 /// final states or schedules checks.
-fn learn(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
+fn spawn_forecast_sync(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
     let (ledger, dispatch) = (ledger.clone(), dispatch.clone());
     tokio::spawn(async move { ledger.keep_learning(dispatch.stopping()).await })
 }
 
 /// Checks whether the connection to the database is suitable, and logs a warning if its settings
 /// are risky.
-async fn way(store: &Store) -> Result<(), PoolerError> {
+async fn check_pooler(store: &Store) -> Result<(), PoolerError> {
     if store.sessions().await? == (Sessions::Shared { by_index: false }) {
         tracing::warn!(
             "database.url uses a pooler that shares connections, and the database role allows \
@@ -296,7 +296,7 @@ pub(crate) async fn dropped_key(
 /// Fails if the connection to the database is unsuitable, or if a key that stored data needs is
 /// missing.
 async fn fits(store: &Store, shops: &[String], listed: &[String]) -> Result<(), AppError> {
-    way(store).await?;
+    check_pooler(store).await?;
     match dropped_key(store, shops, listed).await? {
         Some(key) => Err(AppError::DroppedKey(key)),
         None => Ok(()),
@@ -365,6 +365,6 @@ pub fn ledger_settings(config: &Config) -> Settings {
         },
         lease: config.follow.lease,
         clock_tolerance: config.follow.clock_tolerance,
-        max_batch: MAX_BATCH,
+        max_batch: MAX_BATCH_COMMANDS,
     }
 }

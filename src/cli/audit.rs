@@ -1,6 +1,6 @@
 //! `audit`: recomputes states from evidence, reports differences, and sets the exit code.
 
-use crate::cli::config::load;
+use crate::cli::check_config::load;
 use crate::store::Store;
 use anyhow::Context;
 use audit::{Plan, Report};
@@ -35,9 +35,9 @@ pub(super) struct AuditArgs {
 }
 
 /// Exit code: differences were found.
-const FOUND: u8 = 1;
+const EXIT_DIFFERENCES: u8 = 1;
 /// Exit code: the audit failed.
-const NOT_RUN: u8 = 2;
+const EXIT_ERROR: u8 = 2;
 
 /// Audits, prints the report, and returns the exit code: 0 no differences, 1 differences, 2 error.
 pub(super) async fn audit(path: Option<&Path>, args: AuditArgs) -> ExitCode {
@@ -53,12 +53,12 @@ pub(super) async fn audit(path: Option<&Path>, args: AuditArgs) -> ExitCode {
             if report.is_clean() {
                 ExitCode::SUCCESS
             } else {
-                FOUND.into()
+                EXIT_DIFFERENCES.into()
             }
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            NOT_RUN.into()
+            EXIT_ERROR.into()
         }
     }
 }

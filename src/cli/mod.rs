@@ -1,13 +1,13 @@
 //! Command line: parses the subcommands, runs them, and sets the exit code.
 
 mod audit;
-mod config;
-mod desk;
+mod check_config;
+mod context;
 mod operate;
+mod output;
 mod probe;
 mod replay;
 mod serve;
-mod sheet;
 mod show;
 
 use clap::{Parser, Subcommand};
@@ -41,7 +41,7 @@ enum Command {
     /// List transactions, newest first
     List(show::ListArgs),
     /// List discrepancies, newest first
-    Discrepancies(show::FindingsArgs),
+    Discrepancies(show::DiscrepanciesArgs),
     /// Check a transaction against the gateway now
     Check(operate::CheckArgs),
     /// Pause new submits of a shop; open transactions are still followed
@@ -73,11 +73,11 @@ pub fn run(cli: Cli) -> ExitCode {
         match cli.command {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
             Command::Migrate => outcome(serve::migrate(path).await),
-            Command::CheckConfig => outcome(config::check(path)),
+            Command::CheckConfig => outcome(check_config::check(path)),
             Command::Openapi => outcome(print(&crate::http::openapi::text())),
-            Command::Show(args) => outcome(show::show(path, args).await),
-            Command::List(args) => outcome(show::list(path, args).await),
-            Command::Discrepancies(args) => outcome(show::findings(path, args).await),
+            Command::Show(args) => outcome(show::show_transaction(path, args).await),
+            Command::List(args) => outcome(show::list_transactions(path, args).await),
+            Command::Discrepancies(args) => outcome(show::list_discrepancies(path, args).await),
             Command::Check(args) => outcome(operate::check(path, args).await),
             Command::Pause(args) => outcome(operate::set_paused(path, args, true).await),
             Command::Resume(args) => outcome(operate::set_paused(path, args, false).await),

@@ -1,8 +1,8 @@
 //! `check`, `pause` and `resume`: operator actions from a terminal. The HTTP API offers the same
 //! actions and records the same evidence.
 
-use crate::cli::desk::{Desk, ShopArg, person};
-use crate::cli::sheet;
+use crate::cli::context::{CommandContext, ShopArg, current_user};
+use crate::cli::output;
 use crate::config::Submits;
 use crate::ledger::look;
 use crate::store::controls;
@@ -27,12 +27,12 @@ pub(super) struct PauseArgs {
 
 /// Makes a check of the transaction due now.
 pub(super) async fn check(path: Option<&Path>, args: CheckArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
-    let asked = look(&person(), clock::now_utc().into());
+    let asked = look(&current_user(), clock::now_utc().into());
     let stored = desk.ledger().record_about(stored, asked).await?;
     let due = stored.record.next_check_at.is_some();
-    sheet::print(if due {
+    output::print(if due {
         "check is due now; a running service executes it, and `show` prints the result"
     } else {
         "request recorded; the transaction has nothing to check at the gateway"
@@ -45,10 +45,10 @@ pub(super) async fn set_paused(
     args: PauseArgs,
     paused: bool,
 ) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
-    controls::set_paused(&desk.store, &desk.id, paused, &person()).await?;
+    let desk = CommandContext::open(path, &args.shop)?;
+    controls::set_paused(&desk.store, &desk.id, paused, &current_user()).await?;
     let shop = &desk.id;
-    sheet::print(&match (paused, desk.shop.submits) {
+    output::print(&match (paused, desk.shop.submits) {
         (true, _) => format!(
             "submits of shop {shop} paused, effective within 1 s; open transactions are still followed"
         ),

@@ -1,8 +1,8 @@
 //! `probe`: lists what it will send, asks for confirmation, and prints the results.
 
-use crate::cli::desk::{Desk, ShopArg};
-use crate::cli::sheet;
-use crate::probe::{self, Card, Options, Report};
+use crate::cli::context::{CommandContext, ShopArg};
+use crate::cli::output;
+use crate::probe::{self, ProbeOptions, ProbeReport, TestCard};
 use anyhow::{Context, bail};
 use domain::Currency;
 use std::io::{IsTerminal as _, Write as _};
@@ -34,8 +34,8 @@ pub(super) struct ProbeArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     amount: i64,
     /// Maximum wait for one task, in seconds
-    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    patience: u64,
+    #[arg(long, alias = "patience", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    timeout: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,13 +48,13 @@ fn currency(text: &str) -> Result<Currency, String> {
 
 /// Probes the shop with test transactions and prints the report.
 pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Result<()> {
-    let options = Options {
+    let options = ProbeOptions {
         card: card(&args)?,
         currency: args.currency,
         amount: args.amount,
-        patience: Duration::from_secs(args.patience),
+        patience: Duration::from_secs(args.timeout),
     };
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let gateway = &desk.config.gateway.base_url;
     // This output is for the operator and goes to stderr; the report goes to stdout.
     eprintln!(
@@ -74,9 +74,9 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     let run = probe::run(&desk.config, &desk.shop, &desk.id, &desk.store, options);
     let report = Box::pin(run).await?;
     if args.json {
-        sheet::print_json(&report)?;
+        output::print_json(&report)?;
     } else {
-        sheet::print(&told(&report))?;
+        output::print(&told(&report))?;
     }
     match report.stopped {
         Some(why) => bail!(why),
@@ -84,13 +84,13 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     }
 }
 
-fn card(args: &ProbeArgs) -> anyhow::Result<Card> {
+fn card(args: &ProbeArgs) -> anyhow::Result<TestCard> {
     match (&args.test_card_token, args.test_card) {
-        (Some(good), _) => Ok(Card::Token {
+        (Some(good), _) => Ok(TestCard::Token {
             good: good.clone(),
             declined: args.declined_card_token.clone(),
         }),
-        (None, true) => Ok(Card::Documented),
+        (None, true) => Ok(TestCard::Documented),
         (None, false) => bail!(
             "nothing was sent: give --test-card-token TOKEN to pay with a token, or --test-card to pay \
                  with the gateway's documented test card numbers"
@@ -98,11 +98,13 @@ fn card(args: &ProbeArgs) -> anyhow::Result<Card> {
     }
 }
 
-fn shown(desk: &Desk, options: &Options) -> String {
+fn shown(desk: &CommandContext, options: &ProbeOptions) -> String {
     let overrides = &desk.shop.currency_exponents;
     let currency = options.currency.to_string();
-    let amount = sheet::Amount::of(Some(options.amount), Some(&currency), overrides);
-    amount.map(|amount| amount.long()).unwrap_or_default()
+    let amount = output::DisplayAmount::of(Some(options.amount), Some(&currency), overrides);
+    amount
+        .map(|amount| amount.to_long_string())
+        .unwrap_or_default()
 }
 
 /// Returns whether the gateway is a simulator on this machine.
@@ -134,7 +136,7 @@ fn agree() -> anyhow::Result<()> {
     }
 }
 
-fn told(report: &Report) -> String {
+fn told(report: &ProbeReport) -> String {
     let findings = report.findings.iter().map(|finding| {
         let answer = finding.answer.as_deref().unwrap_or("open");
         vec![
@@ -159,8 +161,8 @@ fn told(report: &Report) -> String {
         )
     };
     [
-        sheet::table(&["question", "answer", "observed"], findings.collect()),
-        sheet::table(&["test transaction", "type", "posts"], sent.collect()),
+        output::table(&["question", "answer", "observed"], findings.collect()),
+        output::table(&["test transaction", "type", "posts"], sent.collect()),
         words,
     ]
     .join("\n\n")

@@ -4,8 +4,8 @@
 //!
 //! Not responsible for: sending. A running service finds the due messages and sends them.
 
-use crate::cli::desk::{Desk, ShopArg};
-use crate::cli::sheet;
+use crate::cli::context::{CommandContext, ShopArg};
+use crate::cli::output;
 use crate::config::SubscriberConfig;
 use crate::store::subscribers::{self, Again};
 use anyhow::{Context, bail};
@@ -48,7 +48,7 @@ fn since(text: &str) -> Result<Timestamp, String> {
 
 /// Makes the selected messages due for redelivery.
 pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let subscriber = covering(&desk, &args.subscriber)?;
     let again = which(&desk, &args).await?;
     let kinds: Vec<String> = subscriber
@@ -72,13 +72,13 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
         last = Some(*end);
     }
     if args.json {
-        return sheet::print_json(&json!({
+        return output::print_json(&json!({
             "shop_id": shop.as_str(), "subscriber": name, "messages": count,
             "first_seq": first, "last_seq": last, "enabled_again": was_disabled,
         }));
     }
     let number = |seq: Option<i64>| seq.map(|seq| seq.to_string());
-    sheet::print(&sheet::pairs(vec![
+    output::print(&output::key_value_table(vec![
         ("shop", Some(shop.to_string())),
         ("subscriber", Some(name.clone())),
         ("messages due now", Some(count.to_string())),
@@ -92,7 +92,7 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
 }
 
 /// Returns the subscriber if it covers the shop.
-fn covering<'a>(desk: &'a Desk, name: &str) -> anyhow::Result<&'a SubscriberConfig> {
+fn covering<'a>(desk: &'a CommandContext, name: &str) -> anyhow::Result<&'a SubscriberConfig> {
     let subscribers = &desk.config.subscribers;
     let Some(found) = subscribers.iter().find(|s| s.name == name) else {
         let names: Vec<&str> = subscribers.iter().map(|s| s.name.as_str()).collect();
@@ -107,7 +107,7 @@ fn covering<'a>(desk: &'a Desk, name: &str) -> anyhow::Result<&'a SubscriberConf
     Ok(found)
 }
 
-async fn which(desk: &Desk, args: &ReplayArgs) -> anyhow::Result<Again> {
+async fn which(desk: &CommandContext, args: &ReplayArgs) -> anyhow::Result<Again> {
     let after = args.after.map(Again::After);
     if let Some(again) = after.or(args.since.map(Again::Since)) {
         return Ok(again);

@@ -1,7 +1,7 @@
 //! `serve` and `migrate`: run the service, and apply migrations.
 
-use crate::app::{App, Listeners, Reload, Roles};
-use crate::cli::config::{load, warnings};
+use crate::app::{App, ConfigReloader, Listeners, Roles};
+use crate::cli::check_config::{load, warnings};
 use crate::config::{self, Loaded, Source};
 use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::{Store, migrate as schema};
@@ -72,13 +72,13 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         apply(&config).await?;
     }
     let mut app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
-    let reload = Reload::new(source, settings, app.config(), app.store());
+    let reload = ConfigReloader::new(source, settings, app.config(), app.store());
     let reloading = tokio::spawn(reload.run(hangup));
     tracing::info!(version = crate::metrics::VERSION, "service started");
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        error = app.failed() => Some(error),
+        error = app.startup_error() => Some(error),
     };
     tracing::info!("shutting down");
     reloading.abort();

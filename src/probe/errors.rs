@@ -1,8 +1,8 @@
 //! Provokes errors: a decline, and a refund of a transaction that does not exist.
 
-use super::payments::{of_submit, of_task};
-use super::talk::Silence;
-use super::{Card, Probe, name};
+use super::payments::{classify_submit, classify_task};
+use super::session::NoResponse;
+use super::{Probe, TestCard, name};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl};
 use domain::{TaskId, TransactionType};
 use serde_json::{Map, Value, json};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 impl Probe {
     /// Sends a payment with a card that is declined.
     pub(super) async fn decline(&mut self) {
-        if matches!(&self.options.card, Card::Token { declined: None, .. }) {
+        if matches!(&self.options.card, TestCard::Token { declined: None, .. }) {
             let why = "no --declined-card-token given";
             self.notes.open("decline_result", why);
             return;
@@ -52,31 +52,42 @@ impl Probe {
         tracking_id: &str,
         fields: Map<String, Value>,
         question: &'static str,
-    ) -> Result<(), Silence> {
+    ) -> Result<(), NoResponse> {
         let heard = self.talk.submit(kind, tracking_id, fields).await?;
         match (&heard.reading, question) {
             (SubmitReading::Ack { task, .. }, _) => self.end_in_error(task, question).await,
             (SubmitReading::Refused(_), "refusal") => {
-                self.notes.answer(question, "submit", of_submit(&heard));
+                self.notes
+                    .answer(question, "submit", classify_submit(&heard));
                 Ok(())
             }
-            _ => Err(of_submit(&heard)),
+            _ => Err(classify_submit(&heard)),
         }
     }
 
-    async fn end_in_error(&mut self, task: &TaskId, question: &'static str) -> Result<(), Silence> {
+    async fn end_in_error(
+        &mut self,
+        task: &TaskId,
+        question: &'static str,
+    ) -> Result<(), NoResponse> {
         let patience = self.options.patience;
         // The status is read until the task has ended, so that at least one status read follows the
         // end.
-        let status = self.talk.end_of(task, TaskUrl::Status, patience).await?;
+        let status = self
+            .talk
+            .wait_for_task(task, TaskUrl::Status, patience)
+            .await?;
         if matches!(status.reading, TaskReading::Unknown) {
-            return Err(format!("status_url, {}", of_task(&status)));
+            return Err(format!("status_url, {}", classify_task(&status)));
         }
-        let first = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let first = self
+            .talk
+            .wait_for_task(task, TaskUrl::Result, patience)
+            .await?;
         let told = format!(
             "status_url, {}; then response_url, {}",
-            of_task(&status),
-            of_task(&first)
+            classify_task(&status),
+            classify_task(&first)
         );
         if matches!(first.reading, TaskReading::Unknown) {
             self.notes.answer("status_read", "burns", told.clone());
@@ -93,7 +104,7 @@ impl Probe {
             TaskReading::Unknown => "once",
             _ => "again",
         };
-        let told = format!("{}; then {}", of_task(&first), of_task(&second));
+        let told = format!("{}; then {}", classify_task(&first), classify_task(&second));
         self.notes.answer("error_result", answer, told);
         Ok(())
     }
@@ -104,7 +115,7 @@ impl Probe {
         status: u16,
         reading: &TaskReading,
         told: String,
-    ) -> Result<(), Silence> {
+    ) -> Result<(), NoResponse> {
         match (question, reading) {
             ("refusal", TaskReading::Refused(_)) => self.notes.answer(question, "task", told),
             ("decline_result", TaskReading::Transaction(_) | TaskReading::Refused(_)) => {

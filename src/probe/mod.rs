@@ -16,24 +16,24 @@ mod errors;
 mod payments;
 mod queries;
 mod report;
-mod talk;
+mod session;
 
-pub use report::{Finding, QUESTIONS, Question, Report, Sent};
+pub use report::{ProbeReport, ProbeResult, QUESTIONS, Question, SentTransaction};
 
 use crate::config::{Config, ShopConfig, Submits};
 use crate::gateway::{ClientError, GatewayClient};
 use crate::store::{Store, StoreError, controls};
 use domain::{Currency, ShopId, Snapshot, TransactionType};
 use leaves::clock;
-use report::Notes;
+use report::ProbeNotes;
 use serde_json::{Map, Value, json};
+use session::ProbeSession;
 use std::time::Duration;
-use talk::Talk;
 use uuid::Uuid;
 
 /// The card that the probe pays with.
 #[derive(Clone)]
-pub enum Card {
+pub enum TestCard {
     /// The test card numbers in the gateway's documentation.
     Documented,
     /// Tokens of test cards.
@@ -47,9 +47,9 @@ pub enum Card {
 
 /// Parameters of a probe run.
 #[derive(Clone)]
-pub struct Options {
+pub struct ProbeOptions {
     /// Card to pay with.
-    pub card: Card,
+    pub card: TestCard,
     /// Currency of the test transactions.
     pub currency: Currency,
     /// Approximate amount of each transaction, in minor units. Each transaction has a different
@@ -61,7 +61,7 @@ pub struct Options {
 
 /// Reason why the probe stopped early. Results obtained before that are reported.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum ProbeError {
     /// The gateway did not mark the first transaction as a test.
     #[error(
         "the gateway does not mark transaction {uid} as a test although it was sent as one; \
@@ -86,7 +86,7 @@ pub enum Stop {
 }
 
 /// Returns one line for each kind of request that the probe will send.
-pub fn plan(options: &Options) -> Vec<String> {
+pub fn plan(options: &ProbeOptions) -> Vec<String> {
     let mut lines = vec![
         "a test payment; the probe stops unless the gateway marks it as a test".to_owned(),
         "a second payment, sent three times under one RequestID".to_owned(),
@@ -97,8 +97,8 @@ pub fn plan(options: &Options) -> Vec<String> {
         "lookups, two status queries and a balance query, which move no money".to_owned(),
     ];
     let declines = match &options.card {
-        Card::Documented => true,
-        Card::Token { declined, .. } => declined.is_some(),
+        TestCard::Documented => true,
+        TestCard::Token { declined, .. } => declined.is_some(),
     };
     if declines {
         lines.insert(2, "a test payment with a card that is declined".to_owned());
@@ -108,16 +108,16 @@ pub fn plan(options: &Options) -> Vec<String> {
 
 /// A test payment with a final status.
 #[derive(Debug, Clone)]
-struct Paid {
+struct TestPayment {
     tracking_id: String,
     snapshot: Snapshot,
 }
 
 /// State of a probe run.
 struct Probe {
-    talk: Talk,
-    notes: Notes,
-    options: Options,
+    talk: ProbeSession,
+    notes: ProbeNotes,
+    options: ProbeOptions,
     /// Number of amounts used so far.
     used: i64,
 }
@@ -130,31 +130,31 @@ pub async fn run(
     shop: &ShopConfig,
     id: &ShopId,
     store: &Store,
-    options: Options,
-) -> Result<Report, Stop> {
+    options: ProbeOptions,
+) -> Result<ProbeReport, ProbeError> {
     if shop.submits == Submits::Paused || controls::is_paused(store, id).await? {
-        return Err(Stop::Paused);
+        return Err(ProbeError::Paused);
     }
     controls::ensure(store, std::slice::from_ref(&shop.id)).await?;
     let client = GatewayClient::new(&config.gateway)?;
     let mut probe = Probe {
-        talk: Talk::new(client, store.clone(), shop.clone(), id.clone()),
-        notes: Notes::default(),
+        talk: ProbeSession::new(client, store.clone(), shop.clone(), id.clone()),
+        notes: ProbeNotes::default(),
         options,
         used: 0,
     };
     let stopped = probe.ask_everything().await.err();
     probe.headers();
-    let report = Report::of(shop, config, probe.notes, probe.talk.sent, stopped.as_ref());
-    if !matches!(stopped, Some(Stop::NotATest { .. })) {
-        let (dropped, added) = report.words();
+    let report = ProbeReport::of(shop, config, probe.notes, probe.talk.sent, stopped.as_ref());
+    if !matches!(stopped, Some(ProbeError::NotATest { .. })) {
+        let (dropped, added) = report.capability_changes();
         controls::note_capabilities(store, id, &dropped, &added).await?;
     }
     Ok(report)
 }
 
 impl Probe {
-    async fn ask_everything(&mut self) -> Result<(), Stop> {
+    async fn ask_everything(&mut self) -> Result<(), ProbeError> {
         let paid = self.first_payment().await?;
         self.repeats().await;
         self.decline().await;
@@ -203,7 +203,7 @@ impl Probe {
 
     fn card(&self, declined: bool) -> Value {
         match &self.options.card {
-            Card::Documented => {
+            TestCard::Documented => {
                 let number = if declined {
                     "4005550000000019"
                 } else {
@@ -217,7 +217,7 @@ impl Probe {
                     "exp_year": (clock::now_utc().year() + 3).to_string(),
                 })
             }
-            Card::Token {
+            TestCard::Token {
                 good,
                 declined: other,
             } => {

@@ -1,8 +1,8 @@
 //! Tests with payments: how a payment is followed and looked up, what a repeated request returns,
 //! and how the duplicate check treats two equal payments.
 
-use super::talk::{Heard, Silence};
-use super::{Paid, Probe, Stop, name};
+use super::session::{NoResponse, ProbeResponse};
+use super::{Probe, ProbeError, TestPayment, name};
 use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
 use domain::{Snapshot, TaskId, TransactionType};
 use serde_json::Value;
@@ -10,37 +10,37 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Maximum time between a task's result and the first successful lookup.
-const LAG: Duration = Duration::from_secs(10);
+const LOOKUP_LAG: Duration = Duration::from_secs(10);
 
 /// Poll interval for the first payment. Short, because its timing is measured.
-const PAUSE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Probe {
     /// Sends the first payment and verifies that the gateway marks it as a test.
-    pub(super) async fn first_payment(&mut self) -> Result<Paid, Stop> {
+    pub(super) async fn first_payment(&mut self) -> Result<TestPayment, ProbeError> {
         let tracking_id = name();
         let fields = self.payment(&tracking_id, false);
         let sent = self
             .talk
             .submit(TransactionType::Payment, &tracking_id, fields)
             .await;
-        let snapshot = match sent.map_err(Stop::NoPayment)? {
-            Heard {
+        let snapshot = match sent.map_err(ProbeError::NoPayment)? {
+            ProbeResponse {
                 reading: SubmitReading::Ack { task, .. },
                 ..
             } => self.follow_closely(&tracking_id, &task).await?,
-            Heard {
+            ProbeResponse {
                 reading: SubmitReading::Transaction(snapshot),
                 ..
             } => *snapshot,
-            heard => return Err(Stop::NoPayment(of_submit(&heard))),
+            heard => return Err(ProbeError::NoPayment(classify_submit(&heard))),
         };
         if snapshot.test != Some(true) {
-            return Err(Stop::NotATest {
+            return Err(ProbeError::NotATest {
                 uid: snapshot.uid.to_string(),
             });
         }
-        let paid = Paid {
+        let paid = TestPayment {
             tracking_id,
             snapshot,
         };
@@ -49,11 +49,15 @@ impl Probe {
     }
 
     /// Follows the first payment and measures when lookups find it.
-    async fn follow_closely(&mut self, tracking_id: &str, task: &TaskId) -> Result<Snapshot, Stop> {
+    async fn follow_closely(
+        &mut self,
+        tracking_id: &str,
+        task: &TaskId,
+    ) -> Result<Snapshot, ProbeError> {
         let (started, mut seen_after) = (Instant::now(), None);
         let ended = loop {
             let heard = self.talk.task(task, TaskUrl::Result).await;
-            let heard = heard.map_err(Stop::NoPayment)?;
+            let heard = heard.map_err(ProbeError::NoPayment)?;
             if !runs(&heard.reading) {
                 break heard;
             }
@@ -68,14 +72,16 @@ impl Probe {
                 None => {}
             }
             if started.elapsed() > self.options.patience {
-                return Err(Stop::NoPayment(format!("task {task} did not end in time")));
+                return Err(ProbeError::NoPayment(format!(
+                    "task {task} did not end in time"
+                )));
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         };
         let why = "the task ended before it was first read";
         self.notes.open("early_result", why);
         let TaskReading::Transaction(snapshot) = &ended.reading else {
-            return Err(Stop::NoPayment(of_task(&ended)));
+            return Err(ProbeError::NoPayment(classify_task(&ended)));
         };
         match seen_after {
             None => self.seen_late(tracking_id).await,
@@ -88,7 +94,7 @@ impl Probe {
         Ok((**snapshot).clone())
     }
 
-    fn early(&mut self, heard: &Heard<TaskReading>) {
+    fn early(&mut self, heard: &ProbeResponse<TaskReading>) {
         if matches!(heard.reading, TaskReading::Running) {
             let detail = "the result of the running task reported processing";
             self.notes
@@ -104,16 +110,19 @@ impl Probe {
     /// Measures how long after the task's result a lookup finds the transaction.
     async fn seen_late(&mut self, tracking_id: &str) {
         let ended = Instant::now();
-        while ended.elapsed() < LAG {
+        while ended.elapsed() < LOOKUP_LAG {
             if self.is_found(tracking_id).await {
                 let after = seconds(ended.elapsed());
                 let detail = format!("found {after} after the result was available");
                 self.notes.answer("visible_while_running", "no", detail);
                 return;
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
-        let detail = format!("not found {} after the result was available", seconds(LAG));
+        let detail = format!(
+            "not found {} after the result was available",
+            seconds(LOOKUP_LAG)
+        );
         self.notes.answer("visible_while_running", "no", detail);
     }
 
@@ -126,13 +135,15 @@ impl Probe {
                     "the second read returned the same result",
                 );
             }
-            Ok(heard) => self.notes.answer("result_again", "no", of_task(&heard)),
+            Ok(heard) => self
+                .notes
+                .answer("result_again", "no", classify_task(&heard)),
             Err(silence) => self.notes.open("result_again", silence),
         }
     }
 
     /// Records whether both kinds of lookup find the test transaction.
-    async fn look_ups(&mut self, paid: &Paid) {
+    async fn look_ups(&mut self, paid: &TestPayment) {
         let by_uid = self.talk.by_uid(&paid.snapshot.uid).await;
         let by_uid = by_uid.map(|heard| matches!(heard.reading, UidReading::Found(_)));
         let by_name = self.is_found(&paid.tracking_id).await;
@@ -160,7 +171,7 @@ impl Probe {
         }
     }
 
-    async fn try_repeats(&mut self) -> Result<(), Silence> {
+    async fn try_repeats(&mut self) -> Result<(), NoResponse> {
         let tracking_id = name();
         let mut fields = self.payment(&tracking_id, false);
         // Disabled, because the 30-second rule could be mistaken for the response to a repeated
@@ -169,7 +180,7 @@ impl Probe {
         let kind = TransactionType::Payment;
         let first = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
         let SubmitReading::Ack { task, .. } = &first.reading else {
-            return Err(of_submit(&first));
+            return Err(classify_submit(&first));
         };
         let second = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
         let still_runs = runs(&self.talk.task(task, TaskUrl::Result).await?.reading);
@@ -187,7 +198,9 @@ impl Probe {
         };
         self.notes.answer("request_id", honoured, told);
         let patience = self.options.patience;
-        self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        self.talk
+            .wait_for_task(task, TaskUrl::Result, patience)
+            .await?;
         let third = self.talk.submit(kind, &tracking_id, fields).await?;
         let (word, told) = compared(task, &third)?;
         self.notes.answer("repeat_ended", word, told);
@@ -201,30 +214,35 @@ impl Probe {
         }
     }
 
-    async fn try_duplicates(&mut self) -> Result<(), Silence> {
+    async fn try_duplicates(&mut self) -> Result<(), NoResponse> {
         let (kind, first, second) = (TransactionType::Payment, name(), name());
         let mut fields = self.payment(&first, false);
         let heard = self.talk.submit(kind, &first, fields.clone()).await?;
         if !matches!(heard.reading, SubmitReading::Ack { .. }) {
-            return Err(of_submit(&heard));
+            return Err(classify_submit(&heard));
         }
         fields.insert("tracking_id".to_owned(), Value::String(second.clone()));
         let heard = self.talk.submit(kind, &second, fields).await?;
         let SubmitReading::Ack { task, .. } = &heard.reading else {
-            self.notes.answer("duplicate", "submit", of_submit(&heard));
+            self.notes
+                .answer("duplicate", "submit", classify_submit(&heard));
             return Ok(());
         };
         let patience = self.options.patience;
-        let ended = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let ended = self
+            .talk
+            .wait_for_task(task, TaskUrl::Result, patience)
+            .await?;
         let answer = match &ended.reading {
             TaskReading::Transaction(snapshot) if snapshot.code.as_deref() == Some("F.0108") => {
                 "transaction"
             }
             TaskReading::Transaction(_) => "none",
             TaskReading::Refused(_) => "task",
-            _ => return Err(of_task(&ended)),
+            _ => return Err(classify_task(&ended)),
         };
-        self.notes.answer("duplicate", answer, of_task(&ended));
+        self.notes
+            .answer("duplicate", answer, classify_task(&ended));
         Ok(())
     }
 }
@@ -240,9 +258,9 @@ fn runs(reading: &TaskReading) -> bool {
 /// Returns the result of a repeated request compared with the task of the first.
 fn compared(
     first: &TaskId,
-    repeat: &Heard<SubmitReading>,
-) -> Result<(&'static str, String), Silence> {
-    let told = of_submit(repeat);
+    repeat: &ProbeResponse<SubmitReading>,
+) -> Result<(&'static str, String), NoResponse> {
+    let told = classify_submit(repeat);
     match &repeat.reading {
         SubmitReading::Ack { task, .. } if task == first => Ok(("same_task", told)),
         SubmitReading::Ack { .. } => Ok(("new_task", told)),
@@ -253,7 +271,7 @@ fn compared(
 }
 
 /// Describes the response to a submit in one line.
-pub(super) fn of_submit(heard: &Heard<SubmitReading>) -> String {
+pub(super) fn classify_submit(heard: &ProbeResponse<SubmitReading>) -> String {
     let told = match &heard.reading {
         SubmitReading::Ack { task, .. } => format!("task {task}"),
         SubmitReading::Transaction(snapshot) => of_snapshot(snapshot),
@@ -265,7 +283,7 @@ pub(super) fn of_submit(heard: &Heard<SubmitReading>) -> String {
 }
 
 /// Describes the response to a task read in one line.
-pub(super) fn of_task(heard: &Heard<TaskReading>) -> String {
+pub(super) fn classify_task(heard: &ProbeResponse<TaskReading>) -> String {
     let told = match &heard.reading {
         TaskReading::Running => "processing".to_owned(),
         TaskReading::Completed => "completed".to_owned(),

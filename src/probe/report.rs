@@ -1,6 +1,6 @@
 //! Questions of the probe, their results, and the capability words recorded from them.
 
-use super::Stop;
+use super::ProbeError;
 use crate::config::{Config, ShopConfig};
 use domain::Timestamp;
 use leaves::clock;
@@ -84,7 +84,7 @@ pub const QUESTIONS: &[Question] = &[
 
 /// A question and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct ProbeResult {
     /// Short name of the question.
     pub question: &'static str,
     /// Text of the question.
@@ -97,7 +97,7 @@ pub struct Finding {
 
 /// A test transaction that the probe sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sent {
+pub struct SentTransaction {
     /// Tracking ID of the transaction.
     pub tracking_id: String,
     /// Transaction type.
@@ -109,7 +109,7 @@ pub struct Sent {
 
 /// Report of a probe run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct ProbeReport {
     /// Shop that was probed.
     pub shop_id: String,
     /// Base URL of the gateway.
@@ -117,20 +117,20 @@ pub struct Report {
     /// Time of the report (RFC 3339).
     pub at: String,
     /// All questions with their results.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ProbeResult>,
     /// Capability words recorded for the shop.
     pub capabilities: Vec<String>,
     /// Test transactions that were sent.
-    pub transactions: Vec<Sent>,
+    pub transactions: Vec<SentTransaction>,
     /// Reason why the probe stopped early; `None` if it completed.
     pub stopped: Option<String>,
 }
 
 /// Results so far, by the short name of the question.
 #[derive(Debug, Default)]
-pub(super) struct Notes(BTreeMap<&'static str, (Option<String>, String)>);
+pub(super) struct ProbeNotes(BTreeMap<&'static str, (Option<String>, String)>);
 
-impl Notes {
+impl ProbeNotes {
     /// Records an answer. An earlier answer is kept.
     pub(super) fn answer(
         &mut self,
@@ -153,18 +153,18 @@ impl Notes {
     }
 }
 
-impl Report {
+impl ProbeReport {
     pub(super) fn of(
         shop: &ShopConfig,
         config: &Config,
-        mut notes: Notes,
-        transactions: Vec<Sent>,
-        stopped: Option<&Stop>,
+        mut notes: ProbeNotes,
+        transactions: Vec<SentTransaction>,
+        stopped: Option<&ProbeError>,
     ) -> Self {
         let findings = QUESTIONS.iter().map(|question| {
             let noted = notes.0.remove(question.name);
             let (answer, detail) = noted.unwrap_or((None, "not tested".to_owned()));
-            Finding {
+            ProbeResult {
                 question: question.name,
                 asks: question.asks,
                 answer,
@@ -180,8 +180,8 @@ impl Report {
             transactions,
             stopped: stopped.map(ToString::to_string),
         };
-        if !matches!(stopped, Some(Stop::NotATest { .. })) {
-            report.capabilities = report.words().1;
+        if !matches!(stopped, Some(ProbeError::NotATest { .. })) {
+            report.capabilities = report.capability_changes().1;
         }
         report
     }
@@ -190,7 +190,7 @@ impl Report {
     ///
     /// Only answered questions change anything. The behaviour of child transactions is recorded as
     /// the word that the proof of absence reads, and only if the answer is yes.
-    pub(super) fn words(&self) -> (Vec<String>, Vec<String>) {
+    pub(super) fn capability_changes(&self) -> (Vec<String>, Vec<String>) {
         let answered = self
             .findings
             .iter()
@@ -212,14 +212,14 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(noted: &[(&'static str, Option<&str>)]) -> Report {
-        let findings = noted.iter().map(|(question, answer)| Finding {
+    fn report(noted: &[(&'static str, Option<&str>)]) -> ProbeReport {
+        let findings = noted.iter().map(|(question, answer)| ProbeResult {
             question,
             asks: "",
             answer: answer.map(ToOwned::to_owned),
             detail: String::new(),
         });
-        Report {
+        ProbeReport {
             shop_id: String::new(),
             gateway: String::new(),
             at: String::new(),
@@ -238,7 +238,7 @@ mod tests {
             ("own_tracking_id:refund", Some("yes")),
             ("own_tracking_id:void", Some("no")),
         ]);
-        let (dropped, kept) = report.words();
+        let (dropped, kept) = report.capability_changes();
         let asked = [
             "request_id",
             "own_tracking_id:refund",
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_first_answer_is_kept() {
-        let mut notes = Notes::default();
+        let mut notes = ProbeNotes::default();
         notes.open("duplicate", "no time");
         notes.answer("duplicate", "submit", "http 422");
         notes.answer("duplicate", "none", "later");

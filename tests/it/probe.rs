@@ -6,7 +6,7 @@ use crate::world::{FakeGateway, Reply, Setup, World, ack, transaction, wrapped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const PROBE: [&str; 5] = ["probe", "--test-card", "--patience", "10", "--json"];
+const PROBE: [&str; 5] = ["probe", "--test-card", "--timeout", "10", "--json"];
 
 /// The answers of a report, by question; an open question is null.
 fn answers(said: &Said) -> BTreeMap<String, Value> {
@@ -176,7 +176,7 @@ fn an_error_is_handed_out_once_by_its_result_and_not_by_its_status() {
             "probe",
             "--test-card-token",
             "t-1",
-            "--patience",
+            "--timeout",
             "10",
             "--json",
         ];

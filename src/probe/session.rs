@@ -2,7 +2,7 @@
 //!
 //! Not responsible for: retries. A caller that repeats a request does so explicitly.
 
-use super::report::Sent;
+use super::report::SentTransaction;
 use crate::config::ShopConfig;
 use crate::gateway::{
     Answer, Credentials, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading,
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 
 /// A response of the gateway.
 #[derive(Debug, Clone)]
-pub(super) struct Heard<T> {
+pub(super) struct ProbeResponse<T> {
     /// HTTP status code.
     pub(super) status: u16,
     /// Content of the response, as read by `gateway`.
@@ -26,29 +26,29 @@ pub(super) struct Heard<T> {
 }
 
 /// Reason why there is no response.
-pub(super) type Silence = String;
+pub(super) type NoResponse = String;
 
 /// Sends the probe's requests and counts them.
-pub(super) struct Talk {
+pub(super) struct ProbeSession {
     client: GatewayClient,
     store: Store,
     shop: ShopConfig,
     id: ShopId,
     /// Test transactions sent so far.
-    pub(super) sent: Vec<Sent>,
+    pub(super) sent: Vec<SentTransaction>,
     /// Number of responses with `X-Request-Id`, and number without.
     pub(super) named_answers: (usize, usize),
 }
 
 /// Poll interval for the request budget, and initial poll interval for a task. The maximum for a
 /// task follows.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Maximum pause that a response can request.
-const LONGEST_HOLD: Duration = Duration::from_secs(30);
+const MAX_RATE_LIMIT_PAUSE: Duration = Duration::from_secs(30);
 
-impl Talk {
+impl ProbeSession {
     pub(super) fn new(client: GatewayClient, store: Store, shop: ShopConfig, id: ShopId) -> Self {
         Self {
             client,
@@ -66,7 +66,7 @@ impl Talk {
         kind: TransactionType,
         tracking_id: &str,
         fields: Map<String, Value>,
-    ) -> Result<Heard<SubmitReading>, Silence> {
+    ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         let name = TrackingId::parse(tracking_id).map_err(|error| error.to_string())?;
         let key = RequestKey::of(&self.id, &name);
         self.within_budget().await?;
@@ -90,7 +90,7 @@ impl Talk {
     fn note_sent(&mut self, kind: TransactionType, tracking_id: &str) {
         match self.sent.iter_mut().find(|s| s.tracking_id == tracking_id) {
             Some(known) => known.posts += 1,
-            None => self.sent.push(Sent {
+            None => self.sent.push(SentTransaction {
                 tracking_id: tracking_id.to_owned(),
                 kind: kind.as_str(),
                 posts: 1,
@@ -103,7 +103,7 @@ impl Talk {
         &mut self,
         task: &TaskId,
         which: TaskUrl,
-    ) -> Result<Heard<TaskReading>, Silence> {
+    ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = Credentials::of(&self.shop);
         let read = match which {
@@ -116,13 +116,13 @@ impl Talk {
     }
 
     /// Reads the status or the result of a task until the task has ended.
-    pub(super) async fn end_of(
+    pub(super) async fn wait_for_task(
         &mut self,
         task: &TaskId,
         which: TaskUrl,
         patience: Duration,
-    ) -> Result<Heard<TaskReading>, Silence> {
-        let (started, mut pause) = (Instant::now(), PAUSE);
+    ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
+        let (started, mut pause) = (Instant::now(), POLL_INTERVAL);
         loop {
             let heard = self.task(task, which).await?;
             let hold = match (&heard.reading, which) {
@@ -133,8 +133,8 @@ impl Talk {
             if started.elapsed() > patience {
                 return Err(format!("task {task} did not end in time"));
             }
-            sleep(hold.unwrap_or(pause).min(LONGEST_HOLD)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(hold.unwrap_or(pause).min(MAX_RATE_LIMIT_PAUSE)).await;
+            pause = (pause * 2).min(MAX_POLL_INTERVAL);
         }
     }
 
@@ -142,7 +142,7 @@ impl Talk {
     pub(super) async fn by_tracking_id(
         &mut self,
         tracking_id: &str,
-    ) -> Result<Heard<TrackingReading>, Silence> {
+    ) -> Result<ProbeResponse<TrackingReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = Credentials::of(&self.shop);
         let read = self.client.by_tracking_id(credentials, tracking_id).await;
@@ -152,7 +152,10 @@ impl Talk {
     }
 
     /// Looks a transaction up by uid.
-    pub(super) async fn by_uid(&mut self, uid: &Uid) -> Result<Heard<UidReading>, Silence> {
+    pub(super) async fn by_uid(
+        &mut self,
+        uid: &Uid,
+    ) -> Result<ProbeResponse<UidReading>, NoResponse> {
         self.within_budget().await?;
         let read = self.client.by_uid(Credentials::of(&self.shop), uid).await;
         let answer = self.answered(read)?;
@@ -161,7 +164,10 @@ impl Talk {
     }
 
     /// Sends a query in the asynchronous mode. Its response reads like the response to a submit.
-    pub(super) async fn query(&mut self, query: &Query) -> Result<Heard<SubmitReading>, Silence> {
+    pub(super) async fn query(
+        &mut self,
+        query: &Query,
+    ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = Credentials::of(&self.shop);
         let read = self.client.query(credentials, Mode::Async, query).await;
@@ -170,7 +176,7 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    fn answered(&mut self, read: Read) -> Result<Answer, Silence> {
+    fn answered(&mut self, read: Read) -> Result<Answer, NoResponse> {
         match read {
             Read::Answered(answer) => {
                 self.count(&answer);
@@ -189,12 +195,12 @@ impl Talk {
     }
 
     /// Waits for one request of the shop's request budget, which merchants' requests use as well.
-    async fn within_budget(&self) -> Result<(), Silence> {
+    async fn within_budget(&self) -> Result<(), NoResponse> {
         let rate = f64::from(self.shop.max_requests_per_second);
         loop {
             let granted = controls::take_budget(&self.store, &self.id, rate, 1).await;
             match granted.map_err(|error| error.chain())? {
-                0 => sleep(PAUSE).await,
+                0 => sleep(POLL_INTERVAL).await,
                 _ => return Ok(()),
             }
         }
@@ -205,8 +211,8 @@ fn received(answer: &Answer) -> Received<'_> {
     answer.received(clock::now_utc().into())
 }
 
-fn heard<T>(answer: &Answer, reading: T) -> Heard<T> {
-    Heard {
+fn heard<T>(answer: &Answer, reading: T) -> ProbeResponse<T> {
+    ProbeResponse {
         status: answer.status,
         reading,
     }

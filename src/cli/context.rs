@@ -5,7 +5,7 @@
 //! Not responsible for: gateway requests, or changing a transaction without evidence.
 
 use crate::app::ledger_settings;
-use crate::cli::config::load;
+use crate::cli::check_config::load;
 use crate::config::{Config, ShopConfig};
 use crate::gateway::redact_text;
 use crate::ledger::Ledger;
@@ -26,7 +26,7 @@ pub(super) struct ShopArg {
 }
 
 /// Configuration, its database, and the selected shop.
-pub(super) struct Desk {
+pub(super) struct CommandContext {
     pub(super) config: Config,
     pub(super) store: Store,
     pub(super) shop: ShopConfig,
@@ -34,18 +34,18 @@ pub(super) struct Desk {
 }
 
 /// Maximum number of database connections of one command.
-const CONNECTIONS: u32 = 2;
+const MAX_CONNECTIONS: u32 = 2;
 
 /// Maximum length of an operator's name in evidence, in characters.
-const MAX_NAME: usize = 64;
+const MAX_OPERATOR_NAME_LEN: usize = 64;
 
-impl Desk {
+impl CommandContext {
     /// Loads the configuration, selects the shop and prepares a lazy database pool.
     pub(super) fn open(path: Option<&Path>, shop: &ShopArg) -> anyhow::Result<Self> {
         let config = load(path)?;
         let shop = choose(&config, shop.shop.as_deref())?.clone();
         let id = ShopId::parse(&shop.id)?;
-        let store = Store::connect_lazy(config.database.url.expose(), CONNECTIONS)
+        let store = Store::connect_lazy(config.database.url.expose(), MAX_CONNECTIONS)
             .context("invalid database.url")?;
         Ok(Self {
             config,
@@ -88,17 +88,20 @@ fn choose<'a>(config: &'a Config, named: Option<&str>) -> anyhow::Result<&'a Sho
 }
 
 /// Returns the name of the operator at this terminal, as evidence records it.
-pub(super) fn person() -> String {
+pub(super) fn current_user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .filter_map(|variable| std::env::var(variable).ok())
         .find(|name| !name.is_empty());
-    named.map_or_else(|| "cli".to_owned(), |name| named_person(&name))
+    named.map_or_else(|| "cli".to_owned(), |name| operator_name(&name))
 }
 
-fn named_person(name: &str) -> String {
+fn operator_name(name: &str) -> String {
     let plain: String = name.chars().filter(|c| !c.is_control()).collect();
-    let short: String = redact_text(&plain).chars().take(MAX_NAME).collect();
+    let short: String = redact_text(&plain)
+        .chars()
+        .take(MAX_OPERATOR_NAME_LEN)
+        .collect();
     format!("cli:{short}")
 }
 
@@ -134,9 +137,9 @@ mod tests {
 
     #[test]
     fn an_operator_name_is_shortened_and_cleaned() {
-        assert_eq!(named_person("ann"), "cli:ann");
-        assert_eq!(named_person("a\x1b[31mb"), "cli:a[31mb");
-        assert_eq!(named_person(&"x".repeat(100)).len(), 68);
-        assert_eq!(named_person("4200000000000000"), "cli:[redacted]");
+        assert_eq!(operator_name("ann"), "cli:ann");
+        assert_eq!(operator_name("a\x1b[31mb"), "cli:a[31mb");
+        assert_eq!(operator_name(&"x".repeat(100)).len(), 68);
+        assert_eq!(operator_name("4200000000000000"), "cli:[redacted]");
     }
 }

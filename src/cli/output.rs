@@ -41,7 +41,7 @@ pub(super) fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// Formats pairs as a two-column table of names and values. Absent values are left out.
-pub(super) fn pairs(pairs: Vec<(&str, Option<String>)>) -> String {
+pub(super) fn key_value_table(pairs: Vec<(&str, Option<String>)>) -> String {
     let rows = pairs
         .into_iter()
         .filter_map(|(name, value)| Some(vec![name.to_owned(), value?]));
@@ -63,13 +63,13 @@ fn bare() -> Table {
 
 fn fill(mut table: Table, rows: Vec<Vec<String>>) -> String {
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain(cell)));
+        table.add_row(row.iter().map(|cell| strip_control_chars(cell)));
     }
     table.trim_fmt()
 }
 
 /// Removes control characters and bidirectional overrides, which could steer a terminal.
-pub(super) fn plain(text: &str) -> String {
+pub(super) fn strip_control_chars(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -81,14 +81,14 @@ pub(super) fn plain(text: &str) -> String {
 
 /// An amount as a decimal number and in the minor units that the API uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Amount {
+pub(super) struct DisplayAmount {
     minor: i64,
     currency: Option<String>,
     exponent: Option<u8>,
     decimal: Option<String>,
 }
 
-impl Amount {
+impl DisplayAmount {
     /// Returns the amount with the shop's exponent for its currency, or `None` if there is no
     /// amount. A child transaction may lack a currency; its amount is then shown in minor units
     /// only.
@@ -109,7 +109,7 @@ impl Amount {
     }
 
     /// Formats the amount as `32.45 EUR`.
-    pub(super) fn short(&self) -> String {
+    pub(super) fn to_short_string(&self) -> String {
         match (&self.decimal, &self.currency) {
             (Some(decimal), Some(currency)) => format!("{decimal} {currency}"),
             _ => format!("{} minor units", self.minor),
@@ -117,16 +117,16 @@ impl Amount {
     }
 
     /// Formats the amount as `32.45 EUR (3245 minor units)`.
-    pub(super) fn long(&self) -> String {
+    pub(super) fn to_long_string(&self) -> String {
         match self.decimal {
-            Some(_) => format!("{} ({} minor units)", self.short(), self.minor),
-            None => self.short(),
+            Some(_) => format!("{} ({} minor units)", self.to_short_string(), self.minor),
+            None => self.to_short_string(),
         }
     }
 }
 
 /// Formats a time with a precision of one second.
-pub(super) fn second(at: Timestamp) -> String {
+pub(super) fn format_time(at: Timestamp) -> String {
     let text = at.to_rfc3339();
     match text.split_once('.') {
         Some((second, _)) => format!("{second}Z"),
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn tables_contain_no_control_characters() {
-        let shown = pairs(vec![
+        let shown = key_value_table(vec![
             ("message", Some("a\x1b[2Jb\nc\u{202e}d".to_owned())),
             ("absent", None),
         ]);
@@ -153,16 +153,17 @@ mod tests {
     #[test]
     fn amounts_use_the_exponents_of_the_shop() {
         let own = Overrides::from([("IDR".to_owned(), 2)]);
-        let amount = |currency, overrides| Amount::of(Some(3_245), Some(currency), overrides);
-        let shown = |currency, overrides| amount(currency, overrides).unwrap().long();
+        let amount =
+            |currency, overrides| DisplayAmount::of(Some(3_245), Some(currency), overrides);
+        let shown = |currency, overrides| amount(currency, overrides).unwrap().to_long_string();
         let none = Overrides::new();
         assert_eq!(shown("EUR", &none), "32.45 EUR (3245 minor units)");
         assert_eq!(shown("IDR", &none), "3245 IDR (3245 minor units)");
         assert_eq!(shown("IDR", &own), "32.45 IDR (3245 minor units)");
-        assert_eq!(Amount::of(None, Some("EUR"), &none), None);
-        let of_child = Amount::of(Some(1), None, &none).unwrap();
+        assert_eq!(DisplayAmount::of(None, Some("EUR"), &none), None);
+        let of_child = DisplayAmount::of(Some(1), None, &none).unwrap();
         assert_eq!(
-            (of_child.short(), of_child.long()),
+            (of_child.to_short_string(), of_child.to_long_string()),
             ("1 minor units".into(), "1 minor units".into())
         );
     }
@@ -170,9 +171,12 @@ mod tests {
     #[test]
     fn times_are_formatted_to_the_second() {
         assert_eq!(
-            second(Timestamp::from_micros(1_500_000)),
+            format_time(Timestamp::from_micros(1_500_000)),
             "1970-01-01T00:00:01Z"
         );
-        assert_eq!(second(Timestamp::from_micros(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            format_time(Timestamp::from_micros(0)),
+            "1970-01-01T00:00:00Z"
+        );
     }
 }
