@@ -1,4 +1,4 @@
-//! What is sent: submits, and signed webhooks of payments that have ended, 1.5 KB each.
+//! Requests of the loads: submits, and signed webhooks of final payments, 1.5 KB each.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,21 +6,21 @@ use serde_json::json;
 use std::net::SocketAddr;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use twin::{KeyName, Signer};
+use twin::{Signer, SigningKey};
 
-/// The shop of all loads.
+/// Shop ID of all loads.
 pub const SHOP: &str = "1001";
-/// Its secret.
+/// Secret key of the shop.
 pub const SECRET: &str = "secret-of-the-bench";
-/// The key of the API's only client.
+/// Key of the API's only client.
 pub const KEY: &str = "key-of-the-bench";
 
-/// The name of the n-th payment.
+/// Returns the tracking ID of the n-th payment.
 pub fn name(n: usize) -> String {
     format!("bench-order-{n:08}")
 }
 
-/// A submit of the n-th payment to the service.
+/// Returns the submit of the n-th payment to the service.
 pub fn submit(n: usize) -> Vec<u8> {
     let path = format!("/v1/shops/{SHOP}/payments");
     request(
@@ -30,7 +30,7 @@ pub fn submit(n: usize) -> Vec<u8> {
     )
 }
 
-/// The same to the plain handler.
+/// Returns the submit of the n-th payment to the plain handler.
 pub fn plain_submit(n: usize) -> Vec<u8> {
     request("/payments", "", &payment(n))
 }
@@ -46,8 +46,8 @@ fn payment(n: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The final webhook of each payment, ready to be sent to `/webhooks/{shop}`. Signing is slow, so that
-/// it is done by all processors, and once.
+/// Returns the final webhook of each payment, ready to be sent to `/webhooks/{shop}`. Signing is
+/// slow, so it is done once, on all CPUs.
 pub fn webhooks(count: usize) -> Vec<Vec<u8>> {
     let at = OffsetDateTime::now_utc().format(&Rfc3339).expect("a time");
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -73,7 +73,9 @@ pub fn webhooks(count: usize) -> Vec<Vec<u8>> {
 
 fn webhook(signer: &Signer, n: usize, at: &str) -> Vec<u8> {
     let body = ended(n, at);
-    let signature = signer.sign(KeyName::Default, &body).expect("a signature");
+    let signature = signer
+        .sign(SigningKey::Default, &body)
+        .expect("a signature");
     let credentials = STANDARD.encode(format!("{SHOP}:{SECRET}"));
     let head = format!("Authorization: Basic {credentials}\r\nContent-Signature: {signature}\r\n");
     request(&format!("/webhooks/{SHOP}"), &head, &body)
@@ -113,12 +115,12 @@ fn request(path: &str, head: &str, body: &[u8]) -> Vec<u8> {
     whole
 }
 
-/// For a line of the table: how large a webhook is.
+/// Returns the size of a webhook, for the report.
 pub fn webhook_bytes() -> usize {
     ended(0, "2026-01-01T00:00:00.000000000Z").len()
 }
 
-/// Where something listens.
+/// Returns a free loopback address.
 pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")

@@ -1,5 +1,5 @@
-//! A burst: all webhooks at once, over more connections than the service works on. Those that it refuses
-//! are sent again, as the gateway would; then the database is asked whether each of them is there.
+//! Burst: all webhooks at once, over more connections than the service processes. Rejected webhooks
+//! are sent again, as the gateway does. At the end the database is checked for lost webhooks.
 
 use crate::load::{self, Loop};
 use crate::report::Report;
@@ -12,10 +12,10 @@ use std::sync::Arc;
 /// Connections of the burst.
 const CONNECTIONS: usize = 10_000;
 
-/// What back-pressure says.
+/// Status of a webhook that is rejected because of load.
 const BUSY: u16 = 503;
 
-/// Sends the final webhooks of so many open payments.
+/// Sends the final webhooks of `payments` open payments.
 pub async fn run(database: &str, gateway: SocketAddr, payments: usize, report: &mut Report) {
     let all = Arc::new(bodies::webhooks(payments));
     let running = ground::service(database, gateway, NO_CHECKS).await;
@@ -36,7 +36,7 @@ pub async fn run(database: &str, gateway: SocketAddr, payments: usize, report: &
         .filter(|s| **s != BUSY)
         .copied()
         .collect();
-    // What was taken already is known by its content, and taken again.
+    // A webhook that was accepted before is recognised by its content and accepted again.
     if !first.unexpected.is_empty() {
         load::run(at, Arc::clone(&all), 0..payments, 64, Loop::Closed, 200).await;
     }

@@ -1,5 +1,5 @@
-//! What PostgreSQL itself can do with the plain handler's statements, by pgbench: one transaction for each
-//! webhook, and one transaction for each hundred.
+//! Ceilings: pgbench with the plain handler's statements, with one transaction per webhook and with
+//! one per hundred webhooks.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -30,12 +30,12 @@ INSERT INTO plain_events (transaction_id, type, payload)
 COMMIT;
 ";
 
-/// Webhooks per second with one transaction each.
+/// Measures webhooks per second with one transaction each.
 pub fn one(cluster: &Cluster, database: &str, rows: usize, seconds: u32) -> f64 {
     run(cluster, database, ONE, rows, 64, seconds)
 }
 
-/// Webhooks per second with a hundred in each transaction.
+/// Measures webhooks per second with one hundred per transaction.
 pub fn hundred(cluster: &Cluster, database: &str, rows: usize, seconds: u32) -> f64 {
     // More clients would only wait for each other's rows.
     run(cluster, database, HUNDRED, rows, 2, seconds) * 100.0
@@ -74,7 +74,7 @@ fn run(
         .unwrap_or_else(|| panic!("pgbench: {text}{}", String::from_utf8_lossy(&output.stderr)))
 }
 
-/// pgbench, where Debian keeps it or on the path.
+/// Returns the path of pgbench: Debian's, or the one on the `PATH`.
 fn pgbench() -> PathBuf {
     let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

@@ -1,9 +1,9 @@
-//! What a load costs PostgreSQL: statements, time, WAL and row versions, for each item of the load.
+//! Cost of a load in PostgreSQL: statements, time, WAL and row versions per item.
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, Row};
 
-/// Forgets which statements were counted so far.
+/// Resets the statement statistics.
 pub async fn begin(database: &str) {
     crate::execute(
         database,
@@ -12,7 +12,8 @@ pub async fn begin(database: &str) {
     .await;
 }
 
-/// Which statements were counted since, divided by the items; the dearest by name.
+/// Returns the statement statistics since [`begin`] per item, with the most expensive statements by
+/// name.
 pub async fn end(database: &str, items: usize) -> Value {
     let mut connection = PgConnection::connect(database).await.expect("a connection");
     let items = items as f64;
@@ -53,8 +54,10 @@ pub async fn end(database: &str, items: usize) -> Value {
     })
 }
 
-/// The row versions since the database was made, divided by the items. A server process tells what it has
-/// counted now and then, and when it ends: its service has to be gone.
+/// Returns the row versions since the database was created, per item.
+///
+/// A server process reports its counts now and then, and when it ends. The service must therefore
+/// have ended.
 pub async fn rows(database: &str, items: usize) -> Value {
     let mut connection = PgConnection::connect(database).await.expect("a connection");
     let others = "SELECT count(*) FROM pg_stat_activity

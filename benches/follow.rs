@@ -1,5 +1,5 @@
-//! Following: many open transactions in one process, each asked once in a while. The rate of checks is
-//! the same for few and for many, so that what a check costs can be compared.
+//! Following: many open transactions in one process, each checked once per round. The rate of
+//! checks is the same for few and for many transactions, so that the cost per check is comparable.
 
 use crate::report::Report;
 use crate::{costs, fresh, ground, load};
@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use testkit::postgres::Cluster;
 
-/// Over so many shops.
+/// Number of shops.
 const SHOPS: usize = 20;
 
 /// Checks per second, over all shops.
 const RATE: usize = 1_500;
 
-/// What took long to prepare is not due all at once.
+/// Spreads checks that became due during a long preparation.
 const FROM_NOW_ON: &str = "UPDATE due_checks SET due_at = due_at + (now() + interval '3 seconds'
     - (SELECT min(due_at) FROM due_checks))";
 
@@ -35,7 +35,7 @@ pub async fn run(
     report.section("follow", section);
 }
 
-/// Measures with so many open transactions, in place of those that are open in the database.
+/// Measures with `count` open transactions, which replace those in the database.
 pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Duration) -> Value {
     let seconds = count as f64 / RATE as f64;
     crate::execute(database, &spread(count, seconds)).await;
@@ -48,7 +48,7 @@ pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Du
     );
     let shops: Vec<String> = (0..SHOPS).map(|n| format!("bench-{n}")).collect();
     let running = ground::with_shops(database, gateway, &follow, &shops).await;
-    // The first look at each finds what is written down; from then on nothing is new.
+    // The first check of each transaction reads new information; later checks read nothing new.
     tokio::time::sleep(Duration::from_secs_f64(5.0 + seconds)).await;
     costs::begin(database).await;
     let (began, cpu, asked) = (
@@ -78,8 +78,9 @@ pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Du
     })
 }
 
-/// So many copies of an open transaction, spread over the shops and over the time of a round. Their ids
-/// carry their time, as those of the service do: what was begun together is looked at together.
+/// Returns SQL that creates `count` copies of an open transaction, spread over the shops and over
+/// the time of a round. As with the service, ids contain the creation time, so transactions created
+/// together are checked together.
 fn spread(count: usize, seconds: f64) -> String {
     format!(
         "CREATE TEMP TABLE one AS SELECT * FROM transactions WHERE state = 'processing' LIMIT 1;

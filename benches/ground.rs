@@ -1,5 +1,5 @@
-//! What a benchmark stands on: a private durable PostgreSQL, the release binary, the plain handler, and
-//! a gateway that takes everything at once.
+//! Environment of a benchmark: a private durable PostgreSQL, the release binary, the plain handler,
+//! and a gateway that accepts everything at once.
 
 use crate::bodies::{KEY, SECRET, SHOP, free_address};
 use reconciler::config::KeyDigest;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use testkit::postgres::{Cluster, Options};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use twin::KeyName;
+use twin::SigningKey;
 
-/// A durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
+/// Starts a durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
 pub async fn postgres() -> Cluster {
     let settings = [
         ("shared_buffers", "2GB"),
@@ -29,27 +29,27 @@ pub async fn postgres() -> Cluster {
     Cluster::start(options).await.expect("PostgreSQL starts")
 }
 
-/// A process that ends with its handle.
+/// A process that is killed when its handle is dropped.
 pub struct Running {
     child: Child,
-    /// Where it takes API requests and webhooks, and tells of itself.
+    /// Addresses of its listeners.
     pub at: Addresses,
     _directory: tempfile::TempDir,
 }
 
-/// Where a process listens.
+/// Listen addresses of a process.
 #[derive(Clone, Copy)]
 pub struct Addresses {
-    /// Submits.
+    /// Listener for submits.
     pub api: SocketAddr,
-    /// Webhooks.
+    /// Listener for webhooks.
     pub hooks: SocketAddr,
-    /// Metrics.
+    /// Listener for metrics.
     pub ops: SocketAddr,
 }
 
 impl Running {
-    /// The memory that it holds now, in MiB.
+    /// Returns its current memory, in MiB.
     pub fn memory_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.unwrap_or_default();
@@ -58,14 +58,14 @@ impl Running {
         kib.unwrap_or(0.0) / 1024.0
     }
 
-    /// The processor time that it has used, in seconds.
+    /// Returns the CPU time that it has used, in seconds.
     pub fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
         let after = stat.rsplit(')').next().unwrap_or_default();
         let ticks = after.split_whitespace().skip(11).take(2);
         let ticks: f64 = ticks.filter_map(|t| t.parse::<f64>().ok()).sum();
-        // The kernel's clock ticks a hundred times a second on every Linux of today.
+        // The kernel counts 100 ticks per second on every current Linux.
         ticks / 100.0
     }
 }
@@ -77,12 +77,12 @@ impl Drop for Running {
     }
 }
 
-/// Starts the service on a database, with these further lines of `[follow]`.
+/// Starts the service on a database, with additional lines in `[follow]`.
 pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> Running {
     with_shops(database, gateway, follow, &[]).await
 }
 
-/// The same with further shops.
+/// Like [`service`], with additional shops.
 pub async fn with_shops(
     database: &str,
     gateway: SocketAddr,
@@ -100,7 +100,7 @@ pub async fn with_shops(
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let (api, hooks, ops, key) = (at.api, at.hooks, at.ops, KeyName::Default.public());
+    let (api, hooks, ops, key) = (at.api, at.hooks, at.ops, SigningKey::Default.public());
     let further: String = shops
         .iter()
         .map(|id| {
@@ -145,7 +145,7 @@ pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
     let address = free_address();
     let child = Command::new(std::env::current_exe().expect("a path"))
         .args(["plain", &address.to_string(), database])
-        .args([&format!("http://{gateway}"), KeyName::Default.public()])
+        .args([&format!("http://{gateway}"), SigningKey::Default.public()])
         .stdin(Stdio::null())
         .spawn()
         .expect("the plain handler starts");
@@ -166,13 +166,13 @@ async fn until_open(address: SocketAddr) {
     while TcpStream::connect(address).await.is_err() {
         assert!(
             began.elapsed() < Duration::from_secs(20),
-            "{address} stays closed"
+            "{address} is not listening"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Brings a database to the service's schema.
+/// Applies the service's migrations to a database.
 pub fn migrate(database: &str) {
     let directory = tempfile::tempdir().expect("a directory");
     let path: PathBuf = directory.path().join("config.toml");
@@ -181,7 +181,7 @@ pub fn migrate(database: &str) {
          [security]\nfingerprint_key = \"{}\"\n[[shops]]\nid = \"{SHOP}\"\nsecret_key = \"{SECRET}\"\n\
          public_key = \"{}\"\n",
         "f".repeat(32),
-        KeyName::Default.public()
+        SigningKey::Default.public()
     );
     std::fs::write(&path, config).expect("a file");
     let status = Command::new(env!("CARGO_BIN_EXE_reconciler"))
@@ -194,7 +194,8 @@ pub fn migrate(database: &str) {
     assert!(status.success(), "the migration failed");
 }
 
-/// A gateway that takes every submit at once; every task runs for ever, and nothing is ever found.
+/// Starts a gateway that acknowledges every submit at once. Its tasks never end, and its lookups
+/// find nothing.
 pub async fn gateway() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,5 +1,5 @@
-//! Growth: the same load beside little history and beside much of it, in turn, so that a machine that is
-//! slower for a while is so for both.
+//! Growth: the same load with a small and with a large history, alternately, so that a temporary
+//! slowdown of the machine affects both.
 
 use crate::ground::{self, Running};
 use crate::load::{self, Loop, Outcome};
@@ -12,29 +12,31 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 use testkit::postgres::Cluster;
 
-/// How many transactions the larger history has, and how many the smaller.
+/// Numbers of final transactions in the two databases.
 pub struct Histories {
-    /// The smaller.
+    /// Small history.
     pub little: usize,
-    /// The larger.
+    /// Large history.
     pub much: usize,
 }
 
-/// Rounds of each side: short ones, so that what is compared lies close together.
+/// Rounds per side: short ones, so that compared rounds are close in time.
 const ROUNDS: usize = 8;
 
-/// What a server at work holds in memory: of all keys only those of the gateway come in no order.
+/// Loads what a busy server has in memory. Only the gateway's keys arrive in random order.
 const WARM: &str = "CREATE EXTENSION IF NOT EXISTS pg_prewarm; SELECT pg_prewarm('uids_pkey')";
 
-/// Webhooks that come before anything is measured, for each that is measured. By then most pages of that
-/// index have been met by each server process and written since the last checkpoint, as at a server that takes
-/// hundreds of webhooks a second; beside fewer a change of a page more often writes all of it.
+/// Number of warm-up webhooks per measured webhook.
+///
+/// After the warm-up, each server process has touched most pages of that index, and most pages were
+/// written since the last checkpoint, as on a server that receives hundreds of webhooks per second.
+/// With fewer webhooks, a change of a page would more often write a full page image.
 pub const WARMING: usize = 4;
 
-/// How many transactions are followed.
+/// Number of followed transactions.
 const OPEN: usize = 10_000;
 
-/// Loads a database with little and one with much history, in turn.
+/// Applies the load to a database with a small and one with a large history, alternately.
 pub async fn run(
     cluster: &Cluster,
     gateway: SocketAddr,
@@ -52,8 +54,8 @@ pub async fn run(
     let mut webhooks = [Vec::new(), Vec::new()];
     let mut submitted = [Vec::new(), Vec::new()];
     let mut costs = Vec::new();
-    // Each side's server processes live as long as its service does: what they have in their maps of the
-    // shared memory is part of a long history.
+    // The server processes of each side live as long as its service: their page mappings of the
+    // shared memory are part of a large history.
     let mut services = Vec::new();
     for (name, _) in sides {
         services.push(warmed_service(&cluster.url(name), gateway, &hooks, size).await);
@@ -104,7 +106,8 @@ pub async fn run(
     }
 }
 
-/// Makes a database with payments that wait for their webhook, and so many that are history.
+/// Creates a database with payments that wait for their webhook, and with `rows` final
+/// transactions.
 async fn with_history(cluster: &Cluster, name: &str, rows: usize) {
     cluster
         .create_from_template("open", name)
@@ -114,7 +117,7 @@ async fn with_history(cluster: &Cluster, name: &str, rows: usize) {
     execute(&cluster.url(name), WARM).await;
 }
 
-/// A service that has taken the webhooks that come before what is measured.
+/// Starts a service and sends it the warm-up webhooks.
 async fn warmed_service(
     database: &str,
     gateway: SocketAddr,
@@ -161,7 +164,7 @@ fn told(
 }
 
 fn submit(n: usize) -> Vec<u8> {
-    // Other names than those that wait for their webhooks.
+    // Uses tracking IDs other than those of the measured payments.
     bodies::submit(50_000_000 + n)
 }
 
@@ -169,7 +172,7 @@ fn part(all: usize, round: usize) -> Range<usize> {
     all * round / ROUNDS..all * (round + 1) / ROUNDS
 }
 
-/// A tenth warms up what a new process has cold.
+/// The first tenth is warm-up for the new process.
 async fn wave(
     running: &Running,
     all: &Arc<Vec<Vec<u8>>>,
@@ -198,9 +201,11 @@ async fn wave(
     .await
 }
 
-/// Final transactions of the last thirty days, each with a uid, a piece of evidence and an event. The
-/// bodies are short: what is old is found by its keys or not at all. Each table is filled in the order of
-/// its key, two at a time.
+/// Creates final transactions of the last 30 days, each with a uid, a piece of evidence and an
+/// event.
+///
+/// Bodies are short, because old transactions are found by key only. Each table is filled in the
+/// order of its key, two tables at a time.
 async fn make(database: &str, rows: usize) {
     let [transactions, evidence, events, uids] = tables(rows);
     tokio::join!(execute(database, &transactions), async {
@@ -213,7 +218,7 @@ async fn make(database: &str, rows: usize) {
 
 fn tables(rows: usize) -> [String; 4] {
     let shop = bodies::SHOP;
-    // All tables mean the same moments.
+    // All tables use the same times.
     let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let old = format!(
         "(SELECT n, at, overlay(md5(n::text) PLACING '4' FROM 13 FOR 1)::uuid::text AS uid, (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0')

@@ -1,5 +1,5 @@
-//! The load: prepared HTTP/1.1 requests over kept connections, closed loop or open loop. It parses no
-//! more of an answer than it must, so that it takes little of the processors that are measured.
+//! Load generator: prepared HTTP/1.1 requests over persistent connections, in a closed or an open
+//! loop. It parses as little of a response as possible, to leave the CPUs to the measured process.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What came of a load.
+/// Result of a load.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// From the first request to the last answer.
+    /// Time from the first request to the last response.
     pub took: Duration,
-    /// How long each request took, sorted; in an open loop from the moment at which it was due.
+    /// Latencies, sorted; in an open loop measured from the scheduled time.
     pub latencies: Vec<Duration>,
-    /// Answers other than the expected one, by status; 0 is no answer.
+    /// Statuses of unexpected responses; 0 is no response.
     pub unexpected: Vec<u16>,
 }
 
 impl Outcome {
-    /// Expected answers per second.
+    /// Returns the number of expected responses per second.
     pub fn per_second(&self) -> f64 {
         (self.latencies.len() - self.unexpected.len()) as f64 / self.took.as_secs_f64()
     }
 
-    /// A latency in milliseconds; `share` from 0 to 1.
+    /// Returns a quantile of the latency in milliseconds; `share` is from 0 to 1.
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let last = self.latencies.len().saturating_sub(1);
         let at = (last as f64 * share).round() as usize;
@@ -38,13 +38,13 @@ impl Outcome {
 /// When requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Loop {
-    /// Each connection sends its next request when the last one is answered.
+    /// Each connection sends its next request after the previous response.
     Closed,
-    /// So many per second, whether or not the last ones are answered.
+    /// At a fixed rate per second, regardless of responses.
     Open(f64),
 }
 
-/// Sends all requests over so many connections, and waits for all answers.
+/// Sends all requests over the given number of connections and waits for all responses.
 pub async fn run(
     to: SocketAddr,
     requests: Arc<Vec<Vec<u8>>>,
@@ -95,13 +95,13 @@ pub async fn run(
     outcome
 }
 
-/// The status of a GET; 0 when there is no answer.
+/// Returns the status of a GET, or 0 without a response.
 pub async fn get(to: SocketAddr, path: &str) -> u16 {
     let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
     exchange(&mut None, to, request.as_bytes(), &mut Vec::new()).await
 }
 
-/// The whole answer to a GET.
+/// Returns the whole response to a GET.
 pub async fn text(to: SocketAddr, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n");
     let mut buffer = Vec::new();
@@ -109,7 +109,7 @@ pub async fn text(to: SocketAddr, path: &str) -> String {
     String::from_utf8_lossy(&buffer).into_owned()
 }
 
-/// One request and its answer; 0 when there is none. A broken connection is made anew.
+/// Sends one request and returns its status, or 0 without a response. Reopens a broken connection.
 async fn exchange(
     stream: &mut Option<TcpStream>,
     to: SocketAddr,

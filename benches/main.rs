@@ -1,6 +1,8 @@
-//! The benchmark: the service beside a plain handler and beside what PostgreSQL itself can do, in one
-//! run on one machine, since machines differ and are noisy. `make bench` runs it; it prints a table and
-//! writes `target/bench/latest.json`. Ratios are the result.
+//! Benchmark: compares the service with a plain handler and with PostgreSQL's ceilings, in one run
+//! on one machine, because machines differ and are noisy.
+//!
+//! `make bench` runs it. It prints a table and writes `target/bench/latest.json`. Ratios are the
+//! result.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -9,7 +11,7 @@
     clippy::disallowed_methods,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a benchmark that cannot go on should stop, and its baseline is written the plain way"
+    reason = "a failed benchmark may panic, and the baseline is deliberately simple"
 )]
 
 mod bodies;
@@ -34,27 +36,27 @@ use std::ops::Range;
 use std::sync::Arc;
 use testkit::postgres::Cluster;
 
-/// How large a run is.
+/// Size of a run.
 struct Size {
-    /// Payments that are open, and the webhooks that end them.
+    /// Number of open payments, and of the webhooks that finalize them.
     payments: usize,
-    /// Submits in each round.
+    /// Submits per round.
     submits: usize,
-    /// Rounds of each side.
+    /// Rounds per side.
     rounds: usize,
     /// Connections of the load.
     connections: usize,
-    /// Seconds of each ceiling.
+    /// Seconds per ceiling.
     seconds: u32,
 }
 
-/// Connections of submits that leave little to commit at once.
+/// Connections for submits with few commands per commit.
 const FEW_CONNECTIONS: usize = 64;
 
-/// Connections of webhooks at their peak.
+/// Connections for webhooks at peak load.
 const MANY_CONNECTIONS: usize = 512;
 
-/// The checks do not run beside what is measured.
+/// Disables checks during the measurement.
 const NO_CHECKS: &str = "first_check = \"1h\"\nmax_interval = \"1h\"\nmax_interval_old = \"6h\"";
 
 fn main() {
@@ -77,7 +79,7 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    // Cargo passes `--bench`; every other word names a section, and without one all are run.
+    // Cargo passes `--bench`. Every other argument selects a section; without one, all run.
     let sections: Vec<String> = arguments
         .into_iter()
         .filter(|word| !word.starts_with("--"))
@@ -139,7 +141,7 @@ async fn bench(size: &Size, sections: &[String]) {
     if wanted("small") {
         small(&cluster, gateway, &mut report).await;
     }
-    // It takes its time, most of which it waits: a first look at everything goes without.
+    // This section takes long, mostly waiting, so a quick run skips it.
     if named("poller") || (wanted("poller") && size.rounds > 1) {
         let replay = poller::replays();
         poll(&cluster, replay, &mut report).await;
@@ -154,7 +156,7 @@ async fn bench(size: &Size, sections: &[String]) {
     report.write();
 }
 
-/// The learned placing of looks: replayed, and by the service itself.
+/// Check policies: replayed, and with the real service.
 async fn poll(cluster: &Cluster, replay: Value, report: &mut Report) {
     let mut databases = Vec::new();
     for n in 0..poller_live::CELLS.len() {
@@ -167,7 +169,7 @@ async fn poll(cluster: &Cluster, replay: Value, report: &mut Report) {
     report.section("poller", json!({"live": live, "replay": replay}));
 }
 
-/// Whether this is a first look.
+/// Returns whether this is a quick run.
 const fn quick(size: &Size) -> bool {
     size.rounds == 1
 }
@@ -181,7 +183,7 @@ async fn execute(database: &str, statements: &str) {
     connection.close().await.expect("the end of a connection");
 }
 
-/// A fresh copy of a database; the last one goes.
+/// Creates a fresh copy of a database and drops the previous one.
 async fn fresh(cluster: &Cluster, template: &str) -> String {
     cluster.drop_database("round").await.expect("no database");
     execute(&cluster.url("postgres"), "CHECKPOINT").await;
@@ -194,8 +196,8 @@ async fn fresh(cluster: &Cluster, template: &str) -> String {
     cluster.url("round")
 }
 
-/// POST to 202, with a gateway that answers at once: over as many connections as webhooks come by, and
-/// over few, where there is less to commit at once.
+/// Submits, from POST to 202, with a gateway that responds at once: over as many connections as
+/// webhooks, and over few, which leaves fewer commands per commit.
 async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
     let total = size.submits + size.submits / 10;
     let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
@@ -225,7 +227,8 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
     }
 }
 
-/// A tenth of them warm up. Gives what came of the rest, and what it cost PostgreSQL.
+/// Runs submits; the first tenth is warm-up. Returns the result of the rest and its cost in
+/// PostgreSQL.
 async fn submits(
     database: &str,
     at: SocketAddr,
@@ -266,7 +269,8 @@ async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
     .await;
 }
 
-/// Final webhooks of payments that are open, arrival to 200: over many connections and over half as many.
+/// Final webhooks of open payments, from arrival to 200: over many connections, and over half as
+/// many.
 async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
     let all = Arc::new(bodies::webhooks(size.payments));
     let total = size.payments;
@@ -313,8 +317,8 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
     report.sides("webhook_few", &service[1], &plain[1], more);
 }
 
-/// The same at half of the peak, as they come and not as they are answered. Several times, since one halt
-/// of the disk is all that the slowest hundredth of a few seconds is made of.
+/// Webhooks in an open loop at half of the peak rate. Repeated several times, because one disk
+/// stall dominates the p99 of a run of a few seconds.
 async fn at_half(
     cluster: &Cluster,
     gateway: SocketAddr,
@@ -338,7 +342,7 @@ async fn at_half(
     rounds
 }
 
-/// The service's webhooks without anything beside them, for a profiler. Reported nowhere.
+/// Webhooks to the service only, for a profiler. Not part of the report.
 async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
     let all = Arc::new(bodies::webhooks(size.payments));
     for _ in 0..3 {
@@ -348,7 +352,7 @@ async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
         let outcome = wave(running.at.hooks, &all, size.connections).await;
         let each = (running.cpu_seconds() - before) / size.payments as f64 * 1e6;
         println!(
-            "alone: {:.0} webhooks a second, {each:.0} us of processor in the service for each, p50 {:.1} ms, p99 {:.1} ms",
+            "alone: {:.0} webhooks/s, {each:.0} us of service CPU per webhook, p50 {:.1} ms, p99 {:.1} ms",
             outcome.per_second(),
             outcome.quantile_ms(0.5),
             outcome.quantile_ms(0.99)
@@ -356,7 +360,7 @@ async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
     }
 }
 
-/// A tenth of them warm up.
+/// Sends webhooks; the first tenth is warm-up.
 async fn wave(at: SocketAddr, all: &Arc<Vec<Vec<u8>>>, connections: usize) -> Outcome {
     let warm = all.len() / 10;
     let load = |range| load::run(at, Arc::clone(all), range, connections, Loop::Closed, 200);
@@ -364,7 +368,7 @@ async fn wave(at: SocketAddr, all: &Arc<Vec<Vec<u8>>>, connections: usize) -> Ou
     load(warm..all.len()).await
 }
 
-/// How small it is: memory when idle, and the time from its start to its readiness.
+/// Measures the footprint: memory when idle, and the time from start to readiness.
 async fn small(cluster: &Cluster, gateway: SocketAddr, report: &mut Report) {
     let database = fresh(cluster, "empty").await;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());

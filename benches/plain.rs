@@ -1,6 +1,7 @@
-//! The baseline: what a good engineer would write in a day with actix-web and sqlx. A webhook is verified,
-//! parsed, and stored in one transaction of PostgreSQL; a submit is stored, sent, and stored again.
-//! It promises less than the service does: no evidence chain, no feed without gaps, no fence, no doubt.
+//! Plain handler, the baseline: actix-web and sqlx, without the service's guarantees.
+//!
+//! A webhook is verified, parsed and stored in one PostgreSQL transaction. A submit is stored,
+//! sent, and stored again. There is no evidence chain, gap-free feed, fencing or handling of doubt.
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-/// Its tables.
+/// Tables of the plain handler.
 pub const SCHEMA: &str = "
 CREATE TABLE plain_transactions (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(), tracking_id text NOT NULL UNIQUE, state text NOT NULL,
@@ -177,7 +178,7 @@ pub fn serve(arguments: &[String]) -> Result<(), Failure> {
     let [listen, database, gateway, key] = arguments else {
         return Err("plain LISTEN DATABASE GATEWAY KEY".into());
     };
-    // PKCS#1 stands 24 bytes into the key info of a key of 2048 bits.
+    // The PKCS#1 key starts 24 bytes into the key info of a 2048-bit key.
     let key = STANDARD.decode(key)?.split_off(24);
     let _ = rustls::crypto::ring::default_provider().install_default();
     actix_web::rt::System::new().block_on(async {

@@ -1,6 +1,8 @@
-//! How soon an end is known, against what knowing costs: the learned placing of looks beside fixed
-//! schedules, replayed in virtual time over drawn times to final. The learned policy is the function
-//! that the ledger calls, and learns while it is measured. `poller_live` confirms it by the real service.
+//! Compares check policies: delay until the final state is known against requests per transaction.
+//!
+//! The forecast-based policy and fixed schedules are replayed in virtual time over drawn times to
+//! final. The forecast-based policy is the function that the ledger calls, and it learns during the
+//! measurement. `poller_live` confirms the results with the real service.
 
 use domain::fold::{Basis, Derived};
 use domain::pacing::{self, Learner, Seen};
@@ -13,20 +15,20 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// The draws of each cell that count, and those before them in which it learns from nothing.
+/// Number of measured draws per cell, and of warm-up draws.
 const DRAWS: usize = 20_000;
 const WARM_UP: usize = 2_000;
 
-/// Payments come so often.
+/// Interval between payments.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// A webhook comes so long after the end.
+/// Delay of a webhook after the final state, in seconds.
 const WEBHOOK: f64 = 0.15;
 
-/// What counts as no worse: within this share, or this much, of a second or of a request.
+/// Tolerance of "no worse": this share, or this number of seconds or requests.
 const SLACK: f64 = 0.01;
 
-/// What is drawn from.
+/// Distributions of the time to final.
 pub const DISTRIBUTIONS: [(&str, &str); 5] = [
     ("fast", "lognormal, median 1.5 s, sigma 0.35"),
     ("slow", "lognormal, median 25 s, sigma 0.35"),
@@ -37,7 +39,7 @@ pub const DISTRIBUTIONS: [(&str, &str); 5] = [
     ("heavy", "Pareto, from 1 s, exponent 1.1, at most 80,000 s"),
     (
         "exponential",
-        "exponential, mean 1.5 s (as the twin draws it)",
+        "exponential, mean 1.5 s (as in the simulator)",
     ),
 ];
 
@@ -64,32 +66,32 @@ fn draw(distribution: &str, random: &mut StdRng) -> f64 {
     }
 }
 
-/// Who says when to look.
+/// A check policy.
 #[derive(Clone, Copy, PartialEq)]
 enum Policy {
-    /// What the ledger does, at so many times the price of a request.
+    /// The ledger's policy, with a multiple of the price of a request.
     Learned(f64),
-    /// What the ledger does while it knows nothing: the configured pace.
+    /// The ledger's policy without a forecast: the configured pace.
     Configured,
-    /// Every 60 s in the first 15 minutes, then every 300 s.
+    /// Every 60 s during the first 15 minutes, then every 300 s.
     Fixed,
-    /// After 1 s, and after twice as long each time.
+    /// After 1 s, then with doubled intervals.
     Doubling,
 }
 
-/// What a policy costs and gives.
+/// Cost and result of a policy.
 #[derive(Clone, Copy)]
 pub struct Outcome {
-    /// Requests for each transaction until its end is known, beside the POST.
+    /// Requests per transaction until its final state is known, without the POST.
     pub requests: f64,
-    /// Our knowledge after the gateway's end, in seconds.
+    /// Median delay after the gateway's final state, in seconds.
     pub p50: f64,
-    /// The same of the slowest in a hundred.
+    /// 99th percentile of the delay, in seconds.
     pub p99: f64,
 }
 
 impl Outcome {
-    /// From requests in all, and the delays.
+    /// Computes an outcome from the total number of requests and the delays.
     pub fn of(requests: f64, mut delays: Vec<f64>) -> Self {
         delays.sort_by(f64::total_cmp);
         let at = |share: f64| delays[(delays.len() as f64 * share) as usize];
@@ -104,7 +106,7 @@ impl Outcome {
         [self.requests, self.p50, self.p99]
     }
 
-    /// Whether it is no worse in anything, and better in something.
+    /// Returns whether it is no worse in any value, and better in at least one.
     fn dominates(&self, other: &Self) -> bool {
         let no_worse = |a: f64, b: f64| a <= b * (1.0 + SLACK) || a <= b + SLACK;
         let better = |a: f64, b: f64| !no_worse(b, a);
@@ -112,14 +114,14 @@ impl Outcome {
         pairs().all(|(a, b)| no_worse(a, b)) && pairs().any(|(a, b)| better(a, b))
     }
 
-    /// For the file.
+    /// Returns the result for the JSON file.
     pub fn json(&self) -> Value {
         let round = |value: f64| (value * 1_000.0).round() / 1_000.0;
         json!({"requests": round(self.requests), "p50_s": round(self.p50), "p99_s": round(self.p99)})
     }
 }
 
-/// The settings as they are by default.
+/// Returns the default pace.
 fn pace() -> Pace {
     Pace {
         first_check: Duration::from_secs(1),
@@ -154,7 +156,7 @@ struct Replay {
 }
 
 fn replay(distribution: &str, loss: f64, policy: Policy) -> Outcome {
-    // All policies see the same draws.
+    // All policies get the same draws.
     let mut random = StdRng::seed_from_u64(7);
     let payments: Vec<Payment> = (0..WARM_UP + DRAWS)
         .map(|n| Payment {
@@ -259,10 +261,11 @@ impl Replay {
     }
 }
 
-/// The prices at which the learned policy is compared with a schedule that asks less.
+/// Price multipliers at which the ledger's policy is compared with a schedule that sends fewer
+/// requests.
 const PRICES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// One distribution with one share of lost webhooks.
+/// Measures one distribution with one share of lost webhooks.
 fn cell(distribution: &str, loss: f64) -> Value {
     let learned = PRICES.map(|price| (price, replay(distribution, loss, Policy::Learned(price))));
     let ours = learned[0].1;
@@ -303,7 +306,7 @@ fn cell(distribution: &str, loss: f64) -> Value {
     Value::Object(cell)
 }
 
-/// Everything that is replayed.
+/// Runs all replays.
 pub fn replays() -> Value {
     let mut all = Map::new();
     for (name, what) in DISTRIBUTIONS {

@@ -1,6 +1,8 @@
-//! The real service against the twin: what the replay says of it has to come out here as well. Requests
-//! until the end and looks after it are told apart by the twin's own log. Every third payment is declined: a
-//! failure is final once a signed webhook has told of it and our own task, asked at once, has confirmed it.
+//! Confirms the replayed results with the real service and the simulator.
+//!
+//! Requests before the final state is known and rechecks after it are told apart by the simulator's
+//! log. Every third payment is declined: a failure is final once a signed webhook has reported it
+//! and a read of our own task, made at once, has confirmed it.
 
 use crate::bodies::{KEY, SECRET, SHOP};
 use crate::ground::{self, Running};
@@ -13,17 +15,17 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::oneshot;
-use twin::{Delay, Settings, Switches};
+use twin::{BehaviourSwitches, Delay, TwinSettings};
 
-/// Payments that count, and those before them; so many a second.
+/// Number of measured payments, of warm-up payments, and of payments per second.
 const PAYMENTS: usize = 400;
 const WARM_UP: usize = 200;
 const PER_SECOND: u32 = 20;
 
-/// Looks after the end come soon enough to be counted. There are two where none is spared.
+/// Rechecks follow soon enough to be counted. There are two if none is skipped.
 const FOLLOW: &str = "recheck_after_final = [\"4s\", \"8s\"]";
 
-/// How long tasks run, and how many webhooks in a hundred are lost.
+/// Task duration and percentage of lost webhooks of each cell.
 pub const CELLS: [(&str, Delay, usize); 5] = [
     ("exponential", Delay::Exponential { mean: 1.5 }, 0),
     ("exponential", Delay::Exponential { mean: 1.5 }, 10),
@@ -43,15 +45,15 @@ pub const CELLS: [(&str, Delay, usize); 5] = [
 async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let settings = Settings {
+    let settings = TwinSettings {
         shops: [(SHOP.to_owned(), SECRET.to_owned())].into(),
         workers: 1,
         log_size: 1_000_000,
-        switches: Switches {
+        switches: BehaviourSwitches {
             task_delay,
-            ..Switches::default()
+            ..BehaviourSwitches::default()
         },
-        ..Settings::default()
+        ..TwinSettings::default()
     };
     let (stop, stopped) = oneshot::channel();
     tokio::spawn(twin::run(listener, settings, async {
@@ -60,7 +62,7 @@ async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
     (address, stop)
 }
 
-/// Pays at a steady rate, and waits until all have ended.
+/// Sends payments at a steady rate and waits until all are final.
 async fn pay(running: &Running, names: &[String], database: &mut PgConnection) {
     let client = reqwest::Client::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
@@ -98,7 +100,8 @@ async fn until_none(database: &mut PgConnection, count: &'static str) {
     }
 }
 
-/// When we knew of each end, and how long after the gateway's end that was, in seconds.
+/// Returns when each final state became known, and the delay after the gateway's final state in
+/// seconds.
 async fn ends(database: &mut PgConnection, prefix: &str) -> HashMap<String, (OffsetDateTime, f64)> {
     let sql = "SELECT tracking_id, finalized_at, extract(epoch FROM finalized_at)::float8
             - (summary::json->'ca'->uid->'l'->>'ua')::float8 / 1e6
@@ -112,7 +115,8 @@ async fn ends(database: &mut PgConnection, prefix: &str) -> HashMap<String, (Off
     each.map(|(name, at, delay)| (name, (at, delay))).collect()
 }
 
-/// All requests about these payments, beside submits: until we knew of their end, and after it.
+/// Returns the number of requests about these payments, without submits: until the final state is
+/// known, and after it.
 async fn asked(gateway: SocketAddr, ends: &HashMap<String, (OffsetDateTime, f64)>) -> (f64, f64) {
     let (mut until, mut after) = (0.0, 0.0);
     for operation in ["task", "lookup"] {
@@ -132,15 +136,16 @@ async fn asked(gateway: SocketAddr, ends: &HashMap<String, (OffsetDateTime, f64)
     (until, after)
 }
 
-/// What came of one cell.
+/// Result of one cell.
 struct Live {
     successes: Outcome,
     declines: Outcome,
-    /// Looks after the end of each payment.
+    /// Rechecks per payment.
     after: f64,
 }
 
-/// Every third payment is declined, and so many webhooks in a hundred are lost.
+/// Returns the tracking ID: every third payment is declined, and `loss` percent of the webhooks are
+/// lost.
 fn name(n: usize, prefix: &str, loss: usize) -> String {
     let scenario = match (n % 3 == 2, n % 100 * 7 % 100 < loss) {
         (false, false) => "ok",
@@ -177,10 +182,10 @@ async fn live(database: &str, delay: Delay, loss: usize) -> Live {
     }
 }
 
-/// Every cell, each on a database of its own.
+/// Runs every cell, each on its own database.
 pub async fn all(databases: &[String]) -> Value {
     let mut all = Vec::new();
-    println!("\nthe service against the twin");
+    println!("\nservice with simulator");
     for ((name, delay, loss), database) in CELLS.iter().zip(databases) {
         let live = live(database, *delay, *loss).await;
         for (what, outcome) in [("successes", &live.successes), ("declines", &live.declines)] {
@@ -190,7 +195,7 @@ pub async fn all(databases: &[String]) -> Value {
             );
         }
         println!(
-            "{name:11} {loss:>4} %  {:.3} requests after the end",
+            "{name:11} {loss:>4} %  {:.3} requests after the final state",
             live.after
         );
         let after = (live.after * 1_000.0).round() / 1_000.0;

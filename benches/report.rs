@@ -1,4 +1,4 @@
-//! The table and the file.
+//! Report: the printed table and the JSON file.
 
 use crate::load::Outcome;
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 #[derive(Default)]
 pub struct Report(Map<String, Value>);
 
-/// The middle one, or what lies between the two in the middle.
+/// Returns the median.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
@@ -15,13 +15,13 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     (middle(all.len() / 2) + middle(all.len().saturating_sub(1) / 2)) / 2.0
 }
 
-/// With two digits.
+/// Returns the ratio `a / b`, rounded to two decimals.
 pub fn ratio(a: f64, b: f64) -> f64 {
     (a / b * 100.0).round() / 100.0
 }
 
-/// The middle one of the ratios of each round: a machine that is slower for a while is so for both sides
-/// of a round.
+/// Returns the median of the ratios of each round. A temporary slowdown of the machine affects both
+/// sides of a round.
 pub fn in_pairs(ours: &[Outcome], theirs: &[Outcome]) -> f64 {
     let pairs = ours.iter().zip(theirs);
     ratio(
@@ -31,7 +31,7 @@ pub fn in_pairs(ours: &[Outcome], theirs: &[Outcome]) -> f64 {
 }
 
 impl Report {
-    /// One section: the service's rounds beside the plain handler's.
+    /// Adds a section that compares the service's rounds with the plain handler's.
     pub fn sides(&mut self, name: &str, service: &[Outcome], plain: &[Outcome], more: Value) {
         let rates = |side: &[Outcome]| -> Vec<f64> {
             side.iter().map(|o| o.per_second().round()).collect()
@@ -58,13 +58,13 @@ impl Report {
         self.section(name, section);
     }
 
-    /// One section.
+    /// Adds a section.
     pub fn section(&mut self, name: &str, section: Value) {
         println!("{name}: {section}");
         self.0.insert(name.to_owned(), section);
     }
 
-    /// Prints everything, a line each.
+    /// Prints the report, one line per result.
     pub fn print(&self) {
         println!();
         for (name, section) in &self.0 {
@@ -74,7 +74,7 @@ impl Report {
         }
     }
 
-    /// Writes the file.
+    /// Writes the JSON file.
     pub fn write(&self) {
         let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
         std::fs::create_dir_all(&directory).expect("a directory");

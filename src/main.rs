@@ -1,10 +1,10 @@
-//! The command line. It parses and calls; it holds no logic.
+//! Entry point: parses the command line and calls [`reconciler::cli`].
 
 use clap::Parser;
 use std::process::ExitCode;
 
-/// The C library's own was the largest item of the profile; with huge pages this one holds twice the
-/// memory when idle (docs/performance.md).
+/// The allocator of the process. The C library's allocator was the largest item of the CPU profile.
+/// With huge pages, mimalloc uses twice the memory when idle (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

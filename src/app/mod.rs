@@ -1,10 +1,10 @@
-//! The composition: one store, one ledger, one gate, the engine and the listeners, started in this
-//! order and stopped in the other.
+//! Composition root: builds the store, ledger, dispatcher, engine and listeners, starts them in
+//! this order and stops them in the reverse order.
 //!
-//! What it deliberately cannot do: anything by itself. It wires.
+//! Not responsible for: any logic of its own.
 
 mod reload;
 mod serve;
 
-pub use reload::Reload;
+pub use reload::ConfigReloader;
 pub use serve::{App, AppError, Listeners, Roles, ledger_settings};

@@ -1,9 +1,11 @@
-//! Reading the configuration again, on SIGHUP and when one of its files has changed, so that keys are
-//! changed without a restart.
+//! Reloads the configuration on SIGHUP and when one of its files changes, so that keys rotate
+//! without a restart.
 //!
-//! The whole is read and checked by the loader of the start; what is wrong anywhere changes nothing.
-//! What it deliberately cannot do: change anything but keys (`config::Live` says which), or act on a
-//! file that is still being written.
+//! The loader of start-up reads and checks the whole configuration. An error anywhere changes
+//! nothing.
+//!
+//! Not responsible for: settings other than keys (`config::Live` lists the keys), or files that are
+//! still being written.
 
 use crate::app::serve::{AppError, dropped_key, key_ids};
 use crate::config::{ConfigErrors, Live, Loaded, Setting, Source};
@@ -16,32 +18,33 @@ use tokio::signal::unix::Signal;
 use tokio::time::{MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
-/// How often the files are looked at. A change is acted on when two looks saw the same.
-const LOOK: Duration = Duration::from_secs(2);
+/// Interval between polls of the files. A change is applied once two consecutive polls see the same
+/// content.
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// No file of a configuration is larger; what is, is told apart by its length alone.
-const LARGEST: u64 = 8 * 1_048_576;
+/// Maximum size of a file whose content is hashed. Larger files are compared by length only.
+const MAX_FILE_BYTES: u64 = 8 * 1_048_576;
 
-/// What stands in the files, as a hash.
-type Content = [u8; 32];
+/// SHA-256 digest of the contents of all files.
+type FilesDigest = [u8; 32];
 
-/// Keeps the keys in use as they are configured.
-pub struct Reload {
+/// Keeps the keys in use equal to the configured ones.
+pub struct ConfigReloader {
     source: Source,
     live: Live,
     store: Store,
-    /// The settings of the start: what is no key is as it was then.
+    /// Settings at start-up. Settings other than keys keep these values until a restart.
     started: Vec<Setting>,
     files: BTreeSet<PathBuf>,
-    /// What was read last, and what the last look saw.
-    read: Option<Content>,
-    seen: Option<Content>,
-    /// Why the last reading failed, if it did.
+    /// Digest at the last load, and digest at the last poll.
+    read: Option<FilesDigest>,
+    seen: Option<FilesDigest>,
+    /// Reason why the last load failed, if it did.
     failure: Option<String>,
 }
 
-impl Reload {
-    /// Follows the source that the service was started from.
+impl ConfigReloader {
+    /// Creates a reloader for the source that the service was started from.
     pub fn new(source: Source, started: Vec<Setting>, live: Live, store: Store) -> Self {
         let files = source.files(&started);
         Self {
@@ -56,16 +59,16 @@ impl Reload {
         }
     }
 
-    /// Goes on until the process ends.
+    /// Runs until the process ends.
     pub async fn run(mut self, mut hangup: Signal) {
         if self.files.iter().all(|file| file.is_file()) {
-            // What changed between the start's reading and here is a change as well.
+            // A file may have changed between the load at start-up and this point.
             self.reload(None).await;
         } else {
-            // A pipe could be read once only.
+            // A pipe can be read only once.
             self.read = self.content().await;
         }
-        let mut looks = interval(LOOK);
+        let mut looks = interval(FILE_POLL_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -84,10 +87,11 @@ impl Reload {
         }
     }
 
-    /// Whether the files are others than those that were read, and are no longer being written.
+    /// Returns whether the files differ from those loaded last and are no longer being written.
     async fn has_changed(&mut self) -> bool {
         if self.failure.is_some() {
-            // What failed may have named a file that was not there yet. It is known once it can be read.
+            // A failed load may have named a file that did not exist yet. The set of files is known
+            // once a load succeeds.
             if let Ok(loaded) = self.load().await {
                 self.files = self.source.files(&loaded.settings);
             }
@@ -98,21 +102,21 @@ impl Reload {
         settled && now != self.read
     }
 
-    /// Reads everything again, and takes the keys over if all of it is right.
+    /// Loads the configuration and applies its keys if all of it is valid.
     async fn reload(&mut self, cause: Option<&'static str>) {
         let read = match self.load_known().await {
             Ok(loaded) => self.keeps_keys(&loaded).await.map(|()| loaded),
             Err(reason) => Err(reason),
         };
         match read {
-            Ok(loaded) => self.take_over(&loaded, cause),
+            Ok(loaded) => self.apply_keys(&loaded, cause),
             Err(reason) => {
                 let known = self.failure.as_ref() == Some(&reason);
                 if cause == Some("SIGHUP") || !known {
                     tracing::error!(
                         cause,
                         reason,
-                        "the configuration cannot be read again; nothing was changed"
+                        "configuration reload failed; nothing was changed"
                     );
                 }
                 self.failure = Some(reason);
@@ -120,7 +124,7 @@ impl Reload {
         }
     }
 
-    /// Fails when a fingerprint key is gone that something stored names, or when that cannot be told.
+    /// Fails if a removed fingerprint key is still named by stored data, or if that cannot be read.
     async fn keeps_keys(&self, loaded: &Loaded) -> Result<(), String> {
         let (before, after) = (key_ids(&self.live.now()), key_ids(&loaded.config));
         if before.iter().all(|key| after.contains(key)) {
@@ -133,30 +137,27 @@ impl Reload {
             Ok(None) => Ok(()),
             Ok(Some(key)) => Err(AppError::DroppedKey(key).to_string()),
             Err(error) => Err(format!(
-                "security.fingerprint_key: a key is gone, and whether something needs it cannot be read: {error}"
+                "security.fingerprint_key: a key was removed, and reading whether stored data needs it failed: {error}"
             )),
         }
     }
 
-    fn take_over(&mut self, loaded: &Loaded, cause: Option<&'static str>) {
+    fn apply_keys(&mut self, loaded: &Loaded, cause: Option<&'static str>) {
         let changes = self.live.take_over(loaded, &self.started);
         let failed = self.failure.take().is_some();
         if !changes.taken_over.is_empty() || cause.is_some() || failed {
             let keys = list(&changes.taken_over);
-            tracing::info!(
-                cause,
-                keys,
-                "the configuration was read again; these keys are in use now"
-            );
+            tracing::info!(cause, keys, "configuration reloaded");
         }
         if !changes.needs_restart.is_empty() {
-            tracing::warn!("needs a restart: {}", list(&changes.needs_restart));
+            let keys = list(&changes.needs_restart);
+            tracing::warn!(keys, "configuration changes require a restart");
         }
     }
 
-    /// Reads everything, and notes what stood in the files when it was.
+    /// Loads the configuration and records the digest of its files.
     async fn load_known(&mut self) -> Result<Loaded, String> {
-        // Noted before anything is read: what changes meanwhile is a change for the next look.
+        // Recorded before the load, so that the next poll sees a change made during the load.
         self.read = self.content().await;
         let first = self.load().await?;
         let files = self.source.files(&first.settings);
@@ -177,22 +178,22 @@ impl Reload {
         }
     }
 
-    async fn content(&self) -> Option<Content> {
+    async fn content(&self) -> Option<FilesDigest> {
         let files = self.files.clone();
         let hashed = tokio::task::spawn_blocking(move || content(&files)).await;
         hashed.ok()
     }
 }
 
-/// A hash of what stands in all the files. Links are followed, as whole directories of them are
-/// exchanged where configurations are mounted.
-fn content(files: &BTreeSet<PathBuf>) -> Content {
+/// Returns a digest of the contents of all files. Follows symbolic links, because mounted
+/// configurations are replaced as whole directories of links.
+fn content(files: &BTreeSet<PathBuf>) -> FilesDigest {
     let mut all = Sha256::new();
     for file in files {
         let known = std::fs::metadata(file).ok();
         let length = known.as_ref().map_or(0, std::fs::Metadata::len);
-        // A pipe could be read once only, and waiting for it would never end.
-        let readable = known.is_some_and(|known| known.is_file()) && length <= LARGEST;
+        // A pipe can be read only once, and reading it could block for ever.
+        let readable = known.is_some_and(|known| known.is_file()) && length <= MAX_FILE_BYTES;
         let bytes = readable.then(|| std::fs::read(file).ok().map(Zeroizing::new));
         let hash = bytes.flatten().map(|bytes| Sha256::digest(&*bytes));
         all.update([u8::from(hash.is_some())]);

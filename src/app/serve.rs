@@ -1,4 +1,4 @@
-//! Starting and stopping the service.
+//! Starts and stops the service.
 
 use crate::config::{Config, Live};
 use crate::dispatch::Dispatch;
@@ -19,19 +19,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Which parts of the service run in this process.
+/// Parts of the service that run in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Roles {
     /// The REST API.
     pub api: bool,
     /// The webhook listener.
     pub webhooks: bool,
-    /// Checks, submissions of what waits, sweeps.
+    /// Checks, submits of queued requests, sweeps, and deliveries to subscribers.
     pub engine: bool,
 }
 
 impl Roles {
-    /// Everything.
+    /// All parts.
     pub const ALL: Self = Self {
         api: true,
         webhooks: true,
@@ -39,61 +39,62 @@ impl Roles {
     };
 }
 
-/// The bound listeners; those of roles that do not run are not used.
+/// The bound listeners. `None` for a role that does not run here.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For internal services.
+    /// REST API, for internal services.
     pub api: Option<TcpListener>,
-    /// For the gateway.
+    /// Webhooks, for the gateway.
     pub webhooks: Option<TcpListener>,
-    /// For Prometheus and probes.
+    /// Metrics and health probes, for Prometheus and Kubernetes.
     pub ops: TcpListener,
 }
 
-/// Why the service cannot run.
+/// An error that prevents the service from starting or running.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// An address cannot be bound.
-    #[error("cannot listen on {address} ({key})")]
+    /// A listen address could not be bound.
+    #[error("failed to listen on {address} ({key})")]
     Bind {
-        /// The key of the setting.
+        /// Key of the setting that names the address.
         key: &'static str,
-        /// The address.
+        /// Address that could not be bound.
         address: SocketAddr,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The database.
-    #[error("the database cannot be used")]
+    #[error("database error")]
     Store(#[from] StoreError),
-    /// What leads to the database.
-    #[error("the way to the database cannot be used")]
+    /// The connection to the database, if a pooler on the way is unsuitable.
+    #[error("unsupported connection pooler")]
     Pooler(#[from] PoolerError),
-    /// The schema.
-    #[error("the schema cannot be used")]
+    /// The schema is missing a migration or does not match this version.
+    #[error("schema check failed")]
     Migrate(#[from] MigrateError),
-    /// The HTTP client.
-    #[error("the gateway's client cannot be set up")]
+    /// The HTTP client for the gateway could not be created.
+    #[error("failed to create the gateway client")]
     Client(#[from] ClientError),
-    /// A key is gone that is still needed.
+    /// A fingerprint key was removed that stored data still names.
     #[error(
-        "security.fingerprint_key lacks the key {0}, which kept fingerprints or waiting requests name; \
-         list it after the new one"
+        "security.fingerprint_key: key {0} is missing, and stored fingerprints or queued requests \
+             need it; list it after the new one"
     )]
     DroppedKey(String),
-    /// The listeners.
-    #[error("the listeners cannot be started")]
+    /// The listeners could not be started.
+    #[error("failed to start listeners")]
     Http(#[source] std::io::Error),
 }
 
-/// How many jobs the ledger commits at once.
-const MAX_BATCH: usize = 512;
+/// Maximum number of commands that the ledger commits in one batch.
+const MAX_BATCH_COMMANDS: usize = 512;
 
-/// How long reads on the wire may go on after a stop.
-const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// Time that gateway reads in flight may take after a stop.
+const READ_DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Listeners {
-    /// Binds what the roles need, so that a taken port is told before anything runs.
+    /// Binds the listeners of the roles. Called first, so that an address in use is reported before
+    /// anything starts.
     pub fn bind(config: &Config, roles: Roles) -> Result<Self, AppError> {
         let bind = |key, address: SocketAddr| {
             TcpListener::bind(address).map_err(|source| AppError::Bind {
@@ -111,7 +112,7 @@ impl Listeners {
     }
 }
 
-/// The running service.
+/// The running service. [`App::stop`] stops it.
 pub struct App {
     config: Live,
     store: Store,
@@ -125,8 +126,15 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything. The database need not be up; readiness tells when it is. One that is up has
-    /// to be reached in a way that can be used.
+    /// Starts all parts of the service.
+    ///
+    /// The database may be unavailable; readiness reports when it is available. If it is available,
+    /// the connection to it must be usable.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the connection pooler is unsuitable, a key that stored data needs is
+    /// missing, or a listener or HTTP client cannot be created.
     pub async fn start(
         config: Arc<Config>,
         listeners: Listeners,
@@ -151,7 +159,8 @@ impl App {
         );
         let gateway = GatewayClient::new(&config.gateway.client())?;
         let drain = config.serve.drain_timeout;
-        // From here on only what is in use is asked: the keys of the start must not outlive it.
+        // From here on, only the live configuration is read, so that the keys at start-up do not
+        // outlive a rotation.
         let live = Live::new(config);
         let dispatch = Dispatch::new(
             &live,
@@ -187,7 +196,7 @@ impl App {
             http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
         Ok(Self {
             config: live,
-            learning: learn(&ledger, &dispatch),
+            learning: spawn_forecast_sync(&ledger, &dispatch),
             store,
             dispatch,
             engine,
@@ -198,8 +207,9 @@ impl App {
         })
     }
 
-    /// Ends when a database that was down at the start is up, and cannot be used.
-    pub async fn failed(&mut self) -> AppError {
+    /// Completes with an error if a database that was down at start-up turns out to be unusable.
+    /// Never completes otherwise.
+    pub async fn startup_error(&mut self) -> AppError {
         if let Some(prepared) = self.prepared.take()
             && let Ok(Err(error)) = prepared.await
         {
@@ -213,18 +223,20 @@ impl App {
         self.store.clone()
     }
 
-    /// The configuration in use.
+    /// Returns the live configuration.
     pub fn config(&self) -> Live {
         self.config.clone()
     }
 
-    /// Stops: readiness goes off, nothing new is taken, what is not yet sent is handed back; at once
-    /// when no submit is on the wire, else when those are answered, at most the drain timeout.
+    /// Stops the service.
+    ///
+    /// Readiness turns off, no new requests are accepted, and unsent submits are handed back. If
+    /// submits are in flight, `stop` waits for them, at most for `serve.drain_timeout`.
     pub async fn stop(mut self) {
         self.dispatch.stop();
         let drained = async {
             if let Some(engine) = self.engine.take() {
-                engine.stopped(READ_PATIENCE).await;
+                engine.stopped(READ_DRAIN_TIMEOUT).await;
             }
             self.dispatch.drained().await;
             self.servers.stop(true).await;
@@ -232,7 +244,7 @@ impl App {
         if tokio::time::timeout(self.drain, drained).await.is_err() {
             tracing::warn!(
                 submits = self.dispatch.on_the_wire(),
-                "the drain timeout is over; the leases of what is on the wire will end"
+                "drain timeout expired with submits in flight; their transactions will be looked up"
             );
         }
         self.servers.stop_ops().await;
@@ -246,30 +258,32 @@ impl App {
     }
 }
 
-/// In every role: whoever hears of an end learns from it, and whoever plans a look needs it.
-fn learn(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
+/// Starts the synchronisation of forecasts. It runs in every role, because every role observes
+/// final states or schedules checks.
+fn spawn_forecast_sync(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
     let (ledger, dispatch) = (ledger.clone(), dispatch.clone());
     tokio::spawn(async move { ledger.keep_learning(dispatch.stopping()).await })
 }
 
-/// Looks at what leads to the database, and says what is unwise about it.
-async fn way(store: &Store) -> Result<(), PoolerError> {
+/// Checks whether the connection to the database is suitable, and logs a warning if its settings
+/// are risky.
+async fn check_pooler(store: &Store) -> Result<(), PoolerError> {
     if store.sessions().await? == (Sessions::Shared { by_index: false }) {
         tracing::warn!(
-            "database.url leads through a pooler that shares connections, and the database role may \
-             read whole tables; run once: ALTER ROLE … SET enable_seqscan = off"
+            "database.url uses a pooler that shares connections, and the database role allows \
+                 sequential scans; run once: ALTER ROLE … SET enable_seqscan = off"
         );
     }
     Ok(())
 }
 
-/// The ids of the keys that are listed.
+/// Returns the ids of the configured fingerprint keys.
 pub(crate) fn key_ids(config: &Config) -> Vec<String> {
     let keys = config.security.fingerprint_key.iter();
     keys.map(|key| key.id().to_owned()).collect()
 }
 
-/// The first key that something stored names and that is not listed.
+/// Returns the first fingerprint key that stored data names and that is not in `listed`.
 pub(crate) async fn dropped_key(
     store: &Store,
     shops: &[String],
@@ -279,16 +293,17 @@ pub(crate) async fn dropped_key(
     Ok(needed.into_iter().find(|key| !listed.contains(key)))
 }
 
-/// Fails when the way to the database cannot be used, or a key that it needs is gone.
+/// Fails if the connection to the database is unsuitable, or if a key that stored data needs is
+/// missing.
 async fn fits(store: &Store, shops: &[String], listed: &[String]) -> Result<(), AppError> {
-    way(store).await?;
+    check_pooler(store).await?;
     match dropped_key(store, shops, listed).await? {
         Some(key) => Err(AppError::DroppedKey(key)),
         None => Ok(()),
     }
 }
 
-/// Looks at the database now, if that is possible, and prepares it as soon as it answers.
+/// Checks the database now, if it is available, and starts a task that prepares it.
 async fn begin_preparing(
     store: &Store,
     shops: Vec<String>,
@@ -302,7 +317,8 @@ async fn begin_preparing(
     Ok(tokio::spawn(prepare(store.clone(), shops, listed, known)))
 }
 
-/// Makes sure that each shop has its row, as soon as the database answers, and in a way that can be used.
+/// Creates the row of each shop. Waits until the database is available, and checks the connection
+/// first.
 async fn prepare(
     store: Store,
     shops: Vec<String>,
@@ -320,23 +336,25 @@ async fn prepare(
         match step(&mut known).await {
             Ok(()) => break,
             Err(AppError::Pooler(PoolerError::Store(error)) | AppError::Store(error)) => {
-                tracing::warn!(error = error.chain(), "the database does not answer yet");
+                tracing::warn!(
+                    error = error.chain(),
+                    "database not available yet; retrying in 1 s"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             Err(unfit) => return Err(unfit),
         }
     }
-    // Evidence is worth more when the service itself cannot change it.
+    // Evidence is stronger if the service's own role cannot modify it.
     if matches!(may_rewrite_evidence(&store).await, Ok(true)) {
         tracing::warn!(
-            "this database role may change or remove evidence; docs/operations.md tells how to run \
-             with one that may only add to it"
+            "database role can modify evidence; docs/operations.md describes an append-only role"
         );
     }
     Ok(())
 }
 
-/// What the ledger reads of the configuration.
+/// Returns the ledger's settings from the configuration.
 pub fn ledger_settings(config: &Config) -> Settings {
     Settings {
         pace: Pace {
@@ -347,6 +365,6 @@ pub fn ledger_settings(config: &Config) -> Settings {
         },
         lease: config.follow.lease,
         clock_tolerance: config.follow.clock_tolerance,
-        max_batch: MAX_BATCH,
+        max_batch: MAX_BATCH_COMMANDS,
     }
 }

@@ -1,6 +1,6 @@
-//! `audit`: the second opinion, and its exit code.
+//! `audit`: recomputes states from evidence, reports differences, and sets the exit code.
 
-use crate::cli::config::load;
+use crate::cli::check_config::load;
 use crate::store::Store;
 use anyhow::Context;
 use audit::{Plan, Report};
@@ -12,19 +12,19 @@ use std::process::ExitCode;
 /// Options of `audit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AuditArgs {
-    /// One shop alone.
+    /// Audit one shop only
     #[arg(long, value_name = "SHOP")]
     shop: Option<String>,
-    /// Transactions opened since then: RFC 3339, or how long ago (`36h`, `30d`).
+    /// Audit transactions opened since a time (RFC 3339) or within a duration (36h, 30d)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Tell it as JSON.
+    /// Print the report as JSON
     #[arg(long, conflicts_with = "metrics")]
     json: bool,
-    /// Tell the counts as Prometheus text.
+    /// Print the counts in the Prometheus text format
     #[arg(long)]
     metrics: bool,
-    /// The database, where the auditor has a role of its own; else `database.url`.
+    /// Database URL for the auditor's role [default: database.url]
     #[arg(
         long,
         env = "RECONCILER_AUDIT_URL",
@@ -34,12 +34,12 @@ pub(super) struct AuditArgs {
     database_url: Option<String>,
 }
 
-/// Something was found.
-const FOUND: u8 = 1;
-/// The audit could not be made.
-const NOT_RUN: u8 = 2;
+/// Exit code: differences were found.
+const EXIT_DIFFERENCES: u8 = 1;
+/// Exit code: the audit failed.
+const EXIT_ERROR: u8 = 2;
 
-/// Audits, tells, and gives the exit code: 0 nothing found, 1 differences, 2 it could not run.
+/// Audits, prints the report, and returns the exit code: 0 no differences, 1 differences, 2 error.
 pub(super) async fn audit(path: Option<&Path>, args: AuditArgs) -> ExitCode {
     match report(path, &args).await {
         Ok(report) => {
@@ -53,12 +53,12 @@ pub(super) async fn audit(path: Option<&Path>, args: AuditArgs) -> ExitCode {
             if report.is_clean() {
                 ExitCode::SUCCESS
             } else {
-                FOUND.into()
+                EXIT_DIFFERENCES.into()
             }
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            NOT_RUN.into()
+            EXIT_ERROR.into()
         }
     }
 }
@@ -76,7 +76,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
         .map(since)
         .transpose()
         .context("--since")?;
-    // An auditor with a database and no secrets of the shops needs no configuration.
+    // An auditor that has a database URL and no shop secrets needs no configuration.
     let config = match (&args.database_url, path) {
         (Some(_), None) => None,
         (_, path) => Some(load(path)?),
@@ -84,7 +84,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
     let url = match (&args.database_url, &config) {
         (Some(url), _) => url.as_str(),
         (None, Some(config)) => config.database.url.expose(),
-        (None, None) => anyhow::bail!("there is neither --database-url nor a configuration"),
+        (None, None) => anyhow::bail!("one of --database-url and --config is required"),
     };
     let gateway = config
         .as_ref()
@@ -107,7 +107,8 @@ fn since(text: &str) -> anyhow::Result<Timestamp> {
     if let Some(at) = Timestamp::parse(text) {
         return Ok(at);
     }
-    let ago = humantime::parse_duration(text)
-        .map_err(|_| anyhow::anyhow!("{text:?} is neither a time nor a duration"))?;
+    let ago = humantime::parse_duration(text).map_err(|_| {
+        anyhow::anyhow!("must be an RFC 3339 time or a duration such as 36h, got {text:?}")
+    })?;
     Ok(Timestamp::from(clock::now_utc()).minus(ago))
 }

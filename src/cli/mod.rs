@@ -1,13 +1,13 @@
-//! The command line: what can be asked of the binary, and how each answer becomes an exit code.
+//! Command line: parses the subcommands, runs them, and sets the exit code.
 
 mod audit;
-mod config;
-mod desk;
+mod check_config;
+mod context;
 mod operate;
+mod output;
 mod probe;
 mod replay;
 mod serve;
-mod sheet;
 mod show;
 
 use clap::{Parser, Subcommand};
@@ -15,12 +15,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Brings every payment sent through UnonaPay's asynchronous mode to one durable, explained, final
-/// state.
+/// Reconcile UnonaPay payments to one durable, explained, final state
 #[derive(Debug, Parser)]
 #[command(name = "reconciler", version = crate::metrics::VERSION)]
 pub struct Cli {
-    /// The configuration file.
+    /// Configuration file (TOML)
     #[arg(long, global = true, env = "RECONCILER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -29,36 +28,38 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service.
+    /// Run the service
     Serve(serve::ServeArgs),
-    /// Bring the database's schema up to date.
+    /// Apply pending database migrations
     Migrate,
-    /// Check the configuration, and tell every value and where it comes from.
+    /// Validate the configuration and print every setting with its source
     CheckConfig,
-    /// Print the description of the REST API, OpenAPI 3.1.
+    /// Print the OpenAPI 3.1 description of the REST API
     Openapi,
-    /// Show a transaction: how it stands, why, and everything that was said about it.
+    /// Show a transaction, the reasons for its state, and its evidence
     Show(show::ShowArgs),
-    /// List transactions, the newest first.
+    /// List transactions, newest first
     List(show::ListArgs),
-    /// List what does not fit together.
-    Discrepancies(show::FindingsArgs),
-    /// Have a transaction looked at, at the gateway, now.
+    /// List discrepancies, newest first
+    Discrepancies(show::DiscrepanciesArgs),
+    /// Check a transaction against the gateway now
     Check(operate::CheckArgs),
-    /// Stop new submits of a shop; what was sent is followed on.
+    /// Pause new submits of a shop; open transactions are still followed
     Pause(operate::PauseArgs),
-    /// Allow new submits of a shop again.
+    /// Resume submits of a shop
     Resume(operate::PauseArgs),
-    /// Tell a subscriber events once more; one that answered 410 Gone is told again from here on.
+    /// Redeliver events to a subscriber; re-enables one disabled by 410 Gone
     Replay(replay::ReplayArgs),
-    /// Ask a shop, with test transactions, what the gateway's documents leave open.
+    /// Probe undocumented gateway behaviour of a shop with test transactions
     Probe(probe::ProbeArgs),
-    /// Derive every state again from the evidence, by a second path, and tell what differs. Exit code 0:
-    /// nothing differs, 1: something does, 2: it could not be told.
+    /// Recompute every state from evidence with an independent implementation and report
+    /// differences
+    ///
+    /// Exit codes: 0 no differences, 1 differences, 2 error
     Audit(audit::AuditArgs),
 }
 
-/// Runs what was asked for.
+/// Runs the parsed command and returns its exit code.
 pub fn run(cli: Cli) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -72,11 +73,11 @@ pub fn run(cli: Cli) -> ExitCode {
         match cli.command {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
             Command::Migrate => outcome(serve::migrate(path).await),
-            Command::CheckConfig => outcome(config::check(path)),
+            Command::CheckConfig => outcome(check_config::check(path)),
             Command::Openapi => outcome(print(&crate::http::openapi::text())),
-            Command::Show(args) => outcome(show::show(path, args).await),
-            Command::List(args) => outcome(show::list(path, args).await),
-            Command::Discrepancies(args) => outcome(show::findings(path, args).await),
+            Command::Show(args) => outcome(show::show_transaction(path, args).await),
+            Command::List(args) => outcome(show::list_transactions(path, args).await),
+            Command::Discrepancies(args) => outcome(show::list_discrepancies(path, args).await),
             Command::Check(args) => outcome(operate::check(path, args).await),
             Command::Pause(args) => outcome(operate::set_paused(path, args, true).await),
             Command::Resume(args) => outcome(operate::set_paused(path, args, false).await),
@@ -87,7 +88,7 @@ pub fn run(cli: Cli) -> ExitCode {
     })
 }
 
-/// Prints a text. Somebody who has read enough of it is no failure.
+/// Prints a text. A closed pipe is not an error.
 fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

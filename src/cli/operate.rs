@@ -1,8 +1,8 @@
-//! `check`, `pause` and `resume`: what a person may do from a terminal. The same is done over HTTP,
-//! through the same door.
+//! `check`, `pause` and `resume`: operator actions from a terminal. The HTTP API offers the same
+//! actions and records the same evidence.
 
-use crate::cli::desk::{Desk, ShopArg, person};
-use crate::cli::sheet;
+use crate::cli::context::{CommandContext, ShopArg, current_user};
+use crate::cli::output;
 use crate::config::Submits;
 use crate::ledger::look;
 use crate::store::controls;
@@ -12,7 +12,7 @@ use std::path::Path;
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
-    /// The tracking id, or `~` and the id of the transaction.
+    /// Tracking ID, or `~` followed by the transaction ID
     tracking_id: String,
     #[command(flatten)]
     shop: ShopArg,
@@ -25,36 +25,36 @@ pub(super) struct PauseArgs {
     shop: ShopArg,
 }
 
-/// Makes a look at the gateway due now.
+/// Makes a check of the transaction due now.
 pub(super) async fn check(path: Option<&Path>, args: CheckArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
-    let asked = look(&person(), clock::now_utc().into());
+    let asked = look(&current_user(), clock::now_utc().into());
     let stored = desk.ledger().record_about(stored, asked).await?;
     let due = stored.record.next_check_at.is_some();
-    sheet::print(if due {
-        "a look at the gateway is due now; a running service takes it, and `show` tells what came"
+    output::print(if due {
+        "check is due now; a running service executes it, and `show` prints the result"
     } else {
-        "that is noted; there is nothing at the gateway to look at"
+        "request recorded; the transaction has nothing to check at the gateway"
     })
 }
 
-/// Stops or allows new submits of a shop.
+/// Pauses or resumes new submits of a shop.
 pub(super) async fn set_paused(
     path: Option<&Path>,
     args: PauseArgs,
     paused: bool,
 ) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
-    controls::set_paused(&desk.store, &desk.id, paused, &person()).await?;
+    let desk = CommandContext::open(path, &args.shop)?;
+    controls::set_paused(&desk.store, &desk.id, paused, &current_user()).await?;
     let shop = &desk.id;
-    sheet::print(&match (paused, desk.shop.submits) {
+    output::print(&match (paused, desk.shop.submits) {
         (true, _) => format!(
-            "new submits of shop {shop} are refused within a second; what was sent is followed on"
+            "submits of shop {shop} paused, effective within 1 s; open transactions are still followed"
         ),
-        (false, Submits::On) => format!("new submits of shop {shop} are taken again"),
+        (false, Submits::On) => format!("submits of shop {shop} resumed"),
         (false, Submits::Paused) => {
-            format!("the switch of shop {shop} is off, but its configuration says submits = paused")
+            format!("shop {shop} resumed, but its configuration still sets submits = paused")
         }
     })
 }

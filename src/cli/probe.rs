@@ -1,8 +1,8 @@
-//! `probe`: says what it will send, asks, and prints what the gateway answered.
+//! `probe`: lists what it will send, asks for confirmation, and prints the results.
 
-use crate::cli::desk::{Desk, ShopArg};
-use crate::cli::sheet;
-use crate::probe::{self, Card, Options, Report};
+use crate::cli::context::{CommandContext, ShopArg};
+use crate::cli::output;
+use crate::probe::{self, ProbeOptions, ProbeReport, TestCard};
 use anyhow::{Context, bail};
 use domain::Currency;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,54 +15,57 @@ use url::{Host, Url};
 pub(super) struct ProbeArgs {
     #[command(flatten)]
     shop: ShopArg,
-    /// Pay with this token of a test card.
+    /// Token of a test card to pay with
     #[arg(long, value_name = "TOKEN", conflicts_with = "test_card")]
     test_card_token: Option<String>,
-    /// Token of a test card that is declined, for the question about declines.
+    /// Token of a test card that is declined
     #[arg(long, value_name = "TOKEN", requires = "test_card_token")]
     declined_card_token: Option<String>,
-    /// Pay with the test card numbers of the gateway's documents.
+    /// Pay with the gateway's documented test card numbers
     #[arg(long)]
     test_card: bool,
-    /// Yes, send test transactions to the live gateway: do not ask.
+    /// Send test transactions to the live gateway without asking
     #[arg(long)]
     yes_live: bool,
-    /// The currency of the test transactions.
+    /// Currency of the test transactions
     #[arg(long, default_value = "EUR", value_parser = currency)]
     currency: Currency,
-    /// About how much each is about, in minor units.
+    /// Approximate amount of each test transaction, in minor units
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=100_000))]
     amount: i64,
-    /// The longest wait for one task, in seconds.
-    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    patience: u64,
-    /// Print JSON.
+    /// Maximum wait for one task, in seconds
+    #[arg(long, alias = "patience", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    timeout: u64,
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 fn currency(text: &str) -> Result<Currency, String> {
     let known = Currency::parse(text).filter(|currency| words::money::is_known(*currency));
-    known.ok_or_else(|| "must be a currency code of ISO 4217".to_owned())
+    known.ok_or_else(|| "must be an ISO 4217 currency code".to_owned())
 }
 
-/// Asks the shop what the documents leave open.
+/// Probes the shop with test transactions and prints the report.
 pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Result<()> {
-    let options = Options {
+    let options = ProbeOptions {
         card: card(&args)?,
         currency: args.currency,
         amount: args.amount,
-        patience: Duration::from_secs(args.patience),
+        patience: Duration::from_secs(args.timeout),
     };
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let gateway = &desk.config.gateway.base_url;
-    // What is printed here is for a person, and never part of the report.
-    eprintln!("This will send to {gateway} as shop {}:", desk.id);
+    // This output is for the operator and goes to stderr; the report goes to stdout.
+    eprintln!(
+        "Test transactions to send to {gateway} as shop {}:",
+        desk.id
+    );
     for line in probe::plan(&options) {
         eprintln!("  - {line}");
     }
     eprintln!(
-        "Each transaction says \"test\": true and is about {}.",
+        "Each transaction has \"test\": true and an amount of about {}.",
         shown(&desk, &options)
     );
     if !args.yes_live && !is_here(gateway) {
@@ -71,9 +74,9 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     let run = probe::run(&desk.config, &desk.shop, &desk.id, &desk.store, options);
     let report = Box::pin(run).await?;
     if args.json {
-        sheet::print_json(&report)?;
+        output::print_json(&report)?;
     } else {
-        sheet::print(&told(&report))?;
+        output::print(&told(&report))?;
     }
     match report.stopped {
         Some(why) => bail!(why),
@@ -81,28 +84,30 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     }
 }
 
-fn card(args: &ProbeArgs) -> anyhow::Result<Card> {
+fn card(args: &ProbeArgs) -> anyhow::Result<TestCard> {
     match (&args.test_card_token, args.test_card) {
-        (Some(good), _) => Ok(Card::Token {
+        (Some(good), _) => Ok(TestCard::Token {
             good: good.clone(),
             declined: args.declined_card_token.clone(),
         }),
-        (None, true) => Ok(Card::Documented),
+        (None, true) => Ok(TestCard::Documented),
         (None, false) => bail!(
-            "nothing was sent: give --test-card-token TOKEN, a token of a test card, or --test-card \
-             for the card numbers of the gateway's documents"
+            "nothing was sent: give --test-card-token TOKEN to pay with a token, or --test-card to pay \
+                 with the gateway's documented test card numbers"
         ),
     }
 }
 
-fn shown(desk: &Desk, options: &Options) -> String {
+fn shown(desk: &CommandContext, options: &ProbeOptions) -> String {
     let overrides = &desk.shop.currency_exponents;
     let currency = options.currency.to_string();
-    let amount = sheet::Amount::of(Some(options.amount), Some(&currency), overrides);
-    amount.map(|amount| amount.long()).unwrap_or_default()
+    let amount = output::DisplayAmount::of(Some(options.amount), Some(&currency), overrides);
+    amount
+        .map(|amount| amount.to_long_string())
+        .unwrap_or_default()
 }
 
-/// Whether the gateway is a simulator on this machine.
+/// Returns whether the gateway is a simulator on this machine.
 fn is_here(gateway: &Url) -> bool {
     match gateway.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -112,24 +117,26 @@ fn is_here(gateway: &Url) -> bool {
     }
 }
 
-/// Asks the person at the terminal; without one the answer is no.
+/// Asks the operator for confirmation. Without a terminal, the answer is no.
 fn agree() -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
-        bail!("nothing was sent: this is no simulator; --yes-live says that it is meant");
+        bail!("nothing was sent: the gateway is not a local simulator; confirm with --yes-live");
     }
-    eprint!("This is no simulator. Send them? [y/N] ");
-    std::io::stderr().flush().context("cannot ask")?;
+    eprint!("The gateway is not a local simulator. Send them? [y/N] ");
+    std::io::stderr()
+        .flush()
+        .context("failed to prompt for confirmation")?;
     let mut answer = String::new();
     std::io::stdin()
         .read_line(&mut answer)
-        .context("cannot ask")?;
+        .context("failed to prompt for confirmation")?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
         _ => bail!("nothing was sent"),
     }
 }
 
-fn told(report: &Report) -> String {
+fn told(report: &ProbeReport) -> String {
     let findings = report.findings.iter().map(|finding| {
         let answer = finding.answer.as_deref().unwrap_or("open");
         vec![
@@ -146,13 +153,16 @@ fn told(report: &Report) -> String {
         ]
     });
     let words = if report.capabilities.is_empty() {
-        "Nothing was noted for the shop.".to_owned()
+        "No capabilities recorded for the shop.".to_owned()
     } else {
-        format!("Noted for the shop: {}", report.capabilities.join(", "))
+        format!(
+            "Capabilities recorded for the shop: {}",
+            report.capabilities.join(", ")
+        )
     };
     [
-        sheet::table(&["question", "answer", "what was seen"], findings.collect()),
-        sheet::table(&["test transaction", "type", "posts"], sent.collect()),
+        output::table(&["question", "answer", "observed"], findings.collect()),
+        output::table(&["test transaction", "type", "posts"], sent.collect()),
         words,
     ]
     .join("\n\n")
@@ -164,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_simulator_on_this_machine_is_not_asked_about() {
+    fn only_a_local_simulator_needs_no_confirmation() {
         let here = |url| is_here(&Url::parse(url).unwrap());
         assert!(
             here("http://127.0.0.1:8090") && here("http://[::1]:1") && here("http://localhost")

@@ -1,10 +1,11 @@
-//! `replay`: tells a subscriber once more what it has been told, or has missed.
+//! `replay`: makes events due for redelivery to a subscriber.
 //!
-//! The messages keep their ids, so that a receiver that took one knows it again. What this
-//! deliberately cannot do: send by itself. A running service finds the messages due and sends them.
+//! Messages keep their ids, so that a subscriber that accepted one recognises it.
+//!
+//! Not responsible for: sending. A running service finds the due messages and sends them.
 
-use crate::cli::desk::{Desk, ShopArg};
-use crate::cli::sheet;
+use crate::cli::context::{CommandContext, ShopArg};
+use crate::cli::output;
 use crate::config::SubscriberConfig;
 use crate::store::subscribers::{self, Again};
 use anyhow::{Context, bail};
@@ -19,19 +20,19 @@ use std::path::Path;
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     shop: ShopArg,
-    /// The subscriber, by its name in the configuration.
+    /// Subscriber name, as configured
     #[arg(long, value_name = "NAME")]
     subscriber: String,
-    /// The events after this number of the shop's feed; 0 for all that are kept.
+    /// Redeliver events with a higher sequence number; 0 for all retained events
     #[arg(long, value_name = "SEQ", group = "which", value_parser = clap::value_parser!(i64).range(0..))]
     after: Option<i64>,
-    /// The events since a time (RFC 3339), or of the last while (such as 2h).
+    /// Redeliver events since a time (RFC 3339) or within a duration (for example 2h)
     #[arg(long, value_name = "TIME", group = "which", value_parser = since)]
     since: Option<Timestamp>,
-    /// The events of one transaction: its tracking id, or `~` and its id.
+    /// Redeliver the events of one transaction (tracking ID, or `~` followed by its ID)
     #[arg(long, value_name = "TX", group = "which")]
     id: Option<String>,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -40,12 +41,14 @@ fn since(text: &str) -> Result<Timestamp, String> {
     let now = Timestamp::from(clock::now_utc());
     Timestamp::parse(text)
         .or_else(|| Some(now.minus(humantime::parse_duration(text).ok()?)))
-        .ok_or_else(|| "must be a time such as 2026-01-31T10:00:00Z, or a while such as 2h".into())
+        .ok_or_else(|| {
+            "must be a time such as 2026-01-31T10:00:00Z, or a duration such as 2h".into()
+        })
 }
 
-/// Makes messages due once more.
+/// Makes the selected messages due for redelivery.
 pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+    let desk = CommandContext::open(path, &args.shop)?;
     let subscriber = covering(&desk, &args.subscriber)?;
     let again = which(&desk, &args).await?;
     let kinds: Vec<String> = subscriber
@@ -69,13 +72,13 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
         last = Some(*end);
     }
     if args.json {
-        return sheet::print_json(&json!({
+        return output::print_json(&json!({
             "shop_id": shop.as_str(), "subscriber": name, "messages": count,
             "first_seq": first, "last_seq": last, "enabled_again": was_disabled,
         }));
     }
     let number = |seq: Option<i64>| seq.map(|seq| seq.to_string());
-    sheet::print(&sheet::pairs(vec![
+    output::print(&output::key_value_table(vec![
         ("shop", Some(shop.to_string())),
         ("subscriber", Some(name.clone())),
         ("messages due now", Some(count.to_string())),
@@ -83,13 +86,13 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
         ("last event", number(last)),
         (
             "note",
-            was_disabled.then(|| "it had answered 410 Gone, and is told again".to_owned()),
+            was_disabled.then(|| "re-enabled; it was disabled by 410 Gone".to_owned()),
         ),
     ]))
 }
 
-/// The subscriber, when it hears about the shop.
-fn covering<'a>(desk: &'a Desk, name: &str) -> anyhow::Result<&'a SubscriberConfig> {
+/// Returns the subscriber if it covers the shop.
+fn covering<'a>(desk: &'a CommandContext, name: &str) -> anyhow::Result<&'a SubscriberConfig> {
     let subscribers = &desk.config.subscribers;
     let Some(found) = subscribers.iter().find(|s| s.name == name) else {
         let names: Vec<&str> = subscribers.iter().map(|s| s.name.as_str()).collect();
@@ -99,17 +102,20 @@ fn covering<'a>(desk: &'a Desk, name: &str) -> anyhow::Result<&'a SubscriberConf
         );
     };
     if !found.shops.contains(desk.id.as_str()) {
-        bail!("subscriber {name:?} does not hear about shop {}", desk.id);
+        bail!("subscriber {name:?} does not cover shop {}", desk.id);
     }
     Ok(found)
 }
 
-async fn which(desk: &Desk, args: &ReplayArgs) -> anyhow::Result<Again> {
+async fn which(desk: &CommandContext, args: &ReplayArgs) -> anyhow::Result<Again> {
     let after = args.after.map(Again::After);
     if let Some(again) = after.or(args.since.map(Again::Since)) {
         return Ok(again);
     }
-    let name = args.id.as_deref().context("say what to tell again")?;
+    let name = args
+        .id
+        .as_deref()
+        .context("one of --after, --since or --id is required")?;
     Ok(Again::About(desk.find(name).await?.record.id))
 }
 
@@ -119,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_moment_or_a_while_ago() {
+    fn since_accepts_a_time_or_a_duration() {
         let at = since("2026-01-31T10:00:00Z").unwrap();
         assert_eq!(at.to_rfc3339(), "2026-01-31T10:00:00Z");
         let hour = std::time::Duration::from_secs(3600);

@@ -1,7 +1,7 @@
-//! `serve` and `migrate`.
+//! `serve` and `migrate`: run the service, and apply migrations.
 
-use crate::app::{App, Listeners, Reload, Roles};
-use crate::cli::config::{load, warnings};
+use crate::app::{App, ConfigReloader, Listeners, Roles};
+use crate::cli::check_config::{load, warnings};
 use crate::config::{self, Loaded, Source};
 use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::{Store, migrate as schema};
@@ -14,13 +14,14 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Options of `serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ServeArgs {
-    /// Which parts run here; all of them when left out.
+    /// Parts to run; repeat or separate by commas [default: all]
     #[arg(long, value_delimiter = ',', value_name = "ROLE")]
     role: Vec<Role>,
-    /// Bring the schema up to date first.
+    /// Apply pending migrations before starting
     #[arg(long)]
     migrate: bool,
-    /// The database was restored from a backup: look each new submit up before it is sent.
+    /// After a database restore: look up each transaction at the gateway before submitting it, for
+    /// 36 h
     #[arg(long)]
     after_restore: bool,
 }
@@ -43,7 +44,7 @@ fn roles(given: &[Role]) -> Roles {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. SIGHUP has the keys read again.
+/// Serves until SIGTERM or SIGINT. SIGHUP reloads the keys.
 pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Result<()> {
     let source = Source::new(path);
     let loaded = source
@@ -59,9 +60,9 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         .map(|endpoint| telemetry::traces::export(endpoint.as_str(), crate::metrics::VERSION))
         .transpose()?;
     for warning in warnings(&config) {
-        tracing::warn!("{warning}");
+        tracing::warn!(warning, "configuration warning");
     }
-    // Handlers first: a signal during the start must stop it too.
+    // Handlers are installed first, so that a signal during start-up stops the service too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
@@ -71,25 +72,25 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         apply(&config).await?;
     }
     let mut app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
-    let reload = Reload::new(source, settings, app.config(), app.store());
+    let reload = ConfigReloader::new(source, settings, app.config(), app.store());
     let reloading = tokio::spawn(reload.run(hangup));
-    tracing::info!(version = crate::metrics::VERSION, "the service runs");
+    tracing::info!(version = crate::metrics::VERSION, "service started");
     let failed = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        error = app.failed() => Some(error),
+        error = app.startup_error() => Some(error),
     };
-    tracing::info!("stopping");
+    tracing::info!("shutting down");
     reloading.abort();
     app.stop().await;
     if let Some(export) = export {
         tokio::task::spawn_blocking(|| export.end()).await?;
     }
-    tracing::info!("stopped");
+    tracing::info!("shutdown complete");
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Brings the schema up to date.
+/// Applies pending migrations.
 pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
     apply(&config).await
@@ -97,7 +98,7 @@ pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
 
 async fn apply(config: &config::Config) -> anyhow::Result<()> {
     let store = Store::connect_lazy(config.database.migrate_url().expose(), 1)?;
-    // The lock that keeps two migrations apart belongs to a session.
+    // The lock that serialises migrations is bound to a database session.
     let sessions = store.sessions().await;
     let shared = matches!(
         sessions,
@@ -105,12 +106,12 @@ async fn apply(config: &config::Config) -> anyhow::Result<()> {
     );
     anyhow::ensure!(
         !shared,
-        "the schema is reached through a pooler that shares connections, and migrations need one of \
-         their own: give the direct address in database.migrate_url"
+        "migrations need a dedicated connection, and this pooler shares connections; set \
+             database.migrate_url to the direct address of the database"
     );
     let applied = schema::migrate(&store)
         .await
-        .context("the schema is not up to date")?;
+        .context("failed to apply migrations")?;
     store.close().await;
     println!("{applied} migrations applied; the schema is up to date");
     Ok(())

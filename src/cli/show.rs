@@ -1,7 +1,7 @@
-//! `show`, `list` and `discrepancies`: what is known, read from the database.
+//! `show`, `list` and `discrepancies`: print stored transactions and discrepancies.
 
-use crate::cli::desk::{Desk, ShopArg};
-use crate::cli::sheet::{self, Amount, second};
+use crate::cli::context::{CommandContext, ShopArg};
+use crate::cli::output::{self, DisplayAmount, format_time};
 use crate::ledger::{Explanation, Piece, discrepancy_view};
 use crate::store::read::{self, Filter};
 use crate::store::{StoredTransaction, discrepancies};
@@ -17,11 +17,11 @@ use words::Mention;
 /// Options of `show`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
-    /// The tracking id, or `~` and the id of the transaction.
+    /// Tracking ID, or `~` followed by the transaction ID
     tracking_id: String,
     #[command(flatten)]
     shop: ShopArg,
-    /// Print JSON: the transaction, why it is in its state, and all evidence with its bodies.
+    /// Print JSON, including the explanation and all evidence bodies
     #[arg(long)]
     json: bool,
 }
@@ -29,37 +29,37 @@ pub(super) struct ShowArgs {
 /// Options of `list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Only those in this state.
+    /// Filter by state
     #[arg(long, value_parser = word(State::parse, State::ALL))]
     state: Option<State>,
-    /// Only those of this type.
+    /// Filter by transaction type
     #[arg(long = "type", value_name = "TYPE", value_parser = word(TransactionType::parse, TransactionType::ALL))]
     kind: Option<TransactionType>,
     #[command(flatten)]
     shop: ShopArg,
-    /// How many, the newest first.
+    /// Maximum number of rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 /// Options of `discrepancies`.
 #[derive(Debug, clap::Args)]
-pub(super) struct FindingsArgs {
-    /// Only findings of this kind.
+pub(super) struct DiscrepanciesArgs {
+    /// Filter by kind
     #[arg(long, value_parser = word(DiscrepancyKind::parse, DiscrepancyKind::ALL))]
     kind: Option<DiscrepancyKind>,
-    /// Only findings with this status.
+    /// Filter by status
     #[arg(long, value_enum, default_value_t = Status::Open)]
     status: Status,
     #[command(flatten)]
     shop: ShopArg,
-    /// How many, the newest first.
+    /// Maximum number of rows
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
-    /// Print JSON.
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -71,7 +71,7 @@ enum Status {
     All,
 }
 
-/// Reads one word of a list; the error names all of them.
+/// Returns a parser of one word from a list. Its error names all valid words.
 fn word<T: ToString + Sync + 'static>(
     parse: fn(&str) -> Option<T>,
     all: &'static [T],
@@ -82,9 +82,9 @@ fn word<T: ToString + Sync + 'static>(
     }
 }
 
-/// Shows one transaction with everything that led to its state.
-pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+/// Prints one transaction, the reasons for its state, and its evidence.
+pub(super) async fn show_transaction(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<()> {
+    let desk = CommandContext::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
     let rows = read::evidence(&desk.store, &desk.id, stored.record.id).await?;
     let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());
@@ -92,7 +92,7 @@ pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<
     let view = stored.view();
     let amount = amount(&desk, &view);
     if args.json {
-        return sheet::print_json(&json!({
+        return output::print_json(&json!({
             "transaction": view,
             "amount": amount,
             "explain": explanation,
@@ -104,23 +104,28 @@ pub(super) async fn show(path: Option<&Path>, args: ShowArgs) -> anyhow::Result<
         told(&explanation),
         everything(&evidence),
     ];
-    sheet::print(&parts.join("\n\n"))
+    output::print(&parts.join("\n\n"))
 }
 
-/// What was asked for. A child has the currency of its parent, which the gateway tells.
-fn amount(desk: &Desk, view: &TransactionView<'_>) -> Option<Amount> {
+/// Returns the requested amount. The currency of a child transaction is that of its parent, which
+/// the gateway reports.
+fn amount(desk: &CommandContext, view: &TransactionView<'_>) -> Option<DisplayAmount> {
     let overrides = &desk.shop.currency_exponents;
     let currency = view
         .currency
         .as_deref()
         .or(view.gateway_currency.as_deref());
-    Amount::of(view.amount, currency, overrides)
+    DisplayAmount::of(view.amount, currency, overrides)
 }
 
-/// What is known, without what is not.
-fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> String {
+/// Formats the fields of a transaction. Absent values are left out.
+fn facts(
+    desk: &CommandContext,
+    view: &TransactionView<'_>,
+    amount: Option<DisplayAmount>,
+) -> String {
     let overrides = &desk.shop.currency_exponents;
-    let at_gateway = Amount::of(
+    let at_gateway = DisplayAmount::of(
         view.gateway_amount,
         view.gateway_currency.as_deref(),
         overrides,
@@ -137,15 +142,18 @@ fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> Str
         let parts = [card.brand.as_deref(), card.last_4.as_deref()];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" …")
     });
-    sheet::pairs(vec![
+    output::key_value_table(vec![
         ("transaction", owned(&view.tracking_id)),
         ("id", Some(view.id.to_string())),
         ("shop", Some(view.shop_id.to_owned())),
         ("type", Some(view.kind.to_owned())),
-        ("made by", Some(view.origin.to_owned())),
+        ("created by", Some(view.origin.to_owned())),
         ("state", Some(state)),
-        ("amount", amount.map(|amount| amount.long())),
-        ("amount at the gateway", differs.map(|amount| amount.long())),
+        ("amount", amount.map(|amount| amount.to_long_string())),
+        (
+            "amount at the gateway",
+            differs.map(|amount| amount.to_long_string()),
+        ),
         ("description", owned(&view.description)),
         ("uid", owned(&view.uid)),
         ("parent uid", owned(&view.parent_uid)),
@@ -158,11 +166,11 @@ fn facts(desk: &Desk, view: &TransactionView<'_>, amount: Option<Amount>) -> Str
         ("redirect url", owned(&view.redirect_url)),
         ("card", card.filter(|text| !text.is_empty())),
         ("test", view.test.then(|| "yes".to_owned())),
-        ("created", Some(second(view.created_at))),
-        ("changed", Some(second(view.updated_at))),
-        ("final since", view.finalized_at.map(second)),
-        ("paid", view.paid_at.map(second)),
-        ("next check", view.next_check_at.map(second)),
+        ("created", Some(format_time(view.created_at))),
+        ("updated", Some(format_time(view.updated_at))),
+        ("final at", view.finalized_at.map(format_time)),
+        ("paid", view.paid_at.map(format_time)),
+        ("next check", view.next_check_at.map(format_time)),
     ])
 }
 
@@ -171,12 +179,12 @@ fn owned(text: &Option<Cow<'_, str>>) -> Option<String> {
 }
 
 fn told(explanation: &Explanation) -> String {
-    let mut lines = vec![sheet::plain(&explanation.summary)];
+    let mut lines = vec![output::strip_control_chars(&explanation.summary)];
     if let Some(next) = &explanation.next {
         lines.push(format!(
             "Next, at {}: {}.",
             next.at,
-            sheet::plain(&next.what)
+            output::strip_control_chars(&next.what)
         ));
     }
     lines.push("What would change it:".to_owned());
@@ -196,20 +204,13 @@ fn everything(evidence: &[Piece]) -> String {
             piece.note.clone(),
         ]
     });
-    let names = [
-        "#",
-        "received",
-        "channel",
-        "http",
-        "verdict",
-        "what it says",
-    ];
-    sheet::table(&names, rows.collect())
+    let names = ["#", "received", "channel", "http", "verdict", "note"];
+    output::table(&names, rows.collect())
 }
 
-/// Lists transactions.
-pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+/// Prints a list of transactions, newest first.
+pub(super) async fn list_transactions(path: Option<&Path>, args: ListArgs) -> anyhow::Result<()> {
+    let desk = CommandContext::open(path, &args.shop)?;
     let filter = Filter {
         state: args.state,
         kind: args.kind,
@@ -219,7 +220,7 @@ pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<
     let more = cut(&mut page, args.limit);
     let views: Vec<TransactionView<'_>> = page.iter().map(StoredTransaction::view).collect();
     if args.json {
-        return sheet::print_json(&json!({"transactions": views, "more": more}));
+        return output::print_json(&json!({"transactions": views, "more": more}));
     }
     let rows = views.iter().map(|view| {
         vec![
@@ -227,11 +228,11 @@ pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<
             view.kind.to_owned(),
             view.state.to_owned(),
             amount(&desk, view)
-                .map(|amount| amount.short())
+                .map(|amount| amount.to_short_string())
                 .unwrap_or_default(),
             owned(&view.uid).unwrap_or_default(),
-            second(view.created_at),
-            view.next_check_at.map(second).unwrap_or_default(),
+            format_time(view.created_at),
+            view.next_check_at.map(format_time).unwrap_or_default(),
         ]
     });
     let names = [
@@ -243,13 +244,16 @@ pub(super) async fn list(path: Option<&Path>, args: ListArgs) -> anyhow::Result<
         "created",
         "next check",
     ];
-    sheet::print(&sheet::table(&names, rows.collect()))?;
+    output::print(&output::table(&names, rows.collect()))?;
     tell_of_more(more)
 }
 
-/// Lists findings.
-pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow::Result<()> {
-    let desk = Desk::open(path, &args.shop)?;
+/// Prints a list of discrepancies, newest first.
+pub(super) async fn list_discrepancies(
+    path: Option<&Path>,
+    args: DiscrepanciesArgs,
+) -> anyhow::Result<()> {
+    let desk = CommandContext::open(path, &args.shop)?;
     let open = match args.status {
         Status::Open => Some(true),
         Status::Resolved => Some(false),
@@ -260,19 +264,21 @@ pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow:
     let more = cut(&mut page, args.limit);
     let views: Vec<_> = page.iter().map(discrepancy_view).collect();
     if args.json {
-        return sheet::print_json(&json!({"discrepancies": views, "more": more}));
+        return output::print_json(&json!({"discrepancies": views, "more": more}));
     }
     let overrides = &desk.shop.currency_exponents;
     let rows = views.iter().map(|view| {
-        let amount = Amount::of(view.amount, view.currency.as_deref(), overrides);
+        let amount = DisplayAmount::of(view.amount, view.currency.as_deref(), overrides);
         let name = view.tracking_id.clone().or_else(|| view.uid.clone());
         vec![
             view.id.to_string(),
             view.kind.to_owned(),
             view.status.to_owned(),
             name.unwrap_or_default(),
-            amount.map(|amount| amount.short()).unwrap_or_default(),
-            second(view.opened_at),
+            amount
+                .map(|amount| amount.to_short_string())
+                .unwrap_or_default(),
+            format_time(view.opened_at),
             mentioned(&view.uids, overrides),
             view.detail.clone(),
         ]
@@ -280,22 +286,22 @@ pub(super) async fn findings(path: Option<&Path>, args: FindingsArgs) -> anyhow:
     let names = [
         "id", "kind", "status", "about", "amount", "opened", "uids", "detail",
     ];
-    sheet::print(&sheet::table(&names, rows.collect()))?;
+    output::print(&output::table(&names, rows.collect()))?;
     tell_of_more(more)
 }
 
-/// The gateway's transactions that a finding names, each with its amount and status.
+/// Formats the gateway transactions that a discrepancy names, each with amount and status.
 fn mentioned(uids: &[Mention], overrides: &BTreeMap<String, u8>) -> String {
     let one = |mention: &Mention| {
-        let amount = Amount::of(mention.amount, mention.currency.as_deref(), overrides);
-        let amount = amount.map(|amount| amount.short());
+        let amount = DisplayAmount::of(mention.amount, mention.currency.as_deref(), overrides);
+        let amount = amount.map(|amount| amount.to_short_string());
         let words = [Some(mention.uid.clone()), amount, mention.status.clone()];
         words.into_iter().flatten().collect::<Vec<_>>().join(" ")
     };
     uids.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-/// Cuts a page to its size; whether there was more.
+/// Truncates a page to `limit` and returns whether rows were removed.
 fn cut<T>(page: &mut Vec<T>, limit: i64) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = page.len() > limit;
@@ -305,7 +311,7 @@ fn cut<T>(page: &mut Vec<T>, limit: i64) -> bool {
 
 fn tell_of_more(more: bool) -> anyhow::Result<()> {
     if more {
-        sheet::print("There are more; --limit shows them.")?;
+        output::print("More rows exist; raise --limit to show them.")?;
     }
     Ok(())
 }

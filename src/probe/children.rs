@@ -1,22 +1,22 @@
-//! Whether children are found under their own tracking ids, which is what a proof of their absence
-//! rests on.
+//! Checks whether child transactions are found under their own tracking IDs. The proof of absence
+//! of child transactions relies on this.
 
-use super::payments::{of_submit, of_task};
-use super::talk::Silence;
-use super::{Paid, Probe, name};
+use super::payments::{classify_submit, classify_task};
+use super::session::NoResponse;
+use super::{Probe, TestPayment, name};
 use domain::{Snapshot, StatusClass, TransactionType, Uid};
 use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// How long a child may take to be found, and the pause between two looks.
-const LAG: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(250);
+/// Maximum time until a child transaction must be found. The poll interval follows.
+const LOOKUP_LAG: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Probe {
-    /// A partial refund of the first payment.
-    pub(super) async fn refund(&mut self, paid: &Paid) {
+    /// Sends a partial refund of the first payment and looks it up.
+    pub(super) async fn refund(&mut self, paid: &TestPayment) {
         let question = "own_tracking_id:refund";
         let outcome = if paid.snapshot.class == StatusClass::Successful {
             self.child(TransactionType::Refund, paid, 1, question).await
@@ -28,7 +28,7 @@ impl Probe {
         }
     }
 
-    /// A capture or void of an authorization made for it.
+    /// Captures or voids an authorization made for this purpose, and looks the result up.
     pub(super) async fn of_authorization(&mut self, kind: TransactionType) {
         let question = match kind {
             TransactionType::Capture => "own_tracking_id:capture",
@@ -46,7 +46,7 @@ impl Probe {
         }
     }
 
-    async fn authorize(&mut self) -> Result<Paid, Silence> {
+    async fn authorize(&mut self) -> Result<TestPayment, NoResponse> {
         let tracking_id = name();
         let fields = self.payment(&tracking_id, false);
         let kind = TransactionType::Authorization;
@@ -54,38 +54,41 @@ impl Probe {
         if snapshot.class != StatusClass::Successful {
             return Err(format!("the test authorization is {}", snapshot.status));
         }
-        Ok(Paid {
+        Ok(TestPayment {
             tracking_id,
             snapshot,
         })
     }
 
-    /// Sends a transaction and follows its task.
+    /// Sends a transaction and follows its task to the result.
     async fn sent_and_ended(
         &mut self,
         kind: TransactionType,
         tracking_id: &str,
         fields: Map<String, Value>,
-    ) -> Result<Snapshot, Silence> {
+    ) -> Result<Snapshot, NoResponse> {
         let heard = self.talk.submit(kind, tracking_id, fields).await?;
         let SubmitReading::Ack { task, .. } = &heard.reading else {
-            return Err(of_submit(&heard));
+            return Err(classify_submit(&heard));
         };
         let patience = self.options.patience;
-        let ended = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let ended = self
+            .talk
+            .wait_for_task(task, TaskUrl::Result, patience)
+            .await?;
         match ended.reading {
             TaskReading::Transaction(snapshot) => Ok(*snapshot),
-            _ => Err(of_task(&ended)),
+            _ => Err(classify_task(&ended)),
         }
     }
 
     async fn child(
         &mut self,
         kind: TransactionType,
-        parent: &Paid,
+        parent: &TestPayment,
         amount: i64,
         question: &'static str,
-    ) -> Result<(), Silence> {
+    ) -> Result<(), NoResponse> {
         let tracking_id = name();
         let mut fields = self.fields(&tracking_id);
         fields.insert("parent_uid".to_owned(), json!(parent.snapshot.uid));
@@ -96,7 +99,7 @@ impl Probe {
         loop {
             let own = self.found_under(&tracking_id, &child.uid).await?;
             if own.is_some_and(|name| name == tracking_id) {
-                let detail = format!("{kind} {} is found under its own tracking id", child.uid);
+                let detail = format!("{kind} {} found under its own tracking id", child.uid);
                 self.notes.answer(question, "yes", detail);
                 return Ok(());
             }
@@ -105,24 +108,28 @@ impl Probe {
                 .await?
                 .is_some()
             {
-                let detail = format!("{kind} {} is found under its parent's", child.uid);
-                self.notes.answer(question, "no", detail);
-                return Ok(());
-            }
-            if started.elapsed() > LAG {
                 let detail = format!(
-                    "{kind} {} is found neither under its own nor under its parent's",
+                    "{kind} {} found under its parent's tracking id only",
                     child.uid
                 );
                 self.notes.answer(question, "no", detail);
                 return Ok(());
             }
-            sleep(PAUSE).await;
+            if started.elapsed() > LOOKUP_LAG {
+                let detail = format!(
+                    "{kind} {} found neither under its own nor under its parent's tracking id",
+                    child.uid
+                );
+                self.notes.answer(question, "no", detail);
+                return Ok(());
+            }
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The tracking id that a transaction shows when it is looked up under `name`.
-    async fn found_under(&mut self, name: &str, uid: &Uid) -> Result<Option<String>, Silence> {
+    /// Returns the tracking ID that the transaction `uid` reports when it is looked up under
+    /// `name`.
+    async fn found_under(&mut self, name: &str, uid: &Uid) -> Result<Option<String>, NoResponse> {
         let heard = self.talk.by_tracking_id(name).await?;
         let TrackingReading::Found { snapshots, .. } = heard.reading else {
             return Ok(None);

@@ -1,18 +1,18 @@
-//! What goes wrong on purpose: a decline, and a refund of something that does not exist.
+//! Provokes errors: a decline, and a refund of a transaction that does not exist.
 
-use super::payments::{of_submit, of_task};
-use super::talk::Silence;
-use super::{Card, Probe, name};
+use super::payments::{classify_submit, classify_task};
+use super::session::NoResponse;
+use super::{Probe, TestCard, name};
 use domain::{TaskId, TransactionType};
 use gateway::{SubmitReading, TaskReading, TaskUrl};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 impl Probe {
-    /// A payment with a card that is declined.
+    /// Sends a payment with a card that is declined.
     pub(super) async fn decline(&mut self) {
-        if matches!(&self.options.card, Card::Token { declined: None, .. }) {
-            let why = "there is no token of a card that is declined";
+        if matches!(&self.options.card, TestCard::Token { declined: None, .. }) {
+            let why = "no --declined-card-token given";
             self.notes.open("decline_result", why);
             return;
         }
@@ -27,7 +27,8 @@ impl Probe {
         }
     }
 
-    /// A refund whose parent does not exist: refused at once, or by its task.
+    /// Sends a refund of a parent that does not exist. The gateway refuses it in its response or in
+    /// its task.
     pub(super) async fn refusal(&mut self) {
         let tracking_id = name();
         let mut fields = self.fields(&tracking_id);
@@ -38,46 +39,59 @@ impl Probe {
             self.notes.open("refusal", silence);
         }
         for question in ["error_result", "status_read"] {
-            let why = "no task of the probe ended in anything but HTTP 200";
+            let why = "every task result had HTTP status 200";
             self.notes.open(question, why);
         }
     }
 
-    /// Sends what is to fail, and reads its task as often as it takes to see what a read uses up.
+    /// Sends a request that must fail, and reads its task until it is clear which reads consume the
+    /// result.
     async fn fail(
         &mut self,
         kind: TransactionType,
         tracking_id: &str,
         fields: Map<String, Value>,
         question: &'static str,
-    ) -> Result<(), Silence> {
+    ) -> Result<(), NoResponse> {
         let heard = self.talk.submit(kind, tracking_id, fields).await?;
         match (&heard.reading, question) {
             (SubmitReading::Ack { task, .. }, _) => self.end_in_error(task, question).await,
             (SubmitReading::Refused(_), "refusal") => {
-                self.notes.answer(question, "submit", of_submit(&heard));
+                self.notes
+                    .answer(question, "submit", classify_submit(&heard));
                 Ok(())
             }
-            _ => Err(of_submit(&heard)),
+            _ => Err(classify_submit(&heard)),
         }
     }
 
-    async fn end_in_error(&mut self, task: &TaskId, question: &'static str) -> Result<(), Silence> {
+    async fn end_in_error(
+        &mut self,
+        task: &TaskId,
+        question: &'static str,
+    ) -> Result<(), NoResponse> {
         let patience = self.options.patience;
-        // The status is read until it tells of the end: at least one read of it comes after that.
-        let status = self.talk.end_of(task, TaskUrl::Status, patience).await?;
+        // The status is read until the task has ended, so that at least one status read follows the
+        // end.
+        let status = self
+            .talk
+            .wait_for_task(task, TaskUrl::Status, patience)
+            .await?;
         if matches!(status.reading, TaskReading::Unknown) {
-            return Err(format!("status_url, {}", of_task(&status)));
+            return Err(format!("status_url, {}", classify_task(&status)));
         }
-        let first = self.talk.end_of(task, TaskUrl::Result, patience).await?;
+        let first = self
+            .talk
+            .wait_for_task(task, TaskUrl::Result, patience)
+            .await?;
         let told = format!(
             "status_url, {}; then response_url, {}",
-            of_task(&status),
-            of_task(&first)
+            classify_task(&status),
+            classify_task(&first)
         );
         if matches!(first.reading, TaskReading::Unknown) {
             self.notes.answer("status_read", "burns", told.clone());
-            // What the status said was the result.
+            // The body of the status read was the result.
             return self.answered(question, status.status, &status.reading, told);
         }
         self.answered(question, first.status, &first.reading, told.clone())?;
@@ -90,7 +104,7 @@ impl Probe {
             TaskReading::Unknown => "once",
             _ => "again",
         };
-        let told = format!("{}; then {}", of_task(&first), of_task(&second));
+        let told = format!("{}; then {}", classify_task(&first), classify_task(&second));
         self.notes.answer("error_result", answer, told);
         Ok(())
     }
@@ -101,7 +115,7 @@ impl Probe {
         status: u16,
         reading: &TaskReading,
         told: String,
-    ) -> Result<(), Silence> {
+    ) -> Result<(), NoResponse> {
         match (question, reading) {
             ("refusal", TaskReading::Refused(_)) => self.notes.answer(question, "task", told),
             ("decline_result", TaskReading::Transaction(_) | TaskReading::Refused(_)) => {

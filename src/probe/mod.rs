@@ -1,105 +1,104 @@
-//! `reconciler probe`: asks a live shop what the gateway's documents leave open, with test
-//! transactions, and writes down what it was seen to do.
+//! `reconciler probe`: tests undocumented gateway behaviour on a live shop with test transactions,
+//! and records what it observes.
 //!
-//! The rule that nothing is sent twice is about merchants' transactions. The probe repeats requests
-//! on purpose, since that is the question: every transaction that it sends says `"test": true`, has a
-//! tracking id made for it (`probe-` and a uuid) and no address for webhooks, and lives past the
-//! ledger. The first one is followed to its end before anything else is sent, and unless the gateway
-//! calls it a test, the probe stops there.
+//! Invariant: every transaction that the probe sends has `"test": true`, a tracking ID made for it
+//! (`probe-` and a UUID), no notification address, and no ledger entry. The rule that nothing is
+//! sent twice protects merchants' transactions only, so the probe may repeat its own requests. The
+//! first transaction is followed to its final status before any other is sent. If the gateway does
+//! not mark it as a test, the probe stops.
 //!
-//! What it deliberately cannot do: touch a transaction that it did not make, run without being told
-//! which test card to use, or change a setting. The words it leaves (`docs/probe.md` has them) are
-//! read by the proof of absence and by people; nothing is sent because of them.
+//! Not responsible for: transactions of others, choosing a test card, or settings. The recorded
+//! capabilities (`docs/probe.md`) are read by the proof of absence and by people; nothing is sent
+//! because of them.
 
 mod children;
 mod errors;
 mod payments;
 mod queries;
 mod report;
-mod talk;
+mod session;
 
-pub use report::{Finding, QUESTIONS, Question, Report, Sent};
+pub use report::{ProbeReport, ProbeResult, QUESTIONS, Question, SentTransaction};
 
 use crate::config::{Config, ShopConfig, Submits};
 use crate::store::{Store, StoreError, controls};
 use domain::{Currency, ShopId, Snapshot, TransactionType};
 use gateway::{ClientError, GatewayClient};
 use leaves::clock;
-use report::Notes;
+use report::ProbeNotes;
 use serde_json::{Map, Value, json};
+use session::ProbeSession;
 use std::time::Duration;
-use talk::Talk;
 use uuid::Uuid;
 
 /// The card that the probe pays with.
 #[derive(Clone)]
-pub enum Card {
-    /// The test cards that the gateway's documents name.
+pub enum TestCard {
+    /// The test card numbers in the gateway's documentation.
     Documented,
-    /// A token of a test card; and one that is declined, if there is one.
+    /// Tokens of test cards.
     Token {
-        /// Of a card that pays.
+        /// Token of a card that is accepted.
         good: String,
-        /// Of a card that is declined.
+        /// Token of a card that is declined, if there is one.
         declined: Option<String>,
     },
 }
 
-/// What to ask with.
+/// Parameters of a probe run.
 #[derive(Clone)]
-pub struct Options {
-    /// The card.
-    pub card: Card,
-    /// The currency.
+pub struct ProbeOptions {
+    /// Card to pay with.
+    pub card: TestCard,
+    /// Currency of the test transactions.
     pub currency: Currency,
-    /// About how much each transaction is about, in minor units; each has an amount of its own, so
-    /// that the gateway's duplicate check strikes only where it is asked about.
+    /// Approximate amount of each transaction, in minor units. Each transaction has a different
+    /// amount, so that the gateway's duplicate check applies only where it is tested.
     pub amount: i64,
-    /// The longest wait for one task.
+    /// Maximum wait for one task.
     pub patience: Duration,
 }
 
-/// Why the probe stopped before its end. What had been learned until then is told all the same.
+/// Reason why the probe stopped early. Results obtained before that are reported.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
-    /// The gateway did not say that the first transaction is a test.
+pub enum ProbeError {
+    /// The gateway did not mark the first transaction as a test.
     #[error(
-        "the gateway does not call transaction {uid} a test although it was sent as one; nothing \
-         further was sent: have that transaction undone"
+        "the gateway does not mark transaction {uid} as a test although it was sent as one; \
+             nothing else was sent; ask the gateway to reverse that transaction"
     )]
     NotATest {
-        /// Which.
+        /// Identifier of the transaction at the gateway.
         uid: String,
     },
-    /// The first payment did not come to be.
-    #[error("the first test payment came to nothing: {0}")]
+    /// The first payment could not be sent or had no final status.
+    #[error("the first test payment failed: {0}")]
     NoPayment(String),
-    /// The shop's switch.
+    /// Submits of the shop are paused.
     #[error("submits of this shop are paused")]
     Paused,
     /// The database.
-    #[error("the database cannot be used")]
+    #[error("database error")]
     Store(#[from] StoreError),
-    /// The HTTP client.
-    #[error("the gateway's client cannot be set up")]
+    /// The HTTP client for the gateway could not be created.
+    #[error("failed to create the gateway client")]
     Client(#[from] ClientError),
 }
 
-/// One line for each thing that will be sent.
-pub fn plan(options: &Options) -> Vec<String> {
+/// Returns one line for each kind of request that the probe will send.
+pub fn plan(options: &ProbeOptions) -> Vec<String> {
     let mut lines = vec![
-        "a test payment, followed to its end; it must be called a test, or nothing more is sent"
-            .to_owned(),
-        "a second one, sent three times under one RequestID".to_owned(),
-        "two equal ones at once, for the duplicate check".to_owned(),
-        "a refund of a transaction that does not exist, for the shape of a refusal".to_owned(),
-        "a partial refund of the first".to_owned(),
-        "two test authorizations: one is captured, one is voided".to_owned(),
-        "look-ups, two status queries and a balance query, which move nothing".to_owned(),
+        "a test payment; the probe stops unless the gateway marks it as a test".to_owned(),
+        "a second payment, sent three times under one RequestID".to_owned(),
+        "two equal payments in quick succession, for the duplicate check".to_owned(),
+        "a refund of a transaction that does not exist, to provoke a refusal".to_owned(),
+        "a partial refund of the first payment".to_owned(),
+        "two test authorizations: one captured, one voided".to_owned(),
+        "lookups, two status queries and a balance query, which move no money".to_owned(),
     ];
     let declines = match &options.card {
-        Card::Documented => true,
-        Card::Token { declined, .. } => declined.is_some(),
+        TestCard::Documented => true,
+        TestCard::Token { declined, .. } => declined.is_some(),
     };
     if declines {
         lines.insert(2, "a test payment with a card that is declined".to_owned());
@@ -107,54 +106,55 @@ pub fn plan(options: &Options) -> Vec<String> {
     lines
 }
 
-/// A test payment that came to its end.
+/// A test payment with a final status.
 #[derive(Debug, Clone)]
-struct Paid {
+struct TestPayment {
     tracking_id: String,
     snapshot: Snapshot,
 }
 
-/// The probe at work.
+/// State of a probe run.
 struct Probe {
-    talk: Talk,
-    notes: Notes,
-    options: Options,
-    /// How many amounts have been used.
+    talk: ProbeSession,
+    notes: ProbeNotes,
+    options: ProbeOptions,
+    /// Number of amounts used so far.
     used: i64,
 }
 
-/// Asks everything, and notes what the gateway was seen to do. The report has the questions that
-/// stay open as well; when the probe stopped early, it says why.
+/// Runs the probe and records the observed capabilities.
+///
+/// The report also lists the questions that stay open, and the reason if the probe stopped early.
 pub async fn run(
     config: &Config,
     shop: &ShopConfig,
     id: &ShopId,
     store: &Store,
-    options: Options,
-) -> Result<Report, Stop> {
+    options: ProbeOptions,
+) -> Result<ProbeReport, ProbeError> {
     if shop.submits == Submits::Paused || controls::is_paused(store, id).await? {
-        return Err(Stop::Paused);
+        return Err(ProbeError::Paused);
     }
     controls::ensure(store, std::slice::from_ref(&shop.id)).await?;
     let client = GatewayClient::new(&config.gateway.client())?;
     let mut probe = Probe {
-        talk: Talk::new(client, store.clone(), shop.clone(), id.clone()),
-        notes: Notes::default(),
+        talk: ProbeSession::new(client, store.clone(), shop.clone(), id.clone()),
+        notes: ProbeNotes::default(),
         options,
         used: 0,
     };
     let stopped = probe.ask_everything().await.err();
     probe.headers();
-    let report = Report::of(shop, config, probe.notes, probe.talk.sent, stopped.as_ref());
-    if !matches!(stopped, Some(Stop::NotATest { .. })) {
-        let (dropped, added) = report.words();
+    let report = ProbeReport::of(shop, config, probe.notes, probe.talk.sent, stopped.as_ref());
+    if !matches!(stopped, Some(ProbeError::NotATest { .. })) {
+        let (dropped, added) = report.capability_changes();
         controls::note_capabilities(store, id, &dropped, &added).await?;
     }
     Ok(report)
 }
 
 impl Probe {
-    async fn ask_everything(&mut self) -> Result<(), Stop> {
+    async fn ask_everything(&mut self) -> Result<(), ProbeError> {
         let paid = self.first_payment().await?;
         self.repeats().await;
         self.decline().await;
@@ -167,17 +167,17 @@ impl Probe {
         Ok(())
     }
 
-    /// Whether answers name themselves.
+    /// Records whether responses carry `X-Request-Id`.
     fn headers(&mut self) {
         let (with, without) = self.talk.named_answers;
         if with + without > 0 {
             let answer = if without == 0 { "yes" } else { "no" };
-            let detail = format!("{with} of {} answers had the header", with + without);
+            let detail = format!("{with} of {} responses had the header", with + without);
             self.notes.answer("x_request_id", answer, detail);
         }
     }
 
-    /// The fields of a payment or authorization.
+    /// Returns the request fields of a payment or authorization.
     fn payment(&mut self, tracking_id: &str, declined: bool) -> Map<String, Value> {
         let mut fields = self.fields(tracking_id);
         fields.insert("currency".to_owned(), json!(self.options.currency.as_str()));
@@ -185,13 +185,13 @@ impl Probe {
         fields
     }
 
-    /// What every transaction of the probe says.
+    /// Returns the request fields that all transactions of the probe share.
     fn fields(&mut self, tracking_id: &str) -> Map<String, Value> {
         let amount = self.options.amount.saturating_add(self.used);
         self.used += 1;
         let fields = json!({
             "amount": amount,
-            "description": "reconciler probe: a test, nothing is sold",
+            "description": "reconciler probe: test transaction, no goods or services",
             "tracking_id": tracking_id,
             "test": true,
         });
@@ -203,7 +203,7 @@ impl Probe {
 
     fn card(&self, declined: bool) -> Value {
         match &self.options.card {
-            Card::Documented => {
+            TestCard::Documented => {
                 let number = if declined {
                     "4005550000000019"
                 } else {
@@ -217,7 +217,7 @@ impl Probe {
                     "exp_year": (clock::now_utc().year() + 3).to_string(),
                 })
             }
-            Card::Token {
+            TestCard::Token {
                 good,
                 declined: other,
             } => {
@@ -228,7 +228,7 @@ impl Probe {
     }
 }
 
-/// A tracking id of the probe's own.
+/// Returns a new tracking ID of the probe.
 fn name() -> String {
     format!("probe-{}", Uuid::new_v4())
 }

@@ -1,14 +1,14 @@
-//! Whether the queries exist in the asynchronous mode.
+//! Tests whether the queries exist in the asynchronous mode.
 
-use super::payments::{of_submit, of_task};
-use super::talk::Silence;
-use super::{Paid, Probe};
+use super::payments::{classify_submit, classify_task};
+use super::session::NoResponse;
+use super::{Probe, TestPayment};
 use gateway::{Query, SubmitReading, TaskUrl};
 use serde_json::{Map, json};
 
 impl Probe {
-    /// Asks for the first payment by both its names, and for the balance.
-    pub(super) async fn queries(&mut self, paid: &Paid) {
+    /// Sends status queries for the first payment, by uid and by tracking ID, and a balance query.
+    pub(super) async fn queries(&mut self, paid: &TestPayment) {
         let currency = json!(self.options.currency.as_str());
         let asked = [
             ("async_status_uid", Query::ByUid(paid.snapshot.uid.clone())),
@@ -28,15 +28,18 @@ impl Probe {
         }
     }
 
-    async fn query(&mut self, question: &'static str, query: &Query) -> Result<(), Silence> {
+    async fn query(&mut self, question: &'static str, query: &Query) -> Result<(), NoResponse> {
         let heard = self.talk.query(query).await?;
-        let told = of_submit(&heard);
+        let told = classify_submit(&heard);
         match &heard.reading {
             SubmitReading::Ack { task, .. } => {
                 let patience = self.options.patience;
-                let ended = self.talk.end_of(task, TaskUrl::Result, patience).await;
-                let ended = ended.map_or_else(|silence| silence, |ended| of_task(&ended));
-                let told = format!("{told}; its result, {ended}");
+                let ended = self
+                    .talk
+                    .wait_for_task(task, TaskUrl::Result, patience)
+                    .await;
+                let ended = ended.map_or_else(|silence| silence, |ended| classify_task(&ended));
+                let told = format!("{told}; result: {ended}");
                 self.notes.answer(question, "yes", told);
             }
             _ if heard.status == 404 => self.notes.answer(question, "no", told),

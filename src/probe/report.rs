@@ -1,18 +1,18 @@
-//! The questions, what was answered, and the words that are kept of it.
+//! Questions of the probe, their results, and the capability words recorded from them.
 
-use super::Stop;
+use super::ProbeError;
 use crate::config::{Config, ShopConfig};
 use domain::Timestamp;
 use leaves::clock;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// One thing that the documents leave open.
+/// A question that the gateway's documentation leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Question {
-    /// Its short name; the word that is kept is `name:answer`.
+    /// Short name. The recorded capability word is `name:answer`.
     pub name: &'static str,
-    /// The question.
+    /// Text of the question.
     pub asks: &'static str,
 }
 
@@ -20,118 +20,118 @@ const fn ask(name: &'static str, asks: &'static str) -> Question {
     Question { name, asks }
 }
 
-/// Every question, in the order of the report.
+/// All questions, in the order of the report.
 pub const QUESTIONS: &[Question] = &[
     ask(
         "request_id",
-        "is RequestID honoured in the asynchronous mode?",
+        "Is RequestID honoured in the asynchronous mode?",
     ),
     ask(
         "repeat_running",
-        "what comes on a repeat while the task runs?",
+        "What does a repeated request return while the task runs?",
     ),
     ask(
         "repeat_ended",
-        "what comes on a repeat after the task has ended?",
+        "What does a repeated request return after the task has ended?",
     ),
     ask(
         "early_result",
-        "which HTTP status has a result that is asked for too early?",
+        "Which HTTP status does a result have before the task has ended?",
     ),
     ask(
         "visible_while_running",
-        "can a transaction be looked up while its task runs?",
+        "Can a transaction be looked up while its task runs?",
     ),
-    ask("result_again", "can a result with HTTP 200 be read again?"),
+    ask("result_again", "Can a result with HTTP 200 be read again?"),
     ask(
         "decline_result",
-        "which HTTP status has the result of a decline?",
+        "Which HTTP status does the result of a decline have?",
     ),
-    ask("refusal", "where does a refused request show?"),
+    ask("refusal", "Where is a refusal reported?"),
     ask(
         "error_result",
-        "how often can a result that is not 200 be read?",
+        "How often can a result other than HTTP 200 be read?",
     ),
     ask(
         "status_read",
-        "does reading status_url use up such a result?",
+        "Does reading status_url consume such a result?",
     ),
-    ask("duplicate", "where does the 30-second rule show?"),
+    ask("duplicate", "Where is the 30-second rule reported?"),
     ask(
         "own_tracking_id:refund",
-        "is a refund found under its own tracking id?",
+        "Is a refund found under its own tracking id?",
     ),
     ask(
         "own_tracking_id:capture",
-        "is a capture found under its own tracking id?",
+        "Is a capture found under its own tracking id?",
     ),
     ask(
         "own_tracking_id:void",
-        "is a void found under its own tracking id?",
+        "Is a void found under its own tracking id?",
     ),
-    ask("test_lookup", "do look-ups find test transactions?"),
+    ask("test_lookup", "Do lookups find test transactions?"),
     ask(
         "async_status_uid",
-        "is there an asynchronous status query by uid?",
+        "Is there an asynchronous status query by uid?",
     ),
     ask(
         "async_status_tracking_id",
-        "is there an asynchronous status query by tracking id?",
+        "Is there an asynchronous status query by tracking id?",
     ),
-    ask("async_balance", "is there an asynchronous balance query?"),
-    ask("x_request_id", "do answers carry X-Request-Id?"),
+    ask("async_balance", "Is there an asynchronous balance query?"),
+    ask("x_request_id", "Do responses carry X-Request-Id?"),
 ];
 
-/// One question with what came of it.
+/// A question and its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The question's short name.
+pub struct ProbeResult {
+    /// Short name of the question.
     pub question: &'static str,
-    /// The question.
+    /// Text of the question.
     pub asks: &'static str,
-    /// The answer in a word; none while the question stays open.
+    /// Answer in one word; `None` while the question is open.
     pub answer: Option<String>,
-    /// What was seen, or why there is no answer.
+    /// What was observed, or why the question is open.
     pub detail: String,
 }
 
-/// A test transaction that was sent.
+/// A test transaction that the probe sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sent {
-    /// Its tracking id.
+pub struct SentTransaction {
+    /// Tracking ID of the transaction.
     pub tracking_id: String,
-    /// Its type.
+    /// Transaction type.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// How many times it was posted.
+    /// Number of POSTs sent for it.
     pub posts: u32,
 }
 
-/// What the probe found out.
+/// Report of a probe run.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Which shop.
+pub struct ProbeReport {
+    /// Shop that was probed.
     pub shop_id: String,
-    /// The gateway's address.
+    /// Base URL of the gateway.
     pub gateway: String,
-    /// When, in RFC 3339.
+    /// Time of the report (RFC 3339).
     pub at: String,
-    /// Every question.
-    pub findings: Vec<Finding>,
-    /// The words that were kept.
+    /// All questions with their results.
+    pub findings: Vec<ProbeResult>,
+    /// Capability words recorded for the shop.
     pub capabilities: Vec<String>,
-    /// The test transactions.
-    pub transactions: Vec<Sent>,
-    /// Why the probe stopped before its end.
+    /// Test transactions that were sent.
+    pub transactions: Vec<SentTransaction>,
+    /// Reason why the probe stopped early; `None` if it completed.
     pub stopped: Option<String>,
 }
 
-/// What has been found out so far.
+/// Results so far, by the short name of the question.
 #[derive(Debug, Default)]
-pub(super) struct Notes(BTreeMap<&'static str, (Option<String>, String)>);
+pub(super) struct ProbeNotes(BTreeMap<&'static str, (Option<String>, String)>);
 
-impl Notes {
-    /// Notes an answer; the first one stays.
+impl ProbeNotes {
+    /// Records an answer. An earlier answer is kept.
     pub(super) fn answer(
         &mut self,
         question: &'static str,
@@ -144,7 +144,7 @@ impl Notes {
         }
     }
 
-    /// Notes why there is no answer.
+    /// Records why a question is open.
     pub(super) fn open(&mut self, question: &'static str, why: impl Into<String>) {
         let noted = self.0.entry(question).or_default();
         if noted.0.is_none() {
@@ -153,18 +153,18 @@ impl Notes {
     }
 }
 
-impl Report {
+impl ProbeReport {
     pub(super) fn of(
         shop: &ShopConfig,
         config: &Config,
-        mut notes: Notes,
-        transactions: Vec<Sent>,
-        stopped: Option<&Stop>,
+        mut notes: ProbeNotes,
+        transactions: Vec<SentTransaction>,
+        stopped: Option<&ProbeError>,
     ) -> Self {
         let findings = QUESTIONS.iter().map(|question| {
             let noted = notes.0.remove(question.name);
-            let (answer, detail) = noted.unwrap_or((None, "it was not asked".to_owned()));
-            Finding {
+            let (answer, detail) = noted.unwrap_or((None, "not tested".to_owned()));
+            ProbeResult {
                 question: question.name,
                 asks: question.asks,
                 answer,
@@ -180,15 +180,17 @@ impl Report {
             transactions,
             stopped: stopped.map(ToString::to_string),
         };
-        if !matches!(stopped, Some(Stop::NotATest { .. })) {
-            report.capabilities = report.words().1;
+        if !matches!(stopped, Some(ProbeError::NotATest { .. })) {
+            report.capabilities = report.capability_changes().1;
         }
         report
     }
 
-    /// The words to be forgotten and those to be kept. Only what was answered changes anything. What
-    /// a child does is kept as the word that the proof of absence reads, and only when it is yes.
-    pub(super) fn words(&self) -> (Vec<String>, Vec<String>) {
+    /// Returns the capability words to remove and those to add.
+    ///
+    /// Only answered questions change anything. The behaviour of child transactions is recorded as
+    /// the word that the proof of absence reads, and only if the answer is yes.
+    pub(super) fn capability_changes(&self) -> (Vec<String>, Vec<String>) {
         let answered = self
             .findings
             .iter()
@@ -210,14 +212,14 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(noted: &[(&'static str, Option<&str>)]) -> Report {
-        let findings = noted.iter().map(|(question, answer)| Finding {
+    fn report(noted: &[(&'static str, Option<&str>)]) -> ProbeReport {
+        let findings = noted.iter().map(|(question, answer)| ProbeResult {
             question,
             asks: "",
             answer: answer.map(ToOwned::to_owned),
             detail: String::new(),
         });
-        Report {
+        ProbeReport {
             shop_id: String::new(),
             gateway: String::new(),
             at: String::new(),
@@ -229,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_answered_changes_what_is_known() {
+    fn only_answered_questions_change_capabilities() {
         let report = report(&[
             ("request_id", Some("honoured")),
             ("duplicate", None),
             ("own_tracking_id:refund", Some("yes")),
             ("own_tracking_id:void", Some("no")),
         ]);
-        let (dropped, kept) = report.words();
+        let (dropped, kept) = report.capability_changes();
         let asked = [
             "request_id",
             "own_tracking_id:refund",
@@ -247,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_answer_stays() {
-        let mut notes = Notes::default();
+    fn the_first_answer_is_kept() {
+        let mut notes = ProbeNotes::default();
         notes.open("duplicate", "no time");
         notes.answer("duplicate", "submit", "http 422");
         notes.answer("duplicate", "none", "later");
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_have_distinct_names_that_make_words() {
+    fn question_names_are_distinct_capability_words() {
         let mut names: Vec<&str> = QUESTIONS.iter().map(|question| question.name).collect();
         assert!(names.iter().all(|name| !name.contains(',')));
         names.sort_unstable();
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_name_every_question() {
+    fn the_documentation_lists_every_question() {
         let text = include_str!("../../docs/probe.md");
         for question in QUESTIONS {
             assert!(

@@ -10,7 +10,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
-use twin::{KeyName, Signer};
+use twin::{Signer, SigningKey};
 
 /// A gateway that takes each submit as a task `t-{name}`, and answers a read of it by `result`.
 fn taking(result: impl Fn(&str) -> Reply + Send + Sync + 'static) -> FakeGateway {
@@ -36,7 +36,7 @@ fn running() -> Reply {
 async fn send(world: &World, body: &[u8], more: &[(&str, &str)]) -> u16 {
     let basic = STANDARD.encode(format!("{SHOP}:{SECRET}"));
     let signer = Signer::new().unwrap();
-    let signature = signer.sign(KeyName::Default, body).unwrap();
+    let signature = signer.sign(SigningKey::Default, body).unwrap();
     let basic = format!("Basic {basic}");
     let mut headers = vec![
         ("authorization", basic.as_str()),

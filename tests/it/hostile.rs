@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use twin::{KeyName, Signer};
+use twin::{Signer, SigningKey};
 
 /// The pause between two pieces of what is sent slowly.
 const TRICKLE: Duration = Duration::from_millis(200);
@@ -243,7 +243,7 @@ fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
         let signed = (0..FLOOD.0).map(|n| {
             let filling = "x".repeat(FLOOD.1);
             let body = json!({"neither": "transaction", "n": n, "filling": filling}).to_string();
-            let signature = signer.sign(KeyName::Default, body.as_bytes()).unwrap();
+            let signature = signer.sign(SigningKey::Default, body.as_bytes()).unwrap();
             let head =
                 format!("authorization: Basic {basic}\r\ncontent-signature: {signature}\r\n");
             (head, body)

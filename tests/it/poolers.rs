@@ -69,7 +69,12 @@ fn one_that_was_down_at_the_start_is_refused_when_it_is_up() {
     behind("transaction", 0, async |world, pooler, _| {
         pooler.kill();
         let mut process = start(world);
-        let log = async || process.log().contains("does not answer yet").then_some(());
+        let log = async || {
+            process
+                .log()
+                .contains("database not available yet")
+                .then_some(())
+        };
         crate::world::eventually("the service waits for it", log).await;
         assert!(process.has_ended().is_none());
         pooler.restart();

@@ -6,7 +6,7 @@ use crate::world::{FakeGateway, Reply, Setup, World, ack, transaction, wrapped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-const PROBE: [&str; 5] = ["probe", "--test-card", "--patience", "10", "--json"];
+const PROBE: [&str; 5] = ["probe", "--test-card", "--timeout", "10", "--json"];
 
 /// The answers of a report, by question; an open question is null.
 fn answers(said: &Said) -> BTreeMap<String, Value> {
@@ -77,7 +77,10 @@ fn a_gateway_that_does_what_is_hoped_for() {
     Setup::default().service_down().run(async |world| {
         slow_tasks(world, json!({})).await;
         let said = reconciler(world, &PROBE).await.expect_success();
-        assert!(said.err.contains("This will send to") && said.err.contains("(100 minor units)"));
+        assert!(
+            said.err.contains("Test transactions to send to")
+                && said.err.contains("(100 minor units)")
+        );
         assert_answers(
             &said,
             &[
@@ -173,7 +176,7 @@ fn an_error_is_handed_out_once_by_its_result_and_not_by_its_status() {
             "probe",
             "--test-card-token",
             "t-1",
-            "--patience",
+            "--timeout",
             "10",
             "--json",
         ];
@@ -215,11 +218,10 @@ fn a_gateway_on_another_machine_is_not_probed_unasked() {
         .run(async |world| {
             let elsewhere = [("RECONCILER__GATEWAY__BASE_URL", "https://gateway.invalid")];
             let unasked = reconciler_with(world, &elsewhere, &PROBE).await;
-            unasked.expect_failure("--yes-live says that it is meant");
+            unasked.expect_failure("confirm with --yes-live");
             let asked = [&PROBE[..], &["--yes-live"]].concat();
             let said = reconciler_with(world, &elsewhere, &asked).await;
-            let said =
-                said.expect_failure("the first test payment came to nothing: it was not sent");
+            let said = said.expect_failure("the first test payment failed: not sent");
             assert_eq!(answers(&said)["request_id"], Value::Null);
         });
 }
@@ -239,7 +241,7 @@ fn a_gateway_that_does_not_call_it_a_test_is_sent_nothing_more() {
         .service_down()
         .run(async |world| {
             let said = reconciler(world, &PROBE).await;
-            let said = said.expect_failure("does not call transaction uid-1 a test");
+            let said = said.expect_failure("does not mark transaction uid-1 as a test");
             assert_eq!(gateway.submits().len(), 1);
             assert!(said.json()["stopped"].is_string());
             assert_eq!(words(world).await, Vec::<String>::new());

@@ -12,7 +12,7 @@ use reconciler::config::KeyDigest;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::path::Path;
-use twin::KeyName;
+use twin::SigningKey;
 
 const NEW_KEY: &str = "key-of-orders-from-now-on";
 const NEW_SECRET: &str = "secret-of-1001-from-now-on";
@@ -114,7 +114,7 @@ fn a_shops_keys_for_webhooks_are_changed_without_a_restart() {
         let process = world.process().await;
         let uid = untold(world, "ok-rotated").await;
         let text = world.config_text(&world.addresses());
-        let (old, new) = (KeyName::Default.public(), KeyName::Rotated.public());
+        let (old, new) = (SigningKey::Default.public(), SigningKey::Rotated.public());
         let send = async |signature: &str, secret: &str| {
             let how = json!({"signature": signature, "headers": {"Authorization": basic(secret)}});
             world.twin().send_webhook(to(world, &uid, how)).await[0]
@@ -315,8 +315,8 @@ fn what_is_no_key_is_named_and_left_as_it_is() {
             .await;
         // The keys of the same file are in use.
         assert_eq!(reads(world, NEW_KEY).await, 200);
-        let named = "needs a restart: database.url, serve.drain_timeout, \
-                     shops.1001.max_requests_per_second, subscribers.late\"";
+        let named = "\"keys\":\"database.url, serve.drain_timeout, \
+             shops.1001.max_requests_per_second, subscribers.late\"";
         eventually("what waits is named", async || {
             process.log().contains(named).then_some(())
         })

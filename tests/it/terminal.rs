@@ -212,7 +212,7 @@ fn a_shop_is_stopped_and_started_from_a_terminal() {
 fn currencies_in_dispute_are_told_in_one_line_for_each_shop() {
     let setup = Setup::default().shop_set("currency_exponents", "{ IDR = 0, UGX = 2 }");
     // No two shops may have one key.
-    let key = json!(twin::KeyName::Rotated.public()).to_string();
+    let key = json!(twin::SigningKey::Rotated.public()).to_string();
     setup
         .shop_set("public_key", &key)
         .with_shop("1002", "s")

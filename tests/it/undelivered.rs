@@ -41,7 +41,7 @@ fn what_was_not_taken_is_told_again_with_the_same_id() {
     });
     hearing(&neighbour).run(async |world| {
         world.pay_and_wait("ok-again").await.expect(200);
-        assert_eq!(last_error(world).await, "answered 500");
+        assert_eq!(last_error(world).await, "HTTP status 500");
         let tries = async || {
             world
                 .database
@@ -118,7 +118,7 @@ fn a_receiver_that_asks_for_a_pause_has_it() {
     hearing(&neighbour).run(async |world| {
         let started = tokio::time::Instant::now();
         world.pay_and_wait("ok-pause").await.expect(200);
-        assert_eq!(last_error(world).await, "answered 429");
+        assert_eq!(last_error(world).await, "HTTP status 429");
         world.pay_and_wait("ok-meanwhile").await.expect(200);
         until_told(&neighbour, "ok-meanwhile").await;
         assert!(started.elapsed() > Duration::from_secs(6));
@@ -232,7 +232,7 @@ fn redirects_are_not_followed() {
         world.pay_and_wait("ok-redirect").await.expect(200);
         assert_eq!(
             last_error(world).await,
-            "answered 307; redirects are not followed"
+            "HTTP status 307; redirects are not followed"
         );
         assert!(target.seen().is_empty());
     });
@@ -267,7 +267,10 @@ fn an_address_that_is_not_for_messages_is_not_connected_to() {
         .await;
         let [literal, metadata, name] = errors.try_into().unwrap();
         assert!(literal.contains("allow_private is false"), "{literal}");
-        assert!(metadata.contains("messages never go to"), "{metadata}");
+        assert!(
+            metadata.contains("forbidden delivery address"),
+            "{metadata}"
+        );
         assert!(name.contains("allow_private is false"), "{name}");
         assert!(inside.seen().is_empty());
         for subscriber in ["literal", "metadata", "name"] {

@@ -4,7 +4,7 @@ use crate::world::{SECRET, SHOP, Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use twin::KeyName;
+use twin::SigningKey;
 
 /// A payment that the gateway has finished, of which nobody has told us.
 pub async fn untold(world: &World, tracking_id: &str) -> String {
@@ -260,7 +260,7 @@ fn an_old_state_that_arrives_late_moves_nothing() {
 
 #[test]
 fn a_key_that_is_being_rotated_is_accepted_beside_the_old_one() {
-    let keys = json!([KeyName::Default.public(), KeyName::Rotated.public()]).to_string();
+    let keys = json!([SigningKey::Default.public(), SigningKey::Rotated.public()]).to_string();
     let setup = Setup::default().quiet().shop_set("public_key", &keys);
     setup.run(async |world| {
         for (name, key) in [("ok-old", "default"), ("ok-new", "rotated")] {

@@ -1,4 +1,4 @@
-//! The table of what is under way: one row for each transaction.
+//! Progress table: one row per transaction.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use super::scenes::Scene;
 use super::screen::{Screen, Size, Tone, column};
 use leaves::clock::Boottime;
 
-/// The widths of tracking ids, states and times.
+/// Column widths of tracking IDs, states and times.
 const NAME: usize = 15;
 const STATE: usize = 10;
 const TIME: usize = 6;
-/// Two blanks between columns.
+/// Total width of the gaps between columns.
 const GAPS: usize = 6;
 const WIDEST_ABOUT: usize = 44;
 const NARROWEST_ABOUT: usize = 10;
 
-/// One transaction, as far as the demo knows it.
+/// A transaction and its progress.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) scene: Scene,
     pub(super) tracking_id: String,
-    /// When it was posted.
+    /// Time of the POST.
     pub(super) sent: Option<Boottime>,
-    /// How long it took to come to rest.
+    /// Time from the POST to the expected state; `None` until then.
     pub(super) took: Option<Duration>,
-    /// The transaction as the service told it last.
+    /// Last transaction object from the service.
     pub(super) transaction: Value,
-    /// Why the service did not take it.
+    /// Error response, if the service rejected the request.
     pub(super) problem: Option<String>,
 }
 
@@ -44,12 +44,12 @@ impl Row {
         }
     }
 
-    /// A text of the transaction.
+    /// Returns a text field of the transaction.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.transaction[field].as_str()
     }
 
-    /// The state, or what stands for it before there is one.
+    /// Returns the state, or a placeholder before there is one.
     pub(super) fn state(&self) -> &str {
         match (&self.problem, self.sent) {
             (Some(_), _) => "refused",
@@ -58,12 +58,12 @@ impl Row {
         }
     }
 
-    /// Whether nothing more is expected to happen to it.
+    /// Returns whether the transaction is finished.
     pub(super) fn is_at_rest(&self) -> bool {
         self.took.is_some()
     }
 
-    /// Takes in what the service says of it; whether the state has changed.
+    /// Updates the row from a transaction object. Returns whether the state changed.
     pub(super) fn learn(&mut self, transaction: &Value) -> bool {
         let sequence = |of: &Value| of["sequence"].as_i64().unwrap_or(0);
         if sequence(transaction) <= sequence(&self.transaction) {
@@ -72,7 +72,7 @@ impl Row {
         let before = self.state().to_owned();
         self.transaction = transaction.clone();
         let is_there = self.state() == self.scene.end;
-        // `pending` is a rest only when a person has to look.
+        // `pending` is the expected end only if an operator must review the transaction.
         let waits = self.scene.end != "pending" || self.is_mismatch();
         if is_there && waits && self.took.is_none() {
             self.took = self.sent.map(Boottime::elapsed);
@@ -80,13 +80,13 @@ impl Row {
         before != self.state()
     }
 
-    /// The service refused it.
+    /// Marks the request as rejected by the service.
     pub(super) fn refuse(&mut self, problem: String) {
         self.problem = Some(problem);
         self.took = Some(Duration::ZERO);
     }
 
-    /// The gateway moved another amount than was asked for.
+    /// Returns whether the amount at the gateway differs from the request.
     pub(super) fn is_mismatch(&self) -> bool {
         let moved = &self.transaction["gateway_amount"];
         !moved.is_null() && *moved != self.transaction["amount"]
@@ -108,17 +108,17 @@ impl Row {
     }
 }
 
-/// A length of time in seconds, as wide as its column.
+/// Formats a duration in seconds, as wide as its column.
 pub(super) fn seconds(time: Duration) -> String {
     format!("{:4.1} s", time.as_secs_f64())
 }
 
-/// The table as lines. Where the terminal is too low for all, rows that rest make room.
+/// Formats the table. If the terminal has too few lines, finished rows are left out.
 pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
     let fixed = NAME + STATE + TIME + GAPS;
     let about = size.columns.saturating_sub(fixed + 1);
     let about = about.clamp(NARROWEST_ABOUT, WIDEST_ABOUT);
-    // The head, the last line, and the one on which the cursor stands.
+    // Reserved: the header, the last line, and the line of the cursor.
     let room = size.lines.saturating_sub(3).max(1);
     let mut too_many = rows.len().saturating_sub(room);
     let mut leaves = |row: &Row| {
@@ -131,7 +131,7 @@ pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
     let head = format!(
         "{}  {}  {}  {}",
         column("tracking_id", NAME),
-        column("what the gateway does", about),
+        column("gateway behaviour", about),
         column("state", STATE),
         "  time"
     );
@@ -146,12 +146,12 @@ pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
         )
     }));
     let done = rows.iter().filter(|row| row.is_at_rest()).count();
-    let count = format!("{done} of {} have come to rest", rows.len());
+    let count = format!("{done} of {} finished", rows.len());
     lines.push(screen.tinted(&count, Tone::Faint));
     lines
 }
 
-/// A row as a line by itself, for where nothing can be drawn again.
+/// Formats a row as a single line, for output that cannot be redrawn.
 pub(super) fn line(row: &Row) -> String {
     format!(
         "{}  {}  {}",

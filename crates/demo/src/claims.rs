@@ -1,5 +1,5 @@
-//! What the service promises, tried on what has just happened: every end is true, nothing
-//! was sent twice, and no card number became durable.
+//! Assertions about the run: every final state is correct, nothing was submitted twice, and no card
+//! number was stored.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -16,14 +16,14 @@ use super::scenes::CARD;
 use super::settings::SHOP;
 use super::stage::Stage;
 
-/// One promise, in a sentence.
+/// An assertion in one sentence, and whether it holds.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     pub(super) text: String,
     pub(super) holds: bool,
 }
 
-/// Tries all of them.
+/// Evaluates all assertions.
 pub(super) async fn claims(
     twin: &Server,
     stage: &Stage,
@@ -50,8 +50,8 @@ fn ends(outcomes: &[Outcome], requests: &Value, took: Duration) -> Vec<Claim> {
         let (count, seconds) = (outcomes.len(), took.as_secs_f64());
         claims.push(Claim {
             text: format!(
-                "All {count} ended as the gateway's own books say, in {seconds:.0} s and \
-                 {requests} requests to it."
+                "All {count} states agree with the gateway, after {seconds:.0} s and {requests} \
+                     requests to it."
             ),
             holds: true,
         });
@@ -63,21 +63,24 @@ fn never_twice(counts: &Value) -> Claim {
     let twice = &counts["over_one_unrefused"];
     let holds = twice.as_array().is_some_and(Vec::is_empty);
     let text = match holds {
-        true => "None was sent again unless the gateway had refused it before.".to_owned(),
-        false => format!("Sent again without a refusal: {twice}"),
+        true => "No request was resent unless the gateway had refused it.".to_owned(),
+        false => format!("Resent without a refusal: {twice}"),
     };
     Claim { text, holds }
 }
 
-/// Looks for the card number in all files. That the look works is shown by looking for a
-/// tracking id, too, which must be there.
+/// Searches all files for the card number. Also searches for a tracking ID, which must be found, to
+/// show that the search works.
 async fn no_card(places: &[&Path], tracking_id: &str) -> Result<Claim, Error> {
     let found = files_with(CARD, places).await?;
     let works = !files_with(tracking_id, places).await?.is_empty();
     let text = match (found.is_empty(), works) {
-        (true, true) => "The card number is in no file of the database and in no log.".to_owned(),
-        (true, false) => "The files of the database could not be searched.".to_owned(),
-        (false, _) => format!("The card number is in {}", found.replace('\n', " ").trim()),
+        (true, true) => "No database file and no log contains the card number.".to_owned(),
+        (true, false) => "The search of the database files failed.".to_owned(),
+        (false, _) => format!(
+            "These files contain the card number: {}",
+            found.replace('\n', " ").trim()
+        ),
     };
     let holds = found.is_empty() && works;
     Ok(Claim { text, holds })
@@ -85,7 +88,7 @@ async fn no_card(places: &[&Path], tracking_id: &str) -> Result<Claim, Error> {
 
 async fn files_with(text: &str, places: &[&Path]) -> Result<String, Error> {
     let search = Command::new("grep")
-        // Files of the database come and go.
+        // Database files can disappear during the search.
         .args(["-r", "-a", "-l", "-s", "-F", "-e", text])
         .args(places)
         .stdin(Stdio::null())
@@ -95,7 +98,7 @@ async fn files_with(text: &str, places: &[&Path]) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&found.stdout).into_owned())
 }
 
-/// What is left for a person: the findings that were opened since the beginning.
+/// Returns the open discrepancies of this run, for review by an operator.
 pub(super) async fn findings(api: &Server, began: OffsetDateTime) -> Result<Vec<String>, Error> {
     let path = format!("/v1/shops/{SHOP}/discrepancies?status=open&limit=200");
     let open = api.get(&path).await?;
@@ -104,9 +107,9 @@ pub(super) async fn findings(api: &Server, began: OffsetDateTime) -> Result<Vec<
         moment(&found["opened_at"]).filter(|at| *at >= began)?;
         let kind = found["kind"].as_str()?;
         let detail = found["detail"].as_str()?;
-        // A webhook that is not believed is about nothing.
+        // A rejected webhook belongs to no transaction.
         let about = found["tracking_id"].as_str().unwrap_or("-");
-        Some(format!("open finding: {kind}, {about}: {detail}"))
+        Some(format!("open discrepancy: {kind}, {about}: {detail}"))
     });
     Ok(lines.collect())
 }

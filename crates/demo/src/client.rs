@@ -1,5 +1,5 @@
-//! The demo's HTTP client. It knows the service and the twin as any outsider does: by
-//! their addresses, a key and JSON.
+//! HTTP client of the demo. It accesses the service and the simulator as any caller does: by
+//! address, key and JSON.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::Error;
 
-/// Longer than the service lets a caller wait for the gateway.
+/// Timeout of a request; longer than the service's maximum wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One server.
+/// An HTTP server: base URL and key.
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     client: Client,
@@ -19,7 +19,7 @@ pub(super) struct Server {
     key: Option<String>,
 }
 
-/// What was answered.
+/// A response with a JSON body.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -28,7 +28,7 @@ pub(super) struct Answer {
 
 impl Server {
     pub(super) fn new(origin: impl Into<String>, key: Option<&str>) -> Result<Self, Error> {
-        // Somebody else in this process may have been first.
+        // Ignored: a provider may already be installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent("reconciler-demo")
@@ -50,26 +50,26 @@ impl Server {
         format!("{}{path}", self.origin)
     }
 
-    /// What stands at a path; any status but 200 is an error.
+    /// Returns the body at a path. A status other than 200 is an error.
     pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
         let answer = self.call(self.request(Method::GET, path), path).await?;
         answer.good(path)
     }
 
-    /// As `get`, for what can be waited for; every status is an answer.
+    /// Like [`Self::get`] with `Prefer: wait`. Accepts every status.
     pub(super) async fn get_waiting(&self, path: &str, seconds: u32) -> Result<Answer, Error> {
         let request = self.request(Method::GET, path);
         let request = request.header("prefer", format!("wait={seconds}"));
         self.call(request, path).await
     }
 
-    /// Whether a path answers with 200.
+    /// Returns whether a path responds with 200.
     pub(super) async fn is_good(&self, path: &str) -> bool {
         let answer = self.call(self.request(Method::GET, path), path).await;
         answer.is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Posts JSON; every status is an answer.
+    /// Posts JSON. Accepts every status.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Error> {
         let request = self
             .request(Method::POST, path)
@@ -101,7 +101,7 @@ impl Server {
 }
 
 impl Answer {
-    /// The body of a 200; any other status is an error.
+    /// Returns the body of a 200 response. Another status is an error.
     pub(super) fn good(self, path: &str) -> Result<Value, Error> {
         match self.status {
             200 => Ok(self.body),
@@ -116,7 +116,7 @@ impl Answer {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place where the demo sends a request"
+    reason = "the only place that sends requests"
 )]
 async fn send(request: RequestBuilder) -> Result<reqwest::Response, reqwest::Error> {
     request.send().await

@@ -1,5 +1,5 @@
-//! The closing table: how each transaction ended, what proved it, what it cost, and whether
-//! the twin agrees.
+//! Final report: the state of each transaction, its proof, its cost, and whether the simulator
+//! agrees.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -12,24 +12,24 @@ use super::client::Server;
 use super::screen::{Screen, Tone, column};
 use super::settings::SHOP;
 
-/// How one transaction ended.
+/// Verified result of one transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) tracking_id: String,
     pub(super) state: String,
-    /// What it rests on.
+    /// Kind of evidence that the state is based on.
     pub(super) proof: String,
-    /// The time to the final state.
+    /// Time to the final state.
     pub(super) took: String,
-    /// Requests that the gateway was sent for it.
+    /// Number of requests to the gateway.
     pub(super) requests: u64,
-    /// What the twin knows of it.
+    /// Statuses at the simulator.
     pub(super) truth: String,
-    /// What is wrong with it, if anything.
+    /// Description of the error, if the state is wrong.
     pub(super) wrong: Option<String>,
 }
 
-/// Asks the service and the twin how everything ended.
+/// Reads the results from the service and the simulator.
 pub(super) async fn outcomes(
     api: &Server,
     twin: &Server,
@@ -82,22 +82,22 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// What the twin knows, in a few words.
+/// Formats the statuses at the simulator.
 fn told(truth: &[Value]) -> String {
     let words: Vec<&str> = truth
         .iter()
         .filter_map(|it| it["status"].as_str())
         .collect();
     match words.is_empty() {
-        true => "nothing there".to_owned(),
+        true => "none".to_owned(),
         false => words.join(", "),
     }
 }
 
-/// What is wrong with an end, judged by what the twin knows to be true.
+/// Returns an error if the state does not agree with the simulator.
 fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
     if let Some(problem) = &row.problem {
-        return Some(format!("the service refused it: {problem}"));
+        return Some(format!("rejected by the service: {problem}"));
     }
     let state = transaction["state"].as_str().unwrap_or_default();
     if state != row.scene.end {
@@ -107,12 +107,12 @@ fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
     let ours = truth.iter().find(|it| it["uid"].as_str() == uid);
     let paid = truth.iter().any(|it| it["status"] == "successful");
     match (ours, uid) {
-        (None, Some(uid)) => Some(format!("the gateway has no transaction {uid}")),
+        (None, Some(uid)) => Some(format!("gateway has no transaction {uid}")),
         (None, None) if truth.is_empty() => None,
-        (None, None) => Some(format!("{state}, but the gateway has it")),
+        (None, None) => Some(format!("{state}, but the gateway has the transaction")),
         (Some(ours), _) => {
             let differs = ours["amount"] != transaction["amount"];
-            // A person has to decide, and nothing else may.
+            // Only an operator may decide this case.
             let waits = state == "pending" && differs;
             let agrees = ours["status"].as_str() == Some(state) && !differs;
             let missed = paid && state != "successful";
@@ -122,7 +122,7 @@ fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
     }
 }
 
-/// What the state rests on: the evidence that moved it last before it was final.
+/// Returns the kind of evidence that last changed the state before it became final.
 fn proof(transaction: &Value, evidence: &[Value]) -> String {
     let final_at = moment(&transaction["finalized_at"]);
     let is_in_time = |piece: &&Value| {
@@ -137,19 +137,19 @@ fn proof(transaction: &Value, evidence: &[Value]) -> String {
         return String::new();
     };
     if transaction["state"] == "pending" {
-        return "waits for a person".to_owned();
+        return "needs review".to_owned();
     }
     let is_refusal = transaction["state"] == "rejected";
     let word = match piece["channel"].as_str().unwrap_or_default() {
         "ack" if is_refusal => "refusal of the POST",
-        "ack" => "answer to the POST",
+        "ack" => "response to the POST",
         "task_result" if is_refusal => "refusal by the task",
         "task_result" => "task result",
         "task_status" => "task status",
         "webhook" => "webhook",
-        "query" => "look-up",
+        "query" => "lookup",
         "local" if transaction["state"] == "not_found" => "proof of absence",
-        "operator" => "a person",
+        "operator" => "operator",
         other => other,
     };
     match piece["verdict"] == "correction" {
@@ -164,12 +164,12 @@ fn time_to_final(transaction: &Value) -> Option<String> {
     (finalized - created).try_into().ok().map(seconds)
 }
 
-/// A time in JSON.
+/// Parses a time in JSON.
 pub(super) fn moment(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
-/// The table, one line for each.
+/// Formats the report, one line per transaction.
 pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
     let widest = |of: fn(&Outcome) -> &str, least: usize| {
         let widths = outcomes.iter().map(|it| of(it).chars().count());
@@ -181,10 +181,10 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
         "{}  {}  {}  {}  {}  {}",
         column("tracking_id", name),
         column("state", 10),
-        column("proved by", proof),
+        column("proof", proof),
         "  time",
         "requests",
-        "the gateway has"
+        "at the gateway"
     );
     let mut lines = vec![screen.tinted(&head, Tone::Faint)];
     lines.extend(outcomes.iter().map(|it| {
@@ -208,7 +208,7 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
     use crate::scenes::SCENES;
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_twin_knows_decides() {
+    fn a_state_must_agree_with_the_simulator() {
         let paid = json!({"state": "successful", "uid": "u", "amount": 5});
         let truth = |status: &str| vec![json!({"uid": "u", "status": status, "amount": 5})];
         assert_eq!(wrong(&row("ok-1"), &paid, &truth("successful")), None);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn another_amount_waits_for_a_person_and_is_no_success() {
+    fn another_amount_needs_review() {
         let truth = vec![json!({"uid": "u", "status": "successful", "amount": 6})];
         let waits = json!({"state": "pending", "uid": "u", "amount": 5});
         assert_eq!(wrong(&row("mismatch-13"), &waits, &truth), None);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proof_is_what_moved_the_state_last_before_it_was_final() {
+    fn the_proof_is_the_last_change_before_the_final_state() {
         let at = |second: u8| format!("2026-11-22T10:00:0{second}Z");
         let piece = |channel: &str, verdict: &str, second: u8| json!({"channel": channel, "verdict": verdict, "received_at": at(second)});
         let transaction = json!({"state": "successful", "finalized_at": at(3)});

@@ -1,10 +1,11 @@
-//! The demo: the service at work against a twin of the gateway, on a private
-//! PostgreSQL, as real processes on this machine.
+//! Demo: runs the service against a gateway simulator, on a private PostgreSQL, as real processes
+//! on this machine.
 //!
-//! It talks to the service and the twin as any outsider would, by HTTP, and in the end
-//! compares what the service says with what the twin knows to be true. It deliberately
-//! cannot reach anything else: the settings and the environment of whoever starts it are
-//! not passed on. Nothing is left running, however it ends.
+//! The demo uses the service and the simulator over HTTP, as any caller would, and compares the
+//! service's states with the simulator's at the end.
+//!
+//! Isolation: settings and environment of the caller are not passed on. Nothing is left running,
+//! however the demo ends.
 
 mod board;
 mod claims;
@@ -27,81 +28,81 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use screen::Screen;
 use stage::Stage;
 
-/// Show the service at work, on a private database and against a simulated gateway.
+/// Run a demo on a private PostgreSQL and a simulated gateway
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "demo", version)]
 pub struct Args {
-    /// Leave everything running at the end, until Ctrl-C.
+    /// Keep everything running until Ctrl-C
     #[arg(long)]
     pub keep: bool,
-    /// Keep the database in this directory; without it the database goes in the end.
+    /// Directory that keeps the database; without it the database is deleted at the end
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "./.data")]
     pub data: Option<PathBuf>,
-    /// Where the simulator's randomness starts.
+    /// Random seed of the simulator
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
-/// Why the demo could not go on.
+/// An error that ends the demo.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no database.
-    #[error("there is no private postgresql")]
+    /// The private PostgreSQL could not be started.
+    #[error("private postgresql not available")]
     Cluster(#[from] testkit::postgres::ClusterError),
-    /// A file or process could not be handled.
-    #[error("cannot {action}")]
+    /// An operation on a file or process failed.
+    #[error("failed to {action}")]
     Io {
-        /// What was tried.
+        /// The operation.
         action: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The service's settings could not be written as TOML.
-    #[error("the settings cannot be written")]
+    /// The service's settings could not be serialised as TOML.
+    #[error("failed to serialise the settings")]
     Settings(#[source] toml::ser::Error),
-    /// A program ended that was to go on.
-    #[error("the {name} has ended ({status}); its log ends in:\n{log}")]
+    /// A program ended unexpectedly.
+    #[error("{name} ended unexpectedly ({status}); end of its log:\n{log}")]
     Ended {
-        /// Which one.
+        /// Name of the program.
         name: &'static str,
-        /// How.
+        /// Exit status.
         status: String,
-        /// The end of its log.
+        /// End of its log.
         log: String,
     },
-    /// A program did not become ready.
-    #[error("the {name} takes too long to get ready; its log ends in:\n{log}")]
+    /// A program did not become ready in time.
+    #[error("timed out waiting for {name} to become ready; end of its log:\n{log}")]
     TooSlow {
-        /// Which one.
+        /// Name of the program.
         name: &'static str,
-        /// The end of its log.
+        /// End of its log.
         log: String,
     },
-    /// The HTTP client could not be made.
-    #[error("the http client cannot be set up")]
+    /// The HTTP client could not be created.
+    #[error("failed to create the HTTP client")]
     Client(#[source] reqwest::Error),
-    /// A request was not answered.
-    #[error("no answer to {path}")]
+    /// A request got no response.
+    #[error("no response to {path}")]
     Call {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// What happened.
+        /// Error of the HTTP client.
         source: reqwest::Error,
     },
-    /// An answer was not what it should be.
-    #[error("{path} was answered with {status}: {body}")]
+    /// A response had an unexpected status.
+    #[error("unexpected response to {path}: {status} {body}")]
     Answer {
-        /// What was asked.
+        /// Path of the request.
         path: String,
-        /// The HTTP status.
+        /// HTTP status code.
         status: u16,
-        /// What was said.
+        /// Body of the response.
         body: String,
     },
-    /// Nobody reads what is printed.
-    #[error("cannot print")]
+    /// The output is closed.
+    #[error("failed to print")]
     Print(#[source] std::io::Error),
-    /// Ctrl-C or SIGTERM.
+    /// Interrupted by Ctrl-C or SIGTERM.
     #[error("interrupted")]
     Interrupted,
 }
@@ -120,7 +121,7 @@ fn main() -> ExitCode {
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(run(args))),
-        Err(error) => Err(Error::io("start the threads")(error)),
+        Err(error) => Err(Error::io("start the runtime")(error)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -132,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error with the chain of what caused it, in one line.
+/// Formats an error and its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -143,7 +144,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Runs the demo. True if everything ended as the twin says that it did.
+/// Runs the demo. Returns whether all assertions hold.
 async fn run(args: Args) -> Result<bool, Error> {
     let mut stop = Stop::listen()?;
     let mut screen = Screen::new();
@@ -163,22 +164,22 @@ async fn run(args: Args) -> Result<bool, Error> {
     let told = told.and_then(|right| kept.map(|()| right));
     match &told {
         Ok(true) | Err(Error::Interrupted | Error::Print(_)) => {}
-        // These show the end of a log themselves.
+        // These errors contain the end of a log already.
         Err(Error::Ended { .. } | Error::TooSlow { .. }) => stage.keep_log(&mut screen),
         Ok(false) | Err(_) => {
             stage.show_log(&mut screen);
             stage.keep_log(&mut screen);
         }
     }
-    // Whoever is gone does not read this either.
+    // Ignored: if the output is closed, nobody reads this either.
     let _ = screen.step("stopping");
     stage.strike().await;
     told
 }
 
-/// Leaves everything as it is until somebody asks for the end, or something ends by itself.
+/// Keeps everything running until a stop signal, or until a program ends.
 async fn keep(stage: &mut Stage, stop: &mut Stop, screen: &mut Screen) -> Result<(), Error> {
-    let printed = screen.line("\nEverything goes on running until Ctrl-C.");
+    let printed = screen.line("\nEverything keeps running until Ctrl-C.");
     printed.map_err(Error::Print)?;
     tokio::select! {
         ended = stage.watch() => ended,
@@ -186,7 +187,7 @@ async fn keep(stage: &mut Stage, stop: &mut Stop, screen: &mut Screen) -> Result
     }
 }
 
-/// The signals that ask for the end.
+/// The signals that stop the demo.
 struct Stop {
     signals: [Signal; 3],
 }

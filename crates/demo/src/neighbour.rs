@@ -1,8 +1,7 @@
-//! A neighbour of the service: a subscriber that takes messages and believes only those whose
-//! signature holds.
+//! A subscriber that accepts messages with a valid signature only.
 //!
-//! It verifies them with the library that the standard's authors keep, so that the demo shows that
-//! others can read what the service signs. It deliberately shares no code with the signing side.
+//! It verifies signatures with the reference library of Standard Webhooks and shares no code with
+//! the service, so the demo shows that others can verify the service's signatures.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -22,18 +21,18 @@ use super::Error;
 use super::claims::Claim;
 use super::judge::Outcome;
 
-/// The headers of a message.
+/// Headers of a message.
 const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
-/// How long the last messages may be on their way.
+/// Maximum time for the last messages to arrive.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The receiver, and what it was told.
+/// The subscriber's server, and the messages that it received.
 #[derive(Debug)]
 pub(super) struct Neighbour {
-    /// Where it takes messages.
+    /// URL of its endpoint.
     pub(super) url: String,
-    /// The secret that it shares with the service.
+    /// Secret that it shares with the service.
     pub(super) secret: String,
     heard: Arc<Mutex<Heard>>,
 }
@@ -42,12 +41,12 @@ pub(super) struct Neighbour {
 struct Heard {
     verified: usize,
     refused: usize,
-    /// The newest word of each transaction: its `sequence` and its state.
+    /// Latest `sequence` and state of each transaction.
     latest: HashMap<String, (i64, String)>,
 }
 
 impl Neighbour {
-    /// Starts it; it ends with the process.
+    /// Starts the server, which ends with the process.
     pub(super) fn start() -> Result<Self, Error> {
         let secret = format!(
             "whsec_{}",
@@ -79,7 +78,7 @@ impl Neighbour {
         })
     }
 
-    /// Whether it was told how everything ended, by messages that it could believe.
+    /// Returns the assertion that it received every final state in a verified message.
     pub(super) async fn claim(&self, outcomes: &[Outcome]) -> Claim {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -91,7 +90,7 @@ impl Neighbour {
         }
     }
 
-    /// The transactions of whose end it does not know.
+    /// Returns the transactions whose final state it has not received.
     fn missing(&self, outcomes: &[Outcome]) -> Vec<String> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let knows = |outcome: &&Outcome| {
@@ -108,11 +107,16 @@ impl Neighbour {
         let holds = missing.is_empty() && refused == 0 && verified > 0;
         let text = match (holds, refused) {
             (true, _) => format!(
-                "A subscriber was told of every end, in {verified} messages whose signatures the \
-                 Standard Webhooks library verified."
+                "A subscriber received every final state in {verified} messages with valid signatures, \
+                     verified by the Standard Webhooks library."
             ),
-            (false, 0) => format!("The subscriber was not told of {}", missing.join(", ")),
-            (false, _) => format!("The subscriber could not verify {refused} messages."),
+            (false, 0) => format!(
+                "The subscriber did not receive the final state of {}",
+                missing.join(", ")
+            ),
+            (false, _) => {
+                format!("The subscriber rejected {refused} messages with invalid signatures.")
+            }
         };
         Claim { text, holds }
     }
@@ -140,7 +144,7 @@ async fn take(
     );
     if let (Some(name), Some(sequence), Some(state)) = about {
         let latest = heard.latest.entry(name.to_owned()).or_default();
-        // Messages come in any order, and more than once.
+        // Messages can arrive in any order, and more than once.
         if sequence > latest.0 {
             *latest = (sequence, state.to_owned());
         }
@@ -159,12 +163,12 @@ fn is_signed(secret: &str, header: &dyn Fn(&str) -> Option<Vec<u8>>, body: &[u8]
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_library_has_signed_is_believed() {
+    fn only_valid_signatures_are_accepted() {
         let secret = format!("whsec_{}", STANDARD.encode([7; 32]));
         let now = leaves::clock::now_utc().unix_timestamp();
         let signature = Webhook::new(&secret)

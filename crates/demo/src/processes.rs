@@ -1,8 +1,8 @@
-//! The twin and the service as processes of their own, each on a leash.
+//! Starts the simulator and the service as child processes that end with this process.
 //!
-//! Between this process and each of them stands a shell that reads a pipe from here. The
-//! kernel closes the pipe when this process ends in whatever way, and the shell then ends
-//! the program: nothing is left running, not even after a `kill -9`.
+//! A shell between this process and each child reads a pipe from this process. The kernel closes
+//! the pipe when this process ends in any way, and the shell then ends the child. No child
+//! survives, not even a `kill -9`.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,24 +18,24 @@ use super::Error;
 use leaves::clock::Boottime;
 
 const SCRIPT: &str = include_str!("processes/leash.sh");
-/// How long a program has to stop before it is killed.
+/// Time for a program to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
-/// How long the shell may take to see to that.
+/// Time for the shell to stop the program.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 const STEP: Duration = Duration::from_millis(20);
-/// How much of a log is shown when something went wrong.
+/// Number of log lines that an error shows.
 const SHOWN_LINES: usize = 20;
 
-/// Who reads what the program prints.
+/// Destination of a program's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Output {
-    /// We do, line by line.
+    /// This process, line by line.
     Piped,
-    /// Its log.
+    /// The program's log.
     Logged,
 }
 
-/// A running program.
+/// A running child process.
 #[derive(Debug)]
 pub(super) struct Process {
     name: &'static str,
@@ -44,7 +44,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program that was built beside this one; what it says goes to `log`.
+    /// Starts a program from the directory of this one; its output goes to `log`.
     pub(super) fn start(
         (name, program): (&'static str, &str),
         arguments: &[&str],
@@ -70,11 +70,11 @@ impl Process {
             .arg((grace.as_millis() / 100).to_string())
             .arg(program)
             .args(arguments)
-            // A DATABASE_URL or a setting of the caller's must never reach the demo's service.
+            // A DATABASE_URL or setting of the caller must not reach the demo's service.
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("LC_ALL", "C")
-            // Ctrl-C on a terminal is for us; we then stop it.
+            // Ctrl-C on a terminal is for this process, which then stops the child.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(match output {
@@ -83,12 +83,12 @@ impl Process {
             })
             .stderr(Stdio::from(file))
             .spawn()
-            .map_err(Error::io("run sh"))?;
+            .map_err(Error::io("start the shell"))?;
         let log = log.to_owned();
         Ok(Self { name, shell, log })
     }
 
-    /// The first line that it prints.
+    /// Returns the first line of the program's output.
     pub(super) async fn first_line(&mut self, within: Duration) -> Result<String, Error> {
         let mut line = String::new();
         if let Some(output) = self.shell.stdout.take() {
@@ -105,9 +105,9 @@ impl Process {
         Ok(line)
     }
 
-    /// Waits until it has ended by itself, well.
+    /// Waits until the program has ended with success.
     pub(super) async fn finish(mut self, within: Duration) -> Result<(), Error> {
-        // The wait would close the pipe, and so end the program.
+        // Waiting would close the pipe, and so end the program.
         let leash = self.shell.stdin.take();
         let waited = timeout(within, self.shell.wait()).await;
         drop(leash);
@@ -118,7 +118,7 @@ impl Process {
         }
     }
 
-    /// An error if it has ended.
+    /// Returns an error if the program has ended.
     pub(super) fn still_runs(&mut self) -> Result<(), Error> {
         match self.shell.try_wait() {
             Ok(None) => Ok(()),
@@ -127,12 +127,12 @@ impl Process {
         }
     }
 
-    /// Where what it says goes.
+    /// Returns the path of the log.
     pub(super) fn log(&self) -> &Path {
         &self.log
     }
 
-    /// It has not done something in time.
+    /// Returns the error of a program that did not become ready in time.
     pub(super) fn too_slow(&self) -> Error {
         Error::TooSlow {
             name: self.name,
@@ -143,12 +143,12 @@ impl Process {
     fn ended(&self, status: Option<ExitStatus>) -> Error {
         Error::Ended {
             name: self.name,
-            status: status.map_or_else(|| "for no known reason".to_owned(), |it| it.to_string()),
+            status: status.map_or_else(|| "unknown status".to_owned(), |it| it.to_string()),
             log: tail(&self.log),
         }
     }
 
-    /// Stops it and waits until it has ended.
+    /// Stops the program and waits until it has ended.
     pub(super) async fn stop(mut self) {
         drop(self.shell.stdin.take());
         if timeout(STOP_LIMIT, self.shell.wait()).await.is_err() {
@@ -156,7 +156,7 @@ impl Process {
         }
     }
 
-    /// For when the shell hangs, or was killed itself: ends everything that it had started.
+    /// Kills all processes of a shell that hangs or was killed.
     fn kill(&mut self) {
         let group = self.shell.id().and_then(|id| i32::try_from(id).ok());
         if let Some(group) = group.and_then(rustix::process::Pid::from_raw) {
@@ -166,7 +166,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// The last resort, for panics: elsewhere it is stopped.
+    /// Last resort after a panic; otherwise `stop` is called.
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let deadline = Boottime::now() + STOP_LIMIT;
@@ -179,7 +179,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits until `ready` says so, as long as the program runs.
+/// Waits until `ready` returns true, while the program runs.
 pub(super) async fn wait_until(
     process: &mut Process,
     within: Duration,
@@ -204,7 +204,7 @@ fn open_log(path: &Path) -> Result<File, Error> {
         .map_err(Error::io(format!("open {}", path.display())))
 }
 
-/// The end of a log.
+/// Returns the last lines of a log.
 pub(super) fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -213,7 +213,7 @@ pub(super) fn tail(log: &Path) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
     use rustix::process::{Pid, test_kill_process};
@@ -222,9 +222,9 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
     const LONG: Duration = Duration::from_secs(10);
 
-    /// A shell that runs a script, which prints its process id first.
+    /// Starts a shell that runs a script, which first prints its process id.
     async fn script(text: &str, directory: &Path) -> (Process, Pid) {
-        // What the script prepares comes before the line that tells it is ready.
+        // The script's preparation precedes the line that reports readiness.
         let (prepare, go_on) = text.split_once(" | ").unwrap_or(("true", text));
         let text = format!("{prepare}; echo $$; {go_on}");
         let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", &text]);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_stopped_may_tidy_up() {
+    async fn a_stopped_program_can_clean_up() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let text = "trap 'echo tidy >&2; exit' TERM | while :; do sleep 0.05; done";
         let (mut process, pid) = script(text, home.path()).await;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_does_not_stop_is_killed() {
+    async fn a_program_that_ignores_the_stop_is_killed() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let text = "trap '' TERM | while :; do sleep 0.05; done";
         let (process, pid) = script(text, home.path()).await;
@@ -264,9 +264,9 @@ mod tests {
         assert!(is_gone(pid).await);
     }
 
-    /// What the kernel does when we are killed: the pipe closes, and nothing else happens.
+    /// Does what the kernel does when this process is killed: only closes the pipe.
     #[tokio::test]
-    async fn a_closed_pipe_is_enough() {
+    async fn a_closed_pipe_stops_the_program() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let (mut process, pid) = script("exec sleep 600", home.path()).await;
         drop(process.shell.stdin.take());
@@ -274,10 +274,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_killed_shell_does_not_free_the_program() {
+    async fn a_killed_shell_stops_the_program() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let (mut process, pid) = script("exec sleep 600", home.path()).await;
-        // The program and the one who watches the pipe: both must be there first.
+        // The program and the watcher of the pipe must both be running first.
         let shell = process.shell.id().expect("the shell runs");
         let children = format!("/proc/{shell}/task/{shell}/children");
         while std::fs::read_to_string(&children)
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_ends_says_why() {
+    async fn a_failed_program_reports_its_log() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", "echo no >&2; exit 3"]);
         let log = home.path().join("log");

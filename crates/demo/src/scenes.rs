@@ -1,32 +1,32 @@
-//! What the demo asks for, and what the twin makes of it.
+//! Scenarios of the demo: requests and what the simulator does with them.
 //!
-//! The part of a tracking id before its first `-` names the twin's scenario; names that are
-//! none of its scenarios mean a plain success.
+//! The part of a tracking ID before its first `-` names the simulator's scenario. Other names mean
+//! a plain success.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 const CURRENCY: &str = "EUR";
-/// The documented test card. Its number must reach the gateway and no disk.
+/// Number of the documented test card. It must reach the gateway and must not be stored.
 pub(super) const CARD: &str = "4200000000000000";
 
-/// One transaction of the demo.
+/// A transaction of the demo.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene {
-    /// Its tracking id.
+    /// Tracking ID.
     pub(super) name: &'static str,
-    /// Its kind, as the service names it.
+    /// Transaction type, as the API names it.
     pub(super) kind: &'static str,
-    /// What the twin does, in plain words.
+    /// What the simulator does, in plain words.
     pub(super) about: &'static str,
-    /// Minor units.
+    /// Amount in minor units.
     pub(super) amount: i64,
-    /// The scene whose transaction it captures, voids or refunds.
+    /// Tracking ID of the transaction that it captures, voids or refunds.
     pub(super) parent: Option<&'static str>,
-    /// When it is sent, in tenths of a second from the beginning.
+    /// Time of the request, in tenths of a second after the start.
     pub(super) at: u64,
-    /// The state in which it comes to rest.
+    /// Expected state at the end.
     pub(super) end: &'static str,
 }
 
@@ -73,17 +73,17 @@ impl Scene {
         Self { at, ..self }
     }
 
-    /// When it is sent, counted from the beginning.
+    /// Returns the time of the request after the start.
     pub(super) const fn delay(&self) -> Duration {
         Duration::from_millis(self.at * 100)
     }
 
-    /// The last part of the path that it is posted to.
+    /// Returns the last segment of the path that it is posted to.
     pub(super) fn collection(&self) -> String {
         format!("{}s", self.kind)
     }
 
-    /// The request.
+    /// Returns the request body.
     pub(super) fn request(&self, tracking_id: &str, parent_uid: Option<&str>) -> Value {
         if let Some(parent_uid) = parent_uid {
             return json!({
@@ -117,12 +117,12 @@ impl Scene {
     }
 }
 
-/// The payment with a card that is refunded in part, and looked at closely in the end.
+/// Tracking ID of the payment with a card that is refunded in part and queried at the end.
 pub(super) const PAID: &str = "ok-1";
 
-/// All scenes, in the order in which they are shown.
+/// All scenarios, in display order.
 pub(super) const SCENES: [Scene; 22] = [
-    Scene::payment(PAID, "paid; a webhook tells", 3_245, "successful"),
+    Scene::payment(PAID, "paid; reported by webhook", 3_245, "successful"),
     Scene::payment("decline-2", "declined by the bank", 1_990, "failed").at(2),
     Scene::payment("lost-3", "paid; the webhook is lost", 4_500, "successful").at(4),
     Scene::payment(
@@ -141,35 +141,35 @@ pub(super) const SCENES: [Scene; 22] = [
     .at(8),
     Scene::payment(
         "once422-6",
-        "refused by the task: a 422, told once",
+        "refused by the task: 422, returned once",
         5_150,
         "rejected",
     )
     .at(10),
     Scene::payment(
         "429-7",
-        "too busy (429); takes the second POST",
+        "429 first; accepts the second POST",
         6_400,
         "successful",
     )
     .at(20),
     Scene::payment(
         "forged-8",
-        "paid; a forged webhook comes first",
+        "paid; a forged webhook arrives first",
         2_050,
         "successful",
     )
     .at(22),
     Scene::payment(
         "hang.lost-9",
-        "paid, but the POST is never answered",
+        "paid, but no response to the POST",
         9_900,
         "successful",
     )
     .at(14),
     Scene::payment(
         "crashnone-10",
-        "the task crashes; nothing was made",
+        "task crashes; no transaction",
         8_200,
         "not_found",
     )
@@ -183,52 +183,40 @@ pub(super) const SCENES: [Scene; 22] = [
     .at(16),
     Scene::payment(
         "twotx-12",
-        "makes two: one failed, one paid",
+        "creates two: one failed, one paid",
         4_100,
         "successful",
     )
     .at(18),
     Scene::payment(
         "mismatch-13",
-        "takes 1.00 more than was asked",
+        "charges 1.00 more than requested",
         1_500,
         "pending",
     )
     .at(24),
     Scene::payment(
         "correct-14",
-        "declined; corrected by hand 5 s later",
+        "declined; corrected 5 s later",
         2_700,
         "successful",
     )
     .at(26),
-    Scene::of_kind(HELD, "authorization", "authorization: money is held").at(28),
+    Scene::of_kind(HELD, "authorization", "authorization: holds money").at(28),
     Scene::child(
         "capture-16",
         "capture",
-        "capture of a part of hold-15",
+        "partial capture of hold-15",
         1_600,
         HELD,
     )
     .at(30),
-    Scene::of_kind(GIVEN_UP, "authorization", "authorization: money is held").at(32),
+    Scene::of_kind(GIVEN_UP, "authorization", "authorization: holds money").at(32),
     Scene::child("void-18", "void", "void of hold-17", 2_400, GIVEN_UP).at(34),
-    Scene::child(
-        "refund-19",
-        "refund",
-        "refund of a part of ok-1",
-        1_245,
-        PAID,
-    )
-    .at(36),
-    Scene::of_kind(
-        "token-20",
-        "tokenization",
-        "tokenization: a card becomes a token",
-    )
-    .at(38),
+    Scene::child("refund-19", "refund", "partial refund of ok-1", 1_245, PAID).at(36),
+    Scene::of_kind("token-20", "tokenization", "tokenization: card to token").at(38),
     Scene::of_kind("payout-21", "payout", "payout to a card").at(40),
-    Scene::of_kind("checkup-22", "checkup", "checkup: risk rules alone").at(42),
+    Scene::of_kind("checkup-22", "checkup", "checkup: risk rules only").at(42),
 ];
 
 const HELD: &str = "hold-15";
@@ -239,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parents_come_before_their_children() {
+    fn parents_precede_their_children() {
         for (index, scene) in SCENES.iter().enumerate() {
             let Some(parent) = scene.parent else { continue };
             let found = SCENES[..index].iter().find(|it| it.name == parent);
@@ -248,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tracking_id_ends_in_its_number() {
+    fn every_tracking_id_ends_with_its_number() {
         for (index, scene) in SCENES.iter().enumerate() {
             let number = format!("-{}", index + 1);
             assert!(scene.name.ends_with(&number), "{}", scene.name);

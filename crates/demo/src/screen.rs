@@ -1,17 +1,17 @@
-//! Where the demo prints: a terminal, on which lines are drawn again in place, or a file
-//! or pipe, to which lines are only added.
+//! Output of the demo: a terminal, on which lines are redrawn in place, or a file or pipe, to which
+//! lines are only appended.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use leaves::clock::Boottime;
 
-/// What is assumed of a terminal that does not tell its size.
+/// Default for a terminal that does not report its size.
 const USUAL: Size = Size {
     lines: 24,
     columns: 80,
 };
 
-/// Lines and columns.
+/// Size of a terminal in lines and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) lines: usize,
@@ -24,11 +24,11 @@ pub(super) struct Screen {
     is_live: bool,
     has_colours: bool,
     started: Boottime,
-    /// How many lines at the bottom are drawn again next time.
+    /// Number of lines at the bottom that the next draw replaces.
     drawn: usize,
 }
 
-/// How a text is shown on a terminal.
+/// Style of a text on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Faint,
@@ -50,12 +50,12 @@ impl Screen {
         }
     }
 
-    /// Whether lines can be drawn again.
+    /// Returns whether lines can be redrawn.
     pub(super) fn is_live(&self) -> bool {
         self.is_live
     }
 
-    /// The terminal's size now.
+    /// Returns the current size of the terminal.
     pub(super) fn size(&self) -> Size {
         let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
         told.filter(|size| size.ws_row > 0 && size.ws_col > 0)
@@ -65,13 +65,13 @@ impl Screen {
             })
     }
 
-    /// Says what happens now, with the time since the start.
+    /// Prints the current step with the time since the start.
     pub(super) fn step(&mut self, text: &str) -> std::io::Result<()> {
         let seconds = self.started.elapsed().as_secs_f64();
         self.line(&format!("{seconds:6.1} s  {text}"))
     }
 
-    /// Adds a line, which stays.
+    /// Prints a line permanently.
     pub(super) fn line(&mut self, text: &str) -> std::io::Result<()> {
         self.drawn = 0;
         let mut out = std::io::stdout().lock();
@@ -79,7 +79,7 @@ impl Screen {
         out.flush()
     }
 
-    /// Draws lines in place of those that were drawn last.
+    /// Replaces the lines of the last draw.
     pub(super) fn draw(&mut self, lines: &[String]) -> std::io::Result<()> {
         let mut text = String::new();
         if self.drawn > 0 {
@@ -96,7 +96,7 @@ impl Screen {
         out.flush()
     }
 
-    /// A text in a tone, where the terminal has any.
+    /// Returns a text with a style, if the terminal supports styles.
     pub(super) fn tinted(&self, text: &str, tone: Tone) -> String {
         let code = match tone {
             Tone::Faint => "2",
@@ -112,7 +112,7 @@ impl Screen {
     }
 }
 
-/// A text in a column: cut when it is too long, filled up when it is too short.
+/// Fits a text to a column: truncates or pads it.
 pub(super) fn column(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return format!("{text:width$}");
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_have_their_width() {
+    fn columns_have_the_given_width() {
         assert_eq!(column("ab", 4), "ab  ");
         assert_eq!(column("abcd", 4), "abcd");
         assert_eq!(column("abcde", 4), "abc…");

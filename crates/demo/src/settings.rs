@@ -1,5 +1,5 @@
-//! The configuration of the demo's service: made for this run, with keys of its own and a
-//! pace at which even a proof of absence takes seconds.
+//! Configuration of the demo's service: written for this run, with random keys and intervals so
+//! short that even a proof of absence takes seconds.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -13,41 +13,41 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 
-/// The merchant account.
+/// Shop ID.
 pub(super) const SHOP: &str = "1001";
-/// The file of the key under which request bodies are remembered. It stays with the data,
-/// so that a request of an earlier run is still recognised.
+/// File of the fingerprint key. It is kept with the data, so that requests of an earlier run are
+/// recognised.
 const FINGERPRINT_KEY: &str = "fingerprint-key";
 
-/// Where everything listens, and with which keys.
+/// Addresses and keys of the service.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// The file.
+    /// Path of the configuration file.
     pub(super) file: PathBuf,
-    /// The REST API's origin.
+    /// Origin of the REST API.
     pub(super) api: String,
-    /// The webhook listener's origin.
+    /// Origin of the webhook listener.
     pub(super) webhooks: String,
-    /// The operations listener's origin.
+    /// Origin of the operations listener.
     pub(super) ops: String,
-    /// The key that the API takes.
+    /// Client key for the API.
     pub(super) bearer: String,
 }
 
-/// What the gateway gave the merchant.
+/// The merchant's account at the gateway.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// The gateway's origin.
+    /// Origin of the gateway.
     pub(super) gateway: String,
-    /// The shop's secret key.
+    /// Secret key of the shop.
     pub(super) secret: String,
-    /// The key that signs webhooks.
+    /// Public key that verifies webhooks.
     pub(super) public_key: String,
 }
 
 impl Settings {
-    /// Chooses free ports and keys, and writes the file into `home`. `neighbour` is the address and
-    /// the secret of a subscriber.
+    /// Chooses free ports and random keys, and writes the configuration into `home`. `neighbour` is
+    /// the URL and the secret of the subscriber.
     pub(super) fn write(
         home: &Path,
         database: &str,
@@ -83,7 +83,7 @@ impl Settings {
     }
 }
 
-/// Absence is proved after lease, request timeout and horizon: 13 s in all.
+/// Absence is proved after lease, request timeout and horizon: 13 s in total.
 fn document(
     database: &str,
     [api, webhooks, ops]: [SocketAddr; 3],
@@ -129,7 +129,7 @@ fn document(
     })
 }
 
-/// Three loopback addresses that are free now; held together, so that they differ.
+/// Returns three different free loopback addresses.
 fn free_addresses() -> std::io::Result<[SocketAddr; 3]> {
     let bind = || TcpListener::bind(("127.0.0.1", 0));
     let held = [bind()?, bind()?, bind()?];
@@ -141,7 +141,7 @@ fn free_addresses() -> std::io::Result<[SocketAddr; 3]> {
     ])
 }
 
-/// A file that nobody else can read, in place of one that may be there.
+/// Writes a file that only its owner can read. Replaces an existing file.
 fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     let failed = || Error::io(format!("write {}", path.display()));
     let mut options = std::fs::File::options();
@@ -150,7 +150,7 @@ fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
     file.write_all(text.as_bytes()).map_err(failed())
 }
 
-/// 64 hexadecimal digits that nobody can guess.
+/// Returns 64 random hexadecimal digits.
 pub(super) fn random_hex() -> String {
     hex(&rand::rng().random::<[u8; 32]>())
 }
@@ -164,13 +164,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
-    /// The service must take what is written here, whatever the caller's environment says.
+    /// The service must accept this configuration, whatever the caller's environment contains.
     #[test]
-    fn the_service_takes_these_settings() {
+    fn the_service_accepts_these_settings() {
         let home = tempfile::tempdir().expect("a directory can be made");
         let account = Account {
             gateway: "http://127.0.0.1:8090".to_owned(),

@@ -1,5 +1,5 @@
-//! The run of all scenes: requests go out at their times, the event feed tells what became
-//! of them, and the table shows it, until all have come to rest.
+//! Runs all scenarios: sends requests at their times, reads the event feed, and updates the table
+//! until all transactions are finished.
 
 use std::time::Duration;
 
@@ -16,19 +16,19 @@ use super::settings::SHOP;
 use super::stage::Stage;
 use leaves::clock::Boottime;
 
-/// After this, what has not come to rest is taken as it is.
+/// Maximum duration; unfinished transactions are then reported as they are.
 const LIMIT: Duration = Duration::from_secs(75);
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is told to the one who keeps the table.
+/// An update for the table.
 enum News {
-    /// The feed has told of a transaction.
+    /// A transaction changed, according to the feed.
     Changed(Value),
-    /// A POST was answered.
+    /// Response to a POST.
     Answered(usize, Answer),
 }
 
-/// The scenes under way.
+/// A run of all scenarios.
 pub(super) struct Show<'a> {
     api: &'a Server,
     rows: Vec<Row>,
@@ -46,7 +46,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// Plays all scenes; gives the rows as they came to rest.
+    /// Runs all scenarios and returns the rows.
     pub(super) async fn play(
         mut self,
         stage: &mut Stage,
@@ -70,7 +70,7 @@ impl<'a> Show<'a> {
                 _ = ticks.tick() => stage.still_runs()?,
                 news = feed.next() => self.take_in(news?, screen)?,
                 Some(call) = self.calls.join_next() => {
-                    // A call is never cancelled, and one that panics says nothing.
+                    // A call is never cancelled; a panicked call has no result.
                     if let Ok(news) = call {
                         self.take_in(news?, screen)?;
                     }
@@ -102,7 +102,7 @@ impl<'a> Show<'a> {
         }
     }
 
-    /// The gateway's id of a scene's transaction, once that has succeeded.
+    /// Returns the uid of a scenario's transaction once it is successful.
     fn uid_of(&self, scene: &str) -> Option<String> {
         let parent = self.rows.iter().find(|row| row.scene.name == scene)?;
         let is_good = parent.state() == "successful";
@@ -136,10 +136,10 @@ impl<'a> Show<'a> {
     }
 }
 
-/// The shop's event feed, read from where it ends now.
+/// Reader of the shop's event feed, from its current end.
 struct Feed {
     events: mpsc::Receiver<Result<Value, Error>>,
-    /// Ends the reader with the feed.
+    /// Ends the reader task when the feed is dropped.
     _reader: JoinSet<()>,
 }
 
@@ -170,7 +170,7 @@ impl Feed {
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
-                // The reader ends after an error only, which was told.
+                // The reader ends after an error only, which was returned already.
                 None => std::future::pending().await,
             }
         }
@@ -195,11 +195,12 @@ async fn read(api: Server, mut after: i64, events: mpsc::Sender<Result<Value, Er
     }
 }
 
-/// A piece of the feed, and where the next one begins. Waits so many seconds for the first event.
+/// Returns a page of the feed and the position of the next one. Waits up to `wait` seconds for the
+/// first event.
 async fn page(api: &Server, after: i64, wait: u32) -> Result<(Vec<Value>, i64), Error> {
     let path = format!("/v1/shops/{SHOP}/events?after={after}&limit=500");
     let answer = api.get_waiting(&path, wait).await?;
-    // The beginning of an old feed is gone: it says from where there is something.
+    // The beginning of an old feed has expired; the response names the first available position.
     if let (410, Some(first)) = (answer.status, answer.body["first_after"].as_i64()) {
         return Ok((vec![Value::Null], first));
     }

@@ -1,5 +1,5 @@
-//! What the demo runs: PostgreSQL, the twin and the service, started in this order and
-//! stopped the other way round.
+//! Environment of the demo: PostgreSQL, the simulator and the service, started in this order and
+//! stopped in reverse.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,15 +17,15 @@ use super::{Args, Error};
 use testkit::postgres::{Cluster, Options};
 
 const DATABASE: &str = "reconciler";
-/// The programs, which stand beside this one.
+/// Names of the programs, which are in the directory of this one.
 const SERVICE: &str = "reconciler";
 const TWIN: &str = "unonapay-twin";
 const START_LIMIT: Duration = Duration::from_secs(60);
 const WATCH: Duration = Duration::from_millis(50);
-/// How long it takes at most until the end of a program is noticed.
+/// Maximum time until the end of a program is noticed.
 const REAPED: Duration = Duration::from_millis(500);
 
-/// Everything that has to be stopped in the end.
+/// All resources that must be stopped at the end.
 #[derive(Debug)]
 pub(super) struct Stage {
     data: Option<PathBuf>,
@@ -34,14 +34,14 @@ pub(super) struct Stage {
     service: Option<Process>,
 }
 
-/// Where things are, once they run.
+/// Addresses and settings of the running environment.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// The service's own.
+    /// Settings of the service.
     pub(super) settings: Settings,
-    /// The twin's origin.
+    /// Origin of the simulator.
     pub(super) twin: String,
-    /// The subscriber.
+    /// Subscriber of the service.
     pub(super) neighbour: Neighbour,
 }
 
@@ -61,12 +61,12 @@ impl Stage {
         step("starting a private postgresql")?;
         let home = self.start_cluster().await?;
         let database = self.database().await?;
-        step("starting the twin of the gateway")?;
+        step("starting the gateway simulator")?;
         let account = self.start_twin(args.seed, &home).await?;
         let neighbour = Neighbour::start()?;
         let told = (neighbour.url.as_str(), neighbour.secret.as_str());
         let settings = Settings::write(&home, &database, &account, told)?;
-        step("bringing the schema up to date")?;
+        step("applying migrations")?;
         let file = settings.file.display().to_string();
         let log = home.join("service.log");
         let arguments = ["migrate", "--config", &file];
@@ -86,14 +86,14 @@ impl Stage {
         })
     }
 
-    /// Starts PostgreSQL; gives the directory for all other files, which goes when it stops
-    /// unless the data was to stay.
+    /// Starts PostgreSQL and returns the directory for all other files. It is removed at the end
+    /// unless the data is kept.
     async fn start_cluster(&mut self) -> Result<PathBuf, Error> {
         let data_dir = match &self.data {
             None => None,
             Some(data) => {
                 let name = data.display();
-                std::fs::create_dir_all(data).map_err(Error::io(format!("make {name}")))?;
+                std::fs::create_dir_all(data).map_err(Error::io(format!("create {name}")))?;
                 let found = data.canonicalize();
                 let data = found.map_err(Error::io(format!("find {name}")))?;
                 self.data = Some(data.clone());
@@ -136,7 +136,7 @@ impl Stage {
         })
     }
 
-    /// Has everything derived again from its evidence, as an auditor would.
+    /// Runs `reconciler audit` on all transactions.
     pub(super) async fn audit(&self, places: &Places) -> Result<Claim, Error> {
         let file = places.settings.file.display().to_string();
         let log = places.settings.file.with_file_name("audit.log");
@@ -152,9 +152,9 @@ impl Stage {
             Err(error) => return Err(error),
         };
         let text = if holds {
-            "An auditor that shares no code with the ledger derived every state again and agrees."
+            "An independent audit recomputed every state and found no difference."
         } else {
-            "The auditor does not agree; `reconciler audit` tells where."
+            "The audit found differences; `reconciler audit` lists them."
         };
         Ok(Claim {
             text: text.to_owned(),
@@ -162,7 +162,7 @@ impl Stage {
         })
     }
 
-    /// Every directory with files of the database or of the service.
+    /// Returns all directories with files of the database or of the service.
     pub(super) fn places(&self) -> Vec<&Path> {
         let cluster = self.cluster.as_ref();
         let of_cluster = cluster.map(|it| [it.data_dir(), it.socket_dir()]);
@@ -170,13 +170,13 @@ impl Stage {
         places.chain(self.data.as_deref()).collect()
     }
 
-    /// An error if something has ended.
+    /// Returns an error if a program has ended.
     pub(super) fn still_runs(&mut self) -> Result<(), Error> {
         let mut running = self.twin.iter_mut().chain(&mut self.service);
         running.try_for_each(Process::still_runs)
     }
 
-    /// Waits until something ends that should not.
+    /// Waits until a program ends unexpectedly.
     pub(super) async fn watch(&mut self) -> Result<(), Error> {
         loop {
             self.still_runs()?;
@@ -184,7 +184,7 @@ impl Stage {
         }
     }
 
-    /// Why a request was not answered, where something has ended.
+    /// Returns the reason of a failed request: the end of a program, if one has ended.
     pub(super) async fn why(&mut self, error: Error) -> Error {
         let ended = timeout(REAPED, self.watch()).await;
         match ended {
@@ -193,15 +193,15 @@ impl Stage {
         }
     }
 
-    /// Shows the end of the service's log.
+    /// Prints the end of the service's log.
     pub(super) fn show_log(&self, screen: &mut Screen) {
         let Some(service) = &self.service else { return };
         let end = tail(service.log());
-        // Whoever is gone does not read this either.
-        let _ = screen.line(&format!("\nthe service said last:\n{end}"));
+        // Ignored: if the output is closed, nobody reads this either.
+        let _ = screen.line(&format!("\nend of the service's log:\n{end}"));
     }
 
-    /// Keeps the service's log beyond the end, and says where.
+    /// Keeps the service's log after the end of the demo, and prints its path.
     pub(super) fn keep_log(&self, screen: &mut Screen) {
         let Some(service) = &self.service else { return };
         let kept = match &self.data {
@@ -209,10 +209,10 @@ impl Stage {
             None => keep_copy(service.log()),
         };
         let place = kept.map_or_else(
-            |error| format!("the service's log could not be kept: {error}"),
-            |path| format!("the service's log: {}", path.display()),
+            |error| format!("failed to keep the service's log: {error}"),
+            |path| format!("log of the service: {}", path.display()),
         );
-        // Whoever is gone does not read this either.
+        // Ignored: if the output is closed, nobody reads this either.
         let _ = screen.line(&place);
     }
 
@@ -225,12 +225,12 @@ impl Stage {
             twin.stop().await;
         }
         let cluster = self.cluster;
-        // Dropping it waits for the server's end.
+        // Dropping the cluster waits until the server has ended.
         let _ = tokio::task::spawn_blocking(move || drop(cluster)).await;
     }
 }
 
-/// Copies a log to where it is not removed with everything else.
+/// Copies a log to a file that is not removed at the end.
 fn keep_copy(log: &Path) -> std::io::Result<PathBuf> {
     let mut file = tempfile::Builder::new()
         .prefix("reconciler-demo-")

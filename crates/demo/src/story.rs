@@ -1,4 +1,4 @@
-//! The demo from its first line to its last.
+//! The course of the demo, from start-up to the final report.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::stage::{Places, Stage};
 use super::{Args, Error};
 use leaves::clock::{self, Boottime};
 
-/// Tells it all. True if everything ended as the twin says that it did.
+/// Runs the demo and prints the report. Returns whether all assertions hold.
 pub(super) async fn tell(
     args: &Args,
     stage: &mut Stage,
@@ -26,7 +26,7 @@ pub(super) async fn tell(
     let api = Server::new(places.settings.api.as_str(), Some(&places.settings.bearer))?;
     let twin = Server::new(places.twin.as_str(), None)?;
     let suffix = suffix(args);
-    screen.step("everything is ready").map_err(Error::Print)?;
+    screen.step("ready").map_err(Error::Print)?;
     let docs = if api.is_good("/docs").await {
         "/docs"
     } else {
@@ -55,7 +55,10 @@ pub(super) async fn tell(
     let again = if args.keep {
         by_hand(&places, &suffix)
     } else {
-        vec!["With --keep it goes on running, for requests of your own.".to_owned()]
+        vec![
+            "With --keep the demo keeps running, so that you can send requests of your own."
+                .to_owned(),
+        ]
     };
     print(screen, &again)?;
     Ok(claims.iter().all(|claim| claim.holds))
@@ -68,7 +71,7 @@ fn print(screen: &mut Screen, lines: &[String]) -> Result<(), Error> {
         .map_err(Error::Print)
 }
 
-/// What makes the tracking ids of this run new where those of earlier ones are kept.
+/// Returns a suffix that makes tracking IDs unique if those of earlier runs are kept.
 fn suffix(args: &Args) -> String {
     match &args.data {
         Some(_) => format!("-{:x}", clock::now_utc().unix_timestamp()),
@@ -81,17 +84,17 @@ fn rows(suffix: &str) -> Vec<Row> {
     SCENES.iter().map(row).collect()
 }
 
-/// Where to look while it runs, and a request to begin with.
+/// Returns the addresses of the environment and an example request.
 fn addresses(places: &Places, docs: &str) -> Vec<String> {
     let settings = &places.settings;
     vec![
-        format!("          rest api    {}{docs}", settings.api),
+        format!("          REST API    {}{docs}", settings.api),
         format!(
             "          webhooks    {}/webhooks/{SHOP}",
             settings.webhooks
         ),
         format!("          metrics     {}/metrics", settings.ops),
-        format!("          the twin    {}/_twin/transactions", places.twin),
+        format!("          simulator    {}/_twin/transactions", places.twin),
         format!("          settings    {}", settings.file.display()),
         format!(
             "          curl -H 'Authorization: Bearer {}' {}/v1/shops/{SHOP}/transactions",
@@ -100,7 +103,7 @@ fn addresses(places: &Places, docs: &str) -> Vec<String> {
     ]
 }
 
-/// Requests to paste into another terminal.
+/// Returns example requests to paste into another terminal.
 fn by_hand(places: &Places, suffix: &str) -> Vec<String> {
     let settings = &places.settings;
     let shop = format!("{}/v1/shops/{SHOP}", settings.api);
@@ -109,11 +112,11 @@ fn by_hand(places: &Places, suffix: &str) -> Vec<String> {
         "tracking_id": format!("lost-mine{suffix}"),
         "amount": 1_000,
         "currency": "EUR",
-        "description": "by hand",
+        "description": "example",
     });
     vec![
         String::new(),
-        "Try it: pay once more, and ask why something is as it is.".to_owned(),
+        "Try it: create another payment, and ask for the reasons of a state.".to_owned(),
         String::new(),
         format!(
             "curl -s {key} -H 'Content-Type: application/json' -H 'Prefer: wait=10' \
@@ -124,7 +127,7 @@ fn by_hand(places: &Places, suffix: &str) -> Vec<String> {
     ]
 }
 
-/// The two requests that make no transaction.
+/// Sends the two requests that create no transaction.
 async fn queries(api: &Server, rows: &[Row]) -> Result<Vec<String>, Error> {
     let ask = async |kind: &str, body: Value| {
         let started = Boottime::now();

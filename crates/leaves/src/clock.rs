@@ -1,58 +1,58 @@
-//! The one place where time is read.
+//! The only module that reads the system clock.
 //!
-//! Everything that decides by time takes the time as an argument, so that a test can
-//! say what time it is; `clippy.toml` bans the other ways of asking. This module
-//! deliberately cannot be faked or shifted: it reads, and others pass on what it read.
-//! Leases, horizons and replay limits are not decided by this clock but by Postgres'.
+//! Code that decides by time takes the time as an argument, so that a test can choose it;
+//! `clippy.toml` forbids other clocks. The database clock decides leases, horizons and replay
+//! limits.
+//!
+//! Not responsible for: faking or shifting time.
 
 use std::ops::Add;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// The time now, cut to microseconds: what Postgres keeps, so that a time read back
+/// Returns the current time, truncated to microseconds as in PostgreSQL, so that a time read back
 /// equals the time written.
 pub fn now_utc() -> OffsetDateTime {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    #[expect(clippy::disallowed_methods, reason = "this module reads the clock")]
     let now = OffsetDateTime::now_utc();
     truncate_to_microseconds(now)
 }
 
 fn truncate_to_microseconds(at: OffsetDateTime) -> OffsetDateTime {
     let micros = at.nanosecond() / 1_000;
-    // The replacement is below one second by construction, so it is never refused.
+    // The new nanosecond is below one second, so the replacement cannot fail.
     at.replace_nanosecond(micros * 1_000).unwrap_or(at)
 }
 
-/// An instant on a monotonic clock that goes on counting while the machine sleeps.
+/// An instant of a monotonic clock that counts suspension.
 ///
-/// `std::time::Instant` stops during suspension: a lease measured by it looks alive
-/// after a laptop or a virtual machine woke up, long after another replica took the
-/// work over.
+/// `std::time::Instant` stops while the machine is suspended. A lease measured by it would seem
+/// valid after a resume, long after another replica has acquired it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boottime(Duration);
 
 impl Boottime {
-    /// The instant now.
+    /// Returns the current instant.
     pub fn now() -> Self {
         let read = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // The kernel counts up from zero, and nanoseconds stay below one second.
+        // The kernel counts up from zero, and nanoseconds are below one second.
         let seconds = u64::try_from(read.tv_sec).unwrap_or(0);
         let nanos = u32::try_from(read.tv_nsec).unwrap_or(0);
         Self(Duration::new(seconds, nanos))
     }
 
-    /// How long ago this instant was; zero when it is still to come.
+    /// Returns the time since this instant; zero if it is in the future.
     pub fn elapsed(self) -> Duration {
         Self::now().duration_since(self)
     }
 
-    /// How long it is until this instant; zero when it has passed.
+    /// Returns the time until this instant; zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.duration_since(Self::now())
     }
 
-    /// The time from `earlier` to this instant; zero when `earlier` is the later one.
+    /// Returns the time from `earlier` to this instant; zero if `earlier` is later.
     pub fn duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -61,7 +61,7 @@ impl Boottime {
 impl Add<Duration> for Boottime {
     type Output = Self;
 
-    /// The instant `duration` later, at most the last one that can be expressed.
+    /// Returns the instant `duration` later, saturating.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
@@ -73,7 +73,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn times_have_the_precision_of_postgres() {
+    fn times_have_the_precision_of_postgresql() {
         assert_eq!(
             truncate_to_microseconds(datetime!(2026-11-22 10:00:00.123456789 UTC)),
             datetime!(2026-11-22 10:00:00.123456 UTC)
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn boottime_runs_forward_and_never_below_zero() {
+    fn boottime_is_monotonic_and_saturates_at_zero() {
         let start = Boottime::now();
         let later = start + Duration::from_secs(5);
         assert_eq!(later.duration_since(start), Duration::from_secs(5));
@@ -98,11 +98,11 @@ mod tests {
         assert_eq!(start + Duration::MAX, Boottime(Duration::MAX));
     }
 
-    /// The kernel's uptime is the same clock, so it tells `Boottime` from one that
-    /// stops during suspension or starts at another zero.
+    /// The kernel's uptime uses the same clock. A clock that stops during suspension or has another
+    /// zero would differ from it.
     #[cfg(target_os = "linux")]
     #[test]
-    fn boottime_is_the_uptime_of_the_machine() {
+    fn boottime_equals_the_machine_uptime() {
         let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
         let Some(uptime) = text
             .split(' ')

@@ -1,6 +1,6 @@
-//! What every room may use: the clock, and telemetry.
+//! Clock and telemetry, for use by every crate.
 //!
-//! Nothing of the business is known here, and nothing of ours is imported.
+//! This crate knows nothing of payments and depends on no other crate of the workspace.
 
 pub mod clock;
 pub mod secret;

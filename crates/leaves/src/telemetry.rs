@@ -1,10 +1,13 @@
-//! What the process says about itself, and what it must never let slip while doing so.
+//! Logging and process hardening.
 //!
-//! Logs go to standard error, one JSON object a line, or readable text on a terminal.
-//! Only our own code can log below `info`: what other crates print there (requests,
-//! bodies, statements) may be card data, so no filter can turn it on. A panic is logged
-//! by its place; its text is left out when it was put together at run time. Core dumps
-//! are off. Nothing here decides what is logged; that is with whoever logs.
+//! Logs go to standard error: one JSON object per line, or readable text on a terminal.
+//!
+//! - Only the service's own crates can log below `info`. Other crates may log requests, bodies or
+//!   statements there, which may contain card data, so no filter can enable it.
+//! - A panic is logged with its place. Its text is omitted if it was formatted at run time.
+//! - Core dumps are disabled.
+//!
+//! Not responsible for: the choice of what is logged.
 
 pub mod traces;
 
@@ -20,7 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
-/// The crates of the service; all others cannot log below `info`.
+/// The crates of the service. All other crates cannot log below `info`.
 const OUR_CRATES: [&str; 6] = [
     "reconciler",
     "reconciler_audit",
@@ -30,19 +33,19 @@ const OUR_CRATES: [&str; 6] = [
     "reconciler_words",
 ];
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people on a terminal, JSON otherwise.
+    /// Readable text on a terminal, JSON otherwise.
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Readable text.
     Pretty,
 }
 
 impl Format {
-    /// The format that a word of the configuration means.
+    /// Returns the format that a configuration word names.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
             "auto" => Some(Self::Auto),
@@ -61,25 +64,30 @@ impl Format {
     }
 }
 
-/// Why the process cannot log or protect itself.
+/// An error that prevents logging or hardening.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter is not one.
-    #[error("the log filter is not valid")]
+    /// The log filter could not be parsed.
+    #[error("invalid log filter")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Logging was set up before.
-    #[error("logging is set up already")]
+    /// Logging was already initialised.
+    #[error("logging is already initialised")]
     Twice,
-    /// The system does not let us switch core dumps off.
-    #[error("core dumps cannot be switched off")]
+    /// The operating system did not allow core dumps to be disabled.
+    #[error("failed to disable core dumps")]
     CoreDumps(#[source] std::io::Error),
 }
 
-/// Sets logging up for the whole process and logs panics. `filter` is one such as `info`
-/// or `info,reconciler::engine=debug`.
+/// Initialises logging for the whole process, panics included.
+///
+/// `filter` is a filter such as `info` or `info,reconciler::engine=debug`.
+///
+/// # Errors
+///
+/// Returns an error if the filter is invalid or logging is already initialised.
 pub fn init(filter: &str, format: Format) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter)?;
-    // This also catches what other crates log through `log`.
+    // This also captures records of the `log` crate.
     let set = if format.is_json() {
         json(filter, std::io::stderr).try_init()
     } else {
@@ -94,7 +102,7 @@ fn json<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A closed standard error must not turn a log line into a panic.
+    // A closed standard error must not cause a panic.
     let layer = fmt::layer()
         .json()
         .flatten_event(true)
@@ -124,18 +132,18 @@ where
         .with(layer)
 }
 
-/// Below `info` only our own code may log: of that we know what it prints.
+/// Returns whether a record may be logged: below `info` only records of the service's own crates.
 ///
-/// This and the filter stand in front of the one output and not on it: there, a record of the `log`
-/// crate that is held back would take the next line of the same thread with it.
+/// This check and the filter are applied before the output, not in it: there, a suppressed record
+/// of the `log` crate would also suppress the next line of the same thread.
 fn may_log(metadata: &Metadata<'_>) -> bool {
     let crate_name = metadata.target().split("::").next();
     let ours = crate_name.is_some_and(|name| OUR_CRATES.contains(&name));
     ours || *metadata.level() <= Level::INFO
 }
 
-/// Logs where a panic happened, and its text only when that stands in the source. There
-/// is no backtrace, whatever `RUST_BACKTRACE` says.
+/// Logs the place of a panic, and its text only if it is a literal in the source. Logs no
+/// backtrace, regardless of `RUST_BACKTRACE`.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic
         .location()
@@ -150,8 +158,8 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// The text of a panic that was fixed at compile time. A text that was put together is a
-/// `String` and may hold data: `unwrap` on an error prints the whole error.
+/// Returns the text of a panic if it was fixed at compile time. A formatted text is a `String` and
+/// may contain data: `unwrap` on an error prints the whole error.
 fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()
@@ -159,8 +167,8 @@ fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
         .unwrap_or("left out, it may hold data")
 }
 
-/// Makes sure that memory, which holds card data, is written to no core dump and read by
-/// no debugger of the same user. To be called before any secret is read.
+/// Prevents memory, which holds card data, from being written to a core dump or read by a debugger
+/// of the same user. Call it before any secret is read.
 pub fn forbid_core_dumps() -> Result<(), TelemetryError> {
     let none = Rlimit {
         current: Some(0),
@@ -168,7 +176,7 @@ pub fn forbid_core_dumps() -> Result<(), TelemetryError> {
     };
     let refused = |error: rustix::io::Errno| TelemetryError::CoreDumps(error.into());
     rustix::process::setrlimit(Resource::Core, none).map_err(refused)?;
-    // The limit alone does not hold for dumps that are piped to a program.
+    // The limit alone does not apply to core dumps that are piped to a program.
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{DumpableBehavior, set_dumpable_behavior};

@@ -1,3 +1,3 @@
-//! What tests and the demo run on: a private PostgreSQL. No part of the production binary.
+//! Private PostgreSQL server for tests and the demo. Not part of the production binary.
 
 pub mod postgres;

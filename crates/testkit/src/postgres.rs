@@ -1,12 +1,13 @@
-//! A PostgreSQL server of our own: for the demo, for tests and for benchmarks.
+//! A private PostgreSQL server for the demo, tests and benchmarks.
 //!
-//! It needs nothing but installed server programs, works for root (who may not run the
-//! server) and for everybody else, and listens on a unix socket that only its user can
-//! reach. It leaves nothing behind: a supervising shell stops the server and removes its
-//! directory when we ask, when we are dropped, and when this process is killed.
+//! It needs installed server programs only. It works for root, who may not run the server, and for
+//! other users. It listens on a unix socket that only its user can reach.
 //!
-//! It deliberately cannot be used for real money: the superuser needs no password, and
-//! with `durable` off a power cut destroys the data.
+//! It leaves nothing behind: a supervising shell stops the server and removes its directory on
+//! request, on drop, and if this process is killed.
+//!
+//! Not responsible for: production use. The superuser needs no password, and with `durable` off a
+//! power failure destroys the data.
 
 mod binaries;
 mod supervisor;
@@ -19,23 +20,23 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use supervisor::{Signal, Supervisor};
 
 const USER: &str = "postgres";
-/// The port also names the socket; in a directory of its own it never collides.
+/// Port, which is also part of the socket's name. It cannot collide in a private directory.
 const SOCKET_PORT: u16 = 5_432;
 
-/// What kind of server to run.
+/// Options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Whether commits survive a power cut. Off for tests: commits still survive a
-    /// crash of the server, which is all that a test can cause.
+    /// Whether commits survive a power failure. Off for tests: commits still survive a crash of the
+    /// server, the only failure that a test can cause.
     pub durable: bool,
-    /// The most connections at one time.
+    /// Maximum number of connections.
     pub max_connections: u32,
-    /// Whether to listen on a loopback TCP port as well. Everybody on the machine can
-    /// then connect as superuser.
+    /// Whether to listen on a loopback TCP port as well. Every local user can then connect as
+    /// superuser.
     pub tcp: bool,
-    /// Where the data stays; without it the data goes with the server.
+    /// Directory that keeps the data; if `None`, the data is deleted with the server.
     pub data_dir: Option<PathBuf>,
-    /// Further settings of the server, such as `("log_statement", "all")`.
+    /// Additional server settings, such as `("log_statement", "all")`.
     pub settings: Vec<(String, String)>,
 }
 
@@ -51,67 +52,69 @@ impl Default for Options {
     }
 }
 
-/// How the server is stopped.
+/// How to stop the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopMode {
-    /// Connections are ended and everything is written.
+    /// Ends the connections and writes all data.
     Fast,
-    /// As if the server had crashed.
+    /// Stops like a crash.
     Immediate,
 }
 
-/// Why there is no server.
+/// An error of the private server.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// None is installed.
+    /// No server is installed.
     #[error(
-        "no postgresql server {oldest} found: install one (debian: apt-get install postgresql), \
-         or name the directory of initdb and postgres in RECONCILER_PG_BIN"
+        "no postgresql server {oldest} or newer found; install one (debian: apt-get install \
+             postgresql), or set RECONCILER_PG_BIN to the directory of initdb and postgres"
     )]
     NoBinaries {
-        /// The oldest version that would do.
+        /// Oldest supported version.
         oldest: u32,
     },
-    /// The one that was named will not do.
+    /// `RECONCILER_PG_BIN` names a directory without suitable programs.
     #[error("RECONCILER_PG_BIN={} has no initdb and postgres {oldest}", directory.display())]
     NamedBinaries {
-        /// What was named.
+        /// Directory in the variable.
         directory: PathBuf,
-        /// The oldest version that would do.
+        /// Oldest supported version.
         oldest: u32,
     },
-    /// A file or process could not be handled.
-    #[error("cannot {action}")]
+    /// An operation on a file or process failed.
+    #[error("failed to {action}")]
     Io {
-        /// What was tried.
+        /// The operation.
         action: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// No directory for the socket is short enough and open to the server's user.
-    #[error("no directory to work in among {tried:?}: set TMPDIR to a short path open to all")]
+    /// No directory has a short enough path and is accessible to the server's user.
+    #[error(
+        "none of {tried:?} is a suitable working directory; set TMPDIR to a short path that all users can access"
+    )]
     NoDirectory {
-        /// Those that were tried.
+        /// Directories that were tried.
         tried: Vec<PathBuf>,
     },
     /// The server ended instead of starting.
-    #[error("postgresql did not start: {status}; its log ends in:\n{log}")]
+    #[error("postgresql failed to start: {status}; end of its log:\n{log}")]
     NotStarted {
         /// What ended, and how.
         status: String,
-        /// The end of its log.
+        /// End of the server's log.
         log: String,
     },
-    /// The server was neither ready nor ended after a long time.
-    #[error("postgresql takes too long to {action}; its log ends in:\n{log}")]
+    /// The server was neither ready nor ended before the timeout.
+    #[error("timed out waiting for postgresql to {action}; end of its log:\n{log}")]
     TooSlow {
-        /// What it was to do.
+        /// The operation.
         action: &'static str,
-        /// The end of its log.
+        /// End of the server's log.
         log: String,
     },
     /// A statement failed.
-    #[error("the private postgresql server refused a statement")]
+    #[error("statement failed on the private postgresql server")]
     Sql(#[from] sqlx::Error),
 }
 
@@ -122,8 +125,8 @@ impl ClusterError {
     }
 }
 
-/// A running server; dropping it stops the server and, unless the data was to stay,
-/// removes everything.
+/// A running server. Dropping it stops the server and, unless a data directory was given, removes
+/// all files.
 #[derive(Debug)]
 pub struct Cluster {
     supervisor: Supervisor,
@@ -133,8 +136,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Makes the data directory where it is missing, starts the server and waits until
-    /// it takes connections.
+    /// Creates the data directory if it is missing, starts the server and waits until it accepts
+    /// connections.
     pub async fn start(options: Options) -> Result<Self, ClusterError> {
         let started = tokio::task::spawn_blocking(move || Self::start_blocking(&options));
         started.await.unwrap_or_else(|error| {
@@ -146,7 +149,7 @@ impl Cluster {
         })
     }
 
-    /// As `start`, for callers outside of a runtime. Takes about a second.
+    /// Like [`Self::start`], for callers outside of a runtime. Takes about 1 s.
     pub fn start_blocking(options: &Options) -> Result<Self, ClusterError> {
         let user = binaries::unprivileged_user();
         let data_dir = match &options.data_dir {
@@ -171,10 +174,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The URL of a database, by socket.
+    /// Returns the URL of a database, by socket.
     pub fn url(&self, database: &str) -> String {
         let database = utf8_percent_encode(database, NON_ALPHANUMERIC);
-        // The socket's directory was chosen so that its path needs no encoding.
+        // The path of the socket's directory needs no encoding.
         let directory = self.socket_dir().display();
         format!(
             "postgres://{USER}@localhost:{}/{database}?host={directory}",
@@ -182,35 +185,35 @@ impl Cluster {
         )
     }
 
-    /// The URL of a database by loopback TCP, if the server listens there.
+    /// Returns the URL of a database by loopback TCP, if the server listens there.
     pub fn tcp_url(&self, database: &str) -> Option<String> {
         let database = utf8_percent_encode(database, NON_ALPHANUMERIC);
         self.tcp
             .then(|| format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port))
     }
 
-    /// The directory of the socket; its path is short.
+    /// Returns the directory of the socket; its path is short.
     pub fn socket_dir(&self) -> &Path {
         self.supervisor.run_dir()
     }
 
-    /// The directory of the data.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         self.supervisor.data_dir()
     }
 
-    /// The server's major version.
+    /// Returns the server's major version.
     pub fn major(&self) -> u32 {
         self.major
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     pub async fn create_database(&self, name: &str) -> Result<(), ClusterError> {
         self.execute(format!("CREATE DATABASE {}", quoted(name)))
             .await
     }
 
-    /// Makes a copy of a database to which nobody is connected.
+    /// Creates a copy of a database that has no connections.
     pub async fn create_from_template(
         &self,
         template: &str,
@@ -221,7 +224,7 @@ impl Cluster {
             .await
     }
 
-    /// Removes a database and ends the connections to it; nothing if there is none.
+    /// Drops a database and ends the connections to it. Does nothing if it does not exist.
     pub async fn drop_database(&self, name: &str) -> Result<(), ClusterError> {
         self.execute(format!(
             "DROP DATABASE IF EXISTS {} WITH (FORCE)",
@@ -230,7 +233,7 @@ impl Cluster {
         .await
     }
 
-    /// Whether there is a database of that name.
+    /// Returns whether a database exists.
     pub async fn has_database(&self, name: &str) -> Result<bool, ClusterError> {
         let mut connection = PgConnection::connect(&self.url(USER)).await?;
         let found: bool =
@@ -244,13 +247,13 @@ impl Cluster {
 
     async fn execute(&self, statement: String) -> Result<(), ClusterError> {
         let mut connection = PgConnection::connect(&self.url(USER)).await?;
-        // The statement is one of the above, with the names quoted.
+        // The statement is one of the above, with quoted names.
         connection.execute(AssertSqlSafe(statement)).await?;
         connection.close().await?;
         Ok(())
     }
 
-    /// Stops the server and waits until it has ended; `resume` starts it again.
+    /// Stops the server and waits until it has ended. [`Self::resume`] starts it again.
     pub fn stop(&mut self, mode: StopMode) -> Result<(), ClusterError> {
         self.supervisor.stop(match mode {
             StopMode::Fast => Signal::Int,
@@ -258,7 +261,7 @@ impl Cluster {
         })
     }
 
-    /// Starts the server after `stop`, on the same data and under the same URL.
+    /// Starts a stopped server, with the same data and URL.
     pub fn resume(&mut self) -> Result<(), ClusterError> {
         self.supervisor.start()
     }
@@ -287,8 +290,8 @@ fn server_arguments(options: &Options, port: u16) -> Vec<String> {
         ),
     ];
     if !options.durable {
-        // Not `synchronous_commit`: without it a crash of the server alone would lose
-        // commits that were answered, and crash tests would test nothing.
+        // `synchronous_commit` stays on: without it, a crash of the server alone would lose
+        // acknowledged commits, and crash tests would test nothing.
         for setting in ["fsync", "full_page_writes"] {
             settings.push((setting.to_owned(), "off".to_owned()));
         }
@@ -300,7 +303,7 @@ fn server_arguments(options: &Options, port: u16) -> Vec<String> {
         .collect()
 }
 
-/// A loopback port that is free now.
+/// Returns a free loopback port.
 fn free_port() -> Result<u16, ClusterError> {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0));
     let address = listener.and_then(|listener| listener.local_addr());
@@ -309,25 +312,24 @@ fn free_port() -> Result<u16, ClusterError> {
         .port())
 }
 
-/// Makes a data directory that stays and that the server's user owns.
+/// Creates a persistent data directory that the server's user owns.
 fn prepare_data_dir(
     directory: &Path,
     user: Option<binaries::User>,
 ) -> Result<PathBuf, ClusterError> {
     let name = directory.display();
-    std::fs::create_dir_all(directory).map_err(ClusterError::io(format!("make {name}")))?;
+    std::fs::create_dir_all(directory).map_err(ClusterError::io(format!("create {name}")))?;
     let directory = directory
         .canonicalize()
         .map_err(ClusterError::io(format!("find {name}")))?;
     if let Some(user) = user {
-        std::os::unix::fs::chown(&directory, Some(user.uid), Some(user.gid)).map_err(
-            ClusterError::io(format!("give {name} to the server's user")),
-        )?;
+        std::os::unix::fs::chown(&directory, Some(user.uid), Some(user.gid))
+            .map_err(ClusterError::io(format!("change the owner of {name}")))?;
     }
     Ok(directory)
 }
 
-/// The version that a data directory belongs to, if it has been used.
+/// Returns the version of a data directory, if it has been used.
 fn data_version(directory: &Path) -> Option<u32> {
     std::fs::read_to_string(directory.join("PG_VERSION"))
         .ok()?

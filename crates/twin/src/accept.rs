@@ -1,49 +1,48 @@
-//! Makes a task of a request that is taken, with its plan and its timers; or
-//! finds out why it is refused.
+//! Creates a task, its plan and its timers for an accepted request, or refuses the request.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::behaviour::Refusal;
+use super::behaviour::ErrorResponse;
 use super::clock::ms;
-use super::course::Plan;
-use super::journal::Call;
+use super::lifecycle::LifecyclePlan;
 use super::random::{generator, uuid};
-use super::request::{self, Order};
-use super::script::{End, Script, TaskScript};
-use super::settings::{Appears, RefusalsAt};
-use super::tasks::{State, Task};
-use super::transactions::Kind;
-use super::world::{Claim, World};
+use super::request::{self, ParsedRequest};
+use super::request_log::RequestHead;
+use super::response::SimResponse;
+use super::script::{Script, TaskEnd, TaskScript};
+use super::settings::{RefusalsAt, VisibleFrom};
+use super::state::{ParentHold, SimulatorState};
+use super::tasks::{SimTask, TaskState};
+use super::transactions::TransactionKind;
 
-/// What the gateway made of a request: a task, or a refusal.
-pub type Made = Result<String, Answer>;
+/// Result of a request: the id of its task, or a refusal.
+pub type AcceptResult = Result<String, SimResponse>;
 
-/// The body of a POST, as far as it could be read.
-pub struct Read<'a> {
+/// The parsed body of a POST.
+pub struct ParsedBody<'a> {
     value: Result<Value, serde_json::Error>,
-    call: &'a Call,
+    call: &'a RequestHead,
 }
 
-impl<'a> Read<'a> {
-    /// Reads it.
-    pub fn new(call: &'a Call, body: &[u8]) -> Self {
+impl<'a> ParsedBody<'a> {
+    /// Parses the body.
+    pub fn new(call: &'a RequestHead, body: &[u8]) -> Self {
         Self {
             value: serde_json::from_slice(body),
             call,
         }
     }
 
-    /// A text field of the request.
+    /// Returns a text field of the request.
     pub fn field(&self, name: &str) -> Option<String> {
         let request = self.value.as_ref().ok()?.get("request")?;
         request.get(name)?.as_str().map(str::to_owned)
     }
 
-    /// What stands in the `request` wrapper, or what is wrong.
-    pub fn request(&self) -> Result<&Map<String, Value>, Refusal> {
+    /// Returns the content of the `request` wrapper, or a refusal.
+    pub fn request(&self) -> Result<&Map<String, Value>, ErrorResponse> {
         if !self.call.json {
             return Err(malformed(415, "E.1024", "Unsupported MIME type"));
         }
@@ -57,9 +56,9 @@ impl<'a> Read<'a> {
     }
 }
 
-fn malformed(status: u16, code: &str, message: &str) -> Refusal {
+fn malformed(status: u16, code: &str, message: &str) -> ErrorResponse {
     let errors = json!({"base": [message]});
-    Refusal {
+    ErrorResponse {
         status,
         code: code.into(),
         message: message.into(),
@@ -68,16 +67,16 @@ fn malformed(status: u16, code: &str, message: &str) -> Refusal {
     }
 }
 
-impl World {
-    /// Makes the task, or refuses.
+impl SimulatorState {
+    /// Creates the task, or refuses the request.
     pub fn make(
         &mut self,
-        call: &Call,
-        kind: Kind,
+        call: &RequestHead,
+        kind: TransactionKind,
         shop: &Arc<str>,
-        read: &Read<'_>,
+        read: &ParsedBody<'_>,
         script: Option<Arc<Script>>,
-    ) -> Made {
+    ) -> AcceptResult {
         let v3 = self.v3(call, script.as_deref());
         let request = read
             .request()
@@ -108,17 +107,17 @@ impl World {
         }
     }
 
-    /// A task that runs, with an id that repeats from run to run.
+    /// Creates a running task. Its id is reproducible from run to run.
     pub fn new_task(
         &mut self,
-        call: &Call,
+        call: &RequestHead,
         shop: &Arc<str>,
         tracking_id: Option<&str>,
         script: Arc<Script>,
     ) -> String {
         let operation = call.operation.name();
         let nth = self
-            .meet("task", shop, tracking_id.unwrap_or_default())
+            .count_hit("task", shop, tracking_id.unwrap_or_default())
             .to_string();
         let names = [
             "task",
@@ -128,17 +127,17 @@ impl World {
             &nth,
         ];
         let id = uuid(&mut generator(self.seed, &names));
-        let unknown = script.task.end == End::Unknown;
-        let task = Task {
+        let unknown = script.task.end == TaskEnd::Unknown;
+        let task = SimTask {
             id: id.clone(),
             shop: shop.clone(),
             operation,
             tracking_id: tracking_id.map(str::to_owned),
             created: self.now,
             state: if unknown {
-                State::Unknown
+                TaskState::Unknown
             } else {
-                State::Running
+                TaskState::Running
             },
             script,
             result_reads: 0,
@@ -150,18 +149,18 @@ impl World {
         id
     }
 
-    /// When a task of this script ends, drawn so that it repeats.
-    pub fn end_of(&self, task: &str, script: &TaskScript) -> u64 {
+    /// Returns the end of a task with this script. The value is reproducible.
+    pub fn task_end_time(&self, task: &str, script: &TaskScript) -> u64 {
         let delay = script.delay.unwrap_or(self.switches.task_delay);
-        let seconds = delay.draw(&mut generator(self.seed, &["delay", task]));
+        let seconds = delay.sample(&mut generator(self.seed, &["delay", task]));
         self.now.saturating_add(ms(seconds))
     }
 
-    /// Sets an order going.
+    /// Starts the plan of an accepted request.
     fn go(
         &mut self,
         shop: &Arc<str>,
-        order: Order,
+        order: ParsedRequest,
         currency: String,
         tracking_id: Option<String>,
         task: String,
@@ -177,15 +176,15 @@ impl World {
             .map(|_| uuid(&mut random))
             .collect();
         if let (Some(parent), false) = (&order.parent_uid, uids.is_empty()) {
-            let claim = Claim {
+            let claim = ParentHold {
                 uids: uids.clone(),
                 amount: order.amount,
                 kind: order.kind,
             };
             self.claims.entry(parent.clone()).or_default().push(claim);
         }
-        let ends = self.end_of(&task, &script.task);
-        let plan = Plan {
+        let ends = self.task_end_time(&task, &script.task);
+        let plan = LifecyclePlan {
             shop: shop.clone(),
             kind: order.kind,
             amount: order.amount,
@@ -202,17 +201,17 @@ impl World {
         self.start(
             &Arc::new(plan),
             ends,
-            self.switches.appears == Appears::Start,
+            self.switches.appears == VisibleFrom::Start,
         );
     }
 
-    /// Sets a task going that only ends in a refusal.
-    fn go_nowhere(&mut self, shop: &Arc<str>, kind: Kind, task: String, v3: bool) {
+    /// Starts a task that ends with a refusal.
+    fn go_nowhere(&mut self, shop: &Arc<str>, kind: TransactionKind, task: String, v3: bool) {
         let Some(script) = self.tasks.get(&task).map(|task| task.script.clone()) else {
             return;
         };
-        let ends = self.end_of(&task, &script.task);
-        let plan = Plan {
+        let ends = self.task_end_time(&task, &script.task);
+        let plan = LifecyclePlan {
             shop: shop.clone(),
             kind,
             amount: 0,
@@ -230,9 +229,9 @@ impl World {
     }
 }
 
-fn refusing(refusal: Refusal) -> Script {
+fn refusing(refusal: ErrorResponse) -> Script {
     let task = TaskScript {
-        end: End::Refuse(refusal),
+        end: TaskEnd::Refuse(refusal),
         ..TaskScript::default()
     };
     Script {

@@ -1,29 +1,28 @@
-//! What happens to an answer on its way: it is replaced, held back, cut, or
-//! comes in drops.
+//! Behaviours: how a response is replaced, delayed, cut off, or sent slowly.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What happens to an answer on its way.
+/// How a response is delivered or replaced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
-    /// What is done instead of answering.
-    pub act: Act,
-    /// Whether the request takes effect all the same.
+    /// Action instead of a normal response.
+    pub act: ResponseAction,
+    /// Whether the request still takes effect.
     pub effect: bool,
-    /// Only the first so many requests are treated so; absent: all.
+    /// Number of requests, from the first, that it applies to; absent: all.
     pub times: Option<u32>,
-    /// Seconds of delay before the answer.
+    /// Delay before the response, in seconds.
     pub latency: f64,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
-            act: Act::Normal,
+            act: ResponseAction::Normal,
             effect: true,
             times: None,
             latency: 0.0,
@@ -32,8 +31,8 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    /// Does this to the first request only.
-    pub fn once(act: Act, effect: bool) -> Self {
+    /// Creates a behaviour for the first request only.
+    pub fn once(act: ResponseAction, effect: bool) -> Self {
         Self {
             act,
             effect,
@@ -42,53 +41,54 @@ impl Behaviour {
         }
     }
 
-    /// Whether the request number `nth`, counted from 0, is treated so.
+    /// Returns whether it applies to request number `nth`, counted from 0.
     pub fn applies(&self, nth: u32) -> bool {
         self.times.is_none_or(|times| nth < times)
     }
 }
 
-/// What is done instead of answering plainly.
+/// An action instead of a normal response.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Act {
-    /// The answer as it is.
+pub enum ResponseAction {
+    /// Respond normally.
     #[default]
     Normal,
-    /// The request is read and never answered.
+    /// Read the request and never respond.
     Hang,
-    /// The connection is cut without a byte of answer.
+    /// Close the connection before the first byte of the response.
     Reset,
-    /// The connection is cut in the middle of the answer's body.
+    /// Close the connection in the middle of the response body.
     Cut,
-    /// The connection is cut when all of the body's JSON has come, and before its announced end.
+    /// Close the connection after the last byte of the JSON, but before the announced end of the
+    /// body.
     CutAfter,
-    /// The answer's body comes in drops, over so many seconds.
+    /// Send the response body in small pieces.
     Trickle {
-        /// How long the whole body takes.
+        /// Duration of the whole body, in seconds.
         seconds: f64,
     },
-    /// This answer, whatever the right one would be.
-    Answer(Canned),
-    /// A refusal, in the error shape that is in force.
-    Refuse(Refusal),
+    /// Send this response.
+    Answer(CannedResponse),
+    /// Refuse the request, in the error shape in force.
+    Refuse(ErrorResponse),
 }
 
-/// An answer given as it is written here.
+/// A response with fixed content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Canned {
-    /// HTTP status.
+pub struct CannedResponse {
+    /// HTTP status code.
     pub status: u16,
-    /// More headers, such as `Retry-After`.
+    /// Additional headers, such as `Retry-After`.
     pub headers: BTreeMap<String, String>,
-    /// A JSON body, or a string that is sent as it is.
+    /// A JSON body, or a string that is sent verbatim.
     pub body: Value,
-    /// Defaults to JSON for a JSON body, and to HTML for a string.
+    /// Content type; defaults to JSON for a JSON body, and to HTML for a string.
     pub content_type: Option<String>,
 }
 
-impl Default for Canned {
+impl Default for CannedResponse {
     fn default() -> Self {
         Self {
             status: 200,
@@ -99,24 +99,24 @@ impl Default for Canned {
     }
 }
 
-/// The gateway's no. Its shape on the wire depends on the settings.
+/// A refusal of the gateway. Its shape depends on the settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Refusal {
-    /// HTTP status.
+pub struct ErrorResponse {
+    /// HTTP status code.
     pub status: u16,
-    /// The code, shown in the version 3 shape only.
+    /// Error code, shown in the version 3 shape only.
     pub code: String,
-    /// What is wrong, in one line.
+    /// Error message in one line.
     pub message: String,
-    /// What is wrong, by field.
+    /// Errors by field.
     pub errors: Value,
-    /// The uid of the transaction that the request equals, where that is shown.
+    /// Uid of the earlier transaction that the request equals, if it is shown.
     #[serde(skip)]
     pub earlier: Option<String>,
 }
 
-impl Default for Refusal {
+impl Default for ErrorResponse {
     fn default() -> Self {
         Self {
             status: 422,

@@ -1,7 +1,8 @@
-//! Two times at once. Virtual time, in milliseconds since the start, decides
-//! when things happen: task delays, retention and retries; it can be scaled
-//! and advanced. Stamps are what bodies show; they are the wall clock, because
-//! the service under test compares them with its own.
+//! The simulator's two clocks.
+//!
+//! Virtual time, in milliseconds since the start, decides when events occur: task delays, retention
+//! and retries. It can be scaled and advanced. The times that bodies show come from the wall clock,
+//! because the service under test compares them with its own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,14 +11,14 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// Virtual milliseconds since the twin started.
-pub type Ms = u64;
+/// Virtual milliseconds since the simulator started.
+pub type VirtualMillis = u64;
 
 const FORMAT: &[BorrowedFormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// The twin's only source of time.
-pub struct Clock {
+/// The simulator's only source of time.
+pub struct VirtualClock {
     anchor: Mutex<Anchor>,
 }
 
@@ -28,8 +29,8 @@ struct Anchor {
     stamp_offset: time::Duration,
 }
 
-impl Clock {
-    /// A clock whose virtual time runs `scale` times as fast as the real one.
+impl VirtualClock {
+    /// Creates a clock whose virtual time runs `scale` times as fast as real time.
     pub fn new(scale: f64) -> Self {
         let anchor = Anchor {
             at: real_now(),
@@ -46,23 +47,23 @@ impl Clock {
         self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Virtual now.
-    pub fn now(&self) -> Ms {
-        self.anchor().virtual_ms() as Ms
+    /// Returns the current virtual time.
+    pub fn now(&self) -> VirtualMillis {
+        self.anchor().virtual_ms() as VirtualMillis
     }
 
-    /// The time that bodies show: UTC, cut to milliseconds.
+    /// Returns the time that bodies show: UTC, truncated to milliseconds.
     pub fn stamp(&self) -> OffsetDateTime {
         let offset = self.anchor().stamp_offset;
-        cut(wall() + offset)
+        truncate_to_millis(wall() + offset)
     }
 
-    /// The factor between real and virtual time.
+    /// Returns the factor between real and virtual time.
     pub fn scale(&self) -> f64 {
         self.anchor().scale
     }
 
-    /// Jumps virtual time forward; with `stamps`, what bodies show jumps too.
+    /// Advances virtual time; with `stamps`, also the times in bodies.
     pub fn advance(&self, seconds: f64, stamps: bool) {
         let mut anchor = self.anchor();
         anchor.base_ms += seconds.max(0.0) * 1000.0;
@@ -79,8 +80,8 @@ impl Clock {
         anchor.scale = scale;
     }
 
-    /// How long a stretch of virtual milliseconds lasts in reality.
-    pub fn real(&self, virtual_ms: Ms) -> Duration {
+    /// Returns the real duration of a number of virtual milliseconds.
+    pub fn real(&self, virtual_ms: VirtualMillis) -> Duration {
         Duration::from_secs_f64(virtual_ms as f64 / 1000.0 / self.scale())
     }
 }
@@ -93,7 +94,7 @@ impl Anchor {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the twin shares no code, its clock included"
+    reason = "the simulator shares no code with the service, its clock included"
 )]
 fn wall() -> OffsetDateTime {
     OffsetDateTime::now_utc()
@@ -101,24 +102,24 @@ fn wall() -> OffsetDateTime {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "a suspended twin is a suspended gateway"
+    reason = "a suspended simulator is a suspended gateway"
 )]
 fn real_now() -> Instant {
     Instant::now()
 }
 
-/// Virtual milliseconds of a number of seconds that a script or setting names.
-pub fn ms(seconds: f64) -> Ms {
-    // A float-to-integer cast saturates, so nonsense in a script cannot panic.
-    (seconds.max(0.0) * 1000.0) as Ms
+/// Converts the seconds of a script or setting to virtual milliseconds.
+pub fn ms(seconds: f64) -> VirtualMillis {
+    // A float-to-integer cast saturates, so an invalid script cannot cause a panic.
+    (seconds.max(0.0) * 1000.0) as VirtualMillis
 }
 
-/// Cuts to the milliseconds that the gateway's bodies carry.
-pub fn cut(at: OffsetDateTime) -> OffsetDateTime {
+/// Truncates a time to milliseconds, the precision of the gateway's bodies.
+pub fn truncate_to_millis(at: OffsetDateTime) -> OffsetDateTime {
     at.replace_millisecond(at.millisecond()).unwrap_or(at)
 }
 
-/// A time as the gateway writes it, such as `2026-02-03T10:15:30.120Z`.
+/// Formats a time as the gateway does, such as `2026-02-03T10:15:30.120Z`.
 pub fn text(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC)
         .format(FORMAT)
@@ -130,8 +131,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn virtual_time_scales_and_jumps_while_stamps_stay() {
-        let clock = Clock::new(1000.0);
+    fn virtual_time_can_scale_and_advance_alone() {
+        let clock = VirtualClock::new(1000.0);
         clock.advance(3600.0, false);
         assert!(clock.now() >= 3_600_000);
         assert!((clock.stamp() - wall()).abs() < time::Duration::seconds(5));
@@ -141,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_with_milliseconds() {
+    fn times_are_formatted_with_milliseconds() {
         let at = time::macros::datetime!(2026-02-03 10:15:30.120_9 UTC);
-        assert_eq!(text(cut(at)), "2026-02-03T10:15:30.120Z");
+        assert_eq!(text(truncate_to_millis(at)), "2026-02-03T10:15:30.120Z");
     }
 }

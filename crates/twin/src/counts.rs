@@ -1,31 +1,31 @@
-//! How often each tracking id was posted, and what came of it. Counts are never dropped.
+//! Counts of requests per tracking ID, by result. Counts are never dropped.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::journal::{Call, Note, Operation};
+use super::request_log::{LogResult, RequestHead, RequestKind};
 
-/// Requests per tracking id.
+/// Counts of one tracking ID.
 #[derive(Clone, Debug, Default)]
-pub struct Count {
+pub struct SubmitCounts {
     requests: u64,
     posts: u64,
     refused: u64,
     replayed: u64,
     accepted: u64,
     statuses: BTreeMap<String, u64>,
-    /// The `RequestID` of the first POST.
+    /// `RequestID` of the first POST.
     request_id: Option<String>,
-    /// Whether every POST carried that one.
+    /// Whether every POST had the same `RequestID`.
     one_request_id: bool,
 }
 
-impl Count {
+impl SubmitCounts {
     /// Counts a request.
-    pub fn add(&mut self, call: &Call, note: &Note) {
+    pub fn add(&mut self, call: &RequestHead, note: &LogResult) {
         self.requests += 1;
-        if !matches!(call.operation, Operation::Submit(_)) {
+        if !matches!(call.operation, RequestKind::Submit(_)) {
             return;
         }
         self.posts += 1;
@@ -48,8 +48,8 @@ impl Count {
         *self.statuses.entry(status).or_default() += 1;
     }
 
-    /// Replaces a 200 that was noted before the answer was known.
-    pub fn amend(&mut self, status: u16) {
+    /// Replaces a 200 that was counted before the response was known.
+    pub fn replace_status(&mut self, status: u16) {
         if let Some(wrong) = self.statuses.get_mut("200") {
             *wrong = wrong.saturating_sub(1);
         }
@@ -58,20 +58,20 @@ impl Count {
         self.refused += u64::from((400..500).contains(&status));
     }
 
-    /// POSTs whose bytes arrived and that were not positively refused.
-    pub fn unrefused(&self) -> u64 {
+    /// Returns the number of POSTs that arrived and were not refused.
+    pub fn accepted_count(&self) -> u64 {
         self.posts - self.refused
     }
 
-    /// What the control API shows.
-    pub fn shown(&self, shop: &str, tracking_id: &str) -> Value {
+    /// Returns the counts as the control API shows them.
+    pub fn to_json(&self, shop: &str, tracking_id: &str) -> Value {
         json!({
             "shop": shop,
             "tracking_id": tracking_id,
             "requests": self.requests,
             "posts": self.posts,
             "refused": self.refused,
-            "unrefused": self.unrefused(),
+            "unrefused": self.accepted_count(),
             "replayed": self.replayed,
             "accepted": self.accepted,
             "one_request_id": self.one_request_id,

@@ -1,47 +1,47 @@
-//! Faults of the gateway as a whole, laid over every script: for the next so
-//! many requests, for so many seconds, or until they are taken away.
+//! Faults of the gateway as a whole. A fault takes precedence over scripts, for a number of
+//! requests, for a number of seconds, or until it is removed.
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::behaviour::{Act, Behaviour};
-use super::clock::{Ms, ms};
-use super::journal::Operation;
+use super::behaviour::{Behaviour, ResponseAction};
+use super::clock::{VirtualMillis, ms};
+use super::request_log::RequestKind;
 
-/// One fault.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Fault {
-    /// The operation or group of operations that it strikes; `*` is all.
+pub struct GatewayFault {
+    /// Operation or group of operations that it affects; `*` is all.
     pub operation: String,
-    /// Only tracking ids that begin so.
+    /// Prefix of the tracking IDs that it affects; absent: all.
     pub tracking_id: Option<String>,
-    /// What it does.
-    pub act: Act,
-    /// Whether the request takes effect all the same.
+    /// Action instead of a normal response.
+    pub act: ResponseAction,
+    /// Whether the request still takes effect.
     pub effect: bool,
-    /// Seconds of delay before the answer.
+    /// Delay before the response, in seconds.
     pub latency: f64,
-    /// It strikes so many times; absent: without limit.
+    /// Number of requests that it affects; absent: no limit.
     pub times: Option<u32>,
-    /// It lasts so many virtual seconds; absent: without limit.
+    /// Duration in virtual seconds; absent: no limit.
     pub seconds: Option<f64>,
-    /// The share of requests that it strikes.
+    /// Share of requests that it affects, from 0 to 1.
     pub share: f64,
-    /// How often it has struck.
+    /// Number of requests affected so far.
     #[serde(skip_deserializing)]
     pub struck: u32,
     #[serde(skip)]
-    until: Option<Ms>,
+    until: Option<VirtualMillis>,
 }
 
-impl Default for Fault {
+impl Default for GatewayFault {
     fn default() -> Self {
         Self {
             operation: "*".into(),
             tracking_id: None,
-            act: Act::Normal,
+            act: ResponseAction::Normal,
             effect: false,
             latency: 0.0,
             times: None,
@@ -53,35 +53,35 @@ impl Default for Fault {
     }
 }
 
-/// The faults in force; the first that fits strikes.
+/// The faults in force. The first matching fault applies.
 #[derive(Default)]
-pub struct Faults {
-    list: Vec<Fault>,
+pub struct GatewayFaults {
+    list: Vec<GatewayFault>,
 }
 
-impl Faults {
-    /// Adds one, from now on.
-    pub fn add(&mut self, mut fault: Fault, now: Ms) {
+impl GatewayFaults {
+    /// Adds a fault that is in force from now on.
+    pub fn add(&mut self, mut fault: GatewayFault, now: VirtualMillis) {
         fault.until = fault.seconds.map(|seconds| now.saturating_add(ms(seconds)));
         self.list.push(fault);
     }
 
-    /// Takes all away.
+    /// Removes all faults.
     pub fn clear(&mut self) {
         self.list.clear();
     }
 
-    /// Those in force.
-    pub fn list(&self) -> &[Fault] {
+    /// Returns the faults in force.
+    pub fn list(&self) -> &[GatewayFault] {
         &self.list
     }
 
-    /// What strikes this request.
-    pub fn strike(
+    /// Returns the fault that applies to this request, and counts it.
+    pub fn matching_fault(
         &mut self,
-        operation: Operation,
+        operation: RequestKind,
         tracking_id: Option<&str>,
-        now: Ms,
+        now: VirtualMillis,
         random: &mut StdRng,
     ) -> Option<Behaviour> {
         if self.list.is_empty() {
@@ -92,7 +92,7 @@ impl Faults {
                 && fault.times.is_none_or(|times| fault.struck < times)
         });
         let fault = self.list.iter_mut().find(|fault| {
-            operation.is_meant_by(&fault.operation)
+            operation.matches(&fault.operation)
                 && fault.tracking_id.as_deref().is_none_or(|start| {
                     tracking_id.is_some_and(|tracking_id| tracking_id.starts_with(start))
                 })
@@ -115,15 +115,15 @@ mod tests {
     use crate::random::generator;
 
     #[test]
-    fn a_fault_ends_after_its_times_or_its_seconds() {
+    fn a_fault_ends_after_its_requests_or_its_seconds() {
         let mut random = generator(1, &[]);
-        let mut faults = Faults::default();
-        let hang = || Fault {
-            act: Act::Hang,
-            ..Fault::default()
+        let mut faults = GatewayFaults::default();
+        let hang = || GatewayFault {
+            act: ResponseAction::Hang,
+            ..GatewayFault::default()
         };
         faults.add(
-            Fault {
+            GatewayFault {
                 times: Some(1),
                 operation: "result".into(),
                 ..hang()
@@ -131,16 +131,19 @@ mod tests {
             0,
         );
         faults.add(
-            Fault {
+            GatewayFault {
                 seconds: Some(1.0),
                 ..hang()
             },
             0,
         );
-        let mut strike =
-            |operation, now| faults.strike(operation, None, now, &mut random).is_some();
-        assert!(strike(Operation::TaskResult, 0));
-        assert!(strike(Operation::Balance, 999));
-        assert!(!strike(Operation::TaskResult, 1000));
+        let mut strike = |operation, now| {
+            faults
+                .matching_fault(operation, None, now, &mut random)
+                .is_some()
+        };
+        assert!(strike(RequestKind::TaskResult, 0));
+        assert!(strike(RequestKind::Balance, 999));
+        assert!(!strike(RequestKind::TaskResult, 1000));
     }
 }

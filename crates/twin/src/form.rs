@@ -1,5 +1,6 @@
-//! How the gateway writes the body of a transaction down: what stands in its fields, and what happens
-//! to its bytes. Nothing here is false about the transaction; it is what a reader has to cope with.
+//! Formats of transaction bodies: field values and byte encodings.
+//!
+//! No format changes the meaning of a transaction. Formats exist to test readers.
 
 use std::io::Write;
 
@@ -9,25 +10,25 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// How bodies about a transaction are written.
+/// Format of the bodies about a transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Form {
-    /// How the amount is written.
+    /// Format of the amount.
     pub amount: AmountForm,
-    /// The `test` flag.
+    /// Format of the `test` flag.
     pub test: TestForm,
-    /// `created_at` and `updated_at`.
+    /// Format of `created_at` and `updated_at`.
     pub times: TimesForm,
-    /// The tracking id that is shown.
+    /// Format of the tracking ID.
     pub tracking_id: NameForm,
-    /// The section of the acquirer has a `uid` of its own.
+    /// Whether the acquirer's section has a `uid` of its own.
     pub acquirer_uid: bool,
-    /// What happens to the bytes.
+    /// Encoding of the bytes.
     pub bytes: BytesForm,
 }
 
-/// How an amount of 1500 minor units is written.
+/// Format of an amount of 1500 minor units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AmountForm {
@@ -44,81 +45,81 @@ pub enum AmountForm {
     Fraction,
     /// `null`.
     Null,
-    /// Not at all.
+    /// Absent.
     Absent,
 }
 
-/// The `test` flag of a body.
+/// Format of the `test` flag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestForm {
-    /// As in the request.
+    /// The value in the request.
     #[default]
     Asked,
-    /// The other way round.
+    /// The opposite value.
     Inverted,
-    /// Not at all.
+    /// Absent.
     Absent,
 }
 
-/// The times of a body.
+/// Format of the times in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimesForm {
-    /// RFC 3339 with a zone.
+    /// RFC 3339 with a time zone.
     #[default]
     Right,
-    /// Without a zone.
+    /// Without a time zone.
     NoZone,
-    /// Not at all.
+    /// Absent.
     Absent,
 }
 
-/// The tracking id of a body.
+/// Format of the tracking ID in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NameForm {
-    /// The transaction's own.
+    /// The transaction's tracking ID.
     #[default]
     Own,
-    /// In the other letter case.
+    /// In the opposite letter case.
     OtherCase,
-    /// Its first 20 characters.
+    /// The first 20 characters.
     Cut,
-    /// Somebody else's.
+    /// The tracking ID of another transaction.
     Foreign,
-    /// Not at all.
+    /// Absent.
     Absent,
 }
 
-/// What happens to the bytes of a body. In a list only those that concern one row are done to it.
+/// Encoding of the bytes of a body. In a list, only encodings that affect single rows are applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BytesForm {
-    /// Nothing.
+    /// Unchanged.
     #[default]
     Whole,
-    /// A byte order mark goes in front.
+    /// With a byte order mark.
     Bom,
-    /// One byte in a text that nobody needs is no UTF-8.
+    /// With one byte that is not UTF-8 in an unimportant text.
     BadByte,
-    /// Half of a surrogate pair stands in such a text.
+    /// With half of a surrogate pair in an unimportant text.
     HalfSurrogate,
-    /// Such a text is in Windows-1251.
+    /// With an unimportant text in Windows-1251.
     Cp1251,
-    /// One field stands twice.
+    /// With a duplicate field.
     DuplicateKey,
-    /// UTF-16 with its mark, little-endian.
+    /// UTF-16 little-endian with a byte order mark.
     Utf16,
-    /// `Content-Encoding: gzip`.
+    /// Compressed, with `Content-Encoding: gzip`.
     Gzip,
 }
 
-/// Stands where the bytes of a damaged text go.
+/// Placeholder for the bytes of a damaged text.
 const HOLE: &str = "@hole@";
 
 impl Form {
-    /// Writes the fields of a transaction as this form has them.
+    /// Replaces the fields of a transaction's body by this format.
     pub fn lay_over(self, body: &mut Map<String, Value>) {
         if self == Self::default() {
             return;
@@ -200,14 +201,14 @@ impl Form {
         )
     }
 
-    /// Writes one row, or the whole of a body before what concerns all of it.
+    /// Encodes one row of a list, or a body before the encodings of the whole body are applied.
     pub fn row(self, value: &Value) -> Vec<u8> {
         let text = value.to_string();
         match self.bytes {
             BytesForm::BadByte => filled(&text, b"caf\xe9"),
             BytesForm::HalfSurrogate => filled(&text, b"\\ud83d"),
             BytesForm::Cp1251 => filled(&text, b"\xce\xef\xeb\xe0\xf2\xe0"),
-            // The first one of the two is another's; the last one counts.
+            // The first of the two values is wrong; the last one counts.
             BytesForm::DuplicateKey => text
                 .replacen("\"status\":", "\"status\":\"pending\",\"status\":", 1)
                 .into_bytes(),
@@ -217,7 +218,7 @@ impl Form {
         }
     }
 
-    /// Writes a whole body, and its content coding.
+    /// Encodes a whole body and returns it with its content coding.
     pub fn whole(self, value: &Value) -> (Bytes, Option<&'static str>) {
         let row = self.row(value);
         match self.bytes {
@@ -253,13 +254,13 @@ fn filled(text: &str, with: &[u8]) -> Vec<u8> {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    // Writing into memory cannot fail.
+    // Writing to memory cannot fail.
     let _ = encoder.write_all(bytes);
     encoder.finish().unwrap_or_default()
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
     use std::io::Read;
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plain_form_changes_nothing() {
+    fn the_default_format_changes_nothing() {
         assert_eq!(laid(Form::default()), Value::Object(body()));
         let (bytes, coding) = Form::default().whole(&laid(Form::default()));
         assert_eq!(
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_written_as_they_are_asked_for() {
+    fn fields_have_the_requested_format() {
         let amount = |amount| {
             laid(Form {
                 amount,
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_damaged_where_nobody_needs_them() {
+    fn bytes_are_damaged_in_unimportant_texts() {
         let written = |bytes| {
             let form = Form {
                 bytes,

@@ -1,30 +1,28 @@
-//! The twin: a simulator of the payment gateway that a merchant's tests can
-//! drive into every corner. It speaks the documented protocol over real HTTP,
-//! follows scripts for what the documents leave open, sends signed webhooks,
-//! and tells afterwards what really happened (`/_twin/...`).
+//! Simulator of the UnonaPay gateway, called the twin.
 //!
-//! It is the other side of the wire, so it shares no code with the gateway
-//! client, and it deliberately cannot keep anything: state lives in memory,
-//! and card numbers are masked as they are read.
+//! Speaks the documented protocol over real HTTP, follows scripts for undocumented behaviour, sends
+//! signed webhooks, and reports through its control API (`/_twin/...`) what happened.
+//!
+//! Invariants: the simulator shares no code with the gateway client, so that an error in one does
+//! not hide an error in the other. Its state is in memory only, and card numbers are masked when
+//! they are read.
 
 mod accept;
-mod answer;
-mod backoffice;
 mod behaviour;
-mod bodies;
 mod cli;
 mod clock;
 mod control;
 mod counts;
-mod course;
 mod faults;
 mod form;
-mod journal;
+mod lifecycle;
 mod lookups;
 mod odd_answers;
-mod outbox;
 mod random;
+mod render;
 mod request;
+mod request_log;
+mod response;
 mod routes;
 mod rules;
 mod scenario;
@@ -35,12 +33,11 @@ mod sign;
 mod submit;
 mod tasks;
 mod transactions;
-mod truth;
+mod webhook_queue;
 
-mod running;
-mod webhook_post;
-mod webhooks;
-mod world;
+mod server;
+mod state;
+mod webhook_sender;
 
 use std::future::Future;
 use std::net::TcpListener;
@@ -48,45 +45,45 @@ use std::net::TcpListener;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 
-pub use cli::{Args, main};
+pub use cli::{TwinArgs, main};
 pub use scenario_table::all as scenarios;
 pub use script::Delay;
-pub use settings::{Settings, Switches};
-pub use sign::{KeyName, Signer};
+pub use settings::{BehaviourSwitches, TwinSettings};
+pub use sign::{Signer, SigningKey};
 
-/// Why the twin does not run.
+/// An error that stops the simulator.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The address cannot be listened on.
-    #[error("cannot listen")]
+pub enum TwinError {
+    /// The listen address could not be bound.
+    #[error("failed to listen")]
     Listen(#[source] std::io::Error),
-    /// Signals cannot be waited for.
-    #[error("cannot wait for signals")]
+    /// The signal handlers could not be installed.
+    #[error("failed to install signal handlers")]
     Signal(#[source] std::io::Error),
-    /// The server broke down.
-    #[error("the server broke down")]
+    /// The HTTP server failed.
+    #[error("HTTP server failed")]
     Serve(#[source] std::io::Error),
-    /// The client for webhooks cannot be made.
-    #[error("cannot make the client for webhooks")]
+    /// The HTTP client for webhooks could not be created.
+    #[error("failed to create the webhook client")]
     Client(#[source] reqwest::Error),
-    /// The embedded signing keys cannot be read.
-    #[error("the embedded signing keys cannot be read")]
+    /// The embedded signing keys could not be parsed.
+    #[error("failed to parse the embedded signing keys")]
     Key,
 }
 
-/// Runs a twin on a bound listener until `shutdown` is over. Connections that
-/// are being held on purpose are dropped then.
+/// Runs a simulator on a bound listener until `shutdown` completes. Connections that a scenario
+/// keeps open are then closed.
 pub async fn run(
     listener: TcpListener,
-    settings: Settings,
+    settings: TwinSettings,
     shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let address = listener.local_addr().map_err(Error::Listen)?;
+) -> Result<(), TwinError> {
+    let address = listener.local_addr().map_err(TwinError::Listen)?;
     let origin = settings
         .public_url
         .clone()
         .unwrap_or_else(|| format!("http://{address}"));
-    let twin = Data::new(running::Twin::new(&settings, origin)?);
+    let twin = Data::new(server::Twin::new(&settings, origin)?);
     let timers = tokio::spawn(Data::clone(&twin).into_inner().run_timers());
     let server = HttpServer::new(move || {
         App::new()
@@ -98,7 +95,7 @@ pub async fn run(
     .keep_alive(std::time::Duration::from_secs(75))
     .disable_signals()
     .listen(listener)
-    .map_err(Error::Listen)?
+    .map_err(TwinError::Listen)?
     .run();
     let handle = server.handle();
     let serving = tokio::spawn(server);
@@ -106,8 +103,8 @@ pub async fn run(
     handle.stop(false).await;
     timers.abort();
     match serving.await {
-        Ok(served) => served.map_err(Error::Serve),
-        Err(panic) => Err(Error::Serve(std::io::Error::other(panic))),
+        Ok(served) => served.map_err(TwinError::Serve),
+        Err(panic) => Err(TwinError::Serve(std::io::Error::other(panic))),
     }
 }
 

@@ -1,91 +1,101 @@
-//! Everything that only reads: look-ups by uid and by tracking id, the balance,
-//! and the tasks' status and result. Queries can run as tasks too.
+//! Read operations: lookups by uid and by tracking ID, the balance, and the status and result of a
+//! task. Queries can also run as tasks.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::accept::Read;
-use super::answer::{Answer, Reply};
-use super::behaviour::{Act, Behaviour};
-use super::bodies;
+use super::accept::ParsedBody;
+use super::behaviour::{Behaviour, ResponseAction};
 use super::clock::ms;
-use super::journal::{Call, Note, Operation};
+use super::render;
+use super::request_log::{LogResult, RequestHead, RequestKind};
+use super::response::{PlannedResponse, SimResponse};
 use super::script::Script;
 use super::settings::{BodyShape, LookupOrder};
-use super::tasks::{self, State};
-use super::transactions::Transaction;
-use super::world::{Event, World};
+use super::state::{SimulatorState, TimerEvent};
+use super::tasks::{self, TaskState};
+use super::transactions::SimTransaction;
 
-/// How many transactions a look-up by tracking id shows.
-const LISTED: usize = 10;
+/// Maximum number of transactions in the result of a lookup by tracking ID.
+const LOOKUP_PAGE_ROWS: usize = 10;
 
-/// A question.
+/// A query that runs as a task.
 #[derive(Clone, Debug)]
-pub struct Query {
-    /// Who asks.
+pub struct LookupQuery {
+    /// Shop that sent the query.
     pub shop: Arc<str>,
-    /// What.
-    pub what: Asked,
-    /// The answer's shape.
+    /// Subject of the query.
+    pub what: QueryTarget,
+    /// Whether the response has the shape of API version 3.
     pub v3: bool,
 }
 
-/// What a query asks for.
+/// The subject of a query.
 #[derive(Clone, Debug)]
-pub enum Asked {
-    /// One transaction.
+pub enum QueryTarget {
+    /// The transaction with this uid.
     Uid(String),
-    /// The latest under a tracking id.
+    /// The latest transaction with this tracking ID.
     TrackingId(String),
-    /// The balance, of this currency and account.
+    /// The balance in this currency and of this account.
     Balance(Option<String>, Option<String>),
 }
 
-impl World {
-    /// Handles a look-up.
-    pub fn look_up(&mut self, call: Call, what: Asked) -> Reply {
+impl SimulatorState {
+    /// Handles a lookup.
+    pub fn look_up(&mut self, call: RequestHead, what: QueryTarget) -> PlannedResponse {
         let tracking_id = match &what {
-            Asked::TrackingId(id) => Some(id.clone()),
-            Asked::Uid(uid) => self
+            QueryTarget::TrackingId(id) => Some(id.clone()),
+            QueryTarget::Uid(uid) => self
                 .transactions
                 .get(uid)
                 .and_then(|t| t.tracking_id.clone()),
-            Asked::Balance(..) => None,
+            QueryTarget::Balance(..) => None,
         };
-        let mut note = Note {
+        let mut note = LogResult {
             tracking_id,
-            ..Note::default()
+            ..LogResult::default()
         };
         let reply = self.looked_up(&call, what, &mut note);
         self.noted(call, note, reply)
     }
 
     /// Handles a POST of a balance query.
-    pub fn balance(&mut self, call: Call, body: &[u8]) -> Reply {
-        let read = Read::new(&call, body);
-        let asked = Asked::Balance(read.field("currency"), read.field("account"));
+    pub fn balance(&mut self, call: RequestHead, body: &[u8]) -> PlannedResponse {
+        let read = ParsedBody::new(&call, body);
+        let asked = QueryTarget::Balance(read.field("currency"), read.field("account"));
         let refusal = read.request().err();
-        let mut note = Note::default();
+        let mut note = LogResult::default();
         let reply = match refusal {
             Some(refusal) if self.authenticate(&call).is_some() => {
-                bodies::refusal(&refusal, self.switches.error_shape, call.v3).into()
+                render::refusal(&refusal, self.switches.error_shape, call.v3).into()
             }
             _ => self.looked_up(&call, asked, &mut note),
         };
         self.noted(call, note, reply)
     }
 
-    fn noted(&mut self, call: Call, mut note: Note, reply: Reply) -> Reply {
+    fn noted(
+        &mut self,
+        call: RequestHead,
+        mut note: LogResult,
+        reply: PlannedResponse,
+    ) -> PlannedResponse {
         note.status = reply.status_seen();
-        note.fate = reply.fate();
+        note.fate = reply.outcome_label();
         self.journal.record(self.stamp, self.now, call, note);
         reply
     }
 
-    fn looked_up(&mut self, call: &Call, what: Asked, note: &mut Note) -> Reply {
+    fn looked_up(
+        &mut self,
+        call: &RequestHead,
+        what: QueryTarget,
+        note: &mut LogResult,
+    ) -> PlannedResponse {
         let Some(shop) = self.authenticate(call) else {
-            return bodies::access_denied().into();
+            return render::access_denied().into();
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.clone().unwrap_or_default();
@@ -95,7 +105,7 @@ impl World {
             BodyShape::V2 => false,
             BodyShape::V3 => true,
         };
-        let query = Query {
+        let query = LookupQuery {
             shop: shop.clone(),
             what,
             v3,
@@ -105,31 +115,31 @@ impl World {
             return self.reply(answer, &behaviour, v3);
         }
         if !self.switches.async_queries {
-            let nothing = Answer::json(404, &json!({"message": "Not found"}));
+            let nothing = SimResponse::json(404, &json!({"message": "Not found"}));
             return self.reply(nothing, &behaviour, v3);
         }
         let script = Arc::new(Script::default());
         let ends_by = script.task.clone();
         let task = self.new_task(call, &shop, note.tracking_id.as_deref(), script);
-        let ends = self.end_of(&task, &ends_by);
-        self.at(ends, Event::QueryEnds(task.clone(), query));
+        let ends = self.task_end_time(&task, &ends_by);
+        self.schedule(ends, TimerEvent::QueryEnds(task.clone(), query));
         note.task = Some(task.clone());
         let answer = tasks::acknowledged(&task, self.task_origin());
         self.reply(answer, &behaviour, v3)
     }
 
-    fn bend_lookup(&mut self, call: &Call, shop: &str, tracking_id: &str) -> Behaviour {
+    fn bend_lookup(&mut self, call: &RequestHead, shop: &str, tracking_id: &str) -> Behaviour {
         let id = Some(tracking_id);
-        if let Some(fault) = self
-            .faults
-            .strike(call.operation, id, self.now, &mut self.random)
+        if let Some(fault) =
+            self.faults
+                .matching_fault(call.operation, id, self.now, &mut self.random)
         {
             return fault;
         }
         let script = self.scripts.find(tracking_id);
         match script.map(|script| script.lookup.clone()) {
             Some(behaviour) if behaviour != Behaviour::default() => {
-                let nth = self.meet("lookup", shop, tracking_id);
+                let nth = self.count_hit("lookup", shop, tracking_id);
                 if behaviour.applies(nth) {
                     behaviour
                 } else {
@@ -140,38 +150,40 @@ impl World {
         }
     }
 
-    /// Ends the task of a query with what is true at that moment.
-    pub fn end_query(&mut self, task: &str, query: &Query) {
+    /// Ends the task of a query with the result at this moment.
+    pub fn end_query(&mut self, task: &str, query: &LookupQuery) {
         let answer = self.answer_query(query);
         if let Some(task) = self.tasks.get_mut(task) {
             task.end(answer);
         }
     }
 
-    fn answer_query(&self, query: &Query) -> Answer {
+    fn answer_query(&self, query: &LookupQuery) -> SimResponse {
         match &query.what {
-            Asked::Uid(uid) => self.answer_uid(query, uid),
-            Asked::TrackingId(id) => self.answer_tracking_id(query, id),
-            Asked::Balance(currency, account) => balance(currency.as_deref(), account.as_deref()),
+            QueryTarget::Uid(uid) => self.answer_uid(query, uid),
+            QueryTarget::TrackingId(id) => self.answer_tracking_id(query, id),
+            QueryTarget::Balance(currency, account) => {
+                balance(currency.as_deref(), account.as_deref())
+            }
         }
     }
 
-    fn answer_uid(&self, query: &Query, uid: &str) -> Answer {
+    fn answer_uid(&self, query: &LookupQuery, uid: &str) -> SimResponse {
         match self
             .transactions
             .get(uid)
             .filter(|found| self.shows(found, &query.shop))
         {
-            None => bodies::record_not_found(),
+            None => render::record_not_found(),
             Some(found) => {
                 let v3 = query.v3 || found.v3;
-                bodies::answer(found, &self.origin, v3, &self.switches)
+                render::answer(found, &self.origin, v3, &self.switches)
             }
         }
     }
 
-    fn answer_tracking_id(&self, query: &Query, tracking_id: &str) -> Answer {
-        let nothing = || Answer::json(200, &json!({"transactions": []}));
+    fn answer_tracking_id(&self, query: &LookupQuery, tracking_id: &str) -> SimResponse {
+        let nothing = || SimResponse::json(200, &json!({"transactions": []}));
         if !self.switches.lookups_work {
             return nothing();
         }
@@ -184,29 +196,29 @@ impl World {
             .get(&key)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let mut found: Vec<&Transaction> = uids
+        let mut found: Vec<&SimTransaction> = uids
             .iter()
             .filter_map(|uid| self.transactions.get(uid))
             .filter(|found| self.shows(found, &query.shop))
             .filter(|found| self.switches.children_in_lookups || !found.kind.is_child())
             .collect();
         found.sort_by(|a, b| (b.created_at, &b.uid).cmp(&(a.created_at, &a.uid)));
-        found.truncate(LISTED);
+        found.truncate(LOOKUP_PAGE_ROWS);
         if self.switches.lookup_order == LookupOrder::Oldest {
             found.reverse();
         }
-        let row = |t: &Transaction| {
+        let row = |t: &SimTransaction| {
             let v3 = query.v3 || t.v3;
             t.form
-                .row(&bodies::listed(t, &self.origin, v3, &self.switches))
+                .row(&render::listed(t, &self.origin, v3, &self.switches))
         };
         let rows: Vec<Vec<u8>> = found.into_iter().map(row).collect();
         let list = [&b"{\"transactions\":["[..], &rows.join(&b','), b"]}"].concat();
-        Answer::bytes(200, list.into())
+        SimResponse::bytes(200, list.into())
     }
 
-    /// Whether a look-up by this shop can see a transaction yet.
-    fn shows(&self, transaction: &Transaction, shop: &Arc<str>) -> bool {
+    /// Returns whether a lookup of this shop can see a transaction already.
+    fn shows(&self, transaction: &SimTransaction, shop: &Arc<str>) -> bool {
         let visible = transaction
             .appeared
             .saturating_add(ms(self.switches.lookup_lag));
@@ -214,35 +226,35 @@ impl World {
     }
 
     /// Handles a read of a task's status or result.
-    pub fn read_task(&mut self, call: Call, id: &str) -> Reply {
+    pub fn read_task(&mut self, call: RequestHead, id: &str) -> PlannedResponse {
         let tracking_id = self.tasks.get(id).and_then(|task| task.tracking_id.clone());
-        let mut note = Note {
+        let mut note = LogResult {
             tracking_id,
             task: Some(id.to_owned()),
-            ..Note::default()
+            ..LogResult::default()
         };
         let reply = self.task_read(&call, id, &mut note);
         self.noted(call, note, reply)
     }
 
-    fn task_read(&mut self, call: &Call, id: &str, note: &mut Note) -> Reply {
+    fn task_read(&mut self, call: &RequestHead, id: &str, note: &mut LogResult) -> PlannedResponse {
         let Some(shop) = self.authenticate(call) else {
-            return bodies::access_denied().into();
+            return render::access_denied().into();
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.as_deref();
-        let fault = self
-            .faults
-            .strike(call.operation, tracking_id, self.now, &mut self.random);
-        let result = call.operation == Operation::TaskResult;
+        let fault =
+            self.faults
+                .matching_fault(call.operation, tracking_id, self.now, &mut self.random);
+        let result = call.operation == RequestKind::TaskResult;
         let (now, origin) = (self.now, self.task_origin().to_owned());
         let Some(task) = self.tasks.get_mut(id).filter(|task| task.shop == shop) else {
             let behaviour = fault.unwrap_or_default();
             return self.reply(tasks::unknown(id), &behaviour, call.v3);
         };
-        // A script bends the reads of a finished task only; before, there is
-        // nothing yet that could be lost.
-        let ended = matches!(task.state, State::Ended(_));
+        // A script changes reads of a finished task only. While a task runs, it has no result that
+        // a read could lose.
+        let ended = matches!(task.state, TaskState::Ended(_));
         let (bent, met) = if result {
             (&task.script.task.result, &mut task.result_reads)
         } else {
@@ -253,7 +265,7 @@ impl World {
             *met += 1;
         }
         let behaviour = fault.or(scripted).unwrap_or_default();
-        let answer = if !behaviour.effect && behaviour.act != Act::Normal {
+        let answer = if !behaviour.effect && behaviour.act != ResponseAction::Normal {
             tasks::unknown(id)
         } else if result {
             task.read_result(now, &self.switches)
@@ -264,7 +276,7 @@ impl World {
     }
 }
 
-fn balance(currency: Option<&str>, account: Option<&str>) -> Answer {
+fn balance(currency: Option<&str>, account: Option<&str>) -> SimResponse {
     let account = account.unwrap_or("SYNTH-ACCOUNT-1");
     let body = json!({
         "status": "successful",
@@ -276,5 +288,5 @@ fn balance(currency: Option<&str>, account: Option<&str>) -> Answer {
             "bankInfo": {"Account": account, "Amount": 1_234_567.89},
         },
     });
-    Answer::json(200, &body)
+    SimResponse::json(200, &body)
 }

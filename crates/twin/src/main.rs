@@ -1,14 +1,14 @@
-//! The command line of the simulator. It parses and calls; it holds no logic.
+//! Entry point of the simulator: parses the command line and calls the library.
 
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Simulates UnonaPay's gateway over HTTP
+/// Simulate the UnonaPay gateway over HTTP
 #[derive(Parser)]
 #[command(name = "unonapay-twin", version)]
 struct Cli {
     #[command(flatten)]
-    args: unonapay_twin::Args,
+    args: unonapay_twin::TwinArgs,
 }
 
 fn main() -> ExitCode {

@@ -1,22 +1,22 @@
-//! The scenarios about how answers are written: the transaction fares like that of `ok`, or not at all,
-//! and what is said of it is hard to read, misleading, or about something else.
+//! Scenarios with unusual responses: the transaction is that of `ok`, or does not exist, and the
+//! responses are hard to read, misleading, or about something else.
 
 use serde_json::json;
 
-use super::behaviour::{Act, Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse, ResponseAction};
 use super::form::{AmountForm, BytesForm, NameForm, TestForm, TimesForm};
 use super::scenario::{page, too_many};
 use super::scenario_table::{Scenario, row};
-use super::script::{End, Signature};
+use super::script::{SignatureMode, TaskEnd};
 
-/// Every scenario about answers.
+/// All scenarios with unusual responses.
 pub const TABLE: &[Scenario] = &[
     row("bom", "success; bodies begin with a byte order mark", |s| {
         s.form.bytes = BytesForm::Bom;
     }),
     row(
         "badbyte",
-        "success; a text in the bodies is no UTF-8",
+        "success; a text in the bodies is not UTF-8",
         |s| {
             s.form.bytes = BytesForm::BadByte;
         },
@@ -47,7 +47,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "twice",
-        "success; the status stands twice in the bodies, first as `pending`",
+        "success; bodies contain the status twice, first as `pending`",
         |s| {
             s.form.bytes = BytesForm::DuplicateKey;
         },
@@ -61,7 +61,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "decimal",
-        "success; the amount is a text of minor units with `.00` behind",
+        "success; the amount is a text of minor units that ends in `.00`",
         |s| {
             s.form.amount = AmountForm::Decimal;
         },
@@ -85,7 +85,7 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "othermode",
-        "success; bodies have the other `test` flag",
+        "success; bodies have the opposite `test` flag",
         |s| {
             s.form.test = TestForm::Inverted;
         },
@@ -96,27 +96,31 @@ pub const TABLE: &[Scenario] = &[
     row("notimes", "success; bodies have no times", |s| {
         s.form.times = TimesForm::Absent;
     }),
-    row("nozone", "success; the times in bodies have no zone", |s| {
-        s.form.times = TimesForm::NoZone;
-    }),
-    row("renamed", "success; bodies show another tracking id", |s| {
+    row(
+        "nozone",
+        "success; the times in bodies have no time zone",
+        |s| {
+            s.form.times = TimesForm::NoZone;
+        },
+    ),
+    row("renamed", "success; bodies show another tracking ID", |s| {
         s.form.tracking_id = NameForm::Foreign;
     }),
     row(
         "othercase",
-        "success; bodies show the tracking id in the other letter case",
+        "success; bodies show the tracking ID in the opposite letter case",
         |s| {
             s.form.tracking_id = NameForm::OtherCase;
         },
     ),
     row(
         "shortname",
-        "success; bodies show the first 20 characters of the tracking id",
+        "success; bodies show the first 20 characters of the tracking ID",
         |s| {
             s.form.tracking_id = NameForm::Cut;
         },
     ),
-    row("noname", "success; bodies show no tracking id", |s| {
+    row("noname", "success; bodies show no tracking ID", |s| {
         s.form.tracking_id = NameForm::Absent;
     }),
     row(
@@ -129,16 +133,16 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "cutafter",
-        "success; the first answer with the result breaks off after its last bracket",
+        "success; the first response with the result ends after its last bracket, before its announced length",
         |s| {
-            s.task.result = Behaviour::once(Act::CutAfter, true);
+            s.task.result = Behaviour::once(ResponseAction::CutAfter, true);
         },
     ),
     row(
         "ackcut",
-        "success; the answer to the first POST breaks off after its last bracket",
+        "success; the response to the first POST ends after its last bracket, before its announced length",
         |s| {
-            s.submit = Behaviour::once(Act::CutAfter, true);
+            s.submit = Behaviour::once(ResponseAction::CutAfter, true);
         },
     ),
     row(
@@ -161,7 +165,7 @@ pub const TABLE: &[Scenario] = &[
         "success; reads of the result are redirected",
         |s| {
             s.task.result = Behaviour {
-                act: Act::Answer(page(302)),
+                act: ResponseAction::Answer(page(302)),
                 effect: false,
                 ..Behaviour::default()
             };
@@ -172,14 +176,14 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "timeout422",
-        "the task ends in a 422 that says that the acquirer did not answer in time; success",
+        "the task ends in a 422 that reports a timeout of the acquirer; success",
         |s| {
             let text = "The acquirer did not answer in time, the result is not known";
             let body = json!({"message": "Acquirer timeout", "errors": {"base": [text]}});
-            s.task.end = End::Answer(Canned {
+            s.task.end = TaskEnd::Answer(CannedResponse {
                 status: 422,
                 body,
-                ..Canned::default()
+                ..CannedResponse::default()
             });
         },
     ),
@@ -188,11 +192,11 @@ pub const TABLE: &[Scenario] = &[
         "422 \"is not unique\" at the POST; success",
         |s| {
             s.submit = Behaviour {
-                act: Act::Refuse(Refusal {
+                act: ResponseAction::Refuse(ErrorResponse {
                     code: "E.1025".into(),
                     message: "Base is not unique".into(),
                     errors: json!({"base": ["is not unique"]}),
-                    ..Refusal::default()
+                    ..ErrorResponse::default()
                 }),
                 ..Behaviour::default()
             };
@@ -203,7 +207,7 @@ pub const TABLE: &[Scenario] = &[
         "429 with E.1035 to the first POST; success",
         |s| {
             let body = json!({"code": "E.1035", "message": "The acquirer answered with an error"});
-            let act = Act::Answer(Canned {
+            let act = ResponseAction::Answer(CannedResponse {
                 body,
                 ..too_many(1)
             });
@@ -215,7 +219,7 @@ pub const TABLE: &[Scenario] = &[
         "429 with `Retry-After: 0` to every POST; nothing exists",
         |s| {
             s.submit = Behaviour {
-                act: Act::Answer(too_many(0)),
+                act: ResponseAction::Answer(too_many(0)),
                 effect: false,
                 ..Behaviour::default()
             };
@@ -223,27 +227,27 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "retryday",
-        "success; the first read of the result is 503 with `Retry-After` of a day",
+        "success; the first read of the result is 503 with a `Retry-After` of one day",
         |s| {
-            let act = Act::Answer(Canned {
+            let act = ResponseAction::Answer(CannedResponse {
                 headers: too_many(86_400).headers,
                 ..page(503)
             });
             s.task.result = Behaviour::once(act, false);
         },
     ),
-    row("unsigned", "success; its webhook is not signed", |s| {
-        s.webhook.signature = Signature::Missing;
+    row("unsigned", "success; the webhook is not signed", |s| {
+        s.webhook.signature = SignatureMode::Missing;
     }),
 ];
 
-/// Every read is answered so, and takes no effect.
+/// Returns a behaviour that answers every read with this response.
 fn reads(status: u16, body: serde_json::Value) -> Behaviour {
     Behaviour {
-        act: Act::Answer(Canned {
+        act: ResponseAction::Answer(CannedResponse {
             status,
             body,
-            ..Canned::default()
+            ..CannedResponse::default()
         }),
         effect: false,
         ..Behaviour::default()
@@ -255,7 +259,7 @@ mod tests {
     use super::super::scenario::named;
 
     #[test]
-    fn answers_can_be_bent_together_with_what_happens() {
+    fn response_scenarios_can_be_joined_with_others() {
         let script = named("decline.bom.decimal").unwrap_or_default();
         assert_eq!(script.transactions[0].status, "failed");
         assert_ne!(script.form, super::super::form::Form::default());

@@ -1,52 +1,53 @@
-//! Reads the body of a transaction request, and finds in it what the gateway
-//! would: blank fields, amounts that are none, bad card numbers. The card
-//! number ends here; what goes on is a mask and a digest.
+//! Parses the body of a transaction request and reports the errors that the gateway would report:
+//! blank fields, invalid amounts, invalid card numbers.
+//!
+//! The card number is dropped here; only a mask and a digest are kept.
 
 use serde_json::{Map, Value, json};
 
-use super::behaviour::Refusal;
+use super::behaviour::ErrorResponse;
 use super::random::hex_digest;
-use super::transactions::{Details, Kind};
+use super::transactions::{RequestDetails, TransactionKind};
 
-/// A request that can be acted on.
+/// A valid request.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// What is asked for.
-    pub kind: Kind,
+pub struct ParsedRequest {
+    /// Transaction type.
+    pub kind: TransactionKind,
     /// Amount in minor units.
     pub amount: i64,
-    /// Currency; a child's comes from its parent.
+    /// Currency; `None` for a child, which has its parent's.
     pub currency: Option<String>,
-    /// The merchant's id.
+    /// Tracking ID.
     pub tracking_id: Option<String>,
-    /// The parent of a child.
+    /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
-    /// Whether the 30-second rule is wanted.
+    /// Whether the 30-second rule applies.
     pub duplicate_check: bool,
-    /// What the 30-second rule compares besides the amount.
+    /// Key that the 30-second rule compares besides the amount.
     pub duplicate_key: Option<String>,
-    /// The scenario that a documented test card stands for.
+    /// Scenario of a documented test card.
     pub card_scenario: Option<&'static str>,
-    /// The rest.
-    pub details: Details,
+    /// Other fields.
+    pub details: RequestDetails,
 }
 
-/// Reads an order, or says everything that is wrong with it.
+/// Parses a request, or returns a refusal with all its errors.
 pub fn read(
-    kind: Kind,
+    kind: TransactionKind,
     request: &Map<String, Value>,
     card_required: bool,
-) -> Result<Order, Refusal> {
-    let mut faults = Faults::default();
+) -> Result<ParsedRequest, ErrorResponse> {
+    let mut faults = FieldErrors::default();
     let amount = amount(request, &mut faults);
     let currency = currency(kind, request, &mut faults);
     texts(kind, request, &mut faults);
-    let card_field = if kind == Kind::Payout {
+    let card_field = if kind == TransactionKind::Payout {
         "recipient_credit_card"
     } else {
         "credit_card"
     };
-    let card = Card::read(request, card_field, &mut faults);
+    let card = RequestCard::read(request, card_field, &mut faults);
     if card_required && !kind.is_child() && card.shown.is_none() {
         faults.add(card_field, "can't be blank");
     }
@@ -59,7 +60,7 @@ pub fn read(
     } else {
         card.key
     };
-    Ok(Order {
+    Ok(ParsedRequest {
         kind,
         amount,
         currency,
@@ -80,7 +81,7 @@ fn text(request: &Map<String, Value>, field: &str) -> Option<String> {
     }
 }
 
-fn amount(request: &Map<String, Value>, faults: &mut Faults) -> i64 {
+fn amount(request: &Map<String, Value>, faults: &mut FieldErrors) -> i64 {
     let amount = match request.get("amount") {
         None | Some(Value::Null) => {
             faults.add("amount", "can't be blank");
@@ -102,7 +103,11 @@ fn amount(request: &Map<String, Value>, faults: &mut Faults) -> i64 {
     }
 }
 
-fn currency(kind: Kind, request: &Map<String, Value>, faults: &mut Faults) -> Option<String> {
+fn currency(
+    kind: TransactionKind,
+    request: &Map<String, Value>,
+    faults: &mut FieldErrors,
+) -> Option<String> {
     let currency = text(request, "currency");
     match &currency {
         None if kind.is_child() => {}
@@ -113,12 +118,15 @@ fn currency(kind: Kind, request: &Map<String, Value>, faults: &mut Faults) -> Op
     currency
 }
 
-fn texts(kind: Kind, request: &Map<String, Value>, faults: &mut Faults) {
+fn texts(kind: TransactionKind, request: &Map<String, Value>, faults: &mut FieldErrors) {
     let required: &[&str] = match kind {
-        Kind::Capture | Kind::Void => &["parent_uid"],
-        Kind::Refund | Kind::Chargeback => &["parent_uid", "reason"],
-        Kind::Checkup => &["description", "tracking_id"],
-        Kind::Payment | Kind::Authorization | Kind::Tokenization | Kind::Payout => &["description"],
+        TransactionKind::Capture | TransactionKind::Void => &["parent_uid"],
+        TransactionKind::Refund | TransactionKind::Chargeback => &["parent_uid", "reason"],
+        TransactionKind::Checkup => &["description", "tracking_id"],
+        TransactionKind::Payment
+        | TransactionKind::Authorization
+        | TransactionKind::Tokenization
+        | TransactionKind::Payout => &["description"],
     };
     for field in required {
         if text(request, field).is_none() {
@@ -132,9 +140,9 @@ fn texts(kind: Kind, request: &Map<String, Value>, faults: &mut Faults) {
     }
 }
 
-fn details(request: &Map<String, Value>, card: Option<Value>) -> Details {
+fn details(request: &Map<String, Value>, card: Option<Value>) -> RequestDetails {
     let part = |field: &str| request.get(field).cloned().unwrap_or(Value::Null);
-    Details {
+    RequestDetails {
         description: text(request, "description"),
         reason: text(request, "reason"),
         language: text(request, "language"),
@@ -150,16 +158,16 @@ fn details(request: &Map<String, Value>, card: Option<Value>) -> Details {
     }
 }
 
-/// What is kept of a card.
+/// The data that is kept of a card.
 #[derive(Default)]
-struct Card {
+struct RequestCard {
     shown: Option<Value>,
     key: Option<String>,
     scenario: Option<&'static str>,
 }
 
-impl Card {
-    fn read(request: &Map<String, Value>, field: &str, faults: &mut Faults) -> Self {
+impl RequestCard {
+    fn read(request: &Map<String, Value>, field: &str, faults: &mut FieldErrors) -> Self {
         if let Some(Value::Object(encrypted)) = request.get(&format!("encrypted_{field}")) {
             let key = text(encrypted, "number").map(|blob| hex_digest(&blob));
             return Self {
@@ -221,7 +229,7 @@ fn mask_number(number: &str, card: &Map<String, Value>) -> Value {
         Some(b'2' | b'5') => "master",
         _ => "other",
     };
-    // A token that stands for the number, the same one each time.
+    // A token for the number, the same for every request.
     let digest = hex_digest(&format!("token {number}"));
     shown["token"] = json!(digest);
     shown["stamp"] = json!(hex_digest(number));
@@ -251,14 +259,14 @@ fn mask(token: Option<&str>, card: &Map<String, Value>, last_4: &str) -> Value {
     })
 }
 
-/// Everything that is wrong, by field.
+/// All errors, by field.
 #[derive(Default)]
-struct Faults {
+struct FieldErrors {
     errors: Map<String, Value>,
     sentences: Vec<String>,
 }
 
-impl Faults {
+impl FieldErrors {
     fn add(&mut self, field: &str, text: &str) {
         self.sentences.push(sentence(field, text));
         self.errors.insert(field.to_owned(), json!([text]));
@@ -271,11 +279,11 @@ impl Faults {
             .insert(section.to_owned(), json!({field: [text]}));
     }
 
-    fn refusal(self) -> Option<Refusal> {
+    fn refusal(self) -> Option<ErrorResponse> {
         if self.sentences.is_empty() {
             return None;
         }
-        Some(Refusal {
+        Some(ErrorResponse {
             status: 422,
             code: "E.1025".into(),
             message: self.sentences.join(" "),
@@ -285,7 +293,8 @@ impl Faults {
     }
 }
 
-/// `tracking_id`, `can't be blank` become `Tracking can't be blank.`, as Rails would say it.
+/// Formats an error as Rails does: `tracking_id`, `can't be blank` become `Tracking can't be
+/// blank.`
 fn sentence(field: &str, text: &str) -> String {
     let words = field.trim_end_matches("_id").replace('_', " ");
     let mut letters = words.chars();
@@ -295,22 +304,26 @@ fn sentence(field: &str, text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
-    fn order(kind: Kind, body: Value) -> Result<Order, Refusal> {
+    fn order(kind: TransactionKind, body: Value) -> Result<ParsedRequest, ErrorResponse> {
         read(kind, body.as_object().expect("an object"), false)
     }
 
     #[test]
-    fn blank_fields_are_named_all_at_once() {
-        let refusal = order(Kind::Payment, json!({"amount": 0})).expect_err("it is invalid");
+    fn all_blank_fields_are_reported_at_once() {
+        let refusal =
+            order(TransactionKind::Payment, json!({"amount": 0})).expect_err("it is invalid");
         assert_eq!(refusal.status, 422);
         assert_eq!(refusal.errors["currency"], json!(["can't be blank"]));
         assert_eq!(refusal.errors["amount"], json!(["must be greater than 0"]));
         assert!(refusal.message.contains("Description can't be blank."));
-        let refusal = order(Kind::Refund, json!({"amount": 5, "parent_uid": "x"}));
+        let refusal = order(
+            TransactionKind::Refund,
+            json!({"amount": 5, "parent_uid": "x"}),
+        );
         assert_eq!(
             refusal.expect_err("no reason").message,
             "Reason can't be blank."
@@ -318,16 +331,20 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_leaves_only_its_mask() {
+    fn only_the_mask_of_a_card_number_is_kept() {
         let body = json!({"amount": 1, "currency": "EUR", "description": "d",
             "credit_card": {"number": "4012000000003010", "verification_value": "123"}});
-        let order = order(Kind::Payment, body).expect("it is valid");
+        let order = order(TransactionKind::Payment, body).expect("it is valid");
         let card = order.details.card.expect("a card is shown").to_string();
         assert!(card.contains("\"last_4\":\"3010\"") && !card.contains("4012000000003010"));
         assert_eq!(order.card_scenario, Some("threeds"));
         let bad = json!({"amount": 1, "currency": "EUR", "description": "d",
             "credit_card": {"number": "4012000000003011"}});
-        let refusal = super::read(Kind::Payment, bad.as_object().expect("object"), false);
+        let refusal = super::read(
+            TransactionKind::Payment,
+            bad.as_object().expect("object"),
+            false,
+        );
         assert_eq!(
             refusal.expect_err("bad number").errors["credit_card"]["number"],
             json!(["is invalid"])

@@ -1,5 +1,5 @@
-//! The gateway's paths. Each handler reads the request to its end, lets the
-//! world decide, and sends the answer the way the world said.
+//! Routes of the gateway. Each handler reads the whole request, lets the state determine the
+//! response, and delivers it as planned.
 
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use actix_web::web::{self, Data, Path, Payload, ServiceConfig};
@@ -8,20 +8,20 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde_json::json;
 
-use super::answer::{Answer, Delivery, Reply};
-use super::journal::{Call, Operation};
-use super::lookups::Asked;
-use super::running::Twin;
-use super::submit::Next;
-use super::transactions::{Kind, Turn};
+use super::lookups::QueryTarget;
+use super::request_log::{RequestHead, RequestKind};
+use super::response::{PlannedResponse, ResponseDelivery, SimResponse};
+use super::server::Twin;
+use super::submit::PostContinuation;
+use super::transactions::{StatusTransition, TransactionKind};
 
-/// No request of the documented protocol comes near this.
+/// Maximum size of a request body. Documented requests are much smaller.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// All paths of the gateway.
+/// Registers the routes of the gateway.
 pub fn configure(config: &mut ServiceConfig) {
     for (prefix, asynchronous) in [("", false), ("/async", true)] {
-        for kind in Kind::ALL {
+        for kind in TransactionKind::ALL {
             let path = format!("{prefix}/transactions/{}", kind.collection());
             let handler =
                 move |twin, request, payload| submit(twin, request, payload, kind, asynchronous);
@@ -39,8 +39,8 @@ pub fn configure(config: &mut ServiceConfig) {
         config.route(&path, web::get().to(handler));
     }
     for (path, operation) in [
-        ("/async/status/{id}", Operation::TaskStatus),
-        ("/async/result/{id}", Operation::TaskResult),
+        ("/async/status/{id}", RequestKind::TaskStatus),
+        ("/async/result/{id}", RequestKind::TaskResult),
     ] {
         let handler = move |twin, request, id| task(twin, request, id, operation);
         config.route(path, web::get().to(handler));
@@ -48,7 +48,7 @@ pub fn configure(config: &mut ServiceConfig) {
     config.route("/process/{uid}", web::get().to(process));
 }
 
-fn call(request: &HttpRequest, operation: Operation, asynchronous: bool) -> Call {
+fn call(request: &HttpRequest, operation: RequestKind, asynchronous: bool) -> RequestHead {
     let header = |name: &str| {
         let value = request.headers().get(name)?;
         value.to_str().ok().map(str::to_owned)
@@ -58,7 +58,7 @@ fn call(request: &HttpRequest, operation: Operation, asynchronous: bool) -> Call
     } else {
         "GET"
     };
-    Call {
+    RequestHead {
         method,
         path: request.path().to_owned(),
         operation,
@@ -71,7 +71,7 @@ fn call(request: &HttpRequest, operation: Operation, asynchronous: bool) -> Call
     }
 }
 
-/// Reads a body to its end; none when it broke off or is too long.
+/// Reads a whole body. Returns `None` if it ended early or is too long.
 async fn body(mut payload: Payload) -> Option<Bytes> {
     let mut body = BytesMut::new();
     while let Some(part) = payload.next().await {
@@ -84,7 +84,7 @@ async fn body(mut payload: Payload) -> Option<Bytes> {
     Some(body.freeze())
 }
 
-async fn finish(twin: &Twin, mut reply: Reply) -> HttpResponse {
+async fn finish(twin: &Twin, mut reply: PlannedResponse) -> HttpResponse {
     reply
         .answer
         .headers
@@ -94,10 +94,10 @@ async fn finish(twin: &Twin, mut reply: Reply) -> HttpResponse {
 
 async fn broken_off(twin: &Twin) -> HttpResponse {
     twin.with(|world| world.journal.broken_body());
-    let answer = Answer::json(400, &json!({"message": "Bad request"}));
-    Reply {
-        delivery: Delivery::Reset,
-        ..Reply::from(answer)
+    let answer = SimResponse::json(400, &json!({"message": "Bad request"}));
+    PlannedResponse {
+        delivery: ResponseDelivery::Reset,
+        ..PlannedResponse::from(answer)
     }
     .send(1.0)
     .await
@@ -107,17 +107,17 @@ async fn submit(
     twin: Data<Twin>,
     request: HttpRequest,
     payload: Payload,
-    kind: Kind,
+    kind: TransactionKind,
     asynchronous: bool,
 ) -> HttpResponse {
     let Some(body) = body(payload).await else {
         return broken_off(&twin).await;
     };
-    let call = call(&request, Operation::Submit(kind), asynchronous);
+    let call = call(&request, RequestKind::Submit(kind), asynchronous);
     match twin.with(|world| world.submit(call, kind, &body)) {
-        Next::Reply(reply) => finish(&twin, reply).await,
-        Next::Wait(wait, done) => {
-            // A sender that is gone means that the task has ended already.
+        PostContinuation::Reply(reply) => finish(&twin, reply).await,
+        PostContinuation::Wait(wait, done) => {
+            // A dropped sender means that the task has already ended.
             let _ = done.await;
             let reply = twin.with(|world| world.end_of_wait(&wait));
             finish(&twin, reply).await
@@ -134,7 +134,7 @@ async fn balance(
     let Some(body) = body(payload).await else {
         return broken_off(&twin).await;
     };
-    let call = call(&request, Operation::Balance, asynchronous);
+    let call = call(&request, RequestKind::Balance, asynchronous);
     let reply = twin.with(|world| world.balance(call, &body));
     finish(&twin, reply).await
 }
@@ -145,8 +145,8 @@ async fn by_uid(
     uid: Path<String>,
     asynchronous: bool,
 ) -> HttpResponse {
-    let call = call(&request, Operation::QueryUid, asynchronous);
-    let reply = twin.with(|world| world.look_up(call, Asked::Uid(uid.into_inner())));
+    let call = call(&request, RequestKind::QueryUid, asynchronous);
+    let reply = twin.with(|world| world.look_up(call, QueryTarget::Uid(uid.into_inner())));
     finish(&twin, reply).await
 }
 
@@ -156,8 +156,8 @@ async fn by_tracking_id(
     id: Path<String>,
     asynchronous: bool,
 ) -> HttpResponse {
-    let call = call(&request, Operation::QueryTrackingId, asynchronous);
-    let reply = twin.with(|world| world.look_up(call, Asked::TrackingId(id.into_inner())));
+    let call = call(&request, RequestKind::QueryTrackingId, asynchronous);
+    let reply = twin.with(|world| world.look_up(call, QueryTarget::TrackingId(id.into_inner())));
     finish(&twin, reply).await
 }
 
@@ -165,25 +165,25 @@ async fn task(
     twin: Data<Twin>,
     request: HttpRequest,
     id: Path<String>,
-    operation: Operation,
+    operation: RequestKind,
 ) -> HttpResponse {
     let call = call(&request, operation, true);
     let reply = twin.with(|world| world.read_task(call, &id));
     finish(&twin, reply).await
 }
 
-/// What a customer's browser gets from `redirect_url`.
+/// The customer's decision on the 3-D Secure page.
 #[derive(serde::Deserialize)]
-struct Decision {
+struct PayerDecision {
     outcome: Option<String>,
 }
 
-/// The customer came to the 3-DS page: with `?outcome=successful` or
-/// `?outcome=failed` the transaction ends at once, else the page asks.
+/// Serves the 3-D Secure page. With `?outcome=successful` or `?outcome=failed` the transaction gets
+/// a final status at once; without it, the page offers both.
 async fn process(
     twin: Data<Twin>,
     uid: Path<String>,
-    decision: web::Query<Decision>,
+    decision: web::Query<PayerDecision>,
 ) -> HttpResponse {
     let outcome = match decision.outcome.as_deref() {
         Some("successful") => "successful",
@@ -202,13 +202,13 @@ async fn process(
         let back = transaction.details.return_url.clone();
         if !transaction.is_final() {
             transaction.turn(
-                Turn {
+                StatusTransition {
                     status: outcome,
-                    ..Turn::default()
+                    ..StatusTransition::default()
                 },
                 stamp,
             );
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
         Some(back)
     });

@@ -1,27 +1,26 @@
-//! What the gateway refuses although the request is well-formed: parents that
-//! are not there or not in the right state, amounts over the rest, and the same
-//! thing twice within half a minute.
+//! Rules by which the gateway refuses well-formed requests: missing parents, parents in the wrong
+//! state, amounts above the remainder, and duplicates within 30 seconds.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::behaviour::Refusal;
+use super::behaviour::ErrorResponse;
 use super::clock::ms;
-use super::request::Order;
+use super::request::ParsedRequest;
 use super::scenario;
 use super::settings::DuplicateCheck;
-use super::transactions::{Kind, Transaction};
-use super::world::World;
+use super::state::SimulatorState;
+use super::transactions::{SimTransaction, TransactionKind};
 
-impl World {
-    /// The currency of an order and the tracking id that its transaction will
-    /// show, or why the gateway refuses it.
+impl SimulatorState {
+    /// Returns the currency of a request and the tracking ID that its transaction will show, or a
+    /// refusal.
     pub fn examine(
         &self,
         shop: &Arc<str>,
-        order: &Order,
-    ) -> Result<(String, Option<String>), Refusal> {
+        order: &ParsedRequest,
+    ) -> Result<(String, Option<String>), ErrorResponse> {
         let Some(parent_uid) = &order.parent_uid else {
             return Ok((
                 order.currency.clone().unwrap_or_default(),
@@ -50,11 +49,15 @@ impl World {
         ))
     }
 
-    fn parent_allows(&self, parent: &Transaction, order: &Order) -> Result<(), Refusal> {
+    fn parent_allows(
+        &self,
+        parent: &SimTransaction,
+        order: &ParsedRequest,
+    ) -> Result<(), ErrorResponse> {
         let (right_kind, verb) = match order.kind {
-            Kind::Capture => (parent.kind == Kind::Authorization, "captured"),
-            Kind::Void => (parent.kind == Kind::Authorization, "voided"),
-            Kind::Chargeback => (has_money(parent.kind), "charged back"),
+            TransactionKind::Capture => (parent.kind == TransactionKind::Authorization, "captured"),
+            TransactionKind::Void => (parent.kind == TransactionKind::Authorization, "voided"),
+            TransactionKind::Chargeback => (has_money(parent.kind), "charged back"),
             _ => (has_money(parent.kind), "refunded"),
         };
         if !right_kind || parent.status != "successful" {
@@ -67,24 +70,26 @@ impl World {
         Ok(())
     }
 
-    /// How much of a parent is spoken for, as far as it limits this kind.
-    fn claimed(&self, parent_uid: &str, kind: Kind) -> i64 {
+    /// Returns the amount of a parent that other children use, as far as it limits this kind.
+    fn claimed(&self, parent_uid: &str, kind: TransactionKind) -> i64 {
         let claims = self
             .claims
             .get(parent_uid)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let competes = |other: Kind| match kind {
-            Kind::Capture | Kind::Void => matches!(other, Kind::Capture | Kind::Void),
+        let competes = |other: TransactionKind| match kind {
+            TransactionKind::Capture | TransactionKind::Void => {
+                matches!(other, TransactionKind::Capture | TransactionKind::Void)
+            }
             _ => other == kind,
         };
-        let holds = |claim: &&super::world::Claim| {
+        let holds = |claim: &&super::state::ParentHold| {
             let mut existing = claim
                 .uids
                 .iter()
                 .filter_map(|uid| self.transactions.get(uid))
                 .peekable();
-            let lives = |found: &Transaction| {
+            let lives = |found: &SimTransaction| {
                 !matches!(found.status.as_str(), "failed" | "expired" | "error")
             };
             competes(claim.kind) && (existing.peek().is_none() || existing.any(lives))
@@ -92,9 +97,12 @@ impl World {
         claims.iter().filter(holds).map(|claim| claim.amount).sum()
     }
 
-    /// The 30-second rule: refuses what equals something a moment ago, and
-    /// remembers this one.
-    pub fn examine_duplicate(&mut self, shop: &str, order: &Order) -> Result<(), Refusal> {
+    /// Applies the 30-second rule: refuses a request that equals a recent one, and remembers it.
+    pub fn examine_duplicate(
+        &mut self,
+        shop: &str,
+        order: &ParsedRequest,
+    ) -> Result<(), ErrorResponse> {
         let looked_at = match self.switches.duplicate_check {
             DuplicateCheck::Off => false,
             DuplicateCheck::Children => order.kind.is_child(),
@@ -109,7 +117,7 @@ impl World {
         if order.duplicate_check && self.recent.get(&key).is_some_and(fresh) {
             let status = self.switches.duplicate_status;
             let earlier = self.switches.duplicate_shows_earlier;
-            return Err(Refusal {
+            return Err(ErrorResponse {
                 status,
                 earlier: earlier.then(|| self.equal_to(shop, order)).flatten(),
                 ..scenario::duplicate()
@@ -122,9 +130,9 @@ impl World {
         Ok(())
     }
 
-    /// The latest transaction that an order equals.
-    fn equal_to(&self, shop: &str, order: &Order) -> Option<String> {
-        let equal = |found: &&Transaction| {
+    /// Returns the latest transaction that a request equals.
+    fn equal_to(&self, shop: &str, order: &ParsedRequest) -> Option<String> {
+        let equal = |found: &&SimTransaction| {
             (&*found.shop, found.kind, found.amount) == (shop, order.kind, order.amount)
                 && found.parent_uid == order.parent_uid
         };
@@ -134,12 +142,12 @@ impl World {
     }
 }
 
-fn has_money(kind: Kind) -> bool {
-    matches!(kind, Kind::Payment | Kind::Capture)
+fn has_money(kind: TransactionKind) -> bool {
+    matches!(kind, TransactionKind::Payment | TransactionKind::Capture)
 }
 
-fn no_parent() -> Refusal {
-    Refusal {
+fn no_parent() -> ErrorResponse {
+    ErrorResponse {
         status: 400,
         code: "E.1025".into(),
         message: "Parent uid Parent transaction is not found.".into(),
@@ -148,9 +156,9 @@ fn no_parent() -> Refusal {
     }
 }
 
-fn base(message: String) -> Refusal {
+fn base(message: String) -> ErrorResponse {
     let errors = json!({"base": [message]});
-    Refusal {
+    ErrorResponse {
         status: 422,
         code: "E.1025".into(),
         message,

@@ -1,16 +1,17 @@
-//! Finds the scenario that a tracking id asks for by its prefix. Each scenario
-//! bends a script, so several can be joined with a dot: the tracking id
-//! `threeds.nohook-42` is a 3-DS payment whose webhook is lost.
+//! Finds the scenario that the prefix of a tracking ID names.
+//!
+//! Each scenario modifies a script, so scenarios can be joined with a dot: the tracking ID
+//! `threeds.nohook-42` is a 3-D Secure payment without a webhook.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Canned, Refusal};
+use super::behaviour::{CannedResponse, ErrorResponse};
 use super::scenario_table::all;
 use super::script::Script;
 
-/// The script of a name such as `decline` or `threeds.nohook`.
+/// Returns the script of a name such as `decline` or `threeds.nohook`.
 pub fn named(names: &str) -> Option<Script> {
     let mut script = Script::default();
     for name in names.split('.') {
@@ -20,12 +21,12 @@ pub fn named(names: &str) -> Option<Script> {
     Some(script)
 }
 
-/// The part of a tracking id that can name a scenario.
+/// Returns the part of a tracking ID that can name a scenario.
 pub fn prefix(tracking_id: &str) -> Option<&str> {
     tracking_id.split_once('-').map(|(prefix, _)| prefix)
 }
 
-/// The script of a documented test card, for requests that name no scenario.
+/// Returns the scenario of a documented test card, for requests that name no scenario.
 pub fn of_card(number: &str) -> Option<&'static str> {
     match number {
         "4005550000000019" => Some("decline"),
@@ -36,9 +37,9 @@ pub fn of_card(number: &str) -> Option<&'static str> {
     }
 }
 
-/// The refusal of the 30-second rule.
-pub fn duplicate() -> Refusal {
-    Refusal {
+/// Returns the refusal of the 30-second rule.
+pub fn duplicate() -> ErrorResponse {
+    ErrorResponse {
         status: 422,
         code: "E.1018".into(),
         message: "Duplicate transaction".into(),
@@ -47,8 +48,8 @@ pub fn duplicate() -> Refusal {
     }
 }
 
-/// A page as a proxy in front of the gateway would show it.
-pub fn page(status: u16) -> Canned {
+/// Returns an error page as a proxy in front of the gateway would send it.
+pub fn page(status: u16) -> CannedResponse {
     let text = match status {
         500 => "500 Internal Server Error".to_owned(),
         502 => "502 Bad Gateway".to_owned(),
@@ -58,18 +59,18 @@ pub fn page(status: u16) -> Canned {
     };
     let html =
         format!("<html><head><title>{text}</title></head><body><h1>{text}</h1></body></html>");
-    Canned {
+    CannedResponse {
         status,
         body: Value::String(html),
-        ..Canned::default()
+        ..CannedResponse::default()
     }
 }
 
-/// The answer to a client that is too eager.
-pub fn too_many(retry_after_seconds: u32) -> Canned {
+/// Returns a 429 response.
+pub fn too_many(retry_after_seconds: u32) -> CannedResponse {
     let headers = BTreeMap::from([("Retry-After".to_owned(), retry_after_seconds.to_string())]);
     let body = json!({"response": {"message": "Too many requests"}});
-    Canned {
+    CannedResponse {
         status: 429,
         headers,
         body,
@@ -78,7 +79,7 @@ pub fn too_many(retry_after_seconds: u32) -> Canned {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 

@@ -1,22 +1,23 @@
-//! The table of scenarios: a name, a sentence, and how it bends a script.
+//! Table of scenarios: name, description, and change to the script.
 
 use serde_json::json;
 
-use super::behaviour::{Act, Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse, ResponseAction};
 use super::scenario::{duplicate, page, too_many};
-use super::script::{Change, Course, Delay, End, Script, WebhookScript};
+use super::script::{Delay, Script, StatusChange, TaskEnd, TransactionScript, WebhookScript};
 
-/// One row of the table.
+/// A row of the table.
 pub struct Scenario {
-    /// The prefix.
+    /// Prefix of the tracking ID that selects the scenario.
     pub name: &'static str,
-    /// What happens, in one sentence.
+    /// Description in one sentence.
     pub about: &'static str,
-    /// What it changes.
+    /// Change to the script.
     pub bend: fn(&mut Script),
 }
 
-/// How requests and transactions fare. [`super::odd_answers`] has how answers are written.
+/// Scenarios about requests and transactions. [`super::odd_answers`] has those about unusual
+/// responses.
 pub const TABLE: &[Scenario] = &[
     row("ok", "success when the task ends, then a webhook", |_| {}),
     row("decline", "`failed` with F.0105; HTTP 200", |s| {
@@ -31,8 +32,8 @@ pub const TABLE: &[Scenario] = &[
     row("nohook", "success; the webhook is never sent", |s| {
         s.webhook.send = false
     }),
-    row("lost", "the same as `nohook`", |s| s.webhook.send = false),
-    row("late", "the webhook comes an hour later", |s| {
+    row("lost", "alias of `nohook`", |s| s.webhook.send = false),
+    row("late", "the webhook is sent one hour later", |s| {
         s.webhook.delay = 3600.0
     }),
     row("double", "the webhook is sent three times", |s| {
@@ -40,14 +41,14 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "forged",
-        "a webhook with a wrong signature comes first, then a good one",
+        "a webhook with an invalid signature, then a valid one",
         |s| {
             s.webhook.forged_first = true;
         },
     ),
     row(
         "reorder",
-        "`incomplete`, then success; the webhook of the first comes last",
+        "`incomplete`, then success; the webhook of `incomplete` is sent last",
         |s| {
             then(first(s), "incomplete", 2.0, "successful");
             first(s).notify = true;
@@ -59,7 +60,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "threeds",
-        "`incomplete` with `redirect_url`; success by itself 5 s later",
+        "`incomplete` with `redirect_url`; success 5 s later without customer action",
         |s| {
             then(first(s), "incomplete", 5.0, "successful");
         },
@@ -77,19 +78,19 @@ pub const TABLE: &[Scenario] = &[
     row("expire", "`incomplete`; `expired` 5 s later", |s| {
         then(first(s), "incomplete", 5.0, "expired");
     }),
-    row("stuck", "`incomplete`, for ever", |s| {
+    row("stuck", "`incomplete`, permanently", |s| {
         first(s).status = "incomplete".into()
     }),
-    row("pending", "`pending`, for ever", |s| {
+    row("pending", "`pending`, permanently", |s| {
         first(s).status = "pending".into()
     }),
-    row("statusword", "a status word that no document names", |s| {
+    row("statusword", "an undocumented status", |s| {
         first(s).status = "quarantined".into();
         first(s).notify = true;
     }),
     row(
         "correct",
-        "`failed`; corrected by hand to success 5 s later, with a webhook",
+        "`failed`; corrected to success in the back office 5 s later, with a webhook",
         |s| {
             then(first(s), "failed", 5.0, "successful");
             by_hand(first(s));
@@ -97,7 +98,7 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "uncorrect",
-        "success; corrected by hand to `failed` 5 s later, with a webhook",
+        "success; corrected to `failed` in the back office 5 s later, with a webhook",
         |s| {
             then(first(s), "successful", 5.0, "failed");
             by_hand(first(s));
@@ -105,61 +106,61 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "mismatch",
-        "success with an amount that is 100 greater",
+        "success with an amount 100 minor units higher",
         |s| first(s).amount_delta = 100,
     ),
-    row("currency", "success in CHF, whatever was asked for", |s| {
-        first(s).currency = Some("CHF".into());
-    }),
+    row(
+        "currency",
+        "success in CHF, whatever the request says",
+        |s| {
+            first(s).currency = Some("CHF".into());
+        },
+    ),
     row(
         "twotx",
-        "two transactions: one `failed` at once, and the task's own success",
+        "two transactions: one `failed` at once, and the success in the task's result",
         |s| {
-            let early = Course {
+            let early = TransactionScript {
                 at: Some(0.2),
                 status: "failed".into(),
-                ..Course::default()
+                ..TransactionScript::default()
             };
             s.transactions.push(early);
         },
     ),
     row(
         "twosuccess",
-        "two successful transactions under one tracking id",
+        "two successful transactions with one tracking ID",
         |s| {
-            s.transactions.push(Course::default());
+            s.transactions.push(TransactionScript::default());
         },
     ),
     row("slow", "the task runs for 30 s", |s| {
         s.task.delay = Some(Delay::Fixed { seconds: 30.0 });
     }),
-    row(
-        "never",
-        "the task never ends, and nothing comes of it",
-        |s| {
-            s.task.delay = Some(Delay::Never);
-        },
-    ),
+    row("never", "the task never ends; no transaction exists", |s| {
+        s.task.delay = Some(Delay::Never);
+    }),
     row(
         "crash",
-        "the task crashes (a message, read once); the transaction is a success",
+        "the task crashes (a message, returned once); the transaction is a success",
         |s| {
-            s.task.end = End::Crash;
+            s.task.end = TaskEnd::Crash;
         },
     ),
     row(
         "crashnone",
         "the task crashes; no transaction exists",
         |s| {
-            s.task.end = End::Crash;
+            s.task.end = TaskEnd::Crash;
             s.transactions.clear();
         },
     ),
     row(
         "once422",
-        "the task ends in a 422 that can be read once; no transaction",
+        "the task ends in a 422 that is returned once; no transaction",
         |s| {
-            s.task.end = End::Refuse(Refusal::default());
+            s.task.end = TaskEnd::Refuse(ErrorResponse::default());
             s.transactions.clear();
         },
     ),
@@ -167,34 +168,34 @@ pub const TABLE: &[Scenario] = &[
         "unknown",
         "the task is 404 `unknown` from the start; the transaction is a success",
         |s| {
-            s.task.end = End::Unknown;
+            s.task.end = TaskEnd::Unknown;
         },
     ),
     row(
         "unknownnone",
         "the task is 404 `unknown` from the start; no transaction",
         |s| {
-            s.task.end = End::Unknown;
+            s.task.end = TaskEnd::Unknown;
             s.transactions.clear();
         },
     ),
     row(
         "garbage",
-        "the result is 200 and no JSON; the transaction is a success",
+        "the result is 200 but not JSON; the transaction is a success",
         |s| {
             let body = json!("\u{1f9e8}{\"transaction\":{\"uid\":");
-            s.task.end = End::Answer(Canned {
+            s.task.end = TaskEnd::Answer(CannedResponse {
                 body,
-                ..Canned::default()
+                ..CannedResponse::default()
             });
         },
     ),
     row(
         "html",
-        "two reads of the result meet a proxy's 502 page, the third is good",
+        "the first two reads of the result are a proxy's 502 page, the third succeeds",
         |s| {
             s.task.result = Behaviour {
-                act: Act::Answer(page(502)),
+                act: ResponseAction::Answer(page(502)),
                 effect: false,
                 ..twice()
             };
@@ -202,27 +203,27 @@ pub const TABLE: &[Scenario] = &[
     ),
     row(
         "trickle",
-        "the body of the result comes in drops, over 5 s",
+        "the body of the result arrives in small pieces over 5 s",
         |s| {
-            s.task.result.act = Act::Trickle { seconds: 5.0 };
+            s.task.result.act = ResponseAction::Trickle { seconds: 5.0 };
         },
     ),
     row(
         "cut",
-        "the first answer with the result is cut in the middle",
+        "the first response with the result is cut off in the middle",
         |s| {
-            s.task.result = Behaviour::once(Act::Cut, true);
+            s.task.result = Behaviour::once(ResponseAction::Cut, true);
         },
     ),
     row("reject", "422 at the POST; nothing exists", |s| {
-        s.submit = refuse(Refusal::default());
+        s.submit = refuse(ErrorResponse::default());
     }),
     row("refuse401", "401 at the POST; nothing exists", |s| {
         let body = json!({"response": {"status": "error", "message": "Access denied"}});
-        let act = Act::Answer(Canned {
+        let act = ResponseAction::Answer(CannedResponse {
             status: 401,
             body,
-            ..Canned::default()
+            ..CannedResponse::default()
         });
         s.submit = Behaviour {
             act,
@@ -232,7 +233,7 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "dup",
-        "E.1018 at the POST, although the transaction comes to be",
+        "E.1018 at the POST, although the transaction is created",
         |s| {
             s.submit = Behaviour {
                 effect: true,
@@ -243,28 +244,28 @@ pub const TABLE: &[Scenario] = &[
     row("dupnone", "E.1018 at the POST; nothing exists", |s| {
         s.submit = refuse(duplicate())
     }),
-    row("hang", "the first POST is never answered; success", |s| {
-        s.submit = Behaviour::once(Act::Hang, true);
+    row("hang", "no response to the first POST; success", |s| {
+        s.submit = Behaviour::once(ResponseAction::Hang, true);
     }),
     row(
         "hangnone",
-        "the first POST is never answered; nothing exists",
+        "no response to the first POST; nothing exists",
         |s| {
-            s.submit = Behaviour::once(Act::Hang, false);
+            s.submit = Behaviour::once(ResponseAction::Hang, false);
         },
     ),
     row(
         "reset",
-        "the connection of the first POST is cut; success",
+        "the connection of the first POST is closed; success",
         |s| {
-            s.submit = Behaviour::once(Act::Reset, true);
+            s.submit = Behaviour::once(ResponseAction::Reset, true);
         },
     ),
     row(
         "resetnone",
-        "the connection of the first POST is cut; nothing exists",
+        "the connection of the first POST is closed; nothing exists",
         |s| {
-            s.submit = Behaviour::once(Act::Reset, false);
+            s.submit = Behaviour::once(ResponseAction::Reset, false);
         },
     ),
     row("e500", "500 to the first POST; success", |s| {
@@ -287,9 +288,9 @@ pub const TABLE: &[Scenario] = &[
     }),
     row(
         "429",
-        "429 with Retry-After to the first POST, the next one is taken",
+        "429 with Retry-After to the first POST, the next one is accepted",
         |s| {
-            s.submit = Behaviour::once(Act::Answer(too_many(2)), false);
+            s.submit = Behaviour::once(ResponseAction::Answer(too_many(2)), false);
         },
     ),
     row("v3", "bodies in the flat shape of API version 3", |s| {
@@ -297,7 +298,7 @@ pub const TABLE: &[Scenario] = &[
     }),
 ];
 
-/// The scenarios of both tables.
+/// Returns the scenarios of both tables.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
     TABLE.iter().chain(super::odd_answers::TABLE)
 }
@@ -310,29 +311,29 @@ pub(super) const fn row(
     Scenario { name, about, bend }
 }
 
-/// The transaction that the scenarios bend; the first one is the task's own.
-pub(super) fn first(script: &mut Script) -> &mut Course {
+/// Returns the transaction that the scenarios change: the first, which the task's result names.
+pub(super) fn first(script: &mut Script) -> &mut TransactionScript {
     if script.transactions.is_empty() {
-        script.transactions.push(Course::default());
+        script.transactions.push(TransactionScript::default());
     }
     &mut script.transactions[0]
 }
 
-fn fail(course: &mut Course, code: &str) {
+fn fail(course: &mut TransactionScript, code: &str) {
     course.status = "failed".into();
     course.code = Some(code.into());
 }
 
-fn then(course: &mut Course, status: &str, after: f64, next: &str) {
+fn then(course: &mut TransactionScript, status: &str, after: f64, next: &str) {
     course.status = status.into();
-    course.changes = vec![Change {
+    course.changes = vec![StatusChange {
         after,
         status: next.into(),
-        ..Change::default()
+        ..StatusChange::default()
     }];
 }
 
-fn by_hand(course: &mut Course) {
+fn by_hand(course: &mut TransactionScript) {
     for change in &mut course.changes {
         change.corrected = true;
     }
@@ -345,14 +346,14 @@ fn twice() -> Behaviour {
     }
 }
 
-fn refuse(refusal: Refusal) -> Behaviour {
+fn refuse(refusal: ErrorResponse) -> Behaviour {
     Behaviour {
-        act: Act::Refuse(refusal),
+        act: ResponseAction::Refuse(refusal),
         effect: false,
         ..Behaviour::default()
     }
 }
 
 fn failing(status: u16, effect: bool) -> Behaviour {
-    Behaviour::once(Act::Answer(page(status)), effect)
+    Behaviour::once(ResponseAction::Answer(page(status)), effect)
 }

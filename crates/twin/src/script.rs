@@ -1,32 +1,33 @@
-//! What a request meets, written down: how its POST is answered, how its task
-//! runs and ends, which transactions come of it and how they change, and which
-//! webhooks tell of them. Every field has a default, so a script posted to the
-//! control API names only what differs from a plain success.
+//! Scripts: how the POST of a request is answered, how its task runs and ends, which transactions
+//! it creates and how they change, and which webhooks are sent.
+//!
+//! Every field has a default, so a script for the control API names only what differs from a plain
+//! success.
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::behaviour::{Behaviour, Canned, Refusal};
+use super::behaviour::{Behaviour, CannedResponse, ErrorResponse};
 use super::form::Form;
 
-/// The whole fate of one request.
+/// Everything that happens to one request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Script {
-    /// How the POST is answered.
+    /// Response to the POST.
     pub submit: Behaviour,
-    /// How the task runs and ends.
+    /// Course of the task.
     pub task: TaskScript,
-    /// The transactions that come of it; the task's result names one of them.
-    pub transactions: Vec<Course>,
-    /// How they are told of by webhook.
+    /// Transactions that the request creates; the task's result names one of them.
+    pub transactions: Vec<TransactionScript>,
+    /// Webhooks about the transactions.
     pub webhook: WebhookScript,
-    /// How look-ups of this tracking id, and by uid of its transactions, are answered.
+    /// Response to lookups by this tracking ID, and by uid of its transactions.
     pub lookup: Behaviour,
-    /// Bodies in the flat shape of API version 3.
+    /// Whether bodies have the flat shape of API version 3.
     pub v3: bool,
-    /// How bodies about its transactions are written.
+    /// Format of bodies about its transactions.
     pub form: Form,
 }
 
@@ -35,7 +36,7 @@ impl Default for Script {
         Self {
             submit: Behaviour::default(),
             task: TaskScript::default(),
-            transactions: vec![Course::default()],
+            transactions: vec![TransactionScript::default()],
             webhook: WebhookScript::default(),
             lookup: Behaviour::default(),
             v3: false,
@@ -44,53 +45,53 @@ impl Default for Script {
     }
 }
 
-/// How an asynchronous task runs.
+/// Course of an asynchronous task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskScript {
-    /// How long it runs; absent: the twin's setting.
+    /// Duration; absent: the simulator's `task_delay`.
     pub delay: Option<Delay>,
-    /// What it leaves behind.
-    pub end: End,
-    /// How reads of `response_url` are answered, once the task has ended.
+    /// Result of the task.
+    pub end: TaskEnd,
+    /// Response to reads of `response_url` after the task has ended.
     pub result: Behaviour,
-    /// How reads of `status_url` are answered.
+    /// Response to reads of `status_url`.
     pub status: Behaviour,
 }
 
-/// A length of time in seconds, drawn anew each time.
+/// A duration in seconds, drawn for each use.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Delay {
-    /// Always the same.
+    /// Constant.
     Fixed {
-        /// That long.
+        /// Duration.
         seconds: f64,
     },
-    /// Mostly short, now and then long.
+    /// Exponentially distributed.
     Exponential {
-        /// The average.
+        /// Mean duration.
         mean: f64,
     },
-    /// One of two lengths.
+    /// One of two durations.
     Bimodal {
-        /// The usual one.
+        /// Usual duration.
         fast: f64,
-        /// The other one.
+        /// Long duration.
         slow: f64,
-        /// The share of the other one, from 0 to 1.
+        /// Probability of the long duration, from 0 to 1.
         slow_share: f64,
     },
-    /// It never comes.
+    /// Infinite.
     Never,
 }
 
-/// Far enough away to be never, small enough to be added to.
+/// Stands for an infinite duration; small enough that sums do not overflow.
 const NEVER_SECONDS: f64 = 3.2e9;
 
 impl Delay {
-    /// Draws one, in seconds.
-    pub fn draw(self, random: &mut StdRng) -> f64 {
+    /// Draws a duration, in seconds.
+    pub fn sample(self, random: &mut StdRng) -> f64 {
         match self {
             Self::Fixed { seconds } => seconds,
             Self::Exponential { mean } => -mean * (1.0 - random.random::<f64>()).ln(),
@@ -110,56 +111,56 @@ impl Delay {
     }
 }
 
-/// What a task leaves behind.
+/// Result of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum End {
-    /// The standard answer about one of the script's transactions.
+pub enum TaskEnd {
+    /// Normal response about one of the script's transactions.
     Transaction {
-        /// Which one, counted from 0.
+        /// Index of the transaction, from 0.
         index: usize,
     },
-    /// The task fell over; a message is all there is.
+    /// The task crashed; its result is a message only.
     Crash,
-    /// An error, handed out once.
-    Refuse(Refusal),
-    /// The task is never known, not even while it runs.
+    /// An error, which is returned once.
+    Refuse(ErrorResponse),
+    /// The task reads as unknown, even while it runs.
     Unknown,
-    /// These bytes.
-    Answer(Canned),
+    /// A fixed response.
+    Answer(CannedResponse),
 }
 
-impl Default for End {
+impl Default for TaskEnd {
     fn default() -> Self {
         Self::Transaction { index: 0 }
     }
 }
 
-/// One transaction's life.
+/// Course of one transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Course {
-    /// Seconds after the POST at which it comes into being; absent: when the task ends.
+pub struct TransactionScript {
+    /// Creation time in seconds after the POST; absent: when the task ends.
     pub at: Option<f64>,
-    /// Its first status.
+    /// First status.
     pub status: String,
-    /// Its code; absent: the usual one for the status.
+    /// Result code; absent: the usual one for the status.
     pub code: Option<String>,
-    /// Its message; absent: the usual one for the status.
+    /// Message; absent: the usual one for the status.
     pub message: Option<String>,
-    /// An amount other than the one asked for.
+    /// Amount, if it differs from the requested one.
     pub amount: Option<i64>,
-    /// What is added to the amount.
+    /// Difference to the requested amount.
     pub amount_delta: i64,
-    /// A currency other than the one asked for.
+    /// Currency, if it differs from the requested one.
     pub currency: Option<String>,
-    /// Whether a webhook tells of the first status although it is not final.
+    /// Whether a webhook is sent for the first status if it is not final.
     pub notify: bool,
-    /// What becomes of it later.
-    pub changes: Vec<Change>,
+    /// Later changes of status.
+    pub changes: Vec<StatusChange>,
 }
 
-impl Default for Course {
+impl Default for TransactionScript {
     fn default() -> Self {
         Self {
             at: None,
@@ -175,27 +176,27 @@ impl Default for Course {
     }
 }
 
-/// One later change of a transaction.
+/// A later change of a transaction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Change {
-    /// Seconds after the transaction came into being.
+pub struct StatusChange {
+    /// Seconds after the transaction is created.
     pub after: f64,
-    /// The new status.
+    /// New status.
     pub status: String,
-    /// Its code; absent: the usual one for the status.
+    /// Result code; absent: the usual one for the status.
     pub code: Option<String>,
-    /// Its message; absent: the usual one for the status.
+    /// Message; absent: the usual one for the status.
     pub message: Option<String>,
-    /// A new amount.
+    /// New amount in minor units.
     pub amount: Option<i64>,
-    /// A change by hand, which sets `manually_corrected_at`.
+    /// Whether it is a correction in the back office, which sets `manually_corrected_at`.
     pub corrected: bool,
-    /// Whether a webhook tells of it.
+    /// Whether a webhook is sent.
     pub notify: bool,
 }
 
-impl Default for Change {
+impl Default for StatusChange {
     fn default() -> Self {
         Self {
             after: 5.0,
@@ -209,26 +210,26 @@ impl Default for Change {
     }
 }
 
-/// How webhooks are sent.
+/// Delivery of webhooks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookScript {
-    /// Whether they are sent at all.
+    /// Whether webhooks are sent.
     pub send: bool,
-    /// Seconds after the change.
+    /// Delay after the change, in seconds.
     pub delay: f64,
-    /// How many times each is sent, even though it was answered with 200.
+    /// Number of times that each webhook is sent, regardless of the response.
     pub copies: u32,
-    /// Seconds between copies, and between what is sent out of order.
+    /// Seconds between copies, and between reordered webhooks.
     pub gap: f64,
-    /// One with a wrong signature goes first.
+    /// Whether a copy with an invalid signature is sent first.
     pub forged_first: bool,
-    /// The webhook of the first status is held back until the final one has gone.
+    /// Whether the webhook of the first status is sent after that of the final one.
     pub reorder: bool,
-    /// How they are signed.
-    pub signature: Signature,
-    /// Whether the Basic credentials are right.
-    pub credentials: Credentials,
+    /// Signature of the webhooks.
+    pub signature: SignatureMode,
+    /// Basic credentials of the webhooks.
+    pub credentials: CredentialsMode,
 }
 
 impl Default for WebhookScript {
@@ -240,8 +241,8 @@ impl Default for WebhookScript {
             gap: 1.0,
             forged_first: false,
             reorder: false,
-            signature: Signature::Good,
-            credentials: Credentials::Good,
+            signature: SignatureMode::Good,
+            credentials: CredentialsMode::Good,
         }
     }
 }
@@ -249,45 +250,45 @@ impl Default for WebhookScript {
 /// The `Content-Signature` of a webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Signature {
-    /// By the key in force.
+pub enum SignatureMode {
+    /// Valid: by the key in force.
     #[default]
     Good,
     /// By the key that is not in force.
     OtherKey,
     /// Over another body.
     Bad,
-    /// None.
+    /// Absent.
     Missing,
 }
 
 /// The Basic credentials of a webhook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Credentials {
-    /// The shop's.
+pub enum CredentialsMode {
+    /// The shop's credentials.
     #[default]
     Good,
     /// A wrong secret.
     Bad,
-    /// None.
+    /// Absent.
     Missing,
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
-    use crate::behaviour::Act;
+    use crate::behaviour::ResponseAction;
     use crate::random::generator;
 
     #[test]
-    fn a_script_names_only_what_differs() {
+    fn omitted_script_fields_have_defaults() {
         let script: Script =
             serde_json::from_str(r#"{"submit":{"act":"hang","times":1},"task":{"end":"crash"}}"#)
-                .expect("a partial script is a script");
-        assert_eq!(script.submit.act, Act::Hang);
-        assert_eq!(script.task.end, End::Crash);
+                .expect("a partial script is valid");
+        assert_eq!(script.submit.act, ResponseAction::Hang);
+        assert_eq!(script.task.end, TaskEnd::Crash);
         assert_eq!(script.transactions.len(), 1);
         assert!(serde_json::from_str::<Script>(r#"{"sumbit":{}}"#).is_err());
     }
@@ -296,7 +297,7 @@ mod tests {
     fn delays_follow_their_distribution() {
         let mut random = generator(1, &["delay"]);
         let draws = |delay: Delay, random: &mut StdRng| -> f64 {
-            (0..4000).map(|_| delay.draw(random)).sum::<f64>() / 4000.0
+            (0..4000).map(|_| delay.sample(random)).sum::<f64>() / 4000.0
         };
         let mean = draws(Delay::Exponential { mean: 2.0 }, &mut random);
         assert!((1.8..2.2).contains(&mean), "{mean}");

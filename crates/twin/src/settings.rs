@@ -1,36 +1,37 @@
-//! What the twin is started with, and the switches that the control API can
-//! turn while it runs. Many switches stand for a question that the gateway's
-//! documents leave open: a client must be right under every answer.
+//! Settings of the simulator, and the behaviour switches that the control API changes at runtime.
+//!
+//! Many switches select one of the possible answers to a question that the gateway's documentation
+//! leaves open. A client must be correct with every value.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::script::Delay;
-use super::sign::KeyName;
+use super::sign::SigningKey;
 
-/// What a twin is started with.
+/// Settings at start-up.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Secret key by shop id.
+pub struct TwinSettings {
+    /// Secret key by shop ID.
     pub shops: BTreeMap<String, String>,
-    /// Where randomness starts.
+    /// Random seed.
     pub seed: u64,
-    /// How much faster than reality delays, retention and retries run.
+    /// Speed factor for delays, retention and retries.
     pub time_scale: f64,
-    /// HTTP worker threads.
+    /// Number of HTTP worker threads.
     pub workers: usize,
-    /// The origin in `status_url` and the like; absent: the address listened on.
+    /// Origin in `status_url` and similar URLs; absent: the listen address.
     pub public_url: Option<String>,
-    /// Whether the control API answers to other machines too.
+    /// Whether the control API accepts requests from other machines.
     pub control_from_anywhere: bool,
-    /// How many requests and webhook deliveries are remembered.
+    /// Number of requests and of webhook deliveries that the logs keep.
     pub log_size: usize,
-    /// The switches at the start.
-    pub switches: Switches,
+    /// Initial switches.
+    pub switches: BehaviourSwitches,
 }
 
-impl Default for Settings {
+impl Default for TwinSettings {
     fn default() -> Self {
         Self {
             shops: BTreeMap::new(),
@@ -40,97 +41,97 @@ impl Default for Settings {
             public_url: None,
             control_from_anywhere: false,
             log_size: 20_000,
-            switches: Switches::default(),
+            switches: BehaviourSwitches::default(),
         }
     }
 }
 
-/// The switches; `POST /_twin/settings` changes those that it names.
+/// Behaviour switches. `POST /_twin/settings` changes those that it names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Switches {
-    /// How long tasks run.
+pub struct BehaviourSwitches {
+    /// Duration of tasks.
     pub task_delay: Delay,
-    /// How long any answer takes.
+    /// Latency of all responses.
     pub latency: Delay,
-    /// Whether a transaction can be seen while its task runs.
-    pub appears: Appears,
-    /// Seconds after which a new transaction can be looked up.
+    /// When a transaction becomes visible.
+    pub appears: VisibleFrom,
+    /// Seconds until lookups find a new transaction.
     pub lookup_lag: f64,
-    /// The order of a look-up by tracking id.
+    /// Order of the result of a lookup by tracking ID.
     pub lookup_order: LookupOrder,
-    /// The shape of answers.
+    /// Shape of response bodies.
     pub body_shape: BodyShape,
-    /// The shape of webhooks.
+    /// Shape of webhook bodies.
     pub webhook_shape: WebhookShape,
-    /// The shape of refusals.
+    /// Shape of refusals.
     pub error_shape: ErrorShape,
-    /// Whether the version 2 shape shows `code` and `friendly_message`.
+    /// Whether the version 2 shape has `code` and `friendly_message`.
     pub v2_codes: bool,
-    /// HTTP status of a result asked for too early.
+    /// HTTP status of a result that is requested before the task has ended.
     pub processing_status: u16,
-    /// HTTP status of a crashed task.
+    /// HTTP status of a crashed task's result.
     pub crash_status: u16,
-    /// Whether asking `status_url` uses up a result that is handed out once.
+    /// Whether a read of `status_url` consumes a result that is returned once.
     pub status_read_burns: bool,
-    /// Seconds that a result is kept, from the POST on.
+    /// Seconds that a result is kept, counted from the POST.
     pub result_retention: f64,
-    /// Whether a refused request is refused at the POST, or by its task.
+    /// Where a refusal is reported: in the response to the POST, or in the task's result.
     pub refusals_at: RefusalsAt,
     /// Whether `RequestID` is honoured on `/async/...`.
     pub request_id_async: bool,
     /// Whether `RequestID` is honoured on the synchronous paths.
     pub request_id_sync: bool,
-    /// Which requests the 30-second rule looks at.
+    /// Which requests the 30-second rule compares.
     pub duplicate_check: DuplicateCheck,
-    /// Seconds that it looks back.
+    /// Length of the 30-second rule's window, in seconds.
     pub duplicate_window: f64,
-    /// HTTP status of its refusal.
+    /// HTTP status of the 30-second rule's refusal.
     pub duplicate_status: u16,
-    /// The shape of its refusal.
+    /// Shape of the 30-second rule's refusal.
     pub duplicate_shape: ErrorShape,
     /// Whether queries and balance exist under `/async/...`.
     pub async_queries: bool,
-    /// Whether its refusal shows the transaction that the request equals.
+    /// Whether the 30-second rule's refusal shows the earlier transaction.
     pub duplicate_shows_earlier: bool,
-    /// Whether a parent's rest is enforced.
+    /// Whether the remaining amount of a parent limits its children.
     pub parent_limits: bool,
-    /// Whether the first POST of each tracking id is doubled on its way.
+    /// Whether the first POST of each tracking ID is processed twice.
     pub double_posts: bool,
-    /// Whether look-ups by tracking id find anything at all.
+    /// Whether lookups by tracking ID find anything.
     pub lookups_work: bool,
-    /// Whether they show captures, voids, refunds and chargebacks.
+    /// Whether lookups show captures, voids, refunds and chargebacks.
     pub children_in_lookups: bool,
-    /// What the router makes of the tracking id in the path of a look-up.
+    /// How the router treats the tracking ID in the path of a lookup.
     pub router: Router,
-    /// Whether captures, voids, refunds and chargebacks keep their own tracking id.
+    /// Whether captures, voids, refunds and chargebacks keep their own tracking ID.
     pub children_own_tracking_id: bool,
-    /// Where their webhooks go.
+    /// Where the webhooks of child transactions are sent.
     pub children_notify: ChildrenNotify,
-    /// Whether a payment must name a card, a token or an encrypted card.
+    /// Whether a payment requires a card, a token or an encrypted card.
     pub require_card: bool,
-    /// Whether webhooks are sent at all.
+    /// Whether webhooks are sent.
     pub webhooks: bool,
-    /// Whether they are signed.
+    /// Whether webhooks are signed.
     pub sign_webhooks: bool,
-    /// The key that signs them.
-    pub signing_key: KeyName,
-    /// How many times a webhook is sent again.
+    /// Key that signs webhooks.
+    pub signing_key: SigningKey,
+    /// Number of retries of a webhook.
     pub webhook_retries: u32,
-    /// Real seconds that the receiver of a webhook has to answer.
+    /// Time limit for the receiver of a webhook, in real seconds.
     pub webhook_timeout: f64,
-    /// Seconds by which the times in bodies are ahead of the wall clock; behind it below zero.
+    /// Seconds by which the times in bodies are ahead of the wall clock; negative if behind.
     pub stamps_ahead: f64,
-    /// Another origin for `status_url` and `response_url`.
+    /// Origin in `status_url` and `response_url`, if it differs from the simulator's.
     pub task_url_origin: Option<String>,
 }
 
-impl Default for Switches {
+impl Default for BehaviourSwitches {
     fn default() -> Self {
         Self {
             task_delay: Delay::Fixed { seconds: 1.0 },
             latency: Delay::Fixed { seconds: 0.0 },
-            appears: Appears::End,
+            appears: VisibleFrom::End,
             lookup_lag: 0.0,
             lookup_order: LookupOrder::Newest,
             body_shape: BodyShape::Header,
@@ -160,7 +161,7 @@ impl Default for Switches {
             require_card: false,
             webhooks: true,
             sign_webhooks: true,
-            signing_key: KeyName::Default,
+            signing_key: SigningKey::Default,
             webhook_retries: 15,
             webhook_timeout: 30.0,
             stamps_ahead: 0.0,
@@ -169,17 +170,18 @@ impl Default for Switches {
     }
 }
 
-/// When a transaction can first be seen.
+/// When a transaction becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Appears {
-    /// From the POST on, as `incomplete`, until the task ends.
+pub enum VisibleFrom {
+    /// From the POST, as `incomplete`, until the task ends.
     Start,
     /// When the task ends.
     End,
 }
 
-/// The order of a look-up by tracking id; the ten most recent are shown in any case.
+/// Order of the result of a lookup by tracking ID. The ten most recent transactions are returned in
+/// either order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LookupOrder {
@@ -189,11 +191,11 @@ pub enum LookupOrder {
     Oldest,
 }
 
-/// The shape of answers.
+/// Shape of response bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyShape {
-    /// Version 3 where the request's `X-API-Version` is 3, else version 2.
+    /// Version 3 if the request's `X-API-Version` is 3, otherwise version 2.
     Header,
     /// Always version 2.
     V2,
@@ -201,11 +203,11 @@ pub enum BodyShape {
     V3,
 }
 
-/// The shape of webhooks.
+/// Shape of webhook bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookShape {
-    /// That of the answer.
+    /// The shape of the response.
     Same,
     /// Always version 2.
     V2,
@@ -213,11 +215,11 @@ pub enum WebhookShape {
     V3,
 }
 
-/// The shape of refusals.
+/// Shape of refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorShape {
-    /// Version 3 where bodies are version 3, else version 2.
+    /// Version 3 if bodies are version 3, otherwise version 2.
     Auto,
     /// `{"response": {"message", "errors"}}`.
     V2,
@@ -227,44 +229,44 @@ pub enum ErrorShape {
     V3,
 }
 
-/// Where a request is refused.
+/// Where a refusal is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalsAt {
-    /// In the answer to the POST.
+    /// In the response to the POST.
     Submit,
-    /// In the result of its task, handed out once.
+    /// In the result of its task, which is returned once.
     Task,
 }
 
-/// What the 30-second rule looks at.
+/// Requests that the 30-second rule compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DuplicateCheck {
-    /// Nothing.
+    /// None.
     Off,
-    /// Equal parent and amount.
+    /// Requests with the same parent and amount.
     Children,
-    /// Equal parent and amount, and equal amount and card or token.
+    /// Requests with the same parent and amount, or the same amount and card or token.
     All,
 }
 
-/// What a router makes of the tracking id in a path.
+/// How a router treats the tracking ID in a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Router {
-    /// It takes every name.
+    /// Accepts every tracking ID.
     Plain,
-    /// What follows a dot is taken for a format, and dropped.
+    /// Treats the part after a dot as a format and drops it.
     SplitsAtDot,
-    /// Of an escaped name it takes the escapes for letters: only plain names are found.
+    /// Does not decode escapes, so that only tracking IDs without escapes are found.
     KeepsEscapes,
-    /// It folds the letter case, and so finds names in lower case alone.
+    /// Converts to lower case, so that only lower-case tracking IDs are found.
     FoldsCase,
 }
 
 impl Router {
-    /// The name that is looked for; none when nothing can go by it.
+    /// Returns the tracking ID that is looked up, or `None` if it cannot match any.
     pub fn reads(self, name: &str) -> Option<String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~".contains(c);
         match self {
@@ -276,7 +278,7 @@ impl Router {
     }
 }
 
-/// Where the webhooks of children go.
+/// Where the webhooks of child transactions are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildrenNotify {

@@ -1,6 +1,6 @@
-//! Webhook signatures as the gateway makes them: RSA PKCS#1 v1.5 over the
-//! SHA-256 of the raw body. The two keys are throw-away test keys that sign
-//! nothing else; the second one is there to rehearse a key rotation.
+//! Signs webhooks as the gateway does: RSA PKCS#1 v1.5 over the SHA-256 of the raw body.
+//!
+//! Both keys are test keys that sign nothing else. The second key exists to test a key rotation.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -8,19 +8,19 @@ use ring::rand::SystemRandom;
 use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
 use serde::{Deserialize, Serialize};
 
-/// Which of the twin's keys signs.
+/// Name of a signing key of the simulator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyName {
-    /// The key that a shop starts with.
+pub enum SigningKey {
+    /// Initial key of a shop.
     #[default]
     Default,
-    /// The key that follows it in a rotation.
+    /// Key that replaces the initial one in a rotation.
     Rotated,
 }
 
-impl KeyName {
-    /// The key that is not this one.
+impl SigningKey {
+    /// Returns the other key.
     pub fn other(self) -> Self {
         match self {
             Self::Default => Self::Rotated,
@@ -28,8 +28,8 @@ impl KeyName {
         }
     }
 
-    /// The public half as the back office shows it: base64 of the DER
-    /// SubjectPublicKeyInfo on one line.
+    /// Returns the public key as the back office shows it: base64 of the DER SubjectPublicKeyInfo
+    /// on one line.
     pub fn public(self) -> &'static str {
         match self {
             Self::Default => include_str!("keys/default.pub").trim_ascii(),
@@ -37,7 +37,7 @@ impl KeyName {
         }
     }
 
-    /// The public half with PEM armour.
+    /// Returns the public key in PEM format.
     pub fn public_pem(self) -> String {
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         let mut rest = self.public();
@@ -52,7 +52,7 @@ impl KeyName {
     }
 }
 
-/// Holds both private keys.
+/// Signs with both private keys.
 pub struct Signer {
     default: RsaKeyPair,
     rotated: RsaKeyPair,
@@ -60,7 +60,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Reads the embedded keys.
+    /// Parses the embedded keys.
     pub fn new() -> Result<Self, ring::error::KeyRejected> {
         Ok(Self {
             default: RsaKeyPair::from_pkcs8(include_bytes!("keys/default.pk8"))?,
@@ -69,11 +69,11 @@ impl Signer {
         })
     }
 
-    /// The `Content-Signature` of a body.
-    pub fn sign(&self, key: KeyName, body: &[u8]) -> Result<String, ring::error::Unspecified> {
+    /// Returns the `Content-Signature` of a body.
+    pub fn sign(&self, key: SigningKey, body: &[u8]) -> Result<String, ring::error::Unspecified> {
         let pair = match key {
-            KeyName::Default => &self.default,
-            KeyName::Rotated => &self.rotated,
+            SigningKey::Default => &self.default,
+            SigningKey::Rotated => &self.rotated,
         };
         let mut signature = vec![0; pair.public_key().modulus_len()];
         pair.sign(&RSA_PKCS1_SHA256, &self.random, body, &mut signature)?;
@@ -82,14 +82,14 @@ impl Signer {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
     use super::*;
 
-    /// The PKCS#1 key inside a 2048-bit SubjectPublicKeyInfo starts after 24 bytes.
-    fn pkcs1(name: KeyName) -> Vec<u8> {
+    /// Returns the PKCS#1 key, which starts after 24 bytes of a 2048-bit SubjectPublicKeyInfo.
+    fn pkcs1(name: SigningKey) -> Vec<u8> {
         let der = STANDARD
             .decode(name.public())
             .expect("the public key is base64");
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn each_key_verifies_its_own_signatures_only() {
-        let signer = Signer::new().expect("the embedded keys are good");
-        for name in [KeyName::Default, KeyName::Rotated] {
+        let signer = Signer::new().expect("the embedded keys are valid");
+        for name in [SigningKey::Default, SigningKey::Rotated] {
             let text = signer.sign(name, b"{}").expect("signing works");
             let signature = STANDARD.decode(text).expect("base64");
-            let verify = |key: KeyName, body: &[u8]| {
+            let verify = |key: SigningKey, body: &[u8]| {
                 UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pkcs1(key))
                     .verify(body, &signature)
                     .is_ok()
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_shown_on_one_line_and_as_pem() {
-        assert!(KeyName::Default.public().starts_with("MIIBIjANBgkqhki"));
-        assert!(!KeyName::Default.public().contains('\n'));
+    fn the_public_key_is_shown_on_one_line_and_as_pem() {
+        assert!(SigningKey::Default.public().starts_with("MIIBIjANBgkqhki"));
+        assert!(!SigningKey::Default.public().contains('\n'));
         assert!(
-            KeyName::Rotated
+            SigningKey::Rotated
                 .public_pem()
                 .ends_with("-----END PUBLIC KEY-----\n")
         );

@@ -1,52 +1,56 @@
-//! A POST of a transaction: who posts it, whether it was posted before, and on
-//! which way its answer goes.
+//! Handles the POST of a transaction: credentials, idempotency, and delivery of the response.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::accept::{Made, Read};
-use super::answer::{Answer, Reply};
-use super::behaviour::{Act, Behaviour, Refusal};
-use super::bodies;
-use super::journal::{Call, Note};
+use super::accept::{AcceptResult, ParsedBody};
+use super::behaviour::{Behaviour, ErrorResponse, ResponseAction};
+use super::render;
+use super::request_log::{LogResult, RequestHead};
+use super::response::{PlannedResponse, SimResponse};
 use super::script::Script;
 use super::settings::BodyShape;
-use super::tasks::{self, State};
-use super::transactions::Kind;
-use super::world::{Replay, World};
+use super::state::{CachedReply, SimulatorState};
+use super::tasks::{self, TaskState};
+use super::transactions::TransactionKind;
 
-/// How a POST goes on once the lock is let go.
-pub enum Next {
-    /// It is answered so.
-    Reply(Reply),
-    /// It waits for its task, as the synchronous paths do, and then answers with its end.
-    Wait(Wait, oneshot::Receiver<()>),
+/// Next action of a POST after the lock is released.
+pub enum PostContinuation {
+    /// Send this response.
+    Reply(PlannedResponse),
+    /// Wait for the task, as the synchronous paths do, and then send its result.
+    Wait(TaskWait, oneshot::Receiver<()>),
 }
 
 /// A request that waits for its task.
-pub struct Wait {
+pub struct TaskWait {
     task: String,
     latency: f64,
     number: u64,
 }
 
-impl World {
+impl SimulatorState {
     /// Handles a POST of a transaction.
-    pub fn submit(&mut self, call: Call, kind: Kind, body: &[u8]) -> Next {
-        let read = Read::new(&call, body);
-        let mut note = Note {
+    pub fn submit(
+        &mut self,
+        call: RequestHead,
+        kind: TransactionKind,
+        body: &[u8],
+    ) -> PostContinuation {
+        let read = ParsedBody::new(&call, body);
+        let mut note = LogResult {
             tracking_id: read.field("tracking_id"),
-            ..Note::default()
+            ..LogResult::default()
         };
         let mut next = self.submitted(&call, kind, &read, &mut note);
         match &mut next {
-            Next::Reply(reply) => {
+            PostContinuation::Reply(reply) => {
                 note.status = reply.status_seen();
-                note.fate = reply.fate();
+                note.fate = reply.outcome_label();
             }
-            Next::Wait(wait, _) => {
+            PostContinuation::Wait(wait, _) => {
                 wait.number = self.journal.total() + 1;
                 note.status = Some(200);
                 note.fate = "answered";
@@ -55,7 +59,7 @@ impl World {
         let echoes = self.switches.double_posts
             && note.tracking_id.as_deref().is_some_and(|id| {
                 let shop = note.shop.clone().unwrap_or_default();
-                self.meet("double", &shop, id) == 0
+                self.count_hit("double", &shop, id) == 0
             });
         self.journal
             .record(self.stamp, self.now, call.clone(), note);
@@ -65,31 +69,37 @@ impl World {
         next
     }
 
-    /// The same POST arrives once more; nobody sees its answer.
-    fn echo(&mut self, call: &Call, kind: Kind, read: &Read<'_>) {
-        let mut note = Note {
+    /// Processes the same POST once more and discards the response.
+    fn echo(&mut self, call: &RequestHead, kind: TransactionKind, read: &ParsedBody<'_>) {
+        let mut note = LogResult {
             tracking_id: read.field("tracking_id"),
             fate: "doubled",
-            ..Note::default()
+            ..LogResult::default()
         };
         let _ = self.submitted(call, kind, read, &mut note);
         self.journal
             .record(self.stamp, self.now, call.clone(), note);
     }
 
-    fn submitted(&mut self, call: &Call, kind: Kind, read: &Read<'_>, note: &mut Note) -> Next {
+    fn submitted(
+        &mut self,
+        call: &RequestHead,
+        kind: TransactionKind,
+        read: &ParsedBody<'_>,
+        note: &mut LogResult,
+    ) -> PostContinuation {
         let Some(shop) = self.authenticate(call) else {
-            return Next::Reply(bodies::access_denied().into());
+            return PostContinuation::Reply(render::access_denied().into());
         };
         note.shop = Some(shop.clone());
         let tracking_id = note.tracking_id.clone().unwrap_or_default();
         let script = self.scripts.find(&tracking_id);
         let known = self.replay(call, &shop);
-        let behaviour = self.bend(call, &shop, &tracking_id, script.as_deref());
+        let behaviour = self.modify_delivery(call, &shop, &tracking_id, script.as_deref());
         let v3 = self.v3(call, script.as_deref());
-        if !behaviour.effect && behaviour.act != Act::Normal {
-            let nothing = Answer::json(200, &Value::Null);
-            return Next::Reply(self.reply(nothing, &behaviour, v3));
+        if !behaviour.effect && behaviour.act != ResponseAction::Normal {
+            let nothing = SimResponse::json(200, &Value::Null);
+            return PostContinuation::Reply(self.reply(nothing, &behaviour, v3));
         }
         note.replayed = known.is_some();
         let made = match known {
@@ -103,24 +113,25 @@ impl World {
         };
         note.task = made.as_ref().ok().cloned();
         match made {
-            Ok(task) if call.asynchronous || behaviour.act != Act::Normal => {
+            Ok(task) if call.asynchronous || behaviour.act != ResponseAction::Normal => {
                 let answer = tasks::acknowledged(&task, self.task_origin());
-                Next::Reply(self.reply(answer, &behaviour, v3))
+                PostContinuation::Reply(self.reply(answer, &behaviour, v3))
             }
             Ok(task) => self.wait(task, &behaviour),
-            Err(answer) => Next::Reply(self.reply(answer, &behaviour, v3)),
+            Err(answer) => PostContinuation::Reply(self.reply(answer, &behaviour, v3)),
         }
     }
 
-    /// What happens to the answer: a fault of the whole gateway goes before the script.
-    fn bend(
+    /// Plans the delivery of a response. A fault of the whole gateway takes precedence over the
+    /// script.
+    fn modify_delivery(
         &mut self,
-        call: &Call,
+        call: &RequestHead,
         shop: &str,
         tracking_id: &str,
         script: Option<&Script>,
     ) -> Behaviour {
-        let fault = self.faults.strike(
+        let fault = self.faults.matching_fault(
             call.operation,
             Some(tracking_id),
             self.now,
@@ -131,7 +142,7 @@ impl World {
         }
         match script.map(|script| &script.submit) {
             Some(behaviour) if *behaviour != Behaviour::default() => {
-                let nth = self.meet("submit", shop, tracking_id);
+                let nth = self.count_hit("submit", shop, tracking_id);
                 if behaviour.applies(nth) {
                     behaviour.clone()
                 } else {
@@ -142,26 +153,31 @@ impl World {
         }
     }
 
-    /// Lays a behaviour over the answer that would be right.
-    pub fn reply(&mut self, answer: Answer, behaviour: &Behaviour, v3: bool) -> Reply {
+    /// Applies a behaviour to the correct response.
+    pub fn reply(
+        &mut self,
+        answer: SimResponse,
+        behaviour: &Behaviour,
+        v3: bool,
+    ) -> PlannedResponse {
         let answer = match &behaviour.act {
-            Act::Answer(canned) => Answer::canned(canned),
-            Act::Refuse(refusal) => self.refused(refusal, v3),
-            Act::Normal
-            | Act::Hang
-            | Act::Reset
-            | Act::Cut
-            | Act::CutAfter
-            | Act::Trickle { .. } => answer,
+            ResponseAction::Answer(canned) => SimResponse::canned(canned),
+            ResponseAction::Refuse(refusal) => self.refused(refusal, v3),
+            ResponseAction::Normal
+            | ResponseAction::Hang
+            | ResponseAction::Reset
+            | ResponseAction::Cut
+            | ResponseAction::CutAfter
+            | ResponseAction::Trickle { .. } => answer,
         };
-        let mut reply = Reply::from(answer);
-        reply.bend(&behaviour.act);
-        reply.latency = behaviour.latency + self.switches.latency.draw(&mut self.random);
+        let mut reply = PlannedResponse::from(answer);
+        reply.modify_delivery(&behaviour.act);
+        reply.latency = behaviour.latency + self.switches.latency.sample(&mut self.random);
         reply
     }
 
-    /// A refusal in the shape that is in force.
-    pub fn refused(&self, refusal: &Refusal, v3: bool) -> Answer {
+    /// Returns a refusal in the error shape in force.
+    pub fn refused(&self, refusal: &ErrorResponse, v3: bool) -> SimResponse {
         let shape = if refusal.code == "E.1018" {
             self.switches.duplicate_shape
         } else {
@@ -170,15 +186,15 @@ impl World {
         let earlier = refusal.earlier.as_ref();
         match earlier.and_then(|uid| self.transactions.get(uid)) {
             Some(earlier) => {
-                let mut body = bodies::transaction(earlier, &self.origin, v3, &self.switches);
-                bodies::mark_duplicate(&mut body, refusal);
-                Answer::json(refusal.status, &body)
+                let mut body = render::transaction(earlier, &self.origin, v3, &self.switches);
+                render::mark_duplicate(&mut body, refusal);
+                SimResponse::json(refusal.status, &body)
             }
-            None => bodies::refusal(refusal, shape, v3),
+            None => render::refusal(refusal, shape, v3),
         }
     }
 
-    pub fn v3(&self, call: &Call, script: Option<&Script>) -> bool {
+    pub fn v3(&self, call: &RequestHead, script: Option<&Script>) -> bool {
         match self.switches.body_shape {
             BodyShape::Header => call.v3 || script.is_some_and(|script| script.v3),
             BodyShape::V2 => false,
@@ -186,8 +202,8 @@ impl World {
         }
     }
 
-    /// What an earlier request with the same `RequestID` came to.
-    fn replay(&self, call: &Call, shop: &Arc<str>) -> Option<Made> {
+    /// Returns the result of an earlier request with the same `RequestID`.
+    fn replay(&self, call: &RequestHead, shop: &Arc<str>) -> Option<AcceptResult> {
         const KEPT_MS: u64 = 24 * 3600 * 1000;
         let honoured = if call.asynchronous {
             self.switches.request_id_async
@@ -200,33 +216,33 @@ impl World {
             return None;
         }
         Some(match replay {
-            Replay::Task(task) => Ok(task.clone()),
-            Replay::Refused(answer) => Err(answer.clone()),
+            CachedReply::Task(task) => Ok(task.clone()),
+            CachedReply::Refused(answer) => Err(answer.clone()),
         })
     }
 
-    fn remember(&mut self, call: &Call, shop: &Arc<str>, made: &Made) {
+    fn remember(&mut self, call: &RequestHead, shop: &Arc<str>, made: &AcceptResult) {
         let Some(key) = call.idempotency_key.clone() else {
             return;
         };
         let replay = match made {
-            Ok(task) => Replay::Task(task.clone()),
-            Err(answer) => Replay::Refused(answer.clone()),
+            Ok(task) => CachedReply::Task(task.clone()),
+            Err(answer) => CachedReply::Refused(answer.clone()),
         };
         self.replays.insert((shop.clone(), key), (self.now, replay));
     }
 
-    /// Waits for a task; one that has ended already is answered at once.
-    fn wait(&mut self, task: String, behaviour: &Behaviour) -> Next {
-        let latency = behaviour.latency + self.switches.latency.draw(&mut self.random);
+    /// Waits for a task. If it has already ended, responds at once.
+    fn wait(&mut self, task: String, behaviour: &Behaviour) -> PostContinuation {
+        let latency = behaviour.latency + self.switches.latency.sample(&mut self.random);
         let (sender, receiver) = oneshot::channel();
         match self.tasks.get_mut(&task) {
             Some(running) if !running.is_over => running.waiters.push(sender),
             // A dropped sender wakes the receiver.
             _ => drop(sender),
         }
-        Next::Wait(
-            Wait {
+        PostContinuation::Wait(
+            TaskWait {
                 task,
                 latency,
                 number: 0,
@@ -235,21 +251,23 @@ impl World {
         )
     }
 
-    /// The end of a task, as the synchronous paths answer it.
-    pub fn end_of_wait(&mut self, wait: &Wait) -> Reply {
+    /// Returns the result of a task as the synchronous paths send it.
+    pub fn end_of_wait(&mut self, wait: &TaskWait) -> PlannedResponse {
         let Some(task) = self.tasks.get(&wait.task) else {
             return tasks::unknown(&wait.task).into();
         };
         let answer = match &task.state {
-            State::Ended(answer) => answer.clone(),
-            State::Running | State::Burnt | State::Unknown => tasks::crashed(&self.switches),
+            TaskState::Ended(answer) => answer.clone(),
+            TaskState::Running | TaskState::Burnt | TaskState::Unknown => {
+                tasks::crashed(&self.switches)
+            }
         };
         let (number, tracking_id) = (wait.number, task.tracking_id.as_deref());
         self.journal
-            .amend(number, &task.shop, tracking_id, answer.status);
-        Reply {
+            .replace_status(number, &task.shop, tracking_id, answer.status);
+        PlannedResponse {
             latency: wait.latency,
-            ..Reply::from(answer)
+            ..PlannedResponse::from(answer)
         }
     }
 }

@@ -1,165 +1,172 @@
-//! The asynchronous mode's tasks: processing, completed, or unknown. A result
-//! that is not 200 is handed out once; everything is forgotten a day after the POST.
+//! Tasks of the asynchronous mode: processing, completed, or unknown.
+//!
+//! A result other than 200 is returned once. A task is forgotten a day after the POST.
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::answer::Answer;
-use super::bodies;
-use super::clock::{Ms, ms};
+use super::clock::{VirtualMillis, ms};
+use super::render;
+use super::response::SimResponse;
 use super::script::Script;
-use super::settings::Switches;
+use super::settings::BehaviourSwitches;
 
-/// One task.
-pub struct Task {
-    /// The id in its URLs.
+/// A task of the asynchronous mode.
+pub struct SimTask {
+    /// Identifier in its URLs.
     pub id: String,
-    /// The shop that may read it.
+    /// Shop that may read it.
     pub shop: Arc<str>,
-    /// What it was made for.
+    /// Name of the operation that created it.
     pub operation: &'static str,
-    /// The tracking id of the request, as far as it has one.
+    /// Tracking ID in the request, if there is one.
     pub tracking_id: Option<String>,
-    /// When it was made, in virtual time.
-    pub created: Ms,
-    /// Where it stands.
-    pub state: State,
-    /// The script that it follows.
+    /// Creation time, in virtual time.
+    pub created: VirtualMillis,
+    /// Current state.
+    pub state: TaskState,
+    /// Script that it follows.
     pub script: Arc<Script>,
-    /// Reads of the result, so far as the script bent them.
+    /// Number of reads of the result that the script changed.
     pub result_reads: u32,
-    /// Reads of the status, so far as the script bent them.
+    /// Number of reads of the status that the script changed.
     pub status_reads: u32,
-    /// Whether it has ended, known or not.
+    /// Whether it has ended, even if it reads as unknown.
     pub is_over: bool,
-    /// Synchronous requests that wait for its end.
+    /// Wakes the synchronous requests that wait for its end.
     pub waiters: Vec<oneshot::Sender<()>>,
 }
 
-/// Where a task stands.
-pub enum State {
-    /// It runs.
+/// State of a task.
+pub enum TaskState {
+    /// The task runs.
     Running,
-    /// It has ended in this answer.
-    Ended(Answer),
-    /// It has ended in an error that was handed out.
+    /// The task ended with this response.
+    Ended(SimResponse),
+    /// The task ended with an error, which was returned already.
     Burnt,
-    /// It was never known.
+    /// The task reads as unknown from the start.
     Unknown,
 }
 
-impl Task {
-    /// A word for where it stands.
+impl SimTask {
+    /// Returns the name of the state.
     pub fn word(&self) -> &'static str {
         match self.state {
-            State::Running => "running",
-            State::Ended(_) => "ended",
-            State::Burnt => "burnt",
-            State::Unknown => "unknown",
+            TaskState::Running => "running",
+            TaskState::Ended(_) => "ended",
+            TaskState::Burnt => "burnt",
+            TaskState::Unknown => "unknown",
         }
     }
 
-    /// Ends it, and wakes who waits for that.
-    pub fn end(&mut self, answer: Answer) {
+    /// Ends the task and wakes the requests that wait for it.
+    pub fn end(&mut self, answer: SimResponse) {
         self.is_over = true;
-        if matches!(self.state, State::Running) {
-            self.state = State::Ended(answer);
+        if matches!(self.state, TaskState::Running) {
+            self.state = TaskState::Ended(answer);
         }
         for waiter in self.waiters.drain(..) {
-            // A client that has gone away no longer listens.
+            // Ignored: a client that disconnected no longer waits.
             let _ = waiter.send(());
         }
     }
 
-    /// What `response_url` answers now.
-    pub fn read_result(&mut self, now: Ms, switches: &Switches) -> Answer {
+    /// Returns the current response of `response_url`.
+    pub fn read_result(&mut self, now: VirtualMillis, switches: &BehaviourSwitches) -> SimResponse {
         match &self.state {
-            State::Burnt | State::Unknown => unknown(&self.id),
+            TaskState::Burnt | TaskState::Unknown => unknown(&self.id),
             _ if self.is_forgotten(now, switches) => unknown(&self.id),
-            State::Running => {
+            TaskState::Running => {
                 let body = json!({"status": "processing", "request_id": self.id});
-                Answer::json(switches.processing_status, &body)
+                SimResponse::json(switches.processing_status, &body)
             }
-            State::Ended(answer) => {
+            TaskState::Ended(answer) => {
                 let answer = answer.clone();
                 if answer.status != 200 {
-                    self.state = State::Burnt;
+                    self.state = TaskState::Burnt;
                 }
                 answer
             }
         }
     }
 
-    /// What `status_url` answers now.
-    pub fn read_status(&mut self, now: Ms, origin: &str, switches: &Switches) -> Answer {
+    /// Returns the current response of `status_url`.
+    pub fn read_status(
+        &mut self,
+        now: VirtualMillis,
+        origin: &str,
+        switches: &BehaviourSwitches,
+    ) -> SimResponse {
         match &self.state {
-            State::Burnt | State::Unknown => unknown(&self.id),
+            TaskState::Burnt | TaskState::Unknown => unknown(&self.id),
             _ if self.is_forgotten(now, switches) => unknown(&self.id),
-            State::Running => {
-                Answer::json(200, &json!({"status": "processing", "request_id": self.id}))
+            TaskState::Running => {
+                SimResponse::json(200, &json!({"status": "processing", "request_id": self.id}))
             }
-            State::Ended(answer) if answer.status == 200 => {
+            TaskState::Ended(answer) if answer.status == 200 => {
                 let body = json!({
                     "status": "completed",
                     "request_id": self.id,
                     "response_url": result_url(origin, &self.id),
                 });
-                Answer::json(200, &body)
+                SimResponse::json(200, &body)
             }
-            State::Ended(answer) => {
+            TaskState::Ended(answer) => {
                 let answer = answer.clone();
                 if switches.status_read_burns {
-                    self.state = State::Burnt;
+                    self.state = TaskState::Burnt;
                 }
                 answer
             }
         }
     }
 
-    fn is_forgotten(&self, now: Ms, switches: &Switches) -> bool {
+    fn is_forgotten(&self, now: VirtualMillis, switches: &BehaviourSwitches) -> bool {
         now >= self.created.saturating_add(ms(switches.result_retention))
     }
 }
 
-/// What is answered to the POST.
-pub fn acknowledged(id: &str, origin: &str) -> Answer {
+/// Returns the acknowledgement of a POST.
+pub fn acknowledged(id: &str, origin: &str) -> SimResponse {
     let body: Value = json!({
         "status": "processing",
         "request_id": id,
         "status_url": format!("{origin}/async/status/{id}"),
         "response_url": result_url(origin, id),
     });
-    Answer::json(200, &body)
+    SimResponse::json(200, &body)
 }
 
 fn result_url(origin: &str, id: &str) -> String {
     format!("{origin}/async/result/{id}")
 }
 
-/// Never existed, forgotten, or handed out already: they look alike.
-pub fn unknown(id: &str) -> Answer {
-    Answer::json(404, &json!({"status": "unknown", "request_id": id}))
+/// Returns the response for a task that never existed, was forgotten, or whose result was returned
+/// already.
+pub fn unknown(id: &str) -> SimResponse {
+    SimResponse::json(404, &json!({"status": "unknown", "request_id": id}))
 }
 
-/// The end of a task that fell over.
-pub fn crashed(switches: &Switches) -> Answer {
-    bodies::went_wrong(switches.crash_status)
+/// Returns the result of a crashed task.
+pub fn crashed(switches: &BehaviourSwitches) -> SimResponse {
+    render::went_wrong(switches.crash_status)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn task() -> Task {
-        Task {
+    fn task() -> SimTask {
+        SimTask {
             id: "t".into(),
             shop: "1001".into(),
             operation: "payments",
             tracking_id: None,
             created: 0,
-            state: State::Running,
+            state: TaskState::Running,
             script: Arc::default(),
             result_reads: 0,
             status_reads: 0,
@@ -169,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_not_200_is_handed_out_once() {
-        let switches = Switches::default();
+    fn a_result_other_than_200_is_returned_once() {
+        let switches = BehaviourSwitches::default();
         let mut task = task();
         assert_eq!(task.read_result(1, &switches).status, 425);
         task.end(crashed(&switches));
@@ -181,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_the_status_can_burn_it() {
-        let switches = Switches {
+    fn a_status_read_can_consume_the_result() {
+        let switches = BehaviourSwitches {
             status_read_burns: true,
-            ..Switches::default()
+            ..BehaviourSwitches::default()
         };
         let mut task = task();
         task.end(crashed(&switches));
@@ -193,10 +200,10 @@ mod tests {
     }
 
     #[test]
-    fn a_good_result_is_kept_for_a_day_from_the_post() {
-        let switches = Switches::default();
+    fn a_200_result_is_kept_for_a_day_after_the_post() {
+        let switches = BehaviourSwitches::default();
         let mut task = task();
-        task.end(Answer::json(200, &json!({})));
+        task.end(SimResponse::json(200, &json!({})));
         for now in [1, 2, 86_399_999] {
             assert_eq!(task.read_result(now, &switches).status, 200);
         }

@@ -1,4 +1,4 @@
-//! The gateway's transactions: what a request asked for, and what became of it.
+//! Transactions of the simulated gateway: the request that created one, and its current status.
 
 use std::sync::Arc;
 
@@ -7,36 +7,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::clock::Ms;
+use super::clock::VirtualMillis;
 use super::form::Form;
 use super::script::WebhookScript;
 
-/// The kinds of transactions that can be asked for.
+/// Transaction types that can be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// Money moves at once.
+pub enum TransactionKind {
+    /// Moves money at once.
     Payment,
-    /// Money is held.
+    /// Holds money.
     Authorization,
-    /// A card becomes a token.
+    /// Exchanges a card for a token.
     Tokenization,
-    /// Held money moves.
+    /// Moves held money.
     Capture,
-    /// A hold is let go.
+    /// Releases held money.
     Void,
-    /// Money goes back.
+    /// Moves money back to the payer.
     Refund,
-    /// Money goes out to a card.
+    /// Moves money to a card.
     Payout,
-    /// A payment is disputed.
+    /// Reverses a disputed payment.
     Chargeback,
-    /// Risk rules alone.
+    /// Runs the risk rules only.
     Checkup,
 }
 
-impl Kind {
-    /// All of them.
+impl TransactionKind {
+    /// All types.
     pub const ALL: [Self; 9] = [
         Self::Payment,
         Self::Authorization,
@@ -49,7 +49,7 @@ impl Kind {
         Self::Checkup,
     ];
 
-    /// The gateway's name of the type.
+    /// Returns the gateway's name of the type.
     pub fn name(self) -> &'static str {
         match self {
             Self::Payment => "payment",
@@ -64,7 +64,7 @@ impl Kind {
         }
     }
 
-    /// The last part of the path that it is posted to.
+    /// Returns the last segment of the path that it is posted to.
     pub fn collection(self) -> &'static str {
         match self {
             Self::Payment => "payments",
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// Whether it names a parent.
+    /// Returns whether the type requires a parent.
     pub fn is_child(self) -> bool {
         matches!(
             self,
@@ -88,93 +88,93 @@ impl Kind {
     }
 }
 
-/// The part of a transaction that its request fixed. Card numbers never get
-/// here: `card` is what the gateway shows of a card.
+/// The part of a transaction that its request fixes. Contains no card number: `card` is the masked
+/// card that bodies show.
 #[derive(Clone, Debug, Default)]
-pub struct Details {
-    /// Description.
+pub struct RequestDetails {
+    /// Description of the purchase.
     pub description: Option<String>,
     /// Reason of a refund or chargeback.
     pub reason: Option<String>,
-    /// Language.
+    /// Language of the payment page.
     pub language: Option<String>,
-    /// Test mode.
+    /// Whether it is a test transaction.
     pub test: bool,
-    /// The masked card.
+    /// Masked card, as bodies show it.
     pub card: Option<Value>,
-    /// Customer as sent.
+    /// Customer, as the request gave it.
     pub customer: Value,
-    /// Billing address as sent.
+    /// Billing address, as the request gave it.
     pub billing_address: Value,
-    /// Recipient as sent.
+    /// Recipient, as the request gave it.
     pub recipient: Value,
-    /// Additional data as sent.
+    /// Additional data, as the request gave it.
     pub additional_data: Value,
-    /// Deadline as sent.
+    /// Deadline of the payment, as the request gave it.
     pub expired_at: Value,
-    /// Where webhooks go.
+    /// Webhook URL.
     pub notification_url: Option<String>,
-    /// Where the customer goes after 3-DS.
+    /// URL that the customer returns to after 3-D Secure.
     pub return_url: Option<String>,
 }
 
-/// One transaction of the gateway.
+/// A transaction of the simulated gateway.
 #[derive(Clone, Debug)]
-pub struct Transaction {
-    /// The gateway's id.
+pub struct SimTransaction {
+    /// Identifier of the transaction at the gateway.
     pub uid: String,
-    /// The shop that it belongs to.
+    /// Shop that the transaction belongs to.
     pub shop: Arc<str>,
-    /// Its type.
-    pub kind: Kind,
-    /// The tracking id that it shows.
+    /// Transaction type.
+    pub kind: TransactionKind,
+    /// Tracking ID that bodies show.
     pub tracking_id: Option<String>,
-    /// The parent of a child.
+    /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
-    /// Status.
+    /// Current status.
     pub status: String,
-    /// Code.
+    /// Result code.
     pub code: Option<String>,
-    /// Message.
+    /// Message to the current status.
     pub message: Option<String>,
     /// Amount in minor units.
     pub amount: i64,
-    /// Currency.
+    /// Currency code.
     pub currency: String,
-    /// What the request fixed.
-    pub details: Arc<Details>,
-    /// When it came into being, as bodies show it.
+    /// Fields that the request fixes.
+    pub details: Arc<RequestDetails>,
+    /// Creation time, as bodies show it.
     pub created_at: OffsetDateTime,
-    /// When it last changed, as bodies show it.
+    /// Time of the last change, as bodies show it.
     pub updated_at: OffsetDateTime,
-    /// When it became successful.
+    /// Time at which it became successful.
     pub paid_at: Option<OffsetDateTime>,
-    /// When it was last changed by hand.
+    /// Time of the last correction in the back office.
     pub corrected_at: Option<OffsetDateTime>,
-    /// When it came into being, in virtual time.
-    pub appeared: Ms,
-    /// Whether it is shown in the shape of API version 3.
+    /// Creation time, in virtual time.
+    pub appeared: VirtualMillis,
+    /// Whether bodies have the shape of API version 3.
     pub v3: bool,
-    /// How bodies about it are written.
+    /// Format of bodies about it.
     pub form: Form,
-    /// How its webhooks are sent.
+    /// Delivery of its webhooks.
     pub webhook: WebhookScript,
-    /// A webhook that is held back so that it arrives too late.
+    /// Body and content coding of a webhook that is delayed until after a later one.
     pub held: Option<(Bytes, Option<&'static str>)>,
-    /// Left out of every look-up.
+    /// Whether lookups omit it.
     pub hidden: bool,
-    /// Fields that the control API lays over the body.
+    /// Fields that the control API sets in the body.
     pub overlay: Map<String, Value>,
 }
 
-impl Transaction {
-    /// Whether nothing more is expected to happen to it.
+impl SimTransaction {
+    /// Returns whether its status is final.
     pub fn is_final(&self) -> bool {
         is_final(&self.status)
     }
 
-    /// Gives it a new status; what the change does not name becomes usual for it.
-    pub fn turn(&mut self, turn: Turn<'_>, stamp: OffsetDateTime) {
+    /// Changes the status. Fields that the change does not set get the usual value for the status.
+    pub fn turn(&mut self, turn: StatusTransition<'_>, stamp: OffsetDateTime) {
         self.updated_at = stamp.max(self.updated_at + time::Duration::MILLISECOND);
         self.status = turn.status.to_owned();
         self.code = turn
@@ -193,20 +193,20 @@ impl Transaction {
 
 /// A change of status.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Turn<'a> {
-    /// The new status.
+pub struct StatusTransition<'a> {
+    /// New status.
     pub status: &'a str,
-    /// Its code, if not the usual one.
+    /// Code, if not the usual one for the status.
     pub code: Option<&'a str>,
-    /// Its message, if not the usual one.
+    /// Message, if not the usual one for the status.
     pub message: Option<&'a str>,
-    /// A new amount.
+    /// New amount in minor units.
     pub amount: Option<i64>,
-    /// Made by hand.
+    /// Whether it is a correction in the back office.
     pub corrected: bool,
 }
 
-/// Whether a status is one that ends a transaction.
+/// Returns whether a status is final.
 pub fn is_final(status: &str) -> bool {
     matches!(
         status,
@@ -214,7 +214,7 @@ pub fn is_final(status: &str) -> bool {
     )
 }
 
-/// The code that usually goes with a status.
+/// Returns the usual code for a status.
 pub fn usual_code(status: &str) -> Option<String> {
     let code = match status {
         "successful" => "S.0000",
@@ -227,7 +227,7 @@ pub fn usual_code(status: &str) -> Option<String> {
     Some(code.to_owned())
 }
 
-/// The message that usually goes with a status.
+/// Returns the usual message for a status.
 pub fn usual_message(status: &str) -> Option<String> {
     let message = match status {
         "successful" => "Successfully processed",

@@ -1,10 +1,10 @@
-//! Names of things, each parsed once at the edge and never again.
+//! Ids, each parsed once at the boundary.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use uuid::Uuid;
 
-/// Why a text is not the id that it was taken for.
+/// Reason why a text is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidId(pub String);
@@ -17,7 +17,7 @@ macro_rules! text_id {
         pub struct $name(String);
 
         impl $name {
-            /// The text as it was given.
+            /// Returns the text of the id.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -36,42 +36,43 @@ text_id! {
     ShopId
 }
 text_id! {
-    /// The merchant's own name for a transaction, and our idempotency key.
+    /// The caller's idempotency key for a transaction.
     TrackingId
 }
 text_id! {
-    /// The gateway's name for one of its transactions; opaque.
+    /// The gateway's identifier of a transaction; opaque.
     Uid
 }
 text_id! {
-    /// The gateway's name for an asynchronous task (`request_id`); opaque.
+    /// The gateway's identifier of an asynchronous task (`request_id`); opaque.
     TaskId
 }
 
-/// The longest text that the gateway may use as one of its ids, in characters; longer is no id.
+/// Maximum length of a gateway id, in characters.
 const MAX_GATEWAY_ID: usize = 128;
 
-/// The characters of one of the gateway's ids, as the document of the API tells them.
+/// Regular expression of the gateway's ids, for the API description.
 pub const GATEWAY_ID_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 
 impl ShopId {
-    /// Parses a shop id: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    /// Parses a shop ID: 1 to 64 characters of `A-Z a-z 0-9 _ -`.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         let fits = (1..=64).contains(&text.len())
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         fits.then(|| Self(text.to_owned()))
-            .ok_or_else(|| InvalidId("a shop id is 1 to 64 letters, digits, '_' or '-'".to_owned()))
+            .ok_or_else(|| InvalidId("must be 1 to 64 letters, digits, '_' or '-'".to_owned()))
     }
 }
 
 impl TrackingId {
-    /// The rule of [`Self::parse`] as a regular expression; `.` and `..` are the exceptions.
+    /// The rule of [`Self::parse`] as a regular expression, except that it also matches `.` and
+    /// `..`.
     pub const PATTERN: &str = r##"^[!"$&-.0-:<->@-\[\]-}][!"$&-.0-:<->@-\[\]-~]{0,254}$"##;
 
-    /// Parses a tracking id of our own API: 1 to 255 printable ASCII characters without space and
-    /// `; / \ ? # %`, not `.` or `..`, no `~` in front.
+    /// Parses a tracking ID of this API: 1 to 255 printable ASCII characters except space and `; /
+    /// \ ? # %`, not `.` or `..`, and without a leading `~`.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if !(1..=255).contains(&text.len()) {
             return Err(InvalidId("must have 1 to 255 characters".to_owned()));
@@ -81,7 +82,7 @@ impl TrackingId {
             .find(|c| !c.is_ascii_graphic() || r";/\?#%".contains(*c))
         {
             return Err(InvalidId(format!(
-                "must be printable ascii without space and ; / \\ ? # %, but has {:?}",
+                "must be printable ASCII without space and ; / \\ ? # %, got {:?}",
                 bad
             )));
         }
@@ -94,8 +95,8 @@ impl TrackingId {
         Ok(Self(text.to_owned()))
     }
 
-    /// A tracking id that the gateway told: somebody else may have made it, so that any text that
-    /// fits its own limit is taken as it is.
+    /// Accepts a tracking ID from the gateway. Others may have chosen it, so any text within the
+    /// gateway's own limit is valid.
     pub fn from_gateway(text: &str) -> Option<Self> {
         (!text.is_empty() && text.len() <= 1024 && !text.contains('\0'))
             .then(|| Self(text.to_owned()))
@@ -103,16 +104,16 @@ impl TrackingId {
 }
 
 impl Uid {
-    /// Takes a uid from the gateway. `None` when the text cannot be one (empty, over 128
-    /// characters, control characters).
+    /// Accepts a uid from the gateway. Returns `None` for an empty text, more than 128 characters,
+    /// or control characters.
     pub fn from_gateway(text: &str) -> Option<Self> {
         is_gateway_id(text).then(|| Self(text.to_owned()))
     }
 }
 
 impl TaskId {
-    /// Takes a `request_id` from the gateway. It becomes part of a path, so that only what needs
-    /// no escaping there is an id.
+    /// Accepts a `request_id` from the gateway. It becomes part of a path, so only text that needs
+    /// no escaping there is valid.
     pub fn from_gateway(text: &str) -> Option<Self> {
         let plain = text
             .bytes()
@@ -127,17 +128,17 @@ fn is_gateway_id(text: &str) -> bool {
         && text.chars().all(|c| !c.is_control())
 }
 
-/// Our own name for a transaction: a UUIDv7, so that ids sort by the time of creation.
+/// The service's identifier of a transaction: a UUIDv7, so that ids sort by creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TransactionId(pub Uuid);
 
 impl TransactionId {
-    /// Parses the usual text form of a UUID.
+    /// Parses the text form of a UUID.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         Uuid::parse_str(text)
             .map(Self)
-            .map_err(|_| InvalidId("is not a transaction id (a uuid)".to_owned()))
+            .map_err(|_| InvalidId("must be a transaction ID (UUID)".to_owned()))
     }
 }
 
@@ -147,13 +148,14 @@ impl fmt::Display for TransactionId {
     }
 }
 
-/// The `RequestID` header: UUIDv5 of shop and tracking id, so that even a lost row cannot lose it.
+/// The `RequestID` header: a UUIDv5 of shop and tracking ID, so that it survives the loss of the
+/// row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestKey(pub Uuid);
 
 impl RequestKey {
-    /// The one key of this shop's tracking id. A tracking id names one transaction whatever its
-    /// collection, so that the collection takes no part.
+    /// Returns the key of a shop's tracking ID. It does not depend on the transaction type, because
+    /// a tracking ID names one transaction whatever its type.
     pub fn of(shop: &ShopId, tracking_id: &TrackingId) -> Self {
         let name = format!("reconciler:{shop}:{tracking_id}");
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))

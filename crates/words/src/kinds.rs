@@ -1,34 +1,34 @@
-//! The closed sets of words that the API, the database and the metrics share.
+//! Closed sets of words that the API, the database and the metrics share.
 
 use crate::wording::api_words;
 use serde::{Deserialize, Serialize};
 
 api_words! {
-    /// The kinds of transaction that the gateway knows.
+    /// Transaction types of the gateway.
     TransactionType {
-        /// Money is taken at once.
+        /// Moves money at once.
         Payment = "payment",
-        /// Money is held.
+        /// Holds money on the payer's account.
         Authorization = "authorization",
-        /// A card becomes a token; no money moves.
+        /// Exchanges a card for a token; moves no money.
         Tokenization = "tokenization",
-        /// A held sum is taken.
+        /// Moves money that an authorization holds.
         Capture = "capture",
-        /// A hold is given up.
+        /// Releases money that an authorization holds.
         Void = "void",
-        /// A taken sum goes back.
+        /// Moves money of a payment or capture back to the payer.
         Refund = "refund",
-        /// Money goes out to a card.
+        /// Moves money to a card.
         Payout = "payout",
-        /// The payer's bank took money back.
+        /// Money that the payer's bank took back after a dispute.
         Chargeback = "chargeback",
-        /// Risk rules only; no money moves.
+        /// Runs the risk rules only; moves no money.
         Checkup = "checkup",
     }
 }
 
 impl TransactionType {
-    /// Whether a transaction of this type names a parent.
+    /// Returns whether a transaction of this type requires a parent.
     pub const fn is_child(self) -> bool {
         matches!(
             self,
@@ -38,48 +38,51 @@ impl TransactionType {
 }
 
 api_words! {
-    /// Who made a transaction.
+    /// Where a transaction was created.
     Origin {
-        /// It was made through our API.
+        /// Created through this API.
         Api = "api",
-        /// We learned of it from the gateway.
+        /// Not created through this API; found at the gateway.
         Gateway = "gateway",
     }
 }
 
 api_words! {
-    /// Our own state of a transaction (the gateway's word is its *status*).
+    /// State of a transaction in this service. The gateway's own word is its `status`.
     State {
-        /// Durable, not sent. Left by a stamp.
+        /// Durable, not sent yet. Ends when an attempt is stamped.
         Accepted = "accepted",
-        /// Stamped; bytes may have left. Left by the gateway's answer, or by silence.
+        /// An attempt is stamped, and bytes may have been sent. Ends with the gateway's response,
+        /// or without one.
         Submitting = "submitting",
-        /// The gateway has given us a task. Left by the task's result, or by its end without one.
+        /// The gateway acknowledged the request with a task. Ends with the task's result, or when
+        /// the task ends without one.
         Processing = "processing",
-        /// A transaction of the gateway is bound, and it is not final.
+        /// A gateway transaction is bound, and its status is not final.
         Pending = "pending",
-        /// We do not know whether the gateway has it. Only look-ups lead out, or a person.
+        /// It is unknown whether the gateway has the transaction. Ends by lookups, or by an
+        /// operator's decision.
         InDoubt = "in_doubt",
-        /// The gateway says it succeeded.
+        /// The gateway reports success.
         Successful = "successful",
-        /// The gateway says it failed.
+        /// The gateway reports failure.
         Failed = "failed",
-        /// The gateway says its time ran out.
+        /// The gateway reports that the time to pay expired.
         Expired = "expired",
         /// The gateway refused the request; presumed final.
         Rejected = "rejected",
-        /// No byte of the request left us; presumed final.
+        /// No byte of the request was sent; presumed final.
         NotSent = "not_sent",
-        /// Proved absent at the gateway; presumed final.
+        /// Absence at the gateway is proved; presumed final.
         NotFound = "not_found",
-        /// Learned of from the gateway, and then found to be one of ours: it counts there, and in no sum
-        /// here.
+        /// Found at the gateway, and later identified as a transaction of this API. Counted there,
+        /// and in no total here.
         Merged = "merged",
     }
 }
 
 impl State {
-    /// Whether nothing more is expected to happen.
+    /// Returns whether the state is final, presumed final included.
     pub const fn is_final(self) -> bool {
         matches!(
             self,
@@ -93,114 +96,117 @@ impl State {
         )
     }
 
-    /// Whether a person may decide it: an end, or doubt. Whose a transaction is nobody decides by a state.
+    /// Returns whether an operator may set another state: in doubt or final. `merged` is excluded,
+    /// because it says which transaction the gateway's transaction belongs to.
     pub const fn can_be_decided(self) -> bool {
         matches!(self, Self::InDoubt) || (self.is_final() && !matches!(self, Self::Merged))
     }
 
-    /// Final without a snapshot behind it, so that any snapshot outranks it.
+    /// Returns whether the state is final without a snapshot, so that any snapshot overrides it.
     pub const fn is_presumed(self) -> bool {
         matches!(self, Self::Rejected | Self::NotSent | Self::NotFound)
     }
 }
 
 api_words! {
-    /// By which way a thing was learned.
+    /// Channel through which evidence was received.
     Channel {
-        /// The answer to a submit.
+        /// Response to a submit.
         Ack = "ack",
-        /// An answer of `status_url`.
+        /// Response of `status_url`.
         TaskStatus = "task_status",
-        /// An answer of `response_url`.
+        /// Response of `response_url`.
         TaskResult = "task_result",
-        /// The gateway told us by itself.
+        /// Webhook from the gateway.
         Webhook = "webhook",
-        /// A look-up by uid or by tracking id.
+        /// Lookup by uid or by tracking ID.
         Query = "query",
-        /// A line of the gateway's report.
+        /// Line of a report from the gateway.
         Report = "report",
-        /// A person decided.
+        /// Action or decision of an operator.
         Operator = "operator",
-        /// Our own act.
+        /// Action of this service.
         Local = "local",
     }
 }
 
 api_words! {
-    /// What an arrival changed. Verdicts depend on the order of arrival; states do not.
+    /// Effect of a piece of evidence when it arrived. Verdicts depend on the order of arrival;
+    /// states do not.
     Verdict {
-        /// It moved the state, or added to what the state rests on.
+        /// Changed the state, or added to its basis.
         Applied = "applied",
-        /// The same thing had been recorded before.
+        /// Identical to evidence recorded before.
         Duplicate = "duplicate",
-        /// Something greater about the same uid was known already.
+        /// Older than what was known about the same uid.
         Stale = "stale",
-        /// It tells of a transaction that does not match ours.
+        /// Describes a transaction that does not match the request.
         Mismatch = "mismatch",
-        /// Not believed by itself; it made a look-up due.
+        /// Not sufficient by itself; made a lookup due.
         Hint = "hint",
-        /// Understood, and nothing new.
+        /// Understood, without new information.
         NothingNew = "nothing_new",
-        /// Not taken: a foreign address, or a read that says nothing of the transaction.
+        /// Not used: a foreign address, or a read without information about the transaction.
         Refused = "refused",
-        /// It changed a final state.
+        /// Changed a final state.
         Correction = "correction",
     }
 }
 
 api_words! {
-    /// The kinds of finding. The words are part of the API.
+    /// Kinds of discrepancy. The words are part of the API.
     DiscrepancyKind {
-        /// A webhook tells of a transaction that we know nothing of.
+        /// A webhook describes an unknown transaction.
         OrphanWebhook = "orphan_webhook",
-        /// A uid that we know was answered 404.
+        /// The gateway answered 404 for a known uid.
         MissingAtGateway = "missing_at_gateway",
-        /// The gateway has a transaction that was not made through us.
+        /// The gateway has a transaction that was not created through this API.
         MissingHere = "missing_here",
-        /// The gateway contradicts a final status of its own.
+        /// The gateway contradicts its own final status.
         StatusConflict = "status_conflict",
-        /// The gateway has another amount.
+        /// The amount at the gateway differs from the request.
         AmountMismatch = "amount_mismatch",
-        /// The gateway has another currency.
+        /// The currency at the gateway differs from the request.
         CurrencyMismatch = "currency_mismatch",
-        /// The gateway has another kind of transaction.
+        /// The transaction type at the gateway differs from the request.
         TypeMismatch = "type_mismatch",
-        /// More than one transaction succeeded under one tracking id.
+        /// More than one transaction with the same tracking ID succeeded.
         DuplicateSuccess = "duplicate_success",
-        /// It cannot be told which transaction a tracking id means.
+        /// Several transactions match one tracking ID.
         AmbiguousTrackingId = "ambiguous_tracking_id",
-        /// It has not ended for too long.
+        /// The transaction has had no final state for too long.
         PendingTooLong = "pending_too_long",
-        /// It succeeded after it had been told to have ended otherwise.
+        /// The transaction succeeded after it was `rejected`, `not_sent` or `not_found`.
         LateSuccess = "late_success",
         /// The gateway changed a final status.
         ManualCorrection = "manual_correction",
-        /// A chargeback whose parent is not known.
+        /// A chargeback with an unknown parent.
         ChargebackUnmatched = "chargeback_unmatched",
-        /// More went back than there was: it was refunded, and charged back as well.
+        /// Refund and chargeback together exceed the amount.
         RefundedAndChargedBack = "refunded_and_charged_back",
-        /// A test transaction for a live request, or the other way round.
+        /// A test transaction for a live request, or the reverse.
         TestLiveMix = "test_live_mix",
-        /// Somebody sent a webhook with a wrong signature or wrong credentials.
+        /// A webhook had an invalid signature or invalid credentials.
         SignatureRejected = "signature_rejected",
-        /// The gateway said something that could not be understood.
+        /// A gateway message could not be understood.
         UnknownBody = "unknown_body",
     }
 }
 
 api_words! {
-    /// Whether a finding still needs a person.
+    /// Whether a discrepancy still needs review.
     DiscrepancyStatus {
-        /// Nobody has closed it, and it has not healed.
+        /// Not resolved yet.
         Open = "open",
-        /// A person closed it, or the gateway corrected itself.
+        /// Resolved by an operator, or by later evidence from the gateway.
         Resolved = "resolved",
     }
 }
 
 impl DiscrepancyKind {
-    /// Whether what the gateway has is not what was asked for: a person who closes it accepts that, and
-    /// each newer snapshot that shows it makes one look due.
+    /// Returns whether the gateway's transaction differs from the request. An operator who resolves
+    /// such a discrepancy accepts the difference, and each newer snapshot that shows it makes one
+    /// check due.
     pub const fn is_mismatch(self) -> bool {
         matches!(
             self,
@@ -209,16 +215,16 @@ impl DiscrepancyKind {
     }
 }
 
-/// One of the gateway's transactions that a finding is about.
+/// A gateway transaction that a discrepancy names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Mention {
-    /// Which one.
+    /// Identifier of the transaction at the gateway.
     pub uid: String,
-    /// Its amount at the gateway, in minor units.
+    /// Amount at the gateway, in minor units.
     pub amount: Option<i64>,
-    /// The amount's currency.
+    /// Currency of the amount.
     pub currency: Option<String>,
-    /// The gateway's word for its status.
+    /// Status at the gateway, verbatim.
     pub status: Option<String>,
 }

@@ -1,4 +1,6 @@
-//! The words of the service: ids, money, times, channels, states. No rule, and no I/O.
+//! Vocabulary of the service: ids, money, times, channels, states.
+//!
+//! Not responsible for: rules, I/O.
 
 pub mod ids;
 pub mod kinds;

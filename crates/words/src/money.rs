@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// Parses three ASCII letters; lower case is raised, since the gateway means the same by it.
+    /// Parses three ASCII letters. Converts lower case, because the gateway treats both alike.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 3] = text.as_bytes().try_into().ok()?;
         bytes
@@ -19,7 +19,7 @@ impl Currency {
             .then(|| Self(bytes.map(|b| b.to_ascii_uppercase())))
     }
 
-    /// The code.
+    /// Returns the code.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("???")
     }
@@ -44,7 +44,7 @@ impl From<Currency> for String {
     }
 }
 
-/// The gateway's own table of minor units. It has two decimal places for whatever is not in it.
+/// Decimal places in the gateway's table. Unlisted currencies have [`GATEWAY_DEFAULT`].
 const GATEWAY: &[(u8, &[&str])] = &[
     (
         0,
@@ -58,7 +58,7 @@ const GATEWAY: &[(u8, &[&str])] = &[
     (3, &["BHD", "JOD", "KWD", "LYD", "OMR", "TND"]),
 ];
 
-/// What the gateway's table has for everything else.
+/// Decimal places of currencies that the gateway's table does not list.
 const GATEWAY_DEFAULT: u8 = 2;
 
 fn in_gateway_table(currency: Currency) -> Option<u8> {
@@ -68,32 +68,34 @@ fn in_gateway_table(currency: Currency) -> Option<u8> {
         .map(|(exponent, _)| *exponent)
 }
 
-/// How many decimal places the minor unit of a currency has **at the gateway**.
+/// Returns the number of decimal places of a currency **at the gateway**.
 ///
-/// The gateway's table differs from ISO 4217 for some currencies; a factor of a hundred lies in
-/// the difference, so that the table can be overridden per shop: see [`exponent`].
+/// The gateway's table differs from ISO 4217 for some currencies, by a factor of up to 100 or more.
+/// [`exponent`] therefore allows a shop to override it.
 pub fn gateway_exponent(currency: Currency) -> u8 {
     in_gateway_table(currency).unwrap_or(GATEWAY_DEFAULT)
 }
 
-/// How many decimal places ISO 4217 gives; `None` for a code that it does not list.
+/// Returns the number of decimal places in ISO 4217, or `None` for a code that it does not list.
 pub fn iso_exponent(currency: Currency) -> Option<u8> {
     iso_currency::Currency::from_code(currency.as_str())
         .map(|c| c.exponent().and_then(|e| u8::try_from(e).ok()).unwrap_or(0))
 }
 
-/// Whether a request may name this currency: the codes of ISO 4217, and the old ones that the
-/// gateway's table still has (BYR, STD).
+/// Returns whether a request may use this currency: the codes of ISO 4217, and the old ones in the
+/// gateway's table (BYR, STD).
 pub fn is_known(currency: Currency) -> bool {
     iso_exponent(currency).is_some() || in_gateway_table(currency).is_some()
 }
 
-/// What a shop has instead of the gateway's table: decimal places by code.
+/// Decimal places by currency code that override the gateway's table for a shop.
 pub type Overrides = BTreeMap<String, u8>;
 
-/// How many decimal places an amount of a shop has: what the shop's configuration says, else what
-/// the gateway's table says. That table answers for every code, by its default where it lists
-/// none, so that ISO 4217 is never asked: where it says otherwise, [`disputed`] tells.
+/// Returns the number of decimal places of a shop's amounts: the configured one, else the
+/// gateway's.
+///
+/// The gateway's table has a value for every code, so ISO 4217 is never used. [`disputed`] returns
+/// the codes for which they differ.
 pub fn exponent(currency: Currency, overrides: &Overrides) -> u8 {
     overrides
         .get(currency.as_str())
@@ -101,8 +103,8 @@ pub fn exponent(currency: Currency, overrides: &Overrides) -> u8 {
         .unwrap_or_else(|| gateway_exponent(currency))
 }
 
-/// The currencies for which the gateway's table and ISO 4217 differ, and about which the shop's
-/// configuration says nothing. Those without a minor unit (gold, say) are left out.
+/// Returns the currencies for which the gateway's table and ISO 4217 differ and the shop's
+/// configuration has no value. Currencies without a minor unit, such as gold, are left out.
 pub fn disputed(overrides: &Overrides) -> Vec<Currency> {
     every_code()
         .filter(|currency| !overrides.contains_key(currency.as_str()))
@@ -114,25 +116,26 @@ pub fn disputed(overrides: &Overrides) -> Vec<Currency> {
         .collect()
 }
 
-/// The codes that a request may name.
+/// Returns the codes that a request may use.
 pub fn known_codes() -> impl Iterator<Item = String> {
     every_code()
         .filter(|code| is_known(*code))
         .map(|code| code.to_string())
 }
 
-/// All that three letters can spell; the library has no list of its own without a further one.
+/// Returns all combinations of three letters; the library lists its codes only with an additional
+/// dependency.
 fn every_code() -> impl Iterator<Item = Currency> {
     let letters = || b'A'..=b'Z';
     letters()
         .flat_map(move |a| letters().flat_map(move |b| letters().map(move |c| Currency([a, b, c]))))
 }
 
-/// An amount in minor units as a decimal number: `decimal(3245, 2)` is `32.45`.
+/// Formats an amount in minor units as a decimal number: `decimal(3245, 2)` is `32.45`.
 pub fn decimal(minor: i64, exponent: u8) -> String {
     let places = usize::from(exponent);
     let sign = if minor < 0 { "-" } else { "" };
-    // At least one digit stands before the point.
+    // At least one digit precedes the point.
     let digits = format!("{:0width$}", minor.unsigned_abs(), width = places + 1);
     let (whole, fraction) = digits.split_at(digits.len() - places);
     if fraction.is_empty() {

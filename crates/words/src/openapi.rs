@@ -1,9 +1,9 @@
-//! How a closed set of words is described in the document of the API.
+//! Schemas of closed sets of words for the API description.
 
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{Object, Schema, Type};
 
-/// The schema of a closed set of words, with what each of them means.
+/// Returns the schema of a closed set of words, with their descriptions.
 pub fn described(
     what: &str,
     words: impl Iterator<Item = (&'static str, &'static str)>,

@@ -1,9 +1,9 @@
-//! Ids, money and time: each is parsed once, and printed as it was.
+//! Tests of ids, money and time: parsing and formatting are inverse.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a test that cannot set up its case should stop right there"
+    reason = "a failed test may panic"
 )]
 
 use crate::money::{decimal, disputed, exponent, gateway_exponent, is_known, iso_exponent};
@@ -32,7 +32,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn a_tracking_id_is_printable_ascii_without_what_breaks_paths(text in "[ -~é\t]{0,6}") {
+    fn a_tracking_id_is_printable_and_safe_in_paths(text in "[ -~é\t]{0,6}") {
         let fits = !text.is_empty()
             && text.chars().all(|c| ('!'..='~').contains(&c) && !";/\\?#%".contains(c))
             && text != "." && text != ".." && !text.starts_with('~');
@@ -44,7 +44,7 @@ proptest! {
     }
 
     #[test]
-    fn a_time_is_printed_and_read_back(
+    fn a_time_survives_formatting_and_parsing(
         micros in -62_167_219_200_000_000_i64..=253_402_300_799_999_999
     ) {
         let time = Timestamp::from_micros(micros);
@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn any_time_can_be_moved_and_printed(micros in any::<i64>(), by in any::<u64>()) {
+    fn any_time_can_be_shifted_and_formatted(micros in any::<i64>(), by in any::<u64>()) {
         let time = Timestamp::from_micros(micros);
         let by = Duration::from_micros(by);
         prop_assert!(time.plus(by) >= time && time.minus(by) <= time);
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_a_parser(text in "\\PC{0,40}") {
+    fn parsers_accept_any_text_without_panic(text in "\\PC{0,40}") {
         let _ = (Timestamp::parse(&text), Currency::parse(&text), ShopId::parse(&text));
         let _ = (Uid::from_gateway(&text), TaskId::from_gateway(&text));
     }
@@ -88,7 +88,7 @@ fn a_task_id_needs_no_escaping_in_a_path() {
 }
 
 #[test]
-fn one_request_key_per_shop_and_tracking_id() {
+fn a_request_key_depends_on_shop_and_tracking_id() {
     let key = |shop, id| {
         RequestKey::of(
             &ShopId::parse(shop).unwrap(),
@@ -99,7 +99,7 @@ fn one_request_key_per_shop_and_tracking_id() {
     assert_eq!(key("1", "a"), key("1", "a"));
     assert_ne!(key("1", "a"), key("2", "a"));
     assert_ne!(key("1", "a"), key("1", "b"));
-    // Stored nowhere, so that it may never change.
+    // The key is not stored, so its derivation must never change.
     assert_eq!(
         key("1001", "order-1").to_string(),
         "da70f2bb-ae74-586b-809c-5d710430b8c8"
@@ -107,7 +107,7 @@ fn one_request_key_per_shop_and_tracking_id() {
 }
 
 #[test]
-fn minor_units_are_those_of_the_gateway_which_differ_from_the_iso_for_some() {
+fn minor_units_follow_the_gateway_not_iso_4217() {
     let both = |code| {
         (
             gateway_exponent(currency(code)),
@@ -125,7 +125,7 @@ fn minor_units_are_those_of_the_gateway_which_differ_from_the_iso_for_some() {
 }
 
 #[test]
-fn a_shop_can_say_what_its_minor_units_are() {
+fn a_shop_can_override_minor_units() {
     let none = BTreeMap::new();
     let own = BTreeMap::from([("IDR".to_owned(), 2), ("UGX".to_owned(), 0)]);
     let both = |code| {
@@ -141,7 +141,7 @@ fn a_shop_can_say_what_its_minor_units_are() {
 }
 
 #[test]
-fn currencies_whose_minor_units_are_in_dispute_are_told_unless_the_shop_has_said() {
+fn disputed_currencies_exclude_shop_overrides() {
     let told = |own: &[&str]| {
         let own = own.iter().map(|code| ((*code).to_owned(), 2)).collect();
         let codes = disputed(&own).into_iter().map(|c| c.to_string());
@@ -156,7 +156,7 @@ fn currencies_whose_minor_units_are_in_dispute_are_told_unless_the_shop_has_said
 }
 
 #[test]
-fn a_request_may_name_the_currencies_of_iso_4217_and_the_gateways_old_ones() {
+fn iso_4217_and_old_gateway_currencies_are_known() {
     for good in ["EUR", "JPY", "XCG", "ZWG", "STN", "BYN", "BYR", "STD"] {
         assert!(is_known(currency(good)), "{good}");
     }
@@ -166,7 +166,7 @@ fn a_request_may_name_the_currencies_of_iso_4217_and_the_gateways_old_ones() {
 }
 
 #[test]
-fn minor_units_are_shown_as_a_decimal_number() {
+fn minor_units_are_formatted_as_a_decimal() {
     for (minor, places, shown) in [
         (3_245, 2, "32.45"),
         (5, 2, "0.05"),
@@ -181,7 +181,7 @@ fn minor_units_are_shown_as_a_decimal_number() {
 }
 
 #[test]
-fn a_currency_is_three_letters_in_capitals() {
+fn a_currency_is_three_capital_letters() {
     assert_eq!(currency("usd"), currency("USD"));
     for bad in ["", "US", "USDT", "U1D", "руб", "U D"] {
         assert_eq!(Currency::parse(bad), None, "{bad:?}");
@@ -190,7 +190,7 @@ fn a_currency_is_three_letters_in_capitals() {
 }
 
 #[test]
-fn times_are_read_with_any_offset_and_fraction() {
+fn times_are_parsed_with_any_offset_and_fraction() {
     let read = |text| Timestamp::parse(text).map(Timestamp::to_rfc3339);
     let expected = Some("2022-03-17T14:15:25.995Z".to_owned());
     assert_eq!(read("2022-03-17T14:15:25.995Z"), expected);
@@ -212,7 +212,7 @@ fn times_are_read_with_any_offset_and_fraction() {
 }
 
 #[test]
-fn every_word_is_read_back() {
+fn every_word_survives_parsing() {
     for word in State::ALL {
         assert_eq!(State::parse(word.as_str()), Some(*word));
         assert!(!word.is_presumed() || word.is_final());

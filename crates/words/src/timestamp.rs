@@ -1,4 +1,4 @@
-//! A moment, in microseconds since 1970 (UTC): the resolution that PostgreSQL keeps.
+//! A time in microseconds since 1970 (UTC), the precision of PostgreSQL.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -11,34 +11,34 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Later than everything: stands for "at the time of receipt", which the ledger puts.
+    /// The latest time. Stands for "time of receipt", which the ledger fills in.
     pub const END: Self = Self(i64::MAX);
 
-    /// A moment from microseconds since the epoch.
+    /// Creates a time from microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Reads RFC 3339 with any offset and fraction. `None` when the text is no such time.
+    /// Parses RFC 3339 with any offset and fraction. Returns `None` for other texts.
     pub fn parse(text: &str) -> Option<Self> {
         OffsetDateTime::parse(text.trim(), &Rfc3339)
             .ok()
             .map(Self::from)
     }
 
-    /// RFC 3339 in UTC, with the fraction only when there is one.
+    /// Formats the time as RFC 3339 in UTC, with a fraction only if there is one.
     pub fn to_rfc3339(self) -> String {
         self.with_rfc3339(str::to_owned)
     }
 
-    /// Lends the same to who only passes it on.
+    /// Passes the formatted time to `told` without an allocation.
     pub fn with_rfc3339<T>(self, told: impl FnOnce(&str) -> T) -> T {
-        // `2026-02-03T10:15:30.123456Z` and some more.
+        // Long enough for `2026-02-03T10:15:30.123456Z`.
         let mut room = [0_u8; 40];
         let mut rest = room.as_mut_slice();
         let written = OffsetDateTime::from(self).format_into(&mut rest, &Rfc3339);
@@ -49,17 +49,17 @@ impl Timestamp {
         told(text.unwrap_or("1970-01-01T00:00:00Z"))
     }
 
-    /// This moment plus a duration, saturating.
+    /// Returns this time plus a duration, saturating.
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(by)))
     }
 
-    /// This moment minus a duration, saturating.
+    /// Returns this time minus a duration, saturating.
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(micros_of(by)))
     }
 
-    /// How long ago `earlier` was; zero when it lies in the future.
+    /// Returns the time since `earlier`; zero if it is in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -69,7 +69,7 @@ fn micros_of(by: Duration) -> i64 {
     i64::try_from(by.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Years 0 to 9999 only: what RFC 3339 can print. Anything else is clamped to the epoch.
+/// Years 0 to 9999, which RFC 3339 can express. Other times are formatted as the epoch.
 const PRINTABLE: std::ops::RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
 
 impl From<Timestamp> for OffsetDateTime {

@@ -1,6 +1,6 @@
-//! How a closed set of words becomes a type.
+//! Macros that define an enum for a closed set of words.
 
-/// Makes an enum of words, each with its meaning, that are written and read as they are told.
+/// Defines an enum of words, each with a description. Serialises and parses them as words.
 #[macro_export]
 macro_rules! words {
     (
@@ -13,20 +13,20 @@ macro_rules! words {
         pub enum $name { $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant),+ }
 
         impl $name {
-            /// Every one, in the order of their declaration.
+            /// All words, in the order of their declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// The word used in the API, the database and metrics.
+            /// Returns the word in the API, the database and metrics.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
             }
 
-            /// What it means.
+            /// Returns the description.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($vdoc),*)),+ }
             }
 
-            /// Reads the word back.
+            /// Parses a word.
             pub fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
@@ -40,7 +40,7 @@ macro_rules! words {
     };
 }
 
-/// The same for words that are part of the API: they are described there as they are here.
+/// Like [`words!`], for words of the API: also implements the schema with the descriptions.
 macro_rules! api_words {
     (
         $(#[doc = $doc:literal])*

@@ -1,25 +1,26 @@
-//! Steps back from a receiver that takes nothing: after failures in a row one message at a time
-//! is tried, the others wait where they are.
+//! Circuit breaker of one subscriber.
 //!
-//! What it deliberately cannot do: give anything up.
+//! After [`THRESHOLD`] failures in a row, one trial message at a time is sent; the others wait.
+//!
+//! Not responsible for: abandoning messages.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// So many failures in a row open it.
+/// Number of failures in a row that opens the circuit breaker.
 pub(super) const THRESHOLD: u32 = 5;
 
-/// The first pause between probes, and the longest.
+/// Initial and maximum time between trial messages.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
-/// A probe whose end was never told is forgotten after this.
+/// Time after which a trial message without an outcome no longer blocks the next one.
 const PROBE: Duration = Duration::from_secs(30);
 
-/// The longest that a receiver can silence us: a mistake there must not last.
+/// Maximum pause that a subscriber can request. Limits the effect of a mistaken `Retry-After`.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
-/// One receiver, as one replica sees it.
+/// State of one subscriber in this replica.
 #[derive(Debug, Default)]
 pub(super) struct Breaker(Mutex<State>);
 
@@ -38,7 +39,8 @@ struct Open {
 }
 
 impl Breaker {
-    /// Whether a message may be sent now. Whoever is let through tells how it ended.
+    /// Returns whether a message may be sent now. The caller must then report the outcome with
+    /// [`Self::taken`] or [`Self::failed`].
     pub(super) fn may_send(&self) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,14 +58,14 @@ impl Breaker {
         }
     }
 
-    /// A message was taken.
+    /// Records an accepted message and closes the circuit breaker.
     pub(super) fn taken(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = 0;
         state.open = None;
     }
 
-    /// A message was not taken. `true` when this opened it.
+    /// Records a failed attempt. Returns `true` if this opened the circuit breaker.
     pub(super) fn failed(&self) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +77,7 @@ impl Breaker {
                 open.probe_at = now + open.pause;
                 open.probing = false;
             }
-            // Sent before it opened: tells nothing new.
+            // Sent before the circuit breaker opened, so it adds no information.
             Some(_) => {}
             None if opens => {
                 state.open = Some(Open {
@@ -89,7 +91,7 @@ impl Breaker {
         opens
     }
 
-    /// The receiver has asked for a pause.
+    /// Stops sending for the pause that the subscriber requested.
     pub(super) fn hold(&self, pause: Duration) {
         let until = Instant::now() + pause.min(LONGEST_HOLD);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,16 +114,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_leave_one_probe_at_a_time() {
+    async fn failures_in_a_row_allow_one_trial_message() {
         let breaker = opened();
         assert!(!breaker.may_send());
-        // Those that were on the way do not make the pause longer.
+        // Messages that were in flight do not extend the open time.
         assert!(!breaker.failed());
         advance(PAUSES.0).await;
-        assert!(breaker.may_send() && !breaker.may_send(), "one probe");
+        assert!(
+            breaker.may_send() && !breaker.may_send(),
+            "one trial message"
+        );
         breaker.failed();
         advance(PAUSES.0).await;
-        assert!(!breaker.may_send(), "the pause has grown");
+        assert!(!breaker.may_send(), "the open time has doubled");
         advance(PAUSES.0).await;
         assert!(breaker.may_send());
         breaker.taken();
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_pause_ends_growing_and_a_lost_probe_is_forgotten() {
+    async fn open_time_is_limited_and_a_lost_trial_expires() {
         let breaker = opened();
         for _ in 0..20 {
             advance(PAUSES.1).await;
@@ -139,11 +144,11 @@ mod tests {
         advance(PAUSES.1).await;
         assert!(breaker.may_send());
         advance(PROBE).await;
-        assert!(breaker.may_send(), "nobody told of the last probe");
+        assert!(breaker.may_send(), "the last trial message has no outcome");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_that_was_asked_for_is_kept_but_not_for_ever() {
+    async fn a_requested_pause_is_kept_up_to_the_limit() {
         let breaker = Breaker::default();
         breaker.hold(Duration::from_secs(20));
         breaker.hold(Duration::from_secs(1));

@@ -1,9 +1,9 @@
-//! One POST to a subscriber, and what came of it.
+//! Sends one message to a subscriber with one POST.
 //!
-//! Nothing is repeated here and no redirect is followed: whatever is not taken has its next try in
-//! the database. What this deliberately cannot do: read an answer for anything but its status and
-//! the pause it asks for; a body is read a little, so that the connection can be used again, and
-//! thrown away.
+//! Invariant: no retry and no redirect. A failed message is retried from the database.
+//!
+//! Not responsible for: response bodies. Only the status and `Retry-After` of a response count. A
+//! short body is read and discarded, so that the connection can be reused.
 
 use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::Breaker;
@@ -19,25 +19,25 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
-/// How long a receiver may take to answer.
+/// Maximum time for one delivery attempt, response included.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long a connection may take.
+/// Maximum time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an idle connection is kept: shorter than servers keep theirs.
+/// Idle time after which a pooled connection is closed; shorter than servers usually keep one.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// So much of an answer is read, in bytes, for so long.
+/// Maximum response body that is read, in bytes, and the maximum time to read it.
 const ANSWER: (usize, Duration) = (16 * 1024, Duration::from_secs(2));
 
-/// The label of what the guard did not let out.
+/// Metric label of deliveries that the address filter stopped.
 const REFUSED: &str = "address_refused";
 
-/// The most messages that are on their way to one subscriber.
+/// Maximum number of messages in flight to one subscriber.
 pub(super) const PLACES: usize = 8;
 
-/// A subscriber, with what this replica knows of it.
+/// A subscriber's endpoint: HTTP client, circuit breaker and permits of this replica.
 pub(super) struct Receiver {
     pub(super) name: String,
     pub(super) body: SubscriberBody,
@@ -49,21 +49,21 @@ pub(super) struct Receiver {
     places: Semaphore,
 }
 
-/// What came of a message.
+/// Outcome of one delivery attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Taken.
+    /// The subscriber accepted the message (2xx).
     Taken,
-    /// Not taken.
+    /// The attempt failed.
     Failed {
-        /// The label of the metric.
+        /// Label of `reconciler_deliveries_total`.
         label: &'static str,
-        /// In one line.
+        /// Reason in one line.
         reason: String,
-        /// The pause that was asked for.
+        /// Pause that the subscriber requested with `Retry-After`.
         pause: Option<Duration>,
     },
-    /// The receiver wants no more.
+    /// The subscriber answered 410 Gone and is disabled.
     Gone,
 }
 
@@ -78,7 +78,7 @@ impl Outcome {
 }
 
 impl Receiver {
-    /// Builds the client of one subscriber.
+    /// Creates the endpoint of a subscriber and its HTTP client.
     pub(super) fn new(config: &SubscriberConfig, live: &Live) -> Result<Self, reqwest::Error> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = Guard {
@@ -110,24 +110,24 @@ impl Receiver {
         })
     }
 
-    /// Signs with the secrets that are in use now. Subscribers are those of the start, so that there
-    /// are some.
+    /// Signs with the current secrets. Returns `None` if the live configuration has no such
+    /// subscriber.
     fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
         let now = self.config.now();
         let subscriber = now.subscriber(&self.name)?;
         Some(signatures(&subscriber.secret, id, timestamp, body))
     }
 
-    /// Sends one message, as soon as one of the places is free.
+    /// Sends one message as soon as a permit is free.
     pub(super) async fn deliver(&self, id: &str, body: Vec<u8>) -> Outcome {
-        // Never closed, so that there is a place sooner or later.
+        // The semaphore is never closed, so `acquire` cannot fail.
         let _place = self.places.acquire().await;
         if let Err(refused) = self.guard.literal(&self.url) {
             return Outcome::failed(REFUSED, refused.to_string());
         }
         let timestamp = clock::now_utc().unix_timestamp();
         let Some(signature) = self.signature(id, timestamp, &body) else {
-            return Outcome::failed("unsigned", "there is no secret to sign with");
+            return Outcome::failed("unsigned", "no secret to sign with");
         };
         let span = Span::of_call("subscriber message");
         span.note("reconciler.subscriber", self.name.clone());
@@ -157,7 +157,7 @@ impl Receiver {
             });
         #[expect(
             clippy::disallowed_methods,
-            reason = "the one place where subscribers are sent to"
+            reason = "the only place that sends requests to subscribers"
         )]
         let sent = request.send().await;
         match sent {
@@ -173,7 +173,7 @@ impl Receiver {
     }
 }
 
-/// Whether the guard refused every address of a name.
+/// Returns whether the address filter rejected every address of the name.
 fn is_refused(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -185,7 +185,7 @@ fn is_refused(error: &reqwest::Error) -> bool {
     false
 }
 
-/// What an answer says: its status is all that counts.
+/// Derives the outcome from the status of a response.
 fn read(response: &Response) -> Outcome {
     let status = response.status();
     let label = match status {
@@ -202,8 +202,11 @@ fn read(response: &Response) -> Outcome {
     );
     let pause = may_ask.then(|| retry_after(response.headers())).flatten();
     let reason = match label {
-        "3xx" => format!("answered {}; redirects are not followed", status.as_u16()),
-        _ => format!("answered {}", status.as_u16()),
+        "3xx" => format!(
+            "HTTP status {}; redirects are not followed",
+            status.as_u16()
+        ),
+        _ => format!("HTTP status {}", status.as_u16()),
     };
     Outcome::Failed {
         label,
@@ -212,8 +215,8 @@ fn read(response: &Response) -> Outcome {
     }
 }
 
-/// Reads a short body to its end, so that the connection can be used again. A long or slow one
-/// costs the connection.
+/// Reads a short body to its end, so that the connection can be reused. A long or slow body closes
+/// the connection.
 async fn discard(mut response: Response) {
     let mut left = ANSWER.0;
     let reading = async {
@@ -224,6 +227,6 @@ async fn discard(mut response: Response) {
             }
         }
     };
-    // What came of it does not matter: the status has said everything.
+    // The result is ignored: the status alone decides the outcome.
     let _ = tokio::time::timeout(ANSWER.1, reading).await;
 }

@@ -1,8 +1,9 @@
-//! Where messages may go. Names are resolved right before a connection is made, each address is
-//! judged, and the connection goes to a judged address and nowhere else: a name that points
-//! somewhere else a moment later changes nothing.
+//! Address filter for deliveries (SSRF protection).
 //!
-//! What it deliberately cannot do: judge by name. Only addresses count.
+//! A name is resolved right before a connection is made, each of its addresses is checked, and the
+//! connection goes to a checked address only. A later change of the name therefore has no effect.
+//!
+//! Not responsible for: filtering by name. Only addresses are checked.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::error::Error;
@@ -10,18 +11,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use url::{Host, Url};
 
-/// An address that is not connected to.
+/// An address that deliveries may not connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    /// Never: metadata services, link-local, unspecified, multicast, reserved.
-    #[error("{0} is an address that messages never go to")]
+    /// Forbidden in every configuration: metadata services, link-local, unspecified, multicast,
+    /// reserved.
+    #[error("{0} is a forbidden delivery address")]
     Never(IpAddr),
-    /// Private or loopback, where the configuration does not allow that.
-    #[error("{0} is a private address, and allow_private is false")]
+    /// Private or loopback, and `allow_private` is false.
+    #[error("{0} is a private address; allow_private is false")]
     Private(IpAddr),
 }
 
-/// Judges addresses for one subscriber. Cheap to clone.
+/// Checks addresses for one subscriber. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Guard {
     /// Whether private and loopback addresses are allowed.
@@ -29,7 +31,11 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Judges an address that stands in the URL itself, which no resolver sees.
+    /// Checks an address that is part of the URL itself, which is not resolved.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if the address is forbidden.
     pub(super) fn literal(self, url: &Url) -> Result<(), Refused> {
         match url.host() {
             Some(Host::Ipv4(ip)) => self.judge(ip.into()),
@@ -49,7 +55,7 @@ impl Guard {
         Ok(())
     }
 
-    /// The addresses that may be connected to; an error when there is none.
+    /// Returns the allowed addresses, or an error if there is none.
     fn allowed(
         self,
         found: impl Iterator<Item = SocketAddr>,
@@ -65,7 +71,7 @@ impl Guard {
         match (allowed.is_empty(), refused) {
             (false, _) => Ok(allowed),
             (true, Some(why)) => Err(Box::new(why)),
-            (true, None) => Err("the name has no address".into()),
+            (true, None) => Err("name resolves to no address".into()),
         }
     }
 }
@@ -81,12 +87,13 @@ impl Resolve for Guard {
     }
 }
 
-/// The guard as reqwest takes it.
+/// Returns the filter as a DNS resolver for reqwest.
 pub(super) fn resolver(guard: Guard) -> Arc<Guard> {
     Arc::new(guard)
 }
 
-/// The IPv4 address inside an IPv6 address that leads to it: mapped, NAT64 or 6to4.
+/// Returns the IPv4 address that an IPv6 address leads to: mapped, NAT64 or 6to4. Returns other
+/// addresses unchanged.
 fn unwrapped(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -96,7 +103,7 @@ fn unwrapped(address: IpAddr) -> IpAddr {
         |high: u16, low: u16| IpAddr::from(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match (a, b) {
         (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => v4(g, h),
-        // IPv4-compatible, which nobody uses for good; `::` and `::1` are not of them.
+        // IPv4-compatible, which has no legitimate use. `::` and `::1` are excluded.
         (0, 0) if (c, d, e, f) == (0, 0, 0, 0) && (g, h) > (0, 1) => v4(g, h),
         (0x64, 0xff9b) => v4(g, h),
         (0x2002, _) => v4(b, c),
@@ -111,7 +118,7 @@ const METADATA_V4: [Ipv4Addr; 3] = [
     Ipv4Addr::new(168, 63, 129, 16),
 ];
 
-/// The same in IPv6: Amazon, Google.
+/// IPv6 addresses of metadata services: Amazon, Google.
 const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
@@ -123,7 +130,7 @@ fn is_never(address: IpAddr) -> bool {
             ip.is_link_local()
                 || ip.is_multicast()
                 || METADATA_V4.contains(&ip)
-                // "This network", and what is reserved, broadcast included.
+                // "This network", and reserved ranges, broadcast included.
                 || ip.octets()[0] == 0
                 || ip.octets()[0] >= 240
         }
@@ -143,7 +150,7 @@ fn is_private(address: IpAddr) -> bool {
             ip.is_private()
                 || ip.is_loopback()
                 || ip.is_documentation()
-                // Shared by carriers, protocol assignments, benchmarks.
+                // Carrier-grade NAT, protocol assignments, benchmarks.
                 || (a == 100 && (64..128).contains(&b))
                 || ip.octets()[..3] == [192, 0, 0]
                 || (a == 198 && (18..20).contains(&b))
@@ -152,7 +159,7 @@ fn is_private(address: IpAddr) -> bool {
             let first = ip.segments()[0];
             ip.is_loopback()
                 || ip.is_unique_local()
-                // Site-local of old, documentation, Teredo.
+                // Deprecated site-local, documentation, Teredo.
                 || first & 0xffc0 == 0xfec0
                 || (first == 0x2001 && matches!(ip.segments()[1], 0 | 0xdb8))
         }

@@ -1,9 +1,10 @@
-//! One subscriber at one shop: takes the lease on its cursor, walks the feed, sends, and writes
-//! down what came of it.
+//! Delivers one shop's events to one subscriber.
 //!
-//! A lane has a task of its own, so that a slow receiver holds up nobody else. Everything in its
-//! memory can be lost at any moment: what was not written down is told again. What it deliberately
-//! cannot do: put messages in order; a receiver orders by `sequence`.
+//! The worker leases the subscriber's cursor, reads the feed, sends messages and saves the results.
+//! Each worker is its own task, so a slow subscriber does not delay others. In-memory state may be
+//! lost at any time: events whose result was not saved are delivered again.
+//!
+//! Not responsible for: ordering. Subscribers order by `sequence`.
 
 use crate::engine::Shared;
 use crate::engine::outbox::deliver::{Outcome, PLACES, Receiver};
@@ -19,53 +20,53 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-/// How often the feed is looked at although nobody told of a change: another replica may have
-/// committed.
+/// Interval between polls of the feed without a local change. Another replica may have committed
+/// events.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How soon it is looked at again when there are changes all the time.
+/// Minimum time between polls while changes keep arriving.
 const SOON: Duration = Duration::from_millis(20);
 
-/// The longest pause between two tries to get the lease.
+/// Maximum interval between attempts to acquire the lease.
 const STANDBY: Duration = Duration::from_secs(5);
 
-/// How many events are read at once, and how many may be read and not sent.
+/// Maximum number of events per read, and of events that are read and not sent.
 const PAGE: (i64, usize) = (200, 64);
 
-/// What came of messages is written down after this, or when there is so much of it.
+/// Results are saved after this time, or when this number is unsaved.
 const SETTLE: (Duration, usize) = (Duration::from_millis(50), 64);
 
-/// How long messages on their way may go on after a stop, and how long the last settlement may take.
+/// After a stop: maximum wait for messages in flight, and maximum time to save the last results.
 const STOP: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(1));
 
-/// One subscriber at one shop.
+/// Delivers one shop's events to one subscriber.
 pub(super) struct Lane {
     pub(super) shared: Arc<Shared>,
     pub(super) shop: ShopId,
     pub(super) receiver: Arc<Receiver>,
-    /// The events that it hears about.
+    /// Event types that the subscriber receives.
     pub(super) kinds: Arc<[String]>,
 }
 
-/// Why a lane is no longer served here.
+/// Reason why this replica stops serving a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The service stops.
     Stopping,
-    /// Somebody else has it, or what is in memory cannot be trusted any more.
+    /// The lease is lost, or the in-memory state cannot be trusted any more.
     Lost,
-    /// The receiver wants no more.
+    /// The subscriber answered 410 Gone.
     Gone,
 }
 
-/// What is in hand while the lease is held.
+/// State while the lease is held.
 struct Serving {
     holder: Holder,
     window: Window,
     sending: JoinSet<(Item, Outcome)>,
-    /// Until when the lease lasts for certain.
+    /// Time until which the lease is certainly held.
     until: Boottime,
-    /// When the oldest unwritten answer came.
+    /// Time of the oldest result that is not saved.
     unsettled_since: Option<Instant>,
     looked_at: Instant,
     look_at: Instant,
@@ -74,12 +75,12 @@ struct Serving {
 }
 
 impl Lane {
-    /// Serves until the service stops.
+    /// Runs until the service stops.
     pub(super) async fn run(self) {
         while !self.shared.dispatch.is_stopping() {
             if let Err(error) = self.hold().await {
                 tracing::debug!(shop = %self.shop, subscriber = self.name(), error = error.chain(),
-                    "the lease on a subscriber could not be taken");
+                    "failed to acquire subscriber lease");
             }
             let standby = STANDBY.min(self.shared.settings.lease / 3);
             tokio::select! {
@@ -93,7 +94,7 @@ impl Lane {
         &self.receiver.name
     }
 
-    /// Takes the lease if it is free, serves as long as it can be held, and gives it back.
+    /// Acquires the lease if it is free, serves while it is held, and releases it.
     async fn hold(&self) -> Result<(), StoreError> {
         let holder = Holder {
             shop: self.shop.clone(),
@@ -104,7 +105,8 @@ impl Lane {
         let store = &self.shared.store;
         let name = std::slice::from_ref(&holder.subscriber);
         subscribers::ensure(store, &self.shop, name).await?;
-        // Taken before the lease, so that the lease is never longer than we believe.
+        // Measured before the lease is acquired, so that the local end of the lease is never too
+        // late.
         let until = Boottime::now() + holder.lease;
         let Some(next) = subscribers::lease(store, &holder).await? else {
             return Ok(());
@@ -135,10 +137,10 @@ impl Lane {
                 Ok(Some(end)) => return end,
                 Ok(None) => serving.in_trouble = false,
                 Err(error) => {
-                    // Said once for each outage. What is in memory stays, and is written down later.
+                    // Logged once per outage. The results stay in memory and are saved later.
                     if !std::mem::replace(&mut serving.in_trouble, true) {
                         tracing::error!(shop = %self.shop, subscriber = self.name(),
-                            error = error.chain(), "deliveries could not be written down");
+                            error = error.chain(), "failed to save delivery results; retrying");
                     }
                     serving.look_at = Instant::now() + LOOK;
                 }
@@ -149,7 +151,7 @@ impl Lane {
                     Ok((item, outcome)) => if self.note(serving, &item, &outcome) {
                         return End::Gone;
                     },
-                    // Broken off: the cursor has not passed it.
+                    // The sending task panicked; the cursor has not passed its event.
                     Err(_) => return End::Lost,
                 },
                 () = changed, if !serving.in_trouble => serving.look_soon(),
@@ -159,7 +161,7 @@ impl Lane {
         }
     }
 
-    /// What can be done without waiting: write down, take up, send.
+    /// Does what is possible without waiting: saves results, reads events, sends messages.
     async fn work(&self, serving: &mut Serving) -> Result<Option<End>, StoreError> {
         if serving.must_settle() && !self.settle(serving).await? {
             return Ok(Some(End::Lost));
@@ -192,7 +194,7 @@ impl Lane {
         Ok(held)
     }
 
-    /// Reads what follows in the feed and what is due again. Tells whether there may be more.
+    /// Reads new events and due retries. Returns whether there may be more.
     async fn take_up(&self, serving: &mut Serving) -> Result<bool, StoreError> {
         let store = &self.shared.store;
         let (last, due) = subscribers::look(store, &serving.holder).await?;
@@ -204,7 +206,7 @@ impl Lane {
             let first = rows.first().map_or(last + 1, |row| row.seq);
             if first > from {
                 tracing::error!(shop = %self.shop, subscriber = self.name(), from, to = first - 1,
-                    "events were dropped by retention before the subscriber was told of them");
+                    "events expired before delivery");
                 self.shared.metrics.delivery(self.name(), "forgotten");
             }
             more = rows.len() == usize::try_from(PAGE.0).unwrap_or(usize::MAX);
@@ -227,12 +229,12 @@ impl Lane {
 
     fn give_up(&self, window: &mut Window, seq: i64) {
         tracing::error!(shop = %self.shop, subscriber = self.name(), seq,
-            "an event was dropped by retention before the subscriber took it");
+            "event expired before a delivery retry succeeded");
         self.shared.metrics.delivery(self.name(), "given_up");
         window.done(seq);
     }
 
-    /// Sends as much as there is room for.
+    /// Sends as many messages as the limits allow.
     fn send(&self, serving: &mut Serving) {
         while serving.sending.len() < PLACES
             && serving.window.waiting() > 0
@@ -258,7 +260,7 @@ impl Lane {
         }
     }
 
-    /// Notes what came of a message. `true` when the receiver wants no more.
+    /// Records the outcome of a message. Returns `true` if the subscriber answered 410 Gone.
     fn note(&self, serving: &mut Serving, item: &Item, outcome: &Outcome) -> bool {
         let (seq, shop, subscriber) = (item.event.seq, &self.shop, self.name());
         let breaker = &self.receiver.breaker;
@@ -278,10 +280,10 @@ impl Lane {
                     breaker.hold(pause);
                 }
                 if breaker.failed() {
-                    tracing::warn!(%shop, subscriber, reason, "the subscriber takes nothing; it is \
-                        tried with one message at a time");
+                    tracing::warn!(%shop, subscriber, reason, "subscriber circuit breaker \
+                         opened; sending one trial message at a time");
                 }
-                tracing::info!(%shop, subscriber, seq, reason, "a message was not taken");
+                tracing::info!(%shop, subscriber, seq, reason, "delivery attempt failed");
                 label
             }
             Outcome::Gone => "gone",
@@ -290,17 +292,17 @@ impl Lane {
         if verdict == Verdict::GivenUp {
             self.shared.metrics.delivery(subscriber, "given_up");
             tracing::error!(%shop, subscriber, seq, tries = item.tries + 1,
-                "a message was given up; `reconciler replay` sends it again");
+                "delivery abandoned after the last retry; `reconciler replay` redelivers it");
         }
         *outcome == Outcome::Gone
     }
 
-    /// Writes down what is known, and gives the lease back.
+    /// Saves the results and releases the lease.
     async fn leave(&self, mut serving: Serving, end: End) -> Result<(), StoreError> {
         if end == End::Lost {
             return Ok(());
         }
-        // Answers that come in a moment save a repetition.
+        // Waiting briefly for responses avoids duplicate deliveries.
         let patience = Instant::now() + STOP.0;
         while let Ok(Some(Ok((item, outcome)))) =
             tokio::time::timeout_at(patience, serving.sending.join_next()).await
@@ -313,8 +315,8 @@ impl Lane {
                 return Ok(());
             }
             if end == End::Gone && subscribers::disable(store, &serving.holder).await? {
-                tracing::error!(shop = %self.shop, subscriber = self.name(), "the subscriber answered \
-                    410 Gone and is told nothing more; `reconciler replay` enables it again");
+                tracing::error!(shop = %self.shop, subscriber = self.name(), "subscriber \
+                     disabled after 410 Gone; `reconciler replay` re-enables it");
                 return Ok(());
             }
             subscribers::release(store, &serving.holder).await
@@ -334,7 +336,7 @@ impl Serving {
         }
     }
 
-    /// Whether it is time to write down, or to renew the lease.
+    /// Returns whether results must be saved or the lease renewed now.
     fn must_settle(&self) -> bool {
         let ripe = self.unsettled_since.is_some_and(|since| {
             since.elapsed() >= SETTLE.0
@@ -344,7 +346,7 @@ impl Serving {
         ripe || self.until.remaining() < self.holder.lease * 2 / 3
     }
 
-    /// How long there is nothing to do, unless something comes.
+    /// Returns the time until the next scheduled work.
     fn rest(&self) -> Duration {
         let now = Instant::now();
         let mut until = self.look_at;

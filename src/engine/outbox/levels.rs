@@ -1,7 +1,7 @@
-//! How much subscribers have not been told yet, for the engineer on call.
+//! Gauges of undelivered messages.
 //!
-//! What it deliberately cannot do: count for a subscriber that wants no more. That one has a metric
-//! of its own, so that an alert on a growing backlog means somebody who waits.
+//! Not responsible for: the backlog of a disabled subscriber. It is reported by a metric of its
+//! own, so that an alert on the backlog means that an active subscriber is waiting.
 
 use crate::engine::Shared;
 use crate::metrics::ShopLevel;
@@ -10,17 +10,14 @@ use domain::ShopId;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the levels are read.
+/// Interval between updates of the gauges.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Reads the levels until the service stops.
+/// Updates the gauges until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, covered: Vec<(ShopId, Vec<String>)>) {
     while !shared.dispatch.is_stopping() {
         if let Err(error) = read(&shared, &covered).await {
-            tracing::debug!(
-                error = error.chain(),
-                "levels of the outbox could not be read"
-            );
+            tracing::debug!(error = error.chain(), "failed to refresh delivery gauges");
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}

@@ -1,8 +1,9 @@
-//! What a subscriber is told: the body of a message, and the id that stays the same however often
-//! it is told.
+//! Builds messages: the body, and an id that is the same for every delivery attempt.
 //!
-//! The same event always makes the same bytes, so that a receiver may compare what came twice.
-//! What this deliberately cannot do: look anything up. An event tells what was, not what is.
+//! The same event always produces the same bytes, so that a subscriber can compare duplicates.
+//!
+//! Not responsible for: current state. A message describes the transaction at the time of the
+//! event.
 
 use crate::config::SubscriberBody;
 use crate::store::feed::EventRow;
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// What a thin message keeps of a transaction or of a discrepancy.
+/// Fields of a transaction or discrepancy that a thin message includes.
 const THIN: [&str; 8] = [
     "id",
     "shop_id",
@@ -32,10 +33,11 @@ struct Body<'a> {
     data: &'a RawValue,
 }
 
-/// The id of an event's message: the same at each try.
+/// Returns the id of an event's message, the same for every delivery attempt.
 ///
-/// A restore from a backup takes numbers back, and gives them to other events: what the event says
-/// is part of its id, so that a receiver who drops what it has seen does not drop those.
+/// After a restore from a backup, other events may get sequence numbers that were used before. The
+/// id therefore depends on the content of the event, so that a subscriber that drops duplicates
+/// does not drop these events.
 pub(super) fn id(shop: &ShopId, event: &EventRow) -> String {
     let at = event.at.to_rfc3339();
     let digest = [event.kind.as_str(), &at, &event.payload]
@@ -48,7 +50,7 @@ pub(super) fn id(shop: &ShopId, event: &EventRow) -> String {
     format!("evt_{shop}_{}_{digest}", event.seq)
 }
 
-/// The body of an event's message.
+/// Returns the body of an event's message.
 pub(super) fn body(
     shop: &ShopId,
     event: &EventRow,
@@ -59,7 +61,7 @@ pub(super) fn body(
         SubscriberBody::Full if is_transaction => RawValue::from_string(event.payload.clone())?,
         SubscriberBody::Full => with_shop(shop, &event.payload, |_| true)?,
         SubscriberBody::Thin => with_shop(shop, &event.payload, |key| {
-            // A transaction's own status is the gateway's word; its state is ours.
+            // A transaction's `status` is the gateway's; its `state` is ours.
             THIN.contains(&key) && !(is_transaction && key == "status")
         })?,
     };
@@ -70,8 +72,8 @@ pub(super) fn body(
     })
 }
 
-/// Parts of an object, with its shop: a discrepancy does not name it, and one address may hear of
-/// several.
+/// Returns the given fields of an object, and its shop: a discrepancy does not contain its shop,
+/// and one endpoint may cover several shops.
 fn with_shop(
     shop: &ShopId,
     payload: &str,
@@ -108,7 +110,7 @@ mod tests {
         "uid":"u","detail":"words"}"#;
 
     #[test]
-    fn an_event_keeps_its_id_and_another_under_its_number_has_another() {
+    fn a_message_id_depends_on_the_event_content() {
         let shop = ShopId::parse("1001").unwrap();
         let event = |kind: &str, at: i64, payload: &str| EventRow {
             seq: 7,
@@ -131,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_message_carries_the_whole_object() {
+    fn a_full_message_contains_the_whole_object() {
         let full = told("transaction.finalized", PAYMENT, SubscriberBody::Full);
         assert_eq!(full["type"], "transaction.finalized");
         assert_eq!(full["timestamp"], "1970-01-01T00:00:00Z");
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thin_message_only_says_what_it_is_about() {
+    fn a_thin_message_contains_identifiers_only() {
         let thin = told("transaction.finalized", PAYMENT, SubscriberBody::Thin);
         let about = json!({"id": "i", "shop_id": "1001", "tracking_id": "t", "state": "failed",
             "final": true, "sequence": 3});

@@ -1,8 +1,10 @@
-//! Telling the neighbours: the events of each shop's feed, as Standard Webhooks, to every
-//! subscriber that covers the shop. At least once, whatever crashes when.
+//! Delivers the events of each shop's feed to subscribers as Standard Webhooks.
 //!
-//! The feed itself is the outbox: a subscriber costs nothing in the commit path. What this
-//! deliberately cannot do: hold up the engine, change a transaction, or promise an order.
+//! Every subscriber that covers the shop receives each event at least once, even after a crash. The
+//! feed itself is the outbox, so a subscriber costs nothing in the commit path.
+//!
+//! Not responsible for: the order of messages, changing a transaction. Deliveries never delay the
+//! engine.
 
 mod breaker;
 mod deliver;
@@ -22,7 +24,7 @@ use lane::Lane;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-/// Starts a lane for each subscriber at each shop that it covers, and the measuring of all.
+/// Starts a delivery worker for each subscriber of each shop that it covers, and the gauges of all.
 pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<JoinHandle<()>> {
     let mut loops = Vec::new();
     let mut covered: Vec<(ShopId, Vec<String>)> = shops
@@ -34,7 +36,7 @@ pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<
             Ok(receiver) => Arc::new(receiver),
             Err(error) => {
                 tracing::error!(subscriber = subscriber.name, %error,
-                    "the subscriber's http client cannot be set up; it is told nothing");
+                    "failed to create subscriber HTTP client; nothing will be delivered");
                 continue;
             }
         };

@@ -1,15 +1,16 @@
-//! When a message that was not taken is tried again.
+//! Retry schedule of failed messages.
 //!
-//! The times are those that Standard Webhooks proposes, four days in all: long enough for a
-//! receiver that breaks on the first evening of a long weekend. What this deliberately cannot do:
-//! know about other messages; a receiver that takes nothing at all is the breaker's business.
+//! The delays are those that Standard Webhooks recommends, four days in all: enough for a
+//! subscriber that fails on the first evening of a long weekend.
+//!
+//! Not responsible for: other messages. If a subscriber accepts nothing, the circuit breaker acts.
 
 use std::time::Duration;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 
-/// The pauses after the first failure, the second, and so on, in seconds.
+/// Delays after the first failure, the second, and so on, in seconds.
 const PAUSES: [u64; 10] = [
     5,
     5 * MINUTE,
@@ -23,14 +24,16 @@ const PAUSES: [u64; 10] = [
     24 * HOUR,
 ];
 
-/// How much a pause is varied, so that what failed together does not come again together.
+/// Relative jitter of a delay, so that messages that failed together are not retried together.
 const JITTER: f64 = 0.1;
 
-/// The longest pause that a receiver can ask for.
+/// Maximum delay that a subscriber can request.
 pub(super) const MOST: Duration = Duration::from_secs(24 * HOUR);
 
-/// The pause after so many failures, never shorter than what the receiver asked for. `None` when
-/// the message is given up. `chance` lies between 0 and 1.
+/// Returns the delay after the given number of failures, or `None` if the message is abandoned.
+///
+/// The delay is never shorter than the one that the subscriber requested. `chance` is a random
+/// number from 0 to 1 for the jitter.
 pub(super) fn pause(failures: i32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
     let index = usize::try_from(failures.checked_sub(1)?).ok()?;
     let pause = Duration::from_secs(*PAUSES.get(index)?);
@@ -44,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pauses_grow_for_four_days_and_then_end() {
+    fn delays_grow_for_four_days_and_then_end() {
         let pauses: Vec<u64> = (1..)
             .map_while(|n| pause(n, None, 0.5))
             .map(|p| p.as_secs())
@@ -58,13 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn pauses_vary_a_little() {
+    fn delays_have_jitter() {
         assert_eq!(pause(2, None, 0.0), Some(Duration::from_secs(270)));
         assert_eq!(pause(2, None, 1.0), Some(Duration::from_secs(330)));
     }
 
     #[test]
-    fn a_receiver_can_ask_for_a_longer_pause_and_not_for_a_shorter_one() {
+    fn a_subscriber_can_only_lengthen_a_delay() {
         let asked = |seconds| pause(1, Some(Duration::from_secs(seconds)), 0.5);
         assert_eq!(asked(120), Some(Duration::from_secs(120)));
         assert_eq!(asked(1), Some(Duration::from_secs(5)));

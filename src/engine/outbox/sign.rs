@@ -1,7 +1,9 @@
-//! Signatures of Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
+//! Signs messages per Standard Webhooks 1.0: HMAC-SHA256 over `id.timestamp.body`.
 //!
-//! While a secret is changed a message carries one signature for each, so that the receiver may
-//! change its own at any time. What this deliberately cannot do: verify. That is the receiver's.
+//! While a secret is being rotated, a message carries one signature per secret, so that the
+//! subscriber can switch at any time.
+//!
+//! Not responsible for: verification, which the subscriber does.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use leaves::secret::{Rotating, Secret};
 use sha2::Sha256;
 
-/// The value of `webhook-signature`.
+/// Returns the value of the `webhook-signature` header.
 pub(super) fn signatures(
     secrets: &Rotating<Secret<Vec<u8>>>,
     id: &str,
@@ -23,7 +25,7 @@ pub(super) fn signatures(
     each.join(" ")
 }
 
-/// HMAC takes keys of any length, so that this is never `None`.
+/// Returns one signature. HMAC accepts keys of any length, so this is never `None`.
 fn sign(key: &[u8], id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
     mac.update(format!("{id}.{timestamp}.").as_bytes());
@@ -52,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vector_of_the_standards_library() {
+    fn the_signature_matches_the_reference_library() {
         assert_eq!(
             signatures(&secrets(&[SECRET]), ID, 1_649_367_553, BODY),
             "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw="
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn every_secret_in_rotation_signs() {
+    fn each_rotating_secret_adds_a_signature() {
         let other = STANDARD.encode([7; 32]);
         let both = signatures(&secrets(&[&other, SECRET]), ID, 1_649_367_553, BODY);
         let theirs = |secret: &str| Webhook::new(secret).unwrap().sign(ID, 1_649_367_553, BODY);

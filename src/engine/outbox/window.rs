@@ -1,8 +1,9 @@
-//! What has been taken up from the feed and what became of it, between two settlements.
+//! In-memory window over one shop's feed: events read, in flight, and delivered but not yet saved.
 //!
-//! Events are answered in any order. The cursor follows the first one that is still open, so that
-//! a crash repeats what was not answered, and leaves out nothing. What this deliberately cannot do:
-//! I/O.
+//! Deliveries complete in any order. The cursor points to the first event that is not complete, so
+//! that after a crash incomplete events are delivered again and none is skipped.
+//!
+//! Not responsible for: I/O.
 
 use crate::engine::outbox::deliver::Outcome;
 use crate::engine::outbox::retry;
@@ -10,41 +11,41 @@ use crate::store::feed::EventRow;
 use crate::store::subscribers::{Failed, Settlement};
 use std::collections::{BTreeSet, VecDeque};
 
-/// An event on its way to a subscriber.
+/// An event that is being delivered to a subscriber.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
     pub(super) event: EventRow,
-    /// How often it was tried before.
+    /// Number of earlier delivery attempts.
     pub(super) tries: i32,
-    /// It has a row of its own; else it comes from the feed.
+    /// Whether the event has a row of its own for retries; otherwise it comes from the feed.
     pub(super) has_row: bool,
 }
 
-/// What became of an item in the long run.
+/// What happens to an event after a delivery attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Taken.
+    /// The subscriber accepted it.
     Taken,
-    /// It has a next try.
+    /// Another attempt is due later.
     TriedAgain,
-    /// It has had its last.
+    /// The last attempt failed; the event is abandoned.
     GivenUp,
 }
 
 /// The window over one shop's feed for one subscriber.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// The next event to be read from the feed.
+    /// Sequence number of the next event to read from the feed.
     next: i64,
-    /// The events of the feed that are read and not answered yet.
+    /// Events read from the feed that are not complete.
     open: BTreeSet<i64>,
-    /// Those among them that are not sent yet.
+    /// Events in `open` that are not sent yet.
     fresh: VecDeque<Item>,
-    /// Failed ones that are due and not sent yet.
+    /// Due retries that are not sent yet.
     due: VecDeque<Item>,
-    /// Failed ones in hand, sent or not.
+    /// Retries in this window, sent or not.
     in_hand: BTreeSet<i64>,
-    /// What has not been written down.
+    /// Results that are not saved yet.
     unsettled: Settlement,
     settled: i64,
 }
@@ -62,22 +63,22 @@ impl Window {
         }
     }
 
-    /// The next event to be read from the feed.
+    /// Sequence number of the next event to read from the feed.
     pub(super) fn next(&self) -> i64 {
         self.next
     }
 
-    /// How many events are read and not sent.
+    /// Returns the number of events that are read and not sent.
     pub(super) fn waiting(&self) -> usize {
         self.fresh.len() + self.due.len()
     }
 
-    /// The failed deliveries that must not be read again.
+    /// Returns the retries in this window, which must not be read from the database again.
     pub(super) fn in_hand(&self) -> Vec<i64> {
         self.in_hand.iter().copied().collect()
     }
 
-    /// Takes up what was read from the feed, and passes over what is not wanted.
+    /// Adds events read from the feed. Skips those that `wanted` rejects.
     pub(super) fn take_up(&mut self, events: Vec<EventRow>, wanted: impl Fn(&str) -> bool) {
         for event in events {
             self.next = event.seq + 1;
@@ -92,12 +93,12 @@ impl Window {
         }
     }
 
-    /// Passes over what is no longer kept.
+    /// Skips events that retention has removed.
     pub(super) fn pass_to(&mut self, next: i64) {
         self.next = self.next.max(next);
     }
 
-    /// Takes up a failed delivery that is due.
+    /// Adds a due retry.
     pub(super) fn take_up_again(&mut self, event: EventRow, tries: i32) {
         if self.in_hand.insert(event.seq) {
             self.due.push_back(Item {
@@ -108,7 +109,7 @@ impl Window {
         }
     }
 
-    /// The next one to be sent. Old ones and new ones take turns, `turn` tells whose it is.
+    /// Returns the next event to send. New events and retries alternate by the parity of `turn`.
     pub(super) fn pop(&mut self, turn: usize) -> Option<Item> {
         if turn.is_multiple_of(2) {
             self.fresh.pop_front().or_else(|| self.due.pop_front())
@@ -117,7 +118,7 @@ impl Window {
         }
     }
 
-    /// Notes what became of an item. `chance` varies the pause.
+    /// Records the outcome of a delivery attempt. `chance`, from 0 to 1, varies the retry delay.
     pub(super) fn answered(&mut self, item: &Item, outcome: &Outcome, chance: f64) -> Verdict {
         let (reason, pause) = match outcome {
             Outcome::Taken => {
@@ -125,7 +126,7 @@ impl Window {
                 self.done(item.event.seq);
                 return Verdict::Taken;
             }
-            // The event stays open, so that the cursor stays before it.
+            // The event stays open, so that the cursor does not pass it.
             Outcome::Gone => return Verdict::TriedAgain,
             Outcome::Failed { reason, pause, .. } => (reason, *pause),
         };
@@ -136,8 +137,8 @@ impl Window {
             self.done(seq);
             return Verdict::GivenUp;
         };
-        // After a crash one event may come from the feed and have a row: taken once is taken, and a
-        // settlement names it once.
+        // After a crash, an event may come both from the feed and from its row. One accepted
+        // delivery is enough, and a checkpoint names the event once.
         if !self.unsettled.done.contains(&seq) {
             self.unsettled.failed.retain(|failed| failed.seq != seq);
             self.unsettled.failed.push(Failed {
@@ -150,7 +151,7 @@ impl Window {
         Verdict::TriedAgain
     }
 
-    /// Notes that an event need not be tried any more.
+    /// Records that an event needs no further attempt.
     pub(super) fn done(&mut self, seq: i64) {
         self.unsettled.failed.retain(|failed| failed.seq != seq);
         self.unsettled.done.push(seq);
@@ -164,19 +165,20 @@ impl Window {
         }
     }
 
-    /// How much there is to be written down.
+    /// Returns the number of results to save.
     pub(super) fn weight(&self) -> usize {
         let moved = usize::from(self.low() > self.settled);
         self.unsettled.failed.len() + self.unsettled.done.len() + moved
     }
 
-    /// What is to be written down. It is kept until [`Self::settled`] is told.
+    /// Returns the results to save. They are kept until [`Self::settled`] is called.
     pub(super) fn settlement(&mut self) -> &Settlement {
         self.unsettled.next_seq = self.low();
         &self.unsettled
     }
 
-    /// The last settlement is durable; nothing has come in between.
+    /// Discards the results of the last checkpoint, which is durable. No result may have been added
+    /// since.
     pub(super) fn settled(&mut self) {
         self.settled = self.unsettled.next_seq;
         self.unsettled = Settlement::default();
@@ -206,7 +208,7 @@ mod tests {
     fn failed() -> Outcome {
         Outcome::Failed {
             label: "5xx",
-            reason: "answered 500".to_owned(),
+            reason: "HTTP status 500".to_owned(),
             pause: None,
         }
     }
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_follows_the_first_event_that_is_open() {
+    fn the_cursor_points_to_the_first_open_event() {
         let (mut window, items) = window(5..=8);
         assert_eq!(window.weight(), 0);
         window.answered(&items[1], &Outcome::Taken, 0.5);
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_is_passed_over() {
+    fn unwanted_events_are_skipped() {
         let mut window = Window::new(1);
         let kinds = ["no", "yes", "no", "no"];
         let events = (1..).zip(kinds).map(|(seq, kind)| event(seq, kind));
@@ -251,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_its_tries_and_then_its_end() {
+    fn a_message_is_abandoned_after_its_last_retry() {
         let mut window = Window::new(10);
         window.take_up_again(event(3, "yes"), 9);
         window.take_up_again(event(3, "yes"), 9);
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_take_turns() {
+    fn retries_and_new_events_alternate() {
         let mut window = Window::new(7);
         window.take_up(vec![event(7, "yes"), event(8, "yes")], |_| true);
         window.take_up_again(event(1, "yes"), 1);
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settlement_names_an_event_once() {
+    fn a_checkpoint_names_an_event_once() {
         for outcomes in [[Outcome::Taken, failed()], [failed(), Outcome::Taken]] {
             let (mut window, fresh) = window(5..=5);
             window.take_up_again(event(5, "yes"), 1);

@@ -1,11 +1,11 @@
-//! The reckoning: what the service says, against what really happened at the gateway.
+//! Verification: compares the service's states with the true state at the gateway.
 
 use crate::chaos::load::Told;
 use crate::world::World;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything that is wrong, each in a sentence.
+/// Returns all errors, one sentence each.
 pub async fn differences(world: &World, told: &Told) -> Vec<String> {
     let mut wrong = told.broken.clone();
     let truth = truth(world).await;
@@ -20,29 +20,29 @@ pub async fn differences(world: &World, told: &Told) -> Vec<String> {
     }
     for name in &told.taken {
         if !stored.contains_key(&**name) {
-            wrong.push(format!("{name} was taken and is gone"));
+            wrong.push(format!("{name} was accepted and is missing"));
         }
     }
     for (name, state) in stored {
         let real = truth.get(name).cloned().unwrap_or_default();
         let ends = ends(&real);
         if !ends.contains(&state) {
-            wrong.push(format!("{name} is {state}, at the gateway it is {real:?}"));
+            wrong.push(format!("{name} is {state}, but {real:?} at the gateway"));
         }
         if told.ended.get(name).map(String::as_str) != Some(state) {
             let last = told.ended.get(name);
-            wrong.push(format!("{name} is {state}, the feed told {last:?}"));
+            wrong.push(format!("{name} is {state}, but the feed has {last:?}"));
         }
     }
     for name in truth.keys() {
         if !told.taken.contains(name) {
-            wrong.push(format!("{name} was sent and nobody knows of it"));
+            wrong.push(format!("{name} was submitted, but no caller requested it"));
         }
     }
     wrong
 }
 
-/// The statuses of the transactions that there really are, by tracking id.
+/// Returns the true statuses at the gateway, by tracking ID.
 async fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     let all = world.twin().get("transactions?limit=1000000").await;
     let mut truth: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -59,7 +59,7 @@ async fn truth(world: &World) -> BTreeMap<String, BTreeSet<String>> {
     truth
 }
 
-/// The states that fit what there is at the gateway.
+/// Returns the states that agree with the statuses at the gateway.
 fn ends(real: &BTreeSet<String>) -> Vec<&str> {
     if real.is_empty() {
         return vec!["rejected", "not_sent", "not_found"];
@@ -67,7 +67,8 @@ fn ends(real: &BTreeSet<String>) -> Vec<&str> {
     real.iter().map(String::as_str).collect()
 }
 
-/// What `reconciler audit`, the real one, finds with the configuration of the service.
+/// Returns the differences that the real `reconciler audit` reports with the service's
+/// configuration.
 pub fn audited(world: &World) -> Vec<String> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("config.toml");
@@ -85,7 +86,7 @@ pub fn audited(world: &World) -> Vec<String> {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     let report: Value = serde_json::from_str(&text).unwrap_or_default();
     vec![format!(
-        "the audit ended with {}: {error} {:#}",
+        "audit ended with {}: {error} {:#}",
         output.status, report["differences"]
     )]
 }

@@ -1,4 +1,4 @@
-//! One case: the load, the fault, the recovery that nobody helps, and the reckoning.
+//! A chaos case: load, fault, unassisted recovery, and verification.
 
 use crate::chaos::books;
 use crate::chaos::load::Load;
@@ -10,20 +10,20 @@ use std::io::Write as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a case is like before its fault.
+/// Parameters of a case.
 pub struct Plan {
-    /// The words of the table.
+    /// Name of the case in the results table.
     pub name: &'static str,
-    /// The world; its service is the real binary.
+    /// Test environment; its service is the real binary.
     pub setup: Setup,
-    /// How many of them run.
+    /// Number of replicas.
     pub replicas: usize,
-    /// The environment of each.
+    /// Environment variables of each replica.
     pub environment: Vec<(String, String)>,
 }
 
 impl Plan {
-    /// An ordinary case with one service.
+    /// Creates a case with one replica.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -38,7 +38,7 @@ impl Plan {
         self.run_after(async |_| {}, fault);
     }
 
-    /// The same, with something that is to be done before the services start.
+    /// Like [`Self::run`], with an action before the services start.
     pub fn run_after(
         self,
         before: impl AsyncFnOnce(&World),
@@ -55,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Everything that takes time is short, but long enough for hundreds at once.
+/// Uses short times that still allow hundreds of open transactions.
 fn setup() -> Setup {
     Setup::default()
         .service_down()
@@ -70,16 +70,16 @@ fn setup() -> Setup {
         .shop_set("max_in_flight", "500")
 }
 
-/// A case under way.
+/// A running case.
 pub struct Case<'w> {
-    /// Its world.
+    /// Test environment.
     pub world: &'w World,
-    /// How hard and how long.
+    /// Size of the case.
     pub scale: Scale,
-    /// The services.
+    /// Processes of the replicas.
     pub processes: Vec<Process>,
     addresses: Vec<Addresses>,
-    /// A client for each service.
+    /// A client for each replica.
     pub merchants: Vec<Merchant>,
     environment: Vec<(String, String)>,
     load: Load,
@@ -88,7 +88,7 @@ pub struct Case<'w> {
 impl<'w> Case<'w> {
     async fn begin(plan: &Plan, world: &'w World) -> Self {
         let scale = Scale::chosen();
-        // Many are open at once, and the slow ones are still open when the fault is over.
+        // Keeps many transactions open at once; the slow ones are still open after the fault.
         let tasks = json!({"bimodal": {"fast": 1.0, "slow": 2.5, "slow_share": 0.5}});
         let switches = json!({"task_delay": tasks, "duplicate_check": "off"});
         world.twin().switch(switches).await;
@@ -122,7 +122,7 @@ impl<'w> Case<'w> {
         Process::start_in(&text, &self.environment)
     }
 
-    /// Starts a service again that has ended, where it always was.
+    /// Restarts a service that has ended, at its old addresses.
     pub fn start_again(&mut self, n: usize) {
         self.processes[n] = self.spawn(n);
     }
@@ -136,7 +136,7 @@ impl<'w> Case<'w> {
         }
     }
 
-    /// Waits until as many transactions are open as a case needs.
+    /// Waits until enough transactions are open.
     pub async fn until_many_are_open(&self) {
         let sql = "SELECT count(*) FROM transactions WHERE finalized_at IS NULL";
         let many = async || {
@@ -148,17 +148,17 @@ impl<'w> Case<'w> {
             .expect("many transactions are open");
     }
 
-    /// How many payments have been taken so far.
+    /// Returns the number of accepted payments so far.
     pub fn taken(&self) -> usize {
         self.load.taken()
     }
 
-    /// Lets an outage last.
+    /// Waits for the duration of an outage.
     pub async fn outage(&self) {
         tokio::time::sleep(self.scale.outage).await;
     }
 
-    /// Whether PostgreSQL refuses what takes room.
+    /// Returns whether PostgreSQL rejects writes.
     pub async fn cannot_write(&self) -> bool {
         let sql = "CREATE TABLE room AS SELECT repeat('x', 1000) FROM generate_series(1, 200)";
         let pool = &self.world.database.pool;
@@ -167,7 +167,7 @@ impl<'w> Case<'w> {
         !wrote
     }
 
-    /// The services are ready, whatever happens elsewhere.
+    /// Asserts that all services are ready.
     pub async fn still_ready(&self) {
         for merchant in &self.merchants {
             assert_eq!(merchant.readiness().await, Some(200));
@@ -192,7 +192,7 @@ impl<'w> Case<'w> {
         let some = &wrong[..wrong.len().min(30)];
         assert!(
             wrong.is_empty(),
-            "{name}: {} things are wrong:\n{}",
+            "{name}: {} errors:\n{}",
             wrong.len(),
             some.join("\n")
         );
@@ -200,7 +200,7 @@ impl<'w> Case<'w> {
     }
 }
 
-/// One line of the table, for whoever asked for it.
+/// Prints one line of the results table, and appends it to the file in `RECONCILER_CHAOS_TABLE`.
 fn tell(name: &str, taken: usize, fault: Duration, ready: Duration, ended: Duration) {
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
     let line = format!(

@@ -1,12 +1,12 @@
 //! The service's clock jumps by an hour, ahead and behind.
 //!
-//! libfaketime stands between the programs and the system's clock. It leaves the monotonic clock
-//! alone, as a jump does.
+//! libfaketime intercepts reads of the system clock. It does not change the monotonic clock, like a
+//! real jump.
 
 use crate::chaos::Plan;
 use std::path::{Path, PathBuf};
 
-/// Where Debian and others put the library.
+/// Returns the path of libfaketime.
 fn library() -> String {
     let places = ["/usr/lib", "/usr/lib64"].into_iter().flat_map(|base| {
         let below = std::fs::read_dir(base).into_iter().flatten().flatten();
@@ -22,7 +22,7 @@ fn library() -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A clock that a file tells how far it is off.
+/// A clock whose offset is read from a file.
 struct Clock {
     directory: tempfile::TempDir,
 }
@@ -39,7 +39,7 @@ impl Clock {
         self.directory.path().join("offset")
     }
 
-    /// Jumps to so far from the real time.
+    /// Sets the offset from the real time.
     fn jump(&self, offset: &str) {
         write_whole(&self.file(), offset);
     }
@@ -58,7 +58,7 @@ impl Clock {
     }
 }
 
-/// At once, so that nobody reads half of it.
+/// Replaces the file atomically, so that no reader sees a part of it.
 fn write_whole(path: &Path, text: &str) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
@@ -66,7 +66,7 @@ fn write_whole(path: &Path, text: &str) {
 }
 
 #[test]
-fn of_the_service() {
+fn service_clock_jumps() {
     let clock = Clock::new();
     let mut plan = Plan::new("the service's clock jumps an hour ahead, an hour behind, and back");
     plan.environment = clock.environment();

@@ -1,10 +1,10 @@
-//! What the service says to PostgreSQL arrives, and the answer does not; or nothing arrives at all.
+//! Requests to PostgreSQL arrive and the responses do not, or nothing arrives.
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Proxy, Trick, private_cluster_with};
 use testkit::postgres::Options;
 
-/// A case whose service reaches PostgreSQL over a wire that the test has in hand.
+/// Runs a case whose service connects to PostgreSQL through a fault-injecting proxy.
 fn over_a_wire(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &Proxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (proxy, url, _cluster) = runtime.block_on(async {
@@ -23,13 +23,17 @@ fn tricked(name: &'static str, every: u32, trick: Trick) {
         proxy.strike(every, &[trick]);
         case.outage().await;
         let struck = proxy.spare();
-        assert!(struck > 0, "no COMMIT came: {before} to {}", case.taken());
+        assert!(
+            struck > 0,
+            "no COMMIT was affected: {before} to {}",
+            case.taken()
+        );
     });
 }
 
 #[test]
-fn the_answer_to_commit_is_lost() {
-    let name = "every 2nd COMMIT takes place, and the connection is cut before its answer";
+fn the_response_to_commit_is_lost() {
+    let name = "every 2nd COMMIT takes place, and the connection is cut before its response";
     tricked(name, 2, Trick::AnswerLost);
 }
 
@@ -40,15 +44,15 @@ fn commit_is_lost() {
 }
 
 #[test]
-fn the_answer_to_commit_never_comes() {
-    let name = "every 5th COMMIT takes place, and its answer never comes; the connection stays";
+fn the_response_to_commit_never_arrives() {
+    let name =
+        "every 5th COMMIT takes place, and its response never arrives; the connection stays open";
     tricked(name, 5, Trick::AnswerSwallowed);
 }
 
 #[test]
-fn the_network_to_postgresql_falls_silent() {
-    let name =
-        "the network to PostgreSQL swallows everything for a time; old connections stay dead";
+fn the_network_to_postgresql_drops_everything() {
+    let name = "the network to PostgreSQL drops everything for a time; old connections stay dead";
     over_a_wire(name, async |case, proxy| {
         proxy.fall_silent();
         case.outage().await;

@@ -1,4 +1,4 @@
-//! The gateway, or the way to it, is away in one manner or another.
+//! Failures of the gateway, or of the network to it.
 
 use crate::chaos::Plan;
 use crate::world::Relay;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A case in which every request to the gateway meets this.
+/// Runs a case in which this fault affects every request to the gateway.
 fn struck(name: &'static str, act: Value, effect: bool) {
     Plan::new(name).run(async |case| {
         let fault = json!({"operation": "*", "act": act, "effect": effect});
@@ -23,67 +23,75 @@ fn answering(status: u16, after: Option<&str>) -> Value {
 }
 
 #[test]
-fn hanging() {
+fn gateway_processes_and_never_responds() {
     struck(
-        "the gateway takes requests, acts and never answers",
+        "the gateway accepts and processes requests and never responds",
         json!("hang"),
         true,
     );
 }
 
 #[test]
-fn hanging_without_effect() {
+fn gateway_never_responds_without_effect() {
     struck(
-        "the gateway takes requests and does nothing",
+        "the gateway accepts requests and does nothing",
         json!("hang"),
         false,
     );
 }
 
 #[test]
-fn trickling() {
+fn gateway_responds_slowly() {
     let drops = json!({"trickle": {"seconds": 3.0}});
-    struck("the gateway answers in drops", drops, true);
+    struck(
+        "the gateway sends its responses slowly, in small pieces",
+        drops,
+        true,
+    );
 }
 
 #[test]
-fn resetting() {
+fn gateway_resets_connections() {
     struck(
-        "the gateway acts and resets the connection",
+        "the gateway processes requests and resets the connection",
         json!("reset"),
         true,
     );
 }
 
 #[test]
-fn cutting() {
+fn gateway_responses_are_cut() {
     struck(
-        "the gateway's answers are cut in the middle",
+        "the gateway's responses are cut in the middle",
         json!("cut"),
         true,
     );
 }
 
 #[test]
-fn too_many_requests() {
+fn gateway_answers_429() {
     let act = answering(429, Some("1"));
     struck("the gateway answers 429 to everything", act, false);
 }
 
 #[test]
-fn failing() {
+fn gateway_processes_and_answers_500() {
     let act = answering(500, None);
-    struck("the gateway acts and answers 500 to everything", act, true);
+    struck(
+        "the gateway processes requests and answers 500 to everything",
+        act,
+        true,
+    );
 }
 
 #[test]
-fn behind_a_proxy_that_has_lost_it() {
+fn gateway_unreachable_behind_a_proxy() {
     let act = answering(503, None);
     struck("a proxy answers 503 to everything", act, false);
 }
 
 #[test]
-fn refusing() {
+fn gateway_refuses_connections() {
     let relay = Relay::reserve();
     let mut plan = Plan::new("the gateway refuses connections");
     plan.setup = plan.setup.gateway_by_way_of(&relay.base("127.0.0.1"));
@@ -98,7 +106,7 @@ fn refusing() {
     );
 }
 
-/// A resolver that fails when it is told to, as a library to be loaded before the C library.
+/// Builds a resolver that fails on request, as a library to be loaded before the C library.
 fn resolver(directory: &Path) -> PathBuf {
     let library = directory.join("resolver.so");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/chaos/resolver.c");
@@ -111,7 +119,7 @@ fn resolver(directory: &Path) -> PathBuf {
 }
 
 #[test]
-fn without_a_name() {
+fn gateway_name_does_not_resolve() {
     let relay = Relay::reserve();
     let directory = tempfile::tempdir().unwrap();
     let found = directory.path().join("found");
@@ -130,10 +138,10 @@ fn without_a_name() {
         async |world| relay.open(&world.twin().base()).await,
         async |case| {
             std::fs::remove_file(&found).unwrap();
-            // Connections that there are need no name: they are cut.
+            // Existing connections need no name, so they are closed.
             relay.shut().await;
             relay.open(&case.world.twin().base()).await;
-            // Those that had found the name by now may still come.
+            // Connections that were resolved before may still arrive.
             let mut before = relay.carried();
             loop {
                 tokio::time::sleep(Duration::from_millis(400)).await;
@@ -145,7 +153,7 @@ fn without_a_name() {
             }
             case.outage().await;
             case.still_ready().await;
-            assert_eq!(relay.carried(), before, "a name was found");
+            assert_eq!(relay.carried(), before, "a name was resolved");
             std::fs::write(&found, "").unwrap();
         },
     );

@@ -1,5 +1,6 @@
-//! Callers who behave: each asks for a payment until it is taken, with the same body, waits for its
-//! end, and asks for the next one. What they were told is remembered, to be held against the service.
+//! Correct callers: each requests a payment with the same body until it is accepted, waits for its
+//! final state, and requests the next one. All responses are remembered and compared with the
+//! service's state.
 
 use crate::world::{Merchant, card_payment, payment};
 use reqwest::Method;
@@ -11,22 +12,23 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-/// What a tracking id begins with decides what the twin does with it. Every tenth is a whole card.
+/// Prefixes of tracking IDs, which select the simulator's scenario. Every tenth payment has full
+/// card data.
 const SORTS: [&str; 20] = [
     "ok", "decline", "ok", "nohook", "ok", "double", "reset", "ok", "crash", "ok", "card", "ok",
     "once422", "ok", "e500none", "ok", "reject", "ok", "hang", "ok",
 ];
 
-/// The pause of a caller who was not answered, or told to come again.
+/// Pause of a caller after no response or a request to retry.
 const AGAIN: Duration = Duration::from_millis(150);
 
 #[derive(Default)]
 struct Shared {
-    /// Tracking ids that the service took, in so many words.
+    /// Tracking IDs that the service accepted.
     taken: Mutex<BTreeSet<String>>,
-    /// How each ended, as the feed told.
+    /// Final state of each, from the feed.
     ended: Mutex<BTreeMap<String, String>>,
-    /// Rules of the API that were broken on the way.
+    /// Violations of the API's rules.
     broken: Mutex<Vec<String>>,
     news: Notify,
     next: AtomicUsize,
@@ -45,12 +47,12 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts so many callers, who spread over these services.
+    /// Starts callers, spread over these services.
     pub fn start(callers: usize, at: &[Merchant]) -> Self {
         let shared = Arc::new(Shared::default());
         let mut set = JoinSet::new();
         for n in 0..callers {
-            // Everybody has a first service to ask, and the others when that one does not answer.
+            // Each caller prefers one service and uses the others if that one does not respond.
             let mut at = at.to_vec();
             let first = n % at.len();
             at.rotate_left(first);
@@ -64,12 +66,12 @@ impl Load {
         }
     }
 
-    /// How many have been taken.
+    /// Returns the number of accepted payments.
     pub fn taken(&self) -> usize {
         locked(&self.shared.taken).len()
     }
 
-    /// No new ones are asked for. Waits until each caller knows the end of the one in hand.
+    /// Stops new requests and waits until each caller knows the final state of its payment.
     pub async fn finish(mut self, patience: Duration) -> Told {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let all = async { while self.callers.join_next().await.is_some() {} };
@@ -82,7 +84,7 @@ impl Load {
             let open: Vec<&String> = taken.iter().filter(|t| !ended.contains_key(*t)).collect();
             let some = &open[..open.len().min(10)];
             broken.push(format!(
-                "{} did not end in {patience:?}, such as {some:?}",
+                "{} not final within {patience:?}, such as {some:?}",
                 open.len()
             ));
         }
@@ -94,13 +96,13 @@ impl Load {
     }
 }
 
-/// What the callers were told.
+/// What the callers received.
 pub struct Told {
-    /// What was taken.
+    /// Accepted payments.
     pub taken: BTreeSet<String>,
-    /// How it ended.
+    /// Final states.
     pub ended: BTreeMap<String, String>,
-    /// What was wrong with it.
+    /// Violations of the API's rules.
     pub broken: Vec<String>,
 }
 
@@ -116,7 +118,7 @@ async fn call(shared: Arc<Shared>, at: Vec<Merchant>) {
             "card" => card_payment(&name),
             _ => payment(&name),
         };
-        // Half of those that may wait in the database do.
+        // Half of the payments that may be queued are queued.
         let later = sort != "card" && n % 4 < 2;
         ask_until_taken(&shared, &at, &body, later).await;
         locked(&shared.taken).insert(name.clone());
@@ -140,7 +142,7 @@ async fn ask_until_taken(shared: &Shared, at: &[Merchant], body: &Value, later: 
             None | Some(429 | 502 | 503 | 504) => {}
             Some(_) => {
                 let text = answer.map(|answer| answer.text).unwrap_or_default();
-                locked(&shared.broken).push(format!("a payment was answered with {text}"));
+                locked(&shared.broken).push(format!("unexpected response to a payment: {text}"));
             }
         }
         tokio::time::sleep(AGAIN).await;
@@ -159,7 +161,7 @@ async fn until_ended(shared: &Shared, name: &str) {
     }
 }
 
-/// Reads the feed for all of them, wherever it is to be had, and holds it to its promise: no gap.
+/// Reads the feed for all callers from any service, and checks that it has no gap.
 async fn read_feed(shared: Arc<Shared>, at: Vec<Merchant>) {
     let mut after = 0;
     for merchant in at.iter().cycle() {
@@ -182,7 +184,7 @@ async fn read_feed(shared: Arc<Shared>, at: Vec<Merchant>) {
 
 fn note(shared: &Shared, event: &Value, expected: i64) {
     if event["seq"] != expected {
-        let text = format!("the feed gave {} where {expected} was due", event["seq"]);
+        let text = format!("feed has {}, expected {expected}", event["seq"]);
         locked(&shared.broken).push(text);
     }
     let transaction = &event["transaction"];

@@ -1,13 +1,13 @@
-//! The danger: whatever the service stands on dies, under load, and takes money with it.
+//! Risk: a component fails under load, and money is lost or moved twice.
 //!
-//! Each test here is one way to die. It happens to the real binary, a real PostgreSQL and the twin
-//! over real HTTP, while at least [`scale::IN_FLIGHT`] transactions are open. Afterwards nobody
-//! helps: the service has to recover by itself, and then every transaction must have the end that it
-//! has at the gateway, none may have been sent twice, nothing that a caller was told may be gone, and
-//! `reconciler audit` must find nothing.
+//! Each test injects one fault into the real binary, a real PostgreSQL and the simulator over real
+//! HTTP, while at least [`scale::IN_FLIGHT`] transactions are open. After the fault the service
+//! must recover unassisted. Then every transaction must have the state that it has at the gateway,
+//! none may have been submitted twice, nothing that a caller received may be missing, and
+//! `reconciler audit` must report no difference.
 //!
-//! The short form of each runs with the other tests; `make chaos` runs the long one and prints the
-//! table of how long each recovery took.
+//! The short size of each case runs with the other tests. `make chaos` runs the long size and
+//! prints a table of recovery times.
 
 mod books;
 mod case;

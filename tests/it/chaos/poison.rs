@@ -1,4 +1,4 @@
-//! A body that PostgreSQL refuses comes in the middle of everything else.
+//! A body that PostgreSQL rejects arrives together with valid ones.
 
 use crate::chaos::Plan;
 use crate::world::SHOP;
@@ -6,8 +6,8 @@ use serde_json::json;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Evidence with this word in it is refused, as a text with a zero byte would be. What is known to be
-/// refused is taken out before it comes so far, and so the test makes something new.
+/// A trigger that rejects evidence with this word, like a text with a zero byte. Known causes are
+/// removed before they reach the database, so the test creates a new one.
 const REFUSAL: [&str; 2] = [
     "CREATE FUNCTION refuse_poison() RETURNS trigger LANGUAGE plpgsql AS $$
      BEGIN
@@ -21,8 +21,8 @@ const REFUSAL: [&str; 2] = [
 ];
 
 #[test]
-fn in_the_middle_of_a_batch() {
-    let name = "bodies that PostgreSQL refuses come by webhook and as results of tasks";
+fn a_rejected_body_does_not_block_its_batch() {
+    let name = "bodies that PostgreSQL rejects arrive by webhook and as task results";
     Plan::new(name).run(async |case| {
         for statement in REFUSAL {
             case.world.database.execute(statement).await;

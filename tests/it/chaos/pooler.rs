@@ -1,5 +1,5 @@
-//! PgBouncer in transaction mode in the middle: every transaction may meet another connection of the
-//! server, and prepared statements have to be there all the same.
+//! PgBouncer in transaction mode between the service and PostgreSQL. Each transaction may use
+//! another server connection, and prepared statements must still work.
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Pooler, private_cluster_with};
@@ -23,14 +23,14 @@ fn pooled(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Pooler
 }
 
 #[test]
-fn in_the_middle() {
-    let name = "PgBouncer in transaction mode in the middle, five connections for two replicas";
+fn pooler_shares_five_connections() {
+    let name = "PgBouncer in transaction mode in between, five connections for two replicas";
     pooled(name, async |case, _, _| case.outage().await);
 }
 
 #[test]
-fn killed_in_the_middle() {
-    let name = "PgBouncer is killed again and again, and PostgreSQL behind it once";
+fn pooler_is_killed_repeatedly() {
+    let name = "PgBouncer is killed repeatedly, and PostgreSQL behind it once";
     pooled(name, async |case, pooler, cluster| {
         for _ in 0..case.scale.rounds.div_ceil(2) {
             pooler.restart();

@@ -1,4 +1,4 @@
-//! PostgreSQL dies, or does not get round to the service.
+//! PostgreSQL fails, or is blocked.
 
 use crate::chaos::{Case, Plan};
 use crate::world::{eventually, eventually_within, private_cluster_with};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use testkit::postgres::{Cluster, Options, StopMode};
 use tokio::time::Instant;
 
-/// A case on a server of its own.
+/// Runs a case on a private server.
 fn with_server(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Cluster)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let options = Options {
@@ -31,12 +31,12 @@ fn away(name: &'static str, mode: StopMode) {
 }
 
 #[test]
-fn stopped_fast() {
+fn postgresql_is_stopped_fast() {
     away("PostgreSQL is stopped (fast) for a time", StopMode::Fast);
 }
 
 #[test]
-fn stopped_at_once() {
+fn postgresql_is_stopped_immediately() {
     away(
         "PostgreSQL is stopped (immediate) for a time",
         StopMode::Immediate,
@@ -44,8 +44,8 @@ fn stopped_at_once() {
 }
 
 #[test]
-fn crashing_again_and_again() {
-    let name = "PostgreSQL is restarted (immediate) again and again";
+fn postgresql_is_restarted_repeatedly() {
+    let name = "PostgreSQL is restarted (immediate) repeatedly";
     with_server(name, async |case, cluster| {
         for _ in 0..case.scale.rounds {
             tokio::time::sleep(Duration::from_millis(rand::random_range(50..800))).await;
@@ -55,8 +55,8 @@ fn crashing_again_and_again() {
 }
 
 #[test]
-fn backends_ended_one_by_one() {
-    Plan::new("backends of PostgreSQL are ended one by one").run(async |case| {
+fn backends_are_terminated_one_by_one() {
+    Plan::new("PostgreSQL backends are terminated one by one").run(async |case| {
         let until = Instant::now() + case.scale.outage;
         let mut ended = 0;
         while Instant::now() < until {
@@ -71,13 +71,13 @@ fn backends_ended_one_by_one() {
                 .await;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
-        assert!(ended > 10, "only {ended} backends were ended");
+        assert!(ended > 10, "only {ended} backends were terminated");
     });
 }
 
 #[test]
-fn every_connection_taken() {
-    let name = "all connections of PostgreSQL are taken by somebody else";
+fn another_client_takes_all_connections() {
+    let name = "another client takes all PostgreSQL connections";
     with_server(name, async |case, cluster| {
         let url = cluster.url("own");
         let until = Instant::now() + case.scale.outage + Duration::from_secs(1);
@@ -86,7 +86,7 @@ fn every_connection_taken() {
                       WHERE application_name = 'reconciler'";
         let mut refused = 0;
         while Instant::now() < until {
-            // Whatever the service gives up is taken at once.
+            // Takes every connection that the service releases.
             match PgConnection::connect(&url).await {
                 Ok(mut connection) => {
                     let _ = connection.execute(others).await;
@@ -99,7 +99,7 @@ fn every_connection_taken() {
             }
         }
         assert!(refused > 0, "{} taken", taken.len());
-        // The service may have been quicker with the last ones: they are taken, too.
+        // The service may have taken the last connections first; they are taken too.
         eventually("nothing is left for the service", async || {
             let first = taken.first_mut().expect("one is taken");
             let _ = first.execute(others).await;
@@ -111,18 +111,18 @@ fn every_connection_taken() {
     });
 }
 
-/// A transaction that somebody forgot to end, with these locks.
+/// Holds these locks in an abandoned transaction.
 async fn forgotten(case: &mut Case<'_>, locks: &'static str) {
     let pool: &PgPool = &case.world.database.pool;
     let mut forgotten = pool.begin().await.unwrap();
-    // The counter of the feed is there as soon as something has been told.
+    // The feed counter exists once the feed has an event.
     let held = eventually("there is something to hold", async || {
         let done = sqlx::query(locks).execute(&mut *forgotten).await.unwrap();
         (done.rows_affected() > 0 || locks.starts_with("LOCK")).then_some(())
     });
     held.await;
     case.outage().await;
-    // Somebody does wait for it.
+    // Checks that the service waits for the locks.
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                    WHERE a.datname = current_database() AND NOT l.granted";
     let what = "the service waits for the locks";
@@ -141,8 +141,8 @@ async fn forgotten(case: &mut Case<'_>, locks: &'static str) {
 }
 
 #[test]
-fn a_transaction_that_holds_rows_of_the_service() {
-    Plan::new("a forgotten transaction holds the rows of everything that is open").run(
+fn an_abandoned_transaction_locks_open_rows() {
+    Plan::new("an abandoned transaction locks the rows of all open transactions").run(
         async |case| {
             let locks = "SELECT FROM transactions WHERE finalized_at IS NULL FOR UPDATE";
             forgotten(case, locks).await;
@@ -151,15 +151,15 @@ fn a_transaction_that_holds_rows_of_the_service() {
 }
 
 #[test]
-fn a_transaction_that_holds_the_feed() {
-    Plan::new("a forgotten transaction holds the counter of the feed").run(async |case| {
+fn an_abandoned_transaction_locks_the_feed_counter() {
+    Plan::new("an abandoned transaction locks the feed counter").run(async |case| {
         forgotten(case, "SELECT FROM shop_feeds FOR UPDATE").await;
     });
 }
 
 #[test]
-fn a_transaction_that_holds_every_table() {
-    Plan::new("a migration holds the tables (ACCESS EXCLUSIVE)").run(async |case| {
+fn a_migration_locks_the_tables() {
+    Plan::new("a migration locks the tables (ACCESS EXCLUSIVE)").run(async |case| {
         let locks = "LOCK TABLE due_checks, evidence, events IN ACCESS EXCLUSIVE MODE";
         forgotten(case, locks).await;
     });

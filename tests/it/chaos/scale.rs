@@ -1,25 +1,25 @@
-//! How hard and how long. The same code runs in every form.
+//! Size of the cases. All sizes run the same code.
 
 use std::time::Duration;
 
-/// The least number of open transactions when a fault begins.
+/// Minimum number of open transactions when a fault begins.
 pub const IN_FLIGHT: i64 = 200;
 
-/// The size of all cases.
+/// Size of all cases.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    /// Callers, each of whom has one transaction in hand at any time.
+    /// Number of callers. Each has one transaction in progress at any time.
     pub callers: usize,
-    /// How long an outage lasts.
+    /// Duration of an outage.
     pub outage: Duration,
-    /// How often something is repeated that happens again and again.
+    /// Number of repetitions of a repeated fault.
     pub rounds: u32,
-    /// After this a recovery counts as one that does not come.
+    /// Timeout of a recovery.
     pub patience: Duration,
 }
 
 impl Scale {
-    /// What `RECONCILER_CHAOS` asks for: `short`, `middle` or `long`.
+    /// Returns the size that `RECONCILER_CHAOS` selects: `short`, `middle` or `long`.
     pub fn chosen() -> Self {
         let scale = |callers, outage, rounds, patience| Self {
             callers,
@@ -31,7 +31,7 @@ impl Scale {
             Err(_) | Ok("" | "short") => scale(240, 2, 4, 90),
             Ok("middle") => scale(300, 20, 12, 180),
             Ok("long") => scale(400, 150, 40, 900),
-            Ok(other) => panic!("RECONCILER_CHAOS={other}: short, middle or long"),
+            Ok(other) => panic!("RECONCILER_CHAOS must be short, middle or long, got {other}"),
         }
     }
 }

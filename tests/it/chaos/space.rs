@@ -1,8 +1,8 @@
-//! PostgreSQL has no room left to write.
+//! PostgreSQL has no disk space left.
 //!
-//! Its data lie on a file system of 96 MiB that somebody fills up. Where none can be mounted, for an
-//! ordinary user for one, the kernel is told that no file of the server may grow instead
-//! (`RLIMIT_FSIZE`): its writes fail as well, with another error number.
+//! Its data is on a file system of 96 MiB that the test fills up. If none can be mounted, for
+//! example without root, the test limits the size of the server's files instead (`RLIMIT_FSIZE`):
+//! writes fail as well, with another error number.
 
 use crate::chaos::Plan;
 use crate::world::private_cluster_with;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use testkit::postgres::{Cluster, Options};
 use tokio::time::Instant;
 
-/// A small file system of the test's own.
+/// A small private file system.
 struct Mount {
     directory: tempfile::TempDir,
     mounted: bool,
@@ -53,7 +53,7 @@ impl Mount {
         self.directory.path().join("filler")
     }
 
-    /// Takes all the room there is, and again whatever becomes free.
+    /// Fills all free space, and space that becomes free later.
     fn fill(&self) {
         use std::io::Write as _;
         let mut file = std::fs::File::options()
@@ -66,7 +66,7 @@ impl Mount {
     }
 }
 
-/// The processes of the server.
+/// Returns the process ids of the server.
 fn server(data: &Path) -> Vec<u32> {
     let Ok(text) = std::fs::read_to_string(data.join("postmaster.pid")) else {
         return Vec::new();
@@ -81,8 +81,8 @@ fn server(data: &Path) -> Vec<u32> {
     std::iter::once(postmaster).chain(children).collect()
 }
 
-/// Lets no file of the server grow beyond so many bytes, or lifts that. Only the server's own user,
-/// or a root with all powers, may say so.
+/// Limits the size of the server's files, or removes the limit. Only the server's own user, or root
+/// with all capabilities, may do so.
 fn limit_files(data: &Path, bytes: &str) {
     use std::os::unix::fs::MetadataExt;
     let owner = std::fs::metadata(data).unwrap();
@@ -95,13 +95,13 @@ fn limit_files(data: &Path, bytes: &str) {
         if rustix::process::geteuid().is_root() {
             command.uid(owner.uid()).gid(owner.gid());
         }
-        // One that has just ended needs no limit.
+        // A process that has just ended needs no limit.
         let _ = command.stderr(Stdio::null()).status();
     }
 }
 
 #[test]
-fn left_on_the_disk() {
+fn postgresql_disk_is_full() {
     let mount = Mount::new();
     let options = Options {
         data_dir: mount.mounted.then(|| mount.data()),
@@ -110,13 +110,13 @@ fn left_on_the_disk() {
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (mut cluster, url): (Cluster, String) = runtime.block_on(private_cluster_with(options));
-    let mut plan = Plan::new("the disk of PostgreSQL is full");
+    let mut plan = Plan::new("PostgreSQL's disk is full");
     plan.setup = plan.setup.database(&url);
     plan.run(async |case| {
         let data = cluster.data_dir().to_owned();
         let until = Instant::now() + case.scale.outage;
         let mut failed = false;
-        // A disk that is full stays full until the server has noticed.
+        // The disk stays full until the server has noticed.
         while Instant::now() < until || !failed {
             match mount.mounted {
                 true => mount.fill(),
@@ -125,7 +125,7 @@ fn left_on_the_disk() {
             failed |= case.cannot_write().await;
             assert!(
                 Instant::now() < until + case.scale.patience,
-                "it was never full"
+                "the disk was never full"
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -133,7 +133,7 @@ fn left_on_the_disk() {
             true => std::fs::remove_file(mount.filler()).unwrap(),
             false => limit_files(&data, "unlimited"),
         }
-        // A server that has ended for want of room is started again, as its keeper would.
+        // A server that ended for lack of space is restarted, as its supervisor would.
         if server(&data).is_empty() {
             cluster.resume().unwrap();
         }

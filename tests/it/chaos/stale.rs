@@ -1,8 +1,8 @@
-//! A worker that was paused comes back after its lease has run out and another has taken over.
+//! A paused worker resumes after its lease has expired and another worker has taken over.
 //!
-//! It may send nothing and schedule nothing; what it had read still counts. The worker is the real
-//! binary, stopped (SIGSTOP) at one exact place: while PostgreSQL's answer, or the gateway's, is held
-//! back on its way to it.
+//! It must not send or schedule anything; what it had read is still recorded. The worker is the
+//! real binary, stopped with SIGSTOP at an exact place: while a response of PostgreSQL or of the
+//! gateway to it is held.
 
 use crate::world::{
     Addresses, COMMIT, FakeGateway, KEY, Merchant, Process, Proxy, Reply, Setup, World, ack,
@@ -14,18 +14,18 @@ use std::sync::Arc;
 use testkit::postgres::Cluster;
 use tokio::sync::Notify;
 
-/// The look for due work, by the name of its statement.
+/// Name of the statement that leases due checks.
 const LEASE: &str = "-- lease_due";
 
-/// The first statement of a batch, in which evidence is recorded.
+/// Name of the first statement of a batch, which records evidence.
 const BATCH: &str = "-- begin_batch";
 
-/// The lease of these tests is this long, and the silence of a dead worker is noticed after it.
+/// The lease of these tests; a dead worker is noticed after it.
 fn setup() -> Setup {
     Setup::default().impatient().service_down()
 }
 
-/// One more service, which goes to PostgreSQL straight.
+/// Starts another service, which connects to PostgreSQL directly.
 async fn straight_replica(world: &World) -> (Process, Merchant) {
     let addresses = Addresses::reserve();
     let process = Process::start(&world.straight_config_text(&addresses), &addresses);
@@ -52,7 +52,7 @@ async fn ends_well(mut process: Process) {
 }
 
 #[test]
-fn paused_between_the_stamp_and_the_send_it_sends_nothing() {
+fn a_worker_paused_before_the_send_sends_nothing() {
     with_proxy(setup(), async |world, proxy| {
         let first = world.process().await;
         proxy.hold(COMMIT);
@@ -65,12 +65,13 @@ fn paused_between_the_stamp_and_the_send_it_sends_nothing() {
             proxy.until_held(COMMIT).await;
             first.signal(Signal::STOP);
             let (second, other) = straight_replica(world).await;
-            // Its lease runs out: another takes over, and looks for what may have been sent.
+            // Its lease expires: another worker takes over and looks up what may have been sent.
             other.until_state("ok-stamped", "not_found").await;
             assert_eq!(world.twin().posts("ok-stamped").await, 0);
             proxy.release(COMMIT);
             first.signal(Signal::CONT);
-            // What it knows is kept. Its absence was told, and stays: nothing is stamped after a proof.
+            // What the worker knows is recorded. The proved absence stands: nothing is stamped
+            // after a proof.
             eventually("what it knows is kept", async || {
                 let acts = other.evidence_by("ok-stamped", "local").await;
                 let is_kept = acts.iter().any(|e| e["subject"] == "not_sent");
@@ -88,11 +89,11 @@ fn paused_between_the_stamp_and_the_send_it_sends_nothing() {
 }
 
 #[test]
-fn paused_with_a_lease_on_what_waits_it_stamps_and_sends_nothing() {
+fn a_worker_paused_with_a_lease_stamps_nothing() {
     with_proxy(setup(), async |world, proxy| {
         let first = world.process().await;
-        // One look for work is held, with nothing in it. The next one finds the payment, takes a
-        // lease on it, and is held as well.
+        // One poll for due checks is held without a result. The next one finds the payment,
+        // acquires a lease on it, and is held as well.
         proxy.hold(LEASE);
         proxy.until_held(LEASE).await;
         world.pay_async("ok-leased").await.expect(202);
@@ -111,7 +112,7 @@ fn paused_with_a_lease_on_what_waits_it_stamps_and_sends_nothing() {
         proxy.release(LEASE);
         first.signal(Signal::CONT);
         world.until_ready().await;
-        // It works again, and has sent and stamped nothing.
+        // The worker has resumed, and has neither sent nor stamped anything.
         world.pay_and_wait("ok-after").await.expect(200);
         assert_eq!(world.twin().posts("ok-leased").await, 1);
         let stamps = |evidence: &[serde_json::Value]| {
@@ -125,7 +126,7 @@ fn paused_with_a_lease_on_what_waits_it_stamps_and_sends_nothing() {
     });
 }
 
-/// A gateway whose first answer about the task is held, and comes only once.
+/// Starts a gateway that holds its first response about the task, which it sends only once.
 fn holding(held: &Arc<Notify>, only: Reply, later: Reply) -> FakeGateway {
     let held = Arc::clone(held);
     let reads = Arc::new(std::sync::atomic::AtomicU32::new(0));
@@ -148,8 +149,8 @@ fn holding(held: &Arc<Notify>, only: Reply, later: Reply) -> FakeGateway {
     })
 }
 
-/// Has the first worker read the task, and stops it before it can record what it read; lets another
-/// take over until `taken_over`, and wakes the first one up.
+/// Lets the first worker read the task and stops it before it records the result. Lets another
+/// worker take over until `taken_over`, then resumes the first.
 async fn paused_after_reading(
     (world, proxy): (&World, &Proxy),
     fake: &FakeGateway,
@@ -176,13 +177,13 @@ async fn paused_after_reading(
 }
 
 #[test]
-fn paused_after_the_read_what_it_read_still_counts() {
+fn a_worker_paused_after_a_read_still_records_it() {
     let held = Arc::new(Notify::new());
-    // The only answer that ever tells of the refusal goes to the worker that is stopped.
+    // The only response with the refusal goes to the stopped worker.
     let refused = json!({"message": "no", "errors": {"amount": ["is too small"]}});
     let unknown = json!({"status": "unknown", "request_id": "task-1"});
     let fake = holding(&held, Reply::Json(422, refused), Reply::Json(404, unknown));
-    // Nothing can be proved absent while this lasts.
+    // Absence cannot be proved during this time.
     let setup = setup()
         .set("follow", "in_doubt_horizon", "\"1h\"")
         .gateway(&fake);
@@ -201,9 +202,9 @@ fn paused_after_the_read_what_it_read_still_counts() {
 }
 
 #[test]
-fn paused_after_the_read_it_schedules_nothing() {
+fn a_worker_paused_after_a_read_schedules_nothing() {
     let held = Arc::new(Notify::new());
-    // The stopped worker is told to come back in an hour; the other one sees the end.
+    // The stopped worker is asked to retry in an hour; the other worker sees the final status.
     let later = b"HTTP/1.1 425 X\r\nContent-Type: application/json\r\nRetry-After: 3600\r\n\
         Content-Length: 48\r\n\r\n{\"status\": \"processing\", \"request_id\": \"task-1\"}"
         .to_vec();
@@ -219,7 +220,7 @@ fn paused_after_the_read_it_schedules_nothing() {
                 other.until_state("ok-read", "pending").await;
             })
             .await;
-        // What it read is kept, as one thing more that was said.
+        // What the first worker read is recorded as additional evidence.
         eventually("it is recorded", async || {
             let results = other.evidence_by("ok-read", "task_result").await;
             results
@@ -228,7 +229,7 @@ fn paused_after_the_read_it_schedules_nothing() {
                 .then_some(())
         })
         .await;
-        // And the next look is where the other one put it: soon, and not in an hour.
+        // The next check is at the time that the other worker set: soon, not in an hour.
         let seen = fake.seen().len();
         eventually("it is looked at", async || {
             (fake.seen().len() > seen + 1).then_some(())

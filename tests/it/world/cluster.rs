@@ -1,7 +1,7 @@
-//! The one PostgreSQL server of the test binary, and a fresh database for each test.
+//! The PostgreSQL server of the test binary, and a new database for each test.
 //!
-//! The server is started by the first test that needs it. A supervising shell holds the other end
-//! of a pipe and stops the server when this process ends, however it ends.
+//! The first test that needs the server starts it. A supervising shell holds the other end of a
+//! pipe and stops the server when this process ends in any way.
 
 use reconciler::store::{Store, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -40,12 +40,12 @@ async fn migrated(url: &str) {
     store.close().await;
 }
 
-/// A server of the test's own, with a migrated database; for tests that stop it.
+/// Starts a private server with a migrated database, for tests that stop it.
 pub async fn private_cluster() -> (Cluster, String) {
     private_cluster_with(Options::default()).await
 }
 
-/// The same, with options of its own.
+/// Like [`private_cluster`], with given options.
 pub async fn private_cluster_with(options: Options) -> (Cluster, String) {
     let cluster = Cluster::start(options).await.expect("a PostgreSQL server");
     cluster.create_database("own").await.expect("a database");
@@ -56,15 +56,15 @@ pub async fn private_cluster_with(options: Options) -> (Cluster, String) {
 
 /// The database of one test.
 pub struct Database {
-    /// Where it is.
+    /// URL of the database.
     pub url: String,
-    /// For reading what the service left there.
+    /// Connections to inspect the service's data.
     pub pool: PgPool,
     name: Option<String>,
 }
 
 impl Database {
-    /// A migrated database that nobody else uses.
+    /// Creates a migrated database.
     pub async fn fresh() -> Self {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let cluster = cluster().await;
@@ -78,7 +78,7 @@ impl Database {
         }
     }
 
-    /// An empty database, for the migrations themselves.
+    /// Creates an empty database, for tests of the migrations.
     pub async fn empty() -> Self {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let cluster = cluster().await;
@@ -89,7 +89,7 @@ impl Database {
         }
     }
 
-    /// A database that somebody else looks after.
+    /// Uses a database that the test manages itself.
     pub fn at(url: String) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(4)
@@ -102,7 +102,7 @@ impl Database {
         }
     }
 
-    /// One value.
+    /// Returns one value.
     pub async fn one<T>(&self, sql: &'static str) -> T
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
@@ -113,7 +113,7 @@ impl Database {
             .expect(sql)
     }
 
-    /// One column.
+    /// Returns one column.
     pub async fn all<T>(&self, sql: &'static str) -> Vec<T>
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
@@ -124,7 +124,7 @@ impl Database {
             .expect(sql)
     }
 
-    /// A statement that changes something: what an accident would do.
+    /// Executes a statement that changes data.
     pub async fn execute(&self, sql: &'static str) -> u64 {
         sqlx::query(sql)
             .execute(&self.pool)
@@ -133,12 +133,12 @@ impl Database {
             .rows_affected()
     }
 
-    /// Where the server keeps its files.
+    /// Returns the server's data directory.
     pub async fn data_directory(&self) -> std::path::PathBuf {
         cluster().await.data_dir().to_owned()
     }
 
-    /// Removes it.
+    /// Drops the database.
     pub async fn remove(self) {
         self.pool.close().await;
         if let Some(name) = &self.name {

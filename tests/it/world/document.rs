@@ -1,5 +1,5 @@
-//! Holds every answer that a test reads to the description of the API: its status, its media type,
-//! and its body.
+//! Validates every response that a test reads against the API description: status, media type and
+//! body.
 
 use jsonschema::Validator;
 use reconciler::http::openapi;
@@ -7,14 +7,14 @@ use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The description, with what an answer must look like: by method, path and status.
+/// The API description, with response schemas by method, path and status.
 pub struct Document {
     pub whole: Value,
     answers: HashMap<(String, String, String), Value>,
     validators: std::sync::Mutex<HashMap<String, std::sync::Arc<Validator>>>,
 }
 
-/// The description of the API.
+/// The API description.
 pub static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     let whole = openapi::document();
     let mut answers = HashMap::new();
@@ -54,8 +54,10 @@ fn resolved(whole: &Value, value: &Value) -> Value {
 }
 
 impl Document {
-    /// What is wrong with an answer; `None` also for what the description does not speak of: paths
-    /// that do not exist, and methods that a path does not take.
+    /// Returns the error of a response that violates the description.
+    ///
+    /// Returns `None` also for paths that do not exist and for methods that a path does not allow,
+    /// which are not described.
     pub fn fault(
         &self,
         method: &str,
@@ -70,7 +72,7 @@ impl Document {
             let key = (method.to_owned(), template.clone(), status.to_owned());
             self.answers.get(&key)
         };
-        // GET and POST are all that there is.
+        // The API has GET and POST only.
         self.answers
             .keys()
             .find(|(m, p, _)| m == method && *p == template)?;
@@ -90,7 +92,7 @@ impl Document {
         self.judge(&name, &content["schema"], body)
     }
 
-    /// What is wrong with a message to a subscriber.
+    /// Returns the error of a message to a subscriber that violates the description.
     pub fn message_fault(&self, body: &Value) -> Option<String> {
         let name = body["type"].as_str().unwrap_or_default();
         let place = format!("/webhooks/{name}/post/requestBody/content/application~1json/schema");
@@ -116,7 +118,7 @@ impl Document {
         (!errors.is_empty()).then(|| errors.join("; "))
     }
 
-    /// The described path that a path stands for.
+    /// Returns the described path that a request path matches.
     fn template(&self, path: &str) -> Option<String> {
         let given: Vec<&str> = path.split('/').collect();
         let fits = |template: &str| {

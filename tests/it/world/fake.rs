@@ -1,5 +1,5 @@
-//! A scripted gateway, byte by byte: for what no twin does, and for tests that must look at the
-//! bytes, or do something while the gateway holds a request.
+//! A scripted gateway with control over every byte: for behaviour that the simulator does not have,
+//! and for tests that inspect bytes or act while the gateway holds a request.
 
 use serde_json::{Value, json};
 use std::future::Future;
@@ -10,25 +10,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// `POST` or `GET`.
+    /// Method, `POST` or `GET`.
     pub method: String,
-    /// The path.
+    /// Path.
     pub path: String,
-    /// The head, as it came.
+    /// Raw head.
     pub head: String,
-    /// The body.
+    /// Raw body.
     pub body: Vec<u8>,
-    /// Which connection it came on, and which request on it this is, both from 0.
+    /// Index of its connection, and of the request on it, both from 0.
     pub place: (usize, usize),
-    /// How many POSTs of transactions came before it.
+    /// Number of submits before it.
     pub posts_before: usize,
 }
 
 impl Request {
-    /// A header's value.
+    /// Returns the value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (key, value) = line.split_once(':')?;
@@ -36,27 +36,27 @@ impl Request {
         })
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it submits a transaction.
+    /// Returns whether it is a submit.
     pub fn is_submit(&self) -> bool {
         self.method == "POST" && self.path.starts_with("/async/transactions/")
     }
 }
 
-/// What the gateway does with a request.
+/// Response of the gateway to a request.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// Answers with JSON, and keeps the connection open.
+    /// Sends JSON and keeps the connection open.
     Json(u16, Value),
     /// Sends these bytes and closes the connection.
     Raw(Vec<u8>),
-    /// Closes the connection without a word.
+    /// Closes the connection without a response.
     Close,
-    /// Says nothing for ever.
+    /// Never responds.
     Hang,
 }
 
@@ -79,7 +79,7 @@ impl Drop for FakeGateway {
 }
 
 impl FakeGateway {
-    /// Listens, in a runtime of its own, so that it can be there before the world is.
+    /// Starts the gateway in its own runtime, so that it can start before the test environment.
     pub fn start<F>(script: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Reply> + Send + 'static,
@@ -116,12 +116,12 @@ impl FakeGateway {
         }
     }
 
-    /// Its origin.
+    /// Returns its origin.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Every request so far.
+    /// Returns all requests so far.
     pub fn seen(&self) -> Vec<Request> {
         self.seen
             .lock()
@@ -129,7 +129,7 @@ impl FakeGateway {
             .clone()
     }
 
-    /// Every submit so far.
+    /// Returns all submits so far.
     pub fn submits(&self) -> Vec<Request> {
         self.seen().into_iter().filter(Request::is_submit).collect()
     }
@@ -175,7 +175,7 @@ async fn converse(
     }
 }
 
-/// Reads one request; `None` when the other side is gone.
+/// Reads one request. Returns `None` if the connection is closed.
 async fn receive(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Request> {
     let end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
@@ -222,7 +222,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-/// The answer of a gateway that takes a submit as a task, with addresses on this origin.
+/// Returns the acknowledgement of a submit, with task URLs on this origin.
 pub fn ack(origin: &str, task: &str) -> Value {
     json!({
         "status": "processing", "request_id": task,
@@ -231,7 +231,7 @@ pub fn ack(origin: &str, task: &str) -> Value {
     })
 }
 
-/// A payment as the gateway describes it.
+/// Returns a payment in the gateway's format.
 pub fn transaction(uid: &str, tracking_id: &str, status: &str) -> Value {
     let now = leaves::clock::now_utc();
     let at = now
@@ -244,7 +244,7 @@ pub fn transaction(uid: &str, tracking_id: &str, status: &str) -> Value {
     })
 }
 
-/// A transaction in its envelope.
+/// Returns a transaction in its envelope.
 pub fn wrapped(transaction: &Value) -> Value {
     json!({"transaction": transaction})
 }

@@ -1,37 +1,37 @@
-//! A plain HTTP client: what a merchant's service would use.
+//! A plain HTTP client, as a merchant's service would use.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, redirect};
 use serde_json::Value;
 use std::time::Duration;
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The HTTP status.
+    /// HTTP status code.
     pub status: u16,
-    /// The headers.
+    /// Headers.
     pub headers: HeaderMap,
-    /// The body as it came.
+    /// Body as text.
     pub text: String,
-    /// The body as JSON; null when it is none.
+    /// Body as JSON; null if it is not JSON.
     pub json: Value,
 }
 
 impl Answer {
-    /// A header's text.
+    /// Returns the text of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Fails unless the status is this.
+    /// Panics unless the status is this.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// Fails unless it is a problem document of this type and status.
+    /// Panics unless it is a problem document of this type and status.
     #[track_caller]
     pub fn expect_problem(self, status: u16, suffix: &str) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
@@ -53,7 +53,7 @@ impl Answer {
     }
 }
 
-/// The client. Cheap to clone.
+/// The HTTP client. Cheap to clone.
 #[derive(Clone)]
 pub struct Http(reqwest::Client);
 
@@ -71,7 +71,7 @@ impl Default for Http {
 }
 
 impl Http {
-    /// Makes one request; `None` when it was not answered whole.
+    /// Sends a request. Returns `None` without a complete response.
     pub async fn try_send(
         &self,
         method: Method,
@@ -83,7 +83,7 @@ impl Http {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
+        #[expect(clippy::disallowed_methods, reason = "the client of the tests")]
         let response = request.send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.ok()?;
@@ -96,7 +96,7 @@ impl Http {
         })
     }
 
-    /// Makes one request that must be answered.
+    /// Sends a request. Panics without a complete response.
     pub async fn send(
         &self,
         method: Method,
@@ -105,6 +105,6 @@ impl Http {
         body: Vec<u8>,
     ) -> Answer {
         let answer = self.try_send(method.clone(), url, headers, body).await;
-        answer.unwrap_or_else(|| panic!("{method} {url} was not answered"))
+        answer.unwrap_or_else(|| panic!("no response to {method} {url}"))
     }
 }

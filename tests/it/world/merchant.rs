@@ -1,22 +1,22 @@
-//! A merchant's own service, as a client of the API: plain verbs.
+//! A merchant's service: a client of the API.
 
 use crate::world::{Addresses, Answer, DOCUMENT, Http, Metrics, SHOP, eventually, payment};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Fails when something of the service's own is not answered as its description says.
+/// Panics if a response of the service violates the API description.
 fn as_described(method: &Method, path: Option<&str>, answer: &Answer) {
     let Some(path) = path else { return };
     let kind = answer.header("content-type").unwrap_or_default();
     let fault = DOCUMENT.fault(method.as_str(), path, answer.status, kind, &answer.json);
     if let Some(fault) = fault {
         let told = &answer.text;
-        panic!("{method} {path} was not answered as described: {fault}\n{told}");
+        panic!("response to {method} {path} violates the API description: {fault}\n{told}");
     }
 }
 
-/// A client of one service, with its key, at one shop.
+/// A client of one service, with its key and shop.
 #[derive(Clone)]
 pub struct Merchant {
     http: Http,
@@ -28,7 +28,7 @@ pub struct Merchant {
 }
 
 impl Merchant {
-    /// A client of the service at these addresses.
+    /// Creates a client of the service at these addresses.
     pub fn new(at: &Addresses, key: &str) -> Self {
         Self {
             http: Http::default(),
@@ -40,7 +40,7 @@ impl Merchant {
         }
     }
 
-    /// The same client with another key.
+    /// Returns the same client with another key.
     pub fn with_key(&self, key: &str) -> Self {
         Self {
             key: key.to_owned(),
@@ -48,7 +48,7 @@ impl Merchant {
         }
     }
 
-    /// The same client at another shop.
+    /// Returns the same client for another shop.
     pub fn at_shop(&self, shop: &str) -> Self {
         Self {
             shop: shop.to_owned(),
@@ -56,12 +56,12 @@ impl Merchant {
         }
     }
 
-    /// Where the gateway sends webhooks of the shop.
+    /// Returns the webhook URL of the shop.
     pub fn hook_url(&self) -> String {
         format!("{}/webhooks/{}", self.hooks, self.shop)
     }
 
-    /// Any request to the API, by its path from the root.
+    /// Sends a request to the API, by its path from the root.
     pub async fn raw(
         &self,
         method: Method,
@@ -81,7 +81,7 @@ impl Merchant {
         answer
     }
 
-    /// Any request to the API; `None` when nobody answers.
+    /// Sends a request to the API. Returns `None` without a response.
     pub async fn try_raw(
         &self,
         method: Method,
@@ -96,27 +96,27 @@ impl Merchant {
         self.http.try_send(method, &url, &all, body.into()).await
     }
 
-    /// The path of something at the shop.
+    /// Returns a path of the shop.
     pub fn path(&self, rest: &str) -> String {
         format!("/v1/shops/{}/{rest}", self.shop)
     }
 
-    /// The address of something in the API, by its path from the root.
+    /// Returns a URL of the API, by its path from the root.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api)
     }
 
-    /// Reads something at the shop.
+    /// Sends a GET to a path of the shop.
     pub async fn get(&self, rest: &str) -> Answer {
         self.raw(Method::GET, &self.path(rest), &[], "").await
     }
 
-    /// Posts JSON to something at the shop.
+    /// Posts JSON to a path of the shop.
     pub async fn post(&self, rest: &str, body: Value) -> Answer {
         self.post_with(rest, &[], body).await
     }
 
-    /// Posts JSON with further headers.
+    /// Posts JSON with additional headers.
     pub async fn post_with(&self, rest: &str, headers: &[(&str, &str)], body: Value) -> Answer {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
@@ -124,18 +124,18 @@ impl Merchant {
             .await
     }
 
-    /// Asks for an ordinary payment.
+    /// Requests a payment.
     pub async fn pay(&self, tracking_id: &str) -> Answer {
         self.post("payments", payment(tracking_id)).await
     }
 
-    /// Asks for an ordinary payment, and waits for its end or for somewhere to send the payer.
+    /// Requests a payment and waits until it is final or requires the payer's action.
     pub async fn pay_and_wait(&self, tracking_id: &str) -> Answer {
         self.post_with("payments", &[("prefer", "wait=20")], payment(tracking_id))
             .await
     }
 
-    /// Asks for a payment to be sent later.
+    /// Requests a payment that is submitted later.
     pub async fn pay_async(&self, tracking_id: &str) -> Answer {
         self.post_with(
             "payments",
@@ -152,12 +152,12 @@ impl Merchant {
         )
     }
 
-    /// The transaction as it is now.
+    /// Returns the current transaction.
     pub async fn status(&self, tracking_id: &str) -> Value {
         self.get(&Self::one(tracking_id, "")).await.expect(200).json
     }
 
-    /// Its state.
+    /// Returns the current state.
     pub async fn state(&self, tracking_id: &str) -> String {
         self.status(tracking_id).await["state"]
             .as_str()
@@ -165,12 +165,12 @@ impl Merchant {
             .to_owned()
     }
 
-    /// Waits until something holds of the transaction.
+    /// Waits until a condition holds for the transaction.
     pub async fn until(&self, tracking_id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let path = self.path(&Self::one(tracking_id, ""));
         let mut tag = None::<String>;
         eventually(&format!("{tracking_id}: {what}"), async || {
-            // The service wakes us when the transaction has changed.
+            // The service responds when the transaction changes.
             let mut headers = vec![("prefer", "wait=1")];
             headers.extend(tag.as_deref().map(|tag| ("if-none-match", tag)));
             let answer = self.raw(Method::GET, &path, &headers, "").await;
@@ -184,7 +184,7 @@ impl Merchant {
         .await
     }
 
-    /// Waits for the end of the transaction.
+    /// Waits until the transaction is final.
     pub async fn until_final(&self, tracking_id: &str) -> Value {
         self.until(tracking_id, "final", |t| t["final"] == true)
             .await
@@ -196,7 +196,7 @@ impl Merchant {
             .await
     }
 
-    /// Waits for a state of a transaction that may not be there yet.
+    /// Waits for a state of a transaction that may not exist yet.
     pub async fn until_state_if_there(&self, tracking_id: &str, state: &str) -> Value {
         let path = Self::one(tracking_id, "");
         eventually(&format!("{tracking_id}: {state}"), async || {
@@ -205,7 +205,7 @@ impl Merchant {
         .await
     }
 
-    /// Everything that is known about a transaction.
+    /// Returns the evidence of a transaction.
     pub async fn evidence(&self, tracking_id: &str) -> Vec<Value> {
         let answer = self
             .get(&Self::one(tracking_id, "/evidence"))
@@ -214,14 +214,14 @@ impl Merchant {
         answer.json["evidence"].as_array().cloned().expect("a list")
     }
 
-    /// The evidence of one channel.
+    /// Returns the evidence of one channel.
     pub async fn evidence_by(&self, tracking_id: &str, channel: &str) -> Vec<Value> {
         let mut all = self.evidence(tracking_id).await;
         all.retain(|evidence| evidence["channel"] == channel);
         all
     }
 
-    /// Why it is in this state.
+    /// Returns the explanation of its state.
     pub async fn explain(&self, tracking_id: &str) -> Value {
         self.get(&Self::one(tracking_id, "/explain"))
             .await
@@ -229,29 +229,29 @@ impl Merchant {
             .json
     }
 
-    /// Has it looked up now.
+    /// Requests a check now.
     pub async fn check(&self, tracking_id: &str) -> Answer {
         self.post(&Self::one(tracking_id, "/check"), json!({}))
             .await
     }
 
-    /// Stops new submits of the shop.
+    /// Pauses submits of the shop.
     pub async fn pause_submits(&self) {
         self.post("pause", json!({})).await.expect(200);
     }
 
-    /// Allows them again.
+    /// Resumes submits of the shop.
     pub async fn resume_submits(&self) {
         self.post("resume", json!({})).await.expect(200);
     }
 
-    /// Decides on it.
+    /// Resolves a transaction to a state.
     pub async fn resolve(&self, tracking_id: &str, state: &str, reason: &str) -> Answer {
         let body = json!({"state": state, "reason": reason});
         self.post(&Self::one(tracking_id, "/resolve"), body).await
     }
 
-    /// The whole feed.
+    /// Returns the whole feed.
     pub async fn events(&self) -> Vec<Value> {
         let mut all = Vec::new();
         let mut after = 0;
@@ -270,7 +270,7 @@ impl Merchant {
         }
     }
 
-    /// The feed's events about one transaction, as `(type, state)`.
+    /// Returns the feed's events of one transaction as `(type, state)`.
     pub async fn story(&self, tracking_id: &str) -> Vec<(String, String)> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let events = self.events().await;
@@ -282,7 +282,7 @@ impl Merchant {
             .collect()
     }
 
-    /// The findings that nobody has resolved.
+    /// Returns the open discrepancies.
     pub async fn discrepancies(&self) -> Vec<Value> {
         let answer = self.get("discrepancies?status=open").await.expect(200);
         answer.json["discrepancies"]
@@ -291,7 +291,7 @@ impl Merchant {
             .expect("a list")
     }
 
-    /// The kinds of the open findings.
+    /// Returns the kinds of the open discrepancies.
     pub async fn open_kinds(&self) -> Vec<String> {
         let all = self.discrepancies().await;
         all.iter()
@@ -299,9 +299,9 @@ impl Merchant {
             .collect()
     }
 
-    /// Waits for a finding of this kind.
+    /// Waits for a discrepancy of this kind.
     pub async fn until_found(&self, kind: &str) -> Value {
-        eventually(&format!("a finding {kind}"), async || {
+        eventually(&format!("a discrepancy {kind}"), async || {
             self.discrepancies()
                 .await
                 .into_iter()
@@ -310,7 +310,7 @@ impl Merchant {
         .await
     }
 
-    /// Posts to a webhook address, past the twin.
+    /// Posts to a webhook URL directly, without the simulator.
     pub async fn hook(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let answer = self
             .http
@@ -320,7 +320,7 @@ impl Merchant {
         answer
     }
 
-    /// Reads from the operations listener.
+    /// Sends a GET to the operations listener.
     pub async fn ops(&self, path: &str) -> Answer {
         let url = format!("{}{path}", self.ops);
         let answer = self.http.send(Method::GET, &url, &[], Vec::new()).await;
@@ -328,7 +328,7 @@ impl Merchant {
         answer
     }
 
-    /// The status of the readiness probe; `None` when nobody answers.
+    /// Returns the status of the readiness probe, or `None` without a response.
     pub async fn readiness(&self) -> Option<u16> {
         let url = format!("{}/readyz", self.ops);
         self.http
@@ -345,7 +345,7 @@ impl Merchant {
         .await;
     }
 
-    /// What the metrics say now.
+    /// Returns the current metrics.
     pub async fn metrics(&self) -> Metrics {
         Metrics::read(self.ops("/metrics").await.expect(200).text)
     }

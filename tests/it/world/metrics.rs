@@ -1,4 +1,4 @@
-//! What the service tells Prometheus, read back.
+//! Parses the service's metrics.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Reads the text format.
+    /// Parses the text format.
     pub fn read(text: String) -> Self {
         let samples = text
             .lines()
@@ -22,7 +22,7 @@ impl Metrics {
         Self { text, samples }
     }
 
-    /// The sum of the samples of one family whose labels hold all of these.
+    /// Returns the sum of the samples of one family that have all of these labels.
     pub fn sum(&self, family: &str, labels: &[(&str, &str)]) -> f64 {
         self.samples
             .iter()

@@ -1,8 +1,8 @@
-//! The world of one test: its database, its gateway, the service, and those who talk to them.
+//! Test environment of one integration test: database, gateway, service, and clients.
 //!
-//! `Setup::default().run(async |world| …)` builds it, runs the test, and always finishes: the rules
-//! that hold in every world are checked, and the service is stopped. Nothing sleeps for a fixed
-//! time; what takes time is waited for by its condition ([`eventually`]).
+//! `Setup::default().run(async |world| …)` creates it, runs the test, checks the rules that hold in
+//! every test, and stops the service. No test sleeps for a fixed time; tests wait for conditions
+//! ([`eventually`]).
 
 mod cluster;
 mod document;
@@ -43,11 +43,11 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt;
 
-/// Everything that one test has.
+/// The test environment of one integration test.
 pub struct World {
-    /// What it was set up with; further replicas are started from it.
+    /// Setup of the environment, also used for additional replicas.
     pub setup: Setup,
-    /// Its own database.
+    /// Database of the test.
     pub database: Database,
     merchant: Merchant,
     twin: Twin,
@@ -55,7 +55,7 @@ pub struct World {
     addresses: Addresses,
 }
 
-/// The world speaks for the merchant: `world.pay("ok-1")`.
+/// Delegates to the merchant: `world.pay("ok-1")`.
 impl Deref for World {
     type Target = Merchant;
 
@@ -91,12 +91,13 @@ impl World {
         world
     }
 
-    /// The gateway twin.
+    /// Returns the gateway simulator.
     pub fn twin(&self) -> &Twin {
         &self.twin
     }
 
-    /// The configuration of a service at these addresses; webhooks always go to the first one.
+    /// Returns the configuration of a service at these addresses. Webhooks always go to the first
+    /// service.
     pub fn config_text(&self, addresses: &Addresses) -> String {
         self.setup.text(
             &self.database.url,
@@ -106,28 +107,29 @@ impl World {
         )
     }
 
-    /// The same, for a program that goes to the database by the straight way.
+    /// Returns the configuration of a program that connects to the database directly.
     pub fn direct_config_text(&self) -> String {
         self.straight_config_text(&self.addresses)
     }
 
-    /// The configuration of a service at these addresses that goes to the database straight.
+    /// Returns the configuration of a service at these addresses that connects to the database
+    /// directly.
     pub fn straight_config_text(&self, at: &Addresses) -> String {
         let straight = self.setup.clone().straight();
         straight.text(&self.database.url, &self.twin.base(), at, &self.addresses)
     }
 
-    /// The addresses that the world's service always has.
+    /// Returns the addresses of the first service.
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// The client of the world's service.
+    /// Returns the client of the first service.
     pub fn merchant(&self) -> Merchant {
         self.merchant.clone()
     }
 
-    /// Starts the service in this process, at the addresses that it always has.
+    /// Starts the service in this process, at its fixed addresses.
     pub async fn start(&self) {
         let text = self.config_text(&self.addresses);
         let service = Service::start(&text, &self.addresses).await;
@@ -138,13 +140,13 @@ impl World {
         self.merchant.until_ready().await;
     }
 
-    /// Stops the service in this process as a SIGTERM would.
+    /// Stops the service in this process, like a SIGTERM.
     pub async fn stop(&self) {
         let service = self.service.take();
         service.expect("it does not run").stop().await;
     }
 
-    /// Starts one more replica in this process, on addresses of its own.
+    /// Starts another replica in this process, at new addresses.
     pub async fn replica(&self) -> (Service, Merchant) {
         let addresses = Addresses::reserve();
         let service = Service::start(&self.config_text(&addresses), &addresses).await;
@@ -153,14 +155,14 @@ impl World {
         (service, merchant)
     }
 
-    /// Starts the real binary, at the addresses that the world's service always has.
+    /// Starts the real binary at the fixed addresses.
     pub async fn process(&self) -> Process {
         let process = Process::start(&self.config_text(&self.addresses), &self.addresses);
         self.merchant.until_ready().await;
         process
     }
 
-    /// Starts the real binary as one more replica.
+    /// Starts the real binary as another replica.
     pub async fn another_process(&self) -> (Process, Merchant) {
         let addresses = Addresses::reserve();
         let process = Process::start(&self.config_text(&addresses), &addresses);
@@ -169,12 +171,12 @@ impl World {
         (process, merchant)
     }
 
-    /// What the metrics of the world's service say now.
+    /// Returns the current metrics of the first service.
     pub async fn metrics(&self) -> Metrics {
         self.merchant.metrics().await
     }
 
-    /// Holds the world to the rules that always hold, and takes it down.
+    /// Checks the rules that hold in every test, and stops everything.
     async fn finish(self, ended_well: bool) {
         let broken = rules::broken(&self).await;
         if !ended_well || !broken.is_empty() {
@@ -196,7 +198,7 @@ impl World {
 }
 
 impl Setup {
-    /// Builds the world, runs the test in it, and finishes whatever came of the test.
+    /// Creates the environment, runs the test, and always finishes.
     pub fn run(self, test: impl AsyncFnOnce(&World)) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -1,4 +1,4 @@
-//! PgBouncer in transaction mode, before a private server.
+//! PgBouncer in front of a private server.
 
 use crate::world::service::free;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ impl Drop for Pooler {
     }
 }
 
-/// The program: what `scripts/setup.sh` unpacked, or the system's.
+/// Returns the path of PgBouncer: the one that `scripts/setup.sh` unpacked, or the system's.
 fn program() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from);
     let home = variable("HOME").unwrap_or_default().join(".cache");
@@ -59,14 +59,14 @@ fn run(directory: &Path, (uid, gid): (u32, u32)) -> Child {
 }
 
 impl Pooler {
-    /// Starts it, with few connections to the server for many clients.
+    /// Starts it in transaction mode, with few server connections for many clients.
     pub fn before(socket_dir: &Path) -> Self {
         Self::in_mode(socket_dir, "transaction", 200)
     }
 
-    /// Starts it in a mode; without a number of prepared statements it is like one before 1.21.
+    /// Starts it in a pool mode. With 0 prepared statements it behaves like versions before 1.21.
     pub fn in_mode(socket_dir: &Path, mode: &str, prepared_statements: u32) -> Self {
-        // Whoever has a connection for as long as the session needs one for each of its own.
+        // In session mode each client keeps a server connection, so the pool must be larger.
         let size = if mode == "session" { 40 } else { 5 };
         let address = free().local_addr().expect("its address");
         let directory = tempfile::tempdir().expect("a directory");
@@ -80,7 +80,7 @@ impl Pooler {
         );
         let path = directory.path().join("pgbouncer.ini");
         std::fs::write(&path, config).expect("a file");
-        // It refuses root, as the server does, and has to reach the server's socket.
+        // PgBouncer refuses to run as root, and must be able to open the server's socket.
         let owner = std::fs::metadata(socket_dir).expect("the server's directory");
         let (uid, gid) = {
             use std::os::unix::fs::MetadataExt;
@@ -98,7 +98,7 @@ impl Pooler {
         }
     }
 
-    /// The URL of a database through it.
+    /// Returns the URL of a database through the pooler.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres@{}/{database}?sslmode=disable",
@@ -106,19 +106,19 @@ impl Pooler {
         )
     }
 
-    /// Kills it.
+    /// Kills the process.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Kills it, and starts it again where it was.
+    /// Kills the process and starts it again at the same address.
     pub fn restart(&mut self) {
         self.kill();
         self.child = run(self.directory.path(), self.user);
     }
 
-    /// What it logged.
+    /// Returns the log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }

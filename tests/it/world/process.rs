@@ -1,4 +1,4 @@
-//! The real binary, for tests in which a process ends.
+//! The real binary, for tests of process start and end.
 
 use crate::world::{Addresses, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,12 +12,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it. What it logs is kept in a file.
+    /// Starts the service. Its log is kept in a file.
     pub fn start(config: &str, _addresses: &Addresses) -> Self {
         Self::start_in(config, &[])
     }
 
-    /// Starts it with leave to have so many files open.
+    /// Starts the service with a limit of open files.
     pub fn start_with_files(config: &str, files: u32) -> Self {
         let mut command = Command::new("prlimit");
         command
@@ -26,7 +26,7 @@ impl Process {
         Self::begin(command, config, &[])
     }
 
-    /// Starts it in an environment that has these variables.
+    /// Starts the service with environment variables.
     pub fn start_in(config: &str, environment: &[(String, String)]) -> Self {
         let command = Command::new(env!("CARGO_BIN_EXE_reconciler"));
         Self::begin(command, config, environment)
@@ -52,36 +52,36 @@ impl Process {
         Self { child, directory }
     }
 
-    /// Writes its configuration anew.
+    /// Replaces the configuration file.
     pub fn rewrite(&self, config: &str) {
         std::fs::write(self.directory.path().join("config.toml"), config).expect("a file");
     }
 
-    /// Writes its configuration anew and has it read again by a SIGHUP; done when that has happened.
+    /// Replaces the configuration file, sends SIGHUP and waits for the reload.
     pub async fn reload(&self, config: &str) {
         let readings = || self.log().matches("SIGHUP").count();
         let before = readings();
         self.rewrite(config);
         self.signal(Signal::HUP);
-        eventually("the configuration is read again", async || {
+        eventually("the configuration is reloaded", async || {
             (readings() > before).then_some(())
         })
         .await;
     }
 
-    /// Everything that it has printed.
+    /// Returns the log.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.directory.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Sends a signal to it.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).expect("an id");
         kill_process(Pid::from_raw(id).expect("an id"), signal).expect("it runs");
     }
 
-    /// The memory that it holds now, in KiB.
+    /// Returns its current memory, in KiB.
     pub fn memory_kib(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let status = status.expect("it runs");
@@ -90,18 +90,18 @@ impl Process {
         number.and_then(|n| n.parse().ok()).expect("a number")
     }
 
-    /// How many files it has open.
+    /// Returns the number of its open files.
     pub fn open_files(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         files.map_or(0, Iterator::count)
     }
 
-    /// Whether it has ended.
+    /// Returns its exit status, if it has ended.
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child")
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("the process ends", async || {
             self.child.try_wait().expect("a child")

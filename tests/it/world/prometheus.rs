@@ -1,4 +1,4 @@
-//! A real Prometheus, which scrapes the world's service and answers queries.
+//! A real Prometheus that scrapes the service and answers queries.
 
 use crate::world::service::free;
 use crate::world::{Http, World};
@@ -27,7 +27,7 @@ impl Drop for Prometheus {
     }
 }
 
-/// The program, installed when it is not there yet.
+/// Returns the path of Prometheus; installs it if it is missing.
 fn program(root: &Path) -> String {
     let output = Command::new(root.join("scripts/test-tools.sh"))
         .arg("prometheus")
@@ -40,7 +40,7 @@ fn program(root: &Path) -> String {
 }
 
 impl Prometheus {
-    /// Starts it, with the chart's rules. The labels are what a cluster's scraper would put.
+    /// Starts it with the chart's rules and the labels that a cluster's scraper adds.
     pub fn start(world: &World) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let directory = tempfile::tempdir().expect("a directory");
@@ -77,7 +77,7 @@ impl Prometheus {
         }
     }
 
-    /// What it answers to a question; `None` while it is not up, or has nothing to say of it.
+    /// Sends a query. Returns `None` while Prometheus is not ready or has no data.
     async fn ask(&self, path: &str) -> Option<Value> {
         let url = format!("{}{path}", self.base);
         let answer = self
@@ -90,7 +90,7 @@ impl Prometheus {
         (answer.status == 200).then(|| answer.json["data"].clone())
     }
 
-    /// The series that an expression has now, each with its value.
+    /// Returns the series of an expression with their values.
     pub async fn series(&self, expression: &str) -> Vec<(Value, f64)> {
         let encoded: String = url::form_urlencoded::byte_serialize(expression.as_bytes()).collect();
         let data = self.ask(&format!("/query?query={encoded}")).await;
@@ -104,7 +104,7 @@ impl Prometheus {
             .collect()
     }
 
-    /// The rules with what came of their evaluation.
+    /// Returns the rules with the results of their evaluation.
     pub async fn rules(&self) -> Vec<Value> {
         let data = self.ask("/rules").await.unwrap_or_default();
         let groups = data["groups"].as_array().cloned().unwrap_or_default();
@@ -114,7 +114,7 @@ impl Prometheus {
             .collect()
     }
 
-    /// The values of a label.
+    /// Returns the values of a label.
     pub async fn label_values(&self, label: &str, metric: &str) -> Vec<Value> {
         let encoded: String = url::form_urlencoded::byte_serialize(metric.as_bytes()).collect();
         let path = format!("/label/{label}/values?match[]={encoded}");

@@ -1,8 +1,8 @@
-//! A wire to PostgreSQL that can be tampered with: it loses answers, falls silent, and holds a
-//! statement's answer while the test does something else.
+//! A fault-injecting proxy in front of PostgreSQL: it loses responses, goes silent, and holds the
+//! response to a statement.
 //!
-//! It reads just enough of the protocol to tell a COMMIT and a statement by its name, which each
-//! statement of the service has in its first comment.
+//! It parses only as much of the protocol as it needs to recognise COMMIT and statements by the
+//! name in their first comment.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,27 +16,27 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What is done to a COMMIT.
+/// A fault of a COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trick {
-    /// It takes place, and the connection is cut before the answer.
+    /// The COMMIT is executed, and the connection is closed before the response.
     AnswerLost,
-    /// The connection is cut before it arrives: it does not take place.
+    /// The connection is closed before the COMMIT arrives; it is not executed.
     CommitLost,
-    /// It takes place, and no answer ever comes; the connection stays.
+    /// The COMMIT is executed, and the response never arrives; the connection stays open.
     AnswerSwallowed,
 }
 
-/// What happens to the bytes that come from the server, on one connection.
+/// State of the bytes from the server, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gate {
-    /// They pass.
+    /// They are forwarded.
     Open,
-    /// They wait.
+    /// They are held.
     Shut,
-    /// The next ones cut the connection.
+    /// The next bytes close the connection.
     Cut,
-    /// They vanish, and so does what the client says.
+    /// They are dropped, and so are the bytes from the client.
     Silent,
 }
 
@@ -44,7 +44,7 @@ enum Gate {
 struct Plan {
     tricks: Vec<Trick>,
     every: u32,
-    /// Statements whose answer is held, the next time each is run; the empty name is COMMIT.
+    /// Statements whose next response is held; the empty name is COMMIT.
     hold: Vec<&'static str>,
     held: HashMap<&'static str, watch::Sender<Gate>>,
     silent: bool,
@@ -64,7 +64,7 @@ impl Shared {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What to do with a COMMIT that comes now.
+    /// Returns the fault of the current COMMIT.
     fn trick(&self) -> Option<Trick> {
         let plan = self.plan();
         if plan.tricks.is_empty() {
@@ -78,7 +78,7 @@ impl Shared {
         Some(plan.tricks[struck % plan.tricks.len()])
     }
 
-    /// Whether the answer to this statement is to be held, from now on.
+    /// Returns whether the response to this statement is held from now on.
     fn holds(&self, statement: &str, gate: &watch::Sender<Gate>) {
         let mut plan = self.plan();
         let wanted = plan.hold.iter().position(|name| match *name {
@@ -93,7 +93,7 @@ impl Shared {
     }
 }
 
-/// The name by which COMMIT is held.
+/// Name of COMMIT in [`Proxy::hold`].
 pub const COMMIT: &str = "";
 
 /// The proxy.
@@ -110,7 +110,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Listens before the server that has its socket in this directory.
+    /// Starts a proxy in front of the server with its socket in this directory.
     pub async fn before(socket_dir: &std::path::Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
@@ -134,7 +134,7 @@ impl Proxy {
         }
     }
 
-    /// The URL of a database through it.
+    /// Returns the URL of a database through the proxy.
     pub fn url(&self, database: &str) -> String {
         format!(
             "postgres://postgres@{}/{database}?sslmode=disable",
@@ -142,20 +142,20 @@ impl Proxy {
         )
     }
 
-    /// From now on each so-many-th COMMIT meets one of these, in turn.
+    /// Applies the faults in turn to every n-th COMMIT.
     pub fn strike(&self, every: u32, tricks: &[Trick]) {
         let mut plan = self.shared.plan();
         plan.every = every;
         plan.tricks = tricks.to_vec();
     }
 
-    /// From now on nothing is done to COMMITs. Gives how many were struck.
+    /// Stops the faults. Returns the number of affected COMMITs.
     pub fn spare(&self) -> u32 {
         self.shared.plan().tricks.clear();
         self.shared.struck.load(Ordering::Relaxed)
     }
 
-    /// Nothing passes any more, on old connections and on new ones, and nobody is told.
+    /// Drops all bytes, on old and new connections, without closing them.
     pub fn fall_silent(&self) {
         let mut plan = self.shared.plan();
         plan.silent = true;
@@ -164,17 +164,17 @@ impl Proxy {
         }
     }
 
-    /// New connections work again. Those that fell silent never speak again.
+    /// Forwards new connections again. Connections that went silent stay silent.
     pub fn speak(&self) {
         self.shared.plan().silent = false;
     }
 
-    /// The next answer to this statement is held until [`Proxy::release`].
+    /// Holds the next response to this statement until [`Proxy::release`].
     pub fn hold(&self, statement: &'static str) {
         self.shared.plan().hold.push(statement);
     }
 
-    /// Waits until the server has answered a held statement, so that it has taken place.
+    /// Waits until the server has responded to a held statement, so that it has been executed.
     pub async fn until_held(&self, statement: &'static str) {
         let mut answered = self.shared.answered.subscribe();
         super::eventually("a statement is held", async || {
@@ -191,7 +191,7 @@ impl Proxy {
             .expect("the proxy runs");
     }
 
-    /// Lets a held answer go.
+    /// Forwards a held response.
     pub fn release(&self, statement: &'static str) {
         self.shared.answered.send_replace(0);
         let gate = self.shared.plan().held.remove(statement);
@@ -222,7 +222,7 @@ async fn carry(shared: Arc<Shared>, client: TcpStream) {
     }
 }
 
-/// What the client says, message by message.
+/// Forwards the client's bytes, message by message.
 async fn forth(
     shared: &Shared,
     gate: &watch::Sender<Gate>,
@@ -264,7 +264,7 @@ async fn forth(
     }
 }
 
-/// What the server says.
+/// Forwards the server's bytes.
 async fn back(
     shared: &Shared,
     mut gate: watch::Receiver<Gate>,
@@ -274,7 +274,7 @@ async fn back(
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else {
-            // Silence stays silent, even when the server has hung up.
+            // A silent connection stays silent, even if the server closes it.
             if *gate.borrow() == Gate::Silent {
                 std::future::pending::<()>().await;
             }
@@ -298,7 +298,8 @@ async fn back(
     }
 }
 
-/// The length of the first message, once it is whole. The very first one has no letter.
+/// Returns the length of the first message once it is complete. The start-up message has no type
+/// byte.
 fn message(buffer: &[u8], started: bool) -> Option<usize> {
     let letter = usize::from(started);
     let length = buffer.get(letter..letter + 4)?;
@@ -306,7 +307,7 @@ fn message(buffer: &[u8], started: bool) -> Option<usize> {
     (buffer.len() >= length).then_some(length)
 }
 
-/// The statement that a message runs, if it runs one.
+/// Returns the statement that a message executes, if it executes one.
 fn runs(bytes: &[u8], statements: &mut HashMap<Vec<u8>, String>) -> Option<String> {
     let mut words = bytes.get(5..)?.split(|byte| *byte == 0);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

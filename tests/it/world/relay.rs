@@ -1,5 +1,5 @@
-//! The way to the gateway, which can be shut: then connections are refused, and those that there
-//! were are cut, while the gateway itself lives on.
+//! A TCP relay in front of the gateway. While it is shut, connections are refused and existing ones
+//! are closed; the gateway itself keeps running.
 
 use crate::world::service::free;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A relay of bytes.
+/// A TCP relay.
 pub struct Relay {
     address: SocketAddr,
     running: Mutex<Option<JoinHandle<()>>>,
@@ -16,7 +16,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// An address where nobody listens yet.
+    /// Reserves an address without listening.
     pub fn reserve() -> Self {
         Self {
             address: free().local_addr().expect("its address"),
@@ -25,17 +25,17 @@ impl Relay {
         }
     }
 
-    /// The origin that leads here, by this name of the machine.
+    /// Returns the relay's origin, with the given host name.
     pub fn base(&self, host: &str) -> String {
         format!("http://{host}:{}", self.address.port())
     }
 
-    /// How many connections have come.
+    /// Returns the number of accepted connections.
     pub fn carried(&self) -> u32 {
         self.carried.load(Ordering::Relaxed)
     }
 
-    /// Opens the way to the gateway at this origin.
+    /// Starts to relay to the gateway at this origin.
     pub async fn open(&self, origin: &str) {
         let upstream = origin.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind(self.address).await.expect("its port");
@@ -56,7 +56,7 @@ impl Relay {
         *self.running() = Some(task);
     }
 
-    /// Shuts it, and cuts what is open.
+    /// Stops relaying and closes all connections.
     pub async fn shut(&self) {
         let task = self.running().take().expect("it is open");
         task.abort();

@@ -1,19 +1,21 @@
-//! What holds at the end of every test, whatever it was about.
+//! Rules that hold at the end of every integration test.
 
 use crate::world::World;
 use domain::{ShopId, derive};
 use reconciler::store::Store;
 use reconciler::store::read::{Filter, list};
 
-/// The rules that are broken, each in a sentence.
+/// Returns the broken rules, one sentence each.
 pub async fn broken(world: &World) -> Vec<String> {
     let mut broken = Vec::new();
     if world.twin().is_up() {
         for tracking_id in world.twin().sent_too_often().await {
-            // A shop that trusts the RequestID may repeat under it, and only under it.
+            // A shop that trusts `RequestID` may resend under the same `RequestID` only.
             let counts = world.twin().counts(&tracking_id).await;
             if !world.setup.trusts_request_id() || counts["one_request_id"] != true {
-                broken.push(format!("sent more than once without a refusal: {counts}"));
+                broken.push(format!(
+                    "submitted more than once without a refusal: {counts}"
+                ));
             }
         }
     }
@@ -26,8 +28,8 @@ pub async fn broken(world: &World) -> Vec<String> {
     broken
 }
 
-/// Each statement lists what breaks its rule. What is compared is read in one statement, since the
-/// service goes on while they are read.
+/// Rules as SQL. Each statement lists the violations of its rule. It reads all compared values at
+/// once, because the service is still running.
 const RULES: [(&str, &str); 9] = [
     (
         "an open transaction has no due check",
@@ -36,7 +38,7 @@ const RULES: [(&str, &str); 9] = [
             WHERE d.shop_id = t.shop_id AND d.transaction_id = t.id)",
     ),
     (
-        "a due check tells another state",
+        "a due check has another state",
         "SELECT t.id || ' is ' || t.state || ', not ' || d.state FROM transactions t
          JOIN due_checks d ON d.shop_id = t.shop_id AND d.transaction_id = t.id
          WHERE d.state <> t.state OR d.since <> t.state_since",
@@ -70,7 +72,7 @@ const RULES: [(&str, &str); 9] = [
          WHERE NOT EXISTS (SELECT FROM shop_feeds f WHERE f.shop_id = e.shop_id)",
     ),
     (
-        "a final state was not told",
+        "a final state has no event",
         "SELECT t.id || ' is ' || t.state FROM transactions t WHERE t.finalized_at IS NOT NULL
          AND NOT EXISTS (SELECT FROM events e WHERE e.shop_id = t.shop_id
             AND e.transaction_id = t.id AND e.type <> 'discrepancy.opened'
@@ -78,7 +80,7 @@ const RULES: [(&str, &str); 9] = [
          AND NOT EXISTS (SELECT FROM shop_feeds f WHERE f.shop_id = t.shop_id AND f.first_seq > 1)",
     ),
     (
-        "an adopted uid belongs to another",
+        "an adopted uid belongs to another transaction",
         // What an earlier release has adopted stays so, and is told by the audit.
         "SELECT t.uid FROM transactions t WHERE t.uid IS NOT NULL AND t.summary NOT LIKE '%\"eb\":{%' AND NOT EXISTS (
             SELECT FROM uids u WHERE u.shop_id = t.shop_id AND u.uid = t.uid
@@ -86,12 +88,12 @@ const RULES: [(&str, &str); 9] = [
                 AND m.transaction_id = u.transaction_id), u.transaction_id) = t.id)",
     ),
     (
-        "evidence fell through the monthly partitions",
+        "evidence is in the default partition",
         "SELECT transaction_id::text FROM evidence_default",
     ),
 ];
 
-/// The state in the table is a cache of the fold.
+/// Returns the transactions whose stored state differs from the fold.
 async fn states(world: &World) -> Vec<String> {
     let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
     let mut broken = Vec::new();
@@ -109,7 +111,7 @@ async fn states(world: &World) -> Vec<String> {
             if derived.state != row.state {
                 let (id, state) = (row.record.id, row.state);
                 broken.push(format!(
-                    "{id} is stored as {state}, its evidence says {derived:?}"
+                    "{id} is stored as {state}, its evidence gives {derived:?}"
                 ));
             }
         }
@@ -118,7 +120,7 @@ async fn states(world: &World) -> Vec<String> {
     broken
 }
 
-/// What the audit finds: it derives everything again by a path of its own.
+/// Returns the differences that the audit reports.
 async fn second_opinion(world: &World) -> Vec<String> {
     let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
     let report = audit::run(store.unbounded_pool(), &audit::Plan::default()).await;
@@ -130,7 +132,7 @@ async fn second_opinion(world: &World) -> Vec<String> {
         .collect()
 }
 
-/// Prints what happened in a world, for the one who reads why a test failed.
+/// Prints the evidence, discrepancies and requests of a failed test.
 pub async fn tell(world: &World) {
     let rows: Vec<String> = world
         .database
@@ -150,7 +152,7 @@ pub async fn tell(world: &World) {
              FROM discrepancies ORDER BY id LIMIT 50",
         )
         .await;
-    eprintln!("--- findings\n{}", rows.join("\n"));
+    eprintln!("--- discrepancies\n{}", rows.join("\n"));
     if world.twin().is_up() {
         let log = world.twin().get("log?limit=30").await;
         for request in log["requests"].as_array().into_iter().flatten() {
@@ -167,9 +169,9 @@ pub async fn tell(world: &World) {
     }
 }
 
-/// A rule that cannot be broken is no rule: each accident is noticed, and nothing else is.
+/// Breaks each rule once: each violation is reported, and nothing else is.
 #[test]
-fn the_rules_notice_what_is_broken() {
+fn each_broken_rule_is_reported() {
     let accidents = [
         (
             "UPDATE due_checks SET shop_id = 'x' || shop_id",

@@ -1,4 +1,4 @@
-//! The service inside the test's process, put together as `serve` does it.
+//! The service in the test's process, composed as `serve` does.
 
 use reconciler::app::{App, Listeners, Roles};
 use reconciler::config;
@@ -6,29 +6,29 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a service listens.
+/// Listen addresses of a service.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// For internal services.
+    /// REST API, for internal services.
     pub api: SocketAddr,
-    /// For the gateway.
+    /// Webhooks, for the gateway.
     pub webhooks: SocketAddr,
-    /// For Prometheus and probes.
+    /// Metrics and health probes.
     pub ops: SocketAddr,
 }
 
 impl Addresses {
-    /// Ports that are free now.
+    /// Reserves free ports.
     pub fn reserve() -> Self {
-        // All are bound before any is given up, so that they differ.
+        // All ports are bound before any is released, so that they differ.
         let bound = [free(), free(), free()];
         let [api, webhooks, ops] = bound.map(|port| port.local_addr().expect("its address"));
         Self { api, webhooks, ops }
     }
 }
 
-/// A free loopback port, from a range that outgoing connections do not use, so that it stays free
-/// between being found and being used.
+/// Returns a free loopback port from a range that outgoing connections do not use, so that it stays
+/// free until it is used.
 pub fn free() -> TcpListener {
     let some = u64::from(std::process::id()) << 16
         | NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -45,11 +45,11 @@ pub struct Service {
     app: App,
 }
 
-/// A stop that takes longer hangs.
+/// Timeout of a stop.
 const STOP: Duration = Duration::from_secs(20);
 
 impl Service {
-    /// Reads the configuration with the real loader, and starts everything.
+    /// Loads the configuration with the real loader and starts the service.
     pub async fn start(text: &str, addresses: &Addresses) -> Self {
         let config = load(text);
         let bind = |at: SocketAddr| TcpListener::bind(at).expect("its port is free");
@@ -64,7 +64,7 @@ impl Service {
         }
     }
 
-    /// Stops it as a SIGTERM would.
+    /// Stops the service like a SIGTERM.
     pub async fn stop(self) {
         tokio::time::timeout(STOP, self.app.stop())
             .await

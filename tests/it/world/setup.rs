@@ -1,24 +1,24 @@
-//! What a world is like: the configuration, as a text that the real loader reads.
+//! Setup of a test environment: the configuration as text for the real loader.
 
 use crate::world::{Addresses, FakeGateway};
 use reconciler::config::KeyDigest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use twin::KeyName;
+use twin::SigningKey;
 
-/// The shop of most tests.
+/// Shop ID of most tests.
 pub const SHOP: &str = "1001";
-/// Its secret key at the gateway.
+/// Secret key of the shop.
 pub const SECRET: &str = "secret-of-1001";
-/// The key of the client that may do everything at every shop.
+/// Key of the client with all scopes at every shop.
 pub const KEY: &str = "key-of-orders";
-/// A test number of a card scheme, in no other test's data.
+/// A test card number that no other test data contains.
 pub const CANARY_PAN: &str = "5555555555554444";
 /// A verification value that occurs nowhere else.
 pub const CANARY_CVC: &str = "7391846205";
 
-/// The body of an ordinary payment. Each has a card token of its own, since the gateway takes equal
-/// amounts of one token for duplicates.
+/// Returns the body of a payment. Each has its own card token, because the gateway treats equal
+/// amounts with one token as duplicates.
 pub fn payment(tracking_id: &str) -> Value {
     let token = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, tracking_id.as_bytes());
     json!({
@@ -27,7 +27,7 @@ pub fn payment(tracking_id: &str) -> Value {
     })
 }
 
-/// The body of a payment with a whole card in it.
+/// Returns the body of a payment with full card data.
 pub fn card_payment(tracking_id: &str) -> Value {
     let mut body = payment(tracking_id);
     body["credit_card"] = json!({
@@ -37,7 +37,7 @@ pub fn card_payment(tracking_id: &str) -> Value {
     body
 }
 
-/// A setup under construction.
+/// Builder of a test environment.
 #[derive(Debug, Clone)]
 pub struct Setup {
     values: BTreeMap<&'static str, BTreeMap<&'static str, String>>,
@@ -59,13 +59,13 @@ fn shop(id: &str, secret: &str) -> BTreeMap<&'static str, String> {
     BTreeMap::from([
         ("id", quoted(id)),
         ("secret_key", quoted(secret)),
-        ("public_key", quoted(KeyName::Default.public())),
+        ("public_key", quoted(SigningKey::Default.public())),
         ("max_requests_per_second", "10000".to_owned()),
     ])
 }
 
 impl Default for Setup {
-    /// The service and the twin run, and everything that takes time is short.
+    /// The service and the simulator run, with short intervals and timeouts.
     fn default() -> Self {
         let setup = Self {
             values: BTreeMap::new(),
@@ -100,7 +100,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Sets one value; `literal` is TOML.
+    /// Sets one setting; `literal` is TOML.
     pub fn set(mut self, section: &'static str, key: &'static str, literal: &str) -> Self {
         self.values
             .entry(section)
@@ -109,19 +109,19 @@ impl Setup {
         self
     }
 
-    /// Sets one value of the first shop; `literal` is TOML.
+    /// Sets one setting of the first shop; `literal` is TOML.
     pub fn shop_set(mut self, key: &'static str, literal: &str) -> Self {
         self.shops[0].insert(key, literal.to_owned());
         self
     }
 
-    /// Silence of the gateway is noticed soon, and so is a worker that is gone.
+    /// Uses short timeouts and leases.
     pub fn impatient(self) -> Self {
         self.set("gateway", "request_timeout", "\"700ms\"")
             .set("follow", "lease", "\"1500ms\"")
     }
 
-    /// What is in doubt is repeated under its `RequestID`.
+    /// Allows resending in doubt under the same `RequestID`.
     pub fn trusting(self) -> Self {
         self.set("gateway", "trust_request_id", "true")
     }
@@ -131,30 +131,30 @@ impl Setup {
         gateway.is_some_and(|values| values.contains_key("trust_request_id"))
     }
 
-    /// The engine looks at nothing by itself for an hour: only what is made due is looked at.
+    /// Disables scheduled checks for an hour; only requested checks run.
     pub fn quiet(self) -> Self {
         self.set("follow", "first_check", "\"1h\"")
             .set("follow", "max_interval", "\"1h\"")
             .set("follow", "max_interval_old", "\"1h\"")
     }
 
-    /// Unsigned webhooks are hints.
+    /// Accepts unsigned webhooks as hints.
     pub fn signature_optional(self) -> Self {
         self.shop_set("webhook_signature", "\"optional\"")
     }
 
-    /// One more shop.
+    /// Adds a shop.
     pub fn with_shop(mut self, id: &str, secret: &str) -> Self {
         self.shops.push(shop(id, secret));
         self
     }
 
-    /// One more API client; shops and scopes are TOML.
+    /// Adds an API client; shops and scopes are TOML.
     pub fn client(self, name: &str, key: &str, shops: &str, scopes: &str) -> Self {
         self.limited_client(name, key, shops, scopes, "")
     }
 
-    /// One more API client, with further lines of TOML.
+    /// Adds an API client with additional lines of TOML.
     pub fn limited_client(
         mut self,
         name: &str,
@@ -175,49 +175,49 @@ impl Setup {
         self
     }
 
-    /// A receiver of messages; lines of TOML.
+    /// Adds a subscriber; `lines` is TOML.
     pub fn subscriber(mut self, lines: &str) -> Self {
         self.clients.push(format!("[[subscribers]]\n{lines}\n"));
         self
     }
 
-    /// A scripted gateway instead of the twin.
+    /// Uses a scripted gateway instead of the simulator.
     pub fn gateway(mut self, fake: &FakeGateway) -> Self {
         self.gateway = Some(fake.base());
         self
     }
 
-    /// A database of the test's own.
+    /// Uses a database that the test provides.
     pub fn database(mut self, url: &str) -> Self {
         self.database = Some(url.to_owned());
         self
     }
 
-    /// The service reaches the database by this URL; the test itself goes straight.
+    /// Connects the service to the database by this URL; the test connects directly.
     pub fn database_by_way_of(mut self, url: &str) -> Self {
         self.way = Some(url.to_owned());
         self
     }
 
-    /// The service reaches the twin at this origin.
+    /// Connects the service to the simulator by this origin.
     pub fn gateway_by_way_of(mut self, origin: &str) -> Self {
         self.way_to_gateway = Some(origin.to_owned());
         self
     }
 
-    /// Everybody goes straight.
+    /// Connects the service directly.
     pub(super) fn straight(mut self) -> Self {
         self.way = None;
         self
     }
 
-    /// Nobody listens where the gateway should be, until `world.twin().up()`.
+    /// Does not start the simulator until `world.twin().up()`.
     pub fn gateway_down(mut self) -> Self {
         self.twin_is_up = false;
         self
     }
 
-    /// No service yet: the test starts it, or the real binary.
+    /// Does not start the service; the test starts it, or the real binary.
     pub fn service_down(mut self) -> Self {
         self.service_is_up = false;
         self

@@ -1,4 +1,4 @@
-//! The gateway twin, over real HTTP, and its control API in plain verbs.
+//! The gateway simulator over real HTTP, and its control API.
 
 use crate::world::service::free;
 use crate::world::{Answer, Http, SECRET, SHOP, eventually};
@@ -9,11 +9,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use twin::{Delay, Settings, Switches, run};
+use twin::{BehaviourSwitches, Delay, TwinSettings, run};
 
 type Running = (oneshot::Sender<()>, JoinHandle<()>);
 
-/// The twin of one test.
+/// The simulator of one test.
 pub struct Twin {
     address: SocketAddr,
     http: Http,
@@ -21,7 +21,7 @@ pub struct Twin {
 }
 
 impl Twin {
-    /// An address for a twin that does not run yet.
+    /// Reserves an address without starting the simulator.
     pub async fn reserve() -> Self {
         let address = free().local_addr().expect("its address");
         Self {
@@ -31,20 +31,20 @@ impl Twin {
         }
     }
 
-    /// Starts it.
+    /// Starts the simulator.
     pub async fn up(&self) {
         let listener = TcpListener::bind(self.address).expect("its port is free");
         let shops = [(SHOP, SECRET), ("1002", "secret-of-1002")];
-        let settings = Settings {
+        let settings = TwinSettings {
             shops: shops
                 .map(|(id, secret)| (id.to_owned(), secret.to_owned()))
                 .into(),
             workers: 1,
-            switches: Switches {
+            switches: BehaviourSwitches {
                 task_delay: Delay::Fixed { seconds: 0.1 },
-                ..Switches::default()
+                ..BehaviourSwitches::default()
             },
-            ..Settings::default()
+            ..TwinSettings::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(async move {
@@ -54,7 +54,7 @@ impl Twin {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
     }
 
-    /// Stops it; from now on nobody listens at its address.
+    /// Stops the simulator; its address then refuses connections.
     pub async fn down(&self) {
         let running = self
             .running
@@ -67,7 +67,7 @@ impl Twin {
         }
     }
 
-    /// Whether it runs.
+    /// Returns whether it is running.
     pub fn is_up(&self) -> bool {
         self.running
             .lock()
@@ -75,7 +75,7 @@ impl Twin {
             .is_some()
     }
 
-    /// Its origin.
+    /// Returns its origin.
     pub fn base(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -94,57 +94,57 @@ impl Twin {
             .json
     }
 
-    /// Reads from the control API.
+    /// Sends a GET to the control API.
     pub async fn get(&self, path: &str) -> Value {
         self.ask(Method::GET, path, Value::Null).await
     }
 
-    /// Writes to the control API.
+    /// Posts to the control API.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         self.ask(Method::POST, path, body).await
     }
 
-    /// Gives one tracking id a script.
+    /// Sets the script of one tracking ID.
     pub async fn script(&self, tracking_id: &str, scenario: &str, script: Value) {
         let body = json!({"tracking_id": tracking_id, "scenario": scenario, "script": script});
         self.post("scripts", body).await;
     }
 
-    /// Turns switches.
+    /// Changes switches.
     pub async fn switch(&self, switches: Value) {
         self.post("settings", switches).await;
     }
 
-    /// Lays a fault over the whole gateway.
+    /// Sets a fault of the whole gateway.
     pub async fn fault(&self, fault: Value) {
         self.post("faults", fault).await;
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub async fn no_faults(&self) {
         self.ask(Method::DELETE, "faults", Value::Null).await;
     }
 
-    /// Jumps forward, the times in bodies too.
+    /// Advances the clock, and the times in bodies.
     pub async fn advance(&self, seconds: f64) {
         self.post("advance", json!({"seconds": seconds, "stamps": true}))
             .await;
     }
 
-    /// How often a tracking id was posted, and what came of it.
+    /// Returns the counts of a tracking ID.
     pub async fn counts(&self, tracking_id: &str) -> Value {
         let all = self.get(&format!("counts?tracking_id={tracking_id}")).await;
         all["tracking_ids"][0].clone()
     }
 
-    /// The POSTs of one tracking id whose bytes arrived.
+    /// Returns the number of POSTs of a tracking ID that arrived.
     pub async fn posts(&self, tracking_id: &str) -> u64 {
         self.counts(tracking_id).await["posts"]
             .as_u64()
             .unwrap_or(0)
     }
 
-    /// Waits until a POST of this tracking id has arrived.
+    /// Waits until a POST of this tracking ID has arrived.
     pub async fn until_posted(&self, tracking_id: &str) {
         let what = format!("a POST of {tracking_id}");
         eventually(&what, async || {
@@ -153,13 +153,13 @@ impl Twin {
         .await;
     }
 
-    /// The tracking ids that were sent more often than is ever right.
+    /// Returns the tracking IDs that were submitted again without a refusal.
     pub async fn sent_too_often(&self) -> Vec<String> {
         let all = self.get("counts").await;
         serde_json::from_value(all["over_one_unrefused"].clone()).expect("a list")
     }
 
-    /// The transactions that there really are under a tracking id.
+    /// Returns the true transactions of a tracking ID.
     pub async fn truth(&self, tracking_id: &str) -> Vec<Value> {
         let all = self
             .get(&format!("transactions?tracking_id={tracking_id}"))
@@ -167,7 +167,7 @@ impl Twin {
         all["transactions"].as_array().cloned().expect("a list")
     }
 
-    /// The uid of the only transaction under a tracking id, as soon as there is one.
+    /// Waits for the only transaction of a tracking ID and returns its uid.
     pub async fn uid(&self, tracking_id: &str) -> String {
         let what = format!("a transaction of {tracking_id} at the gateway");
         eventually(&what, async || {
@@ -179,7 +179,7 @@ impl Twin {
         .await
     }
 
-    /// The requests of one operation about a tracking id.
+    /// Returns the requests of one operation about a tracking ID.
     pub async fn requests(&self, operation: &str, tracking_id: &str) -> Vec<Value> {
         let path = format!("log?operation={operation}&tracking_id={tracking_id}&limit=1000");
         self.get(&path).await["requests"]
@@ -188,7 +188,7 @@ impl Twin {
             .expect("a list")
     }
 
-    /// The deliveries of webhooks.
+    /// Returns the webhook deliveries of a tracking ID.
     pub async fn deliveries(&self, tracking_id: &str) -> Vec<Value> {
         let all = self
             .get(&format!("webhooks?tracking_id={tracking_id}"))
@@ -196,7 +196,7 @@ impl Twin {
         all["deliveries"].as_array().cloned().expect("a list")
     }
 
-    /// Posts a webhook now; gives the statuses that were answered.
+    /// Sends a webhook now and returns the statuses of the responses.
     pub async fn send_webhook(&self, webhook: Value) -> Vec<u16> {
         let told = self.post("webhooks", webhook).await;
         let answers = told["answers"].as_array().cloned().expect("answers");
@@ -206,17 +206,17 @@ impl Twin {
             .collect()
     }
 
-    /// Makes a transaction that nobody here asked for; gives its uid.
+    /// Creates a transaction in the back office.
     pub async fn make(&self, transaction: Value) -> Value {
         self.post("transactions", transaction).await
     }
 
-    /// Changes a transaction by hand.
+    /// Corrects a transaction in the back office.
     pub async fn change(&self, uid: &str, change: Value) {
         self.post(&format!("transactions/{uid}"), change).await;
     }
 
-    /// Speaks to the gateway as the shop itself, past the service.
+    /// Sends a request to the gateway with the shop's credentials, without the service.
     pub async fn as_shop(&self, method: Method, path: &str, body: Value) -> Answer {
         use base64::Engine as _;
         let credentials =
@@ -232,7 +232,7 @@ impl Twin {
             .await
     }
 
-    /// All switches and their values.
+    /// Returns all switches with their values.
     pub async fn settings(&self) -> BTreeMap<String, Value> {
         serde_json::from_value(self.get("settings").await).expect("settings")
     }

@@ -1,23 +1,23 @@
-//! Waiting for a condition, with a deadline that only a hang reaches.
+//! Waits for a condition, with a deadline that only a hang reaches.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long anything may take before the test is given up.
+/// Timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The pause between two looks.
+/// Poll interval.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Looks again and again until there is something to see.
+/// Polls until `look` returns a value. Panics after the timeout.
 pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     match eventually_within(PATIENCE, look).await {
         Some(seen) => seen,
-        None => panic!("waited in vain for: {what}"),
+        None => panic!("timed out waiting for: {what}"),
     }
 }
 
-/// As [`eventually`], for a time of its own; `None` when it did not come.
+/// Like [`eventually`], with a given timeout. Returns `None` after the timeout.
 pub async fn eventually_within<T>(
     patience: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# Runs one program for a caller who may be killed at any moment.
+# Runs one program, and stops it when the caller ends, even if the caller is killed.
 #
-# arguments: TENTHS (how many tenths of a second the program has to stop), then the
+# Arguments: TENTHS (time for the program to stop, in tenths of a second), then the
 # program and its arguments.
 #
-# The caller holds the other end of standard input. When it closes the pipe, which the
-# kernel does for it if it dies, the program is asked to stop and, if it does not, killed.
-# Ends as the program ends.
+# The caller holds the other end of standard input. When the pipe is closed (by the kernel
+# if the caller is killed), the program is asked to stop and is killed after TENTHS.
+# The exit status is that of the program.
 
 set -u
 tenths=$1
@@ -27,7 +27,7 @@ program=$!
 leash=$!
 exec 3<&-
 
-# A signal to this shell is passed on; the wait goes on until the program has ended.
+# Forwards signals to the program, and waits until the program has ended.
 trap 'kill -s TERM "$program" 2>/dev/null' HUP INT TERM
 wait "$program"
 status=$?

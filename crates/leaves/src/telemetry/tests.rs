@@ -1,6 +1,6 @@
-//! What is logged, and what is not.
+//! Tests of what is logged and what is not.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::io::Write;
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 
-/// Collects what is written.
+/// Collects the log output.
 #[derive(Clone, Default)]
 struct Output(Arc<Mutex<Vec<u8>>>);
 
@@ -56,7 +56,7 @@ fn a_line_is_one_json_object_with_flat_fields() {
 }
 
 #[test]
-fn other_crates_cannot_log_below_info_whatever_the_filter() {
+fn other_crates_never_log_below_info() {
     let text = written("trace", || {
         tracing::trace!("ours in detail");
         tracing::debug!(target: "hyper::proto", "a body");
@@ -69,7 +69,7 @@ fn other_crates_cannot_log_below_info_whatever_the_filter() {
 }
 
 #[test]
-fn the_filter_is_obeyed() {
+fn the_filter_applies() {
     let text = written("warn,reconciler_leaves::telemetry::tests=debug", || {
         tracing::debug!("seen");
         tracing::info!(target: "reconciler::engine", "not seen");
@@ -82,7 +82,7 @@ fn the_filter_is_obeyed() {
 }
 
 #[test]
-fn formats_are_words() {
+fn formats_are_parsed_from_words() {
     assert_eq!(Format::from_word("auto"), Some(Format::Auto));
     assert_eq!(Format::from_word("json"), Some(Format::Json));
     assert_eq!(Format::from_word("pretty"), Some(Format::Pretty));
@@ -90,14 +90,14 @@ fn formats_are_words() {
     assert!(Format::Json.is_json() && !Format::Pretty.is_json());
 }
 
-/// An error that repeats what it was given, as many do.
+/// An error that contains its input, as many errors do.
 fn refused(text: &str) -> Result<(), String> {
     Err(text.to_owned())
 }
 
 const CHILD: &str = "RECONCILER_TEST_PANICS";
 
-/// Not a test by itself: a process of its own that panics and tells of its limits.
+/// Not a test by itself: a child process that panics and logs its limits.
 #[test]
 fn child() {
     if std::env::var_os(CHILD).is_none() {
@@ -124,7 +124,7 @@ fn child() {
 }
 
 #[test]
-fn panics_are_logged_without_data_and_dumps_are_off() {
+fn panics_are_logged_without_data_and_core_dumps_are_off() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "telemetry::tests::child", "--nocapture"])
         .env(CHILD, "1")
@@ -146,7 +146,7 @@ fn panics_are_logged_without_data_and_dumps_are_off() {
     );
     assert_eq!(lines[0]["panic.text"], "a fixed text");
     for line in &lines[1..3] {
-        assert_eq!(line["panic.text"], "left out, it may hold data");
+        assert_eq!(line["panic.text"], "omitted: may contain sensitive data");
         assert_eq!(line["level"], "ERROR");
         assert!(
             line["panic.location"]

@@ -1,9 +1,10 @@
-//! Traces: what was done for one request, over all that took part in it (W3C Trace Context).
+//! Distributed traces (W3C Trace Context).
 //!
-//! A `traceparent` that comes in is taken over and passed on to the gateway and to subscribers,
-//! whether or not anything is exported; spans are exported by OTLP over HTTP where that is
-//! configured. Spans carry names, words, numbers and ids that the log may have. What they
-//! deliberately cannot do: hold a body, a header or a path.
+//! An incoming `traceparent` is forwarded to the gateway and to subscribers, whether or not spans
+//! are exported. Spans are exported by OTLP over HTTP if the configuration says so.
+//!
+//! Invariant: spans carry names, words, numbers and ids that the log may contain, and never a body,
+//! a header or a path.
 
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::{
@@ -17,26 +18,26 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether anybody takes our spans. Where nobody does, none are made: what came in is passed on.
+/// Whether spans are exported. Otherwise none are created, and the incoming context is forwarded.
 static EXPORTED: AtomicBool = AtomicBool::new(false);
 
-/// The name of what makes the spans, and of the service.
+/// Name of the tracer and of the service.
 const NAME: &str = "reconciler";
 
-/// The headers of a trace.
+/// Header names of the trace context.
 const HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
-/// Why nothing can be exported.
+/// An error that prevents the export of traces.
 #[derive(Debug, thiserror::Error)]
-#[error("traces cannot be exported")]
+#[error("failed to create the trace exporter")]
 pub struct ExportError(#[source] opentelemetry_otlp::ExporterBuildError);
 
-/// Exports spans until it is ended.
+/// Exports spans until [`Self::end`] is called.
 pub struct Export(SdkTracerProvider);
 
-/// Begins to export all spans of the process to this address.
+/// Starts to export all spans of the process to an OTLP endpoint.
 pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportError> {
-    // The exporter has a thread and an HTTP client of its own, and takes the TLS that is there.
+    // The exporter has its own thread and HTTP client, and uses the installed TLS provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let exporter = SpanExporter::builder()
         .with_http()
@@ -58,19 +59,19 @@ pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportErr
 }
 
 impl Export {
-    /// Sends what is left, which takes seconds at most. It blocks its thread.
+    /// Flushes the remaining spans. Blocks the thread for a few seconds at most.
     pub fn end(self) {
         if let Err(error) = self.0.shutdown() {
-            tracing::warn!(error = %error, "the last traces may not have been exported");
+            tracing::warn!(error = %error, "failed to flush traces; the last spans may be lost");
         }
     }
 }
 
-/// A piece of work in a trace; it ends when it is dropped. Empty where nobody follows it.
+/// A span of a trace, which ends when it is dropped. Empty if spans are not recorded.
 pub struct Span(Option<Context>);
 
 impl Span {
-    /// The work for a request from outside; `header` reads its headers.
+    /// Starts the span of an incoming request; `header` reads its headers.
     pub fn of_request(name: &str, header: &dyn Fn(&str) -> Option<String>) -> Self {
         let given: HashMap<String, String> = HEADERS
             .iter()
@@ -84,12 +85,12 @@ impl Span {
         Self(Some(Self::within(&parent, name, SpanKind::Server)))
     }
 
-    /// A request of ours to somebody else.
+    /// Starts the span of an outgoing request.
     pub fn of_call(name: &str) -> Self {
         Self::of_own(name, SpanKind::Client)
     }
 
-    /// A step of our own.
+    /// Starts the span of an internal step.
     pub fn of_step(name: &'static str) -> Self {
         Self::of_own(name, SpanKind::Internal)
     }
@@ -105,26 +106,26 @@ impl Span {
         parent.with_span(span)
     }
 
-    /// Whether anything that is noted of it is kept.
+    /// Returns whether the span is recorded.
     pub fn is_followed(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Gives it the name that is known by now.
+    /// Renames the span.
     pub fn rename(&self, name: String) {
         if let Some(context) = &self.0 {
             context.span().update_name(name);
         }
     }
 
-    /// Notes a fact.
+    /// Sets an attribute.
     pub fn note(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(context) = &self.0 {
             context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
-    /// Notes that it failed; `why` is one of few words.
+    /// Marks the span as failed; `why` is one of few fixed texts.
     pub fn failed(&self, why: &'static str) {
         if let Some(context) = &self.0 {
             context.span().set_status(Status::error(why));
@@ -132,7 +133,7 @@ impl Span {
         self.note("error.type", why);
     }
 
-    /// Does the work; what is begun within belongs to it.
+    /// Runs `work` within the span. Spans that start in it are children.
     pub async fn around<T>(&self, work: impl Future<Output = T>) -> T {
         match &self.0 {
             Some(context) => work.with_context(context.clone()).await,
@@ -140,7 +141,7 @@ impl Span {
         }
     }
 
-    /// The trace that it is part of, in hex; `None` when nobody follows any.
+    /// Returns the trace id in hex, or `None` if the span is not recorded.
     pub fn trace_id(&self) -> Option<String> {
         let context = self.0.as_ref()?;
         let span = context.span();
@@ -153,12 +154,12 @@ fn is_exported() -> bool {
     EXPORTED.load(Ordering::Relaxed)
 }
 
-/// The work as part of the trace in which this is called, wherever it is run.
+/// Returns `work` as part of the current trace, whichever task runs it.
 pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     work.with_context(Context::current())
 }
 
-/// The headers that tell somebody else of the trace we are in.
+/// Returns the headers that forward the current trace context.
 pub fn passed_on() -> Vec<(String, String)> {
     let mut headers = Passed(Vec::new());
     TraceContextPropagator::new().inject_context(&Context::current(), &mut headers);
@@ -181,7 +182,7 @@ struct Passed(Vec<(String, String)>);
 
 impl Injector for Passed {
     fn set(&mut self, key: &str, value: String) {
-        // An empty `tracestate` says nothing, and not every server takes it.
+        // An empty `tracestate` has no meaning, and some servers reject it.
         if !value.is_empty() {
             self.0.push((key.to_owned(), value));
         }
@@ -195,7 +196,7 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[tokio::test]
-    async fn a_trace_is_passed_on_although_nothing_is_exported() {
+    async fn a_trace_is_forwarded_without_export() {
         let header = |name: &str| (name == "traceparent").then(|| PARENT.to_owned());
         let span = Span::of_request("request", &header);
         let inner = span.around(async { passed_on() }).await;
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_trace_is_passed_over() {
+    async fn an_invalid_trace_is_ignored() {
         for bad in [
             "",
             "00-x",

@@ -1,4 +1,5 @@
-//! Runs a command with `DATABASE_URL` of a private, empty PostgreSQL, which is gone afterwards.
+//! Runs a command with `DATABASE_URL` set to a private, empty PostgreSQL, which is removed
+//! afterwards.
 
 use reconciler_testkit::postgres::{Cluster, ClusterError, Options};
 use std::process::{Command, ExitCode};

@@ -1,11 +1,11 @@
-//! Finding the PostgreSQL server programs, and somebody who may run them.
+//! Finds the PostgreSQL server programs, and a user who may run them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::ClusterError;
 
-/// The oldest major version that the service works with.
+/// Oldest major version that the service supports.
 const OLDEST: u32 = 14;
 
 /// A directory with `initdb` and `postgres` of one version.
@@ -15,9 +15,10 @@ pub(super) struct Binaries {
     pub(super) major: u32,
 }
 
-/// Finds server programs: those that `RECONCILER_PG_BIN` names, else the newest of
-/// Debian's, else what `pg_config` names, else those on the `PATH`. With `wanted` only
-/// that major version will do, because a data directory belongs to it.
+/// Finds server programs: those in `RECONCILER_PG_BIN`, else the newest of Debian's, else those
+/// that `pg_config` names, else those on the `PATH`.
+///
+/// `wanted` restricts the search to one major version, because a data directory belongs to one.
 pub(super) fn find(wanted: Option<u32>) -> Result<Binaries, ClusterError> {
     let fits = |found: &Binaries| match wanted {
         Some(major) => found.major == major,
@@ -76,7 +77,7 @@ fn pg_config() -> Option<PathBuf> {
     output.status.success().then(|| PathBuf::from(text.trim()))
 }
 
-/// What is in a directory; a client-only package leaves one without a server.
+/// Returns the server programs in a directory. A client-only package has a directory without them.
 fn inspect(directory: &Path) -> Option<Binaries> {
     if !directory.join("initdb").is_file() {
         return None;
@@ -87,27 +88,29 @@ fn inspect(directory: &Path) -> Option<Binaries> {
         .output()
         .ok()?;
     let major = major(std::str::from_utf8(&output.stdout).ok()?)?;
-    // The server looks for its other files beside where it really is.
+    // The server looks for its other files relative to its real path.
     let directory = directory.canonicalize().ok()?;
     Some(Binaries { directory, major })
 }
 
-/// The major version in `postgres (PostgreSQL) 15.18 (Debian …)` or `… 18beta1`.
+/// Parses the major version of `postgres (PostgreSQL) 15.18 (Debian …)` or `… 18beta1`.
 fn major(version: &str) -> Option<u32> {
     let (_, version) = version.split_once("(PostgreSQL) ")?;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
 }
 
-/// Somebody to run the server as.
+/// A user to run the server as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) uid: u32,
     pub(super) gid: u32,
 }
 
-/// Whom to run the server as: `None` for ourselves. The server refuses root, so root
-/// runs it as `postgres`, or `nobody` where that user does not exist.
+/// Returns the user to run the server as, or `None` for the current user.
+///
+/// The server refuses root, so root runs it as `postgres`, or as `nobody` if that user does not
+/// exist.
 pub(super) fn unprivileged_user() -> Option<User> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -137,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_the_server_prints_them() {
+    fn versions_are_parsed_as_the_server_prints_them() {
         assert_eq!(
             major("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"),
             Some(15)
@@ -148,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_found_by_their_whole_name() {
+    fn users_are_found_by_their_full_name() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\npostgres2:x:5:6::/:/bin/sh\n\
                       postgres:x:104:112:PostgreSQL:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_without_a_server_is_passed_over() {
+    fn a_directory_without_a_server_is_skipped() {
         assert_eq!(inspect(Path::new("/")), None);
         assert_eq!(inspect(Path::new("/no/such/directory")), None);
     }

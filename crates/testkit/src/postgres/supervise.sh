@@ -1,15 +1,15 @@
 # shellcheck shell=sh
-# Runs one private PostgreSQL server for a caller who may be killed at any moment.
+# Runs one private PostgreSQL server, and stops it when the caller ends, even if the caller
+# is killed.
 #
-# arguments: BIN (where initdb and postgres are), BASE (where to make the working
-# directory), DATA (the data directory, or '' for one that is thrown away), then options
-# for postgres.
+# Arguments: BIN (directory of initdb and postgres), BASE (parent of the working directory),
+# DATA (the data directory, or '' for a temporary one), then options for postgres.
 #
 # The caller holds the other end of standard input. It writes `start N` (the Nth run),
-# `INT` (fast stop) or `QUIT` (immediate stop); when it closes the pipe, which the kernel
-# does for it if it dies, the server is stopped and the working directory removed. The
-# first line of output is the working directory. In it: `pid.N` of the server, `status.N`
-# once it has ended, `log`.
+# `INT` (fast stop) or `QUIT` (immediate stop). When the pipe is closed (by the kernel if the
+# caller is killed), the server is stopped and the working directory removed. The first line
+# of output is the working directory. It contains `pid.N` of the server, `status.N` once the
+# server has ended, and `log`.
 
 set -u
 umask 077
@@ -25,7 +25,7 @@ start() {
     pid=$run/pid.$1 status=$run/status.$1
     shift
     {
-        # A signal to the whole group must not end the one who notes the end.
+        # A signal to the whole group must not end the subshell that records the status.
         trap '' HUP INT TERM
         if [ ! -s "$data/PG_VERSION" ]; then
             "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --no-locale --no-sync \
@@ -44,8 +44,8 @@ start() {
 
 stop() {
     [ -n "$job" ] || return 0
-    # A server that has just been started ignores signals until it has its handlers, so
-    # the signal is repeated; a second one changes nothing.
+    # A starting server ignores signals until its handlers are installed, so the signal is
+    # repeated. A second signal has no further effect.
     while [ ! -e "$status" ]; do
         [ -s "$pid" ] && kill -s "$1" "$(cat "$pid")" 2>/dev/null
         sleep 0.05

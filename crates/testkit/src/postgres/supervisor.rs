@@ -1,8 +1,8 @@
-//! The shell that stands between this process and the server, seen from this side.
+//! Interface to the shell that supervises the server.
 //!
-//! The pipe to it is the leash: the kernel closes it when this process ends in whatever
-//! way, and the shell then takes the server down. A thread or a `Drop` of ours could not
-//! do that, and asking the kernel for a signal at a parent's death would need `unsafe`.
+//! The shell reads a pipe from this process. The kernel closes the pipe when this process ends in
+//! any way, and the shell then stops the server. A thread or a `Drop` could not do that, and a
+//! signal at the parent's death would require `unsafe`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -15,16 +15,16 @@ use super::binaries::User;
 use leaves::clock::Boottime;
 
 const SCRIPT: &str = include_str!("supervise.sh");
-/// Unix sockets allow 107 bytes, a little less elsewhere.
+/// Maximum length of a socket path. Linux allows 107 bytes, some systems a little less.
 const MAX_SOCKET_PATH: usize = 100;
-/// What is added to the base directory: `/rpg.`, six letters, and `/.s.PGSQL.65535`.
+/// Length that is added to the base directory: `/rpg.`, six letters, and `/.s.PGSQL.65535`.
 const ADDED: usize = 26;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(10);
 
-/// What the server is sent.
+/// Signal to the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Signal {
     /// Fast shutdown.
@@ -52,7 +52,7 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the shell, which makes the working directory, but not yet the server.
+    /// Starts the shell, which creates the working directory. Does not start the server.
     pub(super) fn spawn(
         binaries: &Path,
         data_dir: Option<PathBuf>,
@@ -63,13 +63,15 @@ impl Supervisor {
         for base in bases() {
             let data = data_dir.as_deref().unwrap_or(Path::new(""));
             let mut command = command(binaries, &base, data, arguments, user);
-            let mut shell = command.spawn().map_err(ClusterError::io("run sh"))?;
+            let mut shell = command
+                .spawn()
+                .map_err(ClusterError::io("start the shell"))?;
             let mut line = String::new();
             if let Some(output) = shell.stdout.take() {
-                // No line means that the directory could not be made there.
+                // No line means that the directory could not be created there.
                 BufReader::new(output)
                     .read_line(&mut line)
-                    .map_err(ClusterError::io("read from sh"))?;
+                    .map_err(ClusterError::io("read from the shell"))?;
             }
             let run_dir = PathBuf::from(line.trim_end());
             if run_dir.is_absolute() {
@@ -99,8 +101,8 @@ impl Supervisor {
 
     /// Starts the server and waits until it is ready.
     pub(super) fn start(&mut self) -> Result<(), ClusterError> {
-        // Each run has its own files, so that the end of one is not taken for the end
-        // of the next.
+        // Each run has its own files, so that the end of one run is not mistaken for the end of the
+        // next.
         self.runs += 1;
         self.send(&format!("start {}", self.runs))?;
         let deadline = Boottime::now() + START_LIMIT;
@@ -143,7 +145,7 @@ impl Supervisor {
             Some(pipe) => writeln!(pipe, "{word}"),
             None => Err(std::io::ErrorKind::BrokenPipe.into()),
         };
-        sent.map_err(ClusterError::io("reach the shell that runs postgresql"))
+        sent.map_err(ClusterError::io("write to the shell that runs postgresql"))
     }
 
     #[cfg(test)]
@@ -151,13 +153,13 @@ impl Supervisor {
         self.shell.id()
     }
 
-    /// Whether the server of this run says that it takes connections.
+    /// Returns whether the server of this run accepts connections.
     fn is_ready(&self) -> bool {
         let Some(pid) = self.pid() else { return false };
         let text = std::fs::read_to_string(self.data_dir.join("postmaster.pid"));
         let text = text.unwrap_or_default();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        // Line 1 is its process, line 8 its state.
+        // Line 1 is its process id, line 8 its state.
         lines.first() == Some(&pid.as_str()) && lines.get(7) == Some(&"ready")
     }
 
@@ -166,7 +168,7 @@ impl Supervisor {
         Some(text.trim().to_owned()).filter(|pid| !pid.is_empty())
     }
 
-    /// How the server ended, if it has.
+    /// Returns how the server ended, if it has.
     fn status(&self) -> Option<String> {
         let text =
             std::fs::read_to_string(self.run_dir.join(format!("status.{}", self.runs))).ok()?;
@@ -180,7 +182,7 @@ impl Supervisor {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    /// Waits for the shell, which by now has been told to end.
+    /// Waits for the shell, which was asked to end.
     fn wait_for_shell(&mut self) -> bool {
         let deadline = Boottime::now() + STOP_LIMIT;
         while !deadline.remaining().is_zero() {
@@ -192,7 +194,7 @@ impl Supervisor {
         false
     }
 
-    /// For when the shell itself was killed or hangs: does its work from here.
+    /// Cleans up if the shell was killed or hangs.
     fn clean_up_without_shell(&mut self) {
         let _ = self.shell.kill();
         let _ = self.shell.wait();
@@ -206,7 +208,7 @@ impl Supervisor {
             {
                 std::thread::sleep(STEP);
             }
-            // What is left of the shell may yet note the end, in the directory.
+            // A surviving part of the shell may still record the end in the directory.
             std::thread::sleep(10 * STEP);
         }
         let _ = std::fs::remove_dir_all(&self.run_dir);
@@ -216,7 +218,7 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.keeps_data && self.status().is_none() {
-            // Data that stays is closed properly, so that the next start need not recover.
+            // Persistent data is shut down cleanly, so that the next start needs no recovery.
             let _ = self.stop(Signal::Int);
         }
         drop(self.shell.stdin.take());
@@ -226,12 +228,12 @@ impl Drop for Supervisor {
     }
 }
 
-/// Where the working directory may be made, best first.
+/// Returns the candidate base directories of the working directory, best first.
 fn bases() -> Vec<PathBuf> {
     let mut bases: Vec<PathBuf> = Vec::new();
     let usual = ["/tmp", "/var/tmp", "/dev/shm"].map(PathBuf::from);
     for base in std::iter::once(std::env::temp_dir()).chain(usual) {
-        // The server reads its socket directory as a list with quotes and commas.
+        // The server parses its socket directory as a list with quotes and commas.
         let plain = base.to_str().is_some_and(|path| {
             path.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
@@ -256,13 +258,13 @@ fn command(
         .args(["-c", SCRIPT, "supervise.sh"])
         .args([binaries, base, data])
         .args(arguments)
-        // Variables such as PGPORT or a locale must not reach the server, nor a
-        // directory that its user cannot enter.
+        // Variables such as PGPORT or a locale must not reach the server. Its user may also be
+        // unable to enter the current directory.
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env("LC_ALL", "C")
         .current_dir("/")
-        // Ctrl-C on a terminal is for us; we then stop the server when we are done.
+        // Ctrl-C on a terminal is for this process, which then stops the server.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

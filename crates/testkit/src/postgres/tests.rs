@@ -1,6 +1,6 @@
-//! The server starts for whoever we are, and is gone when we are.
+//! Tests that the server starts for root and other users, and ends with this process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, reason = "a failed test may panic")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,14 @@ async fn count(url: &str, sql: &'static str) -> i64 {
     count
 }
 
-/// Waits until a condition holds that another process brings about.
+/// Waits until a condition holds that another process changes.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Boottime::now() + Duration::from_secs(20);
     while !holds() {
-        assert!(!deadline.remaining().is_zero(), "{what} did not come");
+        assert!(
+            !deadline.remaining().is_zero(),
+            "timed out waiting for {what}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -44,7 +47,7 @@ fn is_gone(pid: &str) -> bool {
 }
 
 #[tokio::test]
-async fn databases_are_made_copied_and_dropped() {
+async fn databases_are_created_copied_and_dropped() {
     let cluster = Cluster::start(Options {
         tcp: true,
         ..Options::default()
@@ -110,7 +113,7 @@ async fn commits_survive_a_crash_of_the_server() {
 }
 
 #[test]
-fn dropping_it_leaves_nothing() {
+fn dropping_a_cluster_leaves_nothing() {
     let cluster = Cluster::start_blocking(&Options::default()).unwrap();
     let run_dir = cluster.socket_dir().to_owned();
     let pid = server_pid(&run_dir);
@@ -121,8 +124,8 @@ fn dropping_it_leaves_nothing() {
 }
 
 #[test]
-fn data_that_is_to_stay_stays() {
-    // Below a temporary directory that the server's user can enter.
+fn a_data_directory_is_kept() {
+    // In a temporary directory that the server's user can enter.
     let parent = tempfile::Builder::new()
         .permissions(open_to_all())
         .tempdir_in("/tmp")
@@ -155,7 +158,7 @@ fn open_to_all() -> std::fs::Permissions {
 }
 
 #[test]
-fn a_server_that_does_not_start_says_why() {
+fn a_failed_start_reports_the_log() {
     let settings = vec![("max_connections".to_owned(), "none".to_owned())];
     let error = Cluster::start_blocking(&Options {
         settings,
@@ -172,7 +175,7 @@ fn a_server_that_does_not_start_says_why() {
 
 const VICTIM: &str = "RECONCILER_TEST_VICTIM";
 
-/// Not a test by itself: the process that the next one kills.
+/// Not a test by itself: the process that the next test kills.
 #[test]
 fn victim() {
     if std::env::var_os(VICTIM).is_none() {
@@ -184,7 +187,7 @@ fn victim() {
 }
 
 #[test]
-fn killing_us_takes_the_server_down() {
+fn killing_the_process_stops_the_server() {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "postgres::tests::victim", "--nocapture"])
         .env(VICTIM, "1")
@@ -204,9 +207,9 @@ fn killing_us_takes_the_server_down() {
     eventually("the removal of its directory", || !run_dir.exists());
 }
 
-/// The other half of the promise: when the shell is gone, we do its work.
+/// If the shell is killed, this process cleans up.
 #[test]
-fn killing_the_shell_leaves_nothing_once_we_end() {
+fn killing_the_shell_leaves_nothing() {
     let cluster = Cluster::start_blocking(&Options::default()).unwrap();
     let run_dir = cluster.socket_dir().to_owned();
     let pid = server_pid(&run_dir);

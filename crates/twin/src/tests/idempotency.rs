@@ -1,27 +1,27 @@
-//! `RequestID`, and the 30-second rule that is often taken for it.
+//! Tests of `RequestID` and of the 30-second rule, which is often mistaken for it.
 
 use serde_json::json;
 
-use super::super::answer::Reply;
-use super::super::journal::{Call, Filter, Operation};
-use super::super::settings::{DuplicateCheck, Switches};
-use super::super::transactions::Kind;
+use super::super::request_log::{LogFilter, RequestHead, RequestKind};
+use super::super::response::PlannedResponse;
+use super::super::settings::{BehaviourSwitches, DuplicateCheck};
+use super::super::transactions::TransactionKind;
 use super::{Gateway, body, payment, task};
 
-const PAY: Operation = Operation::Submit(Kind::Payment);
+const PAY: RequestKind = RequestKind::Submit(TransactionKind::Payment);
 
-fn pay_with_key(gateway: &mut Gateway, tracking_id: &str) -> Reply {
-    let call = Call {
+fn pay_with_key(gateway: &mut Gateway, tracking_id: &str) -> PlannedResponse {
+    let call = RequestHead {
         idempotency_key: Some("key-1".into()),
         ..Gateway::call(PAY)
     };
-    let reply = gateway.post_as(call, Kind::Payment, payment(tracking_id));
+    let reply = gateway.post_as(call, TransactionKind::Payment, payment(tracking_id));
     gateway.pass(0.0);
     reply
 }
 
 #[test]
-fn the_same_key_meets_the_same_task_for_a_day() {
+fn the_same_key_returns_the_same_task_for_a_day() {
     let mut gateway = Gateway::new();
     let first = task(&pay_with_key(&mut gateway, "ok-1"));
     gateway.pass(86_399.0);
@@ -31,22 +31,22 @@ fn the_same_key_meets_the_same_task_for_a_day() {
     assert_ne!(task(&pay_with_key(&mut gateway, "ok-1")), first);
     gateway.pass(1.0);
     assert_eq!(gateway.found("ok-1").len(), 2);
-    let counts = gateway.world.journal.counts(&Filter::default());
+    let counts = gateway.world.journal.counts(&LogFilter::default());
     assert_eq!(counts["tracking_ids"][0]["replayed"], 1);
 }
 
 #[test]
-fn a_key_is_ignored_where_the_switch_says_so() {
-    let mut gateway = Gateway::with(Switches {
+fn a_switch_disables_the_key() {
+    let mut gateway = Gateway::with(BehaviourSwitches {
         request_id_async: false,
-        ..Switches::default()
+        ..BehaviourSwitches::default()
     });
     let first = task(&pay_with_key(&mut gateway, "ok-1"));
     assert_ne!(task(&pay_with_key(&mut gateway, "ok-1")), first);
 }
 
 #[test]
-fn a_request_that_was_never_answered_is_found_again_by_its_key() {
+fn a_request_without_response_is_found_by_its_key() {
     let mut gateway = Gateway::new();
     assert_eq!(pay_with_key(&mut gateway, "hang-1").status_seen(), None);
     task(&pay_with_key(&mut gateway, "hang-1"));
@@ -55,7 +55,7 @@ fn a_request_that_was_never_answered_is_found_again_by_its_key() {
 }
 
 #[test]
-fn equal_payments_clash_only_with_equal_cards() {
+fn equal_payments_are_duplicates_for_equal_cards_only() {
     let mut gateway = Gateway::new();
     let pay = |id: &str, token: Option<&str>| {
         let mut request = payment(id);
@@ -64,27 +64,27 @@ fn equal_payments_clash_only_with_equal_cards() {
         }
         request
     };
-    task(&gateway.post(Kind::Payment, pay("ok-1", None)));
-    task(&gateway.post(Kind::Payment, pay("ok-2", None)));
-    task(&gateway.post(Kind::Payment, pay("ok-3", Some("token-a"))));
-    task(&gateway.post(Kind::Payment, pay("ok-4", Some("token-b"))));
-    let reply = gateway.post(Kind::Payment, pay("ok-5", Some("token-a")));
+    task(&gateway.post(TransactionKind::Payment, pay("ok-1", None)));
+    task(&gateway.post(TransactionKind::Payment, pay("ok-2", None)));
+    task(&gateway.post(TransactionKind::Payment, pay("ok-3", Some("token-a"))));
+    task(&gateway.post(TransactionKind::Payment, pay("ok-4", Some("token-b"))));
+    let reply = gateway.post(TransactionKind::Payment, pay("ok-5", Some("token-a")));
     assert_eq!(body(&reply)["code"], json!("E.1018"));
 }
 
 #[test]
-fn a_post_may_be_doubled_on_its_way() {
+fn a_post_can_be_doubled_in_flight() {
     let found = |key: Option<&str>| {
-        let mut gateway = Gateway::with(Switches {
+        let mut gateway = Gateway::with(BehaviourSwitches {
             double_posts: true,
             duplicate_check: DuplicateCheck::Off,
-            ..Switches::default()
+            ..BehaviourSwitches::default()
         });
-        let call = Call {
+        let call = RequestHead {
             idempotency_key: key.map(str::to_owned),
-            ..Gateway::call(Operation::Submit(Kind::Payment))
+            ..Gateway::call(RequestKind::Submit(TransactionKind::Payment))
         };
-        gateway.post_as(call, Kind::Payment, payment("ok-1"));
+        gateway.post_as(call, TransactionKind::Payment, payment("ok-1"));
         gateway.pass(1.0);
         gateway.found("ok-1").len()
     };
@@ -92,19 +92,19 @@ fn a_post_may_be_doubled_on_its_way() {
 }
 
 #[test]
-fn the_refusal_of_a_duplicate_may_show_the_earlier_transaction() {
-    let mut gateway = Gateway::with(Switches {
+fn a_duplicate_refusal_can_show_the_earlier_payment() {
+    let mut gateway = Gateway::with(BehaviourSwitches {
         duplicate_shows_earlier: true,
-        ..Switches::default()
+        ..BehaviourSwitches::default()
     });
     let with_card = |id: &str| {
         let mut request = payment(id);
         request["credit_card"] = json!({"token": "t"});
         request
     };
-    gateway.post(Kind::Payment, with_card("ok-1"));
+    gateway.post(TransactionKind::Payment, with_card("ok-1"));
     gateway.pass(1.0);
-    let refused = gateway.post(Kind::Payment, with_card("ok-2"));
+    let refused = gateway.post(TransactionKind::Payment, with_card("ok-2"));
     let shown = &body(&refused)["transaction"];
     let expected = (&json!("ok-1"), &json!("successful"), &json!("E.1018"));
     assert_eq!(refused.answer.status, 422);

@@ -1,5 +1,4 @@
-//! The twin's own tests: the simulated gateway without HTTP, moved by hand,
-//! and one run over real sockets.
+//! Tests of the simulator: without HTTP and with a manual clock; one test uses real sockets.
 
 mod children;
 mod idempotency;
@@ -12,50 +11,50 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::answer::{Delivery, Reply};
-use super::journal::{Call, Operation};
-use super::lookups::Asked;
-use super::settings::{Settings, Switches};
-use super::submit::Next;
-use super::transactions::Kind;
-use super::world::World;
+use super::lookups::QueryTarget;
+use super::request_log::{RequestHead, RequestKind};
+use super::response::{PlannedResponse, ResponseDelivery};
+use super::settings::{BehaviourSwitches, TwinSettings};
+use super::state::SimulatorState;
+use super::submit::PostContinuation;
+use super::transactions::TransactionKind;
 
-/// A gateway whose clock is moved by hand.
+/// A simulated gateway with a manual clock.
 struct Gateway {
-    world: World,
+    world: SimulatorState,
     now: u64,
 }
 
 impl Gateway {
     fn new() -> Self {
-        Self::with(Switches::default())
+        Self::with(BehaviourSwitches::default())
     }
 
-    fn with(switches: Switches) -> Self {
+    fn with(switches: BehaviourSwitches) -> Self {
         let shops = [("1001".to_owned(), "secret".to_owned())].into();
-        let settings = Settings {
+        let settings = TwinSettings {
             shops,
             switches,
-            ..Settings::default()
+            ..TwinSettings::default()
         };
         let mut gateway = Self {
-            world: World::new(&settings, "http://twin".into()),
+            world: SimulatorState::new(&settings, "http://twin".into()),
             now: 0,
         };
         gateway.pass(0.0);
         gateway
     }
 
-    /// Lets so many seconds pass.
+    /// Advances the clock.
     fn pass(&mut self, seconds: f64) {
         self.now += (seconds * 1000.0) as u64;
         let start = time::macros::datetime!(2026-02-03 10:00 UTC);
         let stamp: OffsetDateTime = start + time::Duration::milliseconds(self.now as i64);
-        self.world.settle(self.now, stamp);
+        self.world.run_due(self.now, stamp);
     }
 
-    fn call(operation: Operation) -> Call {
-        Call {
+    fn call(operation: RequestKind) -> RequestHead {
+        RequestHead {
             method: "POST",
             path: String::new(),
             operation,
@@ -67,55 +66,60 @@ impl Gateway {
         }
     }
 
-    /// Posts a request with its own call.
-    fn post_as(&mut self, call: Call, kind: Kind, request: Value) -> Reply {
+    /// Posts a request with a given head.
+    fn post_as(
+        &mut self,
+        call: RequestHead,
+        kind: TransactionKind,
+        request: Value,
+    ) -> PlannedResponse {
         let body = json!({"request": request}).to_string();
         match self.world.submit(call, kind, body.as_bytes()) {
-            Next::Reply(reply) => reply,
-            Next::Wait(..) => panic!("an asynchronous request does not wait"),
+            PostContinuation::Reply(reply) => reply,
+            PostContinuation::Wait(..) => panic!("an asynchronous request does not wait"),
         }
     }
 
-    fn post(&mut self, kind: Kind, request: Value) -> Reply {
-        let reply = self.post_as(Self::call(Operation::Submit(kind)), kind, request);
-        // What starts at once has started before anyone can look.
+    fn post(&mut self, kind: TransactionKind, request: Value) -> PlannedResponse {
+        let reply = self.post_as(Self::call(RequestKind::Submit(kind)), kind, request);
+        // Events that are due immediately run before the state is visible.
         self.pass(0.0);
         reply
     }
 
-    /// Posts a payment under a tracking id.
-    fn pay(&mut self, tracking_id: &str) -> Reply {
-        self.post(Kind::Payment, payment(tracking_id))
+    /// Posts a payment with a tracking ID.
+    fn pay(&mut self, tracking_id: &str) -> PlannedResponse {
+        self.post(TransactionKind::Payment, payment(tracking_id))
     }
 
-    fn read(&mut self, operation: Operation, task: &str) -> (u16, Value) {
+    fn read(&mut self, operation: RequestKind, task: &str) -> (u16, Value) {
         let reply = self.world.read_task(Self::call(operation), task);
-        assert_eq!(reply.delivery, Delivery::Plain);
+        assert_eq!(reply.delivery, ResponseDelivery::Plain);
         (reply.answer.status, body(&reply))
     }
 
     fn result(&mut self, task: &str) -> (u16, Value) {
-        self.read(Operation::TaskResult, task)
+        self.read(RequestKind::TaskResult, task)
     }
 
-    /// A synchronous look-up.
-    fn look_up(&mut self, what: Asked) -> (u16, Value) {
-        let call = Call {
+    /// Makes a synchronous lookup.
+    fn look_up(&mut self, what: QueryTarget) -> (u16, Value) {
+        let call = RequestHead {
             asynchronous: false,
-            ..Self::call(Operation::QueryUid)
+            ..Self::call(RequestKind::QueryUid)
         };
         let reply = self.world.look_up(call, what);
         (reply.answer.status, body(&reply))
     }
 
-    /// The transactions under a tracking id, as the gateway shows them.
+    /// Returns the transactions with a tracking ID, as the gateway shows them.
     fn found(&mut self, tracking_id: &str) -> Vec<Value> {
-        let (status, body) = self.look_up(Asked::TrackingId(tracking_id.to_owned()));
+        let (status, body) = self.look_up(QueryTarget::TrackingId(tracking_id.to_owned()));
         assert_eq!(status, 200);
         body["transactions"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Statuses told by the webhooks that are due by now, in order.
+    /// Returns the statuses in the webhooks that are due by now, in order.
     fn webhooks(&mut self) -> Vec<String> {
         let ready = std::mem::take(&mut self.world.outbox.ready);
         let parcels = ready.iter().filter_map(|id| self.world.outbox.parcel(*id));
@@ -128,12 +132,12 @@ fn payment(tracking_id: &str) -> Value {
         "notification_url": "http://127.0.0.1:9/hook"})
 }
 
-fn body(reply: &Reply) -> Value {
+fn body(reply: &PlannedResponse) -> Value {
     serde_json::from_slice(&reply.answer.body).unwrap_or(Value::Null)
 }
 
-/// The id of the task that an answer acknowledges.
-fn task(reply: &Reply) -> String {
+/// Returns the id of the task in an acknowledgement.
+fn task(reply: &PlannedResponse) -> String {
     assert_eq!(
         reply.answer.status,
         200,

@@ -1,7 +1,7 @@
-//! One run over real sockets: a payment, its signed webhook, a connection that
-//! is cut, and the control API.
+//! Tests over real sockets: a payment, its signed webhook, a closed connection, and the control
+//! API.
 
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::expect_used, reason = "a failed test may panic")]
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::super::{KeyName, Settings, run};
+use super::super::{SigningKey, TwinSettings, run};
 use super::payment;
 
-/// A webhook as it arrived: authorization, signature, body.
+/// A received webhook: authorization, signature, body.
 type Hook = (String, String, Bytes);
 
 struct Running {
@@ -28,7 +28,7 @@ struct Running {
     hook_url: String,
     client: Client,
     stop: oneshot::Sender<()>,
-    twin: tokio::task::JoinHandle<Result<(), super::super::Error>>,
+    twin: tokio::task::JoinHandle<Result<(), super::super::TwinError>>,
 }
 
 impl Running {
@@ -36,11 +36,11 @@ impl Running {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let origin = format!("http://{}", listener.local_addr().expect("it is bound"));
         let shops = [("1001".to_owned(), "secret".to_owned())].into();
-        let settings = Settings {
+        let settings = TwinSettings {
             shops,
             time_scale: 20.0,
             workers: 1,
-            ..Settings::default()
+            ..TwinSettings::default()
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
@@ -48,7 +48,7 @@ impl Running {
         };
         let twin = tokio::spawn(run(listener, settings, shutdown));
         let (hook_url, hooks) = receiver();
-        let client = super::super::webhooks::client().expect("a client");
+        let client = super::super::webhook_sender::client().expect("a client");
         Self {
             origin,
             hooks,
@@ -94,7 +94,7 @@ impl Running {
     }
 }
 
-/// A webhook receiver that answers 500 first and 200 from then on.
+/// Starts a webhook receiver that answers 500 to the first request and 200 to the others.
 fn receiver() -> (String, mpsc::UnboundedReceiver<Hook>) {
     let (sender, hooks) = mpsc::unbounded_channel();
     let sender = Data::new((sender, std::sync::atomic::AtomicBool::new(true)));
@@ -138,7 +138,7 @@ async fn receive(to: Data<Receiver>, request: HttpRequest, body: Bytes) -> HttpR
 
 fn signature_holds(signature: &str, body: &[u8]) -> bool {
     let spki = STANDARD
-        .decode(KeyName::Default.public())
+        .decode(SigningKey::Default.public())
         .unwrap_or_default();
     let signature = STANDARD.decode(signature).unwrap_or_default();
     UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &spki[24..])
@@ -147,7 +147,7 @@ fn signature_holds(signature: &str, body: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn a_payment_is_told_of_until_the_webhook_is_answered_with_200() {
+async fn a_webhook_is_repeated_until_it_gets_200() {
     let mut twin = Running::start();
     let (status, ack) = twin
         .pay("ok-1", "/async/transactions/payments")
@@ -167,7 +167,7 @@ async fn a_payment_is_told_of_until_the_webhook_is_answered_with_200() {
         .await
         .expect("a result");
     assert_eq!(result, (200, serde_json::from_slice(&body).expect("JSON")));
-    // The first delivery was answered with 500, so there is a second.
+    // The first delivery got a 500, so there is a second.
     let advance = twin
         .send(Method::POST, "/_twin/advance", json!({"seconds": 70}))
         .await;
@@ -182,9 +182,9 @@ async fn a_payment_is_told_of_until_the_webhook_is_answered_with_200() {
 }
 
 #[tokio::test]
-async fn a_cut_connection_is_no_answer_and_is_sent_once() {
+async fn a_closed_connection_has_no_response_and_no_retry() {
     let twin = Running::start();
-    // The first request leaves a pooled connection behind; the second one is cut on it.
+    // The first request leaves a pooled connection open; the second request is cut on it.
     let (status, _) = twin
         .pay("ok-1", "/transactions/payments")
         .await
@@ -209,7 +209,7 @@ async fn a_cut_connection_is_no_answer_and_is_sent_once() {
 }
 
 #[tokio::test]
-async fn the_back_office_makes_and_corrects_transactions() {
+async fn the_back_office_creates_and_corrects_transactions() {
     let mut twin = Running::start();
     let foreign = json!({"tracking_id": "theirs", "amount": 7, "currency": "EUR",
         "status": "failed", "created_offset_seconds": -3600, "notification_url": twin.hook_url});

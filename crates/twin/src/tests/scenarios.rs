@@ -1,25 +1,25 @@
-//! Each scenario of the table does what its line says.
+//! Tests that each scenario does what its description says.
 
 use serde_json::{Value, json};
 
-use super::super::answer::{Answer, Delivery};
-use super::super::journal::Operation;
+use super::super::request_log::RequestKind;
+use super::super::response::{ResponseDelivery, SimResponse};
 use super::super::scenario;
 use super::super::scenario_table::all;
 use super::super::script::Script;
 use super::{Gateway, task};
 
-/// What a scenario looks like from outside.
+/// Observable result of a scenario.
 struct Seen {
-    /// The POST's status, if it was answered.
+    /// HTTP status of the POST, if there was a response.
     post: Option<u16>,
-    /// Statuses of the transactions a minute later, oldest first.
+    /// Statuses of the transactions one minute later, oldest first.
     exist: Vec<String>,
-    /// Statuses told by webhooks within that minute.
+    /// Statuses in the webhooks of that minute.
     told: Vec<String>,
 }
 
-/// Name, the POST's status, transactions, webhooks.
+/// Name, status of the POST, transactions, webhooks.
 type Row = (
     &'static str,
     Option<u16>,
@@ -45,7 +45,7 @@ fn run(name: &str) -> Seen {
     }
 }
 
-/// What each scenario leaves behind.
+/// Expected result of each scenario.
 const EXPECTED: &[Row] = &[
     ("ok", Some(200), &["successful"], &["successful"]),
     ("plain", Some(200), &["successful"], &["successful"]),
@@ -122,7 +122,7 @@ const EXPECTED: &[Row] = &[
 ];
 
 #[test]
-fn scenarios_leave_behind_what_their_line_says() {
+fn scenarios_have_their_expected_results() {
     for (name, post, exist, told) in EXPECTED {
         let seen = run(name);
         assert_eq!(seen.post, *post, "{name}");
@@ -132,7 +132,7 @@ fn scenarios_leave_behind_what_their_line_says() {
 }
 
 #[test]
-fn two_transactions_under_one_id_and_the_task_names_its_own() {
+fn a_task_result_names_its_own_transaction() {
     let mut gateway = Gateway::new();
     let id = task(&gateway.pay("twotx-1"));
     gateway.pass(0.5);
@@ -146,7 +146,7 @@ fn two_transactions_under_one_id_and_the_task_names_its_own() {
 }
 
 #[test]
-fn results_come_as_their_scenario_says() {
+fn results_are_delivered_as_the_scenario_says() {
     let mut gateway = Gateway::new();
     let names = [
         "crash", "once422", "unknown", "html", "cut", "v3", "mismatch", "currency",
@@ -173,8 +173,8 @@ fn results_come_as_their_scenario_says() {
     assert_eq!(html, [502, 502, 200]);
     let cut = gateway
         .world
-        .read_task(Gateway::call(Operation::TaskResult), &ids[4]);
-    assert_eq!(cut.delivery, Delivery::Cut);
+        .read_task(Gateway::call(RequestKind::TaskResult), &ids[4]);
+    assert_eq!(cut.delivery, ResponseDelivery::Cut);
     assert_eq!(gateway.result(&ids[4]).0, 200);
     assert_eq!(gateway.result(&ids[5]).1["code"], json!("S.0000"));
     assert_eq!(
@@ -188,7 +188,7 @@ fn results_come_as_their_scenario_says() {
 }
 
 #[test]
-fn an_early_transaction_and_a_three_d_secure_page_share_a_uid() {
+fn an_early_transaction_and_its_3ds_page_share_a_uid() {
     let mut gateway = Gateway::new();
     let id = task(&gateway.pay("threeds-1"));
     gateway.pass(1.0);
@@ -203,7 +203,7 @@ fn an_early_transaction_and_a_three_d_secure_page_share_a_uid() {
     );
     assert!(result["transaction"]["message"].is_null());
     gateway.pass(5.0);
-    // The task's result stays what it was; only a query tells more.
+    // The task's result does not change; only a query shows the later status.
     assert_eq!(
         gateway.result(&id).1["transaction"]["status"],
         json!("incomplete")
@@ -212,7 +212,7 @@ fn an_early_transaction_and_a_three_d_secure_page_share_a_uid() {
 }
 
 #[test]
-fn a_script_of_the_control_api_goes_before_the_prefix() {
+fn a_script_takes_precedence_over_the_scenario() {
     let mut gateway = Gateway::new();
     let script = scenario::named("decline").unwrap_or_default();
     gateway.world.scripts.set_exact("ok-1".into(), script);
@@ -232,8 +232,8 @@ fn a_script_of_the_control_api_goes_before_the_prefix() {
 }
 
 #[test]
-fn the_same_requests_give_the_same_ids() {
-    let answers = || -> Vec<Answer> {
+fn the_same_requests_get_the_same_ids() {
+    let answers = || -> Vec<SimResponse> {
         let mut gateway = Gateway::new();
         let ids = ["ok-1", "ok-1", "threeds-1"];
         ids.iter().map(|id| gateway.pay(id).answer).collect()

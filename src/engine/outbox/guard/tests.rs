@@ -1,4 +1,4 @@
-//! Addresses by their kind, in every disguise.
+//! Addresses of each kind, in every notation.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 use super::*;
@@ -16,7 +16,7 @@ fn judge(guard: Guard, text: &str) -> Result<(), Refused> {
 }
 
 #[test]
-fn some_addresses_are_refused_whatever_is_configured() {
+fn some_addresses_are_always_forbidden() {
     for text in [
         "169.254.169.254",
         "169.254.0.1",
@@ -46,7 +46,7 @@ fn some_addresses_are_refused_whatever_is_configured() {
 }
 
 #[test]
-fn private_addresses_need_leave() {
+fn private_addresses_need_allow_private() {
     for text in [
         "127.0.0.1",
         "127.255.0.1",
@@ -79,7 +79,7 @@ fn private_addresses_need_leave() {
 }
 
 #[test]
-fn public_addresses_are_for_everybody() {
+fn public_addresses_are_always_allowed() {
     for text in [
         "1.1.1.1",
         "172.32.0.1",
@@ -95,33 +95,33 @@ fn public_addresses_are_for_everybody() {
 }
 
 #[test]
-fn an_address_in_the_url_is_judged_as_well() {
+fn an_address_in_the_url_is_checked() {
     let literal = |text: &str| CLOSED.literal(&Url::parse(text).unwrap());
     assert!(literal("https://169.254.169.254/x").is_err());
     assert!(literal("https://[::ffff:127.0.0.1]/x").is_err());
-    // Other spellings of one address are read by the parser of URLs.
+    // The URL parser normalises other notations of an address.
     assert!(literal("https://2130706433/x").is_err());
     assert!(literal("https://0x7f.1/x").is_err());
     assert!(literal("https://1.1.1.1/x").is_ok());
     assert!(
         literal("https://localhost/x").is_ok(),
-        "names are resolved first"
+        "names are checked after resolution"
     );
 }
 
 #[test]
-fn only_allowed_addresses_of_a_name_are_left() {
+fn only_allowed_addresses_of_a_name_are_used() {
     let at = |text: &str| SocketAddr::new(IpAddr::from_str(text).unwrap(), 0);
     let mixed = [at("10.0.0.1"), at("1.1.1.1"), at("169.254.169.254")];
     assert_eq!(CLOSED.allowed(mixed.into_iter()).unwrap(), [at("1.1.1.1")]);
     let why = CLOSED.allowed([at("10.0.0.1")].into_iter()).unwrap_err();
     assert!(why.to_string().contains("allow_private"), "{why}");
     let why = OPEN.allowed(std::iter::empty()).unwrap_err();
-    assert_eq!(why.to_string(), "the name has no address");
+    assert_eq!(why.to_string(), "name resolves to no address");
 }
 
 #[tokio::test]
-async fn a_name_is_judged_by_what_it_resolves_to() {
+async fn a_name_is_checked_by_its_addresses() {
     let resolved = |guard: Guard| guard.resolve(Name::from_str("localhost").unwrap());
     assert!(resolved(CLOSED).await.is_err());
     assert!(resolved(OPEN).await.unwrap().next().is_some());

@@ -1,5 +1,5 @@
-//! Sends webhooks: Basic credentials of the shop, `Content-Signature` over the
-//! raw body, and again by the documented schedule until the answer is 200.
+//! Sends webhooks with the shop's Basic credentials and a `Content-Signature` over the raw body. A
+//! webhook is repeated by the documented schedule until the response is 200.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,27 +11,29 @@ use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::random::generator;
-use super::running::Twin;
-use super::script::{Credentials, Signature};
-use super::sign::{KeyName, Signer};
-use super::world::Event;
+use super::script::{CredentialsMode, SignatureMode};
+use super::server::Twin;
+use super::sign::{Signer, SigningKey};
+use super::state::TimerEvent;
 
-/// One webhook, ready to leave.
-pub struct Letter {
-    /// Where to.
+/// A webhook that is ready to be sent.
+pub struct OutgoingWebhook {
+    /// URL of the receiver.
     pub url: String,
     /// Header names and values besides the content type.
     pub headers: Vec<(String, String)>,
-    /// The raw body.
+    /// Raw body.
     pub body: Bytes,
-    /// How long the receiver has.
+    /// Time limit for the receiver's response.
     pub timeout: Duration,
 }
 
-/// The client that webhooks leave by. Certificates are not checked: the twin's
-/// secrets are test secrets, and receivers in CI sign their own.
+/// Creates the HTTP client for webhooks.
+///
+/// Certificates are not verified: the simulator's secrets are test secrets, and receivers in CI use
+/// self-signed certificates.
 pub fn client() -> Result<Client, reqwest::Error> {
-    // Fails when a provider is installed already, which is as good.
+    // Fails if a provider is already installed, which is sufficient.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .no_proxy()
@@ -41,8 +43,8 @@ pub fn client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
-/// Sends a letter once.
-pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, String> {
+/// Sends a webhook once.
+pub async fn send(client: &Client, letter: OutgoingWebhook) -> Result<reqwest::Response, String> {
     let mut request = client
         .post(&letter.url)
         .timeout(letter.timeout)
@@ -53,7 +55,7 @@ pub async fn send(client: &Client, letter: Letter) -> Result<reqwest::Response, 
     }
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place where webhooks leave"
+        reason = "the only place that sends webhooks"
     )]
     let sent = request.send().await;
     sent.map_err(|error| error_text(&error))
@@ -70,12 +72,12 @@ fn error_text(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The `Authorization` header, unless it is left out.
-pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<String> {
+/// Returns the `Authorization` header, or `None` if it is omitted.
+pub fn basic(credentials: CredentialsMode, shop: &str, secret: &str) -> Option<String> {
     let secret = match credentials {
-        Credentials::Good => secret,
-        Credentials::Bad => "wrong-secret",
-        Credentials::Missing => return None,
+        CredentialsMode::Good => secret,
+        CredentialsMode::Bad => "wrong-secret",
+        CredentialsMode::Missing => return None,
     };
     Some(format!(
         "Basic {}",
@@ -83,23 +85,23 @@ pub fn basic(credentials: Credentials, shop: &str, secret: &str) -> Option<Strin
     ))
 }
 
-/// The `Content-Signature` header, unless it is left out.
+/// Returns the `Content-Signature` header, or `None` if it is omitted.
 pub fn content_signature(
     signer: &Signer,
-    how: Signature,
-    key: KeyName,
+    how: SignatureMode,
+    key: SigningKey,
     body: &[u8],
 ) -> Option<String> {
     let signed = match how {
-        Signature::Missing => return None,
-        Signature::Good => signer.sign(key, body),
-        Signature::OtherKey => signer.sign(key.other(), body),
-        Signature::Bad => signer.sign(key, &[body, b" "].concat()),
+        SignatureMode::Missing => return None,
+        SignatureMode::Good => signer.sign(key, body),
+        SignatureMode::OtherKey => signer.sign(key.other(), body),
+        SignatureMode::Bad => signer.sign(key, &[body, b" "].concat()),
     };
     signed.ok()
 }
 
-/// Sends one webhook of the outbox and notes what came of it.
+/// Sends one queued webhook and records the result.
 pub async fn deliver(twin: Arc<Twin>, id: u64) {
     let Ok(_permit) = twin.senders.acquire().await else {
         return;
@@ -123,12 +125,12 @@ pub async fn deliver(twin: Arc<Twin>, id: u64) {
             .outbox
             .delivered(id, stamp, answer, retries, &mut random)
         {
-            world.at(due, Event::Send(id));
+            world.schedule(due, TimerEvent::Send(id));
         }
     });
 }
 
-fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
+fn prepare(twin: &Twin, id: u64) -> Option<OutgoingWebhook> {
     let (parcel, secret, key, signed, timeout) = twin.with(|world| {
         let parcel = world.outbox.parcel(id)?.clone();
         let secret = world
@@ -145,11 +147,11 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
             timeout,
         ))
     })?;
-    // Signing takes a millisecond, so it stays outside the lock.
+    // Signing takes a millisecond, so it is done outside the lock.
     let how = if signed {
         parcel.signature
     } else {
-        Signature::Missing
+        SignatureMode::Missing
     };
     let signature = content_signature(&twin.signer, how, key, &parcel.body);
     let authorization = basic(parcel.credentials, &parcel.shop, &secret);
@@ -159,7 +161,7 @@ fn prepare(twin: &Twin, id: u64) -> Option<Letter> {
         .chain(signature.map(|value| ("Content-Signature".to_owned(), value)))
         .chain((parcel.encoding).map(|coding| (CONTENT_ENCODING.to_string(), coding.to_owned())))
         .collect();
-    Some(Letter {
+    Some(OutgoingWebhook {
         url: parcel.url,
         headers,
         body: parcel.body,

@@ -1,6 +1,5 @@
-//! What people do in the gateway's back office, by the control API: make
-//! transactions that nobody here asked for, correct them by hand, and have them
-//! told of again.
+//! Control API for actions in the gateway's back office: create transactions without a request,
+//! correct them, and send their webhooks again.
 
 use std::sync::Arc;
 
@@ -10,19 +9,19 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::bodies;
-use super::clock::cut;
-use super::control::{Answered, Problem, good, parse};
-use super::form::Form;
-use super::random::{generator, uuid};
-use super::running::Twin;
-use super::script::WebhookScript;
-use super::transactions::{Details, Kind, Transaction, Turn};
-use super::world::{Claim, World};
+use super::{ControlError, ControlResult, ok_response, parse};
+use crate::clock::truncate_to_millis;
+use crate::form::Form;
+use crate::random::{generator, uuid};
+use crate::render;
+use crate::script::WebhookScript;
+use crate::server::Twin;
+use crate::state::{ParentHold, SimulatorState};
+use crate::transactions::{RequestDetails, SimTransaction, StatusTransition, TransactionKind};
 
-/// A transaction as the truth shows it: the version 2 body and what it hides.
-pub fn shown(world: &World, of: &Transaction) -> Value {
-    let mut shown = bodies::listed(of, &world.origin, false, &world.switches);
+/// Returns the true state of a transaction: the version 2 body and its hidden fields.
+pub fn to_json(world: &SimulatorState, of: &SimTransaction) -> Value {
+    let mut shown = render::listed(of, &world.origin, false, &world.switches);
     shown["shop"] = json!(&*of.shop);
     shown["hidden"] = json!(of.hidden);
     shown["notification_url"] = json!(of.details.notification_url);
@@ -31,11 +30,11 @@ pub fn shown(world: &World, of: &Transaction) -> Value {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Create {
+struct CreateTransactionRequest {
     shop: Option<String>,
     uid: Option<String>,
     #[serde(rename = "type", default = "payment")]
-    kind: Kind,
+    kind: TransactionKind,
     #[serde(default = "successful")]
     status: String,
     amount: i64,
@@ -63,32 +62,32 @@ struct Create {
     fields: Map<String, Value>,
 }
 
-fn payment() -> Kind {
-    Kind::Payment
+fn payment() -> TransactionKind {
+    TransactionKind::Payment
 }
 
 fn successful() -> String {
     "successful".to_owned()
 }
 
-/// Makes a transaction that no request asked for.
-pub async fn create(twin: Data<Twin>, body: Bytes) -> Answered {
-    let create: Create = parse(&body)?;
+/// Creates a transaction without a request of the merchant.
+pub async fn create(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let create: CreateTransactionRequest = parse(&body)?;
     let made = twin.with(|world| {
         let shop = shop(world, create.shop.as_deref())?;
         let created = match &create.created_at {
-            None => cut(world.stamp + seconds(create.created_offset_seconds)?),
+            None => truncate_to_millis(world.stamp + seconds(create.created_offset_seconds)?),
             Some(text) => OffsetDateTime::parse(text, &Rfc3339)
-                .map_err(|error| Problem::unusable(format!("created_at: {error}")))?,
+                .map_err(|error| ControlError::bad_request(format!("created_at: {error}")))?,
         };
         let notify = create.notify;
         let transaction = created_transaction(world, shop, create, created);
         if world.transactions.contains_key(&transaction.uid) {
-            return Err(Problem::unusable("this uid is taken"));
+            return Err(ControlError::bad_request("uid already exists"));
         }
         if let Some(parent) = &transaction.parent_uid {
             let uids = vec![transaction.uid.clone()];
-            let claim = Claim {
+            let claim = ParentHold {
                 uids,
                 amount: transaction.amount,
                 kind: transaction.kind,
@@ -98,33 +97,33 @@ pub async fn create(twin: Data<Twin>, body: Bytes) -> Answered {
         let uid = transaction.uid.clone();
         world.insert(transaction);
         if notify {
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
-        Ok(told(world, &uid))
+        Ok(describe(world, &uid))
     })?;
-    good(made)
+    ok_response(made)
 }
 
 fn created_transaction(
-    world: &mut World,
+    world: &mut SimulatorState,
     shop: Arc<str>,
-    create: Create,
+    create: CreateTransactionRequest,
     created: OffsetDateTime,
-) -> Transaction {
-    let number = world.meet("back office", &shop, "").to_string();
+) -> SimTransaction {
+    let number = world.count_hit("back office", &shop, "").to_string();
     let uid = create
         .uid
         .unwrap_or_else(|| uuid(&mut generator(world.seed, &["back office", &shop, &number])));
-    let details = Details {
+    let details = RequestDetails {
         description: create
             .description
             .or_else(|| Some("Made in the back office".to_owned())),
         reason: create.reason,
         test: create.test,
         notification_url: create.notification_url,
-        ..Details::default()
+        ..RequestDetails::default()
     };
-    let mut transaction = Transaction {
+    let mut transaction = SimTransaction {
         uid,
         shop,
         kind: create.kind,
@@ -142,7 +141,7 @@ fn created_transaction(
         corrected_at: None,
         appeared: world
             .now
-            .saturating_sub(super::clock::ms(world.switches.lookup_lag)),
+            .saturating_sub(crate::clock::ms(world.switches.lookup_lag)),
         v3: create.v3,
         form: create.form,
         webhook: create.webhook.unwrap_or_default(),
@@ -150,11 +149,11 @@ fn created_transaction(
         hidden: false,
         overlay: create.fields,
     };
-    let turn = Turn {
+    let turn = StatusTransition {
         status: &create.status,
         code: create.code.as_deref(),
         message: create.message.as_deref(),
-        ..Turn::default()
+        ..StatusTransition::default()
     };
     transaction.turn(turn, created);
     transaction
@@ -162,7 +161,7 @@ fn created_transaction(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChangePost {
+struct ChangeRequest {
     status: Option<String>,
     code: Option<String>,
     message: Option<String>,
@@ -185,27 +184,27 @@ fn yes() -> bool {
     true
 }
 
-/// Changes a transaction by hand. Its `updated_at` moves, unless `touch` is false.
-pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> Answered {
-    let change: ChangePost = parse(&body)?;
+/// Corrects a transaction. Sets its `updated_at`, unless `touch` is false.
+pub async fn change(twin: Data<Twin>, uid: Path<String>, body: Bytes) -> ControlResult {
+    let change: ChangeRequest = parse(&body)?;
     let notify = change.notify;
     let changed = twin.with(|world| {
         apply(world, &uid, change)?;
         if notify {
-            world.announce(world.now, &uid);
+            world.enqueue_webhooks(world.now, &uid);
         }
-        Ok::<_, Problem>(told(world, &uid))
+        Ok::<_, ControlError>(describe(world, &uid))
     })?;
-    good(changed)
+    ok_response(changed)
 }
 
-fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem> {
+fn apply(world: &mut SimulatorState, uid: &str, change: ChangeRequest) -> Result<(), ControlError> {
     let stamp = world.stamp;
-    let missing = || Problem::missing("no transaction has this uid");
+    let missing = || ControlError::not_found("no transaction with this uid");
     let transaction = world.transactions.get_mut(uid).ok_or_else(missing)?;
     let before = (transaction.updated_at, transaction.corrected_at);
     if let Some(status) = &change.status {
-        let turn = Turn {
+        let turn = StatusTransition {
             status,
             code: change.code.as_deref(),
             message: change.message.as_deref(),
@@ -230,7 +229,7 @@ fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem
         transaction.hidden = hidden;
     }
     if let Some(url) = change.notification_url {
-        let details = Details {
+        let details = RequestDetails {
             notification_url: Some(url),
             ..(*transaction.details).clone()
         };
@@ -243,8 +242,8 @@ fn apply(world: &mut World, uid: &str, change: ChangePost) -> Result<(), Problem
     Ok(())
 }
 
-/// Moves a transaction to another tracking id.
-fn rename(world: &mut World, uid: &str, tracking_id: String) {
+/// Moves a transaction to another tracking ID.
+fn rename(world: &mut SimulatorState, uid: &str, tracking_id: String) {
     let Some(transaction) = world.transactions.get_mut(uid) else {
         return;
     };
@@ -262,26 +261,31 @@ fn rename(world: &mut World, uid: &str, tracking_id: String) {
         .push(uid.to_owned());
 }
 
-fn told(world: &World, uid: &str) -> Value {
-    let transaction = world.transactions.get(uid).map(|found| shown(world, found));
+fn describe(world: &SimulatorState, uid: &str) -> Value {
+    let transaction = world
+        .transactions
+        .get(uid)
+        .map(|found| to_json(world, found));
     json!({"uid": uid, "transaction": transaction})
 }
 
-fn seconds(number: f64) -> Result<time::Duration, Problem> {
+fn seconds(number: f64) -> Result<time::Duration, ControlError> {
     const TEN_YEARS: f64 = 3.2e8;
     if number.abs() <= TEN_YEARS {
         return Ok(time::Duration::seconds_f64(number));
     }
-    Err(Problem::unusable("an offset must be within ten years"))
+    Err(ControlError::bad_request(
+        "offset must be from -320000000 to 320000000 seconds",
+    ))
 }
 
-/// The shop that a control request means; the first one if it names none.
-pub fn shop(world: &World, name: Option<&str>) -> Result<Arc<str>, Problem> {
+/// Returns the shop that a control request names; the first shop if it names none.
+pub fn shop(world: &SimulatorState, name: Option<&str>) -> Result<Arc<str>, ControlError> {
     let found = match name {
         Some(name) => world.shops.get(name),
         None => world.shops.values().next(),
     };
     found
         .map(|(shop, _)| shop.clone())
-        .ok_or_else(|| Problem::unusable("no such shop"))
+        .ok_or_else(|| ControlError::bad_request("unknown shop"))
 }

@@ -1,23 +1,24 @@
-//! `check-config`: every value, and where it comes from. Secrets are hidden.
+//! `check-config`: validates the configuration and prints every setting with its source. Secrets
+//! are hidden.
 
 use crate::config;
 use std::path::Path;
 use words::money;
 
-/// Loads the configuration. All mistakes are told at once.
+/// Loads the configuration. An error lists all mistakes.
 pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {
     config::load(path, config::environment()).map_err(|errors| anyhow::anyhow!("{errors}"))
 }
 
-/// What works and is unwise, one sentence each.
+/// Returns a warning for each valid but risky setting, one sentence each.
 pub(super) fn warnings(config: &config::Config) -> Vec<String> {
     let disputed = config.shops.iter().filter_map(|shop| {
         let codes = money::disputed(&shop.currency_exponents);
         let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
         (!codes.is_empty()).then(|| {
             format!(
-                "shop {}: the gateway counts the minor units of {} otherwise than ISO 4217 does; \
-                 before one of them is used, ask the gateway and set it in currency_exponents",
+                "shop {}: the gateway's minor units of {} may differ from ISO 4217; confirm the \
+                     exponents with the gateway and set currency_exponents",
                 shop.id,
                 codes.join(" ")
             )
@@ -28,7 +29,7 @@ pub(super) fn warnings(config: &config::Config) -> Vec<String> {
     all
 }
 
-/// Prints every value; fails when the configuration cannot be used.
+/// Prints every setting with its source; fails if the configuration breaks a promised limit.
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
     let settings = config::explain(path, config::environment())
@@ -53,6 +54,6 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     if !broken.is_empty() {
         anyhow::bail!("{}", broken.join("\n"));
     }
-    println!("the configuration can be used");
+    println!("configuration is valid");
     Ok(())
 }

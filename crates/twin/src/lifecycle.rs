@@ -1,5 +1,5 @@
-//! The life of what a request set going: its transactions come into being and
-//! change, its task ends, and webhooks are handed to the outbox.
+//! Life cycle of an accepted request: its transactions are created and change, its task ends, and
+//! its webhooks are queued.
 
 use std::sync::Arc;
 
@@ -7,96 +7,99 @@ use bytes::Bytes;
 use serde_json::{Map, json};
 use time::OffsetDateTime;
 
-use super::answer::Answer;
-use super::bodies;
-use super::clock::{Ms, ms};
-use super::outbox::Parcel;
-use super::script::{End, Script, Signature};
+use super::clock::{VirtualMillis, ms};
+use super::render;
+use super::response::SimResponse;
+use super::script::{Script, SignatureMode, TaskEnd};
 use super::settings::{ChildrenNotify, WebhookShape};
+use super::state::{SimulatorState, TimerEvent};
 use super::tasks;
-use super::transactions::{Details, Kind, Transaction, Turn};
-use super::world::{Event, World};
+use super::transactions::{RequestDetails, SimTransaction, StatusTransition, TransactionKind};
+use super::webhook_queue::QueuedWebhook;
 
-/// What a request set going.
-pub struct Plan {
-    /// The shop.
+/// Plan of an accepted request.
+pub struct LifecyclePlan {
+    /// Shop of the request.
     pub shop: Arc<str>,
-    /// The type of transaction.
-    pub kind: Kind,
-    /// The amount asked for.
+    /// Transaction type.
+    pub kind: TransactionKind,
+    /// Requested amount, in minor units.
     pub amount: i64,
-    /// The currency asked for.
+    /// Currency of the request.
     pub currency: String,
-    /// The tracking id that the transactions show.
+    /// Tracking ID that the transactions show.
     pub tracking_id: Option<String>,
-    /// The parent of a child.
+    /// Uid of the parent, for a child transaction.
     pub parent_uid: Option<String>,
-    /// The rest of the request.
-    pub details: Arc<Details>,
-    /// What is to happen.
+    /// Other fields of the request.
+    pub details: Arc<RequestDetails>,
+    /// Script to follow.
     pub script: Arc<Script>,
-    /// One uid for each of the script's transactions.
+    /// Uids of the script's transactions.
     pub uids: Vec<String>,
-    /// Bodies in the shape of API version 3.
+    /// Whether bodies have the shape of API version 3.
     pub v3: bool,
-    /// When the request was taken, as bodies show it.
+    /// Time at which the request was accepted, as bodies show it.
     pub made_at: OffsetDateTime,
-    /// The task.
+    /// Identifier of the task.
     pub task: String,
 }
 
-/// A step in a plan.
+/// A step of a plan.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// A transaction comes into being in its first status.
+pub enum LifecycleStep {
+    /// Creates a transaction with its first status.
     Appear(usize),
-    /// It comes into being, and is still being processed.
+    /// Creates a transaction that is still being processed.
     AppearEarly(usize),
-    /// It takes its first status.
+    /// Sets the first status of a transaction that was created early.
     Settle(usize),
-    /// It changes.
+    /// Applies a later change.
     Change(usize, usize),
-    /// The task ends.
+    /// Ends the task.
     End,
 }
 
-impl World {
-    /// Sets the timers of a plan.
-    pub fn start(&mut self, plan: &Arc<Plan>, ends: Ms, early: bool) {
+impl SimulatorState {
+    /// Schedules the steps of a plan.
+    pub fn start(&mut self, plan: &Arc<LifecyclePlan>, ends: VirtualMillis, early: bool) {
         let now = self.now;
         for (index, course) in plan.script.transactions.iter().enumerate() {
-            let step = |step| Event::Course(plan.clone(), step);
+            let step = |step| TimerEvent::Course(plan.clone(), step);
             match course.at {
-                Some(after) => self.at(now.saturating_add(ms(after)), step(Step::Appear(index))),
+                Some(after) => self.schedule(
+                    now.saturating_add(ms(after)),
+                    step(LifecycleStep::Appear(index)),
+                ),
                 None if early => {
-                    self.at(now, step(Step::AppearEarly(index)));
-                    self.at(ends, step(Step::Settle(index)));
+                    self.schedule(now, step(LifecycleStep::AppearEarly(index)));
+                    self.schedule(ends, step(LifecycleStep::Settle(index)));
                 }
-                None => self.at(ends, step(Step::Appear(index))),
+                None => self.schedule(ends, step(LifecycleStep::Appear(index))),
             }
         }
-        self.at(ends, Event::Course(plan.clone(), Step::End));
+        self.schedule(ends, TimerEvent::Course(plan.clone(), LifecycleStep::End));
     }
 
-    /// Takes a step of a plan at the time for which it was set.
-    pub fn step(&mut self, due: Ms, plan: &Arc<Plan>, step: Step) {
+    /// Executes a step of a plan at its scheduled time.
+    pub fn step(&mut self, due: VirtualMillis, plan: &Arc<LifecyclePlan>, step: LifecycleStep) {
         match step {
-            Step::Appear(index) => {
+            LifecycleStep::Appear(index) => {
                 self.appear(due, plan, index, None);
                 self.first_status(due, plan, index);
             }
-            Step::AppearEarly(index) => self.appear(due, plan, index, Some("incomplete")),
-            Step::Settle(index) => {
+            LifecycleStep::AppearEarly(index) => self.appear(due, plan, index, Some("incomplete")),
+            LifecycleStep::Settle(index) => {
                 let (Some(uid), Some(course)) =
                     (plan.uids.get(index), plan.script.transactions.get(index))
                 else {
                     return;
                 };
-                let turn = Turn {
+                let turn = StatusTransition {
                     status: &course.status,
                     code: course.code.as_deref(),
                     message: course.message.as_deref(),
-                    ..Turn::default()
+                    ..StatusTransition::default()
                 };
                 let stamp = self.stamp;
                 if let Some(transaction) = self.transactions.get_mut(uid) {
@@ -104,24 +107,30 @@ impl World {
                 }
                 self.first_status(due, plan, index);
             }
-            Step::Change(index, change) => self.change(due, plan, index, change),
-            Step::End => self.end_task(plan),
+            LifecycleStep::Change(index, change) => self.change(due, plan, index, change),
+            LifecycleStep::End => self.end_task(plan),
         }
     }
 
-    /// Brings a transaction into being, in the script's first status or another one.
-    fn appear(&mut self, due: Ms, plan: &Plan, index: usize, status: Option<&str>) {
+    /// Creates a transaction with the script's first status or another one.
+    fn appear(
+        &mut self,
+        due: VirtualMillis,
+        plan: &LifecyclePlan,
+        index: usize,
+        status: Option<&str>,
+    ) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
             return;
         };
-        // The gateway dates a transaction from its request, not from its end.
+        // The gateway dates a transaction from its request, not from the end of its task.
         let created_at = if course.at.is_some() {
             self.stamp
         } else {
             plan.made_at
         };
-        let mut transaction = Transaction {
+        let mut transaction = SimTransaction {
             uid: uid.clone(),
             shop: plan.shop.clone(),
             kind: plan.kind,
@@ -148,18 +157,18 @@ impl World {
             hidden: false,
             overlay: Map::new(),
         };
-        let first = Turn {
+        let first = StatusTransition {
             status: status.unwrap_or(&course.status),
             code: course.code.as_deref().filter(|_| status.is_none()),
             message: course.message.as_deref().filter(|_| status.is_none()),
-            ..Turn::default()
+            ..StatusTransition::default()
         };
         transaction.turn(first, self.stamp);
         self.insert(transaction);
     }
 
-    /// Adds a transaction to the world.
-    pub fn insert(&mut self, transaction: Transaction) {
+    /// Adds a transaction to the state.
+    pub fn insert(&mut self, transaction: SimTransaction) {
         if let Some(tracking_id) = &transaction.tracking_id {
             let key = (transaction.shop.clone(), tracking_id.clone());
             self.by_tracking_id
@@ -171,8 +180,8 @@ impl World {
             .insert(transaction.uid.clone(), transaction);
     }
 
-    /// What follows the first status: a webhook, and the timers of later changes.
-    fn first_status(&mut self, due: Ms, plan: &Arc<Plan>, index: usize) {
+    /// Queues the webhook of the first status and schedules the later changes.
+    fn first_status(&mut self, due: VirtualMillis, plan: &Arc<LifecyclePlan>, index: usize) {
         let (Some(uid), Some(course)) = (plan.uids.get(index), plan.script.transactions.get(index))
         else {
             return;
@@ -180,17 +189,17 @@ impl World {
         let is_final = self
             .transactions
             .get(uid)
-            .is_some_and(Transaction::is_final);
+            .is_some_and(SimTransaction::is_final);
         if is_final || course.notify {
-            self.announce(due, uid);
+            self.enqueue_webhooks(due, uid);
         }
         for (number, change) in course.changes.iter().enumerate() {
-            let event = Event::Course(plan.clone(), Step::Change(index, number));
-            self.at(due.saturating_add(ms(change.after)), event);
+            let event = TimerEvent::Course(plan.clone(), LifecycleStep::Change(index, number));
+            self.schedule(due.saturating_add(ms(change.after)), event);
         }
     }
 
-    fn change(&mut self, due: Ms, plan: &Plan, index: usize, number: usize) {
+    fn change(&mut self, due: VirtualMillis, plan: &LifecyclePlan, index: usize, number: usize) {
         let stamp = self.stamp;
         let Some(uid) = plan.uids.get(index) else {
             return;
@@ -204,7 +213,7 @@ impl World {
         let Some(transaction) = self.transactions.get_mut(uid) else {
             return;
         };
-        let turn = Turn {
+        let turn = StatusTransition {
             status: &change.status,
             code: change.code.as_deref(),
             message: change.message.as_deref(),
@@ -213,23 +222,23 @@ impl World {
         };
         transaction.turn(turn, stamp);
         if change.notify {
-            self.announce(due, uid);
+            self.enqueue_webhooks(due, uid);
         }
     }
 
-    fn end_task(&mut self, plan: &Plan) {
+    fn end_task(&mut self, plan: &LifecyclePlan) {
         let named = match &plan.script.task.end {
-            End::Transaction { index } => plan.uids.get(*index),
-            End::Unknown => plan.uids.first(),
-            End::Crash | End::Refuse(_) | End::Answer(_) => None,
+            TaskEnd::Transaction { index } => plan.uids.get(*index),
+            TaskEnd::Unknown => plan.uids.first(),
+            TaskEnd::Crash | TaskEnd::Refuse(_) | TaskEnd::Answer(_) => None,
         };
         let answer = match &plan.script.task.end {
-            End::Refuse(refusal) => self.refused(refusal, plan.v3),
-            End::Answer(canned) => Answer::canned(canned),
-            End::Crash => tasks::crashed(&self.switches),
-            End::Transaction { .. } | End::Unknown => named
+            TaskEnd::Refuse(refusal) => self.refused(refusal, plan.v3),
+            TaskEnd::Answer(canned) => SimResponse::canned(canned),
+            TaskEnd::Crash => tasks::crashed(&self.switches),
+            TaskEnd::Transaction { .. } | TaskEnd::Unknown => named
                 .and_then(|uid| self.transactions.get(uid))
-                .map(|found| bodies::answer(found, &self.origin, plan.v3, &self.switches))
+                .map(|found| render::answer(found, &self.origin, plan.v3, &self.switches))
                 .unwrap_or_else(|| tasks::crashed(&self.switches)),
         };
         if let Some(task) = self.tasks.get_mut(&plan.task) {
@@ -237,8 +246,8 @@ impl World {
         }
     }
 
-    /// Hands the webhooks about a transaction's present status to the outbox.
-    pub fn announce(&mut self, due: Ms, uid: &str) {
+    /// Queues the webhooks about a transaction's current status.
+    pub fn enqueue_webhooks(&mut self, due: VirtualMillis, uid: &str) {
         let Some(url) = self.webhook_url(uid) else {
             return;
         };
@@ -257,24 +266,25 @@ impl World {
             return;
         }
         let held = transaction.held.take();
-        let parcel = |(body, encoding): (Bytes, Option<&'static str>), signature, due| Parcel {
-            shop: transaction.shop.clone(),
-            url: url.clone(),
-            uid: transaction.uid.clone(),
-            tracking_id: transaction.tracking_id.clone(),
-            status: transaction.status.clone(),
-            body,
-            encoding,
-            signature,
-            credentials: script.credentials,
-            attempts: 0,
-            due,
-        };
+        let parcel =
+            |(body, encoding): (Bytes, Option<&'static str>), signature, due| QueuedWebhook {
+                shop: transaction.shop.clone(),
+                url: url.clone(),
+                uid: transaction.uid.clone(),
+                tracking_id: transaction.tracking_id.clone(),
+                status: transaction.status.clone(),
+                body,
+                encoding,
+                signature,
+                credentials: script.credentials,
+                attempts: 0,
+                due,
+            };
         let mut next = due.saturating_add(ms(script.delay));
         let gap = ms(script.gap);
         let mut parcels = Vec::new();
         if script.forged_first {
-            parcels.push(parcel((body.clone(), encoding), Signature::Bad, next));
+            parcels.push(parcel((body.clone(), encoding), SignatureMode::Bad, next));
             next = next.saturating_add(gap);
         }
         for _ in 0..script.copies.max(1) {
@@ -282,7 +292,7 @@ impl World {
             next = next.saturating_add(gap);
         }
         if let Some(held) = held {
-            let late = Parcel {
+            let late = QueuedWebhook {
                 status: "incomplete".into(),
                 ..parcel(held, script.signature, next)
             };
@@ -293,24 +303,24 @@ impl World {
         }
     }
 
-    /// Takes a webhook in and sets its timer.
-    pub fn post(&mut self, parcel: Parcel) {
+    /// Adds a webhook to the queue and schedules it.
+    pub fn post(&mut self, parcel: QueuedWebhook) {
         let due = parcel.due;
-        let id = self.outbox.take_in(parcel);
-        self.at(due, Event::Send(id));
+        let id = self.outbox.enqueue(parcel);
+        self.schedule(due, TimerEvent::Send(id));
     }
 
     fn webhook_url(&self, uid: &str) -> Option<String> {
         let transaction = self.transactions.get(uid)?;
         let own = || transaction.details.notification_url.clone();
-        // A chargeback is announced to the address in the back office, for
-        // which its parent's stands in.
+        // The gateway sends webhooks of a chargeback to the URL in the back office. The parent's
+        // URL stands in for it.
         let parents = || {
             let parent = self.transactions.get(transaction.parent_uid.as_deref()?)?;
             parent.details.notification_url.clone()
         };
         match (transaction.kind, self.switches.children_notify) {
-            (Kind::Chargeback, _) => own().or_else(parents),
+            (TransactionKind::Chargeback, _) => own().or_else(parents),
             (kind, _) if !kind.is_child() => own(),
             (_, ChildrenNotify::Never) => None,
             (_, ChildrenNotify::OwnUrl) => own(),
@@ -318,7 +328,7 @@ impl World {
         }
     }
 
-    /// The body of a webhook about a transaction as it is now, and its content coding.
+    /// Returns the body of a webhook about a transaction's current status, and its content coding.
     pub fn webhook_body(&self, uid: &str) -> Option<(Bytes, Option<&'static str>)> {
         let transaction = self.transactions.get(uid)?;
         let v3 = match self.switches.webhook_shape {
@@ -326,13 +336,13 @@ impl World {
             WebhookShape::V2 => false,
             WebhookShape::V3 => true,
         };
-        let mut body = bodies::transaction(transaction, &self.origin, v3, &self.switches);
+        let mut body = render::transaction(transaction, &self.origin, v3, &self.switches);
         let parent = transaction
             .parent_uid
             .as_deref()
             .and_then(|uid| self.transactions.get(uid));
-        if let (Kind::Chargeback, Some(parent)) = (transaction.kind, parent) {
-            let parent = bodies::listed(parent, &self.origin, v3, &self.switches);
+        if let (TransactionKind::Chargeback, Some(parent)) = (transaction.kind, parent) {
+            let parent = render::listed(parent, &self.origin, v3, &self.switches);
             let inner = if v3 {
                 Some(&mut body)
             } else {

@@ -1,8 +1,8 @@
-//! Talking to the gateway for the probe: within the shop's budget, each answer with its HTTP status.
+//! Requests of the probe to the gateway, within the shop's request budget.
 //!
-//! What it deliberately cannot do: send anything by itself. Whoever repeats a request says so.
+//! Not responsible for: retries. A caller that repeats a request does so explicitly.
 
-use super::report::Sent;
+use super::report::SentTransaction;
 use crate::config::ShopConfig;
 use crate::store::{Store, controls};
 use domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
@@ -16,38 +16,39 @@ use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What was heard.
+/// A response of the gateway.
 #[derive(Debug, Clone)]
-pub(super) struct Heard<T> {
-    /// The HTTP status.
+pub(super) struct ProbeResponse<T> {
+    /// HTTP status code.
     pub(super) status: u16,
-    /// What it says.
+    /// Content of the response, as read by `gateway`.
     pub(super) reading: T,
 }
 
-/// Why nothing was heard.
-pub(super) type Silence = String;
+/// Reason why there is no response.
+pub(super) type NoResponse = String;
 
-/// The probe's side of the wire.
-pub(super) struct Talk {
+/// Sends the probe's requests and counts them.
+pub(super) struct ProbeSession {
     client: GatewayClient,
     store: Store,
     shop: ShopConfig,
     id: ShopId,
-    /// The test transactions that were sent.
-    pub(super) sent: Vec<Sent>,
-    /// How many answers had `X-Request-Id`, and how many had none.
+    /// Test transactions sent so far.
+    pub(super) sent: Vec<SentTransaction>,
+    /// Number of responses with `X-Request-Id`, and number without.
     pub(super) named_answers: (usize, usize),
 }
 
-/// The pause between two looks at the budget, and at a task.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Poll interval for the request budget, and initial poll interval for a task. The maximum for a
+/// task follows.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The longest wait that an answer can ask of the probe.
-const LONGEST_HOLD: Duration = Duration::from_secs(30);
+/// Maximum pause that a response can request.
+const MAX_RATE_LIMIT_PAUSE: Duration = Duration::from_secs(30);
 
-impl Talk {
+impl ProbeSession {
     pub(super) fn new(client: GatewayClient, store: Store, shop: ShopConfig, id: ShopId) -> Self {
         Self {
             client,
@@ -59,13 +60,13 @@ impl Talk {
         }
     }
 
-    /// Posts a transaction, under the key that its tracking id always has.
+    /// Posts a transaction. The idempotency key depends on its tracking ID only.
     pub(super) async fn submit(
         &mut self,
         kind: TransactionType,
         tracking_id: &str,
         fields: Map<String, Value>,
-    ) -> Result<Heard<SubmitReading>, Silence> {
+    ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         let name = TrackingId::parse(tracking_id).map_err(|error| error.to_string())?;
         let key = RequestKey::of(&self.id, &name);
         self.within_budget().await?;
@@ -78,8 +79,8 @@ impl Talk {
             .await;
         let answer = match submission {
             Submission::Answered(answer) => answer,
-            Submission::NotSent { reason } => return Err(format!("it was not sent: {reason}")),
-            Submission::Unclear { reason, .. } => return Err(format!("no answer: {reason}")),
+            Submission::NotSent { reason } => return Err(format!("not sent: {reason}")),
+            Submission::Unclear { reason, .. } => return Err(format!("no response: {reason}")),
         };
         self.count(&answer);
         let reading = read_submit(&received(&answer), self.client.address());
@@ -89,7 +90,7 @@ impl Talk {
     fn note_sent(&mut self, kind: TransactionType, tracking_id: &str) {
         match self.sent.iter_mut().find(|s| s.tracking_id == tracking_id) {
             Some(known) => known.posts += 1,
-            None => self.sent.push(Sent {
+            None => self.sent.push(SentTransaction {
                 tracking_id: tracking_id.to_owned(),
                 kind: kind.as_str(),
                 posts: 1,
@@ -97,12 +98,12 @@ impl Talk {
         }
     }
 
-    /// Reads one address of a task.
+    /// Reads the status or the result of a task.
     pub(super) async fn task(
         &mut self,
         task: &TaskId,
         which: TaskUrl,
-    ) -> Result<Heard<TaskReading>, Silence> {
+    ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
         let read = match which {
@@ -114,14 +115,14 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Reads one address of a task until it says something else than that the task runs.
-    pub(super) async fn end_of(
+    /// Reads the status or the result of a task until the task has ended.
+    pub(super) async fn wait_for_task(
         &mut self,
         task: &TaskId,
         which: TaskUrl,
         patience: Duration,
-    ) -> Result<Heard<TaskReading>, Silence> {
-        let (started, mut pause) = (Instant::now(), PAUSE);
+    ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
+        let (started, mut pause) = (Instant::now(), POLL_INTERVAL);
         loop {
             let heard = self.task(task, which).await?;
             let hold = match (&heard.reading, which) {
@@ -130,18 +131,18 @@ impl Talk {
                 _ => return Ok(heard),
             };
             if started.elapsed() > patience {
-                return Err(format!("task {task} has not ended in time"));
+                return Err(format!("task {task} did not end in time"));
             }
-            sleep(hold.unwrap_or(pause).min(LONGEST_HOLD)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep(hold.unwrap_or(pause).min(MAX_RATE_LIMIT_PAUSE)).await;
+            pause = (pause * 2).min(MAX_POLL_INTERVAL);
         }
     }
 
-    /// Looks up by tracking id.
+    /// Looks transactions up by tracking ID.
     pub(super) async fn by_tracking_id(
         &mut self,
         tracking_id: &str,
-    ) -> Result<Heard<TrackingReading>, Silence> {
+    ) -> Result<ProbeResponse<TrackingReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
         let read = self.client.by_tracking_id(credentials, tracking_id).await;
@@ -150,8 +151,11 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Looks up by uid.
-    pub(super) async fn by_uid(&mut self, uid: &Uid) -> Result<Heard<UidReading>, Silence> {
+    /// Looks a transaction up by uid.
+    pub(super) async fn by_uid(
+        &mut self,
+        uid: &Uid,
+    ) -> Result<ProbeResponse<UidReading>, NoResponse> {
         self.within_budget().await?;
         let read = self.client.by_uid(self.shop.credentials(), uid).await;
         let answer = self.answered(read)?;
@@ -159,8 +163,11 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    /// Makes a query through the asynchronous mode; the answer as that to a submit.
-    pub(super) async fn query(&mut self, query: &Query) -> Result<Heard<SubmitReading>, Silence> {
+    /// Sends a query in the asynchronous mode. Its response reads like the response to a submit.
+    pub(super) async fn query(
+        &mut self,
+        query: &Query,
+    ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
         let read = self.client.query(credentials, Mode::Async, query).await;
@@ -169,14 +176,14 @@ impl Talk {
         Ok(heard(&answer, reading))
     }
 
-    fn answered(&mut self, read: Read) -> Result<Answer, Silence> {
+    fn answered(&mut self, read: Read) -> Result<Answer, NoResponse> {
         match read {
             Read::Answered(answer) => {
                 self.count(&answer);
                 Ok(answer)
             }
-            Read::NotAsked { reason } => Err(format!("the gateway was not asked: {reason}")),
-            Read::Interrupted { reason, .. } => Err(format!("no answer: {reason}")),
+            Read::NotAsked { reason } => Err(format!("not sent: {reason}")),
+            Read::Interrupted { reason, .. } => Err(format!("no response: {reason}")),
         }
     }
 
@@ -187,13 +194,13 @@ impl Talk {
         }
     }
 
-    /// Waits for one request of the shop's budget, which merchants' requests draw from as well.
-    async fn within_budget(&self) -> Result<(), Silence> {
+    /// Waits for one request of the shop's request budget, which merchants' requests use as well.
+    async fn within_budget(&self) -> Result<(), NoResponse> {
         let rate = f64::from(self.shop.max_requests_per_second);
         loop {
             let granted = controls::take_budget(&self.store, &self.id, rate, 1).await;
             match granted.map_err(|error| error.chain())? {
-                0 => sleep(PAUSE).await,
+                0 => sleep(POLL_INTERVAL).await,
                 _ => return Ok(()),
             }
         }
@@ -204,8 +211,8 @@ fn received(answer: &Answer) -> Received<'_> {
     answer.received(clock::now_utc().into())
 }
 
-fn heard<T>(answer: &Answer, reading: T) -> Heard<T> {
-    Heard {
+fn heard<T>(answer: &Answer, reading: T) -> ProbeResponse<T> {
+    ProbeResponse {
         status: answer.status,
         reading,
     }

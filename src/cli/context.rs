@@ -1,11 +1,11 @@
-//! Where a person at a terminal works: the configuration, its database, and one shop of it.
+//! Context of the commands that read or change the database: configuration, store and one shop.
 //!
-//! Commands at the desk speak to the database itself, so that they work while the service is down.
-//! What they deliberately cannot do: reach the gateway, or change a transaction other than by
-//! evidence.
+//! These commands connect to the database directly, so that they work while the service is down.
+//!
+//! Not responsible for: gateway requests, or changing a transaction without evidence.
 
 use crate::app::ledger_settings;
-use crate::cli::config::load;
+use crate::cli::check_config::load;
 use crate::config::{Config, ShopConfig};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
@@ -17,36 +17,36 @@ use gateway::redact_text;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Which shop a command is about.
+/// Option that selects the shop of a command.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ShopArg {
-    /// The shop; may be left out when only one is configured.
+    /// Shop ID; optional if only one shop is configured
     #[arg(long, value_name = "ID")]
     pub(super) shop: Option<String>,
 }
 
-/// The configuration, its database, and one shop.
-pub(super) struct Desk {
+/// Configuration, its database, and the selected shop.
+pub(super) struct CommandContext {
     pub(super) config: Config,
     pub(super) store: Store,
     pub(super) shop: ShopConfig,
     pub(super) id: ShopId,
 }
 
-/// As many connections as one command needs.
-const CONNECTIONS: u32 = 2;
+/// Maximum number of database connections of one command.
+const MAX_CONNECTIONS: u32 = 2;
 
-/// The longest name of a person that evidence takes.
-const MAX_NAME: usize = 64;
+/// Maximum length of an operator's name in evidence, in characters.
+const MAX_OPERATOR_NAME_LEN: usize = 64;
 
-impl Desk {
-    /// Reads the configuration and prepares the database.
+impl CommandContext {
+    /// Loads the configuration, selects the shop and prepares a lazy database pool.
     pub(super) fn open(path: Option<&Path>, shop: &ShopArg) -> anyhow::Result<Self> {
         let config = load(path)?;
         let shop = choose(&config, shop.shop.as_deref())?.clone();
         let id = ShopId::parse(&shop.id)?;
-        let store = Store::connect_lazy(config.database.url.expose(), CONNECTIONS)
-            .context("the database cannot be used")?;
+        let store = Store::connect_lazy(config.database.url.expose(), MAX_CONNECTIONS)
+            .context("invalid database.url")?;
         Ok(Self {
             config,
             store,
@@ -55,16 +55,16 @@ impl Desk {
         })
     }
 
-    /// The transaction that goes by a name: its tracking id, or `~` and its id.
+    /// Returns the transaction with a tracking ID, or with `~` followed by its transaction ID.
     pub(super) async fn find(&self, name: &str) -> anyhow::Result<StoredTransaction> {
         let Some(parsed) = Name::parse(name) else {
-            bail!("what follows ~ must be the id of a transaction, a uuid");
+            bail!("the part after ~ must be a transaction ID (UUID)");
         };
         let found = read::find(&self.store, &self.id, &parsed).await?;
         found.with_context(|| format!("shop {} has no transaction {name:?}", self.id))
     }
 
-    /// A door of our own, for evidence.
+    /// Starts a ledger for this command, to record evidence.
     pub(super) fn ledger(&self) -> Ledger {
         let settings = ledger_settings(&self.config);
         let metrics = Arc::new(Metrics::new());
@@ -72,7 +72,7 @@ impl Desk {
     }
 }
 
-/// The shop that was named, or the only one.
+/// Returns the shop named by `--shop`, or the only configured one.
 fn choose<'a>(config: &'a Config, named: Option<&str>) -> anyhow::Result<&'a ShopConfig> {
     let ids = || -> String {
         let ids: Vec<&str> = config.shops.iter().map(|shop| shop.id.as_str()).collect();
@@ -83,22 +83,25 @@ fn choose<'a>(config: &'a Config, named: Option<&str>) -> anyhow::Result<&'a Sho
             .shop(id)
             .with_context(|| format!("no shop {id:?} is configured; there are {}", ids())),
         (None, [only]) => Ok(only),
-        (None, _) => bail!("name a shop with --shop; there are {}", ids()),
+        (None, _) => bail!("--shop is required; there are {}", ids()),
     }
 }
 
-/// Who works at this terminal, as evidence and switches name them.
-pub(super) fn person() -> String {
+/// Returns the name of the operator at this terminal, as evidence records it.
+pub(super) fn current_user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"]
         .into_iter()
         .filter_map(|variable| std::env::var(variable).ok())
         .find(|name| !name.is_empty());
-    named.map_or_else(|| "cli".to_owned(), |name| named_person(&name))
+    named.map_or_else(|| "cli".to_owned(), |name| operator_name(&name))
 }
 
-fn named_person(name: &str) -> String {
+fn operator_name(name: &str) -> String {
     let plain: String = name.chars().filter(|c| !c.is_control()).collect();
-    let short: String = redact_text(&plain).chars().take(MAX_NAME).collect();
+    let short: String = redact_text(&plain)
+        .chars()
+        .take(MAX_OPERATOR_NAME_LEN)
+        .collect();
     format!("cli:{short}")
 }
 
@@ -121,22 +124,22 @@ mod tests {
     }
 
     #[test]
-    fn the_only_shop_need_not_be_named() {
+    fn the_only_shop_is_the_default() {
         let (one, two) = (config(&["1001"]), config(&["1001", "1002"]));
         let id = |config, named| choose(config, named).map(|shop| shop.id.clone());
         assert_eq!(id(&one, None).unwrap(), "1001");
         assert_eq!(id(&two, Some("1002")).unwrap(), "1002");
         let text = id(&two, None).unwrap_err().to_string();
-        assert_eq!(text, "name a shop with --shop; there are 1001, 1002");
+        assert_eq!(text, "--shop is required; there are 1001, 1002");
         let text = id(&one, Some("7")).unwrap_err().to_string();
         assert_eq!(text, "no shop \"7\" is configured; there are 1001");
     }
 
     #[test]
-    fn a_person_is_named_shortly_and_plainly() {
-        assert_eq!(named_person("ann"), "cli:ann");
-        assert_eq!(named_person("a\x1b[31mb"), "cli:a[31mb");
-        assert_eq!(named_person(&"x".repeat(100)).len(), 68);
-        assert_eq!(named_person("4200000000000000"), "cli:[redacted]");
+    fn an_operator_name_is_shortened_and_cleaned() {
+        assert_eq!(operator_name("ann"), "cli:ann");
+        assert_eq!(operator_name("a\x1b[31mb"), "cli:a[31mb");
+        assert_eq!(operator_name(&"x".repeat(100)).len(), 68);
+        assert_eq!(operator_name("4200000000000000"), "cli:[redacted]");
     }
 }

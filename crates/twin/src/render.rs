@@ -1,34 +1,44 @@
-//! Writes bodies in the gateway's two shapes: version 2 with its `transaction`
-//! envelope, and the flat version 3, where `transaction` is the acquirer's section.
+//! Renders bodies in the gateway's two shapes: version 2 with its `transaction` envelope, and the
+//! flat version 3, where `transaction` is the acquirer's section.
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::behaviour::Refusal;
+use super::behaviour::ErrorResponse;
 use super::clock::text;
-use super::settings::{ErrorShape, Switches};
-use super::transactions::{Kind, Transaction};
+use super::response::SimResponse;
+use super::settings::{BehaviourSwitches, ErrorShape};
+use super::transactions::{SimTransaction, TransactionKind};
 
-/// The body of an answer about one transaction.
-pub fn transaction(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Value {
+/// Returns the body of a response about one transaction.
+pub fn transaction(
+    of: &SimTransaction,
+    origin: &str,
+    v3: bool,
+    switches: &BehaviourSwitches,
+) -> Value {
     if v3 {
         return flat(of, origin);
     }
     json!({"transaction": enveloped(of, origin, switches)})
 }
 
-/// The answer about one transaction, in the form that its script asks for.
-pub fn answer(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Answer {
+/// Returns the response about one transaction, in the format that its script sets.
+pub fn answer(
+    of: &SimTransaction,
+    origin: &str,
+    v3: bool,
+    switches: &BehaviourSwitches,
+) -> SimResponse {
     let (body, coding) = of.form.whole(&transaction(of, origin, v3, switches));
-    let mut answer = Answer::bytes(200, body);
+    let mut answer = SimResponse::bytes(200, body);
     answer
         .headers
         .extend(coding.map(|coding| ("Content-Encoding".to_owned(), coding.to_owned())));
     answer
 }
 
-/// One element of the list that a look-up by tracking id gives.
-pub fn listed(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> Value {
+/// Returns one element of the result of a lookup by tracking ID.
+pub fn listed(of: &SimTransaction, origin: &str, v3: bool, switches: &BehaviourSwitches) -> Value {
     if v3 {
         flat(of, origin)
     } else {
@@ -36,8 +46,8 @@ pub fn listed(of: &Transaction, origin: &str, v3: bool, switches: &Switches) -> 
     }
 }
 
-/// What stands inside the version 2 envelope.
-fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
+/// Returns the content of the version 2 envelope.
+fn enveloped(of: &SimTransaction, origin: &str, switches: &BehaviourSwitches) -> Value {
     let mut body = common(of, origin);
     let details = &of.details;
     insert(&mut body, "id", json!(of.uid));
@@ -47,7 +57,7 @@ fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
         insert(&mut body, "friendly_message", json!(friendly(of)));
     }
     if let Some(card) = &details.card {
-        let field = if of.kind == Kind::Payout {
+        let field = if of.kind == TransactionKind::Payout {
             "recipient_credit_card"
         } else {
             "credit_card"
@@ -63,7 +73,7 @@ fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
             details.billing_address.clone(),
         );
     }
-    if of.kind == Kind::Payout {
+    if of.kind == TransactionKind::Payout {
         insert(&mut body, "recipient", details.recipient.clone());
     }
     if of.status == "incomplete" {
@@ -79,8 +89,8 @@ fn enveloped(of: &Transaction, origin: &str, switches: &Switches) -> Value {
     overlaid(body, of)
 }
 
-/// The version 3 shape.
-fn flat(of: &Transaction, origin: &str) -> Value {
+/// Returns the version 3 shape.
+fn flat(of: &SimTransaction, origin: &str) -> Value {
     let mut body = common(of, origin);
     let details = &of.details;
     insert(&mut body, "code", json!(of.code));
@@ -95,7 +105,7 @@ fn flat(of: &Transaction, origin: &str) -> Value {
         if let Some(card) = card.as_object_mut() {
             card.insert("payment_method_type".into(), json!("credit_card"));
         }
-        if of.kind == Kind::Payout {
+        if of.kind == TransactionKind::Payout {
             let recipient = json!({"customer": details.recipient, "payment_method": card});
             insert(&mut body, "recipient", recipient);
         } else {
@@ -119,7 +129,7 @@ fn flat(of: &Transaction, origin: &str) -> Value {
             "three_d_secure_verification",
             three_d_secure(of, origin),
         );
-    } else if of.kind == Kind::Checkup {
+    } else if of.kind == TransactionKind::Checkup {
         insert(&mut body, "be_protected_verification", acquirer(of).1);
     } else {
         insert(&mut body, "transaction", acquirer(of).1);
@@ -127,8 +137,8 @@ fn flat(of: &Transaction, origin: &str) -> Value {
     overlaid(body, of)
 }
 
-/// What both shapes have.
-fn common(of: &Transaction, origin: &str) -> Map<String, Value> {
+/// Returns the fields of both shapes.
+fn common(of: &SimTransaction, origin: &str) -> Map<String, Value> {
     let details = &of.details;
     let mut body = Map::new();
     for (name, value) in [
@@ -170,7 +180,10 @@ fn common(of: &Transaction, origin: &str) -> Map<String, Value> {
         insert(&mut body, "description", json!(details.description));
         insert(&mut body, "redirect_url", json!(process_url(of, origin)));
     }
-    if matches!(of.kind, Kind::Refund | Kind::Chargeback) {
+    if matches!(
+        of.kind,
+        TransactionKind::Refund | TransactionKind::Chargeback
+    ) {
         insert(&mut body, "reason", json!(details.reason));
     }
     if !details.additional_data.is_null() {
@@ -187,21 +200,21 @@ fn insert(body: &mut Map<String, Value>, name: &str, value: Value) {
     body.insert(name.to_owned(), value);
 }
 
-fn overlaid(mut body: Map<String, Value>, of: &Transaction) -> Value {
+fn overlaid(mut body: Map<String, Value>, of: &SimTransaction) -> Value {
     of.form.lay_over(&mut body);
     body.extend(of.overlay.clone());
     Value::Object(body)
 }
 
-fn process_url(of: &Transaction, origin: &str) -> String {
+fn process_url(of: &SimTransaction, origin: &str) -> String {
     format!("{origin}/process/{}", of.uid)
 }
 
-fn receipt(of: &Transaction, origin: &str) -> String {
+fn receipt(of: &SimTransaction, origin: &str) -> String {
     format!("{origin}/customer/transactions/{}?language=en", of.uid)
 }
 
-fn friendly(of: &Transaction) -> Option<&'static str> {
+fn friendly(of: &SimTransaction) -> Option<&'static str> {
     match of.status.as_str() {
         "successful" => Some("The operation was approved."),
         "failed" => Some("The bank declined the operation."),
@@ -210,7 +223,7 @@ fn friendly(of: &Transaction) -> Option<&'static str> {
     }
 }
 
-fn three_d_secure(of: &Transaction, origin: &str) -> Value {
+fn three_d_secure(of: &SimTransaction, origin: &str) -> Value {
     json!({
         "status": "incomplete",
         "message": "Authentication Available",
@@ -224,8 +237,8 @@ fn three_d_secure(of: &Transaction, origin: &str) -> Value {
     })
 }
 
-/// The acquirer's section and its name in the version 2 shape.
-fn acquirer(of: &Transaction) -> (&'static str, Value) {
+/// Returns the acquirer's section and its name in the version 2 shape.
+fn acquirer(of: &SimTransaction) -> (&'static str, Value) {
     let name = of.kind.name();
     let approved = of.status == "successful";
     let word = if approved { "approved" } else { "declined" };
@@ -233,8 +246,10 @@ fn acquirer(of: &Transaction) -> (&'static str, Value) {
     title[..1].make_ascii_uppercase();
     let message = format!("{title} was {word}");
     let section = match of.kind {
-        Kind::Tokenization => json!({"gateway_id": 101, "status": of.status, "message": message}),
-        Kind::Checkup => {
+        TransactionKind::Tokenization => {
+            json!({"gateway_id": 101, "status": of.status, "message": message})
+        }
+        TransactionKind::Checkup => {
             let list = json!({"email": "absent", "ip": "absent", "card_number": "absent"});
             let verification = json!({"status": of.status, "white_black_list": list, "rules": {}});
             return ("be_protected_verification", verification);
@@ -255,9 +270,9 @@ fn acquirer(of: &Transaction) -> (&'static str, Value) {
     (name, section)
 }
 
-/// A refusal in the shape that is asked for.
-pub fn refusal(refusal: &Refusal, shape: ErrorShape, v3: bool) -> Answer {
-    let Refusal {
+/// Returns a refusal in the requested shape.
+pub fn refusal(refusal: &ErrorResponse, shape: ErrorShape, v3: bool) -> SimResponse {
+    let ErrorResponse {
         status,
         code,
         message,
@@ -276,7 +291,7 @@ pub fn refusal(refusal: &Refusal, shape: ErrorShape, v3: bool) -> Answer {
             json!({"response": {"message": message, "errors": errors}})
         }
     };
-    Answer::json(*status, &body)
+    SimResponse::json(*status, &body)
 }
 
 fn friendly_refusal(code: &str) -> &'static str {
@@ -287,8 +302,8 @@ fn friendly_refusal(code: &str) -> &'static str {
     }
 }
 
-/// Writes into the body of an earlier transaction that the request at hand was its duplicate.
-pub fn mark_duplicate(body: &mut Value, refusal: &Refusal) {
+/// Marks the body of an earlier transaction as the original of a duplicate request.
+pub fn mark_duplicate(body: &mut Value, refusal: &ErrorResponse) {
     let inner = if body
         .get("transaction")
         .is_some_and(|t| t.get("uid").is_some())
@@ -303,22 +318,22 @@ pub fn mark_duplicate(body: &mut Value, refusal: &Refusal) {
     }
 }
 
-/// Wrong or missing credentials.
-pub fn access_denied() -> Answer {
-    Answer::json(
+/// Returns the response to wrong or missing credentials.
+pub fn access_denied() -> SimResponse {
+    SimResponse::json(
         401,
         &json!({"response": {"status": "error", "message": "Access denied"}}),
     )
 }
 
-/// No transaction has this uid.
-pub fn record_not_found() -> Answer {
-    Answer::json(404, &json!({"response": {"message": "Record not found"}}))
+/// Returns the response to an unknown uid.
+pub fn record_not_found() -> SimResponse {
+    SimResponse::json(404, &json!({"response": {"message": "Record not found"}}))
 }
 
-/// What a Rails application says when it fell over.
-pub fn went_wrong(status: u16) -> Answer {
-    Answer::json(
+/// Returns the error response of a crashed Rails application.
+pub fn went_wrong(status: u16) -> SimResponse {
+    SimResponse::json(
         status,
         &json!({"message": "We're sorry, but something went wrong"}),
     )

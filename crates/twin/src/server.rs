@@ -1,5 +1,4 @@
-//! The running twin: the world behind its lock, the clock that moves it, and
-//! the one task that waits for what is due.
+//! The running simulator: its state behind a lock, its clock, and the task that runs due events.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,61 +7,61 @@ use reqwest::Client;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
-use super::clock::{Clock, Ms};
+use super::clock::{VirtualClock, VirtualMillis};
 use super::random::answer_id;
-use super::settings::Settings;
+use super::settings::TwinSettings;
 use super::sign::Signer;
-use super::webhooks;
-use super::world::World;
+use super::state::SimulatorState;
+use super::webhook_sender;
 
-/// How many webhooks are on their way at once.
+/// Maximum number of webhooks in flight.
 const SENDERS: usize = 128;
 
-/// A running twin.
+/// A running simulator.
 pub struct Twin {
-    /// Time.
-    pub clock: Clock,
-    /// The webhooks' signatures.
+    /// Virtual and wall clock.
+    pub clock: VirtualClock,
+    /// Signs webhooks.
     pub signer: Signer,
-    /// The webhooks' client.
+    /// HTTP client for webhooks.
     pub client: Client,
-    /// Limits the webhooks on their way.
+    /// Limits the webhooks in flight.
     pub senders: Semaphore,
-    /// Whether the control API answers to other machines too.
+    /// Whether the control API accepts requests from other machines.
     pub control_from_anywhere: bool,
-    settings: Settings,
+    settings: TwinSettings,
     origin: String,
     answers: AtomicU64,
-    world: Mutex<World>,
+    world: Mutex<SimulatorState>,
     wake: Notify,
 }
 
 impl Twin {
-    /// A twin with nothing in it yet.
-    pub fn new(settings: &Settings, origin: String) -> Result<Self, super::Error> {
+    /// Creates a simulator in its initial state.
+    pub fn new(settings: &TwinSettings, origin: String) -> Result<Self, super::TwinError> {
         Ok(Self {
-            clock: Clock::new(settings.time_scale),
-            signer: Signer::new().map_err(|_| super::Error::Key)?,
-            client: webhooks::client().map_err(super::Error::Client)?,
+            clock: VirtualClock::new(settings.time_scale),
+            signer: Signer::new().map_err(|_| super::TwinError::Key)?,
+            client: webhook_sender::client().map_err(super::TwinError::Client)?,
             senders: Semaphore::new(SENDERS),
             control_from_anywhere: settings.control_from_anywhere,
             settings: settings.clone(),
             origin: origin.clone(),
             answers: AtomicU64::new(0),
-            world: Mutex::new(World::new(settings, origin)),
+            world: Mutex::new(SimulatorState::new(settings, origin)),
             wake: Notify::new(),
         })
     }
 
-    /// Lets everything happen that is due, then does something with the world.
-    pub fn with<R>(&self, act: impl FnOnce(&mut World) -> R) -> R {
+    /// Runs all events that are due, then calls `act` with the state.
+    pub fn with<R>(&self, act: impl FnOnce(&mut SimulatorState) -> R) -> R {
         let (now, stamp) = (self.clock.now(), self.clock.stamp());
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         let waited_for = world.next_due();
-        world.settle(now, stamp);
+        world.run_due(now, stamp);
         let result = act(&mut world);
-        // What the act set for right now happens before anyone else looks.
-        world.settle(now, stamp);
+        // Events that `act` scheduled for now run before the state is visible to others.
+        world.run_due(now, stamp);
         let sooner = world.next_due() < waited_for || waited_for.is_none();
         let wake = !world.outbox.ready.is_empty() || (sooner && world.next_due().is_some());
         drop(world);
@@ -72,12 +71,12 @@ impl Twin {
         result
     }
 
-    /// Forgets everything and starts again as it was started; the clock goes on.
+    /// Restores the initial state. The clock is not reset.
     pub fn reset(&self) {
-        self.with(|world| *world = World::new(&self.settings, self.origin.clone()));
+        self.with(|world| *world = SimulatorState::new(&self.settings, self.origin.clone()));
     }
 
-    /// A new `X-Request-Id`.
+    /// Returns a new `X-Request-Id`.
     pub fn next_answer_id(&self) -> String {
         answer_id(
             self.settings.seed,
@@ -85,26 +84,26 @@ impl Twin {
         )
     }
 
-    /// Jumps forward, and lets everything happen on the way.
+    /// Advances virtual time and runs all events on the way.
     pub fn advance(&self, seconds: f64, stamps: bool) {
         self.clock.advance(seconds, stamps);
         self.with(|_| ());
         self.wake.notify_one();
     }
 
-    /// Changes how fast virtual time runs.
+    /// Changes the speed of virtual time.
     pub fn set_scale(&self, scale: f64) {
         self.clock.set_scale(scale);
         self.wake.notify_one();
     }
 
-    /// Waits for what is due and sends webhooks, for ever.
+    /// Runs due events and sends webhooks; never returns.
     pub async fn run_timers(self: Arc<Self>) {
         loop {
             let (ready, next) =
                 self.with(|world| (std::mem::take(&mut world.outbox.ready), world.next_due()));
             for parcel in ready {
-                tokio::spawn(webhooks::deliver(self.clone(), parcel));
+                tokio::spawn(webhook_sender::deliver(self.clone(), parcel));
             }
             match next {
                 None => self.wake.notified().await,
@@ -113,9 +112,8 @@ impl Twin {
         }
     }
 
-    async fn wait_until(&self, due: Ms) {
-        // Far-off times are waited for in pieces: the clock may be advanced, and
-        // a timer must not overflow.
+    async fn wait_until(&self, due: VirtualMillis) {
+        // Long waits are split: the clock may be advanced, and a timer must not overflow.
         let stretch = due.saturating_sub(self.clock.now()).min(3_600_000);
         let real = self
             .clock

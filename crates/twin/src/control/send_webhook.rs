@@ -1,5 +1,5 @@
-//! Posts what a test likes to a webhook address: any body, any headers, signed
-//! rightly, wrongly or not at all.
+//! Control API for sending any webhook: any body, any headers, with a valid, an invalid or no
+//! signature.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::backoffice::shop;
-use super::control::{Answered, Problem, good, parse};
-use super::running::Twin;
-use super::script::{Credentials, Signature};
-use super::sign::KeyName;
-use super::webhooks::{Letter, basic, content_signature, send};
-use super::world::World;
+use super::{ControlError, ControlResult, ok_response, parse};
+use crate::script::{CredentialsMode, SignatureMode};
+use crate::server::Twin;
+use crate::sign::SigningKey;
+use crate::state::SimulatorState;
+use crate::webhook_sender::{OutgoingWebhook, basic, content_signature, send};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WebhookPost {
+struct SendWebhookRequest {
     url: Option<String>,
     shop: Option<String>,
     uid: Option<String>,
@@ -25,9 +25,9 @@ struct WebhookPost {
     #[serde(default)]
     headers: Map<String, Value>,
     #[serde(default)]
-    signature: Signature,
+    signature: SignatureMode,
     #[serde(default)]
-    credentials: Credentials,
+    credentials: CredentialsMode,
     #[serde(default = "one")]
     times: u32,
 }
@@ -36,10 +36,11 @@ fn one() -> u32 {
     1
 }
 
-/// Posts a webhook right now and tells what was answered. The body is the one
-/// given, a string as it is, or else what the transaction `uid` looks like.
-pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
-    let post: WebhookPost = parse(&body)?;
+/// Sends a webhook now and returns the receiver's response.
+///
+/// The body is the given one, a string verbatim, or the body of the transaction `uid`.
+pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let post: SendWebhookRequest = parse(&body)?;
     let (letter, key) = twin.with(|world| written(world, &post))?;
     let mut letter = letter;
     if let Some(signature) = content_signature(&twin.signer, post.signature, key, &letter.body) {
@@ -47,7 +48,7 @@ pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
             .headers
             .push(("Content-Signature".to_owned(), signature));
     }
-    // Headers of the request come last and replace what the twin would send.
+    // Headers in the request are set last and replace the simulator's own.
     for (name, value) in &post.headers {
         letter
             .headers
@@ -59,7 +60,7 @@ pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
     }
     let mut answers = Vec::new();
     for _ in 0..post.times.min(10_000) {
-        let again = Letter {
+        let again = OutgoingWebhook {
             url: letter.url.clone(),
             headers: letter.headers.clone(),
             body: letter.body.clone(),
@@ -73,17 +74,20 @@ pub async fn send_webhook(twin: Data<Twin>, body: Bytes) -> Answered {
             }
         });
     }
-    good(json!({"answers": answers}))
+    ok_response(json!({"answers": answers}))
 }
 
-fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Problem> {
+fn written(
+    world: &SimulatorState,
+    post: &SendWebhookRequest,
+) -> Result<(OutgoingWebhook, SigningKey), ControlError> {
     let found = match &post.uid {
         None => None,
         Some(uid) => Some(
             world
                 .transactions
                 .get(uid)
-                .ok_or_else(|| Problem::missing("no transaction has this uid"))?,
+                .ok_or_else(|| ControlError::not_found("no transaction with this uid"))?,
         ),
     };
     let owner = found.map(|found| &*found.shop);
@@ -92,12 +96,13 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
         .url
         .clone()
         .or_else(|| found?.details.notification_url.clone());
-    let url = url.ok_or_else(|| Problem::unusable("no url is known"))?;
+    let url =
+        url.ok_or_else(|| ControlError::bad_request("no url given, and the transaction has none"))?;
     let (body, encoding) = match (&post.body, &post.uid) {
         (Some(Value::String(text)), _) => (Bytes::from(text.clone()), None),
         (Some(json), _) => (Bytes::from(json.to_string()), None),
         (None, Some(uid)) => world.webhook_body(uid).unwrap_or_default(),
-        (None, None) => return Err(Problem::unusable("name a body or a uid")),
+        (None, None) => return Err(ControlError::bad_request("one of body and uid is required")),
     };
     let secret = world
         .shops
@@ -111,7 +116,7 @@ fn written(world: &World, post: &WebhookPost) -> Result<(Letter, KeyName), Probl
         .collect();
     let timeout = Duration::from_secs_f64(world.switches.webhook_timeout.clamp(0.001, 86_400.0));
     Ok((
-        Letter {
+        OutgoingWebhook {
             url,
             headers,
             body,

@@ -1,19 +1,18 @@
-//! The reading half of the control API: what really exists, what arrived, and
-//! what was sent.
+//! Control API for reading: the true state, the requests received, and the webhooks sent.
 
 use actix_web::web::{Data, Query};
 use serde_json::{Value, json};
 
 use super::backoffice;
-use super::control::{Answered, good};
-use super::journal::Filter;
-use super::running::Twin;
-use super::scenario;
-use super::scenario_table::all;
-use super::sign::KeyName;
+use super::{ControlResult, ok_response};
+use crate::request_log::LogFilter;
+use crate::scenario;
+use crate::scenario_table::all;
+use crate::server::Twin;
+use crate::sign::SigningKey;
 
-/// Whether it runs, and how much there is in it.
-pub async fn health(twin: Data<Twin>) -> Answered {
+/// Returns the simulator's health and the number of its objects.
+pub async fn health(twin: Data<Twin>) -> ControlResult {
     let body = twin.with(|world| {
         json!({
             "status": "ok",
@@ -26,50 +25,50 @@ pub async fn health(twin: Data<Twin>) -> Answered {
             "webhooks_waiting": world.outbox.waiting(),
         })
     });
-    good(body)
+    ok_response(body)
 }
 
-/// The public keys that verify webhooks.
-pub async fn keys(twin: Data<Twin>) -> Answered {
+/// Returns the public keys that verify webhooks.
+pub async fn keys(twin: Data<Twin>) -> ControlResult {
     let active = twin.with(|world| world.switches.signing_key);
-    let shown = |name: KeyName| json!({"public_key": name.public(), "pem": name.public_pem()});
-    good(json!({
+    let shown = |name: SigningKey| json!({"public_key": name.public(), "pem": name.public_pem()});
+    ok_response(json!({
         "active": active,
         "public_key": active.public(),
         "pem": active.public_pem(),
-        "default": shown(KeyName::Default),
-        "rotated": shown(KeyName::Rotated),
+        "default": shown(SigningKey::Default),
+        "rotated": shown(SigningKey::Rotated),
     }))
 }
 
-/// The table of scenarios, each with its script.
-pub async fn scenarios() -> Answered {
+/// Returns the table of scenarios with their scripts.
+pub async fn scenarios() -> ControlResult {
     let table: Vec<Value> = all()
         .map(|scenario| {
             let script = scenario::named(scenario.name);
             json!({"name": scenario.name, "about": scenario.about, "script": script})
         })
         .collect();
-    good(json!({"scenarios": table}))
+    ok_response(json!({"scenarios": table}))
 }
 
-/// The requests that arrived.
-pub async fn log(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
-    good(twin.with(|world| world.journal.log(&filter)))
+/// Returns the log of requests.
+pub async fn log(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
+    ok_response(twin.with(|world| world.journal.log(&filter)))
 }
 
-/// How often each tracking id was posted.
-pub async fn counts(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
-    good(twin.with(|world| world.journal.counts(&filter)))
+/// Returns the number of POSTs per tracking ID.
+pub async fn counts(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
+    ok_response(twin.with(|world| world.journal.counts(&filter)))
 }
 
-/// The deliveries of webhooks.
-pub async fn webhooks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
-    good(twin.with(|world| world.outbox.log(&filter)))
+/// Returns the log of webhook deliveries.
+pub async fn webhooks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
+    ok_response(twin.with(|world| world.outbox.log(&filter)))
 }
 
-/// The tasks, newest first.
-pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+/// Returns the tasks, newest first.
+pub async fn tasks(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     let shown = twin.with(|world| {
         let mut tasks: Vec<_> = world
             .tasks
@@ -90,11 +89,11 @@ pub async fn tasks(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
         });
         rows.collect::<Vec<_>>()
     });
-    good(json!({"tasks": shown}))
+    ok_response(json!({"tasks": shown}))
 }
 
-/// The truth: every transaction there is, hidden ones included.
-pub async fn transactions(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
+/// Returns all transactions, hidden ones included.
+pub async fn transactions(twin: Data<Twin>, filter: Query<LogFilter>) -> ControlResult {
     let shown = twin.with(|world| {
         let mut found: Vec<_> = world
             .transactions
@@ -106,8 +105,8 @@ pub async fn transactions(twin: Data<Twin>, filter: Query<Filter>) -> Answered {
         found.drain(..skipped);
         found
             .into_iter()
-            .map(|t| backoffice::shown(world, t))
+            .map(|t| backoffice::to_json(world, t))
             .collect::<Vec<_>>()
     });
-    good(json!({"transactions": shown}))
+    ok_response(json!({"transactions": shown}))
 }

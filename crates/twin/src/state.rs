@@ -1,6 +1,7 @@
-//! The simulated gateway's state behind one lock, and the events that move it.
-//! The lock is held for microseconds and never across an await; all timers are
-//! one ordered map, run by whoever looks next or by the timer task.
+//! State of the simulated gateway, behind one lock, and the timed events that change it.
+//!
+//! The lock is held for microseconds and never across an await. All timers are in one ordered map,
+//! which the next request or the timer task runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -10,93 +11,93 @@ use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;
 use time::OffsetDateTime;
 
-use super::answer::Answer;
-use super::clock::Ms;
-use super::course::{Plan, Step};
-use super::faults::Faults;
-use super::journal::{Call, Journal};
-use super::lookups::Query;
-use super::outbox::Outbox;
+use super::clock::VirtualMillis;
+use super::faults::GatewayFaults;
+use super::lifecycle::{LifecyclePlan, LifecycleStep};
+use super::lookups::LookupQuery;
 use super::random::generator;
+use super::request_log::{RequestHead, RequestLog};
+use super::response::SimResponse;
 use super::scenario;
 use super::script::Script;
-use super::settings::{Settings, Switches};
-use super::tasks::Task;
-use super::transactions::Transaction;
+use super::settings::{BehaviourSwitches, TwinSettings};
+use super::tasks::SimTask;
+use super::transactions::SimTransaction;
+use super::webhook_queue::WebhookQueue;
 
-/// Something that will happen.
-pub enum Event {
-    /// A step in the life of a transaction or its task.
-    Course(Arc<Plan>, Step),
-    /// A query's task ends.
-    QueryEnds(String, Query),
+/// A timed event.
+pub enum TimerEvent {
+    /// A step of a transaction or its task.
+    Course(Arc<LifecyclePlan>, LifecycleStep),
+    /// The task of a query ends.
+    QueryEnds(String, LookupQuery),
     /// A webhook is due.
     Send(u64),
 }
 
-/// What was answered to a `RequestID`.
-pub enum Replay {
-    /// A task stands behind it.
+/// The result of the first request with a `RequestID`.
+pub enum CachedReply {
+    /// The request created this task.
     Task(String),
-    /// It was refused.
-    Refused(Answer),
+    /// The request was refused with this response.
+    Refused(SimResponse),
 }
 
-/// A child's claim on its parent's amount.
-pub struct Claim {
-    /// The uids under which the child exists or will.
+/// The part of a parent's amount that a child transaction uses.
+pub struct ParentHold {
+    /// Uids that the child has or will have.
     pub uids: Vec<String>,
-    /// How much.
+    /// Amount in minor units.
     pub amount: i64,
-    /// For what.
-    pub kind: super::transactions::Kind,
+    /// Type of the child.
+    pub kind: super::transactions::TransactionKind,
 }
 
-/// Everything there is.
-pub struct World {
-    /// Where randomness starts.
+/// State of the simulated gateway.
+pub struct SimulatorState {
+    /// Random seed.
     pub seed: u64,
-    /// The twin's own origin.
+    /// Origin of the simulator's URLs.
     pub origin: String,
-    /// Secret by shop.
+    /// Secret key by shop ID.
     pub shops: BTreeMap<String, (Arc<str>, String)>,
-    /// The switches.
-    pub switches: Switches,
+    /// Behaviour switches in force.
+    pub switches: BehaviourSwitches,
     /// Faults in force.
-    pub faults: Faults,
+    pub faults: GatewayFaults,
     /// Scripts set by the control API.
-    pub scripts: Scripts,
+    pub scripts: ScriptRegistry,
     /// Transactions by uid.
-    pub transactions: HashMap<String, Transaction>,
-    /// Their uids by shop and tracking id.
+    pub transactions: HashMap<String, SimTransaction>,
+    /// Uids by shop and tracking ID.
     pub by_tracking_id: HashMap<(Arc<str>, String), Vec<String>>,
-    /// What children claim of their parents.
-    pub claims: HashMap<String, Vec<Claim>>,
+    /// Amounts that child transactions use, by uid of the parent.
+    pub claims: HashMap<String, Vec<ParentHold>>,
     /// Tasks by id.
-    pub tasks: HashMap<String, Task>,
-    /// Answers by shop and `RequestID`, with the time of the first.
-    pub replays: HashMap<(Arc<str>, String), (Ms, Replay)>,
-    /// When the 30-second rule last saw something.
-    pub recent: HashMap<String, Ms>,
-    /// How often a behaviour that is limited in number was met.
+    pub tasks: HashMap<String, SimTask>,
+    /// Results by shop and `RequestID`, with the time of the first request.
+    pub replays: HashMap<(Arc<str>, String), (VirtualMillis, CachedReply)>,
+    /// Time at which the 30-second rule last saw a request, by its key.
+    pub recent: HashMap<String, VirtualMillis>,
+    /// Number of uses of behaviours that apply a limited number of times.
     pub met: HashMap<String, u32>,
-    /// What arrived.
-    pub journal: Journal,
-    /// Webhooks.
-    pub outbox: Outbox,
-    /// Virtual now.
-    pub now: Ms,
-    /// Now as bodies show it.
+    /// Log of requests.
+    pub journal: RequestLog,
+    /// Webhooks to send.
+    pub outbox: WebhookQueue,
+    /// Current virtual time.
+    pub now: VirtualMillis,
+    /// Current time, as bodies show it.
     pub stamp: OffsetDateTime,
-    /// For draws that need not repeat, such as latencies.
+    /// Random generator for values that need not be reproducible, such as latencies.
     pub random: StdRng,
-    timers: BTreeMap<(Ms, u64), Event>,
+    timers: BTreeMap<(VirtualMillis, u64), TimerEvent>,
     timer_number: u64,
 }
 
-impl World {
-    /// A world in which nothing has happened.
-    pub fn new(settings: &Settings, origin: String) -> Self {
+impl SimulatorState {
+    /// Creates the initial state.
+    pub fn new(settings: &TwinSettings, origin: String) -> Self {
         let shops = settings.shops.iter();
         let shops =
             shops.map(|(id, secret)| (id.clone(), (Arc::from(id.as_str()), secret.clone())));
@@ -105,8 +106,8 @@ impl World {
             origin,
             shops: shops.collect(),
             switches: settings.switches.clone(),
-            faults: Faults::default(),
-            scripts: Scripts::default(),
+            faults: GatewayFaults::default(),
+            scripts: ScriptRegistry::default(),
             transactions: HashMap::new(),
             by_tracking_id: HashMap::new(),
             claims: HashMap::new(),
@@ -114,8 +115,8 @@ impl World {
             replays: HashMap::new(),
             recent: HashMap::new(),
             met: HashMap::new(),
-            journal: Journal::new(settings.log_size),
-            outbox: Outbox::new(settings.log_size),
+            journal: RequestLog::new(settings.log_size),
+            outbox: WebhookQueue::new(settings.log_size),
             now: 0,
             stamp: OffsetDateTime::UNIX_EPOCH,
             random: generator(settings.seed, &["world"]),
@@ -124,21 +125,21 @@ impl World {
         }
     }
 
-    /// Makes something happen at a virtual time.
-    pub fn at(&mut self, due: Ms, event: Event) {
+    /// Schedules an event at a virtual time.
+    pub fn schedule(&mut self, due: VirtualMillis, event: TimerEvent) {
         self.timer_number += 1;
         self.timers.insert((due, self.timer_number), event);
     }
 
-    /// When the next thing will happen.
-    pub fn next_due(&self) -> Option<Ms> {
+    /// Returns the time of the next event.
+    pub fn next_due(&self) -> Option<VirtualMillis> {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Lets everything happen that is due.
-    pub fn settle(&mut self, now: Ms, stamp: OffsetDateTime) {
+    /// Runs all events that are due.
+    pub fn run_due(&mut self, now: VirtualMillis, stamp: OffsetDateTime) {
         self.now = self.now.max(now);
-        // An absurd offset is cut rather than a reason to fall over.
+        // An offset out of range is clamped, so that it cannot cause a panic.
         let ahead = self.switches.stamps_ahead.clamp(-1e9, 1e9);
         self.stamp = stamp.saturating_add(time::Duration::seconds_f64(ahead));
         while let Some(first) = self.timers.first_entry() {
@@ -147,15 +148,15 @@ impl World {
             }
             let ((due, _), event) = first.remove_entry();
             match event {
-                Event::Course(plan, step) => self.step(due, &plan, step),
-                Event::QueryEnds(task, query) => self.end_query(&task, &query),
-                Event::Send(parcel) => self.outbox.ready.push(parcel),
+                TimerEvent::Course(plan, step) => self.step(due, &plan, step),
+                TimerEvent::QueryEnds(task, query) => self.end_query(&task, &query),
+                TimerEvent::Send(parcel) => self.outbox.ready.push(parcel),
             }
         }
     }
 
-    /// The shop whose credentials a request carries.
-    pub fn authenticate(&self, call: &Call) -> Option<Arc<str>> {
+    /// Returns the shop whose credentials a request carries.
+    pub fn authenticate(&self, call: &RequestHead) -> Option<Arc<str>> {
         let basic = call.authorization.as_deref()?.strip_prefix("Basic ")?;
         let plain = String::from_utf8(STANDARD.decode(basic.trim()).ok()?).ok()?;
         let (id, secret) = plain.split_once(':')?;
@@ -163,7 +164,7 @@ impl World {
         (secret == right).then(|| shop.clone())
     }
 
-    /// The origin in a task's URLs.
+    /// Returns the origin in a task's URLs.
     pub fn task_origin(&self) -> &str {
         self.switches
             .task_url_origin
@@ -171,29 +172,29 @@ impl World {
             .unwrap_or(&self.origin)
     }
 
-    /// Counts a meeting with a limited behaviour; says how many there were before.
-    pub fn meet(&mut self, what: &str, shop: &str, id: &str) -> u32 {
+    /// Counts a use of a limited behaviour. Returns the number of earlier uses.
+    pub fn count_hit(&mut self, what: &str, shop: &str, id: &str) -> u32 {
         let met = self.met.entry(format!("{what} {shop} {id}")).or_default();
         *met += 1;
         *met - 1
     }
 }
 
-/// Scripts by tracking id and by prefix.
+/// Scripts by tracking ID and by prefix.
 #[derive(Default)]
-pub struct Scripts {
+pub struct ScriptRegistry {
     exact: HashMap<String, Arc<Script>>,
     prefixes: Vec<(String, Arc<Script>)>,
     named: HashMap<String, Option<Arc<Script>>>,
 }
 
-impl Scripts {
-    /// Sets the script of one tracking id.
+impl ScriptRegistry {
+    /// Sets the script of one tracking ID.
     pub fn set_exact(&mut self, tracking_id: String, script: Script) {
         self.exact.insert(tracking_id, Arc::new(script));
     }
 
-    /// Sets the script of all tracking ids that begin so.
+    /// Sets the script of all tracking IDs with a prefix.
     pub fn set_prefix(&mut self, prefix: String, script: Script) {
         self.prefixes.retain(|(known, _)| *known != prefix);
         self.prefixes.push((prefix, Arc::new(script)));
@@ -201,13 +202,13 @@ impl Scripts {
             .sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
     }
 
-    /// Forgets what was set.
+    /// Removes all scripts.
     pub fn clear(&mut self) {
         self.exact.clear();
         self.prefixes.clear();
     }
 
-    /// The script that a tracking id asks for, if any.
+    /// Returns the script for a tracking ID, if there is one.
     pub fn find(&mut self, tracking_id: &str) -> Option<Arc<Script>> {
         if let Some(script) = self.exact.get(tracking_id) {
             return Some(script.clone());
@@ -222,7 +223,7 @@ impl Scripts {
         self.named(scenario::prefix(tracking_id)?)
     }
 
-    /// The script of a scenario.
+    /// Returns the script of a scenario.
     pub fn named(&mut self, name: &str) -> Option<Arc<Script>> {
         if let Some(known) = self.named.get(name) {
             return known.clone();

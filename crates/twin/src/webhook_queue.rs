@@ -1,5 +1,5 @@
-//! Webhooks on their way: what is to be sent where, the documented schedule of
-//! repeats, and what the receivers answered.
+//! Queue of webhooks: what is sent where, the documented retry schedule, and the receivers'
+//! responses.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::clock::{Ms, text};
-use super::journal::Filter;
-use super::script::{Credentials, Signature};
+use super::clock::{VirtualMillis, text};
+use super::request_log::LogFilter;
+use super::script::{CredentialsMode, SignatureMode};
 
-/// A webhook on its way.
+/// A webhook to deliver.
 #[derive(Clone, Debug)]
-pub struct Parcel {
-    /// The shop whose credentials it carries.
+pub struct QueuedWebhook {
+    /// Shop whose credentials it carries.
     pub shop: Arc<str>,
-    /// Where to.
+    /// URL of the receiver.
     pub url: String,
-    /// The transaction that it tells of.
+    /// Uid of the transaction in the body.
     pub uid: String,
-    /// That transaction's tracking id.
+    /// Tracking ID of that transaction.
     pub tracking_id: Option<String>,
-    /// The status that it tells.
+    /// Status in the body.
     pub status: String,
-    /// The raw body; repeats carry the same bytes.
+    /// Raw body; retries send the same bytes.
     pub body: Bytes,
-    /// Its content coding, where it has one.
+    /// Content coding, if the body has one.
     pub encoding: Option<&'static str>,
-    /// How it is signed.
-    pub signature: Signature,
-    /// How it identifies itself.
-    pub credentials: Credentials,
-    /// How often it has been sent.
+    /// Signature to send.
+    pub signature: SignatureMode,
+    /// Credentials to send.
+    pub credentials: CredentialsMode,
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// When it is due, in virtual time.
-    pub due: Ms,
+    /// Virtual time at which it is due.
+    pub due: VirtualMillis,
 }
 
-struct Attempt {
+struct WebhookAttempt {
     at: OffsetDateTime,
     parcel: u64,
     number: u32,
@@ -50,31 +50,31 @@ struct Attempt {
     tracking_id: Option<String>,
     shop: Arc<str>,
     status: String,
-    signature: Signature,
+    signature: SignatureMode,
     answer: Result<u16, String>,
     next_in_seconds: Option<f64>,
 }
 
-/// All webhooks.
-pub struct Outbox {
-    parcels: HashMap<u64, Parcel>,
+/// All queued webhooks and the log of deliveries.
+pub struct WebhookQueue {
+    parcels: HashMap<u64, QueuedWebhook>,
     next: u64,
-    /// Those to be sent right now.
+    /// Webhooks that are due now.
     pub ready: Vec<u64>,
-    attempts: VecDeque<Attempt>,
+    attempts: VecDeque<WebhookAttempt>,
     limit: usize,
     answers: BTreeMap<String, u64>,
     given_up: u64,
 }
 
-/// Seconds before repeat `n` (counted from 1), with `draw` from 0 to 29.
+/// Returns the seconds before retry `n` (from 1), with `draw` from 0 to 29.
 pub fn repeat_delay(n: u32, draw: u32) -> u64 {
     let base = (2.12 * f64::from(n)).floor() as u64;
     base.pow(3) + u64::from(draw) * (u64::from(n) + 1)
 }
 
-impl Outbox {
-    /// An empty one that remembers so many deliveries.
+impl WebhookQueue {
+    /// Creates an empty queue whose log keeps up to `limit` deliveries.
     pub fn new(limit: usize) -> Self {
         Self {
             parcels: HashMap::new(),
@@ -87,25 +87,25 @@ impl Outbox {
         }
     }
 
-    /// Takes a parcel and gives it a number.
-    pub fn take_in(&mut self, parcel: Parcel) -> u64 {
+    /// Adds a webhook to the queue and returns its number.
+    pub fn enqueue(&mut self, parcel: QueuedWebhook) -> u64 {
         let id = self.next;
         self.next += 1;
         self.parcels.insert(id, parcel);
         id
     }
 
-    /// A parcel that has not arrived yet.
-    pub fn parcel(&self, id: u64) -> Option<&Parcel> {
+    /// Returns a webhook that is not delivered yet.
+    pub fn parcel(&self, id: u64) -> Option<&QueuedWebhook> {
         self.parcels.get(&id)
     }
 
-    /// How many have not arrived yet.
+    /// Returns the number of webhooks that are not delivered yet.
     pub fn waiting(&self) -> usize {
         self.parcels.len()
     }
 
-    /// Notes what came of sending one; says when to send it again.
+    /// Records the result of an attempt. Returns the time of the next attempt, if there is one.
     pub fn delivered(
         &mut self,
         id: u64,
@@ -113,7 +113,7 @@ impl Outbox {
         answer: Result<u16, String>,
         retries: u32,
         random: &mut StdRng,
-    ) -> Option<Ms> {
+    ) -> Option<VirtualMillis> {
         let parcel = self.parcels.get_mut(&id)?;
         parcel.attempts += 1;
         let word = answer
@@ -122,7 +122,7 @@ impl Outbox {
         *self.answers.entry(word).or_default() += 1;
         let again = answer != Ok(200) && parcel.attempts <= retries;
         let wait = again.then(|| repeat_delay(parcel.attempts, random.random_range(0..30)));
-        let attempt = Attempt {
+        let attempt = WebhookAttempt {
             at,
             parcel: id,
             number: parcel.attempts,
@@ -135,8 +135,8 @@ impl Outbox {
             answer,
             next_in_seconds: wait.map(|seconds| seconds as f64),
         };
-        // The next one counts from when this one was due, so that a jump of the
-        // clock past several repeats sends all of them.
+        // The delay counts from the time when this attempt was due, so that advancing the clock
+        // over several retries sends all of them.
         let next = wait.map(|seconds| parcel.due.saturating_add(seconds.saturating_mul(1000)));
         match next {
             Some(due) => parcel.due = due,
@@ -152,10 +152,11 @@ impl Outbox {
         next
     }
 
-    /// The deliveries, oldest first.
-    pub fn log(&self, filter: &Filter) -> Value {
-        let matching =
-            |attempt: &&Attempt| filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref());
+    /// Returns the log of deliveries, oldest first.
+    pub fn log(&self, filter: &LogFilter) -> Value {
+        let matching = |attempt: &&WebhookAttempt| {
+            filter.wants(Some(&*attempt.shop), attempt.tracking_id.as_deref())
+        };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut shown: Vec<Value> = self
             .attempts
@@ -163,7 +164,7 @@ impl Outbox {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(Attempt::shown)
+            .map(WebhookAttempt::to_json)
             .collect();
         shown.reverse();
         json!({
@@ -175,8 +176,8 @@ impl Outbox {
     }
 }
 
-impl Attempt {
-    fn shown(&self) -> Value {
+impl WebhookAttempt {
+    fn to_json(&self) -> Value {
         json!({
             "at": text(self.at),
             "webhook": self.parcel,
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schedule_is_the_documented_one() {
+    fn the_retry_schedule_matches_the_documentation() {
         assert_eq!(repeat_delay(1, 0), 8);
         assert_eq!(repeat_delay(1, 29), 66);
         let total = |draw| (1..=15).map(|n| repeat_delay(n, draw)).sum::<u64>() as f64 / 3600.0;
@@ -208,10 +209,10 @@ mod tests {
     }
 
     #[test]
-    fn only_200_stops_it_and_so_do_fifteen_repeats() {
+    fn a_webhook_stops_after_200_or_fifteen_retries() {
         let mut random = crate::random::generator(1, &[]);
-        let mut outbox = Outbox::new(100);
-        let parcel = Parcel {
+        let mut outbox = WebhookQueue::new(100);
+        let parcel = QueuedWebhook {
             shop: Arc::from("1001"),
             url: String::new(),
             uid: "u".into(),
@@ -219,13 +220,13 @@ mod tests {
             status: "successful".into(),
             body: Bytes::new(),
             encoding: None,
-            signature: Signature::Good,
-            credentials: Credentials::Good,
+            signature: SignatureMode::Good,
+            credentials: CredentialsMode::Good,
             attempts: 0,
             due: 0,
         };
         let now = OffsetDateTime::UNIX_EPOCH;
-        let id = outbox.take_in(parcel.clone());
+        let id = outbox.enqueue(parcel.clone());
         assert!(
             outbox
                 .delivered(id, now, Ok(201), 15, &mut random)
@@ -236,7 +237,7 @@ mod tests {
                 .delivered(id, now, Ok(200), 15, &mut random)
                 .is_none()
         );
-        let id = outbox.take_in(parcel);
+        let id = outbox.enqueue(parcel);
         let mut sent = 1;
         while outbox
             .delivered(id, now, Err("refused".into()), 15, &mut random)

@@ -1,5 +1,5 @@
-//! What arrived and what was answered: a bounded log of requests, and counts
-//! per tracking id that are never dropped. No body is kept.
+//! Log of requests: a bounded list of requests with their responses, and counts per tracking ID
+//! that are never dropped. Stores no bodies.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::clock::{Ms, text};
-use super::counts::Count;
-use super::transactions::Kind;
+use super::clock::{VirtualMillis, text};
+use super::counts::SubmitCounts;
+use super::transactions::TransactionKind;
 
-/// What a request wants.
+/// Kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A transaction.
-    Submit(Kind),
-    /// The balance.
+pub enum RequestKind {
+    /// Submits a transaction.
+    Submit(TransactionKind),
+    /// Queries the balance.
     Balance,
-    /// A transaction by uid.
+    /// Looks a transaction up by uid.
     QueryUid,
-    /// Transactions by tracking id.
+    /// Looks transactions up by tracking ID.
     QueryTrackingId,
-    /// A task's status.
+    /// Reads a task's status.
     TaskStatus,
-    /// A task's result.
+    /// Reads a task's result.
     TaskResult,
 }
 
-impl Operation {
-    /// Its name in the log and in faults.
+impl RequestKind {
+    /// Returns its name in the log and in faults.
     pub fn name(self) -> &'static str {
         match self {
             Self::Submit(kind) => kind.collection(),
@@ -41,8 +41,8 @@ impl Operation {
         }
     }
 
-    /// Whether a name or the name of a group means it.
-    pub fn is_meant_by(self, name: &str) -> bool {
+    /// Returns whether the name of an operation or of a group of operations includes it.
+    pub fn matches(self, name: &str) -> bool {
         let group = match self {
             Self::Submit(_) => "submit",
             Self::Balance => "balance",
@@ -53,20 +53,20 @@ impl Operation {
     }
 }
 
-/// A request's head, as far as the twin looks at it.
+/// The parts of a request's head that the simulator uses.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct RequestHead {
     /// HTTP method.
     pub method: &'static str,
-    /// Path.
+    /// Path of the URL.
     pub path: String,
-    /// What it wants.
-    pub operation: Operation,
-    /// Whether it goes to `/async/...`.
+    /// Kind of the request.
+    pub operation: RequestKind,
+    /// Whether the path starts with `/async/`.
     pub asynchronous: bool,
-    /// The `Authorization` header.
+    /// Value of the `Authorization` header.
     pub authorization: Option<String>,
-    /// The `RequestID` header.
+    /// Value of the `RequestID` header.
     pub idempotency_key: Option<String>,
     /// Whether `X-API-Version` is 3.
     pub v3: bool,
@@ -74,59 +74,59 @@ pub struct Call {
     pub json: bool,
 }
 
-/// What became of a request.
+/// Result of a request, for the log.
 #[derive(Clone, Debug, Default)]
-pub struct Note {
-    /// The shop whose credentials were right.
+pub struct LogResult {
+    /// Shop with valid credentials.
     pub shop: Option<Arc<str>>,
-    /// The tracking id.
+    /// Tracking ID in the request.
     pub tracking_id: Option<String>,
-    /// The task that it made or asked about.
+    /// Task that the request created or read.
     pub task: Option<String>,
-    /// The `RequestID` was known: the first answer was given again.
+    /// Whether the `RequestID` was known, so that the first response was replayed.
     pub replayed: bool,
-    /// It took effect: a task was made.
+    /// Whether the request took effect, that is, created a task.
     pub accepted: bool,
-    /// Status that the client sees, if any.
+    /// HTTP status that the client sees, if any.
     pub status: Option<u16>,
-    /// How it ended, in a word.
+    /// How the response was delivered, in one word.
     pub fate: &'static str,
 }
 
-struct Entry {
+struct LogEntry {
     number: u64,
     at: OffsetDateTime,
-    virtual_ms: Ms,
-    call: Call,
-    note: Note,
+    virtual_ms: VirtualMillis,
+    call: RequestHead,
+    note: LogResult,
 }
 
-/// The log and the counts.
-pub struct Journal {
-    entries: VecDeque<Entry>,
+/// Log of requests and counts per tracking ID.
+pub struct RequestLog {
+    entries: VecDeque<LogEntry>,
     limit: usize,
     number: u64,
     broken_bodies: u64,
     operations: BTreeMap<&'static str, u64>,
-    counts: HashMap<(Arc<str>, String), Count>,
+    counts: HashMap<(Arc<str>, String), SubmitCounts>,
 }
 
-/// What the log is searched by.
+/// Filter of the log.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Filter {
-    /// This tracking id.
+pub struct LogFilter {
+    /// Only this tracking ID.
     pub tracking_id: Option<String>,
-    /// This shop.
+    /// Only this shop.
     pub shop: Option<String>,
-    /// This operation or group of operations.
+    /// Only this operation or group of operations.
     pub operation: Option<String>,
-    /// At most so many, the latest ones.
+    /// Maximum number of entries; the latest are returned.
     pub limit: Option<usize>,
 }
 
-impl Filter {
-    /// Whether a tracking id and shop are wanted.
+impl LogFilter {
+    /// Returns whether a shop and tracking ID match the filter.
     pub fn wants(&self, shop: Option<&str>, tracking_id: Option<&str>) -> bool {
         self.shop
             .as_deref()
@@ -138,8 +138,8 @@ impl Filter {
     }
 }
 
-impl Journal {
-    /// An empty one that remembers so many requests.
+impl RequestLog {
+    /// Creates an empty log that keeps up to `limit` requests.
     pub fn new(limit: usize) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -151,22 +151,28 @@ impl Journal {
         }
     }
 
-    /// How many requests have arrived.
+    /// Returns the number of requests received.
     pub fn total(&self) -> u64 {
         self.number
     }
 
-    /// A request whose body broke off.
+    /// Counts a request whose body ended early.
     pub fn broken_body(&mut self) {
         self.broken_bodies += 1;
     }
 
-    /// Writes a request down.
-    pub fn record(&mut self, at: OffsetDateTime, virtual_ms: Ms, call: Call, note: Note) {
+    /// Adds a request to the log and to the counts.
+    pub fn record(
+        &mut self,
+        at: OffsetDateTime,
+        virtual_ms: VirtualMillis,
+        call: RequestHead,
+        note: LogResult,
+    ) {
         self.number += 1;
         *self.operations.entry(call.operation.name()).or_default() += 1;
         if let Some(tracking_id) = &note.tracking_id {
-            // Requests with wrong credentials count too; they belong to no shop.
+            // Requests with wrong credentials are counted too, without a shop.
             let shop = note.shop.clone().unwrap_or_else(|| Arc::from(""));
             self.counts
                 .entry((shop, tracking_id.clone()))
@@ -179,7 +185,7 @@ impl Journal {
         if self.entries.len() >= self.limit {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry {
+        self.entries.push_back(LogEntry {
             number: self.number,
             at,
             virtual_ms,
@@ -188,8 +194,14 @@ impl Journal {
         });
     }
 
-    /// Corrects the status of a request that was written down before it was answered.
-    pub fn amend(&mut self, number: u64, shop: &Arc<str>, tracking_id: Option<&str>, status: u16) {
+    /// Replaces the status of a request that was logged before its response was known.
+    pub fn replace_status(
+        &mut self,
+        number: u64,
+        shop: &Arc<str>,
+        tracking_id: Option<&str>,
+        status: u16,
+    ) {
         let entry = self
             .entries
             .iter_mut()
@@ -201,18 +213,18 @@ impl Journal {
         let Some(count) = count.filter(|_| before != Some(Some(status))) else {
             return;
         };
-        count.amend(status);
+        count.replace_status(status);
     }
 
-    /// The log, oldest first.
-    pub fn log(&self, filter: &Filter) -> Value {
-        let matching = |entry: &&Entry| {
+    /// Returns the log as JSON, oldest first.
+    pub fn log(&self, filter: &LogFilter) -> Value {
+        let matching = |entry: &&LogEntry| {
             let note = &entry.note;
             filter.wants(note.shop.as_deref(), note.tracking_id.as_deref())
                 && filter
                     .operation
                     .as_deref()
-                    .is_none_or(|name| entry.call.operation.is_meant_by(name))
+                    .is_none_or(|name| entry.call.operation.matches(name))
         };
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut shown: Vec<Value> = self
@@ -221,14 +233,14 @@ impl Journal {
             .rev()
             .filter(matching)
             .take(limit)
-            .map(Entry::shown)
+            .map(LogEntry::to_json)
             .collect();
         shown.reverse();
         json!({"requests": shown, "total": self.number})
     }
 
-    /// The counts.
-    pub fn counts(&self, filter: &Filter) -> Value {
+    /// Returns the counts as JSON.
+    pub fn counts(&self, filter: &LogFilter) -> Value {
         let mut shown: Vec<_> = self
             .counts
             .iter()
@@ -237,18 +249,18 @@ impl Journal {
         shown.sort_unstable_by_key(|(key, _)| *key);
         let most = shown
             .iter()
-            .map(|(_, count)| count.unrefused())
+            .map(|(_, count)| count.accepted_count())
             .max()
             .unwrap_or(0);
         let over: Vec<&str> = shown
             .iter()
-            .filter(|(_, count)| count.unrefused() > 1)
+            .filter(|(_, count)| count.accepted_count() > 1)
             .map(|((_, id), _)| id.as_str())
             .collect();
         let rows: Vec<Value> = shown
             .iter()
             .take(filter.limit.unwrap_or(usize::MAX))
-            .map(|((shop, id), count)| count.shown(shop, id))
+            .map(|((shop, id), count)| count.to_json(shop, id))
             .collect();
         json!({
             "requests": self.number,
@@ -261,8 +273,8 @@ impl Journal {
     }
 }
 
-impl Entry {
-    fn shown(&self) -> Value {
+impl LogEntry {
+    fn to_json(&self) -> Value {
         let (call, note) = (&self.call, &self.note);
         json!({
             "number": self.number,
@@ -288,11 +300,11 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn call() -> Call {
-        Call {
+    fn call() -> RequestHead {
+        RequestHead {
             method: "POST",
             path: "/async/transactions/payments".into(),
-            operation: Operation::Submit(Kind::Payment),
+            operation: RequestKind::Submit(TransactionKind::Payment),
             asynchronous: true,
             authorization: None,
             idempotency_key: None,
@@ -303,23 +315,23 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded_and_the_counts_are_not() {
-        let mut journal = Journal::new(2);
+        let mut journal = RequestLog::new(2);
         for status in [Some(200), Some(422), None] {
             let fate = if status.is_some() { "answered" } else { "hang" };
             let tracking_id = Some("ok-1".to_owned());
             let shop = Some(Arc::from("1001"));
-            let note = Note {
+            let note = LogResult {
                 shop,
                 tracking_id,
                 status,
                 fate,
-                ..Note::default()
+                ..LogResult::default()
             };
             journal.record(OffsetDateTime::UNIX_EPOCH, 0, call(), note);
         }
-        let log = journal.log(&Filter::default());
+        let log = journal.log(&LogFilter::default());
         assert_eq!(log["requests"].as_array().map(Vec::len), Some(2));
-        let counts = journal.counts(&Filter::default());
+        let counts = journal.counts(&LogFilter::default());
         assert_eq!(counts["tracking_ids"][0]["posts"], 3);
         assert_eq!(counts["tracking_ids"][0]["refused"], 1);
         assert_eq!(counts["over_one_unrefused"], json!(["ok-1"]));

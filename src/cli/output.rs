@@ -1,7 +1,8 @@
-//! What commands print: tables for people, JSON for programs.
+//! Output of commands: tables for people, JSON for programs.
 //!
-//! Texts come from the gateway and from whoever wrote them there, so that nothing in a table can
-//! steer the terminal. What this deliberately cannot do: leave anything out of a text.
+//! Texts from the gateway are untrusted, so tables contain no terminal control characters.
+//!
+//! Not responsible for: shortening texts.
 
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, TableComponent, presets};
@@ -10,23 +11,23 @@ use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
 use words::money::{self, Overrides};
 
-/// Prints a text. That nobody reads it any more is no mistake: `… | head`.
+/// Prints a text. A closed pipe (`… | head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("cannot print")
+            Err(error).context("failed to print")
         }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Prints a value as JSON.
+/// Prints a value as indented JSON.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
-/// A table with a line of names above it.
+/// Formats a table with a header row.
 pub(super) fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = bare();
     for line in [
@@ -39,15 +40,15 @@ pub(super) fn table(names: &[&str], rows: Vec<Vec<String>>) -> String {
     fill(table, rows)
 }
 
-/// Names on the left, what they stand for on the right; what is absent is left out.
-pub(super) fn pairs(pairs: Vec<(&str, Option<String>)>) -> String {
+/// Formats pairs as a two-column table of names and values. Absent values are left out.
+pub(super) fn key_value_table(pairs: Vec<(&str, Option<String>)>) -> String {
     let rows = pairs
         .into_iter()
         .filter_map(|(name, value)| Some(vec![name.to_owned(), value?]));
     fill(bare(), rows.collect())
 }
 
-/// As wide as the terminal; in a file or pipe as wide as it gets, one line a row.
+/// Returns an empty table as wide as the terminal. In a file or pipe each row is one line.
 fn bare() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -62,13 +63,13 @@ fn bare() -> Table {
 
 fn fill(mut table: Table, rows: Vec<Vec<String>>) -> String {
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain(cell)));
+        table.add_row(row.iter().map(|cell| strip_control_chars(cell)));
     }
     table.trim_fmt()
 }
 
-/// A text without what would steer a terminal or turn its order round.
-pub(super) fn plain(text: &str) -> String {
+/// Removes control characters and bidirectional overrides, which could steer a terminal.
+pub(super) fn strip_control_chars(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -78,18 +79,19 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// An amount for people: as a decimal number, and in the minor units that everything else speaks.
+/// An amount as a decimal number and in the minor units that the API uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Amount {
+pub(super) struct DisplayAmount {
     minor: i64,
     currency: Option<String>,
     exponent: Option<u8>,
     decimal: Option<String>,
 }
 
-impl Amount {
-    /// The amount as the shop counts its minor units; `None` where there is none. A child need not
-    /// name its currency: then it is known in minor units only.
+impl DisplayAmount {
+    /// Returns the amount with the shop's exponent for its currency, or `None` if there is no
+    /// amount. A child transaction may lack a currency; its amount is then shown in minor units
+    /// only.
     pub(super) fn of(
         minor: Option<i64>,
         currency: Option<&str>,
@@ -106,25 +108,25 @@ impl Amount {
         })
     }
 
-    /// `32.45 EUR`
-    pub(super) fn short(&self) -> String {
+    /// Formats the amount as `32.45 EUR`.
+    pub(super) fn to_short_string(&self) -> String {
         match (&self.decimal, &self.currency) {
             (Some(decimal), Some(currency)) => format!("{decimal} {currency}"),
             _ => format!("{} minor units", self.minor),
         }
     }
 
-    /// `32.45 EUR (3245 minor units)`
-    pub(super) fn long(&self) -> String {
+    /// Formats the amount as `32.45 EUR (3245 minor units)`.
+    pub(super) fn to_long_string(&self) -> String {
         match self.decimal {
-            Some(_) => format!("{} ({} minor units)", self.short(), self.minor),
-            None => self.short(),
+            Some(_) => format!("{} ({} minor units)", self.to_short_string(), self.minor),
+            None => self.to_short_string(),
         }
     }
 }
 
-/// A time to the second.
-pub(super) fn second(at: Timestamp) -> String {
+/// Formats a time with a precision of one second.
+pub(super) fn format_time(at: Timestamp) -> String {
     let text = at.to_rfc3339();
     match text.split_once('.') {
         Some((second, _)) => format!("{second}Z"),
@@ -138,8 +140,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_table_steers_the_terminal() {
-        let shown = pairs(vec![
+    fn tables_contain_no_control_characters() {
+        let shown = key_value_table(vec![
             ("message", Some("a\x1b[2Jb\nc\u{202e}d".to_owned())),
             ("absent", None),
         ]);
@@ -149,28 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn amounts_have_the_exponent_of_the_shop() {
+    fn amounts_use_the_exponents_of_the_shop() {
         let own = Overrides::from([("IDR".to_owned(), 2)]);
-        let amount = |currency, overrides| Amount::of(Some(3_245), Some(currency), overrides);
-        let shown = |currency, overrides| amount(currency, overrides).unwrap().long();
+        let amount =
+            |currency, overrides| DisplayAmount::of(Some(3_245), Some(currency), overrides);
+        let shown = |currency, overrides| amount(currency, overrides).unwrap().to_long_string();
         let none = Overrides::new();
         assert_eq!(shown("EUR", &none), "32.45 EUR (3245 minor units)");
         assert_eq!(shown("IDR", &none), "3245 IDR (3245 minor units)");
         assert_eq!(shown("IDR", &own), "32.45 IDR (3245 minor units)");
-        assert_eq!(Amount::of(None, Some("EUR"), &none), None);
-        let of_child = Amount::of(Some(1), None, &none).unwrap();
+        assert_eq!(DisplayAmount::of(None, Some("EUR"), &none), None);
+        let of_child = DisplayAmount::of(Some(1), None, &none).unwrap();
         assert_eq!(
-            (of_child.short(), of_child.long()),
+            (of_child.to_short_string(), of_child.to_long_string()),
             ("1 minor units".into(), "1 minor units".into())
         );
     }
 
     #[test]
-    fn times_are_told_to_the_second() {
+    fn times_are_formatted_to_the_second() {
         assert_eq!(
-            second(Timestamp::from_micros(1_500_000)),
+            format_time(Timestamp::from_micros(1_500_000)),
             "1970-01-01T00:00:01Z"
         );
-        assert_eq!(second(Timestamp::from_micros(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            format_time(Timestamp::from_micros(0)),
+            "1970-01-01T00:00:00Z"
+        );
     }
 }

@@ -1,8 +1,14 @@
-//! The control API under `/_twin/`: its paths, and what sets scripts, switches,
-//! faults and the clock. No credentials; other machines are turned away unless
-//! the twin was started otherwise.
+//! Control API under `/_twin/`: its routes, and the endpoints that set scripts, switches, faults
+//! and the clock.
+//!
+//! Requests need no credentials. Requests from other machines are rejected unless the simulator was
+//! started with `--control-from-anywhere`.
 
 use std::fmt;
+
+mod backoffice;
+mod inspect;
+mod send_webhook;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -14,22 +20,19 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::backoffice;
-use super::faults::Fault;
-use super::running::Twin;
-use super::scenario;
-use super::script::Script;
-use super::settings::Switches;
-use super::truth;
-use super::webhook_post;
+use crate::faults::GatewayFault;
+use crate::scenario;
+use crate::script::Script;
+use crate::server::Twin;
+use crate::settings::BehaviourSwitches;
 
-/// All paths of the control API.
+/// Registers the routes of the control API.
 pub fn configure(config: &mut ServiceConfig) {
     let scope = web::scope("/_twin")
         .wrap(from_fn(local_only))
-        .route("/health", web::get().to(truth::health))
-        .route("/keys", web::get().to(truth::keys))
-        .route("/scenarios", web::get().to(truth::scenarios))
+        .route("/health", web::get().to(inspect::health))
+        .route("/keys", web::get().to(inspect::keys))
+        .route("/scenarios", web::get().to(inspect::scenarios))
         .route("/scripts", web::post().to(set_script))
         .route("/scripts", web::delete().to(clear_scripts))
         .route("/settings", web::get().to(settings))
@@ -38,35 +41,35 @@ pub fn configure(config: &mut ServiceConfig) {
         .route("/faults", web::delete().to(clear_faults))
         .route("/advance", web::post().to(advance))
         .route("/reset", web::post().to(reset))
-        .route("/log", web::get().to(truth::log))
-        .route("/counts", web::get().to(truth::counts))
-        .route("/tasks", web::get().to(truth::tasks))
-        .route("/webhooks", web::get().to(truth::webhooks))
-        .route("/webhooks", web::post().to(webhook_post::send_webhook))
-        .route("/transactions", web::get().to(truth::transactions))
+        .route("/log", web::get().to(inspect::log))
+        .route("/counts", web::get().to(inspect::counts))
+        .route("/tasks", web::get().to(inspect::tasks))
+        .route("/webhooks", web::get().to(inspect::webhooks))
+        .route("/webhooks", web::post().to(send_webhook::send_webhook))
+        .route("/transactions", web::get().to(inspect::transactions))
         .route("/transactions", web::post().to(backoffice::create))
         .route("/transactions/{uid}", web::post().to(backoffice::change));
     config.service(scope);
 }
 
-/// Why the control API refuses.
+/// An error of the control API.
 #[derive(Debug)]
-pub struct Problem {
+pub struct ControlError {
     status: StatusCode,
     message: String,
 }
 
-impl Problem {
-    /// A body that cannot be used.
-    pub fn unusable(message: impl Into<String>) -> Self {
+impl ControlError {
+    /// Returns a 422 error for an invalid body.
+    pub fn bad_request(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             message: message.into(),
         }
     }
 
-    /// Something that is not there.
-    pub fn missing(message: impl Into<String>) -> Self {
+    /// Returns a 404 error.
+    pub fn not_found(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
             message: message.into(),
@@ -74,13 +77,13 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl ResponseError for Problem {
+impl ResponseError for ControlError {
     fn status_code(&self) -> StatusCode {
         self.status
     }
@@ -90,17 +93,17 @@ impl ResponseError for Problem {
     }
 }
 
-/// What every handler of the control API gives.
-pub type Answered = Result<HttpResponse, Problem>;
+/// Result of a handler of the control API.
+pub type ControlResult = Result<HttpResponse, ControlError>;
 
-/// Reads a JSON body; an empty one is an empty object.
-pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+/// Parses a JSON body. An empty body is an empty object.
+pub fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| Problem::unusable(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| ControlError::bad_request(error.to_string()))
 }
 
-/// A good answer.
-pub fn good(body: Value) -> Answered {
+/// Returns a 200 response.
+pub fn ok_response(body: Value) -> ControlResult {
     Ok(HttpResponse::Ok().json(body))
 }
 
@@ -117,8 +120,8 @@ async fn local_only<B: MessageBody + 'static>(
     if open || local {
         return next.call(request).await;
     }
-    let message = "the control API answers to this machine only".to_owned();
-    Err(Problem {
+    let message = "control API requests are accepted from this machine only".to_owned();
+    Err(ControlError {
         status: StatusCode::FORBIDDEN,
         message,
     }
@@ -127,26 +130,26 @@ async fn local_only<B: MessageBody + 'static>(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ScriptPost {
+struct ScriptRequest {
     tracking_id: Option<String>,
     prefix: Option<String>,
     scenario: Option<String>,
     script: Option<Value>,
 }
 
-/// Sets the script of a tracking id or of a prefix: a scenario, a script, or a
-/// scenario with what the script says laid over it.
-async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
-    let post: ScriptPost = parse(&body)?;
+/// Sets the script of a tracking ID or of a prefix: a scenario, a script, or a scenario with a
+/// script merged over it.
+async fn set_script(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let post: ScriptRequest = parse(&body)?;
     let base = match &post.scenario {
         None => Script::default(),
         Some(name) => scenario::named(name)
-            .ok_or_else(|| Problem::unusable(format!("no scenario is called {name}")))?,
+            .ok_or_else(|| ControlError::bad_request(format!("unknown scenario {name}")))?,
     };
     let mut merged = json!(base);
     merge(&mut merged, post.script.unwrap_or(Value::Null));
     let script: Script = serde_json::from_value(merged.clone())
-        .map_err(|error| Problem::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::bad_request(error.to_string()))?;
     twin.with(|world| match (post.tracking_id, post.prefix) {
         (Some(tracking_id), None) => {
             world.scripts.set_exact(tracking_id, script);
@@ -156,19 +159,22 @@ async fn set_script(twin: Data<Twin>, body: Bytes) -> Answered {
             world.scripts.set_prefix(prefix, script);
             Ok(())
         }
-        _ => Err(Problem::unusable("name either a tracking_id or a prefix")),
+        _ => Err(ControlError::bad_request(
+            "exactly one of tracking_id and prefix is required",
+        )),
     })?;
-    good(json!({"script": merged}))
+    ok_response(json!({"script": merged}))
 }
 
-async fn clear_scripts(twin: Data<Twin>) -> Answered {
+async fn clear_scripts(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.scripts.clear());
-    good(json!({}))
+    ok_response(json!({}))
 }
 
-/// Lays `patch` over `value`, object by object (RFC 7396, but null is a value).
-/// An object with one key laid over one with another replaces it when the two
-/// are variants of one choice, such as `{"fixed": …}` and `{"bimodal": …}`.
+/// Merges `patch` into `value`, object by object (RFC 7396, but null is a value).
+///
+/// If both are variants of one choice, such as `{"fixed": …}` and `{"bimodal": …}`, the patch
+/// replaces the value.
 fn merge(value: &mut Value, patch: Value) {
     match (value, patch) {
         (_, Value::Null) => {}
@@ -207,31 +213,31 @@ fn is_choice(
     one(fields) && one(patch)
 }
 
-async fn settings(twin: Data<Twin>) -> Answered {
-    good(twin.with(|world| shown_settings(&twin, world)))
+async fn settings(twin: Data<Twin>) -> ControlResult {
+    ok_response(twin.with(|world| shown_settings(&twin, world)))
 }
 
-fn shown_settings(twin: &Twin, world: &super::world::World) -> Value {
+fn shown_settings(twin: &Twin, world: &crate::state::SimulatorState) -> Value {
     let mut shown = json!(world.switches);
     shown["faults"] = json!(world.faults.list());
     shown["time_scale"] = json!(twin.clock.scale());
     shown
 }
 
-/// Changes the switches that the body names. `faults` replaces all faults, and
-/// `time_scale` sets the pace of the clock.
-async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
+/// Changes the switches that the body names. `faults` replaces all faults, and `time_scale` sets
+/// the speed of the clock.
+async fn change_settings(twin: Data<Twin>, body: Bytes) -> ControlResult {
     let mut patch: serde_json::Map<String, Value> = parse(&body)?;
     let scale = patch
         .remove("time_scale")
-        .map(|scale| super::cli::scale(&scale.to_string()))
+        .map(|scale| crate::cli::scale(&scale.to_string()))
         .transpose()
-        .map_err(Problem::unusable)?;
+        .map_err(ControlError::bad_request)?;
     let faults = patch
         .remove("faults")
-        .map(serde_json::from_value::<Vec<Fault>>)
+        .map(serde_json::from_value::<Vec<GatewayFault>>)
         .transpose()
-        .map_err(|error| Problem::unusable(error.to_string()))?;
+        .map_err(|error| ControlError::bad_request(error.to_string()))?;
     let shown = twin.with(|world| {
         let mut merged = json!(world.switches);
         if let Some(fields) = merged.as_object_mut() {
@@ -239,8 +245,8 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
                 fields.insert(name, value);
             }
         }
-        let switches: Switches =
-            serde_json::from_value(merged).map_err(|error| Problem::unusable(error.to_string()))?;
+        let switches: BehaviourSwitches = serde_json::from_value(merged)
+            .map_err(|error| ControlError::bad_request(error.to_string()))?;
         world.switches = switches;
         if let Some(faults) = faults {
             world.faults.clear();
@@ -253,55 +259,57 @@ async fn change_settings(twin: Data<Twin>, body: Bytes) -> Answered {
         }
         Ok(shown_settings(&twin, world))
     })?;
-    good(shown)
+    ok_response(shown)
 }
 
-async fn add_fault(twin: Data<Twin>, body: Bytes) -> Answered {
-    let fault: Fault = parse(&body)?;
+async fn add_fault(twin: Data<Twin>, body: Bytes) -> ControlResult {
+    let fault: GatewayFault = parse(&body)?;
     let faults = twin.with(|world| {
         world.faults.add(fault, world.now);
         json!(world.faults.list())
     });
-    good(json!({"faults": faults}))
+    ok_response(json!({"faults": faults}))
 }
 
-async fn clear_faults(twin: Data<Twin>) -> Answered {
+async fn clear_faults(twin: Data<Twin>) -> ControlResult {
     twin.with(|world| world.faults.clear());
-    good(json!({"faults": []}))
+    ok_response(json!({"faults": []}))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Advance {
+struct AdvanceRequest {
     seconds: f64,
     #[serde(default)]
     stamps: bool,
 }
 
-/// Jumps virtual time forward; with `stamps`, the times in bodies too.
-async fn advance(twin: Data<Twin>, body: Bytes) -> Answered {
+/// Advances virtual time; with `stamps`, also the times in bodies.
+async fn advance(twin: Data<Twin>, body: Bytes) -> ControlResult {
     const TEN_YEARS: f64 = 3.2e8;
-    let jump: Advance = parse(&body)?;
+    let jump: AdvanceRequest = parse(&body)?;
     if !(0.0..=TEN_YEARS).contains(&jump.seconds) {
-        return Err(Problem::unusable("seconds must be from 0 to ten years"));
+        return Err(ControlError::bad_request(
+            "seconds must be from 0 to 320000000",
+        ));
     }
     twin.advance(jump.seconds, jump.stamps);
-    good(json!({"virtual_ms": twin.clock.now()}))
+    ok_response(json!({"virtual_ms": twin.clock.now()}))
 }
 
-/// Forgets everything that happened or was set; the clock goes on.
-async fn reset(twin: Data<Twin>) -> Answered {
+/// Restores the initial state. The clock is not reset.
+async fn reset(twin: Data<Twin>) -> ControlResult {
     twin.reset();
-    good(json!({}))
+    ok_response(json!({}))
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+#[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_patch_changes_what_it_names_and_replaces_choices() {
+    fn a_patch_merges_fields_and_replaces_choices() {
         let mut script = json!(scenario::named("threeds"));
         let patch = json!({"task": {"delay": {"fixed": {"seconds": 9.0}}, "end": "crash"},
             "webhook": {"delay": 5.0}});
@@ -313,10 +321,10 @@ mod tests {
             &mut script,
             json!({"task": {"delay": {"exponential": {"mean": 1.0}}}}),
         );
-        let script: Script = serde_json::from_value(script).expect("still a script");
+        let script: Script = serde_json::from_value(script).expect("the merged value is a script");
         assert_eq!(
             script.task.delay,
-            Some(super::super::script::Delay::Exponential { mean: 1.0 })
+            Some(crate::script::Delay::Exponential { mean: 1.0 })
         );
         assert_eq!(script.transactions[0].status, "incomplete");
     }
