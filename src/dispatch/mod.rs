@@ -9,7 +9,7 @@ mod budget;
 mod query;
 mod restored;
 
-pub use budget::OverBudget;
+pub use budget::NoBudget;
 pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
@@ -172,10 +172,10 @@ impl Dispatch {
     }
 
     /// Takes one request out of the shop's budget, waiting for it at most `within`.
-    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), OverBudget> {
+    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), NoBudget> {
         match self.shop(shop) {
             Some(shop) => shop.budget.take(within).await,
-            None => Err(OverBudget {
+            None => Err(NoBudget::UsedUp {
                 retry_after: Duration::from_secs(1),
             }),
         }
@@ -193,8 +193,8 @@ impl Dispatch {
         &self,
         shop: &ShopId,
         within: Duration,
-    ) -> Result<(), OverBudget> {
-        let over = OverBudget {
+    ) -> Result<(), NoBudget> {
+        let over = NoBudget::UsedUp {
             retry_after: Duration::from_secs(1),
         };
         let Some(shop) = self.shop(shop) else {
@@ -202,11 +202,12 @@ impl Dispatch {
         };
         let started = Boottime::now();
         loop {
-            if shop.budget.take_for_background(1).await == 1 {
+            let taken = shop.budget.take_for_background(1).await;
+            if matches!(taken, Ok(1)) {
                 return Ok(());
             }
             if started.elapsed() > within {
-                return Err(over);
+                return Err(taken.map_or_else(NoBudget::Unavailable, |_| over));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -2,6 +2,7 @@
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
 use crate::clock::Boottime;
+use crate::dispatch::NoBudget;
 use crate::domain::absence::Ability;
 use crate::domain::{Origin, ShopId, TaskId, Timestamp, Uid};
 use crate::engine::step::PUT_OFF;
@@ -139,8 +140,10 @@ impl Hands for Real<'_> {
         let taken = dispatch
             .take_budget_quietly(&self.shop.id, BUDGET_WAIT)
             .await;
-        taken.map_err(|_| {
-            self.shared.ledger.short_of_budget(&self.shop.id);
+        taken.map_err(|none| {
+            if matches!(none, NoBudget::UsedUp { .. }) {
+                self.shared.ledger.short_of_budget(&self.shop.id);
+            }
             PUT_OFF
         })
     }

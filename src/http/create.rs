@@ -21,7 +21,7 @@ use crate::http::idempotency::{self, Match};
 use crate::http::openapi::params::{Forcing, Preferring};
 use crate::http::parents;
 use crate::http::prefer::Prefer;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Kind, OVER_BUDGET, Problem};
 use crate::http::reply;
 use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
@@ -356,11 +356,7 @@ impl Post {
             .dispatch
             .take_budget(shop, self.budget_wait())
             .await
-            .map_err(|over| {
-                let detail =
-                    "the shop's limit of requests to the gateway is reached; nothing was sent";
-                Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
-            })
+            .map_err(|none| Problem::no_budget(none, OVER_BUDGET))
     }
 
     fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {

@@ -53,13 +53,28 @@ pub async fn set_paused(
 }
 
 /// Takes up to `wanted` requests out of a shop's budget: a bucket that fills at `rate` a second and
-/// holds one second's worth, shared by all replicas. Returns how many were granted.
+/// holds one second's worth, shared by all replicas. Returns how many were granted. A shop without a row
+/// gets one: what is missing is no empty bucket.
 pub async fn take_budget(
     store: &Store,
     shop: &ShopId,
     rate: f64,
     wanted: i32,
 ) -> Result<i32, StoreError> {
+    if let Some(granted) = take(store, shop, rate, wanted).await? {
+        return Ok(granted);
+    }
+    ensure(store, &[shop.to_string()]).await?;
+    let granted = take(store, shop, rate, wanted).await?;
+    granted.ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))
+}
+
+async fn take(
+    store: &Store,
+    shop: &ShopId,
+    rate: f64,
+    wanted: i32,
+) -> Result<Option<i32>, StoreError> {
     let granted = sqlx::query_scalar!(
         r#"-- take_budget
         WITH filled AS (
@@ -77,7 +92,7 @@ pub async fn take_budget(
     )
     .fetch_optional(store.pool())
     .await?;
-    Ok(granted.unwrap_or(0))
+    Ok(granted)
 }
 
 /// What this shop's gateway has been seen to do. Each names the evidence that taught it.

@@ -50,6 +50,7 @@ mod roles;
 mod rotation;
 mod sessions;
 mod sim;
+mod sqlstates;
 mod stopping;
 mod streams;
 mod subscribers;
