@@ -144,6 +144,12 @@ metrics! {
     retention_dropped: IntCounterVec("reconciler_retention_dropped_total", ["what"]);
     /// Months after this one for which there is a partition of evidence.
     evidence_months_ahead: Gauge("reconciler_evidence_months_ahead");
+    /// Whether the database took writes when it was last looked at: 1 when it did.
+    database_writable: IntGauge("reconciler_database_writable");
+    /// Whether a commit is of unknown fate that no later one covers: 1 when there is one.
+    database_unconfirmed: IntGauge("reconciler_database_unconfirmed");
+    /// Waits for the database that were given up and cancelled at the server.
+    database_given_up: IntCounter("reconciler_database_waits_given_up_total");
     /// Always 1; the labels say which build this is.
     build_info: IntGaugeVec("reconciler_build_info", ["version", "revision"]);
 }
@@ -333,6 +339,15 @@ impl Metrics {
     /// Sets for how many months after this one evidence has a place of its own.
     pub fn set_evidence_months_ahead(&self, months: i64) {
         self.evidence_months_ahead.set(months as f64);
+    }
+
+    /// Sets how the database stands.
+    pub fn set_database(&self, is_writable: bool, is_unconfirmed: bool, given_up: u64) {
+        self.database_writable.set(i64::from(is_writable));
+        self.database_unconfirmed.set(i64::from(is_unconfirmed));
+        let counted = self.database_given_up.get();
+        self.database_given_up
+            .inc_by(given_up.saturating_sub(counted));
     }
 
     /// Sets how many messages wait for delivery.

@@ -96,7 +96,7 @@ pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
 }
 
 async fn apply(config: &config::Config) -> anyhow::Result<()> {
-    let store = Store::connect_lazy(config.database.migrate_url().expose(), 1)?;
+    let store = Store::for_a_person(config.database.migrate_url().expose(), 1)?;
     // The lock that keeps two migrations apart belongs to a session.
     let sessions = store.sessions().await;
     let shared = matches!(

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::document::Document;
 use super::fields::{Fields, Notes};
+use super::hosts::hosts;
 use super::keys::FingerprintKey;
 use super::secret::{Rotating, Secret};
 use super::types::{
@@ -121,16 +122,24 @@ fn database(mut fields: Fields<'_>) -> Option<DatabaseConfig> {
 fn database_url(bytes: &[u8]) -> Result<Secret, String> {
     let expected = "expected an address such as postgres://user:password@host:5432/database";
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{expected}, it is not utf-8"))?;
-    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
-    match url.scheme() {
-        "postgres" | "postgresql" => Ok(Secret::new(text.to_owned())),
-        _ => Err(expected.to_owned()),
+    for one in hosts(text)? {
+        let url = Url::parse(&one).map_err(|error| format!("{expected}: {error}"))?;
+        if !["postgres", "postgresql"].contains(&url.scheme()) {
+            return Err(expected.to_owned());
+        }
     }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// Without the password and without the query, which can hold one too.
 fn show_database_url(secret: &Secret) -> String {
-    let Ok(mut url) = Url::parse(secret.expose()) else {
+    let each = hosts(secret.expose()).unwrap_or_default();
+    let each: Vec<String> = each.iter().map(|one| show_one_host(one)).collect();
+    each.join(" or ")
+}
+
+fn show_one_host(one: &str) -> String {
+    let Ok(mut url) = Url::parse(one) else {
         return "***".to_owned();
     };
     if url.query().is_some() {

@@ -126,7 +126,7 @@ impl Problem {
                 Self::new(Kind::TooManyRequests, used_up).retry_after(retry_after)
             }
             NoBudget::Unavailable(error) => {
-                Self::unavailable("the database cannot be reached").caused(error.chain())
+                Self::unavailable(error.outside()).caused(error.chain())
             }
         }
     }
@@ -244,7 +244,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Conflict(_) => {
-                Self::unavailable("the database cannot be reached").caused(error.chain())
+                Self::unavailable(error.outside()).caused(error.chain())
             }
             StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
                 Self::internal(error.chain())

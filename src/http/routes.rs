@@ -2,11 +2,13 @@
 //! with another method 405, both as problem documents.
 
 use crate::domain::TransactionType;
+use crate::http::deadline::in_time;
 use crate::http::idempotency::collection;
 use crate::http::problem::{Kind, Problem};
 use crate::http::{create, discrepancies, events, openapi, operate, ops};
 use crate::http::{queries, transactions, webhooks};
 use actix_web::http::{Method, header};
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, Resource, Route, web};
 
 const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
@@ -72,7 +74,7 @@ pub fn configure_api(service: &mut web::ServiceConfig) {
         route,
     } in api()
     {
-        service.service(only(&path, &method, route));
+        service.service(only(&path, &method, route).wrap(from_fn(in_time)));
     }
     service.default_service(web::to(unknown_path));
 }

@@ -30,7 +30,6 @@ use crate::ledger::{
 use crate::store::waiting::WaitingRow;
 use crate::store::{
     DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
-    within,
 };
 use family::Families;
 pub(crate) use row::Rows;
@@ -156,9 +155,6 @@ struct Given {
 /// lock. The server's limits do not help against a server, or a network, that is gone.
 const FOLDING: Duration = Duration::from_secs(12);
 
-/// How long the answer to COMMIT may take. After that its fate is sought.
-const COMMITTING: Duration = Duration::from_secs(5);
-
 /// Runs one batch to its commit. `folded` is called when all is written, before the wait for the disk.
 pub(crate) async fn run(
     shared: &Shared,
@@ -184,9 +180,9 @@ pub(crate) async fn run(
         .await
         .map_err(|_| StoreError::silence())??;
     folded();
-    let committed = within(COMMITTING, tx.commit()).await;
+    let committed = shared.store.commit(tx).await;
     committed.map_err(|error| Failure {
-        error: StoreError::from(error),
+        error,
         committing: true,
     })?;
     shared.commits.fetch_add(1, Ordering::Relaxed);

@@ -161,8 +161,14 @@ async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Tur
             }
         }
         Err(failure) => {
-            tracing::error!(shop = %shop, jobs = works.len(), error = failure.error.chain(),
-                committing = failure.committing, "a batch could not be committed");
+            let is_away = matches!(failure.error, StoreError::Unavailable(_));
+            let (jobs, error) = (works.len(), failure.error.chain());
+            if is_away && !failure.committing {
+                tracing::debug!(shop = %shop, jobs, error, "a batch could not be committed");
+            } else {
+                tracing::error!(shop = %shop, jobs, error, committing = failure.committing,
+                    "a batch could not be committed");
+            }
             for reply in replies {
                 reply(Err(failure.told()));
             }
@@ -268,7 +274,7 @@ async fn attempt(
         let again = match &failure.error {
             StoreError::Conflict(_) => {
                 conflicts += 1;
-                conflicts <= CONFLICTS
+                conflicts <= CONFLICTS && started.elapsed() < SEEK_FATE
             }
             StoreError::Unavailable(_) => started.elapsed() < patience,
             StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => false,
@@ -279,10 +285,17 @@ async fn attempt(
                 committing,
             });
         }
-        tracing::warn!(shop = %shop, error = failure.error.chain(), committing,
-            "a batch is tried again");
-        let pause = Duration::from_millis(5 + rand::random_range(0..20) * u64::from(conflicts + 1));
-        sleep(pause).await;
+        // That the database is away is told once, by who looks at it.
+        let is_away = matches!(failure.error, StoreError::Unavailable(_));
+        if is_away {
+            tracing::debug!(shop = %shop, error = failure.error.chain(), committing,
+                "a batch is tried again");
+        } else {
+            tracing::warn!(shop = %shop, error = failure.error.chain(), "a batch is tried again");
+        }
+        let spread = rand::random_range(0..20) * u64::from(conflicts + 1);
+        let least = if is_away { 100 } else { 5 };
+        sleep(Duration::from_millis(least + spread)).await;
     }
 }
 
@@ -391,7 +404,7 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
         };
         rows::append_events(&mut tx, shop, at, std::slice::from_ref(&event)).await?;
     }
-    tx.commit().await?;
+    shared.store.commit(tx).await?;
     shared.waiters.wake(shop, [uuid::Uuid::nil()]);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with the database, told apart by what a caller can do about it.
 
+use super::standing::{READ_ONLY, UNCONFIRMED, is_read_only};
 use std::fmt;
 
 /// A failed statement.
@@ -44,6 +45,15 @@ impl StoreError {
     /// The database did not answer in time.
     pub fn silence() -> Self {
         Self::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
+    }
+
+    /// What may be told outside of a database that is not available.
+    pub fn outside(&self) -> &'static str {
+        match self {
+            Self::Unavailable(error) if is_read_only(error) => READ_ONLY,
+            Self::Unavailable(error) if error.to_string().ends_with(UNCONFIRMED) => UNCONFIRMED,
+            _ => "the database cannot be reached",
+        }
     }
 
     /// The whole chain in one line, for a log. It holds no values of rows.

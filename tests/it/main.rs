@@ -51,6 +51,7 @@ mod rotation;
 mod sessions;
 mod sim;
 mod sqlstates;
+mod standby;
 mod stopping;
 mod streams;
 mod subscribers;
