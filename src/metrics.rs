@@ -98,14 +98,16 @@ metrics! {
     webhook_commit: Histogram("reconciler_webhook_commit_seconds", FAST);
     /// Evidence recorded, by channel and by what it changed.
     evidence: IntCounterVec("reconciler_evidence_total", ["channel", "verdict"]);
-    /// Requests to the gateway, by operation and by how they ended.
-    gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["operation", "outcome"]);
+    /// Requests to the gateway, by shop, by operation and by how they ended.
+    gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["shop", "operation", "outcome"]);
     /// Time of requests to the gateway, from the first byte to the last, by operation.
     gateway_request: HistogramVec("reconciler_gateway_request_seconds", ["operation"], SLOW);
     /// Time that requests to the gateway waited for the shop's budget.
     gateway_budget_wait: Histogram("reconciler_gateway_budget_wait_seconds", SLOW);
     /// Whether requests to a shop's gateway are held back after failures: 1 when they are.
     breaker_open: IntGaugeVec("reconciler_breaker_open", ["shop"]);
+    /// Whether submits of a shop are held back since the gateway refuses its key: 1 when they are.
+    key_refused: IntGaugeVec("reconciler_key_refused", ["shop"]);
     /// Transactions that are not final, by shop and state.
     transactions_open: GaugeVec("reconciler_transactions_open", ["shop", "state"]);
     /// Age of the oldest transaction that is not final, by shop and state.
@@ -209,9 +211,15 @@ impl Metrics {
     }
 
     /// Counts and times one request to the gateway.
-    pub fn gateway_request(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+    pub fn gateway_request(
+        &self,
+        shop: &str,
+        operation: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
         self.gateway_requests
-            .with_label_values(&[operation, outcome])
+            .with_label_values(&[shop, operation, outcome])
             .inc();
         self.gateway_request
             .with_label_values(&[operation])
@@ -228,6 +236,13 @@ impl Metrics {
         self.breaker_open
             .with_label_values(&[shop])
             .set(i64::from(open));
+    }
+
+    /// Says whether submits of a shop are held back since the gateway refuses its key.
+    pub fn set_key_refused(&self, shop: &str, refused: bool) {
+        self.key_refused
+            .with_label_values(&[shop])
+            .set(i64::from(refused));
     }
 
     /// Records a transaction that became final.

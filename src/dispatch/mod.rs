@@ -6,10 +6,12 @@
 
 mod breaker;
 mod budget;
+mod circuit;
 mod query;
 mod restored;
 
 pub use budget::NoBudget;
+pub(crate) use circuit::{PROBE as KEY_PROBE, THRESHOLD as REFUSED_KEY};
 pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
 use crate::clock::Boottime;
@@ -27,6 +29,7 @@ use crate::store::{Store, StoreError, StoredTransaction, read};
 use crate::telemetry::traces::{Span, carried};
 use breaker::Breaker;
 use budget::Budget;
+use circuit::Circuit;
 use restored::Restored;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,6 +54,7 @@ pub(crate) struct Shop {
     pub(crate) id: ShopId,
     pub(crate) budget: Budget,
     pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) circuit: Circuit,
     breaker: Breaker,
     config: Live,
 }
@@ -118,6 +122,7 @@ impl Dispatch {
                     id: id.clone(),
                     budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
                     in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
+                    circuit: Circuit::new(store.clone(), id.clone()),
                     breaker: Breaker::default(),
                     config: config.clone(),
                 };
@@ -178,6 +183,15 @@ impl Dispatch {
             None => Err(NoBudget::UsedUp {
                 retry_after: Duration::from_secs(1),
             }),
+        }
+    }
+
+    /// Whether a submit of a shop may be opened or sent now: not while the gateway refuses the shop's key, but
+    /// for one now and then, which this takes.
+    pub(crate) async fn admits_key(&self, shop: &ShopId) -> Result<bool, StoreError> {
+        match self.shop(shop) {
+            Some(shop) => shop.circuit.admits().await,
+            None => Ok(true),
         }
     }
 
@@ -246,7 +260,7 @@ impl Dispatch {
         };
         self.0
             .metrics
-            .gateway_request(operation, label, started.elapsed());
+            .gateway_request(shop.id.as_str(), operation, label, started.elapsed());
         told(span, answer);
         let hangs = matches!(read, Read::Interrupted { .. });
         if let Some(wait) = self.mind(shop, answer, hangs) {
@@ -350,14 +364,22 @@ impl Dispatch {
         }
         let now = self.database_time();
         let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
-        self.0
-            .metrics
-            .gateway_request("submit", outcome.label, started.elapsed());
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
+        self.note_submit(&shop, outcome.label, answer.is_some(), started)
+            .await;
         let next = outcome.retry_after.map(|after| now.plus(after));
         self.settle(&opening.shop, record(outcome.learned, next))
             .await
+    }
+
+    /// Counts a submit, and notes how the gateway took the shop's key.
+    async fn note_submit(&self, shop: &Shop, label: &'static str, answered: bool, since: Boottime) {
+        let (id, took) = (shop.id.as_str(), since.elapsed());
+        self.0.metrics.gateway_request(id, "submit", label, took);
+        if answered {
+            shop.circuit.answered(label == outcome::UNAUTHORIZED).await;
+        }
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

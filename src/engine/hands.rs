@@ -149,8 +149,10 @@ impl Hands for Real<'_> {
     }
 
     async fn is_paused(&self) -> bool {
+        let dispatch = &self.shared.dispatch;
         let paused = async || controls::is_paused(&self.shared.store, &self.shop.id).await;
-        self.shop.paused || paused().await.unwrap_or(true)
+        let refused = async || !dispatch.admits_key(&self.shop.id).await.unwrap_or(false);
+        self.shop.paused || paused().await.unwrap_or(true) || refused().await
     }
 
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {

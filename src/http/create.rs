@@ -8,7 +8,7 @@
 use crate::clock;
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
-use crate::dispatch::Sent;
+use crate::dispatch::{KEY_PROBE, Sent};
 use crate::domain::family::Unfit;
 use crate::domain::view::TransactionView;
 use crate::domain::{Opening, Origin, State, Timestamp, TransactionType};
@@ -341,6 +341,13 @@ impl Post {
         if self.context.is_paused(&self.caller.shop).await? {
             let problem = Problem::new(Kind::Unavailable, "submits of this shop are paused");
             return Err(problem.retry_after(PAUSED));
+        }
+        if !(self.context.dispatch)
+            .admits_key(&self.caller.shop.id)
+            .await?
+        {
+            let detail = "the gateway refuses this shop's key; nothing was sent";
+            return Err(Problem::new(Kind::Unavailable, detail).retry_after(KEY_PROBE));
         }
         Ok(())
     }

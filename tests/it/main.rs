@@ -43,6 +43,7 @@ mod plans;
 mod poolers;
 mod probe;
 mod refusals;
+mod refused_keys;
 mod repeats;
 mod replicas;
 mod restored;
