@@ -100,7 +100,7 @@ hence a writer of our own.
 {{- define "reconciler.config" -}}
 {{- $config := include "reconciler.settings" . | fromJson -}}
 # Made by the chart: change the values, not this.
-{{- range $section := list "database" "api" "webhooks" "ops" "security" "gateway" "follow" "retention" "serve" "telemetry" }}
+{{- range $section := list "database" "api" "webhooks" "ops" "security" "gateway" "delivery" "follow" "retention" "serve" "telemetry" }}
 {{- with get $config $section }}
 
 [{{ $section }}]

@@ -218,6 +218,12 @@ impl App {
         self.config.clone()
     }
 
+    /// Withdraws readiness, and goes on for as long as balancers may need to notice.
+    pub async fn withdraw(&self) {
+        self.servers.withdraw();
+        tokio::time::sleep(self.config.now().serve.shutdown_delay).await;
+    }
+
     /// Stops: readiness goes off, nothing new is taken, what is not yet sent is handed back; at once
     /// when no submit is on the wire, else when those are answered, at most the drain timeout.
     pub async fn stop(mut self) {

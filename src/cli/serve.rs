@@ -81,6 +81,14 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     };
     tracing::info!("stopping");
     reloading.abort();
+    if failed.is_none() {
+        // A second signal ends the wait.
+        tokio::select! {
+            () = app.withdraw() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     app.stop().await;
     if let Some(export) = export {
         tokio::task::spawn_blocking(|| export.end()).await?;

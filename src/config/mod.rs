@@ -40,10 +40,10 @@ pub use keys::{FingerprintKey, KeyDigest, RsaPublicKey};
 pub use live::{Changes, Live, Loaded, Source};
 pub use secret::{Rotating, Secret};
 pub use types::{
-    ApiConfig, ClientConfig, Config, DatabaseConfig, EventName, Follow, FollowConfig,
-    GatewayConfig, LogFormat, OpsConfig, RetentionConfig, Scope, SecurityConfig, ServeConfig,
-    ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig, TelemetryConfig,
-    WebhookSignature, WebhooksConfig,
+    ApiConfig, ClientConfig, Config, DatabaseConfig, DeliveryConfig, EventName, Follow,
+    FollowConfig, GatewayConfig, LogFormat, OpsConfig, Proxy, RetentionConfig, Scope,
+    SecurityConfig, ServeConfig, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig,
+    TelemetryConfig, WebhookSignature, WebhooksConfig,
 };
 
 use document::Document;
@@ -126,6 +126,7 @@ impl Config {
             ops: sections.ops?,
             security: sections.security?,
             gateway: sections.gateway?,
+            delivery: sections.delivery?,
             follow: sections.follow?,
             retention: sections.retention?,
             serve: sections.serve?,

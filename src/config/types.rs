@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -28,6 +29,8 @@ pub struct Config {
     pub security: SecurityConfig,
     /// `[gateway]`
     pub gateway: GatewayConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
     /// `[follow]`
     pub follow: FollowConfig,
     /// `[retention]`
@@ -79,6 +82,8 @@ impl DatabaseConfig {
 pub struct ApiConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
     /// The largest request body in bytes.
     pub max_body: usize,
 }
@@ -92,6 +97,8 @@ pub struct WebhooksConfig {
     pub public_url: Url,
     /// Whether `public_url` may be plain http on an address that is not loopback.
     pub allow_http: bool,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
     /// The largest webhook body in bytes.
     pub max_body: usize,
 }
@@ -113,6 +120,8 @@ impl WebhooksConfig {
 pub struct OpsConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
 }
 
 /// Keys of our own.
@@ -149,6 +158,28 @@ pub struct GatewayConfig {
     pub request_timeout: Duration,
     /// Whether the URLs may be plain http on addresses that are not loopback.
     pub allow_http: bool,
+    /// After this a pooled connection is used no more, so that a name that moved is followed.
+    pub max_connection_age: Duration,
+    /// Through what all requests to the gateway go.
+    pub proxy: Proxy,
+    /// Certificate authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Through what requests go out. The environment counts for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Proxy {
+    /// The proxy; none when requests go out directly.
+    pub url: Option<Url>,
+    /// Hosts that are reached directly; nothing is exempt by itself.
+    pub except: Vec<String>,
+}
+
+/// How subscribers are reached.
+#[derive(Clone, Debug)]
+pub struct DeliveryConfig {
+    /// Through what messages go.
+    pub proxy: Proxy,
 }
 
 /// How transactions are followed until they are final.
@@ -186,6 +217,8 @@ pub struct RetentionConfig {
 pub struct ServeConfig {
     /// The longest wait for submits in flight.
     pub drain_timeout: Duration,
+    /// For how long requests are still taken after readiness has been withdrawn.
+    pub shutdown_delay: Duration,
 }
 
 choices! {

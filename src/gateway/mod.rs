@@ -31,6 +31,7 @@ pub use answer::{Answer, MAX_BODY};
 pub(crate) use answer::{describe, retry_after};
 pub use authenticity::{Authenticity, WebhookKeys};
 pub use card::{SensitiveBody, query_body, zeroize_value};
+pub(crate) use client::by_way_of;
 pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submission};
 pub use lookup::{FULL_LIST, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 pub use raw::{as_read, forwarded, long_numbers};

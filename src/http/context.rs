@@ -33,9 +33,11 @@ pub struct Context {
     pub(crate) turns: Turns,
     pub(crate) forgeries: Throttle<(ShopId, Reason)>,
     pub(crate) schema_is_current: AtomicBool,
+    pub(crate) unknown_paths: Throttle<()>,
     shops: HashMap<String, Arc<Shop>>,
     tasks: Handle,
     draining: AtomicBool,
+    withdrawn: AtomicBool,
 }
 
 /// A shop, as the handlers need it.
@@ -62,6 +64,9 @@ pub struct Parts {
 
 /// How long it may take until a pause at another replica is noticed here.
 const PAUSE_NOTICED: Duration = Duration::from_secs(1);
+
+/// How often a request for a path that the webhook listener does not have is logged; all are counted.
+const UNKNOWN_PATH_LOGGED: Duration = Duration::from_secs(60);
 
 /// How often a forged webhook of one kind is recorded; the others are only counted.
 const FORGERY_RECORDED: Duration = Duration::from_secs(1);
@@ -99,6 +104,8 @@ impl Context {
             forgeries: Throttle::new(FORGERY_RECORDED),
             schema_is_current: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            withdrawn: AtomicBool::new(false),
+            unknown_paths: Throttle::new(UNKNOWN_PATH_LOGGED),
             config,
             store,
             ledger,
@@ -121,6 +128,16 @@ impl Context {
     /// Whether the service is about to stop: nothing new is begun, and nobody is kept waiting.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire) || self.dispatch.is_stopping()
+    }
+
+    /// Readiness is withdrawn; requests are still taken until balancers have noticed.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+
+    /// Whether readiness is withdrawn.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.withdrawn.load(Ordering::Acquire) || self.is_draining()
     }
 
     /// Begins to stop: readiness is withdrawn, and those who wait are answered.

@@ -24,7 +24,7 @@ pub(crate) async fn livez() -> HttpResponse {
 /// `GET /readyz`: requests can be served.
 pub(crate) async fn readyz(context: web::Data<Context>) -> HttpResponse {
     let mut reasons = Vec::new();
-    if context.is_draining() {
+    if context.is_leaving() {
         reasons.push("the service is about to stop".to_owned());
     }
     reasons.extend(database(&context).await.err());

@@ -9,7 +9,7 @@ use crate::http::{create, discrepancies, events, openapi, operate, ops};
 use crate::http::{queries, transactions, webhooks};
 use actix_web::http::{Method, header};
 use actix_web::middleware::from_fn;
-use actix_web::{HttpRequest, Resource, Route, web};
+use actix_web::{HttpRequest, Resource, Route, guard, web};
 
 const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
 const DISCREPANCIES: &str = "/v1/shops/{shop}/discrepancies";
@@ -59,8 +59,8 @@ pub(crate) fn api() -> Vec<ApiRoute> {
             "/v1/shops/{shop}/queries/balance",
             web::post().to(queries::balance),
         ),
-        read("/openapi.json", web::get().to(openapi::served)),
-        read("/docs", web::get().to(openapi::page)),
+        read("/openapi.json", get_or_head().to(openapi::served)),
+        read("/docs", get_or_head().to(openapi::page)),
         read("/docs/{file}", web::get().to(openapi::asset)),
     ]);
     all
@@ -82,6 +82,9 @@ pub fn configure_api(service: &mut web::ServiceConfig) {
 /// What the webhook listener takes by POST.
 pub(crate) const WEBHOOK: &str = "/webhooks/{shop}";
 
+/// The same with a slash behind it, which people write.
+const WEBHOOK_SLASH: &str = "/webhooks/{shop}/";
+
 /// What the operations listener answers GET at.
 pub(crate) const OPS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
 
@@ -89,18 +92,24 @@ pub(crate) const OPS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
 pub fn configure_webhooks(service: &mut web::ServiceConfig) {
     service
         .service(post(WEBHOOK, web::post().to(webhooks::receive)))
-        .default_service(web::to(unknown_path));
+        .service(post(WEBHOOK_SLASH, web::post().to(webhooks::receive)))
+        .default_service(web::to(webhooks::unknown_path));
 }
 
 /// The routes of the operations listener.
 pub fn configure_ops(service: &mut web::ServiceConfig) {
     let [livez, readyz, metrics, version] = OPS;
     service
-        .service(get(livez, web::get().to(ops::livez)))
-        .service(get(readyz, web::get().to(ops::readyz)))
-        .service(get(metrics, web::get().to(ops::metrics)))
-        .service(get(version, web::get().to(ops::version)))
+        .service(get(livez, get_or_head().to(ops::livez)))
+        .service(get(readyz, get_or_head().to(ops::readyz)))
+        .service(get(metrics, get_or_head().to(ops::metrics)))
+        .service(get(version, get_or_head().to(ops::version)))
         .default_service(web::to(unknown_path));
+}
+
+/// A HEAD is answered as the GET would be, without the body.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 fn get(path: &str, route: Route) -> Resource {

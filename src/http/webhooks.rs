@@ -47,7 +47,8 @@ pub(crate) async fn receive(
     let name = request::segment(&req, SHOP).unwrap_or_default();
     let Some(shop) = context.shop(&name).map(Arc::clone) else {
         context.metrics.webhook("unknown", "unknown_shop");
-        return Err(Problem::not_found("there is no such shop"));
+        // As if the key were wrong: which shops there are is nobody's business.
+        return Err(unauthorized());
     };
     request::about(&req, |about| about.shop = Some(shop.id.clone()));
     let taken = take(&context, &shop, &req, payload).await;
@@ -58,6 +59,20 @@ pub(crate) async fn receive(
     };
     context.metrics.webhook(shop.id.as_str(), outcome);
     taken.map(|_| reply::json(StatusCode::OK, &json!({"status": "recorded"})))
+}
+
+/// Counts what comes under another path. It is logged now and then: whoever is meant finds the mistake, and
+/// a flood of them does not fill the log.
+pub(crate) async fn unknown_path(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    context.metrics.webhook("unknown", "unknown_path");
+    if context.unknown_paths.allows((), Boottime::now()) {
+        tracing::warn!("a request came to the webhook listener under a path that it does not have");
+    }
+    request::about(&req, |about| about.is_quiet = true);
+    Err(Problem::not_found("there is nothing under this path"))
 }
 
 /// The word for a webhook that was not taken.
@@ -94,7 +109,9 @@ async fn take(
     };
     let mut raw = body::read(req, payload, limit).await?;
     let started = Instant::now();
-    let believed = match admitted.verify(header("content-signature"), &raw) {
+    let signatures = req.headers().get_all("content-signature");
+    let signatures = signatures.map(|value| value.as_bytes());
+    let believed = match admitted.verify_any(signatures, &raw) {
         Authenticity::Signed => true,
         Authenticity::BasicOnly => false,
         Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),

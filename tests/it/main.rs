@@ -32,6 +32,7 @@ mod following;
 mod hints;
 mod hostile;
 mod manners;
+mod manners_of_the_edge;
 mod metrics;
 mod openapi;
 mod operators;

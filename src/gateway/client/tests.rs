@@ -33,6 +33,9 @@ fn client(port: u16) -> GatewayClient {
         connect_timeout: Duration::from_secs(2),
         request_timeout: Duration::from_secs(3),
         allow_http: false,
+        max_connection_age: Duration::from_secs(300),
+        proxy: crate::config::Proxy::default(),
+        ca_file: None,
     })
     .unwrap()
 }
