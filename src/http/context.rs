@@ -33,11 +33,20 @@ pub struct Context {
     pub(crate) turns: Turns,
     pub(crate) forgeries: Throttle<(ShopId, Reason)>,
     pub(crate) schema_is_current: AtomicBool,
-    pub(crate) unknown_paths: Throttle<()>,
+    pub(crate) unknown: Throttle<Unknown>,
     shops: HashMap<String, Arc<Shop>>,
     tasks: Handle,
     draining: AtomicBool,
     withdrawn: AtomicBool,
+}
+
+/// What the webhook listener has no place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Unknown {
+    /// A path that it does not have.
+    Path,
+    /// A shop that is not configured.
+    Shop,
 }
 
 /// A shop, as the handlers need it.
@@ -65,8 +74,8 @@ pub struct Parts {
 /// How long it may take until a pause at another replica is noticed here.
 const PAUSE_NOTICED: Duration = Duration::from_secs(1);
 
-/// How often a request for a path that the webhook listener does not have is logged; all are counted.
-const UNKNOWN_PATH_LOGGED: Duration = Duration::from_secs(60);
+/// How often a request is logged that the webhook listener has no place for; all are counted.
+const UNKNOWN_LOGGED: Duration = Duration::from_secs(60);
 
 /// How often a forged webhook of one kind is recorded; the others are only counted.
 const FORGERY_RECORDED: Duration = Duration::from_secs(1);
@@ -105,7 +114,7 @@ impl Context {
             schema_is_current: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             withdrawn: AtomicBool::new(false),
-            unknown_paths: Throttle::new(UNKNOWN_PATH_LOGGED),
+            unknown: Throttle::new(UNKNOWN_LOGGED),
             config,
             store,
             ledger,

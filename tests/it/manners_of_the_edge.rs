@@ -195,3 +195,29 @@ fn requests_are_still_taken_until_balancers_have_noticed_a_stop() {
         process.ended().await;
     });
 }
+
+#[test]
+fn a_flood_of_forgeries_does_not_fill_the_log() {
+    Setup::default().service_down().run(async |world| {
+        let mut process = world.process().await;
+        world.until_ready().await;
+        for n in 0..50 {
+            for path in [
+                format!("/webhooks/{SHOP}"),
+                format!("/webhooks/stranger-{n}"),
+            ] {
+                assert_eq!(hook(world, &path, &[], b"{}").await, 401);
+            }
+            assert_eq!(hook(world, "/nothing", &[], b"{}").await, 404);
+        }
+        process.signal(rustix::process::Signal::TERM);
+        process.ended().await;
+        let log = process.log();
+        let lines = log.lines().filter(|line| {
+            line.contains("was answered with 401") || line.contains("was answered with 404")
+        });
+        assert!(lines.count() < 10, "{log}");
+        let counted = log.matches("under a path that it does not have").count();
+        assert_eq!(counted, 1);
+    });
+}
