@@ -136,6 +136,10 @@ serve() {
     sed -e "s/^listen = \"127.0.0.1:8080\"/listen = \"0.0.0.0:$port\"/" \
         -e "s/^listen = \"127.0.0.1:8081\"/listen = \"0.0.0.0:$((port + 1))\"/" \
         -e "s/^listen = \"127.0.0.1:9090\"/listen = \"0.0.0.0:$((port + 2))\"/" \
+        -e "s/replace-me-with-the-output-of-openssl-rand-hex-32/$(printf 'f%.0s' {1..32})/" \
+        -e "s/replace-me-with-the-sha-256-of-a-key/$(printf '0%.0s' {1..64})/" \
+        -e 's/replace-me-with-a-whsec_/whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=/' \
+        -e 's/"replace-me"/"a-key"/' \
         -e 's|^base_url = .*|base_url = "http://127.0.0.1:9"|' config.example.toml >"$config/config.toml"
     chmod -R a+rX "$config"
     local common=(--volume "$config:/etc/reconciler:ro" --env "DATABASE_URL=$DATABASE_URL")

@@ -98,14 +98,16 @@ metrics! {
     webhook_commit: Histogram("reconciler_webhook_commit_seconds", FAST);
     /// Evidence recorded, by channel and by what it changed.
     evidence: IntCounterVec("reconciler_evidence_total", ["channel", "verdict"]);
-    /// Requests to the gateway, by operation and by how they ended.
-    gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["operation", "outcome"]);
+    /// Requests to the gateway, by shop, by operation and by how they ended.
+    gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["shop", "operation", "outcome"]);
     /// Time of requests to the gateway, from the first byte to the last, by operation.
     gateway_request: HistogramVec("reconciler_gateway_request_seconds", ["operation"], SLOW);
     /// Time that requests to the gateway waited for the shop's budget.
     gateway_budget_wait: Histogram("reconciler_gateway_budget_wait_seconds", SLOW);
     /// Whether requests to a shop's gateway are held back after failures: 1 when they are.
     breaker_open: IntGaugeVec("reconciler_breaker_open", ["shop"]);
+    /// Whether submits of a shop are held back since the gateway refuses its key: 1 when they are.
+    key_refused: IntGaugeVec("reconciler_key_refused", ["shop"]);
     /// Transactions that are not final, by shop and state.
     transactions_open: GaugeVec("reconciler_transactions_open", ["shop", "state"]);
     /// Age of the oldest transaction that is not final, by shop and state.
@@ -144,6 +146,12 @@ metrics! {
     retention_dropped: IntCounterVec("reconciler_retention_dropped_total", ["what"]);
     /// Months after this one for which there is a partition of evidence.
     evidence_months_ahead: Gauge("reconciler_evidence_months_ahead");
+    /// Whether the database took writes when it was last looked at: 1 when it did.
+    database_writable: IntGauge("reconciler_database_writable");
+    /// Whether a commit is of unknown fate that no later one covers: 1 when there is one.
+    database_unconfirmed: IntGauge("reconciler_database_unconfirmed");
+    /// Waits for the database that were given up and cancelled at the server.
+    database_given_up: IntCounter("reconciler_database_waits_given_up_total");
     /// Always 1; the labels say which build this is.
     build_info: IntGaugeVec("reconciler_build_info", ["version", "revision"]);
 }
@@ -203,9 +211,15 @@ impl Metrics {
     }
 
     /// Counts and times one request to the gateway.
-    pub fn gateway_request(&self, operation: &'static str, outcome: &'static str, took: Duration) {
+    pub fn gateway_request(
+        &self,
+        shop: &str,
+        operation: &'static str,
+        outcome: &'static str,
+        took: Duration,
+    ) {
         self.gateway_requests
-            .with_label_values(&[operation, outcome])
+            .with_label_values(&[shop, operation, outcome])
             .inc();
         self.gateway_request
             .with_label_values(&[operation])
@@ -222,6 +236,13 @@ impl Metrics {
         self.breaker_open
             .with_label_values(&[shop])
             .set(i64::from(open));
+    }
+
+    /// Says whether submits of a shop are held back since the gateway refuses its key.
+    pub fn set_key_refused(&self, shop: &str, refused: bool) {
+        self.key_refused
+            .with_label_values(&[shop])
+            .set(i64::from(refused));
     }
 
     /// Records a transaction that became final.
@@ -333,6 +354,15 @@ impl Metrics {
     /// Sets for how many months after this one evidence has a place of its own.
     pub fn set_evidence_months_ahead(&self, months: i64) {
         self.evidence_months_ahead.set(months as f64);
+    }
+
+    /// Sets how the database stands.
+    pub fn set_database(&self, is_writable: bool, is_unconfirmed: bool, given_up: u64) {
+        self.database_writable.set(i64::from(is_writable));
+        self.database_unconfirmed.set(i64::from(is_unconfirmed));
+        let counted = self.database_given_up.get();
+        self.database_given_up
+            .inc_by(given_up.saturating_sub(counted));
     }
 
     /// Sets how many messages wait for delivery.

@@ -34,7 +34,7 @@ hence a writer of our own.
 {{- $api := $config.api | default dict -}}
 {{- $_ := set $config "api" (merge (dict "listen" "0.0.0.0:8080") $api) -}}
 {{- $_ := set $config "webhooks" (merge (dict "listen" "0.0.0.0:8081") $config.webhooks) -}}
-{{- $_ := set $config "ops" (dict "listen" "0.0.0.0:9090") -}}
+{{- $_ := set $config "ops" (merge (dict "listen" "0.0.0.0:9090") ($config.ops | default dict)) -}}
 {{- $security := $config.security | default dict -}}
 {{- $_ := set $config "security" (merge $security (dict "fingerprint_key_file" "fingerprint-key")) -}}
 {{- range $config.shops -}}
@@ -60,7 +60,7 @@ hence a writer of our own.
 {{- define "reconciler.files" -}}
 {{- $config := include "reconciler.settings" . | fromJson -}}
 {{- $files := list -}}
-{{- range concat (list $config.security) $config.shops $config.clients $config.subscribers -}}
+{{- range concat (list $config.security ($config.gateway | default dict)) $config.shops $config.clients $config.subscribers -}}
 {{- range $key, $value := . -}}
 {{- if hasSuffix "_file" $key -}}
 {{- $files = concat $files (kindIs "slice" $value | ternary $value (list $value)) -}}
@@ -100,7 +100,7 @@ hence a writer of our own.
 {{- define "reconciler.config" -}}
 {{- $config := include "reconciler.settings" . | fromJson -}}
 # Made by the chart: change the values, not this.
-{{- range $section := list "database" "api" "webhooks" "ops" "security" "gateway" "follow" "retention" "serve" "telemetry" }}
+{{- range $section := list "database" "api" "webhooks" "ops" "security" "gateway" "delivery" "follow" "retention" "serve" "telemetry" }}
 {{- with get $config $section }}
 
 [{{ $section }}]

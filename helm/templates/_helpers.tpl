@@ -91,15 +91,21 @@ app.kubernetes.io/part-of: reconciler
 {{- end -}}
 {{- end }}
 
+{{- /* serve.shutdown_delay, with the default that the service has. */}}
+{{- define "reconciler.shutdownDelaySeconds" -}}
+{{- $serve := .Values.config.serve | default dict -}}
+{{- include "reconciler.seconds" ($serve.shutdown_delay | default "5s") -}}
+{{- end }}
+
 {{- /* How long a pod may take to stop. Killed earlier, it would leave submits in doubt. */}}
 {{- define "reconciler.graceSeconds" -}}
-{{- $drain := int (include "reconciler.drainSeconds" .) -}}
+{{- $drain := add (int (include "reconciler.drainSeconds" .)) (int (include "reconciler.shutdownDelaySeconds" .)) -}}
 {{- $preStop := int .Values.stop.preStopSeconds -}}
 {{- $given := int .Values.stop.terminationGracePeriodSeconds -}}
 {{- if $given -}}
 {{- $least := add $preStop $drain 1 -}}
 {{- if lt $given (int $least) -}}
-{{- fail (printf "stop.terminationGracePeriodSeconds is %d, but a stop can take %d s (preStopSeconds %d + serve.drain_timeout %d): a pod killed before that leaves submits in doubt. Give at least %d, or 0 to have it computed." $given (add $preStop $drain) $preStop $drain $least) -}}
+{{- fail (printf "stop.terminationGracePeriodSeconds is %d, but a stop can take %d s (preStopSeconds %d + serve.drain_timeout and serve.shutdown_delay %d): a pod killed before that leaves submits in doubt. Give at least %d, or 0 to have it computed." $given (add $preStop $drain) $preStop $drain $least) -}}
 {{- end -}}
 {{- $given -}}
 {{- else -}}

@@ -228,6 +228,12 @@ impl App {
         self.config.clone()
     }
 
+    /// Turns readiness off, and waits for as long as load balancers may need to notice.
+    pub async fn withdraw(&self) {
+        self.servers.withdraw();
+        tokio::time::sleep(self.config.now().serve.shutdown_delay).await;
+    }
+
     /// Stops the service.
     ///
     /// Readiness turns off, no new requests are accepted, and unsent submits are handed back. If

@@ -89,7 +89,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
     let gateway = config
         .as_ref()
         .map(|config| config.gateway.base_url.clone());
-    let store = Store::connect_lazy(url, 1)?;
+    let store = Store::for_a_person(url, 1)?;
     let report = audit::run(
         store.unbounded_pool(),
         &Plan {

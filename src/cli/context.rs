@@ -45,7 +45,7 @@ impl CommandContext {
         let config = load(path)?;
         let shop = choose(&config, shop.shop.as_deref())?.clone();
         let id = ShopId::parse(&shop.id)?;
-        let store = Store::connect_lazy(config.database.url.expose(), MAX_CONNECTIONS)
+        let store = Store::for_a_person(config.database.url.expose(), MAX_CONNECTIONS)
             .context("invalid database.url")?;
         Ok(Self {
             config,

@@ -82,6 +82,14 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     };
     tracing::info!("shutting down");
     reloading.abort();
+    if failed.is_none() {
+        // A second signal ends the wait.
+        tokio::select! {
+            () = app.withdraw() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
     app.stop().await;
     if let Some(export) = export {
         tokio::task::spawn_blocking(|| export.end()).await?;
@@ -97,7 +105,7 @@ pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
 }
 
 async fn apply(config: &config::Config) -> anyhow::Result<()> {
-    let store = Store::connect_lazy(config.database.migrate_url().expose(), 1)?;
+    let store = Store::for_a_person(config.database.migrate_url().expose(), 1)?;
     // The lock that serialises migrations is bound to a database session.
     let sessions = store.sessions().await;
     let shared = matches!(

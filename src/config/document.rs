@@ -13,13 +13,14 @@ use super::explain::Origin;
 use super::value::Raw;
 
 /// The sections with one table each.
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "database",
     "api",
     "webhooks",
     "ops",
     "security",
     "gateway",
+    "delivery",
     "follow",
     "retention",
     "serve",

@@ -16,6 +16,9 @@ use super::explain::{Origin, Setting};
 use super::guarded::{Content, contents, numbered};
 use super::value::FromRaw;
 
+/// What the example of the configuration has in the place of each secret.
+const PLACEHOLDER: &[u8] = b"replace-me";
+
 /// What reading has found so far, over all sections.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
@@ -156,6 +159,13 @@ impl<'a> Fields<'a> {
                 if bytes.is_empty() {
                     return Err(numbered(count, index, "is empty".to_owned()));
                 }
+                if bytes
+                    .windows(PLACEHOLDER.len())
+                    .any(|part| part == PLACEHOLDER)
+                {
+                    let problem = "is still the placeholder of config.example.toml";
+                    return Err(numbered(count, index, problem.to_owned()));
+                }
                 let value = parse(&bytes).map_err(|problem| numbered(count, index, problem))?;
                 Ok((value, path))
             };
@@ -187,6 +197,11 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Where a file is: a relative path starts at the directory of the configuration file.
+    pub(super) fn file(&self, path: &str) -> PathBuf {
+        self.notes.directory.join(path)
     }
 
     /// Notes that a required setting is missing.

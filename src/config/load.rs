@@ -12,12 +12,14 @@ use url::Url;
 
 use super::document::Document;
 use super::fields::{Fields, Notes};
+use super::hosts::hosts;
 use super::keys::FingerprintKey;
 use super::types::{
-    ApiConfig, DatabaseConfig, Follow, FollowConfig, GatewayConfig, LogFormat, OpsConfig,
-    RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig, WebhooksConfig,
+    ApiConfig, DatabaseConfig, DeliveryConfig, Follow, FollowConfig, GatewayConfig, LogFormat,
+    OpsConfig, RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig, WebhooksConfig,
 };
 use super::value::FromRaw;
+use gateway::Proxy;
 use leaves::secret::{Rotating, Secret};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,6 +46,7 @@ pub(super) struct Sections {
     pub(super) ops: Option<OpsConfig>,
     pub(super) security: Option<SecurityConfig>,
     pub(super) gateway: Option<GatewayConfig>,
+    pub(super) delivery: Option<DeliveryConfig>,
     pub(super) follow: Option<FollowConfig>,
     pub(super) retention: Option<RetentionConfig>,
     pub(super) serve: Option<ServeConfig>,
@@ -58,6 +61,7 @@ pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
     let ops = ops(open(document, notes, "ops"));
     let security = security(open(document, notes, "security"));
     let gateway = gateway(open(document, notes, "gateway"));
+    let delivery = delivery(open(document, notes, "delivery"));
     let request_timeout = gateway
         .as_ref()
         .map_or(DEFAULT_REQUEST_TIMEOUT, |gateway| gateway.request_timeout);
@@ -72,6 +76,7 @@ pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
         ops,
         security,
         gateway,
+        delivery,
         follow,
         retention,
         serve,
@@ -121,16 +126,24 @@ fn database(mut fields: Fields<'_>) -> Option<DatabaseConfig> {
 fn database_url(bytes: &[u8]) -> Result<Secret, String> {
     let expected = "expected an address such as postgres://user:password@host:5432/database";
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{expected}, it is not utf-8"))?;
-    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
-    match url.scheme() {
-        "postgres" | "postgresql" => Ok(Secret::new(text.to_owned())),
-        _ => Err(expected.to_owned()),
+    for one in hosts(text)? {
+        let url = Url::parse(&one).map_err(|error| format!("{expected}: {error}"))?;
+        if !["postgres", "postgresql"].contains(&url.scheme()) {
+            return Err(expected.to_owned());
+        }
     }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// Without the password and without the query, which can hold one too.
 fn show_database_url(secret: &Secret) -> String {
-    let Ok(mut url) = Url::parse(secret.expose()) else {
+    let each = hosts(secret.expose()).unwrap_or_default();
+    let each: Vec<String> = each.iter().map(|one| show_one_host(one)).collect();
+    each.join(" or ")
+}
+
+fn show_one_host(one: &str) -> String {
+    let Ok(mut url) = Url::parse(one) else {
         return "***".to_owned();
     };
     if url.query().is_some() {
@@ -148,10 +161,12 @@ fn local(port: u16) -> SocketAddr {
 
 fn api(mut fields: Fields<'_>) -> Option<ApiConfig> {
     let listen = fields.or("listen", local(8080));
+    let keep_alive = keep_alive(&mut fields);
     let max_body = fields.or_checked("max_body", 1_048_576, within(1_024..=64 * 1_048_576));
     fields.finish();
     Some(ApiConfig {
         listen: listen?,
+        keep_alive: keep_alive?,
         max_body: max_body?,
     })
 }
@@ -164,20 +179,31 @@ fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
         let problem = "is missing, expected the address at which the gateway reaches this listener";
         fields.missing("public_url", problem);
     }
+    let keep_alive = keep_alive(&mut fields);
     let max_body = fields.or_checked("max_body", 262_144, within(1_024..=64 * 1_048_576));
     fields.finish();
     Some(WebhooksConfig {
         listen: listen?,
         public_url: public_url??,
         allow_http: allow_http?,
+        keep_alive: keep_alive?,
         max_body: max_body?,
     })
 }
 
 fn ops(mut fields: Fields<'_>) -> Option<OpsConfig> {
     let listen = fields.or("listen", local(9090));
+    let keep_alive = keep_alive(&mut fields);
     fields.finish();
-    Some(OpsConfig { listen: listen? })
+    Some(OpsConfig {
+        listen: listen?,
+        keep_alive: keep_alive?,
+    })
+}
+
+/// Longer than a balancer keeps its own, which is 60 seconds most often: it must be the one that closes.
+fn keep_alive(fields: &mut Fields<'_>) -> Option<Duration> {
+    fields.or_checked("keep_alive", 75 * SECOND, within(SECOND..=HOUR))
 }
 
 fn security(mut fields: Fields<'_>) -> Option<SecurityConfig> {
@@ -206,6 +232,10 @@ fn gateway(mut fields: Fields<'_>) -> Option<GatewayConfig> {
         fields.or_checked("request_timeout", DEFAULT_REQUEST_TIMEOUT, within(CALL));
     let connect_default = (5 * SECOND).min(request_timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT));
     let connect_timeout = fields.or_checked("connect_timeout", connect_default, within(CALL));
+    let max_connection_age = fields.or_checked("max_connection_age", 5 * MINUTE, within(SPAN));
+    let proxy = proxy(&mut fields);
+    let ca_file = fields.optional_checked("ca_file", |_: &String| Ok(()));
+    let ca_file = ca_file.map(|file| file.map(|file| fields.file(&file)));
     fields.finish();
     Some(GatewayConfig {
         base_url: base_url??,
@@ -215,6 +245,31 @@ fn gateway(mut fields: Fields<'_>) -> Option<GatewayConfig> {
         connect_timeout: connect_timeout?,
         request_timeout: request_timeout?,
         allow_http: allow_http?,
+        max_connection_age: max_connection_age?,
+        proxy: proxy?,
+        ca_file: ca_file?,
+    })
+}
+
+fn delivery(mut fields: Fields<'_>) -> Option<DeliveryConfig> {
+    let proxy = proxy(&mut fields);
+    fields.finish();
+    Some(DeliveryConfig { proxy: proxy? })
+}
+
+/// A proxy is asked in plain http most often, and is on a network of one's own.
+fn proxy(fields: &mut Fields<'_>) -> Option<Proxy> {
+    let url = fields.optional_checked("proxy", |url: &Url| {
+        if ["http", "https"].contains(&url.scheme()) {
+            Ok(())
+        } else {
+            Err("expected an address such as http://proxy.internal:3128".to_owned())
+        }
+    });
+    let except = fields.or("no_proxy", Vec::new());
+    Some(Proxy {
+        url: url?,
+        except: except?,
     })
 }
 
@@ -266,9 +321,15 @@ fn serve(mut fields: Fields<'_>, request_timeout: Duration) -> Option<ServeConfi
         default,
         within(Duration::ZERO..=*SPAN.end()),
     );
+    let shutdown_delay = fields.or_checked(
+        "shutdown_delay",
+        5 * SECOND,
+        within(Duration::ZERO..=5 * MINUTE),
+    );
     fields.finish();
     Some(ServeConfig {
         drain_timeout: drain_timeout?,
+        shutdown_delay: shutdown_delay?,
     })
 }
 

@@ -15,6 +15,7 @@ mod error;
 mod explain;
 mod fields;
 mod guarded;
+mod hosts;
 mod keys;
 mod live;
 mod load;
@@ -33,12 +34,13 @@ pub use check::{broken_promises, warnings};
 pub use env::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use explain::{Origin, Setting};
+pub use hosts::hosts;
 pub use keys::{FingerprintKey, KeyDigest};
 pub use live::{Changes, Live, Loaded, Source};
 pub use types::{
-    ApiConfig, ClientConfig, Config, DatabaseConfig, EventName, Follow, FollowConfig,
-    GatewayConfig, LogFormat, OpsConfig, RetentionConfig, Scope, SecurityConfig, ServeConfig,
-    ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig, TelemetryConfig,
+    ApiConfig, ClientConfig, Config, DatabaseConfig, DeliveryConfig, EventName, Follow,
+    FollowConfig, GatewayConfig, LogFormat, OpsConfig, RetentionConfig, Scope, SecurityConfig,
+    ServeConfig, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig, TelemetryConfig,
     WebhookSignature, WebhooksConfig,
 };
 
@@ -122,6 +124,7 @@ impl Config {
             ops: sections.ops?,
             security: sections.security?,
             gateway: sections.gateway?,
+            delivery: sections.delivery?,
             follow: sections.follow?,
             retention: sections.retention?,
             serve: sections.serve?,

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
 use super::choices::choices;
 use super::keys::{FingerprintKey, KeyDigest};
-use gateway::{ClientSettings, Credentials, RsaPublicKey, WebhookKeys};
+use gateway::{ClientSettings, Credentials, Proxy, RsaPublicKey, WebhookKeys};
 use leaves::secret::{Rotating, Secret};
 
 /// Everything that can be configured.
@@ -29,6 +30,8 @@ pub struct Config {
     pub security: SecurityConfig,
     /// `[gateway]`
     pub gateway: GatewayConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
     /// `[follow]`
     pub follow: FollowConfig,
     /// `[retention]`
@@ -80,6 +83,8 @@ impl DatabaseConfig {
 pub struct ApiConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
     /// The largest request body in bytes.
     pub max_body: usize,
 }
@@ -93,6 +98,8 @@ pub struct WebhooksConfig {
     pub public_url: Url,
     /// Whether `public_url` may be plain http on an address that is not loopback.
     pub allow_http: bool,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
     /// The largest webhook body in bytes.
     pub max_body: usize,
 }
@@ -114,6 +121,8 @@ impl WebhooksConfig {
 pub struct OpsConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// For how long an idle connection is kept.
+    pub keep_alive: Duration,
 }
 
 /// Keys of our own.
@@ -150,6 +159,19 @@ pub struct GatewayConfig {
     pub request_timeout: Duration,
     /// Whether the URLs may be plain http on addresses that are not loopback.
     pub allow_http: bool,
+    /// After this a pooled connection is used no more, so that a name that moved is followed.
+    pub max_connection_age: Duration,
+    /// Through what all requests to the gateway go.
+    pub proxy: Proxy,
+    /// Certificate authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How subscribers are reached.
+#[derive(Clone, Debug)]
+pub struct DeliveryConfig {
+    /// Through what messages go.
+    pub proxy: Proxy,
 }
 
 impl GatewayConfig {
@@ -159,6 +181,9 @@ impl GatewayConfig {
             base_url: self.base_url.clone(),
             connect_timeout: self.connect_timeout,
             request_timeout: self.request_timeout,
+            max_connection_age: self.max_connection_age,
+            proxy: self.proxy.clone(),
+            ca_file: self.ca_file.clone(),
         }
     }
 }
@@ -218,6 +243,8 @@ pub struct RetentionConfig {
 pub struct ServeConfig {
     /// The longest wait for submits in flight.
     pub drain_timeout: Duration,
+    /// For how long requests are still taken after readiness has been withdrawn.
+    pub shutdown_delay: Duration,
 }
 
 choices! {

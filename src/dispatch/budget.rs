@@ -5,20 +5,26 @@
 //! nothing.
 
 use crate::metrics::Metrics;
-use crate::store::{Store, controls};
+use crate::store::{Store, StoreError, controls};
 use domain::ShopId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// Nothing is left, and waiting was not worth it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the shop's budget of requests is used up")]
-pub struct OverBudget {
-    /// When to try again.
-    pub retry_after: Duration,
+/// Why nothing was taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NoBudget {
+    /// Nothing is left, and waiting was not worth it.
+    #[error("the shop's budget of requests is used up")]
+    UsedUp {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// It is not known what is left.
+    #[error("the shop's budget of requests cannot be asked for")]
+    Unavailable(#[source] StoreError),
 }
 
 /// How long a portion may be used.
@@ -29,6 +35,9 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
 /// The pause between two questions to an empty bucket.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the database has at least to tell what is left.
+const TELL: Duration = Duration::from_secs(1);
 
 /// One shop's budget, as one replica sees it.
 pub(crate) struct Budget {
@@ -70,36 +79,36 @@ impl Budget {
 
     /// Takes one request, waiting at most `within`. Those who wait here are callers; background
     /// work steps back for them.
-    pub(crate) async fn take(&self, within: Duration) -> Result<(), OverBudget> {
+    pub(crate) async fn take(&self, within: Duration) -> Result<(), NoBudget> {
         let started = Instant::now();
         let waiting = Waiting::begin(&self.waiting);
         let taken = loop {
-            if self.take_up_to(1).await == 1 {
-                break true;
-            }
-            if started.elapsed() + PAUSE > within {
-                break false;
+            let left = within.saturating_sub(started.elapsed()).max(TELL);
+            let taken = timeout(left, self.take_up_to(1)).await;
+            let taken = taken.unwrap_or_else(|_| Err(StoreError::silence()));
+            if matches!(taken, Ok(1)) || started.elapsed() + PAUSE > within {
+                break taken;
             }
             tokio::time::sleep(PAUSE).await;
         };
         drop(waiting);
         self.metrics.budget_waited(started.elapsed());
-        if taken {
+        if taken.map_err(NoBudget::Unavailable)? == 1 {
             return Ok(());
         }
         let held = self.portion.lock().await.held_until;
         let left = held.map(|until| until.saturating_duration_since(Instant::now()));
-        Err(OverBudget {
+        Err(NoBudget::UsedUp {
             retry_after: left.unwrap_or_default().max(Duration::from_secs(1)),
         })
     }
 
     /// Takes what is there for background work, at once; nothing while callers wait.
-    pub(crate) async fn take_for_background(&self, wanted: i32) -> i32 {
+    pub(crate) async fn take_for_background(&self, wanted: i32) -> Result<i32, StoreError> {
         let quiet = self.portion.lock().await.quiet_until;
         let is_quiet = quiet.is_some_and(|until| until > Instant::now());
         if is_quiet || self.waiting.load(Ordering::Relaxed) > 0 {
-            return 0;
+            return Ok(0);
         }
         self.take_up_to(wanted).await
     }
@@ -119,11 +128,11 @@ impl Budget {
         self.portion.lock().await.quiet_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
     }
 
-    async fn take_up_to(&self, wanted: i32) -> i32 {
+    async fn take_up_to(&self, wanted: i32) -> Result<i32, StoreError> {
         let mut portion = self.portion.lock().await;
         let now = Instant::now();
         if portion.held_until.is_some_and(|until| until > now) {
-            return 0;
+            return Ok(0);
         }
         if portion.until <= now {
             portion.left = 0;
@@ -135,9 +144,7 @@ impl Budget {
             )]
             let quarter = (self.rate / 4.0).ceil() as i32;
             let ask = quarter.max(wanted - portion.left);
-            // While the database is away nothing is granted: nothing could be stamped either.
-            let asked = controls::take_budget(&self.store, &self.shop, self.rate, ask).await;
-            let granted = asked.unwrap_or(0);
+            let granted = controls::take_budget(&self.store, &self.shop, self.rate, ask).await?;
             if granted > 0 {
                 portion.left += granted;
                 portion.until = now + FRESH;
@@ -145,7 +152,7 @@ impl Budget {
         }
         let taken = wanted.min(portion.left);
         portion.left -= taken;
-        taken
+        Ok(taken)
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod breaker;
 mod budget;
+mod circuit;
 mod query;
 mod restored;
 
-pub use budget::OverBudget;
+pub use budget::NoBudget;
+pub(crate) use circuit::{PROBE as KEY_PROBE, THRESHOLD as REFUSED_KEY};
 pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
 
 use crate::config::Live;
@@ -21,6 +23,7 @@ use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
 use breaker::Breaker;
 use budget::Budget;
+use circuit::Circuit;
 use domain::{Channel, RequestKey, ShopId, Timestamp};
 use gateway::redact::MARK;
 use gateway::{Answer, Credentials, GatewayClient, Read, Submission};
@@ -52,6 +55,7 @@ pub(crate) struct Shop {
     pub(crate) id: ShopId,
     pub(crate) budget: Budget,
     pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) circuit: Circuit,
     breaker: Breaker,
     config: Live,
 }
@@ -119,6 +123,7 @@ impl Dispatch {
                     id: id.clone(),
                     budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
                     in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
+                    circuit: Circuit::new(store.clone(), id.clone()),
                     breaker: Breaker::default(),
                     config: config.clone(),
                 };
@@ -173,12 +178,21 @@ impl Dispatch {
     }
 
     /// Takes one request out of the shop's budget, waiting for it at most `within`.
-    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), OverBudget> {
+    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), NoBudget> {
         match self.shop(shop) {
             Some(shop) => shop.budget.take(within).await,
-            None => Err(OverBudget {
+            None => Err(NoBudget::UsedUp {
                 retry_after: Duration::from_secs(1),
             }),
+        }
+    }
+
+    /// Whether a submit of a shop may be opened or sent now: not while the gateway refuses the shop's key, but
+    /// for one now and then, which this takes.
+    pub(crate) async fn admits_key(&self, shop: &ShopId) -> Result<bool, StoreError> {
+        match self.shop(shop) {
+            Some(shop) => shop.circuit.admits().await,
+            None => Ok(true),
         }
     }
 
@@ -194,8 +208,8 @@ impl Dispatch {
         &self,
         shop: &ShopId,
         within: Duration,
-    ) -> Result<(), OverBudget> {
-        let over = OverBudget {
+    ) -> Result<(), NoBudget> {
+        let over = NoBudget::UsedUp {
             retry_after: Duration::from_secs(1),
         };
         let Some(shop) = self.shop(shop) else {
@@ -203,11 +217,12 @@ impl Dispatch {
         };
         let started = Boottime::now();
         loop {
-            if shop.budget.take_for_background(1).await == 1 {
+            let taken = shop.budget.take_for_background(1).await;
+            if matches!(taken, Ok(1)) {
                 return Ok(());
             }
             if started.elapsed() > within {
-                return Err(over);
+                return Err(taken.map_or_else(NoBudget::Unavailable, |_| over));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -246,7 +261,7 @@ impl Dispatch {
         };
         self.0
             .metrics
-            .gateway_request(operation, label, started.elapsed());
+            .gateway_request(shop.id.as_str(), operation, label, started.elapsed());
         told(span, answer);
         let hangs = matches!(read, Read::Interrupted { .. });
         if let Some(wait) = self.mind(shop, answer, hangs) {
@@ -341,14 +356,22 @@ impl Dispatch {
         }
         let now = self.database_time();
         let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
-        self.0
-            .metrics
-            .gateway_request("submit", outcome.label, started.elapsed());
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
+        self.note_submit(&shop, outcome.label, answer.is_some(), started)
+            .await;
         let next = outcome.retry_after.map(|after| now.plus(after));
         self.settle(&opening.shop, record(outcome.learned, next))
             .await
+    }
+
+    /// Counts a submit, and notes how the gateway took the shop's key.
+    async fn note_submit(&self, shop: &Shop, label: &'static str, answered: bool, since: Boottime) {
+        let (id, took) = (shop.id.as_str(), since.elapsed());
+        self.0.metrics.gateway_request(id, "submit", label, took);
+        if answered {
+            shop.circuit.answered(label == outcome::UNAUTHORIZED).await;
+        }
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

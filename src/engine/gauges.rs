@@ -1,8 +1,9 @@
 //! Levels that are read from the database now and then, for the engineer on call.
 
+use crate::dispatch::REFUSED_KEY;
 use crate::engine::Shared;
 use crate::metrics::{MoneyInDoubt, OpenTransactions, ShopLevel};
-use crate::store::{StoreError, checks, discrepancies};
+use crate::store::{StoreError, checks, controls, discrepancies};
 use domain::{DiscrepancyKind, ShopId, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,12 @@ async fn read(shared: &Shared, shops: &[ShopId]) -> Result<(), StoreError> {
         let (shop_due, shop_lag) = checks::lag(&shared.store, shop).await?;
         due += shop_due;
         lag = lag.max(shop_lag);
+    }
+    let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
+    let refused = controls::refused_keys(&shared.store, &names, REFUSED_KEY).await?;
+    for name in &names {
+        let is_refused = refused.contains(name);
+        shared.metrics.set_key_refused(name, is_refused);
     }
     shared.metrics.set_open(&open);
     shared.metrics.set_money_in_doubt(&money);

@@ -1,6 +1,7 @@
 //! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
+use crate::dispatch::NoBudget;
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
 use crate::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt};
@@ -133,15 +134,19 @@ impl Hands for Real<'_> {
         let taken = dispatch
             .take_budget_quietly(&self.shop.id, BUDGET_WAIT)
             .await;
-        taken.map_err(|_| {
-            self.shared.ledger.short_of_budget(&self.shop.id);
+        taken.map_err(|none| {
+            if matches!(none, NoBudget::UsedUp { .. }) {
+                self.shared.ledger.short_of_budget(&self.shop.id);
+            }
             PUT_OFF
         })
     }
 
     async fn is_paused(&self) -> bool {
+        let dispatch = &self.shared.dispatch;
         let paused = async || controls::is_paused(&self.shared.store, &self.shop.id).await;
-        self.shop.paused || paused().await.unwrap_or(true)
+        let refused = async || !dispatch.admits_key(&self.shop.id).await.unwrap_or(false);
+        self.shop.paused || paused().await.unwrap_or(true) || refused().await
     }
 
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {

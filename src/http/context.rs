@@ -33,9 +33,20 @@ pub struct Context {
     pub(crate) turns: Turns,
     pub(crate) forgeries: Throttle<(ShopId, Reason)>,
     pub(crate) schema_is_current: AtomicBool,
+    pub(crate) unknown: Throttle<Unknown>,
     shops: HashMap<String, Arc<Shop>>,
     tasks: Handle,
     draining: AtomicBool,
+    withdrawn: AtomicBool,
+}
+
+/// What the webhook listener has no place for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Unknown {
+    /// A path that it does not have.
+    Path,
+    /// A shop that is not configured.
+    Shop,
 }
 
 /// A shop, as the handlers need it.
@@ -62,6 +73,9 @@ pub struct Parts {
 
 /// How long it may take until a pause at another replica is noticed here.
 const PAUSE_NOTICED: Duration = Duration::from_secs(1);
+
+/// How often a request is logged that the webhook listener has no place for; all are counted.
+const UNKNOWN_LOGGED: Duration = Duration::from_secs(60);
 
 /// How often a forged webhook of one kind is recorded; the others are only counted.
 const FORGERY_RECORDED: Duration = Duration::from_secs(1);
@@ -99,6 +113,8 @@ impl Context {
             forgeries: Throttle::new(FORGERY_RECORDED),
             schema_is_current: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            withdrawn: AtomicBool::new(false),
+            unknown: Throttle::new(UNKNOWN_LOGGED),
             config,
             store,
             ledger,
@@ -121,6 +137,16 @@ impl Context {
     /// Whether the service is about to stop: nothing new is begun, and nobody is kept waiting.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire) || self.dispatch.is_stopping()
+    }
+
+    /// Readiness is withdrawn; requests are still taken until balancers have noticed.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+
+    /// Whether readiness is withdrawn.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.withdrawn.load(Ordering::Acquire) || self.is_draining()
     }
 
     /// Begins to stop: readiness is withdrawn, and those who wait are answered.

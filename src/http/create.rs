@@ -7,7 +7,7 @@
 
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
-use crate::dispatch::Sent;
+use crate::dispatch::{KEY_PROBE, Sent};
 use crate::http::attempts::{Beginning, Begun, Next, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -16,7 +16,7 @@ use crate::http::idempotency::{self, Match};
 use crate::http::openapi::params::{Forcing, Preferring};
 use crate::http::parents;
 use crate::http::prefer::Prefer;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Kind, OVER_BUDGET, Problem};
 use crate::http::reply;
 use crate::http::request::{self, Params};
 use crate::http::submission::Submission;
@@ -351,6 +351,13 @@ impl Post {
             let problem = Problem::new(Kind::Unavailable, "submits of this shop are paused");
             return Err(problem.retry_after(PAUSED));
         }
+        if !(self.context.dispatch)
+            .admits_key(&self.caller.shop.id)
+            .await?
+        {
+            let detail = "the gateway refuses this shop's key; nothing was sent";
+            return Err(Problem::new(Kind::Unavailable, detail).retry_after(KEY_PROBE));
+        }
         Ok(())
     }
 
@@ -365,11 +372,7 @@ impl Post {
             .dispatch
             .take_budget(shop, self.budget_wait())
             .await
-            .map_err(|over| {
-                let detail =
-                    "the shop's limit of requests to the gateway is reached; nothing was sent";
-                Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
-            })
+            .map_err(|none| Problem::no_budget(none, OVER_BUDGET))
     }
 
     fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {

@@ -10,6 +10,7 @@ mod body;
 mod context;
 mod create;
 pub mod cursor;
+mod deadline;
 mod discrepancies;
 mod events;
 pub mod idempotency;

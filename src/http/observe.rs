@@ -44,7 +44,12 @@ pub(crate) async fn observe(
     // Probes and scrapes come all the time, and are nobody's trace.
     let quiet = QUIET.contains(&req.path());
     let span = (!quiet).then(|| {
-        let header = |name: &str| trace_of(req.headers(), name).map(str::to_owned);
+        // Nobody knows yet who sends a webhook: nothing is taken over from it.
+        let is_told = !req.path().starts_with("/webhooks/");
+        let header = |name: &str| {
+            let told = trace_of(req.headers(), name).filter(|_| is_told);
+            told.map(str::to_owned)
+        };
         Span::of_request(method, &header)
     });
     let response = match &span {
@@ -234,7 +239,7 @@ impl Line<'_> {
         }
         match status {
             500.. => write_line!(error),
-            _ if quiet => write_line!(debug),
+            _ if quiet || about.is_quiet => write_line!(debug),
             _ => write_line!(info),
         }
     }

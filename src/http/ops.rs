@@ -24,7 +24,7 @@ pub(crate) async fn livez() -> HttpResponse {
 /// `GET /readyz`: requests can be served.
 pub(crate) async fn readyz(context: web::Data<Context>) -> HttpResponse {
     let mut reasons = Vec::new();
-    if context.is_draining() {
+    if context.is_leaving() {
         reasons.push("the service is about to stop".to_owned());
     }
     reasons.extend(database(&context).await.err());
@@ -35,13 +35,13 @@ pub(crate) async fn readyz(context: web::Data<Context>) -> HttpResponse {
     reply::json(status, &json!({"status": word, "reasons": reasons}))
 }
 
-/// The schema is looked at until it has been found current: it never goes back.
+/// Ready is who can write. The schema is looked at until it has been found current: it never goes back.
 async fn database(context: &Context) -> Result<(), String> {
     let look = async {
-        if context.schema_is_current.load(Ordering::Relaxed) {
-            return context.store.ping().await.map_err(MigrateError::from);
+        if !context.schema_is_current.load(Ordering::Relaxed) {
+            migrate::check(&context.store).await?;
         }
-        migrate::check(&context.store).await
+        context.store.write().await.map_err(MigrateError::from)
     };
     match timeout(PATIENCE, look).await {
         Ok(Ok(())) => {
@@ -49,15 +49,16 @@ async fn database(context: &Context) -> Result<(), String> {
             Ok(())
         }
         Ok(Err(error @ MigrateError::Behind(_))) => Err(error.to_string()),
-        Ok(Err(MigrateError::Store(_) | MigrateError::Failed(_))) => {
-            Err("the database cannot be reached".to_owned())
-        }
-        Err(_) => Err("the database did not answer within a second".to_owned()),
+        Ok(Err(MigrateError::Store(error))) => Err(error.outside().to_owned()),
+        Ok(Err(MigrateError::Failed(_))) => Err("the database cannot be reached".to_owned()),
+        Err(_) => Err("the database did not confirm a write within a second".to_owned()),
     }
 }
 
 /// `GET /metrics`
 pub(crate) async fn metrics(context: web::Data<Context>) -> HttpResponse {
+    let now = context.store.condition();
+    (context.metrics).set_database(now.is_writable, now.is_unconfirmed, now.given_up);
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(context.metrics.render())

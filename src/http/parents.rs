@@ -6,7 +6,7 @@
 use crate::dispatch::ParentLookup;
 use crate::http::auth::Caller;
 use crate::http::context::Context;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{OVER_BUDGET, Problem};
 use crate::http::submission::Submission;
 use crate::ledger::ParentLimit;
 use crate::store::{StoredTransaction, read};
@@ -94,10 +94,8 @@ async fn look_up(
     budget: Duration,
 ) -> Result<(), Problem> {
     let (dispatch, shop) = (&context.dispatch, &caller.shop.id);
-    dispatch.take_budget(shop, budget).await.map_err(|over| {
-        let detail = "the shop's limit of requests to the gateway is reached; nothing was sent";
-        Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
-    })?;
+    let taken = dispatch.take_budget(shop, budget).await;
+    taken.map_err(|none| Problem::no_budget(none, OVER_BUDGET))?;
     match dispatch.look_up_parent(shop, uid).await {
         ParentLookup::Recorded => Ok(()),
         ParentLookup::Missing => {

@@ -8,6 +8,7 @@ mod kind;
 
 pub(crate) use kind::Kind;
 
+use crate::dispatch::NoBudget;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 use crate::view::TransactionView;
@@ -24,6 +25,10 @@ use utoipa::ToSchema;
 
 /// What every type of problem begins with.
 pub(crate) const TYPES: &str = "urn:reconciler:problem:";
+
+/// What a caller is told whose request the shop's limit has stopped.
+pub(crate) const OVER_BUDGET: &str =
+    "the shop's limit of requests to the gateway is reached; nothing was sent";
 
 /// One field that is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -112,6 +117,18 @@ impl Problem {
             "the failure has been logged under the request id",
         )
         .caused(cause)
+    }
+
+    /// The shop's budget of requests is used up, or nobody knows what is left of it.
+    pub(crate) fn no_budget(none: NoBudget, used_up: &'static str) -> Self {
+        match none {
+            NoBudget::UsedUp { retry_after } => {
+                Self::new(Kind::TooManyRequests, used_up).retry_after(retry_after)
+            }
+            NoBudget::Unavailable(error) => {
+                Self::unavailable(error.outside()).caused(error.chain())
+            }
+        }
     }
 
     /// The transaction was not sent.
@@ -227,7 +244,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Conflict(_) => {
-                Self::unavailable("the database cannot be reached").caused(error.chain())
+                Self::unavailable(error.outside()).caused(error.chain())
             }
             StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
                 Self::internal(error.chain())

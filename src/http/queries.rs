@@ -124,9 +124,11 @@ async fn ask(context: &Context, caller: &Caller, query: Query) -> Result<HttpRes
         .dispatch
         .take_budget(shop, BUDGET_WAIT)
         .await
-        .map_err(|over| {
-            let detail = "the shop's limit of requests to the gateway is reached";
-            Problem::new(Kind::TooManyRequests, detail).retry_after(over.retry_after)
+        .map_err(|none| {
+            Problem::no_budget(
+                none,
+                "the shop's limit of requests to the gateway is reached",
+            )
         })?;
     let answer = context.dispatch.query(shop, query).await.map_err(failed)?;
     let QueryAnswer {

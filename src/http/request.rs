@@ -26,6 +26,8 @@ pub(crate) struct About {
     pub(crate) shop: Option<ShopId>,
     pub(crate) client: Option<String>,
     pub(crate) tracking_id: Option<String>,
+    /// It is logged elsewhere, now and then.
+    pub(crate) is_quiet: bool,
 }
 
 /// Adds to what the log tells.

@@ -1,12 +1,14 @@
 //! Which path leads to which handler. A path that is not listed here is 404, and one that is asked
 //! with another method 405, both as problem documents.
 
+use crate::http::deadline::in_time;
 use crate::http::idempotency::collection;
 use crate::http::problem::{Kind, Problem};
 use crate::http::{create, discrepancies, events, openapi, operate, ops};
 use crate::http::{queries, transactions, webhooks};
 use actix_web::http::{Method, header};
-use actix_web::{HttpRequest, Resource, Route, web};
+use actix_web::middleware::from_fn;
+use actix_web::{HttpRequest, Resource, Route, guard, web};
 use domain::TransactionType;
 
 const TRANSACTIONS: &str = "/v1/shops/{shop}/transactions";
@@ -57,8 +59,8 @@ pub(crate) fn api() -> Vec<ApiRoute> {
             "/v1/shops/{shop}/queries/balance",
             web::post().to(queries::balance),
         ),
-        read("/openapi.json", web::get().to(openapi::served)),
-        read("/docs", web::get().to(openapi::page)),
+        read("/openapi.json", get_or_head().to(openapi::served)),
+        read("/docs", get_or_head().to(openapi::page)),
         read("/docs/{file}", web::get().to(openapi::asset)),
     ]);
     all
@@ -72,13 +74,16 @@ pub fn configure_api(service: &mut web::ServiceConfig) {
         route,
     } in api()
     {
-        service.service(only(&path, &method, route));
+        service.service(only(&path, &method, route).wrap(from_fn(in_time)));
     }
     service.default_service(web::to(unknown_path));
 }
 
 /// What the webhook listener takes by POST.
 pub(crate) const WEBHOOK: &str = "/webhooks/{shop}";
+
+/// The same with a slash behind it, which people write.
+const WEBHOOK_SLASH: &str = "/webhooks/{shop}/";
 
 /// What the operations listener answers GET at.
 pub(crate) const OPS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
@@ -87,18 +92,24 @@ pub(crate) const OPS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
 pub fn configure_webhooks(service: &mut web::ServiceConfig) {
     service
         .service(post(WEBHOOK, web::post().to(webhooks::receive)))
-        .default_service(web::to(unknown_path));
+        .service(post(WEBHOOK_SLASH, web::post().to(webhooks::receive)))
+        .default_service(web::to(webhooks::unknown_path));
 }
 
 /// The routes of the operations listener.
 pub fn configure_ops(service: &mut web::ServiceConfig) {
     let [livez, readyz, metrics, version] = OPS;
     service
-        .service(get(livez, web::get().to(ops::livez)))
-        .service(get(readyz, web::get().to(ops::readyz)))
-        .service(get(metrics, web::get().to(ops::metrics)))
-        .service(get(version, web::get().to(ops::version)))
+        .service(get(livez, get_or_head().to(ops::livez)))
+        .service(get(readyz, get_or_head().to(ops::readyz)))
+        .service(get(metrics, get_or_head().to(ops::metrics)))
+        .service(get(version, get_or_head().to(ops::version)))
         .default_service(web::to(unknown_path));
+}
+
+/// A HEAD is answered as the GET would be, without the body.
+fn get_or_head() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 fn get(path: &str, route: Route) -> Resource {

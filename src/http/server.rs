@@ -15,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// For how long an idle connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The longest time that the head of a request may take.
 const HEAD: Duration = Duration::from_secs(5);
 /// For how long the rest of an unread body is taken, so that the answer to it can be read.
@@ -74,17 +72,21 @@ struct Running {
 /// Starts to serve. Must be called inside the runtime that is to drive the listeners.
 pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::Result<Servers> {
     let share = Share::of(open_files());
-    let serve = |socket: Option<TcpListener>, workers: usize, connections, configure| {
-        let size = (workers.max(1), connections);
+    let serve = |socket: Option<TcpListener>, workers: usize, connections, kept, configure| {
+        let size = (workers.max(1), connections, kept);
         socket
             .map(|socket| run(Arc::clone(&context), socket, size, configure))
             .transpose()
     };
     let api: Configure = routes::configure_api;
-    let api = serve(sockets.api, workers.api, share.work, api)?;
+    let config = context.config.now();
+    let kept = config.api.keep_alive;
+    let api = serve(sockets.api, workers.api, share.work, kept, api)?;
     let hooks = routes::configure_webhooks;
-    let webhooks = serve(sockets.webhooks, workers.webhooks, share.work, hooks)?;
-    let ops = serve(sockets.ops, workers.ops, share.ops, routes::configure_ops)?;
+    let kept = config.webhooks.keep_alive;
+    let webhooks = serve(sockets.webhooks, workers.webhooks, share.work, kept, hooks)?;
+    let (kept, probes) = (config.ops.keep_alive, routes::configure_ops);
+    let ops = serve(sockets.ops, workers.ops, share.ops, kept, probes)?;
     Ok(Servers {
         context,
         work: api.into_iter().chain(webhooks).collect(),
@@ -131,7 +133,7 @@ type Configure = fn(&mut web::ServiceConfig);
 fn run(
     context: Arc<Context>,
     socket: TcpListener,
-    (workers, connections): (usize, u64),
+    (workers, connections, keep_alive): (usize, u64, Duration),
     configure: Configure,
 ) -> io::Result<Running> {
     let each = connections / u64::try_from(workers).unwrap_or(1);
@@ -148,7 +150,7 @@ fn run(
     })
     .workers(workers)
     .max_connections(each)
-    .keep_alive(KEEP_ALIVE)
+    .keep_alive(keep_alive)
     .client_request_timeout(HEAD)
     .client_disconnect_timeout(LINGER)
     .shutdown_timeout(drain)
@@ -162,6 +164,11 @@ fn run(
 }
 
 impl Servers {
+    /// Withdraws readiness; requests are still taken.
+    pub fn withdraw(&self) {
+        self.context.withdraw();
+    }
+
     /// Stops to take requests and webhooks. Gracefully, those in hand are answered first, for
     /// `serve.drain_timeout` at most; idle connections are closed at once. Probes and metrics go on.
     pub async fn stop(&mut self, graceful: bool) {

@@ -6,7 +6,7 @@
 //! account of one that is forged.
 
 use crate::http::body;
-use crate::http::context::{Context, Shop};
+use crate::http::context::{Context, Shop, Unknown};
 use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
 use crate::http::request;
@@ -47,7 +47,11 @@ pub(crate) async fn receive(
     let name = request::segment(&req, SHOP).unwrap_or_default();
     let Some(shop) = context.shop(&name).map(Arc::clone) else {
         context.metrics.webhook("unknown", "unknown_shop");
-        return Err(Problem::not_found("there is no such shop"));
+        // As if the key were wrong: which shops there are is nobody's business.
+        if !context.unknown.allows(Unknown::Shop, Boottime::now()) {
+            request::about(&req, |about| about.is_quiet = true);
+        }
+        return Err(unauthorized());
     };
     request::about(&req, |about| about.shop = Some(shop.id.clone()));
     let taken = take(&context, &shop, &req, payload).await;
@@ -58,6 +62,20 @@ pub(crate) async fn receive(
     };
     context.metrics.webhook(shop.id.as_str(), outcome);
     taken.map(|_| reply::json(StatusCode::OK, &json!({"status": "recorded"})))
+}
+
+/// Counts what comes under another path. It is logged now and then: whoever is meant finds the mistake, and
+/// a flood of them does not fill the log.
+pub(crate) async fn unknown_path(
+    context: web::Data<Context>,
+    req: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    context.metrics.webhook("unknown", "unknown_path");
+    if context.unknown.allows(Unknown::Path, Boottime::now()) {
+        tracing::warn!("a request came to the webhook listener under a path that it does not have");
+    }
+    request::about(&req, |about| about.is_quiet = true);
+    Err(Problem::not_found("there is nothing under this path"))
 }
 
 /// The word for a webhook that was not taken.
@@ -85,7 +103,7 @@ async fn take(
         .shop(shop.id.as_str())
         .map(crate::config::ShopConfig::webhook_keys)
     else {
-        return Err(refused(context, shop, Reason::WrongCredentials).await);
+        return Err(refused(context, req, shop, Reason::WrongCredentials).await);
     };
     let limit = config.webhooks.max_body;
     body::told_length(req, limit)?;
@@ -93,20 +111,22 @@ async fn take(
     // Whoever does not know the shop's secret fills no memory.
     let admitted = match admit(header("authorization"), keys) {
         Ok(admitted) => admitted,
-        Err(reason) => return Err(refused(context, shop, reason).await),
+        Err(reason) => return Err(refused(context, req, shop, reason).await),
     };
     let mut raw = body::read(req, payload, limit).await?;
     let started = Instant::now();
-    let believed = match admitted.verify(header("content-signature"), &raw) {
+    let signatures = req.headers().get_all("content-signature");
+    let signatures = signatures.map(|value| value.as_bytes());
+    let believed = match admitted.verify_any(signatures, &raw) {
         Authenticity::Signed => true,
         Authenticity::BasicOnly => false,
-        Authenticity::Refused(reason) => return Err(refused(context, shop, reason).await),
+        Authenticity::Refused(reason) => return Err(refused(context, req, shop, reason).await),
     };
     let plain = undo(content_coding(req), &raw, limit)?;
     let readable = plain.as_ref().map_or(&raw[..], |plain| &plain[..]);
     // Where two shops have one key, a signature does not tell for which of them a body was written.
     if names_another_shop(readable, shop.id.as_str()) {
-        return Err(refused(context, shop, Reason::AnotherShop).await);
+        return Err(refused(context, req, shop, Reason::AnotherShop).await);
     }
     // The ledger puts the time of receipt, by the database's clock.
     let learned = match plain {
@@ -173,8 +193,13 @@ async fn look_up(context: &Context, shop: &Shop, learned: &Observation) -> Resul
     Err(problem.retry_after(HINTS_FULL))
 }
 
-async fn refused(context: &Context, shop: &Shop, reason: Reason) -> Problem {
-    note_forgery(context, shop, reason).await;
+async fn refused(context: &Context, req: &HttpRequest, shop: &Shop, reason: Reason) -> Problem {
+    let kind = (shop.id.clone(), reason);
+    if context.forgeries.allows(kind, Boottime::now()) {
+        note_forgery(context, shop, reason).await;
+    } else {
+        request::about(req, |about| about.is_quiet = true);
+    }
     unauthorized()
 }
 
@@ -186,14 +211,9 @@ fn unauthorized() -> Problem {
     .header(header::WWW_AUTHENTICATE, "Basic realm=\"webhooks\"")
 }
 
-/// Lists a forgery as a finding. Once per second and kind at most: a flood of them costs nothing.
+/// Lists a forgery as a finding. Once per second and kind at most, and so is its line in the log: a flood of
+/// them costs nothing. All are counted.
 async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
-    if !context
-        .forgeries
-        .allows((shop.id.clone(), reason), Boottime::now())
-    {
-        return;
-    }
     let subject = Some(reason.as_str().to_owned());
     let mut learned = Observation::from_gateway(
         Channel::Webhook,

@@ -25,7 +25,6 @@ use crate::ledger::{
 use crate::store::waiting::WaitingRow;
 use crate::store::{
     DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
-    within,
 };
 use domain::evidence::FoundBy;
 use domain::family::Unfit;
@@ -38,6 +37,7 @@ pub(crate) use row::Rows;
 use row::{CheckDecision, Row};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -157,13 +157,6 @@ struct Given {
 /// lock. The server's limits do not help against a server, or a network, that is gone.
 const FOLDING: Duration = Duration::from_secs(12);
 
-/// How long the answer to COMMIT may take. After that its fate is sought.
-const COMMITTING: Duration = Duration::from_secs(5);
-
-fn silence() -> StoreError {
-    StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))
-}
-
 /// Runs one batch to its commit. `folded` is called when all is written, before the wait for the disk.
 pub(crate) async fn run(
     shared: &Shared,
@@ -185,13 +178,16 @@ pub(crate) async fn run(
     };
     let settings = &shared.settings;
     let folding = Fold::informed(&mut *tx, settings, shop, works, given);
-    let fold = timeout(FOLDING, folding).await.map_err(|_| silence())??;
+    let fold = timeout(FOLDING, folding)
+        .await
+        .map_err(|_| StoreError::silence())??;
     folded();
-    let committed = within(COMMITTING, tx.commit()).await;
+    let committed = shared.store.commit(tx).await;
     committed.map_err(|error| Failure {
-        error: StoreError::from(error),
+        error,
         committing: true,
     })?;
+    shared.commits.fetch_add(1, Ordering::Relaxed);
     shared
         .metrics
         .ledger_committed(works.len(), started.elapsed());

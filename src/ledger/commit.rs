@@ -9,9 +9,12 @@ use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
 use crate::store::{DiscrepancyRow, EventWrite, OrphanWrite, Session, StoreError, batch as rows};
 use domain::{Channel, DiscrepancyKind, ShopId, Verdict};
 use futures_util::FutureExt;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{sleep, timeout};
@@ -144,14 +147,28 @@ async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Tur
                 reply(Ok(answer));
             }
         }
-        Err(Failure { error, committing }) if is_data(&error) && !committing => {
+        Err(Failure { error, committing }) if !is_about_the_server(&error) && !committing => {
+            let mut unclear = Vec::new();
             for (work, reply) in works.into_iter().zip(replies) {
-                reply(alone(shared, session, shop, work).await);
+                match alone(shared, session, shop, &work).await {
+                    Alone::Done(answer) => reply(answer),
+                    Alone::Unclear => unclear.push((work, reply)),
+                }
+            }
+            // Now that the others have had their turn.
+            for (work, reply) in unclear {
+                reply(once_more(shared, session, shop, &work).await);
             }
         }
         Err(failure) => {
-            tracing::error!(shop = %shop, jobs = works.len(), error = failure.error.chain(),
-                committing = failure.committing, "a batch could not be committed");
+            let is_away = matches!(failure.error, StoreError::Unavailable(_));
+            let (jobs, error) = (works.len(), failure.error.chain());
+            if is_away && !failure.committing {
+                tracing::debug!(shop = %shop, jobs, error, "a batch could not be committed");
+            } else {
+                tracing::error!(shop = %shop, jobs, error, committing = failure.committing,
+                    "a batch could not be committed");
+            }
             for reply in replies {
                 reply(Err(failure.told()));
             }
@@ -169,10 +186,63 @@ impl Failure {
     }
 }
 
-fn is_data(error: &StoreError) -> bool {
+fn is_about_the_server(error: &StoreError) -> bool {
     match error {
-        StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => true,
-        StoreError::Unavailable(_) | StoreError::Conflict(_) => false,
+        StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => false,
+        StoreError::Unavailable(_) | StoreError::Conflict(_) => true,
+    }
+}
+
+/// Work that failed by itself with a code that speaks neither of the server nor of the item, with how many
+/// batches had been committed then. When it fails again and another batch has passed in between, it is the
+/// item's own.
+#[derive(Default)]
+pub(crate) struct Suspects(std::sync::Mutex<HashMap<u64, u64>>, RandomState);
+
+/// So many are remembered; beyond that all are forgotten, and have to fail twice again.
+const SUSPECTS: usize = 10_000;
+
+impl Suspects {
+    /// Notes a failure; `true` when it has failed before, and another batch was committed since.
+    fn failed_again(&self, work: &Work, commits: u64) -> bool {
+        let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.len() >= SUSPECTS {
+            suspects.clear();
+        }
+        let name = self.name(work);
+        let before = *suspects.entry(name).or_insert(commits);
+        let again = before < commits;
+        if again {
+            suspects.remove(&name);
+        }
+        again
+    }
+
+    /// Whether another batch was committed since this work failed.
+    fn others_passed(&self, work: &Work, commits: u64) -> bool {
+        let suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        suspects
+            .get(&self.name(work))
+            .is_some_and(|before| *before < commits)
+    }
+
+    /// What comes again under the same name is the same work. A webhook that is sent again is.
+    fn name(&self, work: &Work) -> u64 {
+        match work {
+            Work::Open(open) => {
+                let id = open.opening.tracking_id.as_ref().map(ToString::to_string);
+                self.1.hash_one((&open.opening.shop, id))
+            }
+            Work::Record(record) => {
+                let id = match record.target {
+                    Target::Transaction(id) => id,
+                    Target::Snapshots => uuid::Uuid::nil(),
+                };
+                self.1.hash_one((id, record.learned.body_sha256))
+            }
+            Work::Stamp(stamp, _) => self.1.hash_one(stamp.id),
+            Work::Close(close) => self.1.hash_one(close.id),
+        }
     }
 }
 
@@ -204,7 +274,7 @@ async fn attempt(
         let again = match &failure.error {
             StoreError::Conflict(_) => {
                 conflicts += 1;
-                conflicts <= CONFLICTS
+                conflicts <= CONFLICTS && started.elapsed() < SEEK_FATE
             }
             StoreError::Unavailable(_) => started.elapsed() < patience,
             StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => false,
@@ -215,27 +285,80 @@ async fn attempt(
                 committing,
             });
         }
-        tracing::warn!(shop = %shop, error = failure.error.chain(), committing,
-            "a batch is tried again");
-        let pause = Duration::from_millis(5 + rand::random_range(0..20) * u64::from(conflicts + 1));
-        sleep(pause).await;
+        // That the database is away is told once, by who looks at it.
+        let is_away = matches!(failure.error, StoreError::Unavailable(_));
+        if is_away {
+            tracing::debug!(shop = %shop, error = failure.error.chain(), committing,
+                "a batch is tried again");
+        } else {
+            tracing::warn!(shop = %shop, error = failure.error.chain(), "a batch is tried again");
+        }
+        let spread = rand::random_range(0..20) * u64::from(conflicts + 1);
+        let least = if is_away { 100 } else { 5 };
+        sleep(Duration::from_millis(least + spread)).await;
     }
 }
 
-/// Runs one job by itself; one that fails by itself is kept aside.
-async fn alone(
+/// What came of a job by itself.
+enum Alone {
+    Done(Result<Answer, LedgerError>),
+    /// It failed, and it is not known whether for its own sake.
+    Unclear,
+}
+
+/// Runs one job by itself; one that fails for its own sake is kept aside.
+async fn alone(shared: &Shared, session: &mut Session, shop: &ShopId, work: &Work) -> Alone {
+    let failure = match attempt(shared, session, shop, None, std::slice::from_ref(work)).await {
+        Ok(mut answers) => return Alone::Done(answers.pop().ok_or(LedgerError::Refused)),
+        Err(failure) => failure,
+    };
+    let is_own = !failure.committing
+        && match failure.error {
+            StoreError::Data(_) | StoreError::Inconsistent { .. } => true,
+            StoreError::Broken(_) => {
+                let commits = shared.commits.load(Ordering::Relaxed);
+                if !shared.suspects.failed_again(work, commits) {
+                    tracing::warn!(shop = %shop, error = failure.error.chain(),
+                        "one item failed by itself");
+                    return Alone::Unclear;
+                }
+                true
+            }
+            StoreError::Unavailable(_) | StoreError::Conflict(_) => false,
+        };
+    Alone::Done(match is_own {
+        true => refused(shared, shop, work, &failure.error).await,
+        false => Err(failure.told()),
+    })
+}
+
+/// Runs a job again that failed by itself, if others were committed since.
+async fn once_more(
     shared: &Shared,
     session: &mut Session,
     shop: &ShopId,
-    work: Work,
+    work: &Work,
 ) -> Result<Answer, LedgerError> {
-    let failure = match attempt(shared, session, shop, None, std::slice::from_ref(&work)).await {
-        Ok(mut answers) => return answers.pop().ok_or(LedgerError::Refused),
-        Err(failure) => failure,
-    };
-    tracing::error!(shop = %shop, error = failure.error.chain(), "one item was refused by itself");
-    let Work::Record(record) = &work else {
-        return Err(failure.told());
+    let commits = shared.commits.load(Ordering::Relaxed);
+    if !shared.suspects.others_passed(work, commits) {
+        return Err(LedgerError::Unavailable);
+    }
+    match alone(shared, session, shop, work).await {
+        Alone::Done(answer) => answer,
+        Alone::Unclear => Err(LedgerError::Unavailable),
+    }
+}
+
+/// Keeps aside what failed for its own sake.
+async fn refused(
+    shared: &Shared,
+    shop: &ShopId,
+    work: &Work,
+    error: &StoreError,
+) -> Result<Answer, LedgerError> {
+    tracing::error!(shop = %shop, error = error.chain(), "one item was refused by itself");
+    let Work::Record(record) = work else {
+        return Err(LedgerError::Refused);
     };
     let kept = timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
     match (kept, &record.target) {
@@ -247,7 +370,7 @@ async fn alone(
             transaction: None,
         })),
         // Whoever asked for it is told that it has no effect.
-        (Ok(Ok(())), Target::Transaction(_)) => Err(failure.told()),
+        (Ok(Ok(())), Target::Transaction(_)) => Err(LedgerError::Refused),
     }
 }
 
@@ -281,7 +404,7 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
         };
         rows::append_events(&mut tx, shop, at, std::slice::from_ref(&event)).await?;
     }
-    tx.commit().await?;
+    shared.store.commit(tx).await?;
     shared.waiters.wake(shop, [uuid::Uuid::nil()]);
     Ok(())
 }

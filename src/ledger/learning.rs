@@ -211,6 +211,6 @@ async fn merge(
     }
     let all = stored.unwrap_or_default().merged(fresh);
     rows::put(&mut tx, shop, kind, &all).await?;
-    tx.commit().await?;
+    store.commit(tx).await?;
     Ok(())
 }

@@ -38,6 +38,7 @@ use leaves::clock::Boottime;
 use leaves::telemetry::traces::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use uuid::Uuid;
@@ -250,6 +251,9 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) waiters: waiters::Waiters,
     pub(crate) learning: learning::Learning,
+    /// How many batches have been committed.
+    pub(crate) commits: AtomicU64,
+    pub(crate) suspects: commit::Suspects,
 }
 
 /// The handle that everybody else has.
@@ -277,6 +281,8 @@ impl Ledger {
             metrics,
             waiters: waiters::Waiters::default(),
             learning: learning::Learning::of(&shops),
+            commits: AtomicU64::new(0),
+            suspects: commit::Suspects::default(),
         });
         let queues = shops
             .into_iter()
@@ -389,10 +395,10 @@ impl Ledger {
 impl From<&StoreError> for LedgerError {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Conflict(_) => Self::Unavailable,
-            StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
-                Self::Refused
+            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Broken(_) => {
+                Self::Unavailable
             }
+            StoreError::Data(_) | StoreError::Inconsistent { .. } => Self::Refused,
         }
     }
 }

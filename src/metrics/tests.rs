@@ -59,7 +59,7 @@ fn labels_are_those_of_the_contract() {
     metrics.webhook("1001", "applied");
     metrics.webhook_committed(second);
     metrics.evidence("webhook", "applied");
-    metrics.gateway_request("submit", "acknowledged", second);
+    metrics.gateway_request("1001", "submit", "acknowledged", second);
     metrics.finalized("payment", "webhook", second);
     metrics.http_request("/v1/shops/{shop}/payments", 202, second);
     metrics.set_breaker_open("1001", true);
@@ -84,7 +84,7 @@ fn labels_are_those_of_the_contract() {
         r#"reconciler_webhooks_total{outcome="applied",shop="1001"} 1"#,
         "reconciler_webhook_commit_seconds_count 1",
         r#"reconciler_evidence_total{channel="webhook",verdict="applied"} 1"#,
-        r#"reconciler_gateway_requests_total{operation="submit",outcome="acknowledged"} 1"#,
+        r#"reconciler_gateway_requests_total{operation="submit",outcome="acknowledged",shop="1001"} 1"#,
         r#"reconciler_gateway_request_seconds_count{operation="submit"} 1"#,
         r#"reconciler_time_to_final_seconds_count{channel="webhook",type="payment"} 1"#,
         r#"reconciler_http_request_seconds_count{route="/v1/shops/{shop}/payments",status="202"} 1"#,

@@ -31,11 +31,18 @@ const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 /// The longest wait that is taken from a 429 to a submit.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
+/// The word for an answer that refuses the shop's key.
+pub(crate) const UNAUTHORIZED: &str = "unauthorized";
+
+/// What such an answer may say whatever its status.
+const NOT_AUTHORIZED: &str = "E.1021";
+
 /// The word for an answered read in metrics.
 pub(crate) fn status_class(status: u16) -> &'static str {
     match status {
         200..=299 => "2xx",
         300..=399 => "3xx",
+        401 => UNAUTHORIZED,
         404 => "404",
         425 => "425",
         429 => "429",
@@ -101,7 +108,7 @@ fn answered(
 ) -> Outcome {
     let mut retry = None;
     let mut note = None;
-    let (fact, label) = match read_submit_of(Some(asked), &received(answer), ours) {
+    let (fact, mut label) = match read_submit_of(Some(asked), &received(answer), ours) {
         SubmitReading::Ack { task, foreign_url } => {
             note = foreign_url.map(|url| {
                 format!(
@@ -124,6 +131,7 @@ fn answered(
         }
         SubmitReading::Refused(refusal) => {
             let label = match refusal.kind {
+                _ if refusal.code.as_deref() == Some(NOT_AUTHORIZED) => UNAUTHORIZED,
                 RefusalKind::Rejected => "rejected",
                 RefusalKind::Duplicate => "duplicate",
                 RefusalKind::Doubt => "error",
@@ -143,6 +151,9 @@ fn answered(
         }
         SubmitReading::Unclear { reason } => (Fact::WentSilent { attempt, reason }, "unclear"),
     };
+    if answer.status == 401 {
+        label = UNAUTHORIZED;
+    }
     let subject = format!("attempt {attempt}");
     let mut learned = of_answer(answer, Channel::Ack, &subject, vec![fact]);
     learned.note = note;

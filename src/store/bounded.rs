@@ -4,38 +4,35 @@
 //! a limit of our own, one lost answer would hold a shop for ever. What ran into its limit may have
 //! taken place. Its connection is closed and never used again.
 
+use super::Store;
+use super::lent::Lent;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use sqlx::pool::PoolConnectionMetadata;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions, PgQueryResult, PgRow, PgTypeInfo};
+use sqlx::postgres::{PgConnection, PgPoolOptions, PgQueryResult, PgRow, PgTypeInfo};
 use sqlx::postgres::{PgStatement, Postgres};
-use sqlx::{Connection, Either, Error, Execute, Executor, SqlStr};
+use sqlx::{Either, Error, Execute, Executor, SqlStr};
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a caller waits for a connection before the database counts as unavailable.
+/// How long the pool itself waits for a session; who takes one through it sets a shorter limit.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// How long a connection that is asked whether it lives may take.
 pub(super) const PING: Duration = Duration::from_secs(2);
 
-/// The pool's options: a connection is asked whether it lives when it is taken and when it is given
-/// back, and does not get for ever to answer.
+/// The pool's options. Whether a session lives is asked by who takes it.
 pub(super) fn pool_options(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
-        .before_acquire(lives)
-        .after_release(lives)
 }
 
-/// An error closes the connection hard, without a farewell that might hang as well.
-fn lives(
-    connection: &mut PgConnection,
-    _: PoolConnectionMetadata,
-) -> BoxFuture<'_, Result<bool, Error>> {
-    Box::pin(async move { within(PING, connection.ping()).await.map(|()| true) })
+/// An error of our own about the way to the database.
+pub(super) fn failure(kind: ErrorKind, text: impl Into<String>) -> Error {
+    Error::Io(std::io::Error::new(kind, text.into()))
 }
 
 /// Runs something that has so much time.
@@ -43,18 +40,54 @@ pub async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    timeout(limit, work).await.unwrap_or_else(|_| {
-        let kind = std::io::ErrorKind::TimedOut;
-        let message = "the database did not answer in time";
-        Err(Error::Io(std::io::Error::new(kind, message)))
-    })
+    let silence = || {
+        Err(failure(
+            ErrorKind::TimedOut,
+            "the database did not answer in time",
+        ))
+    };
+    timeout(limit, work).await.unwrap_or_else(|_| silence())
 }
 
 /// A pool each of whose statements has so much time, the wait for a connection included.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounded<'p> {
-    pub(super) pool: &'p PgPool,
+    pub(super) store: &'p Store,
     pub(super) limit: Duration,
+    /// The server's own limit is set for what is slow, and set back.
+    pub(super) is_slow: bool,
+}
+
+impl Bounded<'_> {
+    /// Lends a session, and does with it what has so much time.
+    async fn with<T>(
+        self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let done = async {
+            let mut lent = self.store.lend().await?;
+            let is_told = self.is_slow && !self.store.standing.shared.load(Ordering::Relaxed);
+            if is_told {
+                patience(&mut lent, self.limit).await?;
+            }
+            let done = work(lent.session()?).await?;
+            // A commit that became doubtful meanwhile may be among what was read.
+            self.store.standing.prove(lent.session()?).await?;
+            if is_told {
+                patience(&mut lent, super::SERVER_STATEMENT).await?;
+            }
+            lent.finish();
+            Ok(done)
+        };
+        within(self.limit, done).await
+    }
+}
+
+/// How long the server itself lets a statement of this session take.
+async fn patience(lent: &mut Lent, limit: Duration) -> Result<(), Error> {
+    let told = format!("-- patience\nSET statement_timeout = {}", limit.as_millis());
+    let told = sqlx::raw_sql(sqlx::AssertSqlSafe(told));
+    lent.session()?.execute(told).await.map(drop)
 }
 
 impl<'p> Executor<'p> for Bounded<'p> {
@@ -70,8 +103,10 @@ impl<'p> Executor<'p> for Bounded<'p> {
         E: 'q + Execute<'q, Postgres>,
     {
         let rows = async move {
-            let all = self.pool.fetch_many(query).try_collect();
-            let rows: Vec<Either<PgQueryResult, PgRow>> = within(self.limit, all).await?;
+            let all = async |session: &mut PgConnection| {
+                session.fetch_many(query).try_collect::<Vec<_>>().await
+            };
+            let rows = self.with(all).await?;
             Ok::<_, Error>(stream::iter(rows.into_iter().map(Ok)))
         };
         stream::once(rows).try_flatten().boxed()
@@ -82,7 +117,7 @@ impl<'p> Executor<'p> for Bounded<'p> {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        Box::pin(within(self.limit, self.pool.fetch_optional(query)))
+        Box::pin(self.with(async |session: &mut PgConnection| session.fetch_optional(query).await))
     }
 
     fn prepare_with<'e>(
@@ -93,13 +128,15 @@ impl<'p> Executor<'p> for Bounded<'p> {
     where
         'p: 'e,
     {
-        Box::pin(within(self.limit, self.pool.prepare_with(sql, parameters)))
+        let prepare =
+            async |session: &mut PgConnection| session.prepare_with(sql, parameters).await;
+        Box::pin(self.with(prepare))
     }
 
     fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<sqlx::Describe<Postgres>, Error>>
     where
         'p: 'e,
     {
-        Box::pin(within(self.limit, self.pool.describe(sql)))
+        Box::pin(self.with(async |session: &mut PgConnection| session.describe(sql).await))
     }
 }

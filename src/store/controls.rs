@@ -52,14 +52,117 @@ pub async fn set_paused(
     Ok(())
 }
 
+/// How many submits in a row the gateway has answered as if the shop's key were wrong.
+pub async fn key_refusals(store: &Store, shop: &ShopId) -> Result<i32, StoreError> {
+    let refusals = sqlx::query_scalar!(
+        "-- key_refusals
+        SELECT key_refusals FROM shop_controls WHERE shop_id = $1",
+        shop.as_str()
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(refusals.unwrap_or(0))
+}
+
+/// The shops of which the gateway has refused the key so often.
+pub async fn refused_keys(
+    store: &Store,
+    shops: &[String],
+    threshold: i32,
+) -> Result<Vec<String>, StoreError> {
+    let refused = sqlx::query_scalar!(
+        "-- refused_keys
+        SELECT shop_id FROM shop_controls WHERE shop_id = ANY($1) AND key_refusals >= $2",
+        shops,
+        threshold
+    );
+    Ok(refused.fetch_all(store.pool()).await?)
+}
+
+/// Takes the one submit that may try the key, where it is due; `false` when it is not.
+pub async fn take_key_probe(
+    store: &Store,
+    shop: &ShopId,
+    pause: Duration,
+) -> Result<bool, StoreError> {
+    let taken = sqlx::query!(
+        "-- take_key_probe
+        UPDATE shop_controls SET key_probe_at = clock_timestamp() + make_interval(secs => $2)
+        WHERE shop_id = $1 AND (key_probe_at IS NULL OR key_probe_at <= clock_timestamp())",
+        shop.as_str(),
+        pause.as_secs_f64()
+    )
+    .execute(store.pool())
+    .await?;
+    Ok(taken.rows_affected() > 0)
+}
+
+/// How many refusals in a row there were, and are.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusals {
+    /// Before this answer.
+    pub before: i32,
+    /// With this answer.
+    pub now: i32,
+}
+
+/// Notes how the gateway took the key of a submit.
+pub async fn note_key(
+    store: &Store,
+    shop: &ShopId,
+    refused: bool,
+    threshold: i32,
+    pause: Duration,
+) -> Result<Refusals, StoreError> {
+    let noted = sqlx::query!(
+        r#"-- note_key
+        WITH known AS (
+            SELECT key_refusals AS before FROM shop_controls WHERE shop_id = $1 FOR UPDATE
+        )
+        UPDATE shop_controls c
+        SET key_refusals = CASE WHEN $2 THEN least(known.before + 1, 1000000) ELSE 0 END,
+            key_probe_at = CASE WHEN $2 AND known.before + 1 >= $3
+                THEN clock_timestamp() + make_interval(secs => $4) END
+        FROM known WHERE c.shop_id = $1
+        RETURNING known.before AS "before!", c.key_refusals AS now"#,
+        shop.as_str(),
+        refused,
+        threshold,
+        pause.as_secs_f64()
+    )
+    .fetch_optional(store.pool())
+    .await?;
+    Ok(
+        noted.map_or(Refusals { before: 0, now: 0 }, |noted| Refusals {
+            before: noted.before,
+            now: noted.now,
+        }),
+    )
+}
+
 /// Takes up to `wanted` requests out of a shop's budget: a bucket that fills at `rate` a second and
-/// holds one second's worth, shared by all replicas. Returns how many were granted.
+/// holds one second's worth, shared by all replicas. Returns how many were granted. A shop without a row
+/// gets one: what is missing is no empty bucket.
 pub async fn take_budget(
     store: &Store,
     shop: &ShopId,
     rate: f64,
     wanted: i32,
 ) -> Result<i32, StoreError> {
+    if let Some(granted) = take(store, shop, rate, wanted).await? {
+        return Ok(granted);
+    }
+    ensure(store, &[shop.to_string()]).await?;
+    let granted = take(store, shop, rate, wanted).await?;
+    granted.ok_or(StoreError::Unavailable(sqlx::Error::RowNotFound))
+}
+
+async fn take(
+    store: &Store,
+    shop: &ShopId,
+    rate: f64,
+    wanted: i32,
+) -> Result<Option<i32>, StoreError> {
     let granted = sqlx::query_scalar!(
         r#"-- take_budget
         WITH filled AS (
@@ -77,7 +180,7 @@ pub async fn take_budget(
     )
     .fetch_optional(store.pool())
     .await?;
-    Ok(granted.unwrap_or(0))
+    Ok(granted)
 }
 
 /// What this shop's gateway has been seen to do. Each names the evidence that taught it.

@@ -4,6 +4,7 @@
 //! What it deliberately cannot do: decide anything. It knows rows and the words of the domain, and
 //! nothing of the gateway or of HTTP.
 
+mod attentive;
 pub mod batch;
 mod bounded;
 pub mod checks;
@@ -13,6 +14,7 @@ pub mod earlier;
 pub mod error;
 pub mod feed;
 pub mod hints;
+mod lent;
 pub mod migrate;
 pub mod pacing;
 pub mod pooler;
@@ -20,6 +22,7 @@ pub mod read;
 pub mod roles;
 pub mod rows;
 mod session;
+mod standing;
 pub mod subscribers;
 pub mod sweeps;
 pub mod uids;
@@ -33,19 +36,20 @@ pub use rows::{
 };
 pub use session::Session;
 
-use sqlx::Executor;
-use sqlx::postgres::{PgConnectOptions, PgPool};
+use crate::config::hosts;
+use sqlx::postgres::{PgConnectOptions, PgPool, Postgres};
+use sqlx::{Error, Executor, Transaction};
+use standing::Standing;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// A pool of connections to the one PostgreSQL.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     pool: PgPool,
-    /// Whether a pooler shares the server's connections: nothing may be set on them then.
-    shared: Arc<AtomicBool>,
+    standing: Arc<Standing>,
 }
 
 /// How long a statement outside a batch may take.
@@ -54,54 +58,92 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// How long a statement of a sweep may take: it may move a month of evidence.
 const SWEEP: Duration = Duration::from_secs(600);
 
+/// The server's own limit for a statement: a little longer than ours, so that it is the last resort.
+const SERVER_STATEMENT: Duration = Duration::from_secs(15);
+
+/// How long the answer to COMMIT may take. After that its fate is sought.
+const COMMITTING: Duration = Duration::from_secs(5);
+
 /// What each connection is told first. Everything on a hot path is found by an index; a plan made while
-/// a table was small would read it whole, and be kept while it grows. Behind a pooler that shares
-/// connections it would be told to some of them, by chance; there the server has to be told by itself.
-const BY_INDEX: &str = "SET enable_seqscan = off";
+/// a table was small would read it whole, and be kept while it grows. No statement waits for ever, also when
+/// we are gone. Behind a pooler that shares connections it would be told to some of them, by chance; there
+/// the server has to be told by itself.
+const FIRST: &str = "-- first
+    SET enable_seqscan = off; SET statement_timeout = '15s'; SET lock_timeout = '8s';
+    SET idle_in_transaction_session_timeout = '30s'";
+
+/// How the database stands, for a probe or a gauge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Condition {
+    /// Writes were taken when it was last looked at, and nothing has spoken against it since.
+    pub is_writable: bool,
+    /// There are commits of unknown fate that no later one covers.
+    pub is_unconfirmed: bool,
+    /// How many waits were given up and cancelled at the server.
+    pub given_up: u64,
+}
 
 impl Store {
     /// Prepares a pool. No connection is made yet, so that a database that is down at the start
-    /// is like one that goes down later.
+    /// is like one that goes down later. One of the connections is reserved: it looks how the database stands,
+    /// and cancels what is given up.
     pub fn connect_lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
-        // PgBouncer refuses a connection that begins with a parameter it does not know, and no float
-        // is ever read as text here.
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("reconciler")
-            .extra_float_digits(None);
-        let shared = Arc::new(AtomicBool::new(false));
-        let is_shared = Arc::clone(&shared);
-        let pool = bounded::pool_options(max_connections)
-            .after_connect(move |connection, _| {
-                let is_shared = is_shared.load(Ordering::Relaxed);
+        let standing = Arc::new(Standing::new(options(url)?, false));
+        let told = Arc::clone(&standing);
+        let pool = bounded::pool_options(max_connections.saturating_sub(1).max(1)).after_connect(
+            move |connection, _| {
+                let is_shared = told.shared.load(Ordering::Relaxed);
                 Box::pin(async move {
                     if !is_shared {
-                        connection.execute(BY_INDEX).await?;
+                        connection.execute(FIRST).await?;
                     }
                     Ok(())
                 })
+            },
+        );
+        Ok(Self::with(pool, standing))
+    }
+
+    /// The same for a command of a person: nothing has a limit that the person does not set, and a database
+    /// that takes no writes can be read.
+    pub fn for_a_person(url: &str, max_connections: u32) -> Result<Self, StoreError> {
+        let standing = Arc::new(Standing::new(options(url)?, true));
+        let pool = bounded::pool_options(max_connections).after_connect(|connection, _| {
+            Box::pin(async move {
+                connection
+                    .execute("-- first\nSET enable_seqscan = off")
+                    .await?;
+                Ok(())
             })
-            .connect_lazy_with(options);
-        Ok(Self { pool, shared })
+        });
+        Ok(Self::with(pool, standing))
+    }
+
+    fn with(pool: sqlx::postgres::PgPoolOptions, standing: Arc<Standing>) -> Self {
+        let pool = pool.connect_lazy_with(standing.first());
+        Self { pool, standing }
     }
 
     /// From here on nothing is set on a connection outside of a transaction.
     fn share_sessions(&self) {
-        self.shared.store(true, Ordering::Relaxed);
+        self.standing.shared.store(true, Ordering::Relaxed);
     }
 
     /// The pool, for statements outside a batch.
     pub fn pool(&self) -> Bounded<'_> {
         Bounded {
-            pool: &self.pool,
+            store: self,
             limit: STATEMENT,
+            is_slow: false,
         }
     }
 
     /// The pool, for the statements of slow sweeps.
     pub fn slow_pool(&self) -> Bounded<'_> {
         Bounded {
-            pool: &self.pool,
+            store: self,
             limit: SWEEP,
+            is_slow: true,
         }
     }
 
@@ -118,8 +160,82 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the database takes a write and confirms it.
+    pub async fn write(&self) -> Result<(), StoreError> {
+        let mut lent = self.lend().await?;
+        standing::write(lent.session()?).await?;
+        lent.finish();
+        Ok(())
+    }
+
+    /// How the database stands.
+    pub fn condition(&self) -> Condition {
+        Condition {
+            is_writable: self.standing.is_trusted(),
+            is_unconfirmed: self.standing.is_unconfirmed(),
+            given_up: self.standing.given_up(),
+        }
+    }
+
+    /// Whether a session that is held may go on to be used.
+    fn stands_well(&self) -> bool {
+        self.standing.is_trusted() && !self.standing.is_unconfirmed()
+    }
+
+    /// Commits. An error means that it is not known whether it stands, unless it is about the data: a commit
+    /// that broke off, or whose wait for the standby did, may stand on this server alone, and nothing is read
+    /// until a later one has been confirmed.
+    ///
+    /// # Errors
+    /// When it is not known to stand here and on its standby.
+    pub async fn commit(&self, tx: Transaction<'_, Postgres>) -> Result<(), StoreError> {
+        let doubts = self.standing.doubts();
+        let committed = within(COMMITTING, attentive::attentive(tx.commit())).await;
+        let committed = committed.map_err(StoreError::from);
+        match committed {
+            Ok(((), false)) if self.standing.doubts() == doubts => Ok(()),
+            // What became doubtful meanwhile may be what this one has read.
+            Ok(((), false)) => {
+                self.lend().await?.finish();
+                Ok(())
+            }
+            Ok(((), true)) => {
+                self.standing.doubt();
+                let kind = std::io::ErrorKind::Other;
+                let error = bounded::failure(kind, standing::UNCONFIRMED);
+                Err(StoreError::Unavailable(error))
+            }
+            Err(error @ (StoreError::Data(_) | StoreError::Conflict(_))) => Err(error),
+            Err(error) => {
+                self.standing.doubt();
+                Err(error)
+            }
+        }
+    }
+
     /// Gives the connections back.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.standing.close().await;
     }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+/// What each host of an address is connected to with.
+fn options(url: &str) -> Result<Vec<PgConnectOptions>, StoreError> {
+    let urls = hosts(url).map_err(|error| StoreError::from(Error::Configuration(error.into())))?;
+    let each = urls.iter().map(|url| {
+        // PgBouncer refuses a connection that begins with a parameter it does not know, and no float
+        // is ever read as text here.
+        let options = PgConnectOptions::from_str(url)?;
+        Ok(options
+            .application_name(standing::NAME)
+            .extra_float_digits(None))
+    });
+    each.collect::<Result<_, Error>>().map_err(StoreError::from)
 }

@@ -54,6 +54,10 @@ const ROUNDS: usize = 8;
 impl Store {
     /// Finds out whose the server's connections are, and whether statements can be prepared on them.
     pub async fn sessions(&self) -> Result<Sessions, PoolerError> {
+        self.standing
+            .look(&self.pool)
+            .await
+            .map_err(StoreError::from)?;
         let options = self.pool.connect_options();
         // Without a memory of its own a connection forgets names by itself, and would tell nothing.
         let options = (*options).clone().statement_cache_capacity(16);

@@ -4,15 +4,15 @@
 //! of them in turn, and each server process would read its plans and its catalogue into cold caches.
 
 use super::bounded::PING;
+use super::lent::Lent;
 use super::{STATEMENT, Store, StoreError, within};
-use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Postgres, Transaction};
 
 /// A connection from one transaction to the next.
 #[derive(Debug)]
 pub struct Session {
     store: Store,
-    held: Option<PoolConnection<Postgres>>,
+    held: Option<Lent>,
     /// BEGIN was said and not answered: what comes next on this connection could be inside a transaction
     /// that nobody knows of.
     doubtful: bool,
@@ -34,25 +34,26 @@ impl Session {
     /// # Errors
     /// [`StoreError::Unavailable`] when no connection can be had in time, or the kept one is gone.
     pub async fn begin(&mut self) -> Result<Transaction<'_, Postgres>, StoreError> {
-        let (connection, patience) = match self.held.take() {
+        // While a commit is of unknown fate no session is used that has not shown otherwise.
+        if !self.store.stands_well() {
+            self.release();
+        }
+        let (lent, patience) = match self.held.take() {
             Some(held) => (held, PING),
-            None => (
-                within(STATEMENT, self.store.pool.acquire()).await?,
-                STATEMENT,
-            ),
+            None => (self.store.lend().await?, STATEMENT),
         };
         self.doubtful = true;
-        let begun = self.held.insert(connection).begin();
+        let begun = self.held.insert(lent).session()?.begin();
         let begun = within(patience, begun).await?;
         self.doubtful = false;
         Ok(begun)
     }
 
-    /// Gives the connection back, where the pool asks whether it still lives; one that has not answered
+    /// Gives the connection back, where it is asked whether it still lives; one that has not answered
     /// to BEGIN is closed. To be called when there is nothing to do, and after every failure.
     pub fn release(&mut self) {
-        if let (Some(held), true) = (self.held.take(), self.doubtful) {
-            drop(held.detach());
+        if let Some(mut held) = self.held.take() {
+            held.set_doubtful(self.doubtful);
         }
         self.doubtful = false;
     }

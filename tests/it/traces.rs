@@ -96,7 +96,7 @@ fn a_trace_is_passed_on_although_nothing_is_exported() {
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {
-        let headers = [("traceparent", PARENT)];
+        let headers = [("traceparent", PARENT), ("tracestate", "shop=secret")];
         world
             .post_with("payments", &headers, payment("ok-passed"))
             .await
@@ -107,7 +107,10 @@ fn a_trace_is_passed_on_although_nothing_is_exported() {
             .find(|request| request.method == "POST")
             .unwrap();
         let told = submit.header("traceparent").unwrap();
-        assert!(told.starts_with(&PARENT[..35]), "{told}");
+        // A trace of our own: a third party learns nothing of the caller's.
+        assert!(!told.contains(&PARENT[3..35]), "{told}");
+        assert_eq!(told.len(), PARENT.len());
+        assert_eq!(submit.header("tracestate"), None);
         // Without a trace none is made up.
         world.pay("ok-untraced").await.expect(202);
         let second = gateway

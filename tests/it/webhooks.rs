@@ -323,7 +323,7 @@ fn only_the_shops_own_address_takes_its_webhooks() {
                     .twin()
                     .send_webhook(json!({"url": nobody, "uid": uid}))
                     .await,
-                [404]
+                [401]
             );
             // Nothing else is there: no API, no probes, no other method.
             let root = world.hook_url().replace("/webhooks/1001", "");

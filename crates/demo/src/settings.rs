@@ -112,7 +112,7 @@ fn document(
             "in_doubt_horizon": "3s",
             "lease": "6s",
         },
-        "serve": {"drain_timeout": "5s"},
+        "serve": {"drain_timeout": "5s", "shutdown_delay": "0s"},
         "telemetry": {"format": "json"},
         "shops": [{
             "id": SHOP,

@@ -97,6 +97,22 @@ pub fn admit<'a>(
 }
 
 impl Admitted<'_> {
+    /// Checks each value of `Content-Signature`: one that holds is enough.
+    pub fn verify_any<'s>(
+        &self,
+        signatures: impl Iterator<Item = &'s [u8]>,
+        raw_body: &[u8],
+    ) -> Authenticity {
+        let mut refused = None;
+        for signature in signatures.take(SIGNATURES) {
+            match self.verify(Some(signature), raw_body) {
+                Authenticity::Refused(reason) => refused = Some(Authenticity::Refused(reason)),
+                believed => return believed,
+            }
+        }
+        refused.unwrap_or_else(|| self.verify(None, raw_body))
+    }
+
     /// Checks the value of `Content-Signature`, and the body as it was received.
     pub fn verify(&self, content_signature: Option<&[u8]>, raw_body: &[u8]) -> Authenticity {
         let shop = &self.shop;
@@ -114,6 +130,9 @@ impl Admitted<'_> {
         }
     }
 }
+
+/// So many are looked at: each costs a verification.
+const SIGNATURES: usize = 4;
 
 /// Padding is not insisted on: what counts is whether the bytes verify.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

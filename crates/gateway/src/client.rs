@@ -1,7 +1,7 @@
 //! The HTTP client of the gateway: one request out, one answer in, and the fate of every request
 //! named.
 //!
-//! Nothing here is ever sent twice: automatic retries, redirects and proxies are off, and submits
+//! Nothing here is ever sent twice: automatic retries and redirects are off, and submits
 //! never use a connection that has been used before, since a pooled one may be dead in a way that
 //! shows only after the request is written. What it deliberately cannot do: decide whether to
 //! send, read what came back, wait, or log a body or a secret.
@@ -11,13 +11,16 @@ use super::answer::{Answer, Arrived, arrive, describe};
 use super::card::{SensitiveBody, query_body};
 use super::gate::Gate;
 use super::redact::Secrets;
-use crate::settings::ClientSettings;
+use crate::settings::{self, ClientSettings};
 use domain::{RequestKey, TaskId, TransactionType, Uid};
+use leaves::clock::Boottime;
 use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
+use reqwest::{Body, Certificate, Client, ClientBuilder, NoProxy, Proxy, RequestBuilder, redirect};
 use serde_json::{Map, Value};
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use url::Url;
 
@@ -97,6 +100,14 @@ pub enum ClientError {
     /// The address is unusable.
     #[error("unusable gateway address")]
     Address(#[from] InvalidAddress),
+    /// The file of certificate authorities cannot be read.
+    #[error("gateway.ca_file {file} cannot be read", file = file.display())]
+    Authorities {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// TLS or something else below could not be set up.
     #[error("cannot set up the http client")]
     Setup(#[from] reqwest::Error),
@@ -107,7 +118,38 @@ pub enum ClientError {
 pub struct GatewayClient {
     address: Address,
     submits: Client,
-    reads: Client,
+    reads: Arc<Aging>,
+}
+
+/// The client of reads, whose connections are pooled. After a while it is made anew: a pool never asks again
+/// where a name leads to as long as the old place answers.
+struct Aging {
+    settings: ClientSettings,
+    current: Mutex<(Boottime, Client)>,
+}
+
+impl Aging {
+    fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+        let client = reads(settings)?;
+        Ok(Self {
+            settings: settings.clone(),
+            current: Mutex::new((Boottime::now(), client)),
+        })
+    }
+
+    fn client(&self) -> Client {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.0.elapsed() > self.settings.max_connection_age
+            && let Ok(client) = reads(&self.settings)
+        {
+            *current = (Boottime::now(), client);
+        }
+        current.1.clone()
+    }
+}
+
+fn reads(settings: &ClientSettings) -> Result<Client, ClientError> {
+    Ok(base(settings)?.pool_idle_timeout(IDLE).build()?)
 }
 
 impl fmt::Debug for GatewayClient {
@@ -124,8 +166,8 @@ impl GatewayClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             address: Address::new(&settings.base_url)?,
-            submits: base(settings).pool_max_idle_per_host(0).build()?,
-            reads: base(settings).pool_idle_timeout(IDLE).build()?,
+            submits: base(settings)?.pool_max_idle_per_host(0).build()?,
+            reads: Arc::new(Aging::new(settings)?),
         })
     }
 
@@ -210,6 +252,7 @@ impl GatewayClient {
                 let body = bytes::Bytes::from_owner(query_body(fields.clone()));
                 let request = self
                     .reads
+                    .client()
                     .post(self.address.balance(mode))
                     .header(CONTENT_TYPE, JSON)
                     .header("X-API-Version", "2")
@@ -221,7 +264,7 @@ impl GatewayClient {
 
     async fn get(&self, shop: Credentials<'_>, url: Option<Url>) -> Read {
         match url {
-            Some(url) => read(self.reads.get(url), shop).await,
+            Some(url) => read(self.reads.client().get(url), shop).await,
             None => Read::NotAsked {
                 reason: "the id has no address".to_owned(),
             },
@@ -229,17 +272,40 @@ impl GatewayClient {
     }
 }
 
-fn base(settings: &ClientSettings) -> ClientBuilder {
-    Client::builder()
+fn base(settings: &ClientSettings) -> Result<ClientBuilder, ClientError> {
+    let builder = Client::builder()
         .user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .no_proxy()
         .referer(false)
         .http1_only()
         .gzip(true)
         .connect_timeout(settings.connect_timeout)
-        .timeout(settings.request_timeout)
+        .timeout(settings.request_timeout);
+    let builder = match &settings.ca_file {
+        Some(file) => {
+            let unread = |source| ClientError::Authorities {
+                file: file.clone(),
+                source,
+            };
+            let pem = std::fs::read(file).map_err(unread)?;
+            builder.tls_certs_merge(Certificate::from_pem_bundle(&pem)?)
+        }
+        None => builder,
+    };
+    Ok(by_way_of(&settings.proxy, builder)?)
+}
+
+/// Sends everything through the configured proxy, and nothing through one that the environment names.
+pub fn by_way_of(
+    proxy: &settings::Proxy,
+    builder: ClientBuilder,
+) -> Result<ClientBuilder, reqwest::Error> {
+    let Some(url) = &proxy.url else {
+        return Ok(builder.no_proxy());
+    };
+    let except = NoProxy::from_string(&proxy.except.join(","));
+    Ok(builder.proxy(Proxy::all(url.as_str())?.no_proxy(except)))
 }
 
 async fn read(request: RequestBuilder, shop: Credentials<'_>) -> Read {
@@ -272,7 +338,7 @@ async fn send(
     request: RequestBuilder,
     shop: Credentials<'_>,
 ) -> Result<reqwest::Response, reqwest::Error> {
-    let request = traces::passed_on()
+    let request = traces::of_our_own()
         .into_iter()
         .fold(request, |request, (name, value)| {
             request.header(name, value)

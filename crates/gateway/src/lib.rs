@@ -33,6 +33,7 @@ pub use answer::{Answer, MAX_BODY};
 pub use answer::{describe, retry_after};
 pub use authenticity::{Authenticity, WebhookKeys};
 pub use card::{SensitiveBody, query_body, zeroize_value};
+pub use client::by_way_of;
 pub use client::{ClientError, Credentials, GatewayClient, Query, Read, Submission};
 pub use lookup::{FULL_LIST, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 pub use public_key::RsaPublicKey;
@@ -45,7 +46,7 @@ pub use requests::{
     FieldProblem, HOLDS_THE_CARD, balance_query, check_request, plain_amount, status_query,
 };
 pub use requests::{balance_query_schema, request_schema, status_query_schema};
-pub use settings::ClientSettings;
+pub use settings::{ClientSettings, Proxy};
 pub use shops::names_another_shop;
 pub use sparse::read_value;
 pub use webhook::{WebhookReading, read_webhook, take_webhook};

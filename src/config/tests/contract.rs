@@ -21,13 +21,16 @@ migrate_url = "postgres://owner:pw@db/reconciler"
 max_connections = 17
 [api]
 listen = "127.0.0.1:8180"
+keep_alive = "71s"
 max_body = 2048
 [webhooks]
 listen = "127.0.0.1:8181"
 public_url = "https://hooks.example.com"
+keep_alive = "72s"
 max_body = 4096
 [ops]
 listen = "127.0.0.1:9190"
+keep_alive = "73s"
 [security]
 fingerprint_key = "0123456789abcdef0123456789abcdef"
 [gateway]
@@ -37,6 +40,13 @@ follow = "status"
 trust_request_id = true
 connect_timeout = "4s"
 request_timeout = "20s"
+max_connection_age = "6m"
+proxy = "http://proxy.internal:3128"
+no_proxy = ["gateway.internal"]
+ca_file = "/etc/ca.pem"
+[delivery]
+proxy = "http://proxy.internal:3129"
+no_proxy = ["orders.internal"]
 [follow]
 first_check = "150ms"
 max_interval = "50s"
@@ -51,6 +61,7 @@ evidence = "401d"
 events = "91d"
 [serve]
 drain_timeout = "34s"
+shutdown_delay = "7s"
 [telemetry]
 log = "info,reconciler::engine=debug"
 format = "json"
@@ -103,6 +114,29 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(config.database.max_connections, 17);
     assert_eq!(config.api.listen.to_string(), "127.0.0.1:8180");
     assert_eq!(config.api.max_body, 2048);
+    let kept = [
+        config.api.keep_alive,
+        config.webhooks.keep_alive,
+        config.ops.keep_alive,
+    ];
+    assert_eq!(kept, [seconds(71), seconds(72), seconds(73)]);
+    assert_eq!(config.gateway.max_connection_age, seconds(360));
+    let proxy = |proxy: &gateway::Proxy| proxy.url.as_ref().map(ToString::to_string);
+    let (gateway, delivery) = (&config.gateway.proxy, &config.delivery.proxy);
+    assert_eq!(
+        [proxy(gateway), proxy(delivery)],
+        ["http://proxy.internal:3128/", "http://proxy.internal:3129/"]
+            .map(|url| Some(url.to_owned()))
+    );
+    assert_eq!(
+        (&*gateway.except[0], &*delivery.except[0]),
+        ("gateway.internal", "orders.internal")
+    );
+    assert_eq!(
+        config.gateway.ca_file.as_deref(),
+        Some("/etc/ca.pem".as_ref())
+    );
+    assert_eq!(config.serve.shutdown_delay, seconds(7));
     assert_eq!(config.webhooks.listen.to_string(), "127.0.0.1:8181");
     assert_eq!(config.webhooks.max_body, 4096);
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9190");
@@ -200,6 +234,15 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.api.max_body, 1_048_576);
     assert_eq!(config.webhooks.listen.to_string(), "127.0.0.1:8081");
     assert_eq!(config.webhooks.max_body, 262_144);
+    let kept = [
+        config.api.keep_alive,
+        config.webhooks.keep_alive,
+        config.ops.keep_alive,
+    ];
+    assert_eq!(kept, [seconds(75); 3]);
+    assert_eq!(config.gateway.max_connection_age, seconds(300));
+    assert!(config.gateway.proxy.url.is_none() && config.delivery.proxy.except.is_empty());
+    assert_eq!(config.serve.shutdown_delay, seconds(5));
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9090");
     assert_eq!(
         config.gateway.base_url.as_str(),
@@ -312,9 +355,39 @@ fn the_notification_url_is_the_public_url_and_the_shop() {
     }
 }
 
+/// The example, with something in the place of each placeholder.
+fn example() -> String {
+    include_str!("../../../config.example.toml")
+        .replace(
+            "replace-me-with-the-output-of-openssl-rand-hex-32",
+            &"f".repeat(32),
+        )
+        .replace("replace-me-with-the-sha-256-of-a-key", &"0".repeat(64))
+        .replace(
+            "replace-me-with-a-whsec_",
+            "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+        )
+        .replace("replace-me", "a-key")
+}
+
 #[test]
-fn the_example_is_valid_as_it_stands() {
-    let config = parse(include_str!("../../../config.example.toml"));
+fn the_placeholders_of_the_example_are_refused_by_name() {
+    let file = File::new(include_str!("../../../config.example.toml"));
+    let errors = file.load(&[]).unwrap_err().to_string();
+    for name in [
+        "security.fingerprint_key",
+        "shops[0].secret_key",
+        "clients[0].key_sha256",
+        "subscribers[0].secret",
+    ] {
+        let told = format!("{name}: is still the placeholder of config.example.toml");
+        assert!(errors.contains(&told), "{errors}");
+    }
+}
+
+#[test]
+fn the_example_is_valid_once_it_is_filled_in() {
+    let config = parse(&example());
     assert_eq!(config.shops.len(), 1);
     assert_eq!(warnings(&config), Vec::<String>::new());
 }
@@ -323,7 +396,7 @@ fn the_example_is_valid_as_it_stands() {
 /// setting left that the example does not show.
 #[test]
 fn the_example_shows_every_setting() {
-    let text = include_str!("../../../config.example.toml");
+    let text = example();
     let uncommented: Vec<&str> = text
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -337,7 +410,14 @@ fn the_example_shows_every_setting() {
         .filter(|it| it.origin == Origin::Default)
         .collect();
     assert!(hidden.is_empty(), "not in the example: {hidden:#?}");
-    for optional in ["migrate_url", "otlp_endpoint", "max_requests_per_second"] {
+    for optional in [
+        "migrate_url",
+        "otlp_endpoint",
+        "max_requests_per_second",
+        "gateway.proxy",
+        "delivery.proxy",
+        "ca_file",
+    ] {
         assert!(
             settings.iter().any(|it| it.key.ends_with(optional)),
             "{optional}"
@@ -348,8 +428,7 @@ fn the_example_shows_every_setting() {
 /// The example says that it shows the defaults.
 #[test]
 fn the_example_shows_the_defaults() {
-    let text = include_str!("../../../config.example.toml");
-    let shown = File::new(text).explain(&[]);
+    let shown = File::new(&example()).explain(&[]);
     for setting in File::new(&minimal()).explain(&[]) {
         if setting.origin == Origin::Default && setting.key != "shops[0].currency_exponents" {
             let example = shown.iter().find(|it| it.key == setting.key);

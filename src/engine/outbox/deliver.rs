@@ -9,7 +9,7 @@ use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::Breaker;
 use crate::engine::outbox::guard::{Guard, Refused, resolver};
 use crate::engine::outbox::sign::signatures;
-use gateway::{describe, retry_after};
+use gateway::{by_way_of, describe, retry_after};
 use leaves::clock;
 use leaves::telemetry::traces::{self, Span};
 use reqwest::header::CONTENT_TYPE;
@@ -84,12 +84,18 @@ impl Receiver {
         let guard = Guard {
             allow_private: config.allow_private,
         };
-        let client = Client::builder()
-            .user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(resolver(guard))
+        let now = live.now();
+        let proxy = &now.delivery.proxy;
+        let builder =
+            Client::builder().user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")));
+        // What a proxy resolves is for the proxy to judge, and it may itself be at a private address.
+        let builder = match proxy.url {
+            Some(_) => builder,
+            None => builder.dns_resolver(resolver(guard)),
+        };
+        let client = by_way_of(proxy, builder)?
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .referer(false)
             .http1_only()
             .gzip(false)

@@ -26,7 +26,7 @@ impl ToSchema for EventType {}
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
 pub(crate) struct Waiting {
-    /// `wait=N` (RFC 7240), N up to 60: answer when there is something to act on, or after N
+    /// `wait=N` (RFC 7240), of which at most 55 are waited: answer when there is something to act on, or after N
     /// seconds. What cannot be read is passed over.
     #[param(rename = "Prefer")]
     prefer: Option<String>,
@@ -37,7 +37,7 @@ pub(crate) struct Waiting {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
 pub(crate) struct Preferring {
-    /// `wait=N` (RFC 7240), N up to 60: answer when the state is final, or `pending` with a
+    /// `wait=N` (RFC 7240), of which at most 55 are waited: answer when the state is final, or `pending` with a
     /// `redirect_url`, else after N seconds. `respond-async`: answer as soon as the row is
     /// committed (not for card data). Without it: when the gateway has acknowledged or refused.
     #[param(rename = "Prefer")]

@@ -90,6 +90,7 @@ impl Default for Setup {
             .set("follow", "in_doubt_horizon", "\"200ms\"")
             .set("follow", "lease", "\"5s\"")
             .set("serve", "drain_timeout", "\"10s\"")
+            .set("serve", "shutdown_delay", "\"0s\"")
             .client(
                 "orders",
                 KEY,

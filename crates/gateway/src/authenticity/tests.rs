@@ -196,3 +196,23 @@ fn nothing_prints_a_secret() {
     };
     assert!(!format!("{keys:?}").contains("hush"));
 }
+
+#[test]
+fn of_several_signatures_one_that_holds_is_enough() {
+    let sample = sample();
+    let secrets = secrets(&["synthetic-secret"]);
+    let keys = WebhookKeys {
+        shop_id: "1001",
+        secrets: &secrets,
+        public_keys: &sample.keys,
+        signature_required: true,
+    };
+    let admitted = admit(Some(sample.authorization.as_bytes()), keys).unwrap();
+    let good = sample.signature.as_bytes();
+    let of = |given: &[&[u8]]| admitted.verify_any(given.iter().copied(), &sample.body);
+    assert_eq!(of(&[b"AAAA", good]), Authenticity::Signed);
+    assert_eq!(of(&[good, b"AAAA"]), Authenticity::Signed);
+    let refused = Authenticity::Refused(Reason::WrongSignature);
+    assert_eq!(of(&[b"AAAA", b"BBBB"]), refused);
+    assert_eq!(of(&[]), Authenticity::Refused(Reason::NoSignature));
+}

@@ -28,6 +28,9 @@ fn client(port: u16) -> GatewayClient {
         base_url,
         connect_timeout: Duration::from_secs(2),
         request_timeout: Duration::from_secs(3),
+        max_connection_age: Duration::from_secs(300),
+        proxy: crate::settings::Proxy::default(),
+        ca_file: None,
     })
     .unwrap()
 }

@@ -166,6 +166,25 @@ pub fn passed_on() -> Vec<(String, String)> {
     headers.0
 }
 
+/// The header for a third party: it learns neither the trace that a caller began nor what else the caller
+/// said of it, and its own part has an id that is noted here.
+pub fn of_our_own() -> Vec<(String, String)> {
+    let told = passed_on().into_iter().find(|(name, _)| name == HEADERS[0]);
+    let Some((name, parent)) = told else {
+        return Vec::new();
+    };
+    let parts: Vec<&str> = parent.split('-').collect();
+    let [version, _, span, flags] = parts.as_slice() else {
+        return Vec::new();
+    };
+    let trace = uuid::Uuid::new_v4().simple().to_string();
+    let parent = format!("{version}-{trace}-{span}-{flags}");
+    Context::current()
+        .span()
+        .set_attribute(KeyValue::new("reconciler.outside_trace", trace));
+    vec![(name, parent)]
+}
+
 struct Given(HashMap<String, String>);
 
 impl Extractor for Given {
