@@ -22,6 +22,7 @@ CHART = Path(__file__).resolve().parent.parent
 ROOT = CHART.parent
 HELM = os.environ.get("HELM", "helm")
 PROMTOOL = os.environ.get("PROMTOOL", "promtool")
+SOURCES = lambda: [*(ROOT / "src").rglob("*.rs"), *(ROOT / "crates").rglob("src/**/*.rs")]
 HADOLINT = os.environ.get("HADOLINT", "hadolint")
 # A built program, to check the configurations that the chart makes with the real parser.
 BINARY = os.environ.get("RECONCILER_BIN")
@@ -510,7 +511,7 @@ class Monitoring(unittest.TestCase):
                 self.knows(alert["expr"])
 
     def test_words_in_rules_are_words_of_the_program(self):
-        source = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.rs"))
+        source = "\n".join(path.read_text() for path in SOURCES())
         for alert in self.alerts:
             for label, words in re.findall(r'(outcome|state|kind|verdict|status)(?:=~|!~|!=|=)"([^"]*)"', alert["expr"]):
                 for word in words.split("|"):
@@ -620,7 +621,7 @@ class Pages(unittest.TestCase):
 
     def test_the_image_is_built_from_all_that_the_source_includes(self):
         allowed = re.findall(r"(?m)^!(.*)$", (ROOT / ".dockerignore").read_text())
-        for file in (ROOT / "src").rglob("*.rs"):
+        for file in SOURCES():
             if "tests" in file.parts or file.name == "tests.rs":
                 continue
             for path in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]*)"', file.read_text()):

@@ -70,6 +70,12 @@ fn what_is_about_the_server_puts_nothing_aside() {
             "23514",
         ] {
             assert_eq!(tell(world, "never-server", code).await, [503], "{code}");
+            // It comes again, and others have passed in between.
+            world
+                .pay(&format!("never-between-{code}"))
+                .await
+                .expect(202);
+            assert_eq!(tell(world, "never-server", code).await, [503], "{code}");
         }
         assert_eq!(world.database.one::<i64>(ASIDE).await, 0);
         // The item's own: kept, and told of.
