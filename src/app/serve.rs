@@ -144,11 +144,7 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let database = &config.database;
         let store = Store::connect_lazy(database.url.expose(), database.max_connections)?;
-        let shops: Vec<ShopId> = config
-            .shops
-            .iter()
-            .filter_map(|shop| ShopId::parse(&shop.id).ok())
-            .collect();
+        let shops = shop_ids(&config);
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
         let prepared = begin_preparing(&store, names, key_ids(&config)).await?;
         let ledger = Ledger::start(
@@ -358,6 +354,12 @@ async fn prepare(
         );
     }
     Ok(())
+}
+
+/// Returns the IDs of the configured shops; the configuration accepts no other ones.
+fn shop_ids(config: &Config) -> Vec<ShopId> {
+    let ids = config.shops.iter().map(|shop| ShopId::parse(&shop.id));
+    ids.filter_map(Result::ok).collect()
 }
 
 /// Returns the ledger's settings from the configuration.

@@ -139,13 +139,12 @@ pub(super) fn subscriber(mut fields: Fields<'_>) -> Option<SubscriberConfig> {
 }
 
 fn shop_id(id: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=MAX_NAME).contains(&id.len()) && id.bytes().all(allowed) {
-        Ok(())
-    } else {
-        Err(format!(
+    // The rule of the words, so that no configured shop is left out later.
+    match words::ShopId::parse(id) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!(
             "expected 1 to {MAX_NAME} characters of A-Z a-z 0-9 _ -, got {id:?}"
-        ))
+        )),
     }
 }
 
