@@ -6,7 +6,7 @@ use crate::{costs, fresh, ground, load};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Number of shops.
 const SHOPS: usize = 20;
@@ -20,7 +20,7 @@ const FROM_NOW_ON: &str = "UPDATE due_checks SET due_at = due_at + (now() + inte
 
 /// Measures with each number of open transactions.
 pub async fn run(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
     counts: &[usize],
     measured: Duration,

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use testkit::postgres::{Cluster, Options};
+use testkit::postgres::{ClusterOptions, PostgresCluster};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use twin::SigningKey;
 
 /// Starts a durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
-pub async fn postgres() -> Cluster {
+pub async fn postgres() -> PostgresCluster {
     let settings = [
         ("shared_buffers", "2GB"),
         ("max_wal_size", "8GB"),
@@ -21,12 +21,14 @@ pub async fn postgres() -> Cluster {
         ("fsync", "on"),
         ("shared_preload_libraries", "pg_stat_statements"),
     ];
-    let options = Options {
+    let options = ClusterOptions {
         durable: true,
         settings: settings.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        ..Options::default()
+        ..ClusterOptions::default()
     };
-    Cluster::start(options).await.expect("PostgreSQL starts")
+    PostgresCluster::start(options)
+        .await
+        .expect("PostgreSQL starts")
 }
 
 /// A process that is killed when its handle is dropped.

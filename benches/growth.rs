@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Numbers of final transactions in the two databases.
 pub struct Histories {
@@ -38,7 +38,7 @@ const OPEN: usize = 10_000;
 
 /// Applies the load to a database with a small and one with a large history, alternately.
 pub async fn run(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
     size: &Size,
     histories: &Histories,
@@ -108,7 +108,7 @@ pub async fn run(
 
 /// Creates a database with payments that wait for their webhook, and with `rows` final
 /// transactions.
-async fn with_history(cluster: &Cluster, name: &str, rows: usize) {
+async fn with_history(cluster: &PostgresCluster, name: &str, rows: usize) {
     cluster
         .create_from_template("open", name)
         .await

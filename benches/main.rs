@@ -34,7 +34,7 @@ use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Size of a run.
 struct Size {
@@ -157,7 +157,7 @@ async fn bench(size: &Size, sections: &[String]) {
 }
 
 /// Check policies: replayed, and with the real service.
-async fn poll(cluster: &Cluster, replay: Value, report: &mut Report) {
+async fn poll(cluster: &PostgresCluster, replay: Value, report: &mut Report) {
     let mut databases = Vec::new();
     for n in 0..poller_live::CELLS.len() {
         let name = format!("poller_{n}");
@@ -184,7 +184,7 @@ async fn execute(database: &str, statements: &str) {
 }
 
 /// Creates a fresh copy of a database and drops the previous one.
-async fn fresh(cluster: &Cluster, template: &str) -> String {
+async fn fresh(cluster: &PostgresCluster, template: &str) -> String {
     cluster.drop_database("round").await.expect("no database");
     execute(&cluster.url("postgres"), "CHECKPOINT").await;
     cluster
@@ -198,7 +198,7 @@ async fn fresh(cluster: &Cluster, template: &str) -> String {
 
 /// Submits, from POST to 202, with a gateway that responds at once: over as many connections as
 /// webhooks, and over few, which leaves fewer commands per commit.
-async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+async fn submit(cluster: &PostgresCluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
     let total = size.submits + size.submits / 10;
     let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
     let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
@@ -245,7 +245,7 @@ async fn submits(
 }
 
 /// Fills the database `open` with payments that wait for their webhook.
-async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
+async fn seed(cluster: &PostgresCluster, gateway: SocketAddr, payments: Range<usize>) {
     let url = cluster.url("open");
     let running = ground::service(&url, gateway, NO_CHECKS).await;
     let (first, last) = (payments.start, payments.end);
@@ -271,7 +271,12 @@ async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
 
 /// Final webhooks of open payments, from arrival to 200: over many connections, and over half as
 /// many.
-async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+async fn webhooks(
+    cluster: &PostgresCluster,
+    gateway: SocketAddr,
+    size: &Size,
+    report: &mut Report,
+) {
     let all = Arc::new(bodies::webhooks(size.payments));
     let total = size.payments;
     let connections = [MANY_CONNECTIONS, size.connections];
@@ -320,7 +325,7 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
 /// Webhooks in an open loop at half of the peak rate. Repeated several times, because one disk
 /// stall dominates the p99 of a run of a few seconds.
 async fn at_half(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
     size: &Size,
     all: &Arc<Vec<Vec<u8>>>,
@@ -343,7 +348,7 @@ async fn at_half(
 }
 
 /// Webhooks to the service only, for a profiler. Not part of the report.
-async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
+async fn alone(cluster: &PostgresCluster, gateway: SocketAddr, size: &Size) {
     let all = Arc::new(bodies::webhooks(size.payments));
     for _ in 0..3 {
         let database = fresh(cluster, "open").await;
@@ -369,7 +374,7 @@ async fn wave(at: SocketAddr, all: &Arc<Vec<Vec<u8>>>, connections: usize) -> Ou
 }
 
 /// Measures the footprint: memory when idle, and the time from start to readiness.
-async fn small(cluster: &Cluster, gateway: SocketAddr, report: &mut Report) {
+async fn small(cluster: &PostgresCluster, gateway: SocketAddr, report: &mut Report) {
     let database = fresh(cluster, "empty").await;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..5 {

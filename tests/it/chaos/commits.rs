@@ -2,13 +2,13 @@
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Proxy, Trick, private_cluster_with};
-use testkit::postgres::Options;
+use testkit::postgres::ClusterOptions;
 
 /// Runs a case whose service connects to PostgreSQL through a fault-injecting proxy.
 fn over_a_wire(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &Proxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (proxy, url, _cluster) = runtime.block_on(async {
-        let (cluster, url) = private_cluster_with(Options::default()).await;
+        let (cluster, url) = private_cluster_with(ClusterOptions::default()).await;
         (Proxy::before(cluster.socket_dir()).await, url, cluster)
     });
     let mut plan = Plan::new(name);

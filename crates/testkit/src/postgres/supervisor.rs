@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::ClusterError;
-use super::binaries::User;
+use super::binaries::ServerUser;
 use leaves::clock::Boottime;
 
 const SCRIPT: &str = include_str!("supervise.sh");
@@ -26,14 +26,14 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Signal to the server.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Signal {
+pub(super) enum ServerSignal {
     /// Fast shutdown.
     Int,
     /// Immediate shutdown.
     Quit,
 }
 
-impl Signal {
+impl ServerSignal {
     fn word(self) -> &'static str {
         match self {
             Self::Int => "INT",
@@ -57,7 +57,7 @@ impl Supervisor {
         binaries: &Path,
         data_dir: Option<PathBuf>,
         arguments: &[String],
-        user: Option<User>,
+        user: Option<ServerUser>,
     ) -> Result<Self, ClusterError> {
         let mut tried = Vec::new();
         for base in bases() {
@@ -125,7 +125,7 @@ impl Supervisor {
     }
 
     /// Stops the server and waits until it has ended.
-    pub(super) fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
+    pub(super) fn stop(&mut self, signal: ServerSignal) -> Result<(), ClusterError> {
         self.send(signal.word())?;
         let deadline = Boottime::now() + STOP_LIMIT;
         while self.status().is_none() {
@@ -219,7 +219,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.keeps_data && self.status().is_none() {
             // Persistent data is shut down cleanly, so that the next start needs no recovery.
-            let _ = self.stop(Signal::Int);
+            let _ = self.stop(ServerSignal::Int);
         }
         drop(self.shell.stdin.take());
         if !self.wait_for_shell() || self.run_dir.exists() {
@@ -251,7 +251,7 @@ fn command(
     base: &Path,
     data: &Path,
     arguments: &[String],
-    user: Option<User>,
+    user: Option<ServerUser>,
 ) -> Command {
     let mut command = Command::new("/bin/sh");
     command
