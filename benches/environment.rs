@@ -32,7 +32,7 @@ pub async fn postgres() -> PostgresCluster {
 }
 
 /// A process that is killed when its handle is dropped.
-pub struct Running {
+pub struct BenchEnvironment {
     child: Child,
     /// Addresses of its listeners.
     pub at: Addresses,
@@ -50,7 +50,7 @@ pub struct Addresses {
     pub ops: SocketAddr,
 }
 
-impl Running {
+impl BenchEnvironment {
     /// Returns its current memory, in MiB.
     pub fn memory_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -72,7 +72,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for BenchEnvironment {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -80,7 +80,7 @@ impl Drop for Running {
 }
 
 /// Starts the service on a database, with additional lines in `[follow]`.
-pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> Running {
+pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> BenchEnvironment {
     with_shops(database, gateway, follow, &[]).await
 }
 
@@ -90,7 +90,7 @@ pub async fn with_shops(
     gateway: SocketAddr,
     follow: &str,
     shops: &[String],
-) -> Running {
+) -> BenchEnvironment {
     let at = Addresses {
         api: free_address(),
         hooks: free_address(),
@@ -135,7 +135,7 @@ pub async fn with_shops(
         .expect("the service starts");
     until_open(at.api).await;
     until_open(at.hooks).await;
-    Running {
+    BenchEnvironment {
         child,
         at,
         _directory: directory,
@@ -143,7 +143,7 @@ pub async fn with_shops(
 }
 
 /// Starts the plain handler on a database.
-pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
+pub async fn plain(database: &str, gateway: SocketAddr) -> BenchEnvironment {
     let address = free_address();
     let child = Command::new(std::env::current_exe().expect("a path"))
         .args(["plain", &address.to_string(), database])
@@ -152,7 +152,7 @@ pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
         .spawn()
         .expect("the plain handler starts");
     until_open(address).await;
-    Running {
+    BenchEnvironment {
         child,
         at: Addresses {
             api: address,
