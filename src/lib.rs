@@ -6,7 +6,6 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod engine;
-pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod metrics;

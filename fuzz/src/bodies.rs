@@ -2,7 +2,7 @@
 
 use super::{digits, first_line};
 use domain::{RefusalKind, Snapshot, Timestamp, Uid};
-use reconciler::gateway::{
+use gateway::{
     Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading,
     carries_card_data, decode, read_by_tracking_id, read_by_uid, read_submit, read_task,
     read_webhook, redact, redact_text, take_webhook,

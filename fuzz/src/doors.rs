@@ -2,11 +2,13 @@
 
 use super::first_line;
 use domain::{Currency, ShopId, TaskId, Timestamp, TrackingId, TransactionType, Uid};
-use reconciler::config::{FingerprintKey, Rotating, RsaPublicKey, Secret};
-use reconciler::gateway::address::Mode;
-use reconciler::gateway::authenticity::admit;
-use reconciler::gateway::{Address, Authenticity, WebhookKeys};
-use reconciler::gateway::{check_request, long_numbers, read_webhook};
+use gateway::RsaPublicKey;
+use gateway::address::Mode;
+use gateway::authenticity::admit;
+use gateway::{Address, Authenticity, WebhookKeys};
+use gateway::{check_request, long_numbers, read_webhook};
+use leaves::secret::{Rotating, Secret};
+use reconciler::config::FingerprintKey;
 use reconciler::http::cursor::{self, List};
 use reconciler::http::idempotency::{self, Match, Told};
 use reconciler::store::read::Name;

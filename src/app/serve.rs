@@ -3,7 +3,6 @@
 use crate::config::{Config, Live};
 use crate::dispatch::Dispatch;
 use crate::engine::Engine;
-use crate::gateway::{ClientError, GatewayClient};
 use crate::http;
 use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
@@ -14,6 +13,7 @@ use crate::store::waiting::keys_in_use;
 use crate::store::{Store, StoreError, controls};
 use domain::ShopId;
 use domain::schedule::Pace;
+use gateway::{ClientError, GatewayClient};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,7 +157,7 @@ impl App {
             ledger_settings(&config),
             Arc::clone(&metrics),
         );
-        let gateway = GatewayClient::new(&config.gateway)?;
+        let gateway = GatewayClient::new(&config.gateway.client())?;
         let drain = config.serve.drain_timeout;
         // From here on, only the live configuration is read, so that the keys at start-up do not
         // outlive a rotation.

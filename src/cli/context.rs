@@ -7,13 +7,13 @@
 use crate::app::ledger_settings;
 use crate::cli::check_config::load;
 use crate::config::{Config, ShopConfig};
-use crate::gateway::redact_text;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::read::{self, Name};
 use crate::store::{Store, StoredTransaction};
 use anyhow::{Context, bail};
 use domain::ShopId;
+use gateway::redact_text;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::Document;
 use super::fields::{Fields, Notes};
-use super::keys::{KeyDigest, RsaPublicKey, subscriber_secret};
+use super::keys::{KeyDigest, subscriber_secret};
 use super::load::within;
-use super::secret::{Rotating, Secret};
 use super::types::{
     ClientConfig, EventName, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig,
     WebhookSignature,
 };
 use super::value::FromRaw;
+use gateway::RsaPublicKey;
+use leaves::secret::{Rotating, Secret};
 
 const MAX_NAME: usize = 64;
 /// The largest exponent of ISO 4217.

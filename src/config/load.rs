@@ -13,12 +13,12 @@ use url::Url;
 use super::document::Document;
 use super::fields::{Fields, Notes};
 use super::keys::FingerprintKey;
-use super::secret::{Rotating, Secret};
 use super::types::{
     ApiConfig, DatabaseConfig, Follow, FollowConfig, GatewayConfig, LogFormat, OpsConfig,
     RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig, WebhooksConfig,
 };
 use super::value::FromRaw;
+use leaves::secret::{Rotating, Secret};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

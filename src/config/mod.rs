@@ -19,7 +19,6 @@ mod keys;
 mod live;
 mod load;
 pub mod sealing;
-mod secret;
 mod types;
 mod value;
 
@@ -34,9 +33,8 @@ pub use check::{broken_promises, warnings};
 pub use env::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use explain::{Origin, Setting};
-pub use keys::{FingerprintKey, KeyDigest, RsaPublicKey};
+pub use keys::{FingerprintKey, KeyDigest};
 pub use live::{Changes, Live, Loaded, Source};
-pub use secret::{Rotating, Secret};
 pub use types::{
     ApiConfig, ClientConfig, Config, DatabaseConfig, EventName, Follow, FollowConfig,
     GatewayConfig, LogFormat, OpsConfig, RetentionConfig, Scope, SecurityConfig, ServeConfig,

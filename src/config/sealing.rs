@@ -6,7 +6,7 @@
 //! open anything under a key that is no longer configured.
 
 use super::keys::FingerprintKey;
-use super::secret::Rotating;
+use leaves::secret::Rotating;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
 use ring::rand::{SecureRandom, SystemRandom};

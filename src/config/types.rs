@@ -10,8 +10,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::choices::choices;
-use super::keys::{FingerprintKey, KeyDigest, RsaPublicKey};
-use super::secret::{Rotating, Secret};
+use super::keys::{FingerprintKey, KeyDigest};
+use gateway::{ClientSettings, Credentials, RsaPublicKey, WebhookKeys};
+use leaves::secret::{Rotating, Secret};
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
@@ -149,6 +150,37 @@ pub struct GatewayConfig {
     pub request_timeout: Duration,
     /// Whether the URLs may be plain http on addresses that are not loopback.
     pub allow_http: bool,
+}
+
+impl GatewayConfig {
+    /// What the gateway's client has to be told.
+    pub fn client(&self) -> ClientSettings {
+        ClientSettings {
+            base_url: self.base_url.clone(),
+            connect_timeout: self.connect_timeout,
+            request_timeout: self.request_timeout,
+        }
+    }
+}
+
+impl ShopConfig {
+    /// What requests of this shop are sent with: the secret that is used.
+    pub fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            shop_id: &self.id,
+            secret: self.secret_key.current().expose(),
+        }
+    }
+
+    /// What webhooks of this shop are checked against.
+    pub fn webhook_keys(&self) -> WebhookKeys<'_> {
+        WebhookKeys {
+            shop_id: &self.id,
+            secrets: &self.secret_key,
+            public_keys: &self.public_key,
+            signature_required: self.webhook_signature == WebhookSignature::Required,
+        }
+    }
 }
 
 /// How transactions are followed until they are final.

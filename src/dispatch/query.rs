@@ -3,15 +3,15 @@
 //! tells is evidence like any other look-up.
 
 use crate::dispatch::{Dispatch, Shop};
-use crate::gateway::redact::redact;
-use crate::gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
-use crate::gateway::{UidReading, read_by_uid, read_value};
 use crate::ledger::{Record, Target};
 use crate::observation::query::{observe_known, observe_named, observe_tracking_id, observe_uid};
 use crate::observation::received;
 use crate::store::{StoreError, read};
 use domain::{ShopId, TaskId, Uid};
+use gateway::redact::redact;
+use gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
+use gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
+use gateway::{UidReading, read_by_uid, read_value};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};

@@ -2,12 +2,12 @@
 //! each stamp.
 
 use crate::dispatch::Dispatch;
-use crate::gateway::Credentials;
 use crate::observation::Observation;
 use crate::observation::submit::{self as outcome, BeforeStamp};
 use crate::store::{StoreError, StoredTransaction, controls, read};
 use domain::absence::is_provable;
 use domain::{Fact, Opening, Origin, ShopId, Timestamp};
+use gateway::Credentials;
 use leaves::clock::Boottime;
 use std::time::Duration;
 

@@ -7,7 +7,6 @@
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::{Case, Verdict, names};
 use crate::engine::step;
-use crate::gateway::{TrackingReading, read_by_tracking_id};
 use crate::ledger::{Record, Target};
 use crate::observation::read::{read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
@@ -16,8 +15,8 @@ use crate::store::{StoreError, StoredTransaction};
 use domain::absence::{Ability, is_provable};
 use domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
 use domain::fold::Basis;
-use domain::schedule;
-use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp};
+use domain::{Channel, DiscrepancyKind, Fact, Snapshot, State, TaskId, Timestamp, schedule};
+use gateway::{TrackingReading, read_by_tracking_id};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
@@ -150,7 +149,9 @@ async fn conclude<H: Hands>(
     }
     foreseen?;
     match verdict {
-        Verdict::Control(id, name, uid) => control_lookup(hands, id, &name, &uid).await,
+        Verdict::Control(id, name, uid) => {
+            control_lookup(hands, transaction, id, (&name, &uid)).await
+        }
         Verdict::TooLong(text) => {
             too_long(hands, transaction, text).await;
             Ok(())
@@ -297,9 +298,9 @@ async fn keep<H: Hands>(hands: &H, id: Uuid, learned: Observation) -> Option<Sto
 /// Looks up a transaction that is known to exist. When it is found, look-ups by such names work.
 async fn control_lookup<H: Hands>(
     hands: &H,
+    transaction: &StoredTransaction,
     id: Uuid,
-    name: &str,
-    uid: &str,
+    (name, uid): (&str, &str),
 ) -> Result<(), StoreError> {
     if hands.admit().await.is_err() {
         return Ok(());
@@ -308,8 +309,23 @@ async fn control_lookup<H: Hands>(
         return Ok(());
     };
     let answered = hands.now();
-    if let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received(&answer))
-        && snapshots.iter().any(|s| s.uid.as_str() == uid)
+    let reading = read_by_tracking_id(&received(&answer));
+    let hides = match &reading {
+        TrackingReading::Empty => true,
+        TrackingReading::Found {
+            snapshots, full, ..
+        } => !full && snapshots.iter().all(|s| s.uid.as_str() != uid),
+        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => false,
+    };
+    if hides {
+        let text = format!(
+            "look-ups by tracking id cannot be relied on: one of {name} does not show {uid}, which exists; \
+             its absence cannot be proved"
+        );
+        too_long(hands, transaction, text).await;
+    }
+    if let TrackingReading::Found { snapshots, .. } = reading
+        && (snapshots.iter()).any(|s| s.uid.as_str() == uid && is_filed_under(s, name))
     {
         let facts = snapshots
             .into_iter()
@@ -330,9 +346,16 @@ async fn control_lookup<H: Hands>(
     Ok(())
 }
 
+/// Whether a row bears this name, letter by letter.
+fn is_filed_under(row: &Snapshot, name: &str) -> bool {
+    let tracking_id = row.tracking_id.as_ref();
+    tracking_id.is_some_and(|tracking_id| tracking_id.as_str() == name)
+}
+
 /// What a look-up by tracking id teaches of the shop. Only an answer that itself holds the transaction's uid
-/// teaches anything, whatever else became known of it meanwhile: that look-ups by such a name find what is
-/// there, and, where it is filed under its own name, that this gateway shows children of its kind so.
+/// under the name that was asked teaches anything, whatever else became known of it meanwhile: that look-ups by
+/// such a name find what is there, and, where that name is its own, that this gateway shows children of its
+/// kind so.
 pub(super) async fn note_working<H: Hands>(
     hands: &H,
     transaction: &StoredTransaction,
@@ -345,14 +368,13 @@ pub(super) async fn note_working<H: Hands>(
     let Some(held) = learned.snapshots().find(|snapshot| snapshot.uid == uid) else {
         return;
     };
+    if !is_filed_under(held, asked) {
+        return;
+    }
     let mut words = vec![Ability::finds(asked)];
-    let filed_under = |name: &str| {
-        held.tracking_id
-            .as_ref()
-            .is_some_and(|t| t.as_str() == name)
-    };
     let own = opening.tracking_id.as_ref().map(|name| name.as_str());
-    if opening.kind.is_child() && own == Some(asked) && filed_under(asked) {
+    let is_of_kind = held.kind.as_deref() == Some(opening.kind.as_str());
+    if opening.kind.is_child() && own == Some(asked) && is_of_kind {
         words.push(Ability::shows(opening.kind));
     }
     for word in words {

@@ -3,12 +3,12 @@
 
 use crate::engine::step::PUT_OFF;
 use crate::engine::{Settings, Shared, ShopPlan};
-use crate::gateway::{Answer, Credentials, Read, SensitiveBody};
 use crate::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt};
 use crate::observation::submit::BeforeStamp;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
 use domain::absence::Ability;
 use domain::{Origin, ShopId, TaskId, Timestamp, Uid};
+use gateway::{Answer, Credentials, Read, SensitiveBody};
 use leaves::clock::Boottime;
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,14 +1,12 @@
 //! Looks up what unsigned webhooks named: by its uid, whoever it belongs to. What the gateway tells then is
 //! evidence; what the webhook said is none.
 
-use crate::engine::Shared;
-use crate::engine::ShopPlan;
 use crate::engine::hands::{Hands, Question, Real};
+use crate::engine::{Shared, ShopPlan};
 use crate::ledger::{Record, Target};
 use crate::observation::query::observe_known;
-use crate::store::hints::{self, Hint};
-use crate::store::{StoreError, read};
-use domain::{ShopId, Uid};
+use crate::store::{StoreError, hints};
+use domain::Uid;
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,31 +64,32 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
     };
     // At once, so that none outlasts its lease while it waits for another.
     let looks = due.iter().map(async |hint| {
-        let told = look_up(shared, &hands, &shop.id, hint).await?;
+        let told = match Uid::from_gateway(&hint.uid) {
+            Some(uid) => look_up(&hands, &uid).await?,
+            None => true,
+        };
         hints::done(store, &shop.id, hint, told).await
     });
     let done: Result<Vec<()>, StoreError> = join_all(looks).await.into_iter().collect();
     done.map(|_| !due.is_empty())
 }
 
-/// Whether the look told something.
-async fn look_up(
-    shared: &Shared,
-    hands: &Real<'_>,
-    shop: &ShopId,
-    hint: &Hint,
-) -> Result<bool, StoreError> {
-    let Some(uid) = Uid::from_gateway(&hint.uid) else {
-        return Ok(true);
-    };
+/// Looks up what was hinted at, and records what is told, whoever it belongs to. Whether the look told
+/// something.
+///
+/// # Errors
+///
+/// Returns why the owner could not be read.
+pub async fn look_up<H: Hands>(hands: &H, uid: &Uid) -> Result<bool, StoreError> {
     if hands.admit().await.is_err() {
         return Ok(false);
     }
-    let Some(answer) = hands.ask(Question::Uid(&uid)).await else {
+    let Some(answer) = hands.ask(Question::Uid(uid)).await else {
         return Ok(false);
     };
-    let owner = read::owner_of(&shared.store, shop, uid.as_str()).await?;
-    let Some(learned) = observe_known(&answer, &uid, owner.is_some()) else {
+    let owners = hands.owners(&[uid.to_string()]).await?;
+    let owner = owners.first().map(|(_, id, _)| *id);
+    let Some(learned) = observe_known(&answer, uid, owner.is_some()) else {
         // The gateway's own word that there is no such thing is an answer.
         return Ok(answer.status == 404);
     };

@@ -1,8 +1,6 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
 use crate::engine::hands::Hands;
-use crate::gateway::{Received, TaskReading, TaskUrl, TrackingReading};
-use crate::gateway::{read_by_tracking_id, read_task};
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
     Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
@@ -12,6 +10,8 @@ use domain::evidence::{AbsenceProof, RefusalCheck};
 use domain::fold::{Basis, Differences};
 use domain::schedule::{interval, is_duplicate_doubt};
 use domain::{Channel, Opening, Origin, Snapshot, TaskId, Timestamp};
+use gateway::{Received, TaskReading, TaskUrl, TrackingReading};
+use gateway::{read_by_tracking_id, read_task};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use uuid::Uuid;
@@ -302,13 +302,17 @@ impl<'a> Case<'a> {
         hands: &H,
         abilities: &[Ability],
     ) -> Result<Verdict, StoreError> {
-        let Some(last) = self.last_empty() else {
-            return Ok(Verdict::Wait(None));
-        };
         let settings = hands.settings();
         let horizon_at = self
             .last_sign_of_life(hands)
             .plus(settings.in_doubt_horizon);
+        let latest = self.lookups.iter().max_by_key(|looked| looked.at);
+        if self.now > horizon_at && latest.is_some_and(|looked| looked.said == Said::Failed) {
+            return Ok(Verdict::TooLong(UNREADABLE.to_owned()));
+        }
+        let Some(last) = self.last_empty() else {
+            return Ok(Verdict::Wait(None));
+        };
         let kind = self.transaction.opening.kind;
         if !is_provable(kind, abilities) {
             let late = last > horizon_at;
@@ -399,6 +403,9 @@ impl<'a> Case<'a> {
             .unwrap_or(expired)
     }
 }
+
+/// What a person is told when look-ups fail for longer than a proof of absence takes.
+const UNREADABLE: &str = "look-ups by its tracking id fail: it cannot be told what became of it";
 
 fn unshown(kind: &str) -> String {
     format!(

@@ -5,9 +5,10 @@
 //! does not age another's checks. What it deliberately cannot do: change a state.
 
 mod absence;
+mod earlier;
 mod gauges;
 pub mod hands;
-mod hints;
+pub mod hints;
 mod lookups;
 mod outbox;
 pub mod step;

@@ -6,7 +6,6 @@ use crate::config::Follow;
 use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::names;
-use crate::gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
 use crate::observation::query::observe_uid;
 use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
@@ -17,6 +16,7 @@ use crate::store::checks::Leased;
 use domain::family::Unfit;
 use domain::schedule::{self, Step, Wishes};
 use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
+use gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
 use serde_json::json;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
         &derived,
         leased.now,
     );
+    let by_both = matches!(planned, Step::LookUpBoth(_));
     let planned = schedule::turn(planned, &transaction.opening, leased.course.misses);
     let asks = !matches!(
         planned,
@@ -71,7 +72,10 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
             record(hands, leased, learned, None).await;
         }
         Step::AskTask(task) => ask_task(hands, leased, &task, false).await,
-        Step::LookUpUid(uid) => look_up_uid(hands, leased, &uid).await,
+        Step::LookUpUid(uid) => {
+            let owed = by_both.then(|| name_owed(hands, leased)).flatten();
+            look_up_uid(hands, leased, &uid, owed).await;
+        }
         Step::LookUpTrackingId if absence::concerns(transaction) => {
             absence::look(hands, leased, &is_ours).await;
         }
@@ -223,7 +227,8 @@ async fn as_wished<H: Hands>(
     is_ours: impl Fn() -> bool + Send + Sync,
 ) {
     let wishes = &leased.course.wishes;
-    let by_name = wishes.by_name && schedule::is_named(&leased.transaction.opening);
+    let is_named = schedule::is_named(&leased.transaction.opening);
+    let by_name = wishes.by_name && is_named;
     match (planned, &wishes.at) {
         (Step::AskTask(task), None) => {
             ask_task(hands, leased, task, by_name).await;
@@ -235,10 +240,13 @@ async fn as_wished<H: Hands>(
             return look_up_both(hands, leased, uid, is_ours).await;
         }
         (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) => {
-            return look_up_uid(hands, leased, uid).await;
+            return look_up_uid(hands, leased, uid, None).await;
         }
-        (_, Some(uid)) if by_name => return look_up_both(hands, leased, uid, is_ours).await,
-        (_, Some(uid)) => return look_up_uid(hands, leased, uid).await,
+        // Where the uid has told nothing, the name has its turn.
+        (_, Some(uid)) if by_name || (is_named && !leased.course.misses.is_multiple_of(2)) => {
+            return look_up_both(hands, leased, uid, is_ours).await;
+        }
+        (_, Some(uid)) => return look_up_uid(hands, leased, uid, None).await,
         (_, None) => {}
     }
     if absence::concerns(&leased.transaction) {
@@ -305,12 +313,20 @@ async fn conclude<H: Hands>(hands: &H, leased: &Leased, mut told: Observation, g
     record(hands, leased, told, None).await;
 }
 
-async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid) {
+/// When a look by name after a final state is taken again that told nothing: what its uid tells does not show
+/// what else goes by that name.
+fn name_owed<H: Hands>(hands: &H, leased: &Leased) -> Option<Timestamp> {
+    let (transaction, pace) = (&leased.transaction, &hands.settings().pace);
+    let derived = transaction.derived();
+    schedule::look_owed(&derived, transaction.state_since, leased.now, pace)
+}
+
+async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid, next: Option<Timestamp>) {
     let told = match hands.ask(Question::Uid(uid)).await {
         Some(answer) => read_uid(&answer, uid),
         None => unanswered(Channel::Query, uid.as_str()),
     };
-    conclude(hands, leased, told, false).await;
+    record(hands, leased, told, next).await;
 }
 
 /// Looks it up by tracking id, so that whatever else goes by that name is seen, and by uid as well unless
@@ -322,7 +338,7 @@ async fn look_up_both<H: Hands>(
     is_ours: impl Fn() -> bool + Send + Sync,
 ) {
     let Some(name) = leased.transaction.opening.tracking_id.clone() else {
-        return look_up_uid(hands, leased, uid).await;
+        return look_up_uid(hands, leased, uid, None).await;
     };
     let Some(answer) = hands.ask(Question::TrackingId(name.as_str())).await else {
         let told = unanswered(Channel::Query, name.as_str());
@@ -333,12 +349,14 @@ async fn look_up_both<H: Hands>(
     let enough = shown && told.snapshots().count() < FULL_LIST;
     told.goes_on = !enough;
     told.answered = hands.now();
+    let is_refused = told.facts.is_empty();
     let recorded = record(hands, leased, told.clone(), None).await;
     if let Some(transaction) = recorded.and_then(|r| r.transaction) {
         absence::note_working(hands, &transaction, &told).await;
     }
     if !enough && may_go_on(hands, leased, &is_ours).await {
-        look_up_uid(hands, leased, uid).await;
+        let owed = is_refused.then(|| name_owed(hands, leased)).flatten();
+        look_up_uid(hands, leased, uid, owed).await;
     }
 }
 
@@ -376,6 +394,12 @@ pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
     hands.settings().trust_request_id
         && transaction.state == State::InDoubt
         && schedule::may_repeat(opening, summary, leased.now)
+        && schedule::may_repeat_now(
+            summary,
+            &transaction.derived(),
+            leased.now,
+            &hands.settings().pace,
+        )
         && !hands.is_paused().await
         && hands.admit().await.is_ok()
 }

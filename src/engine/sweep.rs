@@ -1,6 +1,6 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
-use crate::engine::Shared;
+use crate::engine::{Shared, earlier};
 use crate::ledger::{Record, Target};
 use crate::observation::Observation;
 use crate::observation::webhook::observe_kept;
@@ -35,7 +35,14 @@ const MONTHS_AHEAD: i32 = 3;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// All sweeps by name.
-const NAMES: [&str; 5] = ["orphans", "partitions", "evidence", "events", "stuck"];
+const NAMES: [&str; 6] = [
+    "orphans",
+    "earlier",
+    "partitions",
+    "evidence",
+    "events",
+    "stuck",
+];
 
 /// Sweeps until the service stops.
 pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
@@ -51,6 +58,11 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     while !shared.dispatch.is_stopping() {
         let rematched = rematch_all(&shared, &mut places).await;
         note(&shared, "orphans", rematched);
+        let looked_over = each(&shops, |shop| {
+            earlier::look_over(&shared, shop, shops.len())
+        })
+        .await;
+        note(&shared, "earlier", looked_over);
         if Instant::now() >= slow_at {
             let pause = if slow(&shared, &shops).await {
                 SLOW

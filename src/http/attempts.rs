@@ -6,7 +6,6 @@
 
 use crate::config::sealing::Sealed;
 use crate::dispatch::Sent;
-use crate::gateway::SensitiveBody;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
 use crate::ledger::{LedgerError, Open, Opened, ParentLimit, Stamp, Stamped};
@@ -14,6 +13,7 @@ use crate::store::StoredTransaction;
 use actix_web::web::Data;
 use domain::Timestamp;
 use domain::family::Unfit;
+use gateway::SensitiveBody;
 use tokio::task::JoinHandle;
 
 /// A transaction to answer with, and the attempt that is under way for this very request.
@@ -27,6 +27,7 @@ pub(crate) enum Beginning {
     Begun(Begun),
     Exists(Box<StoredTransaction>),
     Unfit(Unfit),
+    Wait(Timestamp),
 }
 
 /// What came of a next attempt.
@@ -63,6 +64,7 @@ pub(crate) async fn open_and_send(
         }),
         Opened::Exists { transaction } => Beginning::Exists(transaction),
         Opened::Unfit(unfit) => Beginning::Unfit(unfit),
+        Opened::TooSoon(until) => Beginning::Wait(until),
     })
 }
 

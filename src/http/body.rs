@@ -4,13 +4,13 @@
 //! What it deliberately cannot do: reach the buffers of the connection itself, which hold each piece
 //! of a body until the next one comes.
 
-use crate::gateway::{read_value, zeroize_value};
 use crate::http::problem::{Kind, Problem};
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Payload;
 use futures_util::StreamExt;
+use gateway::{read_value, zeroize_value};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use zeroize::Zeroizing;

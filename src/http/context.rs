@@ -5,7 +5,6 @@
 
 use crate::config::{Live, Submits};
 use crate::dispatch::Dispatch;
-use crate::gateway::authenticity::Reason;
 use crate::http::auth::Clients;
 use crate::http::limits::Throttle;
 use crate::http::problem::Problem;
@@ -14,6 +13,7 @@ use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
 use domain::ShopId;
+use gateway::authenticity::Reason;
 use leaves::clock::Boottime;
 use leaves::telemetry::traces;
 use std::collections::HashMap;

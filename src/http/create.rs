@@ -8,7 +8,6 @@
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
 use crate::dispatch::Sent;
-use crate::gateway::card::SensitiveBody;
 use crate::http::attempts::{Beginning, Begun, Next, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -32,6 +31,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::family::Unfit;
 use domain::{Opening, Origin, State, Timestamp, TransactionType};
+use gateway::card::SensitiveBody;
 use leaves::clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
@@ -160,6 +160,13 @@ fn unfitting(unfit: Unfit) -> Problem {
     }
 }
 
+/// Why an equal child is not sent while its caller waits.
+fn too_soon(until: Timestamp) -> Problem {
+    let now = Timestamp::from(clock::now_utc());
+    let detail = "an equal one of this parent was sent just before; nothing was sent";
+    Problem::unavailable(detail).retry_after(until.since(now))
+}
+
 fn is_forced(req: &HttpRequest, caller: &Caller) -> Result<bool, Problem> {
     let mut params = Params::of(req, &["force"]);
     let force = params
@@ -239,6 +246,10 @@ impl Post {
                 self.give_back(send_now).await;
                 Err(unfitting(unfit))
             }
+            Beginning::Wait(until) => {
+                self.give_back(send_now).await;
+                Err(too_soon(until))
+            }
         }
     }
 
@@ -281,9 +292,7 @@ impl Post {
             Next::Begun(begun) => self.answer(begun, true).await,
             Next::Wait(until) => {
                 self.give_back(true).await;
-                let now = Timestamp::from(clock::now_utc());
-                let detail = "an equal one of this parent was sent just before; nothing was sent";
-                Err(Problem::unavailable(detail).retry_after(until.since(now)))
+                Err(too_soon(until))
             }
             Next::Unfit(unfit) => {
                 self.give_back(true).await;

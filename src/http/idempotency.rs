@@ -5,8 +5,9 @@
 //! from what is stored. Each fingerprint is stored with the id of its key, so that keys can change.
 //! What it deliberately cannot do: compare under a key that is no longer configured.
 
-use crate::config::{FingerprintKey, Rotating};
+use crate::config::FingerprintKey;
 use domain::TransactionType;
+use leaves::secret::Rotating;
 use ring::hmac;
 use serde_json::Value;
 use std::io;
@@ -104,7 +105,7 @@ pub(crate) const fn collection(kind: TransactionType) -> &'static str {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::gateway::long_numbers;
+    use gateway::long_numbers;
 
     fn keys(texts: &[&str]) -> Rotating<FingerprintKey> {
         let keys = texts

@@ -4,7 +4,6 @@
 //! The line names the route and never the path: a path holds whatever a caller wrote into it. What
 //! it deliberately cannot do: see a body or a header with a key in it.
 
-use crate::gateway::redact::{self, looks_like_card_number};
 use crate::http::context::Context;
 use crate::http::problem::{self, Problem};
 use crate::http::request::About;
@@ -14,6 +13,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
+use gateway::redact::{self, looks_like_card_number};
 use leaves::telemetry::traces::Span;
 use std::time::Duration;
 use tokio::time::Instant;

@@ -5,7 +5,6 @@
 //! says what it amounts to.
 
 use crate::config::Scope;
-use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::Context;
 use crate::http::openapi::params::Waiting;
@@ -22,6 +21,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::evidence::Decision;
 use domain::{Fact, Origin, SnapshotKey, State, Timestamp, Uid, derive};
+use gateway::redact::redact_text;
 use leaves::clock;
 use serde::Serialize;
 use serde_json::{Map, Value};

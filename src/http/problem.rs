@@ -8,13 +8,13 @@ mod kind;
 
 pub(crate) use kind::Kind;
 
-use crate::gateway::FieldProblem;
-use crate::gateway::redact::redact_text;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
+use gateway::FieldProblem;
+use gateway::redact::redact_text;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;

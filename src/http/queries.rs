@@ -5,8 +5,6 @@
 
 use crate::config::Scope;
 use crate::dispatch::{Query, QueryAnswer, QueryError};
-use crate::gateway::redact::redact_value;
-use crate::gateway::{self, FieldProblem};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
@@ -14,6 +12,8 @@ use crate::http::problem::{FieldError, Kind, Problem};
 use crate::http::reply;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use gateway::redact::redact_value;
+use gateway::{self, FieldProblem};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::time::Duration;

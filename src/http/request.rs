@@ -4,12 +4,12 @@
 //! Path segments are taken from the path as it was sent and decoded once. The router decodes a part
 //! of the escapes before it matches; decoding what it leaves would decode some twice.
 
-use crate::gateway::redact::redact_text;
 use crate::http::problem::{FieldError, Problem};
 use crate::store::read::Name;
 use actix_web::http::header;
 use actix_web::{HttpMessage, HttpRequest};
 use domain::ShopId;
+use gateway::redact::redact_text;
 use percent_encoding::percent_decode_str;
 use url::form_urlencoded;
 use uuid::Uuid;

@@ -2,14 +2,14 @@
 //!
 //! What it deliberately cannot do: look anything up. It says whether the body alone makes sense.
 
-use crate::gateway::long_numbers;
-use crate::gateway::plain_amount;
-use crate::gateway::redact::{Secrets, carries_card_data, redact, redact_text};
-use crate::gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forwarded};
 use crate::http::body::Json;
 use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
 use domain::{Currency, TrackingId, TransactionType, Uid};
+use gateway::long_numbers;
+use gateway::plain_amount;
+use gateway::redact::{Secrets, carries_card_data, redact, redact_text};
+use gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forwarded};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 

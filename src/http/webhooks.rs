@@ -5,10 +5,6 @@
 //! What it deliberately cannot do: believe a webhook without a signature, or make anything due on
 //! account of one that is forged.
 
-use crate::gateway::authenticity::{Authenticity, Reason, WebhookKeys, admit};
-use crate::gateway::decode::{self, CodingError};
-use crate::gateway::names_another_shop;
-use crate::gateway::redact::redact_text;
 use crate::http::body;
 use crate::http::context::{Context, Shop};
 use crate::http::problem::{Kind, Problem};
@@ -21,6 +17,10 @@ use crate::store::hints;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
+use gateway::authenticity::{Authenticity, Reason, admit};
+use gateway::decode::{self, CodingError};
+use gateway::names_another_shop;
+use gateway::redact::redact_text;
 use leaves::clock::Boottime;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -81,7 +81,10 @@ async fn take(
     // Kept while the body comes, ten seconds at most.
     let config = context.config.now();
     // Shops are those of the start, so that there is one.
-    let Some(keys) = config.shop(shop.id.as_str()).map(WebhookKeys::of) else {
+    let Some(keys) = config
+        .shop(shop.id.as_str())
+        .map(crate::config::ShopConfig::webhook_keys)
+    else {
         return Err(refused(context, shop, Reason::WrongCredentials).await);
     };
     let limit = config.webhooks.max_body;

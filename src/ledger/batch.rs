@@ -10,6 +10,7 @@ mod owning;
 mod recording;
 mod row;
 mod settling;
+pub mod taking_over;
 #[cfg(test)]
 mod tests;
 mod writing;
@@ -82,6 +83,7 @@ enum Draft {
         tracking_id: String,
     },
     Unfit(Unfit),
+    TooSoon(Timestamp),
     Recorded {
         verdict: Verdict,
         id: Option<Uuid>,

@@ -20,6 +20,7 @@ mod waiters;
 
 pub use crate::store::discrepancies::Close;
 pub use acts::{act, look};
+pub use batch::taking_over::{look_it_up, take_over};
 pub use batch::{Answer, Fold, Work};
 pub use findings::view as discrepancy_view;
 pub use stamped::StampedAttempt;
@@ -135,6 +136,8 @@ pub enum Opened {
     },
     /// It is a child that its parent does not allow.
     Unfit(Unfit),
+    /// It has card data, which waits nowhere, and an equal child was sent just before: not before this time.
+    TooSoon(Timestamp),
 }
 
 /// Evidence to be recorded.

@@ -4,18 +4,19 @@
 //! What it deliberately cannot do: talk to the gateway, know HTTP listeners, or commit anything. An
 //! observation is evidence once the ledger has committed it.
 
+pub mod again;
 pub mod query;
 pub mod read;
 pub mod submit;
 pub mod webhook;
 
-use crate::gateway::redact::redact;
-use crate::gateway::{Answer, Received};
 use crate::store::EvidenceRow;
 use bytes::Bytes;
 use domain::explain::note;
 use domain::schedule::Wishes;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
+use gateway::redact::redact;
+use gateway::{Answer, Received, TrackingReading, read_by_tracking_id};
 use leaves::clock::Boottime;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -200,6 +201,15 @@ pub(crate) fn content_id(parts: &[&[u8]]) -> Uuid {
 /// An answer, as the readers take it. The time of receipt is put by the ledger.
 pub(crate) fn received(answer: &Answer) -> Received<'_> {
     answer.received(Timestamp::END)
+}
+
+/// The transactions of a list that came where none was asked for, in words: somebody has to look at them.
+pub(crate) fn listed(answer: &Answer) -> Option<String> {
+    let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received(answer)) else {
+        return None;
+    };
+    let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
+    Some(format!("a list of transactions: {}", uids.join(", ")))
 }
 
 /// An answer as an observation: its body redacted.

@@ -1,10 +1,10 @@
 //! What the answer to a status query tells about the transactions that it names.
 
-use crate::gateway::{Answer, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 use crate::observation::read::{read_list, read_uid};
 use crate::observation::{Observation, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, Uid};
+use gateway::{Answer, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 
 /// What the answer to a query by uid tells; `None` when it tells nothing of a transaction.
 pub fn observe_uid(answer: &Answer, uid: &Uid) -> Option<Observation> {

@@ -1,10 +1,12 @@
 //! What a read told, as evidence.
 
-use crate::gateway::{Answer, TaskReading, TaskUrl, TrackingReading, UidReading};
-use crate::gateway::{read_by_tracking_id, read_by_uid, read_task_of};
-use crate::observation::{Observation, of_answer, received};
+use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verdict};
+use gateway::{
+    Answer, TaskReading, TaskUrl, TrackingReading, UidReading, read_by_tracking_id, read_by_uid,
+    read_task_of,
+};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -55,7 +57,9 @@ pub(crate) fn read_answer(
             Vec::new()
         }
         TaskReading::Other(_) => {
-            unknown = Some("the task gave something that is no transaction".to_owned());
+            let what =
+                listed(answer).unwrap_or_else(|| "something that is no transaction".to_owned());
+            unknown = Some(format!("the task gave {what}"));
             Vec::new()
         }
         TaskReading::Unreadable { reason } => {

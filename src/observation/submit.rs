@@ -1,15 +1,16 @@
 //! What came of a submit, as evidence. Every fate has a name: not sent, refused, deferred, taken, or
 //! silent; silent may only be looked up.
 
-use crate::gateway::{
+use crate::observation::{Observation, listed, of_answer, received};
+use domain::evidence::FoundBy;
+use domain::fold::Differences;
+use domain::{
+    Channel, DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, Timestamp, TransactionType,
+};
+use gateway::{
     Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
     read_submit_of,
 };
-use crate::observation::{Observation, of_answer, received};
-use domain::evidence::FoundBy;
-use domain::fold::Differences;
-use domain::{Channel, DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot};
-use domain::{Timestamp, TransactionType};
 use serde_json::json;
 use std::time::Duration;
 use uuid::Uuid;
@@ -145,6 +146,9 @@ fn answered(
     let subject = format!("attempt {attempt}");
     let mut learned = of_answer(answer, Channel::Ack, &subject, vec![fact]);
     learned.note = note;
+    if label == "unclear" {
+        learned.unknown = listed(answer).map(|what| format!("the submit was answered with {what}"));
+    }
     Outcome {
         learned,
         retry_after: retry,

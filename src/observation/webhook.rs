@@ -1,9 +1,9 @@
 //! What a webhook that is not refused amounts to.
 
-use crate::gateway::{WebhookReading, read_webhook, take_webhook};
 use crate::observation::Observation;
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, Timestamp, Verdict};
+use gateway::{WebhookReading, read_webhook, take_webhook};
 use sha2::{Digest, Sha256};
 
 /// What a webhook that is not refused amounts to. Without a signature it is a hint.

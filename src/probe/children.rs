@@ -4,8 +4,8 @@
 use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestPayment, name};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
 use domain::{Snapshot, StatusClass, TransactionType, Uid};
+use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

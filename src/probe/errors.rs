@@ -3,8 +3,8 @@
 use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestCard, name};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl};
 use domain::{TaskId, TransactionType};
+use gateway::{SubmitReading, TaskReading, TaskUrl};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 

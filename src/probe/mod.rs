@@ -21,9 +21,9 @@ mod session;
 pub use report::{ProbeReport, ProbeResult, QUESTIONS, Question, SentTransaction};
 
 use crate::config::{Config, ShopConfig, Submits};
-use crate::gateway::{ClientError, GatewayClient};
 use crate::store::{Store, StoreError, controls};
 use domain::{Currency, ShopId, Snapshot, TransactionType};
+use gateway::{ClientError, GatewayClient};
 use leaves::clock;
 use report::ProbeNotes;
 use serde_json::{Map, Value, json};
@@ -136,7 +136,7 @@ pub async fn run(
         return Err(ProbeError::Paused);
     }
     controls::ensure(store, std::slice::from_ref(&shop.id)).await?;
-    let client = GatewayClient::new(&config.gateway)?;
+    let client = GatewayClient::new(&config.gateway.client())?;
     let mut probe = Probe {
         talk: ProbeSession::new(client, store.clone(), shop.clone(), id.clone()),
         notes: ProbeNotes::default(),

@@ -3,8 +3,8 @@
 
 use super::session::{NoResponse, ProbeResponse};
 use super::{Probe, ProbeError, TestPayment, name};
-use crate::gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
 use domain::{Snapshot, TaskId, TransactionType};
+use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

@@ -3,7 +3,7 @@
 use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestPayment};
-use crate::gateway::{Query, SubmitReading, TaskUrl};
+use gateway::{Query, SubmitReading, TaskUrl};
 use serde_json::{Map, json};
 
 impl Probe {

@@ -4,13 +4,13 @@
 
 use super::report::SentTransaction;
 use crate::config::ShopConfig;
-use crate::gateway::{
-    Answer, Credentials, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading,
-    TaskReading, TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id,
-    read_by_uid, read_submit, read_task,
-};
 use crate::store::{Store, controls};
 use domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
+use gateway::{
+    Answer, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading, TaskReading,
+    TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id, read_by_uid,
+    read_submit, read_task,
+};
 use leaves::clock;
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl ProbeSession {
         self.within_budget().await?;
         self.note_sent(kind, tracking_id);
         let body = query_body(fields);
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let submission = self
             .client
             .submit(credentials, kind, body, key, || true)
@@ -105,7 +105,7 @@ impl ProbeSession {
         which: TaskUrl,
     ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = match which {
             TaskUrl::Status => self.client.status(credentials, task).await,
             TaskUrl::Result => self.client.result(credentials, task).await,
@@ -144,7 +144,7 @@ impl ProbeSession {
         tracking_id: &str,
     ) -> Result<ProbeResponse<TrackingReading>, NoResponse> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = self.client.by_tracking_id(credentials, tracking_id).await;
         let answer = self.answered(read)?;
         let reading = read_by_tracking_id(&received(&answer));
@@ -157,7 +157,7 @@ impl ProbeSession {
         uid: &Uid,
     ) -> Result<ProbeResponse<UidReading>, NoResponse> {
         self.within_budget().await?;
-        let read = self.client.by_uid(Credentials::of(&self.shop), uid).await;
+        let read = self.client.by_uid(self.shop.credentials(), uid).await;
         let answer = self.answered(read)?;
         let reading = read_by_uid(&received(&answer), uid);
         Ok(heard(&answer, reading))
@@ -169,7 +169,7 @@ impl ProbeSession {
         query: &Query,
     ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         self.within_budget().await?;
-        let credentials = Credentials::of(&self.shop);
+        let credentials = self.shop.credentials();
         let read = self.client.query(credentials, Mode::Async, query).await;
         let answer = self.answered(read)?;
         let reading = read_submit(&received(&answer), self.client.address());

@@ -154,7 +154,7 @@ pub async fn lock_transactions(
         r#"-- lock_transactions
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency,
             t.description, t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint,
-            t.fingerprint_key, t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at,
+            t.fingerprint_key, t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at,
             t.finalized_at, t.evidence_count, t.evidence_head, t.place AS "place!"
         FROM UNNEST($2::uuid[]) AS k(id)
         CROSS JOIN LATERAL (

@@ -66,7 +66,7 @@ pub async fn lease_due(
         )
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
-            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!", taken.misses,
             taken.unanswered, taken.ask_name, taken.ask_uid
         FROM taken CROSS JOIN LATERAL (
@@ -106,7 +106,7 @@ pub async fn lease_untried(
         )
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
-            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, taken.was_due, taken.now AS "now!", taken.misses,
             taken.unanswered, taken.ask_name, taken.ask_uid
         FROM taken CROSS JOIN LATERAL (

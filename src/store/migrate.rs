@@ -1,14 +1,38 @@
 //! The schema: migrations are embedded, forward only, and taken by one process at a time.
 
 use crate::store::{Store, StoreError};
+use sqlx::PgConnection;
 use sqlx::migrate::Migrator;
+use std::time::Duration;
 
 /// The embedded migrations. One that a newer release has applied is no error: after a step back, the
 /// older program goes on with the newer schema, as the deploy order promises.
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!("./migrations");
     migrator.set_ignore_missing(true);
+    // See [`take_turn`].
+    migrator.set_locking(false);
     migrator
+}
+
+/// Names the lock by which one process at a time migrates.
+const TURN: i64 = 0x7265_636f_6e63_696c;
+
+/// How often a process asks whether it is its turn.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Waits until no other process migrates. The migrator's own lock is waited for inside a statement, whose
+/// snapshot an index that is built concurrently waits for in turn: of two that began together one would fail.
+async fn take_turn(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let ask = "-- take_turn\nSELECT pg_try_advisory_lock($1)";
+    while !sqlx::query_scalar::<_, bool>(ask)
+        .bind(TURN)
+        .fetch_one(&mut *conn)
+        .await?
+    {
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+    Ok(())
 }
 
 /// Why the schema is not as this program needs it.
@@ -28,10 +52,14 @@ pub enum MigrateError {
 /// Applies what is missing. Returns how many migrations were applied.
 pub async fn migrate(store: &Store) -> Result<usize, MigrateError> {
     let before = applied(store).await?.len();
-    migrator()
-        .run(store.unbounded_pool())
-        .await
-        .map_err(MigrateError::Failed)?;
+    let conn = store.unbounded_pool().acquire().await;
+    let mut conn = conn.map_err(StoreError::from)?;
+    take_turn(&mut conn).await?;
+    let done = migrator().run(&mut *conn).await;
+    // Ends the turn whatever came of it: the connection is closed, and not given back.
+    let closed = conn.close().await.map_err(StoreError::from);
+    done.map_err(MigrateError::Failed)?;
+    closed?;
     Ok(applied(store).await?.len() - before)
 }
 

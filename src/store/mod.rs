@@ -9,6 +9,7 @@ mod bounded;
 pub mod checks;
 pub mod controls;
 pub mod discrepancies;
+pub mod earlier;
 pub mod error;
 pub mod feed;
 pub mod hints;

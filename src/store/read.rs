@@ -80,7 +80,7 @@ pub async fn by_id(
         r#"-- transaction_by_id
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
-            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, d.due_at AS "next_check_at?"
         FROM transactions t
         LEFT JOIN due_checks d ON d.shop_id = t.shop_id AND d.transaction_id = t.id
@@ -233,7 +233,7 @@ async fn list_among(
         r#"-- list_among
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
-            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, d.due_at AS "next_check_at?"
         FROM transactions t
         LEFT JOIN due_checks d ON d.shop_id = t.shop_id AND d.transaction_id = t.id
@@ -281,7 +281,7 @@ async fn list_all(
         r#"-- list_all
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency, t.description,
             t.parent_uid, t.parent_tracking_id, t.card_data, t.test, t.fingerprint, t.fingerprint_key,
-            t.created_at, t.state, t.state_since, t.summary, t.sequence, t.updated_at, t.finalized_at,
+            t.created_at, t.state, t.state_since, t.uid, t.summary, t.sequence, t.updated_at, t.finalized_at,
             t.evidence_count, t.evidence_head, d.due_at AS "next_check_at?"
         FROM transactions t
         LEFT JOIN due_checks d ON d.shop_id = t.shop_id AND d.transaction_id = t.id

@@ -4,6 +4,7 @@ use crate::store::StoreError;
 use crate::store::batch::Place;
 use crate::view::{Record, TransactionView};
 use bytes::Bytes;
+use domain::earlier::EarlierEnd;
 use domain::fold::Derived;
 use domain::schedule::{Course, Wishes};
 use domain::{
@@ -74,6 +75,7 @@ pub(crate) struct RawTransaction {
     pub created_at: OffsetDateTime,
     pub state: String,
     pub state_since: OffsetDateTime,
+    pub uid: Option<String>,
     pub summary: String,
     pub sequence: i64,
     pub updated_at: OffsetDateTime,
@@ -105,9 +107,21 @@ impl TryFrom<RawTransaction> for StoredTransaction {
             test: raw.test,
             opened_at: raw.created_at.into(),
         };
+        let state = State::parse(&raw.state).ok_or_else(|| bad("state"))?;
+        let mut summary: Summary =
+            serde_json::from_str(&raw.summary).map_err(|_| bad("summary"))?;
+        // What an earlier release has ended is read with that end, whatever the rules of now would say.
+        if !summary.is_by_our_rules(raw.evidence_count)
+            && state.is_final()
+            && summary.earlier.is_none()
+        {
+            let uid = raw.uid.as_deref().and_then(Uid::from_gateway);
+            let end = EarlierEnd::of(&opening, &summary, state, uid);
+            summary.earlier = Some(Box::new(end));
+        }
         Ok(Self {
             opening,
-            summary: serde_json::from_str(&raw.summary).map_err(|_| bad("summary"))?,
+            summary,
             record: Record {
                 id: raw.id,
                 description: raw.description,
@@ -117,7 +131,7 @@ impl TryFrom<RawTransaction> for StoredTransaction {
                 next_check_at: raw.next_check_at.map(Timestamp::from),
                 sequence: raw.sequence,
             },
-            state: State::parse(&raw.state).ok_or_else(|| bad("state"))?,
+            state,
             state_since: raw.state_since.into(),
             fingerprint: raw.fingerprint.unwrap_or_default(),
             fingerprint_key: raw.fingerprint_key.unwrap_or_default(),
@@ -151,6 +165,7 @@ macro_rules! raw_transaction {
             created_at: $row.created_at,
             state: $row.state,
             state_since: $row.state_since,
+            uid: $row.uid,
             summary: $row.summary,
             sequence: $row.sequence,
             updated_at: $row.updated_at,

@@ -53,6 +53,7 @@ mod sim;
 mod stopping;
 mod streams;
 mod subscribers;
+mod takeover;
 mod tampering;
 mod terminal;
 mod tidy;

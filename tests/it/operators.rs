@@ -386,6 +386,25 @@ fn what_a_status_query_tells_is_evidence_at_the_transaction_that_it_is_about() {
 }
 
 #[test]
+fn a_query_whose_answer_cannot_be_recorded_is_not_answered() {
+    Setup::default().quiet().run(async |world| {
+        world.pay_and_wait("ok-held").await.expect(200);
+        let uid = world.twin().uid("ok-held").await;
+        // Somebody else holds the row for longer than the caller waits.
+        let mut other = world.database.pool.begin().await.unwrap();
+        sqlx::query("SELECT 1 FROM transactions FOR UPDATE")
+            .execute(&mut *other)
+            .await
+            .unwrap();
+        let asked = world.post("queries/status", json!({"uid": uid})).await;
+        asked.expect_problem(503, "unavailable");
+        other.rollback().await.unwrap();
+        let asked = world.post("queries/status", json!({"uid": uid})).await;
+        assert_eq!(asked.expect(200).json["status"], "completed");
+    });
+}
+
+#[test]
 fn who_closed_a_finding_is_kept_with_it() {
     Setup::default().quiet().run(async |world| {
         let body = json!("no webhook");

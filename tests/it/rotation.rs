@@ -266,6 +266,34 @@ fn a_file_with_a_mistake_changes_nothing_and_is_told() {
 }
 
 #[test]
+fn a_fingerprint_key_that_is_still_needed_cannot_be_dropped() {
+    Setup::default().service_down().run(async |world| {
+        let process = world.process().await;
+        world.pay_and_wait("ok-sealed").await.expect(200);
+        let text = world.config_text(&world.addresses());
+        let (old, new) = ("f".repeat(32), "g".repeat(32));
+        let both = with(
+            &text,
+            &format!("\"{old}\""),
+            &format!("[\"{new}\", \"{old}\"]"),
+        );
+        let dropped = with(&text, &old, &new);
+        process.reload(&dropped).await;
+        let refused = |log: &str| log.contains("fingerprint_key");
+        assert!(refused(&process.log()), "{}", process.log());
+        process.reload(&both).await;
+        // What was posted under the old key is the same request under the new one.
+        let again = world.pay("ok-sealed").await.expect(200);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        drop(process);
+        // A start without it is refused as well, and says which key is missing.
+        let mut other = crate::world::Process::start(&dropped, &world.addresses());
+        let ended = other.ended().await;
+        assert!(!ended.success() && refused(&other.log()), "{}", other.log());
+    });
+}
+
+#[test]
 fn what_is_no_key_is_named_and_left_as_it_is() {
     let neighbour = receiver(|_| 204);
     hearing(&neighbour).service_down().run(async |world| {

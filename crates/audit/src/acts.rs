@@ -3,6 +3,7 @@
 //! What it deliberately cannot do: fill in what is missing. An act that lacks something is told.
 
 use crate::body::{Ending, Told};
+use crate::earlier;
 use crate::reading::{Decision, Key, Saying};
 use crate::sql::AuditedEvidence;
 use serde_json::Value;
@@ -53,6 +54,11 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             ids(&json["lookups"]).ok_or("its look-ups")?,
         ),
         "decided" => Saying::Decided(decision(&json)?),
+        "decided_before" => {
+            let kept = earlier::read(&json, key).ok_or("what it keeps")?;
+            Saying::DecidedBefore(Box::new(kept))
+        }
+        "taken_over" => Saying::TakenOver,
         "anothers" => {
             let uid = json["uid"].as_str().and_then(Uid::from_gateway);
             Saying::Anothers(uid.ok_or("its uid")?)

@@ -317,6 +317,8 @@ impl Case {
             }
             Saying::MergedInto => self.is_merged = true,
             Saying::Decided(_)
+            | Saying::DecidedBefore(_)
+            | Saying::TakenOver
             | Saying::Anothers(_)
             | Saying::Merged(..)
             | Saying::Opened(_)
@@ -364,6 +366,11 @@ impl Case {
             .values()
             .filter_map(|a| a.stamps.iter().min().copied())
             .max()
+    }
+
+    /// The greatest description of one of the gateway's transactions.
+    pub(super) fn greatest_of(&self, uid: &str) -> Option<&Seen> {
+        crate::rules::greatest(self.seen.get(uid)?.iter())
     }
 
     /// The decision that was taken last.

@@ -9,6 +9,7 @@ mod acts;
 mod body;
 mod case;
 mod chain;
+mod earlier;
 mod proofs;
 mod reading;
 mod refusal;
@@ -17,10 +18,11 @@ mod rules;
 mod sql;
 mod summary;
 
-pub use report::{Difference, Kind, Report};
+pub use report::{Decided, Difference, Kind, Report};
 
 use crate::sql::{AuditReader, AuditedEvidence, AuditedTransaction};
 use case::{Asked, Case};
+use earlier::Earlier;
 use reading::Piece;
 use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +60,7 @@ const PAGE: i64 = 200;
 /// Audits what the plan names.
 pub async fn run(pool: &PgPool, plan: &Plan) -> Result<Report, Error> {
     let mut report = Report::default();
+    let schema = AuditReader::begin(pool).await?.schema_made_at().await?;
     let shops = match &plan.shop {
         Some(shop) => vec![shop.clone()],
         None => all_shops(&AuditReader::begin(pool).await?.shops().await?)?,
@@ -65,7 +68,7 @@ pub async fn run(pool: &PgPool, plan: &Plan) -> Result<Report, Error> {
     for shop in &shops {
         report.transactions.insert(shop.to_string(), 0);
         let mut after = plan.since.map_or(Uuid::nil(), first_id_at);
-        while let Some(last) = page(pool, plan, shop, after, &mut report).await? {
+        while let Some(last) = page(pool, (plan, schema), shop, after, &mut report).await? {
             after = last;
         }
         feed(pool, shop, &mut report).await?;
@@ -87,7 +90,7 @@ fn first_id_at(at: Timestamp) -> Uuid {
 /// Judges the next transactions of a shop. Gives the last id, and `None` when there was none.
 async fn page(
     pool: &PgPool,
-    plan: &Plan,
+    (plan, schema): (&Plan, Option<Timestamp>),
     shop: &ShopId,
     after: Uuid,
     report: &mut Report,
@@ -113,7 +116,9 @@ async fn page(
         let owners = reader.owners(shop, &uids).await?;
         let owners = owners_for(&asked, owners);
         let made_here = reader.made_here(shop, row.id, &uids).await?;
-        found.judge(&asked, &pieces, &owners, &made_here.into_iter().collect());
+        let earlier = earlier::of(row, &evidence, &pieces, schema);
+        let made_here = made_here.into_iter().collect();
+        found.judge(&asked, &pieces, (&owners, &made_here), &earlier);
     }
     Ok(rows.last().map(|row| row.id))
 }
@@ -192,8 +197,8 @@ impl Found<'_> {
         &mut self,
         asked: &Asked,
         pieces: &[Piece],
-        owners: &BTreeMap<String, Uuid>,
-        made_here: &BTreeSet<String>,
+        (owners, made_here): (&BTreeMap<String, Uuid>, &BTreeSet<String>),
+        earlier: &Earlier,
     ) {
         let mut case = Case::collect(asked, pieces, owners);
         for id in summary::refused_before(&self.row.summary) {
@@ -208,23 +213,43 @@ impl Found<'_> {
         }
         let older = case.proofs.iter().filter(|proof| proof.attempts.is_empty());
         self.report.older += older.count() as u64;
-        let outcome = rules::judge(asked, &case, owners);
-        self.compare(&outcome, owners);
+        let ruled = rules::judge(asked, &case, owners);
         let candidates = rules::candidates(asked, &case, owners);
-        let otherwise = summary::faults(&case, &candidates, &self.row.summary);
-        self.add_all(Kind::Summary, otherwise);
+        self.compare(&earlier.stand(self.row, &case, &candidates, &ruled));
+        let mut read: Vec<(Kind, String)> = Vec::new();
+        let faults = summary::faults(&case, &candidates, &self.row.summary);
+        read.extend(faults.into_iter().map(|text| (Kind::Summary, text)));
+        let faults = proofs::hollow(asked, &case, pieces, owners, made_here);
+        read.extend(faults.into_iter().map(|text| (Kind::Proof, text)));
+        if *earlier == Earlier::No {
+            read.extend(self.owned(owners));
+            read.into_iter()
+                .for_each(|(kind, text)| self.add(kind, text));
+        } else {
+            // It was read by the rules of an earlier release: what that makes otherwise is told apart.
+            let texts: Vec<String> = read.into_iter().map(|(_, text)| text).collect();
+            let line = earlier::line(self.row, &ruled, owners, &texts);
+            line.into_iter().for_each(|line| self.tell_apart(line));
+        }
         self.add_all(Kind::Opening, proofs::opened_otherwise(asked, pieces));
-        self.add_all(
-            Kind::Proof,
-            proofs::hollow(asked, &case, pieces, owners, made_here),
-        );
         let (twice, replays) = proofs::sent_twice(pieces);
         self.add_all(Kind::SentTwice, twice);
         self.report.replays += replays;
     }
 
-    /// Compares what is stored with what follows from the evidence.
-    fn compare(&mut self, outcome: &rules::Outcome, owners: &BTreeMap<String, Uuid>) {
+    /// Tells of what an earlier release has decided otherwise than the rules of now.
+    fn tell_apart(&mut self, line: String) {
+        self.report.tell_apart(Decided {
+            shop: self.shop.clone(),
+            transaction: self.row.id,
+            tracking_id: self.row.tracking_id.clone(),
+            state: self.row.state.clone(),
+            detail: line,
+        });
+    }
+
+    /// Compares what is stored with what is to be.
+    fn compare(&mut self, outcome: &rules::Outcome) {
         let row = self.row;
         let derived = outcome.state;
         if row.state != derived.as_str() {
@@ -248,14 +273,6 @@ impl Found<'_> {
                 format!("{derived} has {has} time of finality"),
             );
         }
-        let owner = row.uid.as_ref().map(|uid| owners.get(uid));
-        match owner {
-            Some(Some(owner)) if *owner != row.id => {
-                self.add(Kind::Owner, format!("the adopted uid belongs to {owner}"));
-            }
-            Some(None) => self.add(Kind::Owner, "the adopted uid belongs to nobody".to_owned()),
-            _ => {}
-        }
         let is_open = State::parse(&row.state).is_some_and(|state| !state.is_final());
         match &row.check_state {
             None if is_open => self.add(Kind::DueCheck, "it is open, and never due".to_owned()),
@@ -266,6 +283,18 @@ impl Found<'_> {
                 );
             }
             _ => {}
+        }
+    }
+
+    /// Whether the adopted uid is its own.
+    fn owned(&self, owners: &BTreeMap<String, Uuid>) -> Option<(Kind, String)> {
+        let row = self.row;
+        match row.uid.as_ref().map(|uid| owners.get(uid)) {
+            Some(Some(owner)) if *owner != row.id => {
+                Some((Kind::Owner, format!("the adopted uid belongs to {owner}")))
+            }
+            Some(None) => Some((Kind::Owner, "the adopted uid belongs to nobody".to_owned())),
+            _ => None,
         }
     }
 }

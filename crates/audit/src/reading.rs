@@ -5,6 +5,7 @@
 
 use crate::acts;
 use crate::body::{self, Body, Ending, Told};
+use crate::earlier::Kept;
 use crate::refusal::Refusal;
 use crate::sql::AuditedEvidence;
 use serde_json::Value;
@@ -83,6 +84,10 @@ pub(super) enum Saying {
     },
     /// A person decided.
     Decided(Decision),
+    /// An earlier release had ended it.
+    DecidedBefore(Box<Kept>),
+    /// It was open when this release took it over from an earlier one.
+    TakenOver,
     /// This uid was named as ours, and belongs to another of ours.
     Anothers(Uid),
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its

@@ -52,6 +52,21 @@ pub struct Difference {
     pub detail: String,
 }
 
+/// What an earlier release has decided, and the rules of now would decide otherwise. No difference: it stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// At which shop.
+    pub shop: ShopId,
+    /// About which transaction.
+    pub transaction: Uuid,
+    /// The merchant's name for it.
+    pub tracking_id: Option<String>,
+    /// How it stands.
+    pub state: String,
+    /// In words.
+    pub detail: String,
+}
+
 /// How many differences are told one by one; all are counted.
 const TOLD: usize = 1_000;
 
@@ -70,6 +85,10 @@ pub struct Report {
     pub skipped: u64,
     /// How many stamps were replays under the same `RequestID`.
     pub replays: u64,
+    /// What earlier releases have decided otherwise, the first of it.
+    pub decided: Vec<Decided>,
+    /// How many there are at each shop.
+    pub decided_counts: BTreeMap<String, u64>,
     /// How many refusals and proofs of absence earlier releases have recorded, which took fewer look-ups.
     pub older: u64,
 }
@@ -93,6 +112,21 @@ impl Report {
         }
     }
 
+    pub(super) fn tell_apart(&mut self, decided: Decided) {
+        *self
+            .decided_counts
+            .entry(decided.shop.to_string())
+            .or_default() += 1;
+        if self.decided.len() < TOLD {
+            self.decided.push(decided);
+        }
+    }
+
+    /// How many transactions earlier releases have decided otherwise than the rules of now would.
+    pub fn decided_before(&self) -> u64 {
+        self.decided_counts.values().sum()
+    }
+
     fn judged(&self) -> u64 {
         self.transactions.values().sum()
     }
@@ -114,6 +148,23 @@ impl Report {
         if self.total() > self.differences.len() as u64 {
             let more = self.total() - self.differences.len() as u64;
             let _ = writeln!(text, "and {more} more");
+        }
+        for d in &self.decided {
+            let name = d.tracking_id.as_deref().unwrap_or("-");
+            let (shop, id) = (&d.shop, d.transaction);
+            let _ = writeln!(
+                text,
+                "{:<12} {shop:<10} {id:<36} {name}  {}",
+                "decided", d.detail
+            );
+        }
+        if self.decided_before() > 0 {
+            let _ = writeln!(
+                text,
+                "{} transactions were decided by the rules of an earlier release, and stay so until something \
+                 outranks that; they are no differences",
+                self.decided_before()
+            );
         }
         let _ = writeln!(
             text,
@@ -141,7 +192,18 @@ impl Report {
                 "detail": d.detail,
             })
         });
+        let decided = self.decided.iter().map(|d| {
+            json!({
+                "shop": d.shop.as_str(),
+                "transaction": d.transaction,
+                "tracking_id": d.tracking_id,
+                "state": d.state,
+                "detail": d.detail,
+            })
+        });
         json!({
+            "decided_before": self.decided_before(),
+            "decided": decided.collect::<Vec<_>>(),
             "total": self.total(),
             "transactions": self.judged(),
             "evidence": self.evidence,
@@ -177,6 +239,17 @@ impl Report {
             let _ = writeln!(
                 text,
                 "reconciler_audit_transactions{{shop=\"{shop}\"}} {count}"
+            );
+        }
+        text.push_str(
+            "# HELP reconciler_audit_decided_before Those that an earlier release has decided otherwise.\n",
+        );
+        text.push_str("# TYPE reconciler_audit_decided_before gauge\n");
+        for shop in self.transactions.keys() {
+            let count = self.decided_counts.get(shop).copied().unwrap_or(0);
+            let _ = writeln!(
+                text,
+                "reconciler_audit_decided_before{{shop=\"{shop}\"}} {count}"
             );
         }
         text.push_str("# HELP reconciler_audit_skipped Those whose evidence is no longer kept.\n");

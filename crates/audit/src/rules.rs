@@ -15,10 +15,24 @@ use uuid::Uuid;
 use words::{Origin, State, Timestamp};
 
 /// What the evidence amounts to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) state: State,
     pub(super) uid: Option<String>,
+    pub(super) standing: Standing,
+}
+
+/// What speaks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is another.
+    Merged,
+    /// A person.
+    Decided,
+    /// A description that ends it.
+    Ended,
+    /// None of these.
+    Open,
 }
 
 /// One of the gateway's transactions that is ours, or may be.
@@ -56,6 +70,7 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
         return Outcome {
             state: State::Merged,
             uid: None,
+            standing: Standing::Merged,
         };
     }
     let candidates = candidates(asked, case, owners);
@@ -70,7 +85,12 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
         .map(|(candidate, _)| candidate.uid.to_owned());
     let is_final = adopted.as_ref().is_some_and(|(_, is_final)| *is_final);
     if let Some(state) = decided(asked, case, &candidates, is_final, uid.is_some()) {
-        return Outcome { state, uid };
+        let standing = Standing::Decided;
+        return Outcome {
+            state,
+            uid,
+            standing,
+        };
     }
     let state = match adopted {
         Some((candidate, true)) => match candidate.agreed.map(|seen| seen.told.ending) {
@@ -82,7 +102,15 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
         Some((_, false)) => State::Pending,
         None => presumed(asked, case, &fates),
     };
-    Outcome { state, uid }
+    Outcome {
+        state,
+        uid,
+        standing: if is_final {
+            Standing::Ended
+        } else {
+            Standing::Open
+        },
+    }
 }
 
 /// "Binding a uid": those that are bound, and those of which one description agrees, is filed under
@@ -178,7 +206,7 @@ pub(super) fn hinders_proof(asked: &Asked, case: &Case, seen: &Seen) -> bool {
 }
 
 /// "One uid": the maximum under the one order; ties are broken by the content.
-fn greatest<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<&'a Seen> {
+pub(super) fn greatest<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<&'a Seen> {
     seen.max_by(|a, b| {
         let content = |s: &Seen| {
             (

@@ -5,9 +5,13 @@
 //! transaction at REPEATABLE READ, so that what is compared belongs to one moment.
 
 use crate::Error;
+use sqlx::types::time::OffsetDateTime;
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 use words::{ShopId, Timestamp};
+
+/// The migration from which on a summary says who has written it.
+const EARLIER_ENDS: i64 = 20261201010700;
 
 /// A transaction as the audit compares it.
 #[derive(Debug, Clone)]
@@ -134,6 +138,18 @@ impl AuditReader {
         )
         .fetch_all(&mut *self.0)
         .await?)
+    }
+
+    /// When the schema was made by which this release knows what an earlier one has left. The table belongs to
+    /// the migrator, so that the statement cannot be checked at build time.
+    pub async fn schema_made_at(&mut self) -> Result<Option<Timestamp>, Error> {
+        let made: Option<OffsetDateTime> = sqlx::query_scalar(
+            "-- audit_schema_made_at\nSELECT installed_on FROM _sqlx_migrations WHERE version = $1",
+        )
+        .bind(EARLIER_ENDS)
+        .fetch_optional(&mut *self.0)
+        .await?;
+        Ok(made.map(Timestamp::from))
     }
 
     /// The months of evidence that are still kept, as `2026_11`.

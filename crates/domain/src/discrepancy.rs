@@ -1,7 +1,7 @@
 //! What does not fit: findings that a person should see, and what indicates each.
 
 use crate::candidate::{is_under_parents_name, mode};
-use crate::fold::{Candidate, Derived, Differences, Summary};
+use crate::fold::{Basis, Candidate, Derived, Differences, Summary};
 use crate::{
     Currency, DiscrepancyKind, Mention, Opening, Snapshot, SnapshotKey, State, StatusClass,
     TransactionType, Uid,
@@ -95,6 +95,9 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
         told.about_candidate(uid, candidate, &mut found);
     }
     told.about_several(&mut found);
+    if let Basis::EarlierRules(ruled) = derived.basis {
+        found.push(decided_before(summary, derived, ruled));
+    }
     for (uid, snapshot) in &summary.anothers {
         found.extend(told.about_anothers(uid, snapshot));
     }
@@ -120,6 +123,20 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
         });
     }
     found
+}
+
+/// It stays as an earlier release has ended it, and would be otherwise now.
+fn decided_before(summary: &Summary, derived: &Derived, ruled: State) -> Finding {
+    Finding {
+        kind: DiscrepancyKind::StatusConflict,
+        uid: None,
+        basis: None,
+        detail: format!(
+            "an earlier release ended it as {}; by the rules of now it would be {ruled}",
+            derived.state
+        ),
+        uids: mentions(summary, [derived.uid.as_ref()]),
+    }
 }
 
 /// What findings are told from.
@@ -177,7 +194,8 @@ impl Telling<'_> {
         let older = summary.is_older(latest);
         let named = is_filed_as_ours(opening, latest);
         let eligible = summary.is_eligible(opening, candidate);
-        if candidate.differs() && (candidate.bound || (named && !older)) {
+        // What is ours already stays it, whatever name it bears by now.
+        if candidate.differs() && (eligible || (named && !older)) {
             self.mismatches(latest, found);
         }
         if !eligible && named && older && !summary.attempts.is_empty() {

@@ -1,5 +1,6 @@
 //! One thing learned, by one channel, and how it is read.
 
+use crate::earlier::EarlierEnd;
 use crate::snapshot::hex_bytes;
 use crate::{Snapshot, SnapshotKey, State, TaskId, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
@@ -263,6 +264,8 @@ pub enum Fact {
         /// When.
         at: Timestamp,
     },
+    /// An earlier release has ended it, and its rules were others.
+    DecidedBefore(Box<EarlierEnd>),
     /// What came says nothing about the transaction (a failed read, a hint, an unknown body).
     Nothing,
     /// Absence was proved.

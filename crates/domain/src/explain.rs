@@ -51,6 +51,10 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         }
         Fact::AbsenceProved(proof) => proved(proof),
         Fact::Held { reason, .. } => format!("it is held back, and not sent: {reason}"),
+        Fact::DecidedBefore(end) => format!(
+            "it ended as {} under an earlier release; by the rules of now the same evidence makes it {}",
+            end.state, end.ruled
+        ),
         Fact::Released { .. } => "a person released what was held back".to_owned(),
         Fact::RefusalChecked { task, check } => looked_after(task.as_str(), *check),
         Fact::Decided(decision) => {
@@ -219,6 +223,10 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
         Basis::Differs(_) => candidate.map_or(String::new(), |c| differing(opening, c)),
         Basis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
         Basis::Operator => decided(known, candidate),
+        Basis::EarlierRules(ruled) => format!(
+            " An earlier release has decided that. By the rules of now it would be {ruled}: what it is stays \
+             as it is until the gateway, or a person, says otherwise."
+        ),
         Basis::Merged(into) => format!(" It is ~{into}, and what is known of it stands there."),
     };
     let doubtful = doubtful(opening, known, derived);

@@ -125,14 +125,15 @@ pub fn left(child: Child<'_>, parent: &Member, others: &[Member]) -> Option<i64>
     Some(taken(child.parent, parent, others)?.saturating_sub(given))
 }
 
-/// By how much more went back of a parent than there was, a chargeback and something else among it.
+/// By how much more went back of a parent than there was, by a chargeback and something else, which may be
+/// another chargeback.
 pub fn back_twice(name: &Uid, parent: &Member, others: &[Member]) -> Option<i64> {
     let given = given_back(name, parent, others);
     let done = || given.iter().filter(|m| m.state == State::Successful);
-    let charged = |m: &&&Member| m.kind == TransactionType::Chargeback;
-    let both = done().any(|m| charged(&m)) && done().any(|m| !charged(&m));
+    let charged = |m: &&Member| m.kind == TransactionType::Chargeback;
+    let twice = done().count() > 1 && done().any(charged);
     let over = sum(done().copied()).saturating_sub(taken(name, parent, others)?);
-    (both && over > 0).then_some(over)
+    (twice && over > 0).then_some(over)
 }
 
 /// The authorization of which everything that goes back is counted together.

@@ -50,32 +50,67 @@ pub enum Basis {
     Operator,
     /// It is this other one, by our id.
     Merged(Uuid),
+    /// It ended so by the rules of an earlier release; by those of now it would be in this state.
+    EarlierRules(State),
 }
+
+/// What speaks for a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is another.
+    Merged,
+    /// A person.
+    Decided,
+    /// A snapshot that ends it.
+    Ended,
+    /// None of these.
+    Open,
+}
+
+/// What the rules say.
+pub(crate) type Ruled = (Derived, Standing);
 
 /// Derives the state. Total: every summary has exactly one.
 pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
+    let ruled = by_rules(opening, summary);
+    match &summary.earlier {
+        Some(end) => end.stand(opening, summary, ruled),
+        None => ruled.0,
+    }
+}
+
+/// The same without what an earlier release has decided.
+pub(crate) fn by_rules(opening: &Opening, summary: &Summary) -> Ruled {
     if let (Origin::Gateway, Some(into)) = (opening.origin, summary.merged_into) {
-        return Derived {
+        let merged = Derived {
             state: State::Merged,
             basis: Basis::Merged(into),
             uid: None,
         };
+        return (merged, Standing::Merged);
     }
     let fates = fates(summary);
     let adopted = adopt(opening, summary, &fates);
     let rests_on_final = adopted.as_ref().is_some_and(|a| a.is_final);
     let uid = adopted.as_ref().map(|a| a.candidate.0.clone());
     if let Some(decision) = holding_decision(opening, summary, rests_on_final) {
-        return decide(opening, summary, decision, uid);
+        let decided = decide(opening, summary, decision, uid);
+        return (decided, Standing::Decided);
     }
-    match adopted {
+    let standing = if rests_on_final {
+        Standing::Ended
+    } else {
+        Standing::Open
+    };
+    let derived = match adopted {
         Some(adopted) => Derived {
             state: adopted.state(),
             basis: adopted.basis(),
             uid,
         },
         None => presume(opening, summary, &fates),
-    }
+    };
+    (derived, standing)
 }
 
 /// The decision that counts: the latest, while no snapshot greater than its basis is known. A

@@ -6,6 +6,7 @@
 pub mod absence;
 pub mod candidate;
 pub mod discrepancy;
+pub mod earlier;
 pub mod evidence;
 pub mod explain;
 pub mod family;

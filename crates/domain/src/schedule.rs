@@ -128,6 +128,8 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
             },
             None => Step::Submit,
         },
+        // What the rules of now might not call so is looked up when that is wished for.
+        State::NotSent if summary.earlier.is_some() => look_up(opening, summary, derived, now),
         State::NotSent | State::Merged => Step::Rest,
         State::Submitting
         | State::Processing
@@ -137,9 +139,8 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
         | State::Failed
         | State::Expired
         | State::Rejected
-        | State::NotFound => {
-            first_hand(summary, derived, now).unwrap_or_else(|| look_up(opening, summary, derived))
-        }
+        | State::NotFound => first_hand(summary, derived, now)
+            .unwrap_or_else(|| look_up(opening, summary, derived, now)),
     }
 }
 
@@ -151,6 +152,14 @@ pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool 
         && !summary.has_proof()
         && summary.last_attempt() < MOST_ATTEMPTS
         && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
+}
+
+/// Whether the pause before one more attempt under the same `RequestID` has passed. It grows from attempt to
+/// attempt, and what the gateway calls a duplicate is looked up and not repeated.
+pub fn may_repeat_now(summary: &Summary, derived: &Derived, now: Timestamp, pace: &Pace) -> bool {
+    let row = u16::try_from(summary.attempts.len()).unwrap_or(u16::MAX);
+    let paused = (summary.sent_at()).is_none_or(|sent| now.since(sent) >= floor(row, pace));
+    paused && !is_duplicate_doubt(derived)
 }
 
 /// Whether a request may still have to be sent out of the database: while it waits, while the gateway may put
@@ -198,6 +207,8 @@ pub fn turn(step: Step, opening: &Opening, misses: u16) -> Step {
         {
             Step::LookUpTrackingId
         }
+        // Where the name has told nothing, the uid has its turn.
+        Step::LookUpBoth(uid) if !misses.is_multiple_of(2) => Step::LookUpUid(uid),
         step => step,
     }
 }
@@ -310,9 +321,14 @@ fn gives_up(summary: &Summary) -> Option<String> {
     (waited >= PUT_OFF_FOR).then(|| "the gateway put it off for a day".to_owned())
 }
 
-fn look_up(opening: &Opening, summary: &Summary, derived: &Derived) -> Step {
+/// What is final, and what has been pending for long, is looked up by its name: the same request shows whatever
+/// else goes by it. While it is young its uid alone is asked for; so it is where an attempt has ended in doubt,
+/// since there a strange failure under its name would end it.
+fn look_up(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
+    let young = summary.sent_at().is_none_or(|sent| now.since(sent) < YOUNG);
+    let young = young || summary.has_ended_in_doubt();
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
-        (Some(uid), Some(_)) if derived.state.is_final() && is_named(opening) => {
+        (Some(uid), Some(_)) if (derived.state.is_final() || !young) && is_named(opening) => {
             Step::LookUpBoth(uid.clone())
         }
         (Some(uid), _) => Step::LookUpUid(uid.clone()),

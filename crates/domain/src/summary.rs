@@ -2,6 +2,7 @@
 
 use crate::absence::FOREIGN_BEFORE;
 use crate::candidate::{Candidate, Claim, is_misnamed};
+use crate::earlier::{EarlierEnd, Written};
 use crate::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::{
     Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
@@ -19,6 +20,12 @@ const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
 /// Everything that the evidence so far amounts to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
+    /// Who has written it. No fact, and put by who writes it. The first of all, where a sweep looks for it.
+    #[serde(rename = "wr", default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<Written>,
+    /// The end that an earlier release has left.
+    #[serde(rename = "eb", default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Box<EarlierEnd>>,
     /// Our attempts to send, by number.
     #[serde(rename = "at", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attempts: BTreeMap<u32, Attempt>,
@@ -200,6 +207,7 @@ impl Summary {
             Fact::RefusalChecked { task, check } => self.task(task).check(*check),
             Fact::Held { at, reason } => join_max(&mut self.held, &(*at, reason.clone())),
             Fact::Released { at } => join_max(&mut self.released, at),
+            Fact::DecidedBefore(end) => join_max(&mut self.earlier, end),
             Fact::AbsenceProved(proof) if proof.duplicate => {
                 join_max(&mut self.no_duplicate, proof);
             }

@@ -3,4 +3,5 @@
 //! This crate knows nothing of payments and depends on no other crate of the workspace.
 
 pub mod clock;
+pub mod secret;
 pub mod telemetry;

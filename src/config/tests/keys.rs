@@ -6,8 +6,9 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::{KeyDigest, RsaPublicKey};
+use super::super::KeyDigest;
 use super::{PUBLIC_KEY, minimal, only_error, parse};
+use gateway::RsaPublicKey;
 
 /// The same key as DER `RSAPublicKey`.
 const PKCS1: &str = "MIIBCgKCAQEAs8X6XDT/PediaeyvD8BYAFsgwc09CF5IgSMiU5nax5CUhU0iDYfMZWEcgKspsnu5ktJhIpFvGRxDgUKWHyVv5R8aHTzYp8/S2/ZmqorpaFvhXoqpJsGpFZEigStdfOnaqDPh0NMTpW+38fA5/D02Tiq0YINAUPhTJTar6h/UCV3TagnRI6MC7frDboDrgqtYsFEXeSo+7C6LoU6FIYaik/OpkQiG9EwM12x6kTgWt9h2L43v6jnOokbQMyfQRuU1eu/CJpOCWXXbGFpXfY7zjm1oYhTNwf53PbL9yXezJhL71ukkQoVdEl8YXyBR60CNQfmKkfKGQUWgKAmi5gOUQQIDAQAB";

@@ -9,7 +9,7 @@ use crate::config::{Live, SubscriberBody, SubscriberConfig};
 use crate::engine::outbox::breaker::CircuitBreaker;
 use crate::engine::outbox::signature::signatures;
 use crate::engine::outbox::ssrf::{AddressFilter, ForbiddenAddress, resolver};
-use crate::gateway::{describe, retry_after};
+use gateway::{describe, retry_after};
 use leaves::clock;
 use leaves::telemetry::traces::{self, Span};
 use reqwest::header::CONTENT_TYPE;

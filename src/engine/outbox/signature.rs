@@ -5,10 +5,10 @@
 //!
 //! Not responsible for: verification, which the subscriber does.
 
-use crate::config::{Rotating, Secret};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use leaves::secret::{Rotating, Secret};
 use sha2::Sha256;
 
 /// Returns the value of the `webhook-signature` header.

@@ -1,10 +1,10 @@
 //! Puts the document together: what the handlers say, and what is added to it by rule.
 
-use crate::gateway::{balance_query_schema, request_schema, status_query_schema};
 use crate::http::idempotency::collection;
 use crate::http::openapi::{Described, examples, listeners, messages, problems};
 use crate::metrics::VERSION;
 use domain::TransactionType;
+use gateway::{balance_query_schema, request_schema, status_query_schema};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 use words::ids::TrackingId;

@@ -78,6 +78,9 @@ impl Batch<'_> {
             }
         }
         let send_now = open.send_now && not_before.is_none_or(|at| at <= self.at);
+        if let Some(until) = not_before.filter(|_| open.opening.card_data && !send_now) {
+            return Draft::TooSoon(until);
+        }
         self.insert(open, id, send_now, not_before);
         self.by_name.insert(name, id);
         let lease = Lease {

@@ -89,7 +89,9 @@ impl Batch<'_> {
         facts: Vec<Cow<'_, Fact>>,
     ) -> Verdict {
         let learned = &record.learned;
-        let before = self.rows.map.get(&id).map(|row| row.derived.state);
+        let row = self.rows.map.get(&id);
+        let before = row.map(|row| row.derived.state);
+        let rested = row.and_then(|row| row.derived.uid.clone());
         // What comes too late is kept, and concludes nothing.
         let (facts, bare) = if self.may_conclude(record, id) {
             (facts, Verdict::NothingNew)
@@ -115,14 +117,37 @@ impl Batch<'_> {
                 text,
             );
         }
-        let look_again = look_again || (learned.look_again && !duplicate);
+        let look_again = look_again
+            || (learned.look_again && !duplicate)
+            || self.rests_anew(id, before, rested.as_ref());
         self.settle(record, id, before, look_again);
         verdict
+    }
+
+    /// Whether what is final, and was looked at for the last time, rests on another transaction now.
+    fn rests_anew(&self, id: Uuid, before: Option<State>, rested: Option<&Uid>) -> bool {
+        self.rows.map.get(&id).is_some_and(|row| {
+            let was_final = before.is_some_and(State::is_final) && row.derived.state.is_final();
+            let now = row.derived.uid.as_ref();
+            was_final && row.check.is_none() && rested.is_some() && now != rested
+        })
     }
 
     /// Joins facts, chains the evidence, and notes events and findings. Returns the verdict, and
     /// whether a look at the gateway becomes due.
     pub(super) fn learn(
+        &mut self,
+        id: Uuid,
+        learned: &Observation,
+        facts: Vec<Cow<'_, Fact>>,
+        bare: Verdict,
+    ) -> (Verdict, bool) {
+        let taken_over = self.take_it_over(id, learned);
+        let (verdict, look_again) = self.join(id, learned, facts, bare);
+        (verdict, look_again || taken_over)
+    }
+
+    fn join(
         &mut self,
         id: Uuid,
         learned: &Observation,

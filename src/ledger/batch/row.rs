@@ -3,6 +3,7 @@
 use crate::ledger::evidence::Link;
 use crate::observation::Observation;
 use crate::store::{CheckRow, EvidenceWrite, StoredTransaction, batch as rows};
+use domain::earlier::{RULES, Written};
 use domain::fold::Derived;
 use domain::schedule::{self, Course, Wishes};
 use domain::{Summary, Timestamp, Verdict};
@@ -113,6 +114,7 @@ impl Row {
         };
         let chain = link.hash(learned);
         stored.evidence_count = position;
+        stored.summary.written = Some(Written(RULES, position));
         stored.evidence_head = chain;
         EvidenceWrite {
             transaction_id: stored.record.id,

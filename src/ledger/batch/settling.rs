@@ -45,10 +45,8 @@ impl Batch<'_> {
         };
         let derived = &row.derived;
         let settled = schedule::is_settled(&row.stored.summary, derived);
-        // There is nothing to be looked at.
-        let rests = matches!(derived.state, State::Merged | State::NotSent);
         let due = match again {
-            true if rests => None,
+            true if row.rests() => None,
             true => Some(at),
             false if settled => None,
             false => self.next_due(row, record, mine),
@@ -92,7 +90,8 @@ impl Batch<'_> {
             let wished = mine && row.course.wishes != schedule::Wishes::default();
             let again = (wished && misses < MOST_IN_VAIN)
                 .then(|| at.plus(schedule::floor(misses, &self.settings.pace)));
-            return planned.into_iter().chain(again).min();
+            let asked_for = record.next_check.filter(|_| mine);
+            return planned.into_iter().chain(again).chain(asked_for).min();
         }
         let planned = planned?;
         if state == State::Accepted {
@@ -201,6 +200,14 @@ fn is_about_it(record: &Record) -> bool {
 }
 
 impl Row {
+    /// Whether there is nothing to be looked at.
+    fn rests(&self) -> bool {
+        match self.derived.state {
+            State::NotSent => self.stored.summary.earlier.is_none(),
+            state => state == State::Merged,
+        }
+    }
+
     /// What the batch wishes for the next look.
     pub(super) fn wish(&mut self, at: Option<&Uid>) {
         if at.is_some() {
@@ -233,7 +240,10 @@ impl Row {
             } else {
                 0
             };
-            course.misses = schedule::misses_after(course.misses, told, own_way);
+            // A look that goes on counts once, by its last answer: two names are no two turns.
+            if !learned.goes_on || (told && own_way) {
+                course.misses = schedule::misses_after(course.misses, told, own_way);
+            }
             if told && !owed && !learned.goes_on {
                 course.wishes = schedule::Wishes::default();
             }

@@ -1,12 +1,12 @@
 //! Who may act: leases that are right, somebody else's, and run out.
 
 use super::*;
-use crate::gateway::{WebhookReading, read_webhook};
 use crate::ledger::Target;
 use crate::observation::Observation;
 use domain::evidence::Decision;
 use domain::schedule::Pace;
 use domain::{Currency, Opening, Origin, State, TaskId, TrackingId};
+use gateway::{WebhookReading, read_webhook};
 
 const LEASE: Duration = Duration::from_secs(45);
 

@@ -247,6 +247,7 @@ impl Batch<'_> {
                         })
                     }),
                 Draft::Unfit(unfit) => Answer::Opened(Opened::Unfit(unfit)),
+                Draft::TooSoon(until) => Answer::Opened(Opened::TooSoon(until)),
                 Draft::Recorded { verdict, id, told } => Answer::Recorded(Recorded {
                     verdict,
                     owner: id,

@@ -9,8 +9,8 @@ use super::plan::Fate;
 use super::replies::{Reply, odd, page};
 use super::world::{State, World};
 use domain::Timestamp;
+use gateway::Answer;
 use reconciler::engine::hands::Question;
-use reconciler::gateway::Answer;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ impl World {
         }
         if fate == Some(Fate::Cut) {
             reply.body.truncate(reply.body.len() / 2);
-            reply.shows.clear();
+            reply.told.clear();
+            reply.holds.clear();
             reply.cut = true;
         }
         let answer = answer_of(&reply);
@@ -87,9 +88,13 @@ impl World {
         });
         let now = self.exec.now();
         self.with(|state| {
-            state
-                .wire
-                .read(answer.sha256, channel, about, &reply.shows, now);
+            state.wire.read(
+                answer.sha256,
+                channel,
+                about,
+                (&reply.told, &reply.holds),
+                now,
+            );
             if let Question::TrackingId(name) = question {
                 invariants::looked_up(state, name, &answer, now);
             }

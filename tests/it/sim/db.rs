@@ -61,6 +61,7 @@ pub struct Db {
     pub orphans: BTreeMap<Uuid, Orphan>,
     pub events: Vec<EventWrite>,
     pub abilities: Vec<Ability>,
+    pub hints: BTreeMap<String, Hint>,
 }
 
 /// A row as it is read where `next_check_at` is not asked for.
@@ -346,6 +347,56 @@ impl Db {
         }
     }
 }
+
+/// What webhooks without a signature have named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    pub hinted_at: Timestamp,
+    pub asked_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
+}
+
+/// Hints.
+impl Db {
+    pub fn put_hint(&mut self, uid: &str, now: Timestamp) {
+        let fresh = || Hint {
+            hinted_at: now,
+            asked_at: None,
+            due_at: None,
+        };
+        let hint = self.hints.entry(uid.to_owned()).or_insert_with(fresh);
+        hint.hinted_at = now;
+        let again = hint.asked_at.map(|asked| asked.plus(HINT_APART));
+        hint.due_at = hint
+            .due_at
+            .or(Some(again.map_or(now, |again| again.max(now))));
+    }
+
+    pub fn next_hint(&self) -> Option<Timestamp> {
+        self.hints.values().filter_map(|hint| hint.due_at).min()
+    }
+
+    pub fn lease_hint(&mut self, now: Timestamp, lease: Duration) -> Option<(String, Timestamp)> {
+        let due = self.hints.iter_mut();
+        let due = due.filter(|(_, hint)| hint.due_at.is_some_and(|at| at <= now));
+        let (uid, hint) = due.min_by_key(|(_, hint)| hint.due_at)?;
+        (hint.asked_at, hint.due_at) = (Some(now), Some(now.plus(lease)));
+        Some((uid.clone(), now))
+    }
+
+    pub fn hint_done(&mut self, uid: &str, asked_at: Timestamp, told: bool, now: Timestamp) {
+        let hint = self.hints.get_mut(uid);
+        let Some(hint) = hint.filter(|hint| hint.asked_at == Some(asked_at)) else {
+            return;
+        };
+        let young = now.since(hint.hinted_at) < Duration::from_secs(24 * 3600);
+        let again = hint.hinted_at > asked_at || (!told && young);
+        hint.due_at = again.then(|| asked_at.plus(HINT_APART));
+    }
+}
+
+/// A uid is looked up at most so often.
+const HINT_APART: Duration = Duration::from_secs(60);
 
 /// Writes.
 impl Db {

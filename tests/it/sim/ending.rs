@@ -3,7 +3,8 @@
 
 use super::books::Transaction;
 use super::invariants::{self, ours, rule};
-use super::plan::{HOUR, Order, Stranger};
+use super::plan::{HOUR, Order, Router, Stranger};
+use super::rules::{is_alike, is_hidden, is_honest, names};
 use super::world::World;
 use domain::absence::Ability;
 use domain::{DiscrepancyKind, State};
@@ -21,8 +22,9 @@ impl World {
             let Some(row) = row else { continue };
             self.with(|state| state.seen.count(row.state.as_str()));
             let decided = self.with(|state| state.seen.decided.contains(&order.name));
-            let alike = |one: &Stranger| one.age.is_zero() && one.amount == order.amount;
-            let alike = self.strangers_of(order).any(alike);
+            let alike = |one: &&Stranger| one.age.is_zero() && one.amount == order.amount;
+            let alike = self.strangers_of(order).any(|one| alike(&one))
+                || self.beside(order).any(|one| alike(&one));
             if decided || alike {
                 continue;
             }
@@ -39,6 +41,16 @@ impl World {
     fn strangers_of(&self, order: &Order) -> impl Iterator<Item = &Stranger> {
         let all = self.plan.strangers.iter();
         all.filter(|one| one.name == order.name)
+    }
+
+    /// Those that go by a child's parent's name and are of its kind.
+    fn beside(&self, order: &Order) -> impl Iterator<Item = &Stranger> {
+        let all = self
+            .plan
+            .strangers
+            .iter()
+            .filter(|one| one.kind == order.kind);
+        all.filter(|one| Some(&one.name) == order.parent.as_ref())
     }
 
     fn differs(
@@ -77,6 +89,32 @@ impl World {
             && is_told(DiscrepancyKind::AmbiguousTrackingId);
         let is_doubtful = is_doubtful || is_strange;
         let waits = is_doubtful && row.state == State::InDoubt;
+        // So is what the gateway has otherwise than it was asked for, or under another name, and is told.
+        let is_unlike = truth.is_some_and(|truth| {
+            let named = truth.name == order.name || Some(&truth.name) == order.parent.as_ref();
+            let open = matches!(row.state, State::InDoubt | State::Pending);
+            // An end stays one that agreed when it was told.
+            let ended = matches!(
+                row.state,
+                State::Successful | State::Failed | State::Expired
+            );
+            let unlike = !is_alike(row, truth);
+            (open && !named || (open || ended) && unlike) && self.is_told_of(row, truth)
+        });
+        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told.
+        let is_misled = truth.is_some_and(|truth| {
+            let name = truth.name.as_str();
+            let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
+            row.state == State::Pending && !by_name && !is_honest(&self.plan, "uid", &truth.uid)
+        });
+        // What goes by a strange name, and nobody told of, cannot be found.
+        let is_lost = row.state == State::NotFound
+            && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
+        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved.
+        let is_unproved = row.state == State::InDoubt
+            && (self.plan.router != Router::All || !is_honest(&self.plan, "name", &order.name))
+            && is_told(DiscrepancyKind::PendingTooLong);
+        let waits = waits || is_unlike || is_misled || is_unproved || is_lost;
         // The other mode waits for a person.
         let is_mixed = row.state == State::Pending && is_told(DiscrepancyKind::TestLiveMix);
         let fits = ends.contains(&row.state) || is_hopeless || waits || is_mixed;
@@ -85,6 +123,15 @@ impl World {
                 "{} is {}, and the gateway has {told}",
                 order.name, row.state
             )
+        })
+    }
+
+    /// Whether an open finding about a row names a transaction.
+    fn is_told_of(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        self.with(|state| {
+            let open = state.db.findings.iter().filter(|finding| finding.is_open);
+            let mut about = open.filter(|one| one.transaction_id == Some(row.record.id));
+            about.any(|one| names(&format!("{one:?}"), &truth.uid))
         })
     }
 

@@ -11,12 +11,13 @@ use super::replica::Replica;
 use super::replies::{ORIGIN, odd};
 use super::rules;
 use super::tx::LOCK_TIMEOUT;
+use super::wide::may_be_taken;
 use super::world::State;
 use domain::absence::Ability;
 use domain::{Fact, Origin, Refusal, RefusalKind, RequestKey, ShopId, Timestamp};
+use gateway::{Address, Answer, Submission};
 use reconciler::engine::Settings;
 use reconciler::engine::hands::{Hands, Question};
-use reconciler::gateway::{Address, Answer, Submission};
 use reconciler::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target};
 use reconciler::observation::submit as outcome;
 use reconciler::store::{EvidenceRow, StoreError, StoredTransaction};
@@ -165,9 +166,13 @@ impl Replica {
         let now = world.exec.now();
         world.with(|state| {
             state.wire.sent("ack", &post.name, &reply, now);
-            state
-                .wire
-                .read(answer.sha256, "ack", &post.name, &reply.shows, now);
+            state.wire.read(
+                answer.sha256,
+                "ack",
+                &post.name,
+                (&reply.told, &reply.holds),
+                now,
+            );
             invariants::answered(state, s, attempt, answer.status);
         });
         Submission::Answered(answer)
@@ -219,6 +224,8 @@ impl super::world::World {
                 odd("broken")
             }
             Some(Fate::Odd(word)) => self.arrive(post, Met::Not(odd(word))),
+            // What cannot be the answer to what was taken is none.
+            Some(Fate::Row(row, true)) if !may_be_taken(row) => self.arrive(post, Met::Taken),
             Some(Fate::Row(row, true)) => {
                 let usual = self.arrive(post, Met::Taken);
                 let now = self.exec.now();

@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use super::world::State as World;
 use domain::fold::{Basis, Derived};
 use domain::{Origin, State, Timestamp};
-use reconciler::gateway::Answer;
+use gateway::Answer;
 use reconciler::ledger::Work;
 use reconciler::store::StoredTransaction;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -428,7 +428,7 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
         }
         // What was refused against the books is judged by the rule of a false no.
         State::Rejected => (made || !refused) && !world.wire.contradicted.contains_key(&name),
-        State::NotFound => made || !is_proved(world, row),
+        State::NotFound => (made && !is_hidden(world, &name, row)) || !is_proved(world, row),
         State::NotSent => may_have_arrived,
         State::Accepted => may_have_arrived,
         State::Submitting | State::Processing | State::Pending | State::InDoubt | State::Merged => {
@@ -442,6 +442,13 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
         );
         world.breaks(rule::EVIDENCE, text);
     }
+}
+
+/// Whether no look-up can show it, by design: look-ups are broken altogether, or all that we asked for goes by
+/// names that are not ours, of which our own task has told nothing.
+fn is_hidden(world: &World, name: &str, row: &StoredTransaction) -> bool {
+    let mut made = world.books.made(name);
+    world.plan.empty || made.all(|t| super::rules::is_hidden(world, row, t))
 }
 
 /// At least three empty look-ups, far apart, the last one late. Answers may wait for a while before

@@ -7,6 +7,7 @@ use super::grammar::{
     Amount, Bytes, Channel, Envelope, Errors, Http, List, Named, Row, Status, Truth, Whose,
     holds_transaction, is_allowed, is_documented_refusal,
 };
+use super::one_step::may_reject;
 use super::plan::{Plan, plain};
 use super::render::{Card, Entry, Names, Scene, beside, render, told};
 use super::replies::{ORIGIN, Reply};
@@ -88,6 +89,13 @@ impl State {
         if !is_allowed(row, &truth) {
             return None;
         }
+        // No task refuses what is still under way, but by a documented refusal.
+        let live = || self.books.live(&name, now).next().is_some();
+        let asks_task = matches!(row.get(), Channel::TaskStatus | Channel::TaskResult);
+        let refuses = asks_task && may_reject(row, false) && !is_documented_refusal(row);
+        if refuses && live() {
+            return None;
+        }
         Some(self.render(row, (&name, about), own.as_ref(), &about_it, now))
     }
 
@@ -143,32 +151,47 @@ impl State {
             before: shown.updated_at,
         };
         let holds = holds_transaction(row.envelope());
+        let said = told(row, &plain, &names);
         if holds && !row.is(List::Empty) {
             // What is said is so, from now on.
-            self.becomes(&shown.uid, &told(row, &plain, &names), row);
+            self.becomes(&shown.uid, &said, row);
             for other in &rows {
                 self.is_beside(other);
             }
         }
         let rendered = render(row, &scene);
-        let mut shows = Vec::new();
-        if is_readable(row) {
-            shows.push(shown.uid.clone());
+        let mut standing = Vec::new();
+        if holds && !row.is(List::Empty) && !row.is(Whose::None) {
+            let of = |uid: &str| self.books.transactions.get(uid).cloned();
+            standing.extend(of(&shown.uid).map(|found| Transaction {
+                name: said.name.clone().unwrap_or_default(),
+                status: said.status.clone(),
+                ..found
+            }));
             if row.envelope() == Envelope::List {
-                shows.extend(rows.iter().map(|other| other.uid.clone()));
+                standing.extend(rows.iter().filter_map(|other| of(&other.uid)));
             }
+        }
+        let told = if is_readable(row) {
+            standing.clone()
+        } else {
+            Vec::new()
+        };
+        if !is_text(row) {
+            standing.clear();
         }
         let refused = !holds && is_documented_refusal(row);
         // What a task refuses is looked up first, and a look-up that lags finds nothing; what the answer to a
         // POST refuses is looked up later.
-        let unseen = row.is(Channel::Ack) || !self.plan.lag.is_zero();
+        let unseen = row.is(Channel::Ack) || !self.plan.lag.is_zero() || self.plan.empty;
         if refused && own.is_some() && unseen {
             self.wire.contradicted.entry(name.to_owned()).or_insert(now);
         }
         Reply {
             status: rendered.status,
             retry_after: rendered.retry_after,
-            shows,
+            told,
+            holds: standing,
             cut: rendered.end == End::Broken,
             body: rendered.body,
         }
@@ -231,6 +254,12 @@ fn blank(name: &str, now: Timestamp) -> Transaction {
         arrival: None,
         history: Vec::new(),
     }
+}
+
+/// Whether it comes as it was written, and under a status under which such a thing is told.
+fn is_text(row: &Row) -> bool {
+    let broken = [Bytes::CutWithin, Bytes::Html, Bytes::Empty];
+    matches!(row.get(), Http::Right | Http::S200 | Http::S201) && !broken.contains(&row.get())
 }
 
 /// Whether whoever reads with care sees the transaction in it.

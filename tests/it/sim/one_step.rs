@@ -7,6 +7,8 @@ mod red;
 mod setting;
 mod stage;
 
+pub use judge::may_reject;
+
 use super::covering;
 use super::grammar::{
     Bytes, Channel, Code, Database, Envelope, Errors, FACTORS, Http, Lasts, Named, Row, Status,

@@ -1,7 +1,7 @@
 //! Everybody else: merchants who post, the gateway that notifies, operators who decide, forgers, and
 //! the hand that starts replicas again.
 
-use super::books::{Met, Post, Turn};
+use super::books::{Met, Post, Transaction, Turn};
 use super::exec::{Group, TaskId};
 use super::invariants;
 use super::mutant::Mutant;
@@ -15,7 +15,7 @@ use reconciler::config::sealing::Sealed;
 use reconciler::ledger::{LedgerError, Open, Opened, ParentLimit, Record, Stamp, Stamped, Target};
 use reconciler::observation::Observation;
 use reconciler::observation::submit as outcome;
-use reconciler::observation::webhook::observe as learned;
+use reconciler::observation::webhook::{hinted, observe as learned};
 use reconciler::store::StoredTransaction;
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,7 +118,8 @@ impl World {
             };
             world.note(|| format!("gateway: {} is {}", turn.uid, turn.status));
             let again = turn.course.as_ref().and_then(|course| course.again);
-            let notice = Arc::clone(&world).notify(turn.uid.clone(), body, again);
+            let told = world.with(|state| state.books.transactions[&turn.uid].clone());
+            let notice = Arc::clone(&world).notify(told, body, again);
             world.exec.spawn(0, notice);
             let corrected = turn.course.as_ref().and_then(|course| course.corrected);
             if let Some(after) = corrected {
@@ -144,7 +145,8 @@ impl World {
 
     /// Sends a webhook until it is taken, as the gateway does; it may arrive twice, and once more much
     /// later, when newer ones have been there or retention has passed.
-    async fn notify(self: Arc<Self>, uid: String, body: Vec<u8>, again: Option<Duration>) {
+    async fn notify(self: Arc<Self>, told: Transaction, body: Vec<u8>, again: Option<Duration>) {
+        let uid = told.uid.clone();
         let signed = match self.plan.notices {
             Notices::Signed => true,
             Notices::Unsigned => false,
@@ -170,16 +172,19 @@ impl World {
                 Some(Fate::Row(row, _)) => self.with(|state| state.row(row, "webhook", &uid, now)),
                 _ => None,
             };
-            let whole = row.as_ref().is_none_or(|row| !row.shows.is_empty());
-            let sent = row.map_or_else(|| body.clone(), |row| row.body);
-            if self.deliver(&uid, sent, signed, whole).await && !(twice && n == 0) {
+            let honest = vec![told.clone()];
+            let (sent, shows) = row.map_or_else(
+                || (body.clone(), (honest.clone(), honest)),
+                |row| (row.body, (row.told, row.holds)),
+            );
+            if self.deliver(&uid, sent, signed, shows).await && !(twice && n == 0) {
                 break;
             }
         }
         if let Some(after) = again {
             self.exec.sleep(after).await;
             self.with(|state| state.seen.count("webhooks sent again"));
-            Box::pin(self.notify(uid, body, None)).await;
+            Box::pin(self.notify(told, body, None)).await;
         }
     }
 
@@ -189,14 +194,14 @@ impl World {
         uid: &str,
         body: Vec<u8>,
         signed: bool,
-        whole: bool,
+        (told, holds): (Vec<Transaction>, Vec<Transaction>),
     ) -> bool {
         let sha256: [u8; 32] = Sha256::digest(&body).into();
-        let shows: Vec<String> = whole.then(|| uid.to_owned()).into_iter().collect();
         let now = self.exec.now();
         self.note(|| format!("webhook of {uid}, signed {signed}"));
         self.with(|state| {
-            let shows = if signed { shows.as_slice() } else { &[] };
+            let believed = |all: &[Transaction]| if signed { all.to_vec() } else { Vec::new() };
+            let shows = (&*believed(&told), &*believed(&holds));
             state.wire.read(sha256, "webhook", uid, shows, now);
         });
         let within = Duration::from_secs(20);
@@ -230,10 +235,13 @@ impl World {
     async fn stranger(self: Arc<Self>, one: Stranger) {
         self.exec.sleep(one.at).await;
         let (now, plan) = (self.exec.now(), Arc::clone(&self.plan));
-        let body = self.with(|state| state.books.stranger(&one, &plan, now));
+        let (body, told) = self.with(|state| {
+            let body = state.books.stranger(&one, &plan, now);
+            (body, state.books.transactions[&one.uid].clone())
+        });
         self.note(|| format!("somebody makes {} under {}", one.uid, one.name));
         if one.told {
-            self.notify(one.uid, body, None).await;
+            self.notify(told, body, None).await;
         }
     }
 
@@ -369,6 +377,13 @@ async fn hook(replica: Arc<Replica>, body: Vec<u8>, signed: bool) -> bool {
         // What a mutant does not look at is missing in what was read, not in what was sent.
         told.facts = learned(&world.as_mutants_see(&body), believed, Timestamp::END).facts;
     }
+    if let Some(hint) = hinted(&told) {
+        let now = world.exec.now();
+        if !world.with(|state| state.hint(hint.uid.as_str(), now)) {
+            return false;
+        }
+        world.wake_hints();
+    }
     let record = Record {
         target: Target::Snapshots,
         learned: told,
@@ -435,6 +450,8 @@ async fn post(replica: Arc<Replica>, order: Order) -> Option<State> {
         }
         Ok((Opened::Exists { transaction }, _)) => Some(transaction.state),
         Ok((Opened::Unfit(_), _)) => Some(State::Rejected),
+        // The caller tries again.
+        Ok((Opened::TooSoon(_), _)) => None,
         Err(LedgerError::FateUnknown) if send_now => {
             disown(&replica, id).await;
             None

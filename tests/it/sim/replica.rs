@@ -5,13 +5,14 @@ use super::exec::{Group, TaskId};
 use super::hands::SimHands;
 use super::invariants::{self, rule};
 use super::mutant::Mutant;
+use super::plan::Notices;
 use super::tx::{After, Committed, Tx};
 use super::world::World;
-use domain::ShopId;
 use domain::schedule::Pace;
+use domain::{ShopId, Uid};
 use leaves::clock::Boottime;
-use reconciler::engine::step;
 use reconciler::engine::sweep::evidence_of;
+use reconciler::engine::{hints, step};
 use reconciler::ledger::{
     Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
     Work,
@@ -110,6 +111,10 @@ impl Replica {
         let engine = world.exec.spawn(group, Arc::clone(&this).run_engine());
         *this.engine.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine);
         world.exec.spawn(group, Arc::clone(&this).sweep());
+        if world.plan.notices == Notices::Unsigned {
+            let hinter = world.exec.spawn(group, Arc::clone(&this).look_up_hints());
+            world.with(|state| state.hinters.insert(group, hinter));
+        }
         world.with(|state| {
             state.engines.insert(engine, None);
             state.alive.insert(group, Arc::clone(&this));
@@ -338,6 +343,41 @@ impl Replica {
                 self.world.exec.sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+
+    /// Looks up what webhooks without a signature have named.
+    async fn look_up_hints(self: Arc<Self>) {
+        loop {
+            let now = self.world.exec.now();
+            match self.world.with(|state| state.db.next_hint()) {
+                None => self.world.exec.park().await,
+                Some(due) if due > now => {
+                    let itself = self.world.exec.current().0;
+                    self.world.exec.wake_at(itself, due);
+                    self.world.exec.park().await;
+                }
+                Some(_) => self.look_up_hint().await,
+            }
+        }
+    }
+
+    async fn look_up_hint(self: &Arc<Self>) {
+        self.world.point("hint").await;
+        let now = self.world.exec.now();
+        if self.world.with(|state| state.is_database_away()) {
+            return self.world.exec.sleep(Duration::from_secs(1)).await;
+        }
+        let lease = self.settings.lease;
+        let Some((uid, asked_at)) = self.world.with(|state| state.db.lease_hint(now, lease)) else {
+            return;
+        };
+        let Some(named) = Uid::from_gateway(&uid) else {
+            return;
+        };
+        let told = hints::look_up(&SimHands::of(self), &named).await;
+        let (now, told) = (self.world.exec.now(), told.unwrap_or(false));
+        self.world
+            .with(|state| state.db.hint_done(&uid, asked_at, told, now));
     }
 
     /// Tries orphans again whose owner has appeared.

@@ -15,8 +15,10 @@ pub struct Reply {
     pub status: u16,
     pub body: Vec<u8>,
     pub retry_after: Option<Duration>,
-    /// The transactions that it shows whole.
-    pub shows: Vec<String>,
+    /// The transactions that it shows whole, as it shows them.
+    pub told: Vec<Transaction>,
+    /// The transactions whose uid and name stand in it, whatever else of them can be read.
+    pub holds: Vec<Transaction>,
     /// It breaks off.
     pub cut: bool,
 }
@@ -27,7 +29,8 @@ impl Reply {
             status,
             body,
             retry_after: None,
-            shows: Vec::new(),
+            told: Vec::new(),
+            holds: Vec::new(),
             cut: false,
         }
     }
@@ -39,19 +42,20 @@ impl Reply {
     /// One transaction.
     pub fn about(shown: &[&Transaction], plan: &Plan) -> Self {
         let told = shown.first().map_or(Value::Null, |one| wrapped(one, plan));
-        let shows = shown.iter().map(|t| t.uid.clone()).collect();
-        Self {
-            shows,
-            ..Self::json(200, &told)
-        }
+        Self::json(200, &told).telling(shown)
     }
 
     pub fn list(shown: &[&Transaction], plan: &Plan) -> Self {
         let rows: Vec<Value> = shown.iter().map(|t| body(t, plan)).collect();
-        let shows = shown.iter().map(|t| t.uid.clone()).collect();
+        Self::json(200, &json!({ "transactions": rows })).telling(shown)
+    }
+
+    fn telling(self, shown: &[&Transaction]) -> Self {
+        let told: Vec<Transaction> = shown.iter().map(|t| (*t).clone()).collect();
         Self {
-            shows,
-            ..Self::json(200, &json!({ "transactions": rows }))
+            holds: told.clone(),
+            told,
+            ..self
         }
     }
 }

@@ -258,10 +258,12 @@ pub fn may_be_taken(row: &Row) -> bool {
         row.get(),
         Code::E1000 | Code::E1018 | Code::E1035 | Code::E1036
     );
-    let open_text = matches!(
-        row.get(),
-        Errors::TimeOut | Errors::InProgress | Errors::Already | Errors::NotUnique
-    );
+    // A code of the table counts whatever the text says.
+    let open_text = row.is(Code::True)
+        && matches!(
+            row.get(),
+            Errors::TimeOut | Errors::InProgress | Errors::Already | Errors::NotUnique
+        );
     let documented = row.is(Code::E1025) && row.is(Errors::OurField);
     let refuses = matches!(
         row.get(),

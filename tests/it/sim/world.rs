@@ -32,6 +32,8 @@ pub struct State {
     pub faulty: bool,
     pub paused: bool,
     pub engines: BTreeMap<TaskId, Option<Timestamp>>,
+    /// The tasks that look up what was hinted at.
+    pub hinters: BTreeMap<Group, TaskId>,
     pub alive: BTreeMap<Group, Arc<super::replica::Replica>>,
     /// Who starts a replica again.
     pub keepers: BTreeMap<Group, TaskId>,
@@ -106,6 +108,15 @@ impl State {
             takes_place,
             is_told: false,
         }
+    }
+
+    /// A webhook without a signature names a uid, which becomes due to be looked up. `false`: the database
+    /// is away.
+    pub fn hint(&mut self, uid: &str, now: Timestamp) -> bool {
+        if !self.outage {
+            self.db.put_hint(uid, now);
+        }
+        !self.outage
     }
 
     pub const fn is_database_away(&self) -> bool {
@@ -189,6 +200,7 @@ impl World {
             faulty: true,
             paused: false,
             engines: BTreeMap::new(),
+            hinters: BTreeMap::new(),
             alive: BTreeMap::new(),
             keepers: BTreeMap::new(),
             seen: invariants::Seen::default(),
@@ -275,6 +287,7 @@ impl World {
                 .remove(&group)
                 .and_then(|replica| replica.engine());
             dead.map(|engine| state.engines.remove(&engine));
+            state.hinters.remove(&group);
             state.keepers.remove(&group)
         });
         self.exec.kill(group);
@@ -333,6 +346,12 @@ impl World {
         }
     }
 
+    /// Wakes those that look up what was hinted at.
+    pub fn wake_hints(&self) {
+        let hinters: Vec<TaskId> = self.with(|state| state.hinters.values().copied().collect());
+        hinters.into_iter().for_each(|task| self.exec.wake(task));
+    }
+
     /// Waits until the engine that asks is to look for due work.
     pub async fn until_due(&self) {
         let engine = self.exec.current().0;
@@ -377,6 +396,7 @@ impl World {
             world.note(|| "no more faults".to_owned());
             world.with(|state| {
                 (state.faulty, state.outage, state.paused) = (false, false, false);
+                state.wire.paused_at = None;
             });
         });
     }

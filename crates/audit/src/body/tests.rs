@@ -7,10 +7,8 @@ use crate::reading::{Saying, read};
 use crate::refusal::Refusal;
 use crate::sql::AuditedEvidence;
 use domain::{RefusalKind, Snapshot, StatusClass, Timestamp, TransactionType};
-use reconciler::gateway::{
-    Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading,
-};
-use reconciler::gateway::{read_by_tracking_id, read_submit_of, read_task_of, redact};
+use gateway::{Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading};
+use gateway::{read_by_tracking_id, read_submit_of, read_task_of, redact};
 use serde_json::{Value, json};
 use url::Url;
 use uuid::Uuid;

@@ -168,6 +168,8 @@ fn what_was_refunded_and_charged_back_went_back_twice() {
     assert_eq!(over(&[refunded(1_500), charged(1_500)]), Some(1_500));
     assert_eq!(over(&[charged(1_500), refunded(1)]), Some(1));
     assert_eq!(over(&[charged(500), refunded(1_000)]), None);
+    let again = done(Chargeback, "d", Some("p"), 1_500);
+    assert_eq!(over(&[charged(1_500), again]), Some(1_500));
     let open = of(Refund, "p", 1_500, &[stamped(1, 0)]);
     assert_eq!(over(&[open, charged(1_500)]), None, "it may still fail");
 }

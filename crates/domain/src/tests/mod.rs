@@ -11,6 +11,7 @@ mod candidates;
 mod children;
 mod course;
 mod decisions;
+mod earlier;
 mod facts;
 mod finality;
 mod garbled;

@@ -5,7 +5,9 @@ use super::given::{
     acked, at, card_payment, decided, fold, not_sent, payment, refused, replayed, result, seen,
     silent, snapshot, stamped, summed, task_id, uid,
 };
-use crate::schedule::{Pace, Step, interval, jitter, look_owed, may_repeat, next_check, plan};
+use crate::schedule::{
+    Pace, Step, interval, jitter, look_owed, may_repeat, may_repeat_now, next_check, plan, turn,
+};
 use crate::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -125,6 +127,40 @@ fn each_state_has_its_step() {
     }
     let unsent = [stamped(1, 0), not_sent(1)];
     assert_eq!(step(&card_payment(), &unsent, 100), Step::Rest);
+}
+
+#[test]
+fn what_has_been_pending_for_long_is_looked_up_by_its_name() {
+    let opening = payment();
+    let open = result("t-1", &snapshot(&opening, "u-1", "incomplete", 5));
+    let pending = [stamped(1, 0), acked(1, "t-1", 1), open];
+    let both = Step::LookUpBoth(uid("u-1"));
+    assert_eq!(step(&opening, &pending, 899), Step::LookUpUid(uid("u-1")));
+    assert_eq!(step(&opening, &pending, 900), both);
+    // The uid has its turn where the name tells nothing.
+    assert_eq!(turn(both.clone(), &opening, 0), both);
+    assert_eq!(turn(both.clone(), &opening, 1), Step::LookUpUid(uid("u-1")));
+    // A strange failure under the name would end it where an attempt has ended in doubt.
+    let doubtful = [pending.to_vec(), vec![stamped(2, 9), silent(2)]].concat();
+    assert_eq!(
+        step(&opening, &doubtful, 2_000),
+        Step::LookUpUid(uid("u-1"))
+    );
+}
+
+#[test]
+fn a_replay_comes_after_a_pause_and_never_for_a_duplicate() {
+    let opening = payment();
+    let may = |facts: &[Fact], now| {
+        let summary = summed(&opening, facts);
+        may_repeat_now(&summary, &derive(&opening, &summary), at(now), &pace())
+    };
+    let silence = [stamped(1, 0), silent(1)];
+    assert_eq!([1, 2].map(|now| may(&silence, now)), [false, true]);
+    let twice = [stamped(1, 0), silent(1), stamped(2, 30), silent(2)];
+    assert_eq!([33, 34].map(|now| may(&twice, now)), [false, true]);
+    let duplicate = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
+    assert!(!may(&duplicate, 600));
 }
 
 #[test]

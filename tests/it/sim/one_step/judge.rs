@@ -501,7 +501,7 @@ fn leaves_open(row: &Row) -> bool {
 
 /// Whether it is a documented refusal of a request: by a code of the table, or by errors about what such
 /// a request has, under a status with which the gateway refuses.
-fn may_reject(row: &Row, is_child: bool) -> bool {
+pub fn may_reject(row: &Row, is_child: bool) -> bool {
     let status: u16 = match row.get() {
         Http::Right => 422,
         _ => super::status_word(row).parse().unwrap_or(0),

@@ -13,8 +13,8 @@ use domain::{
     Channel, Currency, Fact, Opening, Origin, ShopId, Snapshot, TaskId, Timestamp, TrackingId,
     TransactionType, Uid,
 };
+use gateway::{Address, Answer, Submission};
 use leaves::clock::Boottime;
-use reconciler::gateway::{Address, Answer, Submission};
 use reconciler::ledger::{self, Fold, Open, Record, Target, Work};
 use reconciler::observation::{Observation, submit, webhook};
 use reconciler::store::StoredTransaction;

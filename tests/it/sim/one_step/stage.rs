@@ -13,10 +13,10 @@ use crate::sim::world::World;
 use domain::absence::Ability;
 use domain::schedule::Course;
 use domain::{Origin, ShopId, Timestamp};
+use gateway::{Answer, Submission};
 use reconciler::config::Follow;
 use reconciler::engine::hands::{Hands, Question};
 use reconciler::engine::{Settings, step};
-use reconciler::gateway::{Answer, Submission};
 use reconciler::ledger::{
     self, LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target, Work,
 };

@@ -86,7 +86,9 @@ fn may_be_ours(state: &State, row: &StoredTransaction, sent: &Sent) -> bool {
         let found = state.books.transactions.get(uid);
         found.is_some_and(|t| {
             let others = t.ours() && t.asked != name_of(row);
-            t.kind == row.opening.kind.as_str() && !others && t.created_at > oldest
+            // As the gateway's clock shows it.
+            let shown = t.created_at.minus(state.plan.behind);
+            t.kind == row.opening.kind.as_str() && !others && shown > oldest
         })
     })
 }
@@ -117,12 +119,8 @@ pub fn noted(state: &State, word: &str) -> Option<String> {
     let mut shown = state.wire.sent.iter().filter(|sent| sent.channel == "name");
     let kind = word.strip_prefix("shows:");
     let held = shown.any(|sent| {
-        sent.shows.iter().any(|uid| {
-            let found = state.books.transactions.get(uid);
-            kind.is_none_or(|kind| {
-                found.is_some_and(|t| t.kind == kind && t.name == sent.about && t.asked == t.name)
-            })
-        })
+        let mut held = sent.holds.iter().filter(|t| t.name == sent.about);
+        held.any(|t| kind.is_none_or(|kind| t.kind == kind && t.asked == t.name))
     });
     (!held).then(|| format!("{word} is noted, and no look-up has shown one"))
 }

@@ -2,8 +2,10 @@
 
 use super::super::world::State;
 use super::notices::unknown;
+use super::pace::is_honest;
 use super::truth::is_alike;
-use super::{name_of, ours};
+use super::{is_told, name_of, ours};
+use domain::schedule::is_settled;
 use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 
@@ -28,6 +30,15 @@ pub fn known(state: &State, _: Timestamp) -> Option<String> {
             t.status == "successful" && t.name == name && (told || shown && t.parent.is_none())
         });
         let sent = row.summary.sent_at().is_some();
+        // A list that never tells the truth tells nothing.
+        let honest = is_honest(plan, "name", name);
+        let of = of.filter(|t| honest || state.wire.told.contains_key(&t.uid));
+        // Of a success that was told and asked for the gateway tells more by itself: by design what somebody
+        // else makes under its name, and nobody tells of, is left to the gateway's reports.
+        let settled = is_settled(&row.summary, &row.derived());
+        // Of what was not sent nobody looks for anything.
+        let rests = settled || row.state == Ours::NotSent;
+        let of = of.filter(|t| !rests || state.wire.told.contains_key(&t.uid));
         of.filter(|_| sent)
             .find_map(|t| unknown(state, &t.uid))
             .map(|w| format!("at the end {w}"))
@@ -45,9 +56,19 @@ pub fn as_the_books(state: &State, _: Timestamp) -> Option<String> {
             .books
             .made(name)
             .find(|t| is_alike(row, t) && t.is_final())?;
+        // Two equal ones that could both be it wait for a person.
+        let equal = |other: &StoredTransaction| {
+            let is_other = other.record.id != row.record.id;
+            is_other && is_alike(other, found) && other.derived().uid.is_none()
+        };
+        if ours(state).any(equal) && is_told(state, &[&found.uid]) {
+            return None;
+        }
         let shown = state.plan.router.shows(name, &found.name) || is_parents(row, &found.name);
         let single = state.books.of(name).count() == 1;
         let clocks = state.plan.behind.is_zero() && state.plan.ahead.is_zero();
+        let honest = is_honest(&state.plan, "name", name);
+        let shown = shown && honest;
         let visible = shown && !state.plan.empty && state.plan.children_shown && clocks && single;
         visible.then(|| format!("{name} is in doubt, and look-ups show {}", found.uid))
     })

@@ -11,6 +11,8 @@ mod truth;
 mod violated;
 
 pub use notices::acknowledged;
+pub use pace::is_honest;
+pub use truth::{is_alike, is_hidden};
 
 use super::invariants;
 use super::world::State;
@@ -184,7 +186,7 @@ fn is_told_in_full(state: &State, uids: &[&str]) -> bool {
 }
 
 /// Whether a text holds a uid that is not the beginning of a longer one.
-fn names(text: &str, uid: &str) -> bool {
+pub fn names(text: &str, uid: &str) -> bool {
     text.match_indices(uid).any(|(at, _)| {
         let next = text
             .get(at + uid.len()..)

@@ -87,8 +87,11 @@ pub fn spacing(state: &mut State, stored: &StoredTransaction, now: Timestamp) ->
     let parent = opening.parent_uid.as_ref()?;
     let key = format!("{parent} {} {:?}", opening.kind, opening.amount);
     let times = state.wire.left.entry(key).or_default();
-    let last = times.last().copied();
-    times.push(now);
+    // The same one again is no equal of itself.
+    let name = name_of(stored);
+    let last = times.iter().filter(|(of, _)| of != name).map(|(_, at)| *at);
+    let last = last.max();
+    times.push((name.to_owned(), now));
     let apart = now.since(last?);
     (apart < APART && state.plan.is_calm())
         .then(|| format!("{} leaves {apart:.1?} after its equal", name_of(stored)))

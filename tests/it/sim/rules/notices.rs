@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How late a look may be that a webhook without a signature asks for.
 const OWED_WITHIN: Duration = Duration::from_secs(150);
 
+/// How long a webhook waits for its answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
 /// Within which time an older transaction may be ours after all.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -19,11 +22,18 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
     let reads: Vec<Read> = state.wire.of(sha256).to_vec();
     for read in reads {
-        for uid in &read.shows {
-            state.wire.told.entry(uid.clone()).or_insert(now);
-            if read.channel == "result" {
-                state.wire.named_by_task.insert(uid.clone());
+        for told in &read.told {
+            state.wire.is_told(told, now);
+            if read.channel != "webhook" && told.is_final() {
+                let end = (told.uid.clone(), told.status.clone());
+                state.wire.ends_told.insert(end);
             }
+            if read.channel == "result" {
+                state.wire.named_by_task.insert(told.uid.clone());
+            }
+        }
+        for held in &read.holds {
+            state.wire.is_held(held);
         }
     }
 }
@@ -32,7 +42,7 @@ pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
 pub fn shown(state: &mut State, sha256: &[u8; 32]) {
     let reads: Vec<Read> = state.wire.of(sha256).to_vec();
     for read in reads {
-        let wrong = read.shows.iter().find_map(|uid| unknown(state, uid));
+        let wrong = read.told.iter().find_map(|told| unknown(state, &told.uid));
         if let Some(wrong) = wrong {
             state.breaks(name::KNOWN, format!("{wrong}, told by {}", read.channel));
         }
@@ -61,11 +71,14 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
             found.name
         ));
     }
-    let row = row.filter(|row| !is_own(row, found))?;
+    let row = row.filter(|_| !found.ours())?;
     let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
     let first = stamps.min()?;
     let is_others = !is_alike(row, found) || found.created_at < first.minus(DAY);
-    let is_plain = found.name == name_of(row) && state.plan.behind.is_zero();
+    // A child of a parent that is not known yet waits for it, under a finding.
+    let parent = found.parent.as_ref();
+    let has_place = parent.is_none_or(|parent| state.db.uids.contains_key(parent));
+    let is_plain = found.name == name_of(row) && state.plan.behind.is_zero() && has_place;
     (is_others && is_plain && !owned)
         .then(|| format!("{uid} under {} is not ours, and is not listed", found.name))
 }
@@ -84,6 +97,10 @@ pub fn acknowledged(state: &mut State, uid: &str, signed: bool, now: Timestamp) 
         });
         return;
     }
+    let end = (uid.to_owned(), found.status.clone());
+    if !state.wire.ends_told.insert(end) {
+        return;
+    }
     if let Some(wrong) = late_task(state, &found, now) {
         state.breaks(name::DUE, wrong);
     }
@@ -92,6 +109,10 @@ pub fn acknowledged(state: &mut State, uid: &str, signed: bool, now: Timestamp) 
 /// A signed failure of ours makes a look due at once while our own task still runs.
 fn late_task(state: &State, found: &Transaction, now: Timestamp) -> Option<String> {
     let row = ours(state).find(|row| is_own(row, found) && is_alike(row, found))?;
+    // What seems to be older than our request is left for a person.
+    if !state.plan.behind.is_zero() {
+        return None;
+    }
     let fails = matches!(found.status.as_str(), "failed" | "expired");
     let task = state
         .books
@@ -123,7 +144,8 @@ pub fn owed(state: &State, now: Timestamp) -> Option<String> {
         if now < owed.until {
             return None;
         }
-        let since = owed.until.minus(OWED_WITHIN);
+        // It may be looked up before its webhook is answered.
+        let since = owed.until.minus(OWED_WITHIN + ANSWERED_WITHIN);
         let asked = state.wire.asked.get(&("uid".to_owned(), owed.uid.clone()));
         let was_asked = asked.is_some_and(|times| times.iter().any(|at| *at >= since));
         let shown = state
@@ -146,8 +168,9 @@ pub fn several(state: &State, _: Timestamp) -> Option<String> {
         let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
         let first = stamps.min()?.minus(Duration::from_secs(120));
         let of = state.books.of(name_of(row)).filter(|t| {
-            let told = state.wire.told.contains_key(&t.uid) && t.created_at >= first;
-            told && t.had("successful") && t.name == name_of(row) && is_alike(row, t)
+            let shown = t.created_at.minus(state.plan.behind);
+            let told = state.wire.was_told_as(&t.uid, "successful") && shown >= first;
+            told && t.name == name_of(row) && is_alike(row, t)
         });
         let uids: Vec<&str> = of.map(|t| t.uid.as_str()).collect();
         let untold = uids.len() > 1 && !is_told_in_full(state, &uids);
@@ -162,7 +185,8 @@ pub fn several(state: &State, _: Timestamp) -> Option<String> {
 
 /// A payment whose money goes back more than once is told.
 pub fn money_back_twice(state: &State, _: Timestamp) -> Option<String> {
-    let told = |t: &&Transaction| state.wire.told.contains_key(&t.uid) && t.status == "successful";
+    let told =
+        |t: &&Transaction| t.status == "successful" && state.wire.was_told_as(&t.uid, "successful");
     state
         .books
         .transactions
@@ -176,12 +200,15 @@ pub fn money_back_twice(state: &State, _: Timestamp) -> Option<String> {
             let of = state.books.transactions.get(parent)?;
             let known = state.db.uids.contains_key(parent);
             let all = state.books.transactions.values().filter(told);
-            let back = all.filter(|t| {
-                t.parent.as_deref() == Some(parent)
-                    && matches!(t.kind.as_str(), "refund" | "chargeback")
-            });
-            let back: i64 = back.map(|t| t.amount).sum();
-            let untold = known && back > of.amount && !is_told(state, &[&charged.uid]);
+            let back: Vec<&Transaction> = all
+                .filter(|t| {
+                    t.parent.as_deref() == Some(parent)
+                        && matches!(t.kind.as_str(), "refund" | "chargeback")
+                })
+                .collect();
+            let twice = back.len() > 1;
+            let back: i64 = back.iter().map(|t| t.amount).sum();
+            let untold = known && twice && back > of.amount && !is_told(state, &[&charged.uid]);
             untold.then(|| {
                 format!(
                     "{back} of {} has gone back of {parent}, and nobody is told",
@@ -198,7 +225,11 @@ pub fn healed(state: &State, now: Timestamp) -> Option<String> {
     ambiguous.find_map(|finding| {
         let uid = finding.uid.as_deref()?;
         let found = state.books.transactions.get(uid)?;
-        let row = ours(state).find(|row| is_own(row, found))?;
+        // To another of ours that was answered with it, it is still doubtful.
+        let about = finding.transaction_id;
+        let row = ours(state)
+            .filter(|row| about.is_none_or(|id| id == row.record.id))
+            .find(|row| is_own(row, found))?;
         let derived = row.derived();
         let settled = derived.uid.is_some_and(|own| own.as_str() == uid)
             && derived.state.is_final()

@@ -2,7 +2,7 @@
 
 use super::super::books::Transaction;
 use super::super::world::State;
-use super::{is_told_in_full, name_of, ours};
+use super::{is_told, is_told_in_full, name_of, ours};
 use domain::fold::Basis;
 use domain::{Currency, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// For how long a refusal may be believed that contradicts the books.
 const BELIEVED: Duration = Duration::from_secs(3600 + 900);
+
+/// By how much a transaction may seem older than our request.
+const TOLERANCE: Duration = Duration::from_secs(120);
 
 /// From which lag on an `E.1018` and four empty look-ups mislead by design.
 const SEEN_LATE: Duration = Duration::from_secs(15 * 60);
@@ -49,9 +52,24 @@ fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     let duplicate = row.summary.no_duplicate.is_some();
     match shown {
         Ours::Rejected => duplicate && (plan.lag > SEEN_LATE || plan.empty),
-        Ours::NotFound => plan.lag > Duration::from_secs(23 * 3600) || plan.empty,
+        Ours::NotFound => {
+            let renamed = || {
+                state
+                    .books
+                    .made(name_of(row))
+                    .any(|t| is_hidden(state, row, t))
+            };
+            plan.lag > Duration::from_secs(23 * 3600) || plan.empty || renamed()
+        }
         _ => false,
     }
+}
+
+/// Whether what we asked for is filed under a name that is not ours, and our own task has never told so.
+pub fn is_hidden(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    let parents = row.opening.parent_tracking_id.as_ref();
+    let named = found.name == name_of(row) || parents.is_some_and(|p| p.as_str() == found.name);
+    !named && !state.wire.named_by_task.contains(&found.uid)
 }
 
 /// Whether a transaction of the books is what a row asked for.
@@ -62,7 +80,7 @@ pub fn is_alike(row: &StoredTransaction, found: &Transaction) -> bool {
     found.kind == opening.kind.as_str()
         && opening.amount.is_none_or(|amount| amount == found.amount)
         && currency.is_none_or(|currency| currency == found.currency)
-        && parent == found.parent
+        && (parent.is_none() || found.parent.is_none() || parent == found.parent)
         && opening.test.unwrap_or(false) == found.test
 }
 
@@ -92,25 +110,65 @@ pub fn no_false_yes(state: &State, _: Timestamp) -> Option<String> {
         if !found.had(shown) {
             return Some(format!("{name} is {shown}, and {uid} never was"));
         }
-        if !is_alike(row, found) && !state.seen.decided.contains(name) {
-            return Some(format!(
-                "{name} is {shown} by {uid}, which is not what was asked for"
-            ));
-        }
+        let decided = state.seen.decided.contains(name);
         let parents = row
             .opening
             .parent_tracking_id
             .as_ref()
             .map(|name| name.as_str());
-        let is_ours = found.name == name || Some(found.name.as_str()) == parents;
-        if is_own(row, found) && is_ours {
+        let bears = |t: &Transaction| t.name == name || Some(t.name.as_str()) == parents;
+        // A transaction may become other than it was. What it was told as before, a state may rest on.
+        let told = state.wire.versions(&uid);
+        let held = state.wire.held_as.get(&uid).map_or(&[][..], Vec::as_slice);
+        let all = || held.iter().chain([found]);
+        if !decided && !all().any(|t| is_alike(row, t)) {
+            return Some(format!(
+                "{name} is {shown} by {uid}, which is not what was asked for"
+            ));
+        }
+        // What has the same time as before says nothing newer.
+        let agreed = held
+            .iter()
+            .filter(|t| is_alike(row, t))
+            .map(|t| t.updated_at);
+        let agreed = agreed.max();
+        let newer = |t: &Transaction| agreed.is_none_or(|at| t.updated_at > at);
+        let is_other = told
+            .last()
+            .is_some_and(|last| !is_alike(row, last) && newer(last));
+        if !decided && is_other && !is_told(state, &[&uid]) {
+            return Some(format!(
+                "{name} is {shown} by {uid}, which has become another, and no finding says so"
+            ));
+        }
+        let is_ours = all().any(|t| is_alike(row, t) && bears(t));
+        if is_own(row, found) && (is_ours || decided) {
             return None;
         }
-        let others = state
-            .books
-            .of(name)
-            .filter(|t| t.uid != uid && is_alike(row, t));
-        let is_only = is_ours && others.count() == 0;
+        // What came later takes nothing from an end, and what is older than our request is not ours.
+        let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
+        let first = stamps.min().unwrap_or(row.record.created_at);
+        let oldest = first.minus(TOLERANCE);
+        let others = state.books.of(name).filter(|t| {
+            let is_candidate = t.created_at >= oldest && t.created_at <= row.state_since;
+            // What look-ups showed only later could not be known of, by design.
+            let told = state
+                .wire
+                .told
+                .get(&t.uid)
+                .is_some_and(|at| *at <= row.state_since);
+            let is_shown = told || t.visible_at <= row.state_since;
+            t.uid != uid && is_candidate && is_shown && is_alike(row, t)
+        });
+        let others: Vec<&Transaction> = others.collect();
+        // An end stays one, whatever else appears: then both stand in a finding. What our own task has named
+        // only a success outranks.
+        let unnamed = |t: &&Transaction| !state.wire.named_by_task.contains(&t.uid);
+        let is_told_of = others.iter().all(unnamed)
+            && others
+                .iter()
+                .all(|t| is_told_in_full(state, &[&uid, &t.uid]));
+        let is_only = is_ours && is_told_of;
         // Whether such a success is told is a rule of its own.
         let told = derived.state == Ours::Successful && is_ours;
         (!is_only && !told).then(|| {

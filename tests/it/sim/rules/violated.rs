@@ -118,6 +118,12 @@ fn seen(state: &State, uid: &str) -> Fact {
     told.facts.pop().expect("a snapshot")
 }
 
+/// It was told as the books have it.
+fn told(state: &mut State, uid: &str, now: Timestamp) {
+    let found = state.books.transactions[uid].clone();
+    state.wire.is_told(&found, now);
+}
+
 /// The fact that our own task named it.
 fn named(state: &State, uid: &str) -> Fact {
     match seen(state, uid) {
@@ -261,8 +267,8 @@ fn an_end_by_another_uid_is_seen_until_it_is_told() {
         row(state, "a", &[fact], at(0));
         state.wire.named_by_task.insert("uid-a-1".to_owned());
         is_broken(truth::told(state, at(90)), "no finding says so");
-        state.wire.told.insert("uid-a-1".to_owned(), at(5));
-        state.wire.told.insert("uid-y".to_owned(), at(70));
+        told(state, "uid-a-1", at(5));
+        told(state, "uid-y", at(70));
         is_broken(notices::several(state, at(90)), "no finding names all");
         finding(
             state,
@@ -334,7 +340,7 @@ fn money_that_goes_back_twice_is_seen() {
             ("uid-c", TransactionType::Chargeback),
         ] {
             stranger(state, uid, kind, Some("uid-a-1"));
-            state.wire.told.insert(uid.to_owned(), at(70));
+            told(state, uid, at(70));
         }
         is_broken(notices::money_back_twice(state, at(90)), "3000 of 1500");
     });
@@ -360,8 +366,11 @@ fn equals_that_leave_together_and_a_stamp_in_a_pause_are_seen() {
         let id = row(state, "a", &[], at(10));
         let mut child = state.db.transactions[&id].clone();
         child.opening.parent_uid = Uid::from_gateway("uid-p");
+        let mut other = child.clone();
+        other.opening.tracking_id = TrackingId::parse("c").ok();
         assert_eq!(money::spacing(state, &child, at(1)), None);
-        is_broken(money::spacing(state, &child, at(3)), "after its equal");
+        assert_eq!(money::spacing(state, &child, at(2)), None);
+        is_broken(money::spacing(state, &other, at(3)), "after its equal");
         assert_eq!(money::spacing(state, &child, at(34)), None);
         assert_eq!(money::pause(state, at(20)), None);
         state.wire.paused_at = Some(at(5));

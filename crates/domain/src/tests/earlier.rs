@@ -1,0 +1,211 @@
+//! What an earlier release has ended stays, until something outranks it.
+
+use super::facts::{any_fact, cases, dealings, histories};
+use super::given::{
+    absent_of, accepted, acked, at, decided, payment, result, seen, silent, snapshot, stamped,
+    state, summed, uid,
+};
+use crate::earlier::{EarlierEnd, RULES, Written};
+use crate::fold::Basis;
+use crate::schedule::{Step, plan};
+use crate::{DiscrepancyKind, Fact, Opening, Snapshot, State, Summary, derive, discrepancy};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// The act by which what is known is taken over with this end.
+fn end(opening: &Opening, facts: &[Fact], state: State, name: Option<&str>) -> Fact {
+    let end = EarlierEnd::of(opening, &summed(opening, facts), state, name.map(uid));
+    Fact::DecidedBefore(Box::new(end))
+}
+
+/// The facts of an end by earlier rules, with that end.
+fn kept(opening: &Opening, facts: Vec<Fact>, state: State, name: Option<&str>) -> Vec<Fact> {
+    let end = end(opening, &facts, state, name);
+    [facts, vec![end]].concat()
+}
+
+fn and(facts: &[Fact], more: Fact) -> Vec<Fact> {
+    [facts.to_vec(), vec![more]].concat()
+}
+
+/// Absent by the rules of before, with another amount under its name.
+fn absent_beside_unlike(opening: &Opening) -> Vec<Fact> {
+    let unlike = Snapshot {
+        amount: Some(900),
+        ..snapshot(opening, "u-1", "successful", 20)
+    };
+    let facts = vec![
+        stamped(1, 0),
+        silent(1),
+        seen(&unlike),
+        absent_of(&[1], 90_000),
+    ];
+    assert_eq!(state(opening, &facts), State::InDoubt);
+    kept(opening, facts, State::NotFound, None)
+}
+
+/// Bound by its own task, and of the other mode.
+fn other_mode(opening: &Opening) -> Vec<Fact> {
+    let test = Snapshot {
+        test: Some(true),
+        ..snapshot(opening, "u-1", "successful", 20)
+    };
+    let facts = vec![stamped(1, 0), acked(1, "t-1", 1), result("t-1", &test)];
+    assert_eq!(state(opening, &facts), State::Pending);
+    kept(opening, facts, State::Successful, Some("u-1"))
+}
+
+#[test]
+fn a_presumed_end_of_before_stays_until_a_snapshot_says_more() {
+    let opening = payment();
+    let facts = absent_beside_unlike(&opening);
+    let known = summed(&opening, &facts);
+    let derived = derive(&opening, &known);
+    assert_eq!(
+        (derived.state, derived.basis),
+        (State::NotFound, Basis::EarlierRules(State::InDoubt))
+    );
+    let ours = snapshot(&opening, "u-2", "pending", 30);
+    assert_eq!(state(&opening, &and(&facts, seen(&ours))), State::Pending);
+    let over = snapshot(&opening, "u-2", "successful", 30);
+    assert_eq!(
+        state(&opening, &and(&facts, seen(&over))),
+        State::Successful
+    );
+}
+
+#[test]
+fn an_end_by_a_snapshot_is_corrected_and_never_opened() {
+    let opening = payment();
+    let facts = other_mode(&opening);
+    assert_eq!(state(&opening, &facts), State::Successful);
+    let test = |status, updated| Snapshot {
+        test: Some(true),
+        ..snapshot(&opening, "u-1", status, updated)
+    };
+    let (later, odd) = (test("failed", 30), test("pending", 40));
+    assert_eq!(state(&opening, &and(&facts, seen(&later))), State::Failed);
+    assert_eq!(state(&opening, &and(&facts, seen(&odd))), State::Successful);
+    let other = snapshot(&opening, "u-2", "successful", 5);
+    let derived = derive(&opening, &summed(&opening, &and(&facts, seen(&other))));
+    assert_eq!(
+        (derived.state, derived.uid),
+        (State::Successful, Some(uid("u-2")))
+    );
+}
+
+#[test]
+fn a_person_decides_over_it() {
+    let opening = payment();
+    let facts = absent_beside_unlike(&opening);
+    for word in [State::InDoubt, State::Failed] {
+        let more = and(&facts, decided(90_001, word, None));
+        assert_eq!(state(&opening, &more), word);
+    }
+    let facts = other_mode(&opening);
+    let test = Snapshot {
+        test: Some(true),
+        ..snapshot(&opening, "u-1", "successful", 20)
+    };
+    let derived = derive(&opening, &summed(&opening, &and(&facts, accepted(&test))));
+    assert!(matches!(derived.basis, Basis::Snapshot(_)));
+}
+
+#[test]
+fn a_new_attempt_is_not_covered_by_it() {
+    let opening = payment();
+    let facts = vec![stamped(1, 0), acked(1, "t-1", 1)];
+    let facts = kept(&opening, facts, State::Rejected, None);
+    assert_eq!(state(&opening, &facts), State::Rejected);
+    assert_eq!(
+        state(&opening, &and(&facts, stamped(2, 10))),
+        State::Processing
+    );
+}
+
+#[test]
+fn what_the_rules_would_say_is_told_and_looked_up() {
+    let opening = payment();
+    let known = summed(&opening, &absent_beside_unlike(&opening));
+    let derived = derive(&opening, &known);
+    let found = discrepancy::findings(&opening, &known, &derived);
+    let told = found
+        .iter()
+        .find(|f| f.kind == DiscrepancyKind::StatusConflict);
+    assert!(told.unwrap().detail.contains("in_doubt"));
+    assert_eq!(
+        plan(&opening, &known, &derived, at(90_002)),
+        Step::LookUpTrackingId
+    );
+}
+
+#[test]
+fn a_summary_says_who_has_written_it() {
+    let mut summary = Summary::default();
+    assert!(summary.is_by_our_rules(0) && !summary.is_by_our_rules(3));
+    summary.written = Some(Written(RULES, 3));
+    assert!(summary.is_by_our_rules(3) && !summary.is_by_our_rules(4));
+    let text = serde_json::to_string(&summary).unwrap();
+    assert!(text.starts_with(&format!("{{\"wr\":[{RULES},3]")));
+}
+
+fn ends() -> impl Strategy<Value = State> {
+    let all = State::ALL.iter().copied();
+    select(
+        all.filter(|state| state.is_final() && *state != State::Merged)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// A life that ended before, however that was, and what comes after.
+fn taken_over() -> impl Strategy<Value = (Opening, Vec<Fact>, State, Vec<Fact>)> {
+    histories().prop_flat_map(|(opening, facts)| {
+        (ends(), vec(any_fact(opening.clone()), 0..6))
+            .prop_map(move |(state, more)| (opening.clone(), facts.clone(), state, more))
+    })
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn it_stays_what_it_was_and_order_does_not_matter((opening, facts, was, more) in taken_over()) {
+        let name = (!was.is_presumed()).then_some("u-1");
+        let act = end(&opening, &facts, was, name);
+        let merged = |facts: &[Fact]| {
+            facts.iter().any(|fact| matches!(fact, Fact::MergedInto { .. } | Fact::Decided(_)))
+        };
+        let known = and(&facts, act.clone());
+        let tasks = |facts: &[Fact]| !summed(&opening, facts).tasks.is_empty();
+        let sent = was == State::NotSent && tasks(&known);
+        if !merged(&known) && !sent {
+            let now = derive(&opening, &summed(&opening, &known));
+            prop_assert_eq!((now.state, now.uid), (was, name.map(uid)));
+        }
+        let after = [facts.clone(), more.clone(), vec![act.clone(), act.clone()]].concat();
+        let whole = summed(&opening, &[known, more].concat());
+        prop_assert_eq!(&whole, &summed(&opening, &after));
+        let ends = derive(&opening, &whole).state;
+        prop_assert!(was.is_presumed() || merged(&after) || ends.is_final(), "{ends:?}");
+    }
+
+    #[test]
+    fn our_own_dealings_do_not_open_it(
+        (opening, facts, was, _) in taken_over(), more in vec(dealings(), 0..6)
+    ) {
+        prop_assume!(was.is_presumed() && was != State::NotSent);
+        let facts: Vec<Fact> = facts.into_iter().filter(|fact| {
+            !matches!(fact, Fact::MergedInto { .. } | Fact::Decided(_))
+        }).collect();
+        let last = summed(&opening, &facts).last_attempt();
+        let more: Vec<Fact> = more.into_iter().filter(|fact| {
+            summed(&opening, std::slice::from_ref(fact)).last_attempt() <= last
+        }).collect();
+        let known = kept(&opening, facts, was, None);
+        let before = derive(&opening, &summed(&opening, &known)).state;
+        let after = derive(&opening, &summed(&opening, &[known, more].concat())).state;
+        prop_assert_eq!(before, was);
+        prop_assert!(after.is_final(), "{after:?}");
+    }
+}

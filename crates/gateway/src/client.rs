@@ -1,0 +1,291 @@
+//! The HTTP client of the gateway: one request out, one answer in, and the fate of every request
+//! named.
+//!
+//! Nothing here is ever sent twice: automatic retries, redirects and proxies are off, and submits
+//! never use a connection that has been used before, since a pooled one may be dead in a way that
+//! shows only after the request is written. What it deliberately cannot do: decide whether to
+//! send, read what came back, wait, or log a body or a secret.
+
+use super::address::{Address, InvalidAddress, Mode};
+use super::answer::{Answer, Arrived, arrive, describe};
+use super::card::{SensitiveBody, query_body};
+use super::gate::Gate;
+use super::redact::Secrets;
+use crate::settings::ClientSettings;
+use domain::{RequestKey, TaskId, TransactionType, Uid};
+use leaves::telemetry::traces;
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Body, Client, ClientBuilder, RequestBuilder, redirect};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+use url::Url;
+
+/// How long an idle connection is kept for the next read: shorter than servers keep theirs.
+const IDLE: Duration = Duration::from_secs(20);
+const JSON: &str = "application/json";
+
+/// A shop's credentials at the gateway.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The shop id.
+    pub shop_id: &'a str,
+    /// The secret key.
+    pub secret: &'a str,
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({}, ***)", self.shop_id)
+    }
+}
+
+/// What became of a submit.
+#[derive(Debug)]
+pub enum Submission {
+    /// An answer came, whole.
+    Answered(Answer),
+    /// No byte of the request has left, and none will.
+    NotSent {
+        /// Why.
+        reason: String,
+    },
+    /// Bytes may have left, and no whole answer came.
+    Unclear {
+        /// What happened.
+        reason: String,
+        /// What had come of an answer.
+        partial: Option<Box<Answer>>,
+    },
+}
+
+/// What became of a read.
+#[derive(Debug)]
+pub enum Read {
+    /// An answer came; it is cut when it was longer than the limit.
+    Answered(Answer),
+    /// The gateway was not asked.
+    NotAsked {
+        /// Why.
+        reason: String,
+    },
+    /// The gateway may have been asked, and no whole answer came.
+    Interrupted {
+        /// An answer had begun: what can be read only once may be lost.
+        response_began: bool,
+        /// What happened.
+        reason: String,
+        /// What had come of the answer.
+        partial: Option<Box<Answer>>,
+    },
+}
+
+/// One of the two requests that create no transaction.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// The status of a transaction.
+    ByUid(Uid),
+    /// The status of what is filed under a tracking id.
+    ByTrackingId(String),
+    /// The balance, by the fields of the request.
+    Balance(Map<String, Value>),
+}
+
+/// Why no client could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is unusable.
+    #[error("unusable gateway address")]
+    Address(#[from] InvalidAddress),
+    /// TLS or something else below could not be set up.
+    #[error("cannot set up the http client")]
+    Setup(#[from] reqwest::Error),
+}
+
+/// The client; cheap to clone.
+#[derive(Clone)]
+pub struct GatewayClient {
+    address: Address,
+    submits: Client,
+    reads: Client,
+}
+
+impl fmt::Debug for GatewayClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayClient")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GatewayClient {
+    /// Builds the client. Installs the process-wide TLS provider if there is none yet.
+    pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Self {
+            address: Address::new(&settings.base_url)?,
+            submits: base(settings).pool_max_idle_per_host(0).build()?,
+            reads: base(settings).pool_idle_timeout(IDLE).build()?,
+        })
+    }
+
+    /// The address that requests go to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Submits a transaction through the asynchronous mode. `may_send` is asked in the last moment
+    /// before the body is handed over; when it says no, nothing leaves.
+    pub async fn submit<F>(
+        &self,
+        shop: Credentials<'_>,
+        kind: TransactionType,
+        body: SensitiveBody,
+        key: RequestKey,
+        may_send: F,
+    ) -> Submission
+    where
+        F: Fn() -> bool + Send + 'static,
+    {
+        let gate = Gate::default();
+        // The answer may repeat what was in the request, and is read without it.
+        let card = Secrets::of(body.as_bytes());
+        let request = self
+            .submits
+            .post(self.address.submit(kind))
+            .header(CONTENT_TYPE, JSON)
+            .header(CONTENT_LENGTH, body.len())
+            .header("RequestID", key.0.to_string())
+            .body(Body::wrap_stream(gate.body(body, may_send)));
+        match send(request, shop).await {
+            Ok(response) => match arrive(response).await.without(&card) {
+                Arrived::Whole(answer) if !answer.truncated => Submission::Answered(answer),
+                Arrived::Whole(answer) => Submission::Unclear {
+                    reason: "the answer is longer than the limit".to_owned(),
+                    partial: Some(Box::new(answer)),
+                },
+                Arrived::BrokenOff { answer, reason } => Submission::Unclear {
+                    reason,
+                    partial: Some(Box::new(answer)),
+                },
+            },
+            Err(error) if gate.close() => Submission::NotSent {
+                reason: describe(error),
+            },
+            Err(error) => Submission::Unclear {
+                reason: describe(error),
+                partial: None,
+            },
+        }
+    }
+
+    /// Reads a task's result. What is not a 200 can be read only once.
+    pub async fn result(&self, shop: Credentials<'_>, task: &TaskId) -> Read {
+        self.get(shop, self.address.task_result(task)).await
+    }
+
+    /// Reads a task's status. What is not a 200 can be read only once.
+    pub async fn status(&self, shop: Credentials<'_>, task: &TaskId) -> Read {
+        self.get(shop, self.address.task_status(task)).await
+    }
+
+    /// Looks a transaction up by uid.
+    pub async fn by_uid(&self, shop: Credentials<'_>, uid: &Uid) -> Read {
+        self.get(shop, self.address.by_uid(Mode::Sync, uid)).await
+    }
+
+    /// Looks transactions up by tracking id.
+    pub async fn by_tracking_id(&self, shop: Credentials<'_>, tracking_id: &str) -> Read {
+        self.get(shop, self.address.by_tracking_id(Mode::Sync, tracking_id))
+            .await
+    }
+
+    /// Makes a query: as a task, whose answer [`super::read_submit`] reads, or at once, with an
+    /// answer such as a task's result has.
+    pub async fn query(&self, shop: Credentials<'_>, mode: Mode, query: &Query) -> Read {
+        match query {
+            Query::ByUid(uid) => self.get(shop, self.address.by_uid(mode, uid)).await,
+            Query::ByTrackingId(id) => self.get(shop, self.address.by_tracking_id(mode, id)).await,
+            Query::Balance(fields) => {
+                let body = bytes::Bytes::from_owner(query_body(fields.clone()));
+                let request = self
+                    .reads
+                    .post(self.address.balance(mode))
+                    .header(CONTENT_TYPE, JSON)
+                    .header("X-API-Version", "2")
+                    .body(body);
+                read(request, shop).await
+            }
+        }
+    }
+
+    async fn get(&self, shop: Credentials<'_>, url: Option<Url>) -> Read {
+        match url {
+            Some(url) => read(self.reads.get(url), shop).await,
+            None => Read::NotAsked {
+                reason: "the id has no address".to_owned(),
+            },
+        }
+    }
+}
+
+fn base(settings: &ClientSettings) -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        .http1_only()
+        .gzip(true)
+        .connect_timeout(settings.connect_timeout)
+        .timeout(settings.request_timeout)
+}
+
+async fn read(request: RequestBuilder, shop: Credentials<'_>) -> Read {
+    match send(request, shop).await {
+        Ok(response) => match arrive(response).await {
+            Arrived::Whole(answer) => Read::Answered(answer),
+            Arrived::BrokenOff { answer, reason } => Read::Interrupted {
+                response_began: true,
+                reason,
+                partial: Some(Box::new(answer)),
+            },
+        },
+        Err(error) if error.is_connect() || error.is_builder() => Read::NotAsked {
+            reason: describe(error),
+        },
+        Err(error) => Read::Interrupted {
+            response_began: false,
+            reason: describe(error),
+            partial: None,
+        },
+    }
+}
+
+/// The one place where a request to the gateway goes out.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the fate of the request is named by both callers"
+)]
+async fn send(
+    request: RequestBuilder,
+    shop: Credentials<'_>,
+) -> Result<reqwest::Response, reqwest::Error> {
+    let request = traces::passed_on()
+        .into_iter()
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        });
+    // The header is marked sensitive by `basic_auth`, so that nothing prints it.
+    request
+        .header(ACCEPT, JSON)
+        .basic_auth(shop.shop_id, Some(shop.secret))
+        .send()
+        .await
+}
+
+#[cfg(test)]
+mod raw_server;
+#[cfg(test)]
+mod tests;
