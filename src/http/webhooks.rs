@@ -21,7 +21,7 @@ use gateway::authenticity::{Authenticity, Reason, admit};
 use gateway::decode::{self, CodingError};
 use gateway::names_another_shop;
 use gateway::redact::redact_text;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -190,7 +190,7 @@ fn unauthorized() -> Problem {
 async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
     if !context
         .forgeries
-        .allows((shop.id.clone(), reason), Boottime::now())
+        .allows((shop.id.clone(), reason), BootInstant::now())
     {
         return;
     }

@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use super::DemoError;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 const SCRIPT: &str = include_str!("processes/die_with_parent.sh");
 /// Time for a program to stop before it is killed.
@@ -169,7 +169,7 @@ impl Drop for ChildProcess {
     /// Last resort after a panic; otherwise `stop` is called.
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        let deadline = Boottime::now() + STOP_TIMEOUT;
+        let deadline = BootInstant::now() + STOP_TIMEOUT;
         while matches!(self.shell.try_wait(), Ok(None)) {
             if deadline.remaining().is_zero() {
                 return self.kill();
@@ -185,7 +185,7 @@ pub(super) async fn wait_until(
     within: Duration,
     mut ready: impl AsyncFnMut() -> bool,
 ) -> Result<(), DemoError> {
-    let deadline = Boottime::now() + within;
+    let deadline = BootInstant::now() + within;
     while !ready().await {
         process.still_runs()?;
         if deadline.remaining().is_zero() {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     async fn is_gone(pid: Pid) -> bool {
-        let deadline = Boottime::now() + LONG;
+        let deadline = BootInstant::now() + LONG;
         while test_kill_process(pid).is_ok() && !deadline.remaining().is_zero() {
             sleep(POLL_INTERVAL).await;
         }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::scenarios::DemoScenario;
 use super::terminal::{Terminal, TerminalSize, TextStyle, column};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 /// Column widths of tracking IDs, states and times.
 const NAME: usize = 15;
@@ -23,7 +23,7 @@ pub(super) struct ProgressRow {
     pub(super) scene: DemoScenario,
     pub(super) tracking_id: String,
     /// Time of the POST.
-    pub(super) sent: Option<Boottime>,
+    pub(super) sent: Option<BootInstant>,
     /// Time from the POST to the expected state; `None` until then.
     pub(super) took: Option<Duration>,
     /// Last transaction object from the service.
@@ -75,7 +75,7 @@ impl ProgressRow {
         // `pending` is the expected end only if an operator must review the transaction.
         let waits = self.scene.end != "pending" || self.is_mismatch();
         if is_there && waits && self.took.is_none() {
-            self.took = self.sent.map(Boottime::elapsed);
+            self.took = self.sent.map(BootInstant::elapsed);
         }
         before != self.state()
     }
@@ -103,7 +103,7 @@ impl ProgressRow {
     }
 
     fn time(&self) -> String {
-        let time = self.took.or_else(|| self.sent.map(Boottime::elapsed));
+        let time = self.took.or_else(|| self.sent.map(BootInstant::elapsed));
         time.map_or_else(String::new, seconds)
     }
 }

@@ -14,7 +14,7 @@ use super::environment::Environment;
 use super::progress::{self, ProgressRow};
 use super::settings::SHOP;
 use super::terminal::Terminal;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 /// Maximum duration; unfinished transactions are then reported as they are.
 const RUN_TIMEOUT: Duration = Duration::from_secs(75);
@@ -33,7 +33,7 @@ pub(super) struct ScenarioRun<'a> {
     api: &'a HttpEndpoint,
     rows: Vec<ProgressRow>,
     calls: JoinSet<Result<ProgressUpdate, DemoError>>,
-    started: Boottime,
+    started: BootInstant,
 }
 
 impl<'a> ScenarioRun<'a> {
@@ -42,7 +42,7 @@ impl<'a> ScenarioRun<'a> {
             api,
             rows,
             calls: JoinSet::new(),
-            started: Boottime::now(),
+            started: BootInstant::now(),
         }
     }
 
@@ -55,7 +55,7 @@ impl<'a> ScenarioRun<'a> {
         let mut feed = FeedReader::follow(self.api.clone()).await?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.started = Boottime::now();
+        self.started = BootInstant::now();
         loop {
             self.send_what_is_due();
             if screen.is_live() {
@@ -91,7 +91,7 @@ impl<'a> ScenarioRun<'a> {
                 continue;
             }
             let row = &mut self.rows[index];
-            row.sent = Some(Boottime::now());
+            row.sent = Some(BootInstant::now());
             let request = scene.request(&row.tracking_id, parent.flatten().as_deref());
             let path = format!("/v1/shops/{SHOP}/{}", scene.collection());
             let api = self.api.clone();

@@ -14,7 +14,7 @@ use super::settings::SHOP;
 use super::terminal::{Terminal, TextStyle};
 use super::verify;
 use super::{DemoArgs, DemoError};
-use leaves::clock::{self, Boottime};
+use leaves::clock::{self, BootInstant};
 
 /// Runs the demo and prints the report. Returns whether all assertions hold.
 pub(super) async fn run_demo(
@@ -34,7 +34,7 @@ pub(super) async fn run_demo(
     };
     print(screen, &addresses(&places, docs))?;
     print(screen, &[String::new()])?;
-    let (began, started) = (clock::now_utc(), Boottime::now());
+    let (began, started) = (clock::now_utc(), BootInstant::now());
     let show = ScenarioRun::new(&api, rows(&suffix));
     let rows = show.play(stage, screen).await?;
     let took = started.elapsed();
@@ -136,7 +136,7 @@ fn by_hand(places: &Endpoints, suffix: &str) -> Vec<String> {
 /// Sends the two requests that create no transaction.
 async fn queries(api: &HttpEndpoint, rows: &[ProgressRow]) -> Result<Vec<String>, DemoError> {
     let ask = async |kind: &str, body: Value| {
-        let started = Boottime::now();
+        let started = BootInstant::now();
         let path = format!("/v1/shops/{SHOP}/queries/{kind}");
         let answer = api.post(&path, &body).await?;
         Ok::<_, DemoError>((answer.expect_ok(&path)?, started.elapsed()))

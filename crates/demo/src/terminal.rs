@@ -3,7 +3,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 /// Default for a terminal that does not report its size.
 const USUAL: TerminalSize = TerminalSize {
@@ -23,7 +23,7 @@ pub(super) struct TerminalSize {
 pub(super) struct Terminal {
     is_live: bool,
     has_colours: bool,
-    started: Boottime,
+    started: BootInstant,
     /// Number of lines at the bottom that the next draw replaces.
     drawn: usize,
 }
@@ -45,7 +45,7 @@ impl Terminal {
         Self {
             is_live,
             has_colours: is_live && !wants_none,
-            started: Boottime::now(),
+            started: BootInstant::now(),
             drawn: 0,
         }
     }

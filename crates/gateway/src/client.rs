@@ -272,7 +272,7 @@ async fn send(
     request: RequestBuilder,
     shop: Credentials<'_>,
 ) -> Result<reqwest::Response, reqwest::Error> {
-    let request = traces::passed_on()
+    let request = traces::trace_headers()
         .into_iter()
         .fold(request, |request, (name, value)| {
             request.header(name, value)

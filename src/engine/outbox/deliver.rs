@@ -11,7 +11,7 @@ use crate::engine::outbox::signature::signatures;
 use crate::engine::outbox::ssrf::{AddressFilter, ForbiddenAddress, resolver};
 use gateway::{describe, retry_after};
 use leaves::clock;
-use leaves::telemetry::traces::{self, Span};
+use leaves::telemetry::traces::{self, TraceSpan};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, redirect};
 use std::error::Error as _;
@@ -132,14 +132,16 @@ impl SubscriberEndpoint {
         let Some(signature) = self.signature(id, timestamp, &body) else {
             return DeliveryOutcome::failed("unsigned", "no secret to sign with");
         };
-        let span = Span::of_call("subscriber message");
-        span.note("reconciler.subscriber", self.name.clone());
-        span.note("reconciler.message_id", id.to_owned());
-        let outcome = span.around(self.post(id, timestamp, signature, body)).await;
+        let span = TraceSpan::for_gateway_call("subscriber message");
+        span.set_attribute("reconciler.subscriber", self.name.clone());
+        span.set_attribute("reconciler.message_id", id.to_owned());
+        let outcome = span
+            .instrument(self.post(id, timestamp, signature, body))
+            .await;
         match &outcome {
             DeliveryOutcome::Taken => {}
-            DeliveryOutcome::Gone => span.failed("gone"),
-            DeliveryOutcome::Failed { label, .. } => span.failed(label),
+            DeliveryOutcome::Gone => span.set_error("gone"),
+            DeliveryOutcome::Failed { label, .. } => span.set_error(label),
         }
         outcome
     }
@@ -159,7 +161,7 @@ impl SubscriberEndpoint {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
-        let request = traces::passed_on()
+        let request = traces::trace_headers()
             .into_iter()
             .fold(request, |request, (name, value)| {
                 request.header(name, value)

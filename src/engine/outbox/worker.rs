@@ -13,7 +13,7 @@ use crate::engine::outbox::window::{Disposition, FeedWindow, PendingDelivery};
 use crate::store::StoreError;
 use crate::store::subscribers::{self, Holder};
 use domain::ShopId;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -74,7 +74,7 @@ struct LeaseSession {
     window: FeedWindow,
     sending: JoinSet<(PendingDelivery, DeliveryOutcome)>,
     /// Time until which the lease is certainly held.
-    until: Boottime,
+    until: BootInstant,
     /// Time of the oldest result that is not saved.
     unsaved_since: Option<Instant>,
     polled_at: Instant,
@@ -116,7 +116,7 @@ impl DeliveryWorker {
         subscribers::ensure(store, &self.shop, name).await?;
         // Measured before the lease is acquired, so that the local end of the lease is never too
         // late.
-        let until = Boottime::now() + holder.lease;
+        let until = BootInstant::now() + holder.lease;
         let Some(next) = subscribers::lease(store, &holder).await? else {
             return Ok(());
         };
@@ -190,7 +190,7 @@ impl DeliveryWorker {
     }
 
     async fn save_checkpoint(&self, serving: &mut LeaseSession) -> Result<bool, StoreError> {
-        let until = Boottime::now() + serving.holder.lease;
+        let until = BootInstant::now() + serving.holder.lease;
         let checkpoint = serving.window.checkpoint();
         let held = subscribers::settle(&self.shared.store, &serving.holder, checkpoint).await?;
         if held {

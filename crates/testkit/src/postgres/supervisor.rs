@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::ClusterError;
 use super::binaries::ServerUser;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 const SCRIPT: &str = include_str!("supervise.sh");
 /// Maximum length of a socket path. Linux allows 107 bytes, some systems a little less.
@@ -105,7 +105,7 @@ impl Supervisor {
         // next.
         self.runs += 1;
         self.send(&format!("start {}", self.runs))?;
-        let deadline = Boottime::now() + START_LIMIT;
+        let deadline = BootInstant::now() + START_LIMIT;
         while !self.is_ready() {
             if let Some(status) = self.status() {
                 return Err(ClusterError::NotStarted {
@@ -127,7 +127,7 @@ impl Supervisor {
     /// Stops the server and waits until it has ended.
     pub(super) fn stop(&mut self, signal: ServerSignal) -> Result<(), ClusterError> {
         self.send(signal.word())?;
-        let deadline = Boottime::now() + STOP_LIMIT;
+        let deadline = BootInstant::now() + STOP_LIMIT;
         while self.status().is_none() {
             if deadline.remaining().is_zero() {
                 return Err(ClusterError::TooSlow {
@@ -184,7 +184,7 @@ impl Supervisor {
 
     /// Waits for the shell, which was asked to end.
     fn wait_for_shell(&mut self) -> bool {
-        let deadline = Boottime::now() + STOP_LIMIT;
+        let deadline = BootInstant::now() + STOP_LIMIT;
         while !deadline.remaining().is_zero() {
             match self.shell.try_wait() {
                 Ok(None) => std::thread::sleep(STEP),
@@ -203,7 +203,7 @@ impl Supervisor {
             && self.is_ready()
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-            let deadline = Boottime::now() + STOP_LIMIT;
+            let deadline = BootInstant::now() + STOP_LIMIT;
             while !deadline.remaining().is_zero() && rustix::process::test_kill_process(pid).is_ok()
             {
                 std::thread::sleep(STEP);

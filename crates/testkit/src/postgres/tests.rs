@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, PgConnection};
 
 use super::{ClusterOptions, PostgresCluster, StopMode};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 async fn count(url: &str, sql: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
@@ -24,7 +24,7 @@ async fn count(url: &str, sql: &'static str) -> i64 {
 
 /// Waits until a condition holds that another process changes.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Boottime::now() + Duration::from_secs(20);
+    let deadline = BootInstant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(
             !deadline.remaining().is_zero(),
