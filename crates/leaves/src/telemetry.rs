@@ -164,7 +164,7 @@ fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()
         .copied()
-        .unwrap_or("left out, it may hold data")
+        .unwrap_or("omitted: may contain sensitive data")
 }
 
 /// Prevents memory, which holds card data, from being written to a core dump or read by a debugger
