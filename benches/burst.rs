@@ -1,9 +1,9 @@
 //! Burst: all webhooks at once, over more connections than the service processes. Rejected webhooks
 //! are sent again, as the gateway does. At the end the database is checked for lost webhooks.
 
-use crate::load::{self, Loop};
+use crate::load::{self, LoadMode};
 use crate::report::Report;
-use crate::{NO_CHECKS, bodies, ground};
+use crate::{NO_CHECKS, bodies, environment};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
@@ -18,14 +18,14 @@ const BUSY: u16 = 503;
 /// Sends the final webhooks of `payments` open payments.
 pub async fn run(database: &str, gateway: SocketAddr, payments: usize, report: &mut Report) {
     let all = Arc::new(bodies::webhooks(payments));
-    let running = ground::service(database, gateway, NO_CHECKS).await;
+    let running = environment::service(database, gateway, NO_CHECKS).await;
     let at = running.at.hooks;
     let first = load::run(
         at,
         Arc::clone(&all),
         0..payments,
         CONNECTIONS,
-        Loop::Closed,
+        LoadMode::Closed,
         200,
     )
     .await;
@@ -38,7 +38,7 @@ pub async fn run(database: &str, gateway: SocketAddr, payments: usize, report: &
         .collect();
     // A webhook that was accepted before is recognised by its content and accepted again.
     if !first.unexpected.is_empty() {
-        load::run(at, Arc::clone(&all), 0..payments, 64, Loop::Closed, 200).await;
+        load::run(at, Arc::clone(&all), 0..payments, 64, LoadMode::Closed, 200).await;
     }
     let mut connection = PgConnection::connect(database).await.expect("a connection");
     let ended: i64 = sqlx::query_scalar(

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 const ONE: &str = r"
 \set n random(1, :rows)
@@ -31,18 +31,18 @@ COMMIT;
 ";
 
 /// Measures webhooks per second with one transaction each.
-pub fn one(cluster: &Cluster, database: &str, rows: usize, seconds: u32) -> f64 {
+pub fn one(cluster: &PostgresCluster, database: &str, rows: usize, seconds: u32) -> f64 {
     run(cluster, database, ONE, rows, 64, seconds)
 }
 
 /// Measures webhooks per second with one hundred per transaction.
-pub fn hundred(cluster: &Cluster, database: &str, rows: usize, seconds: u32) -> f64 {
+pub fn hundred(cluster: &PostgresCluster, database: &str, rows: usize, seconds: u32) -> f64 {
     // More clients would only wait for each other's rows.
     run(cluster, database, HUNDRED, rows, 2, seconds) * 100.0
 }
 
 fn run(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     database: &str,
     script: &str,
     rows: usize,

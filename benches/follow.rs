@@ -2,11 +2,11 @@
 //! checks is the same for few and for many transactions, so that the cost per check is comparable.
 
 use crate::report::Report;
-use crate::{costs, fresh, ground, load};
+use crate::{database_costs, environment, fresh, load};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Number of shops.
 const SHOPS: usize = 20;
@@ -20,7 +20,7 @@ const FROM_NOW_ON: &str = "UPDATE due_checks SET due_at = due_at + (now() + inte
 
 /// Measures with each number of open transactions.
 pub async fn run(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
     counts: &[usize],
     measured: Duration,
@@ -47,10 +47,10 @@ pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Du
         ms = (seconds * 1e3).round()
     );
     let shops: Vec<String> = (0..SHOPS).map(|n| format!("bench-{n}")).collect();
-    let running = ground::with_shops(database, gateway, &follow, &shops).await;
+    let running = environment::with_shops(database, gateway, &follow, &shops).await;
     // The first check of each transaction reads new information; later checks read nothing new.
     tokio::time::sleep(Duration::from_secs_f64(5.0 + seconds)).await;
-    costs::begin(database).await;
+    database_costs::begin(database).await;
     let (began, cpu, asked) = (
         Instant::now(),
         running.cpu_seconds(),
@@ -66,7 +66,7 @@ pub async fn one(database: &str, gateway: SocketAddr, count: usize, measured: Du
     let took = began.elapsed().as_secs_f64();
     let made = checks(&running).await - asked;
     let cpu = running.cpu_seconds() - cpu;
-    let cost = costs::end(database, made as usize).await;
+    let cost = database_costs::end(database, made as usize).await;
     lags.sort_by(f64::total_cmp);
     let p99 = lags[(lags.len() - 1) * 99 / 100];
     json!({
@@ -97,7 +97,7 @@ fn spread(count: usize, seconds: f64) -> String {
     )
 }
 
-async fn checks(running: &ground::Running) -> f64 {
+async fn checks(running: &environment::BenchEnvironment) -> f64 {
     let metrics = load::text(running.at.ops, "/metrics").await;
     metrics
         .lines()

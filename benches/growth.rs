@@ -1,19 +1,19 @@
 //! Growth: the same load with a small and with a large history, alternately, so that a temporary
 //! slowdown of the machine affects both.
 
-use crate::ground::{self, Running};
-use crate::load::{self, Loop, Outcome};
+use crate::environment::{self, BenchEnvironment};
+use crate::load::{self, LoadMode, Outcome};
 use crate::report::{Report, in_pairs, median};
-use crate::{NO_CHECKS, Size, bodies, costs, execute, follow, quick};
+use crate::{NO_CHECKS, RunSize, bodies, database_costs, execute, follow, quick};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Numbers of final transactions in the two databases.
-pub struct Histories {
+pub struct HistorySizes {
     /// Small history.
     pub little: usize,
     /// Large history.
@@ -38,10 +38,10 @@ const OPEN: usize = 10_000;
 
 /// Applies the load to a database with a small and one with a large history, alternately.
 pub async fn run(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
-    size: &Size,
-    histories: &Histories,
+    size: &RunSize,
+    histories: &HistorySizes,
     report: &mut Report,
 ) {
     let sides = [("little", histories.little), ("much", histories.much)];
@@ -65,10 +65,10 @@ pub async fn run(
             let running = &services[side];
             let hooks_of = part(size.payments, round);
             let items = hooks_of.len();
-            costs::begin(&cluster.url(name)).await;
+            database_costs::begin(&cluster.url(name)).await;
             webhooks[side].push(wave(running, &hooks, hooks_of, size.connections).await);
             if round + 1 == ROUNDS {
-                costs.push(costs::end(&cluster.url(name), items).await);
+                costs.push(database_costs::end(&cluster.url(name), items).await);
             }
             let submits_of = part(submits.len(), round);
             submitted[side].push(
@@ -77,7 +77,7 @@ pub async fn run(
                     Arc::clone(&submits),
                     submits_of,
                     64,
-                    Loop::Closed,
+                    LoadMode::Closed,
                     202,
                 )
                 .await,
@@ -108,7 +108,7 @@ pub async fn run(
 
 /// Creates a database with payments that wait for their webhook, and with `rows` final
 /// transactions.
-async fn with_history(cluster: &Cluster, name: &str, rows: usize) {
+async fn with_history(cluster: &PostgresCluster, name: &str, rows: usize) {
     cluster
         .create_from_template("open", name)
         .await
@@ -122,9 +122,9 @@ async fn warmed_service(
     database: &str,
     gateway: SocketAddr,
     hooks: &Arc<Vec<Vec<u8>>>,
-    size: &Size,
-) -> Running {
-    let running = ground::service(database, gateway, NO_CHECKS).await;
+    size: &RunSize,
+) -> BenchEnvironment {
+    let running = environment::service(database, gateway, NO_CHECKS).await;
     let before = size.payments..hooks.len();
     let taken = wave(&running, hooks, before, size.connections).await;
     assert!(taken.unexpected.is_empty(), "{:?}", taken.unexpected);
@@ -132,7 +132,7 @@ async fn warmed_service(
 }
 
 fn told(
-    histories: &Histories,
+    histories: &HistorySizes,
     webhooks: &[Vec<Outcome>; 2],
     submitted: &[Vec<Outcome>; 2],
     costs: &[Value],
@@ -174,7 +174,7 @@ fn part(all: usize, round: usize) -> Range<usize> {
 
 /// The first tenth is warm-up for the new process.
 async fn wave(
-    running: &Running,
+    running: &BenchEnvironment,
     all: &Arc<Vec<Vec<u8>>>,
     part: Range<usize>,
     connections: usize,
@@ -186,7 +186,7 @@ async fn wave(
         Arc::clone(all),
         part.start..warm,
         connections,
-        Loop::Closed,
+        LoadMode::Closed,
         200,
     )
     .await;
@@ -195,7 +195,7 @@ async fn wave(
         Arc::clone(all),
         warm..part.end,
         connections,
-        Loop::Closed,
+        LoadMode::Closed,
         200,
     )
     .await

@@ -37,7 +37,7 @@ impl Outcome {
 
 /// When requests are sent.
 #[derive(Debug, Clone, Copy)]
-pub enum Loop {
+pub enum LoadMode {
     /// Each connection sends its next request after the previous response.
     Closed,
     /// At a fixed rate per second, regardless of responses.
@@ -50,7 +50,7 @@ pub async fn run(
     requests: Arc<Vec<Vec<u8>>>,
     range: std::ops::Range<usize>,
     connections: usize,
-    pace: Loop,
+    pace: LoadMode,
     expected: u16,
 ) -> Outcome {
     let next = Arc::new(AtomicUsize::new(range.start));
@@ -69,8 +69,8 @@ pub async fn run(
                     return seen;
                 }
                 let due = match pace {
-                    Loop::Closed => Instant::now(),
-                    Loop::Open(rate) => {
+                    LoadMode::Closed => Instant::now(),
+                    LoadMode::Open(rate) => {
                         let due = began + Duration::from_secs_f64((mine - first) as f64 / rate);
                         tokio::time::sleep_until(due.into()).await;
                         due

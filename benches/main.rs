@@ -14,30 +14,30 @@
     reason = "a failed benchmark may panic, and the baseline is deliberately simple"
 )]
 
+mod baseline;
 mod bodies;
 mod burst;
 mod ceilings;
-mod costs;
+mod check_policies;
+mod check_policies_live;
+mod database_costs;
+mod environment;
 mod follow;
-mod ground;
 mod growth;
 mod load;
-mod plain;
-mod poller;
-mod poller_live;
 mod report;
 
-use load::{Loop, Outcome};
+use load::{LoadMode, Outcome};
 use report::Report;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// Size of a run.
-struct Size {
+struct RunSize {
     /// Number of open payments, and of the webhooks that finalize them.
     payments: usize,
     /// Submits per round.
@@ -62,12 +62,12 @@ const NO_CHECKS: &str = "first_check = \"1h\"\nmax_interval = \"1h\"\nmax_interv
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "plain") {
-        plain::serve(&arguments[1..]).expect("the plain handler");
+        baseline::serve(&arguments[1..]).expect("the plain handler");
         return;
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let quick = std::env::var("BENCH_QUICK").is_ok_and(|value| value == "1");
-    let size = Size {
+    let size = RunSize {
         payments: if quick { 12_000 } else { 50_000 },
         submits: if quick { 3_000 } else { 10_000 },
         rounds: if quick { 1 } else { 5 },
@@ -87,16 +87,16 @@ fn main() {
     runtime.block_on(bench(&size, &sections));
 }
 
-async fn bench(size: &Size, sections: &[String]) {
+async fn bench(size: &RunSize, sections: &[String]) {
     let named = |name: &str| sections.iter().any(|s| s == name);
     let wanted = |name: &str| sections.is_empty() || named(name);
-    let cluster = ground::postgres().await;
-    let gateway = ground::gateway().await;
+    let cluster = environment::postgres().await;
+    let gateway = environment::gateway().await;
     let mut report = Report::default();
     for name in ["empty", "open"] {
         cluster.create_database(name).await.expect("a database");
-        ground::migrate(&cluster.url(name));
-        execute(&cluster.url(name), plain::SCHEMA).await;
+        environment::migrate(&cluster.url(name));
+        execute(&cluster.url(name), baseline::SCHEMA).await;
     }
     if wanted("submit") {
         submit(&cluster, gateway, size, &mut report).await;
@@ -127,7 +127,7 @@ async fn bench(size: &Size, sections: &[String]) {
         burst::run(&database, gateway, size.payments, &mut report).await;
     }
     if wanted("growth") {
-        let histories = growth::Histories {
+        let histories = growth::HistorySizes {
             little: 10_000,
             much: if quick(size) { 500_000 } else { 10_000_000 },
         };
@@ -143,34 +143,34 @@ async fn bench(size: &Size, sections: &[String]) {
     }
     // This section takes long, mostly waiting, so a quick run skips it.
     if named("poller") || (wanted("poller") && size.rounds > 1) {
-        let replay = poller::replays();
+        let replay = check_policies::replays();
         poll(&cluster, replay, &mut report).await;
     }
     if named("live") {
         poll(&cluster, json!(null), &mut report).await;
     }
     if named("replay") {
-        poller::replays();
+        check_policies::replays();
     }
     report.print();
     report.write();
 }
 
 /// Check policies: replayed, and with the real service.
-async fn poll(cluster: &Cluster, replay: Value, report: &mut Report) {
+async fn poll(cluster: &PostgresCluster, replay: Value, report: &mut Report) {
     let mut databases = Vec::new();
-    for n in 0..poller_live::CELLS.len() {
+    for n in 0..check_policies_live::CELLS.len() {
         let name = format!("poller_{n}");
         cluster.create_database(&name).await.expect("a database");
-        ground::migrate(&cluster.url(&name));
+        environment::migrate(&cluster.url(&name));
         databases.push(cluster.url(&name));
     }
-    let live = poller_live::all(&databases).await;
+    let live = check_policies_live::all(&databases).await;
     report.section("poller", json!({"live": live, "replay": replay}));
 }
 
 /// Returns whether this is a quick run.
-const fn quick(size: &Size) -> bool {
+const fn quick(size: &RunSize) -> bool {
     size.rounds == 1
 }
 
@@ -184,7 +184,7 @@ async fn execute(database: &str, statements: &str) {
 }
 
 /// Creates a fresh copy of a database and drops the previous one.
-async fn fresh(cluster: &Cluster, template: &str) -> String {
+async fn fresh(cluster: &PostgresCluster, template: &str) -> String {
     cluster.drop_database("round").await.expect("no database");
     execute(&cluster.url("postgres"), "CHECKPOINT").await;
     cluster
@@ -198,7 +198,12 @@ async fn fresh(cluster: &Cluster, template: &str) -> String {
 
 /// Submits, from POST to 202, with a gateway that responds at once: over as many connections as
 /// webhooks, and over few, which leaves fewer commands per commit.
-async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+async fn submit(
+    cluster: &PostgresCluster,
+    gateway: SocketAddr,
+    size: &RunSize,
+    report: &mut Report,
+) {
     let total = size.submits + size.submits / 10;
     let ours = Arc::new((0..total).map(bodies::submit).collect::<Vec<_>>());
     let theirs = Arc::new((0..total).map(bodies::plain_submit).collect::<Vec<_>>());
@@ -208,16 +213,16 @@ async fn submit(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mu
     for _ in 0..size.rounds {
         for (n, connections) in all.into_iter().enumerate() {
             let database = fresh(cluster, "empty").await;
-            let running = ground::plain(&database, gateway).await;
+            let running = environment::plain(&database, gateway).await;
             let (seen, _) = submits(&database, running.at.api, &theirs, connections).await;
             plain[n].push(seen);
             drop(running);
             let database = fresh(cluster, "empty").await;
-            let running = ground::service(&database, gateway, NO_CHECKS).await;
+            let running = environment::service(&database, gateway, NO_CHECKS).await;
             let (seen, cost) = submits(&database, running.at.api, &ours, connections).await;
             drop(running);
             service[n].push(seen);
-            costs[n] = json!({"cost": cost, "rows": costs::rows(&database, total).await});
+            costs[n] = json!({"cost": cost, "rows": database_costs::rows(&database, total).await});
         }
     }
     for (n, name) in ["submit", "submit_few"].into_iter().enumerate() {
@@ -236,22 +241,31 @@ async fn submits(
     connections: usize,
 ) -> (Outcome, Value) {
     let warm = all.len() / 11;
-    let load = |range| load::run(at, Arc::clone(all), range, connections, Loop::Closed, 202);
+    let load = |range| {
+        load::run(
+            at,
+            Arc::clone(all),
+            range,
+            connections,
+            LoadMode::Closed,
+            202,
+        )
+    };
     load(0..warm).await;
-    costs::begin(database).await;
+    database_costs::begin(database).await;
     let seen = load(warm..all.len()).await;
-    let cost = costs::end(database, all.len() - warm).await;
+    let cost = database_costs::end(database, all.len() - warm).await;
     (seen, cost)
 }
 
 /// Fills the database `open` with payments that wait for their webhook.
-async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
+async fn seed(cluster: &PostgresCluster, gateway: SocketAddr, payments: Range<usize>) {
     let url = cluster.url("open");
-    let running = ground::service(&url, gateway, NO_CHECKS).await;
+    let running = environment::service(&url, gateway, NO_CHECKS).await;
     let (first, last) = (payments.start, payments.end);
     let all = Arc::new(payments.map(bodies::submit).collect::<Vec<_>>());
     let every = 0..all.len();
-    let outcome = load::run(running.at.api, all, every, 128, Loop::Closed, 202).await;
+    let outcome = load::run(running.at.api, all, every, 128, LoadMode::Closed, 202).await;
     assert!(
         outcome.unexpected.is_empty(),
         "seeding: {:?}",
@@ -271,7 +285,12 @@ async fn seed(cluster: &Cluster, gateway: SocketAddr, payments: Range<usize>) {
 
 /// Final webhooks of open payments, from arrival to 200: over many connections, and over half as
 /// many.
-async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &mut Report) {
+async fn webhooks(
+    cluster: &PostgresCluster,
+    gateway: SocketAddr,
+    size: &RunSize,
+    report: &mut Report,
+) {
     let all = Arc::new(bodies::webhooks(size.payments));
     let total = size.payments;
     let connections = [MANY_CONNECTIONS, size.connections];
@@ -285,16 +304,16 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
         ceilings.1.push(hundred);
         for (n, connections) in connections.into_iter().enumerate() {
             let database = fresh(cluster, "open").await;
-            let running = ground::plain(&database, gateway).await;
+            let running = environment::plain(&database, gateway).await;
             plain[n].push(wave(running.at.hooks, &all, connections).await);
             drop(running);
             let database = fresh(cluster, "open").await;
-            let running = ground::service(&database, gateway, NO_CHECKS).await;
-            costs::begin(&database).await;
+            let running = environment::service(&database, gateway, NO_CHECKS).await;
+            database_costs::begin(&database).await;
             service[n].push(wave(running.at.hooks, &all, connections).await);
-            let cost = costs::end(&database, total).await;
+            let cost = database_costs::end(&database, total).await;
             drop(running);
-            costs[n] = json!({"cost": cost, "rows": costs::rows(&database, total).await});
+            costs[n] = json!({"cost": cost, "rows": database_costs::rows(&database, total).await});
         }
     }
     let peak = report::median(service[0].iter().map(Outcome::per_second));
@@ -320,9 +339,9 @@ async fn webhooks(cluster: &Cluster, gateway: SocketAddr, size: &Size, report: &
 /// Webhooks in an open loop at half of the peak rate. Repeated several times, because one disk
 /// stall dominates the p99 of a run of a few seconds.
 async fn at_half(
-    cluster: &Cluster,
+    cluster: &PostgresCluster,
     gateway: SocketAddr,
-    size: &Size,
+    size: &RunSize,
     all: &Arc<Vec<Vec<u8>>>,
     peak: f64,
 ) -> Vec<Outcome> {
@@ -330,9 +349,9 @@ async fn at_half(
     let mut rounds = Vec::new();
     for _ in 0..size.rounds {
         let database = fresh(cluster, "open").await;
-        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let running = environment::service(&database, gateway, NO_CHECKS).await;
         let load = |range| {
-            let half = Loop::Open(peak / 2.0);
+            let half = LoadMode::Open(peak / 2.0);
             let all = Arc::clone(all);
             load::run(running.at.hooks, all, range, size.connections, half, 200)
         };
@@ -343,11 +362,11 @@ async fn at_half(
 }
 
 /// Webhooks to the service only, for a profiler. Not part of the report.
-async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
+async fn alone(cluster: &PostgresCluster, gateway: SocketAddr, size: &RunSize) {
     let all = Arc::new(bodies::webhooks(size.payments));
     for _ in 0..3 {
         let database = fresh(cluster, "open").await;
-        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let running = environment::service(&database, gateway, NO_CHECKS).await;
         let before = running.cpu_seconds();
         let outcome = wave(running.at.hooks, &all, size.connections).await;
         let each = (running.cpu_seconds() - before) / size.payments as f64 * 1e6;
@@ -363,18 +382,27 @@ async fn alone(cluster: &Cluster, gateway: SocketAddr, size: &Size) {
 /// Sends webhooks; the first tenth is warm-up.
 async fn wave(at: SocketAddr, all: &Arc<Vec<Vec<u8>>>, connections: usize) -> Outcome {
     let warm = all.len() / 10;
-    let load = |range| load::run(at, Arc::clone(all), range, connections, Loop::Closed, 200);
+    let load = |range| {
+        load::run(
+            at,
+            Arc::clone(all),
+            range,
+            connections,
+            LoadMode::Closed,
+            200,
+        )
+    };
     load(0..warm).await;
     load(warm..all.len()).await
 }
 
 /// Measures the footprint: memory when idle, and the time from start to readiness.
-async fn small(cluster: &Cluster, gateway: SocketAddr, report: &mut Report) {
+async fn small(cluster: &PostgresCluster, gateway: SocketAddr, report: &mut Report) {
     let database = fresh(cluster, "empty").await;
     let (mut ready, mut idle) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         let began = std::time::Instant::now();
-        let running = ground::service(&database, gateway, NO_CHECKS).await;
+        let running = environment::service(&database, gateway, NO_CHECKS).await;
         while load::get(running.at.ops, "/readyz").await != 200 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }

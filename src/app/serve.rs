@@ -155,8 +155,7 @@ impl App {
         );
         let gateway = GatewayClient::new(&config.gateway.client())?;
         let drain = config.serve.drain_timeout;
-        // From here on, only the live configuration is read, so that the keys at start-up do not
-        // outlive a rotation.
+        // Only the live configuration is read below: start-up keys must not outlive a rotation.
         let live = Live::new(config);
         let dispatch = Dispatch::new(
             &live,

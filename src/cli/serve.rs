@@ -51,8 +51,8 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
         .load()
         .map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let Loaded { config, settings } = loaded;
-    let format = telemetry::Format::from_word(config.telemetry.format.as_str())
-        .unwrap_or(telemetry::Format::Auto);
+    let format = telemetry::LogFormat::from_word(config.telemetry.format.as_str())
+        .unwrap_or(telemetry::LogFormat::Auto);
     telemetry::init(&config.telemetry.log, format)?;
     telemetry::forbid_core_dumps()?;
     let endpoint = config.telemetry.otlp_endpoint.clone();

@@ -28,9 +28,9 @@ use domain::{Channel, RequestKey, ShopId, Timestamp};
 use gateway::redact::MARK;
 use gateway::{Answer, Credentials, GatewayClient, Read, Submission};
 use gateway::{SensitiveBody, forwarded};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use leaves::secret::Secret;
-use leaves::telemetry::traces::{Span, carried};
+use leaves::telemetry::traces::{TraceSpan, with_current_trace};
 use restored::Restored;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,10 +86,10 @@ const SLOW_DOWN: Duration = Duration::from_secs(2);
 const HOLD: Duration = Duration::from_secs(3600);
 
 /// Ends the span of a request to the gateway.
-fn told(span: Span, answer: Option<&Answer>) {
+fn told(span: TraceSpan, answer: Option<&Answer>) {
     match answer {
-        Some(answer) => span.note("http.response.status_code", i64::from(answer.status)),
-        None => span.failed("no answer"),
+        Some(answer) => span.set_attribute("http.response.status_code", i64::from(answer.status)),
+        None => span.set_error("no answer"),
     }
 }
 
@@ -215,7 +215,7 @@ impl Dispatch {
         let Some(shop) = self.shop(shop) else {
             return Err(over);
         };
-        let started = Boottime::now();
+        let started = BootInstant::now();
         loop {
             let taken = shop.budget.take_for_background(1).await;
             if matches!(taken, Ok(1)) {
@@ -244,9 +244,9 @@ impl Dispatch {
         operation: &'static str,
         asked: impl Future<Output = Read>,
     ) -> Read {
-        let started = Boottime::now();
-        let span = Span::of_call(&format!("gateway {operation}"));
-        let read = span.around(asked).await;
+        let started = BootInstant::now();
+        let span = TraceSpan::for_gateway_call(&format!("gateway {operation}"));
+        let read = span.instrument(asked).await;
         let label = match &read {
             Read::Answered(answer) => outcome::status_class(answer.status),
             Read::NotAsked { .. } => "unreachable",
@@ -295,7 +295,7 @@ impl Dispatch {
     ) -> JoinHandle<Sent> {
         let this = self.clone();
         // The task counts as on the wire from here, before it first runs.
-        self.0.submits.spawn(carried(async move {
+        self.0.submits.spawn(with_current_trace(async move {
             let _in_flight = this.0.metrics.submit_in_flight();
             this.transmit(stamped, body, looked).await
         }))
@@ -341,11 +341,11 @@ impl Dispatch {
             shop_id: shop.id.as_str(),
             secret: secret.expose(),
         };
-        let started = Boottime::now();
+        let started = BootInstant::now();
         let gateway = &self.0.gateway;
-        let span = Span::of_call("gateway submit");
+        let span = TraceSpan::for_gateway_call("gateway submit");
         let submitting = gateway.submit(credentials, opening.kind, body, key, may_send);
-        let submission = span.around(submitting).await;
+        let submission = span.instrument(submitting).await;
         let answer = match &submission {
             Submission::Answered(answer) => Some(answer),
             Submission::NotSent { .. } | Submission::Unclear { .. } => None,
@@ -366,7 +366,13 @@ impl Dispatch {
     }
 
     /// Counts a submit, and notes how the gateway took the shop's key.
-    async fn note_submit(&self, shop: &Shop, label: &'static str, answered: bool, since: Boottime) {
+    async fn note_submit(
+        &self,
+        shop: &Shop,
+        label: &'static str,
+        answered: bool,
+        since: BootInstant,
+    ) {
         let (id, took) = (shop.id.as_str(), since.elapsed());
         self.0.metrics.gateway_request(id, "submit", label, took);
         if answered {
@@ -399,7 +405,7 @@ impl Dispatch {
         shop: &ShopId,
         record: Record,
     ) -> Result<Recorded, LedgerError> {
-        let since = Boottime::now();
+        let since = BootInstant::now();
         let mut pause = Duration::from_millis(100);
         loop {
             let error = match self.0.ledger.record(shop, record.clone()).await {

@@ -8,7 +8,7 @@ use crate::store::{StoreError, StoredTransaction, controls, read};
 use domain::absence::is_provable;
 use domain::{Fact, Opening, Origin, ShopId, Timestamp};
 use gateway::Credentials;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::time::Duration;
 
 /// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
@@ -18,14 +18,14 @@ const AFTER_RESTORE: Duration = Duration::from_secs(36 * 3600);
 /// When this process began after a restore.
 pub(super) struct Restored {
     at: Timestamp,
-    until: Boottime,
+    until: BootInstant,
 }
 
 impl Restored {
     pub(super) fn now() -> Self {
         Self {
             at: Timestamp::from(leaves::clock::now_utc()),
-            until: Boottime::now() + AFTER_RESTORE,
+            until: BootInstant::now() + AFTER_RESTORE,
         }
     }
 }
@@ -38,7 +38,7 @@ impl Dispatch {
 
     fn since_restore(&self) -> Option<&Restored> {
         let restored = self.0.restored.as_ref()?;
-        (restored.until > Boottime::now()).then_some(restored)
+        (restored.until > BootInstant::now()).then_some(restored)
     }
 
     /// What speaks against stamping an attempt; nothing except for a time after a restore.

@@ -10,7 +10,7 @@ use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls,
 use domain::absence::Ability;
 use domain::{Origin, ShopId, TaskId, Timestamp, Uid};
 use gateway::{Answer, Credentials, Read, SensitiveBody};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -99,7 +99,7 @@ pub trait Hands: Sync {
         uids: &[String],
     ) -> impl Future<Output = Result<Vec<(String, Uuid, Origin)>, StoreError>> + Send;
     /// Now, on the monotonic clock by which answers are dated; none where time is not the machine's.
-    fn now(&self) -> Option<Boottime> {
+    fn now(&self) -> Option<BootInstant> {
         None
     }
 }
@@ -241,7 +241,7 @@ impl Hands for Real<'_> {
         read::owners(&self.shared.store, &self.shop.id, uids).await
     }
 
-    fn now(&self) -> Option<Boottime> {
-        Some(Boottime::now())
+    fn now(&self) -> Option<BootInstant> {
+        Some(BootInstant::now())
     }
 }

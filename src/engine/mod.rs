@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
 use domain::ShopId;
 use domain::schedule::Pace;
-use leaves::telemetry::traces::Span;
+use leaves::telemetry::traces::TraceSpan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -247,7 +247,7 @@ async fn turn(
     let mut taken = 0;
     if wanted > 0 {
         // Taken before the lease, so that the lease is never longer than we believe.
-        let until = leaves::clock::Boottime::now() + lasts;
+        let until = leaves::clock::BootInstant::now() + lasts;
         let leased = checks::lease_due(store, &shop.id, wanted, lasts, Uuid::new_v4()).await?;
         taken = i64::try_from(leased.len()).unwrap_or(wanted);
         begin(shared, shop, steps, &places.any, leased, until);
@@ -256,7 +256,7 @@ async fn turn(
     let kept = free(&places.untried);
     let mut more = false;
     if taken == wanted && kept > 0 {
-        let until = leaves::clock::Boottime::now() + lasts;
+        let until = leaves::clock::BootInstant::now() + lasts;
         let token = Uuid::new_v4();
         let leased = checks::lease_untried(store, &shop.id, kept, lasts, token).await?;
         more = !leased.is_empty();
@@ -280,7 +280,7 @@ fn begin(
     steps: &TaskTracker,
     places: &Arc<Semaphore>,
     leased: Vec<checks::Leased>,
-    until: leaves::clock::Boottime,
+    until: leaves::clock::BootInstant,
 ) {
     for lease in leased {
         let Ok(place) = Arc::clone(places).try_acquire_owned() else {
@@ -294,10 +294,10 @@ fn begin(
                 tried: lease.course.unanswered > 0,
             };
             let timeout = shared.settings.request_timeout;
-            let span = Span::of_step("check");
-            span.note("reconciler.shop", shop.id.to_string());
+            let span = TraceSpan::for_step("check");
+            span.set_attribute("reconciler.shop", shop.id.to_string());
             let step = step::take(&hands, &lease, || until.remaining() >= timeout);
-            Box::pin(span.around(step)).await;
+            Box::pin(span.instrument(step)).await;
             drop(place);
         });
     }

@@ -13,7 +13,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use arc_swap::ArcSwap;
 use domain::ShopId;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,7 +48,7 @@ pub(crate) struct Caller {
 
 impl Clients {
     pub(crate) fn new(config: Arc<Config>) -> Self {
-        let clients = clients(&config.clients, &[], Boottime::now());
+        let clients = clients(&config.clients, &[], BootInstant::now());
         Self {
             known: ArcSwap::from_pointee(Known { config, clients }),
             renewing: Mutex::new(()),
@@ -70,7 +70,7 @@ impl Clients {
         }
         let renewed = Arc::new(Known {
             config: Arc::clone(config),
-            clients: clients(&config.clients, &before.clients, Boottime::now()),
+            clients: clients(&config.clients, &before.clients, BootInstant::now()),
         });
         self.known.store(Arc::clone(&renewed));
         renewed
@@ -78,7 +78,7 @@ impl Clients {
 }
 
 /// The clients of a configuration. Who was there `before` goes on with what it has used of its limits.
-fn clients(configs: &[ClientConfig], before: &[Arc<Client>], now: Boottime) -> Vec<Arc<Client>> {
+fn clients(configs: &[ClientConfig], before: &[Arc<Client>], now: BootInstant) -> Vec<Arc<Client>> {
     let client = |config: &ClientConfig| {
         let rate = config.max_requests_per_second;
         let fresh = || rate.map(|rate| Arc::new(Bucket::new(rate, now)));
@@ -164,7 +164,7 @@ impl Context {
             .ok_or_else(unauthorized)?;
         request::about(req, |about| about.client = Some(client.config.name.clone()));
         if let Some(bucket) = &client.bucket {
-            bucket.take(Boottime::now()).map_err(|after| {
+            bucket.take(BootInstant::now()).map_err(|after| {
                 Problem::new(Kind::TooManyRequests, "the limit of this client is reached")
                     .retry_after(after)
             })?;
@@ -250,7 +250,7 @@ mod tests {
         let all = clients(
             &[client("a", "ka"), client("b", "kb")],
             &[],
-            Boottime::now(),
+            BootInstant::now(),
         );
         assert_eq!(by_key(&all, b"kb").unwrap().config.name, "b");
         for wrong in ["", "k", "kab", "KB", "kb "] {
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_client_keeps_what_it_has_used_of_its_limit() {
-        let start = Boottime::now();
+        let start = BootInstant::now();
         let limited = |rate| ClientConfig {
             max_requests_per_second: Some(rate),
             ..client("a", "ka")

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, controls};
 use domain::ShopId;
 use gateway::authenticity::Reason;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use leaves::telemetry::traces;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ pub(crate) struct Shop {
     pub(crate) id: ShopId,
     submits: Submits,
     pub(crate) notification_url: String,
-    paused: Mutex<Option<(Boottime, bool)>>,
+    paused: Mutex<Option<(BootInstant, bool)>>,
 }
 
 /// What the handlers are built from.
@@ -159,7 +159,7 @@ impl Context {
         if shop.submits == Submits::Paused {
             return Ok(true);
         }
-        let now = Boottime::now();
+        let now = BootInstant::now();
         if let Some((at, paused)) = *shop.paused.lock().unwrap_or_else(PoisonError::into_inner)
             && now.duration_since(at) < PAUSE_NOTICED
         {
@@ -178,7 +178,7 @@ impl Context {
         by: &str,
     ) -> Result<bool, Problem> {
         controls::set_paused(&self.store, &shop.id, paused, by).await?;
-        shop.note_paused(Boottime::now(), paused);
+        shop.note_paused(BootInstant::now(), paused);
         self.is_paused(shop).await
     }
 
@@ -187,14 +187,14 @@ impl Context {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
-        let task = self.tasks.spawn(traces::carried(work));
+        let task = self.tasks.spawn(traces::with_current_trace(work));
         task.await
             .map_err(|error| Problem::internal(error.to_string()))
     }
 }
 
 impl Shop {
-    fn note_paused(&self, now: Boottime, paused: bool) {
+    fn note_paused(&self, now: BootInstant, paused: bool) {
         *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, paused));
     }
 }

@@ -4,7 +4,7 @@
 //! What it deliberately cannot do: know of other replicas. The limit towards the gateway, which all
 //! replicas share, is another one (`dispatch`).
 
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +14,11 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Bucket {
     rate: f64,
-    level: Mutex<(f64, Boottime)>,
+    level: Mutex<(f64, BootInstant)>,
 }
 
 impl Bucket {
-    pub(crate) fn new(per_second: u32, now: Boottime) -> Self {
+    pub(crate) fn new(per_second: u32, now: BootInstant) -> Self {
         let rate = f64::from(per_second.max(1));
         Self {
             rate,
@@ -27,7 +27,7 @@ impl Bucket {
     }
 
     /// Takes one, or tells after which time there is one again.
-    pub(crate) fn take(&self, now: Boottime) -> Result<(), Duration> {
+    pub(crate) fn take(&self, now: BootInstant) -> Result<(), Duration> {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let (tokens, at) = *level;
         let filled = tokens + now.duration_since(at).as_secs_f64() * self.rate;
@@ -45,7 +45,7 @@ impl Bucket {
 #[derive(Debug)]
 pub(crate) struct Throttle<K> {
     interval: Duration,
-    last: Mutex<HashMap<K, Boottime>>,
+    last: Mutex<HashMap<K, BootInstant>>,
 }
 
 impl<K: Eq + Hash> Throttle<K> {
@@ -57,7 +57,7 @@ impl<K: Eq + Hash> Throttle<K> {
     }
 
     /// Whether it may happen now.
-    pub(crate) fn allows(&self, kind: K, now: Boottime) -> bool {
+    pub(crate) fn allows(&self, kind: K, now: BootInstant) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let allowed = last
             .get(&kind)
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_a_seconds_worth_and_then_its_rate() {
-        let start = Boottime::now();
+        let start = BootInstant::now();
         let bucket = Bucket::new(4, start);
         for _ in 0..4 {
             assert_eq!(bucket.take(start), Ok(()));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_throttle_lets_each_kind_through_once_per_interval() {
-        let start = Boottime::now();
+        let start = BootInstant::now();
         let throttle = Throttle::new(Duration::from_secs(1));
         assert!(throttle.allows("a", start));
         assert!(!throttle.allows("a", start));

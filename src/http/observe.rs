@@ -14,7 +14,7 @@ use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use gateway::redact::{self, looks_like_card_number};
-use leaves::telemetry::traces::Span;
+use leaves::telemetry::traces::TraceSpan;
 use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -50,10 +50,10 @@ pub(crate) async fn observe(
             let told = trace_of(req.headers(), name).filter(|_| is_told);
             told.map(str::to_owned)
         };
-        Span::of_request(method, &header)
+        TraceSpan::for_request(method, &header)
     });
     let response = match &span {
-        Some(span) => span.around(next.call(req)).await?,
+        Some(span) => span.instrument(next.call(req)).await?,
         None => next.call(req).await?,
     };
     let response = response.map_into_boxed_body();
@@ -79,10 +79,10 @@ pub(crate) async fn observe(
         about: req.extensions().get::<About>().cloned().unwrap_or_default(),
         cause,
     };
-    if let Some(span) = span.as_ref().filter(|span| span.is_followed()) {
+    if let Some(span) = span.as_ref().filter(|span| span.is_recording()) {
         line.trace(span);
     }
-    line.log(span.as_ref().and_then(Span::trace_id));
+    line.log(span.as_ref().and_then(TraceSpan::trace_id));
     if let Some(context) = context {
         context
             .metrics
@@ -188,20 +188,20 @@ struct Line<'a> {
 
 impl Line<'_> {
     /// What a span may know is what the log may know.
-    fn trace(&self, span: &Span) {
+    fn trace(&self, span: &TraceSpan) {
         span.rename(format!("{} {}", self.method, self.route));
-        span.note("http.request.method", self.method);
-        span.note("http.route", self.route.to_owned());
-        span.note("http.response.status_code", i64::from(self.status));
-        span.note("reconciler.request_id", self.about.request_id.clone());
+        span.set_attribute("http.request.method", self.method);
+        span.set_attribute("http.route", self.route.to_owned());
+        span.set_attribute("http.response.status_code", i64::from(self.status));
+        span.set_attribute("reconciler.request_id", self.about.request_id.clone());
         if let Some(shop) = &self.about.shop {
-            span.note("reconciler.shop", shop.to_string());
+            span.set_attribute("reconciler.shop", shop.to_string());
         }
         if let Some(tracking_id) = &self.about.tracking_id {
-            span.note("reconciler.tracking_id", tracking_id.clone());
+            span.set_attribute("reconciler.tracking_id", tracking_id.clone());
         }
         if self.status >= 500 {
-            span.failed("5xx");
+            span.set_error("5xx");
         }
     }
 

@@ -21,7 +21,7 @@ use gateway::authenticity::{Authenticity, Reason, admit};
 use gateway::decode::{self, CodingError};
 use gateway::names_another_shop;
 use gateway::redact::redact_text;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) async fn receive(
     let Some(shop) = context.shop(&name).map(Arc::clone) else {
         context.metrics.webhook("unknown", "unknown_shop");
         // As if the key were wrong: which shops there are is nobody's business.
-        if !context.unknown.allows(Unknown::Shop, Boottime::now()) {
+        if !context.unknown.allows(Unknown::Shop, BootInstant::now()) {
             request::about(&req, |about| about.is_quiet = true);
         }
         return Err(unauthorized());
@@ -71,7 +71,7 @@ pub(crate) async fn unknown_path(
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     context.metrics.webhook("unknown", "unknown_path");
-    if context.unknown.allows(Unknown::Path, Boottime::now()) {
+    if context.unknown.allows(Unknown::Path, BootInstant::now()) {
         tracing::warn!("a request came to the webhook listener under a path that it does not have");
     }
     request::about(&req, |about| about.is_quiet = true);
@@ -195,7 +195,7 @@ async fn look_up(context: &Context, shop: &Shop, learned: &Observation) -> Resul
 
 async fn refused(context: &Context, req: &HttpRequest, shop: &Shop, reason: Reason) -> Problem {
     let kind = (shop.id.clone(), reason);
-    if context.forgeries.allows(kind, Boottime::now()) {
+    if context.forgeries.allows(kind, BootInstant::now()) {
         note_forgery(context, shop, reason).await;
     } else {
         request::about(req, |about| about.is_quiet = true);

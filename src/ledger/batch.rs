@@ -32,7 +32,7 @@ use domain::pacing::Seen;
 use domain::{Channel, Fact, ShopId, Snapshot};
 use domain::{Timestamp, TransactionType, Uid, Verdict};
 use family::Families;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 pub(crate) use row::Rows;
 use row::{CheckDecision, Row};
 use std::borrow::Cow;
@@ -118,7 +118,7 @@ struct Batch<'a> {
     settings: &'a Settings,
     at: Timestamp,
     chance: u64,
-    began: Boottime,
+    began: BootInstant,
     rows: Rows,
     routing: Routing,
     /// What more than one of ours names in this very batch.
@@ -144,7 +144,7 @@ struct Batch<'a> {
 /// What a batch is given beside its jobs.
 struct Given {
     /// When it began: leases are counted from here.
-    began: Boottime,
+    began: BootInstant,
     /// Any number: it spreads due checks.
     chance: u64,
     /// What was learned of the time to final.
@@ -169,7 +169,7 @@ pub(crate) async fn run(
     let started = tokio::time::Instant::now();
     let mut tx = session.begin().await?;
     // Taken before the batch is, so that no lease is ever longer than we believe.
-    let began = Boottime::now();
+    let began = BootInstant::now();
     let given = Given {
         began,
         chance: rand::random(),
@@ -215,7 +215,7 @@ impl<'a> Fold<'a> {
         settings: &'a Settings,
         shop: &'a ShopId,
         works: &[Work],
-        began: Boottime,
+        began: BootInstant,
         chance: u64,
     ) -> Result<Self, StoreError> {
         let given = Given {

@@ -34,8 +34,8 @@ use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
 use domain::family::{DUPLICATE_WINDOW, Unfit};
 use domain::schedule::Pace;
 use domain::{Opening, ShopId, Timestamp, Uid, Verdict};
-use leaves::clock::Boottime;
-use leaves::telemetry::traces::Span;
+use leaves::clock::BootInstant;
+use leaves::telemetry::traces::TraceSpan;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -62,7 +62,7 @@ pub struct Lease {
     /// The fencing token.
     pub token: Uuid,
     /// The end, on a clock that counts suspension and that nobody can set.
-    pub until: Boottime,
+    pub until: BootInstant,
 }
 
 /// A transaction to be opened.
@@ -311,16 +311,16 @@ impl Ledger {
 
     /// Records evidence with its consequence.
     pub async fn record(&self, shop: &ShopId, record: Record) -> Result<Recorded, LedgerError> {
-        let span = Span::of_step("evidence");
-        span.note("reconciler.channel", record.learned.channel.as_str());
+        let span = TraceSpan::for_step("evidence");
+        span.set_attribute("reconciler.channel", record.learned.channel.as_str());
         let work = Work::Record(Box::new(record));
         let committed = self.run(shop, work, |answer| match answer {
             Answer::Recorded(recorded) => Some(recorded),
             _ => None,
         });
-        let recorded = span.around(committed).await;
+        let recorded = span.instrument(committed).await;
         if let Ok(recorded) = &recorded {
-            span.note("reconciler.verdict", recorded.verdict.as_str());
+            span.set_attribute("reconciler.verdict", recorded.verdict.as_str());
         }
         recorded
     }
@@ -383,10 +383,10 @@ impl Ledger {
                 mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
             })?;
         // Many jobs are committed at once: the span is the wait of this one.
-        let span = Span::of_step("commit");
+        let span = TraceSpan::for_step("commit");
         let done = receiver.await.unwrap_or(Err(LedgerError::FateUnknown));
         if done.is_err() {
-            span.failed("not committed");
+            span.set_error("not committed");
         }
         done
     }

@@ -17,7 +17,7 @@ use domain::schedule::Wishes;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
 use gateway::redact::redact;
 use gateway::{Answer, Received, TrackingReading, read_by_tracking_id};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use uuid::{Builder, Uuid};
@@ -61,7 +61,7 @@ pub struct Observation {
     pub reason: Option<String>,
     /// When it was answered, on this machine's monotonic clock. It is dated by PostgreSQL's clock when it
     /// is recorded, less what has passed since; without this, when it is recorded.
-    pub answered: Option<Boottime>,
+    pub answered: Option<BootInstant>,
     /// Who did it, likewise.
     pub by: Option<String>,
     /// A finding that goes with it.

@@ -5,7 +5,7 @@ use domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
 use reconciler::store::{Store, migrate};
 use serde_json::json;
 use std::collections::BTreeSet;
-use testkit::postgres::{Cluster, StopMode};
+use testkit::postgres::{PostgresCluster, StopMode};
 
 fn with_database(test: impl AsyncFnOnce(&Database)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -176,7 +176,7 @@ fn the_words_of_the_schema_are_those_of_the_program() {
 }
 
 /// A world on a server of its own, which the test may stop.
-fn with_server(test: impl AsyncFnOnce(&crate::world::World, &mut Cluster)) {
+fn with_server(test: impl AsyncFnOnce(&crate::world::World, &mut PostgresCluster)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (mut cluster, url) = runtime.block_on(private_cluster());
     Setup::default()

@@ -3,13 +3,13 @@
 
 use crate::terminal::reconciler;
 use crate::world::{Pooler, Process, Setup, World, private_cluster};
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 
 /// A world whose service goes to a server of the test's own through a pooler; it does not run yet.
 fn behind(
     mode: &str,
     prepared_statements: u32,
-    test: impl AsyncFnOnce(&World, &mut Pooler, &mut Cluster),
+    test: impl AsyncFnOnce(&World, &mut Pooler, &mut PostgresCluster),
 ) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (mut cluster, url) = runtime.block_on(private_cluster());

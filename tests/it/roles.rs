@@ -217,9 +217,11 @@ fn functions_with_their_owners_rights_cannot_be_given_other_tables() {
 #[test]
 fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
     use reconciler::store::migrate::migrate;
-    use testkit::postgres::{Cluster, Options};
+    use testkit::postgres::{ClusterOptions, PostgresCluster};
     block_on(async {
-        let cluster = Cluster::start(Options::default()).await.unwrap();
+        let cluster = PostgresCluster::start(ClusterOptions::default())
+            .await
+            .unwrap();
         let admin = PgPool::connect(&cluster.url("postgres")).await.unwrap();
         let run = async |pool: &PgPool, sql: &'static str| {
             sqlx::raw_sql(sql).execute(pool).await.unwrap();

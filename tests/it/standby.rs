@@ -5,13 +5,13 @@ use crate::world::{SHOP, Setup, World, eventually, private_cluster_with};
 use reconciler::store::Store;
 use serde_json::json;
 use std::time::Duration;
-use testkit::postgres::{Cluster, Options};
+use testkit::postgres::{ClusterOptions, PostgresCluster};
 use tokio::time::Instant;
 
 /// A world on a server of its own.
-fn with_server(setup: Setup, test: impl AsyncFnOnce(&World, &mut Cluster)) {
+fn with_server(setup: Setup, test: impl AsyncFnOnce(&World, &mut PostgresCluster)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut cluster, url) = runtime.block_on(private_cluster_with(Options::default()));
+    let (mut cluster, url) = runtime.block_on(private_cluster_with(ClusterOptions::default()));
     setup
         .database(&url)
         .run(async |world| test(world, &mut cluster).await);
@@ -219,17 +219,17 @@ fn a_commit_whose_wait_was_cancelled_by_somebody_is_not_acknowledged() {
 fn of_several_hosts_the_first_that_takes_writes_is_the_right_one() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let tcp = Options {
+        let tcp = ClusterOptions {
             tcp: true,
-            ..Options::default()
+            ..ClusterOptions::default()
         };
         let (first, first_url) = private_cluster_with(tcp).await;
-        let tcp = Options {
+        let tcp = ClusterOptions {
             tcp: true,
-            ..Options::default()
+            ..ClusterOptions::default()
         };
         let (second, second_url) = private_cluster_with(tcp).await;
-        let address = |cluster: &Cluster| {
+        let address = |cluster: &PostgresCluster| {
             let url = cluster.tcp_url("own").unwrap();
             url.split_once('@')
                 .unwrap()

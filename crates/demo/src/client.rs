@@ -6,14 +6,14 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, redirect, retry};
 use serde_json::Value;
 
-use super::Error;
+use super::DemoError;
 
 /// Timeout of a request; longer than the service's maximum wait.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An HTTP server: base URL and key.
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(super) struct HttpEndpoint {
     client: Client,
     origin: String,
     key: Option<String>,
@@ -21,13 +21,13 @@ pub(super) struct Server {
 
 /// A response with a JSON body.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct HttpResponse {
     pub(super) status: u16,
     pub(super) body: Value,
 }
 
-impl Server {
-    pub(super) fn new(origin: impl Into<String>, key: Option<&str>) -> Result<Self, Error> {
+impl HttpEndpoint {
+    pub(super) fn new(origin: impl Into<String>, key: Option<&str>) -> Result<Self, DemoError> {
         // Ignored: a provider may already be installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
@@ -37,7 +37,7 @@ impl Server {
             .no_proxy()
             .timeout(TIMEOUT)
             .build()
-            .map_err(Error::Client)?;
+            .map_err(DemoError::Client)?;
         let (origin, key) = (origin.into(), key.map(str::to_owned));
         Ok(Self {
             client,
@@ -51,13 +51,17 @@ impl Server {
     }
 
     /// Returns the body at a path. A status other than 200 is an error.
-    pub(super) async fn get(&self, path: &str) -> Result<Value, Error> {
+    pub(super) async fn get(&self, path: &str) -> Result<Value, DemoError> {
         let answer = self.call(self.request(Method::GET, path), path).await?;
-        answer.good(path)
+        answer.expect_ok(path)
     }
 
     /// Like [`Self::get`] with `Prefer: wait`. Accepts every status.
-    pub(super) async fn get_waiting(&self, path: &str, seconds: u32) -> Result<Answer, Error> {
+    pub(super) async fn get_waiting(
+        &self,
+        path: &str,
+        seconds: u32,
+    ) -> Result<HttpResponse, DemoError> {
         let request = self.request(Method::GET, path);
         let request = request.header("prefer", format!("wait={seconds}"));
         self.call(request, path).await
@@ -70,7 +74,7 @@ impl Server {
     }
 
     /// Posts JSON. Accepts every status.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Error> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<HttpResponse, DemoError> {
         let request = self
             .request(Method::POST, path)
             .header("content-type", "application/json")
@@ -86,8 +90,8 @@ impl Server {
         }
     }
 
-    async fn call(&self, request: RequestBuilder, path: &str) -> Result<Answer, Error> {
-        let failed = |source| Error::Call {
+    async fn call(&self, request: RequestBuilder, path: &str) -> Result<HttpResponse, DemoError> {
+        let failed = |source| DemoError::Call {
             path: path.to_owned(),
             source,
         };
@@ -96,16 +100,16 @@ impl Server {
         let bytes = response.bytes().await.map_err(failed)?;
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Ok(Answer { status, body })
+        Ok(HttpResponse { status, body })
     }
 }
 
-impl Answer {
+impl HttpResponse {
     /// Returns the body of a 200 response. Another status is an error.
-    pub(super) fn good(self, path: &str) -> Result<Value, Error> {
+    pub(super) fn expect_ok(self, path: &str) -> Result<Value, DemoError> {
         match self.status {
             200 => Ok(self.body),
-            status => Err(Error::Answer {
+            status => Err(DemoError::Answer {
                 path: path.to_owned(),
                 status,
                 body: self.body.to_string(),

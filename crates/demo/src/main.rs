@@ -7,31 +7,31 @@
 //! Isolation: settings and environment of the caller are not passed on. Nothing is left running,
 //! however the demo ends.
 
-mod board;
-mod claims;
+mod assertions;
 mod client;
-mod judge;
-mod neighbour;
+mod environment;
 mod processes;
-mod scenes;
-mod screen;
+mod progress;
+mod runner;
+mod scenarios;
 mod settings;
-mod show;
-mod stage;
 mod story;
+mod subscriber;
+mod terminal;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use screen::Screen;
-use stage::Stage;
+use environment::Environment;
+use terminal::Terminal;
 
 /// Run a demo on a private PostgreSQL and a simulated gateway
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "demo", version)]
-pub struct Args {
+pub struct DemoArgs {
     /// Keep everything running until Ctrl-C
     #[arg(long)]
     pub keep: bool,
@@ -45,7 +45,7 @@ pub struct Args {
 
 /// An error that ends the demo.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DemoError {
     /// The private PostgreSQL could not be started.
     #[error("private postgresql not available")]
     Cluster(#[from] testkit::postgres::ClusterError),
@@ -107,7 +107,7 @@ pub enum Error {
     Interrupted,
 }
 
-impl Error {
+impl DemoError {
     fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let action = action.into();
         move |source| Self::Io { action, source }
@@ -115,13 +115,13 @@ impl Error {
 }
 
 fn main() -> ExitCode {
-    let args = <Args as clap::Parser>::parse();
+    let args = <DemoArgs as clap::Parser>::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(Box::pin(run(args))),
-        Err(error) => Err(Error::io("start the runtime")(error)),
+        Err(error) => Err(DemoError::io("start the runtime")(error)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -145,16 +145,16 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Runs the demo. Returns whether all assertions hold.
-async fn run(args: Args) -> Result<bool, Error> {
-    let mut stop = Stop::listen()?;
-    let mut screen = Screen::new();
-    let mut stage = Stage::new(args.data.clone());
+async fn run(args: DemoArgs) -> Result<bool, DemoError> {
+    let mut stop = StopSignals::listen()?;
+    let mut screen = Terminal::new();
+    let mut stage = Environment::new(args.data.clone());
     let told = tokio::select! {
-        told = Box::pin(story::tell(&args, &mut stage, &mut screen)) => told,
-        () = stop.asked() => Err(Error::Interrupted),
+        told = Box::pin(story::run_demo(&args, &mut stage, &mut screen)) => told,
+        () = stop.asked() => Err(DemoError::Interrupted),
     };
     let told = match told {
-        Err(error @ Error::Call { .. }) => Err(stage.why(error).await),
+        Err(error @ DemoError::Call { .. }) => Err(stage.exit_reason(error).await),
         told => told,
     };
     let kept = match &told {
@@ -163,38 +163,42 @@ async fn run(args: Args) -> Result<bool, Error> {
     };
     let told = told.and_then(|right| kept.map(|()| right));
     match &told {
-        Ok(true) | Err(Error::Interrupted | Error::Print(_)) => {}
+        Ok(true) | Err(DemoError::Interrupted | DemoError::Print(_)) => {}
         // These errors contain the end of a log already.
-        Err(Error::Ended { .. } | Error::TooSlow { .. }) => stage.keep_log(&mut screen),
+        Err(DemoError::Ended { .. } | DemoError::TooSlow { .. }) => stage.keep_log(&mut screen),
         Ok(false) | Err(_) => {
             stage.show_log(&mut screen);
             stage.keep_log(&mut screen);
         }
     }
     // Ignored: if the output is closed, nobody reads this either.
-    let _ = screen.step("stopping");
-    stage.strike().await;
+    let _ = screen.print_step("stopping");
+    stage.tear_down().await;
     told
 }
 
 /// Keeps everything running until a stop signal, or until a program ends.
-async fn keep(stage: &mut Stage, stop: &mut Stop, screen: &mut Screen) -> Result<(), Error> {
-    let printed = screen.line("\nEverything keeps running until Ctrl-C.");
-    printed.map_err(Error::Print)?;
+async fn keep(
+    stage: &mut Environment,
+    stop: &mut StopSignals,
+    screen: &mut Terminal,
+) -> Result<(), DemoError> {
+    let printed = screen.print_line("\nEverything keeps running until Ctrl-C.");
+    printed.map_err(DemoError::Print)?;
     tokio::select! {
-        ended = stage.watch() => ended,
-        () = stop.asked() => screen.line("").map_err(Error::Print),
+        ended = stage.wait_for_exit() => ended,
+        () = stop.asked() => screen.print_line("").map_err(DemoError::Print),
     }
 }
 
 /// The signals that stop the demo.
-struct Stop {
+struct StopSignals {
     signals: [Signal; 3],
 }
 
-impl Stop {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(Error::io("listen for signals"));
+impl StopSignals {
+    fn listen() -> Result<Self, DemoError> {
+        let listen = |kind| signal(kind).map_err(DemoError::io("listen for signals"));
         let signals = [
             listen(SignalKind::terminate())?,
             listen(SignalKind::interrupt())?,

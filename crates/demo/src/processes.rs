@@ -14,21 +14,21 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-use super::Error;
-use leaves::clock::Boottime;
+use super::DemoError;
+use leaves::clock::BootInstant;
 
-const SCRIPT: &str = include_str!("processes/leash.sh");
+const SCRIPT: &str = include_str!("processes/die_with_parent.sh");
 /// Time for a program to stop before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
 /// Time for the shell to stop the program.
-const STOP_LIMIT: Duration = Duration::from_secs(12);
-const STEP: Duration = Duration::from_millis(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(12);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of log lines that an error shows.
 const SHOWN_LINES: usize = 20;
 
 /// Destination of a program's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
+pub(super) enum OutputMode {
     /// This process, line by line.
     Piped,
     /// The program's log.
@@ -37,21 +37,21 @@ pub(super) enum Output {
 
 /// A running child process.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct ChildProcess {
     name: &'static str,
     shell: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ChildProcess {
     /// Starts a program from the directory of this one; its output goes to `log`.
     pub(super) fn start(
         (name, program): (&'static str, &str),
         arguments: &[&str],
         log: &Path,
-        output: Output,
-    ) -> Result<Self, Error> {
-        let this = std::env::current_exe().map_err(Error::io("find this program"))?;
+        output: OutputMode,
+    ) -> Result<Self, DemoError> {
+        let this = std::env::current_exe().map_err(DemoError::io("find this program"))?;
         let binary = this.with_file_name(program);
         Self::spawn(name, (&binary, arguments), log, output, GRACE)
     }
@@ -60,13 +60,13 @@ impl Process {
         name: &'static str,
         (program, arguments): (&Path, &[&str]),
         log: &Path,
-        output: Output,
+        output: OutputMode,
         grace: Duration,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, DemoError> {
         let file = open_log(log)?;
-        let second = file.try_clone().map_err(Error::io("share a log"))?;
+        let second = file.try_clone().map_err(DemoError::io("share a log"))?;
         let shell = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "leash.sh"])
+            .args(["-c", SCRIPT, "die_with_parent.sh"])
             .arg((grace.as_millis() / 100).to_string())
             .arg(program)
             .args(arguments)
@@ -78,24 +78,24 @@ impl Process {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(match output {
-                Output::Piped => Stdio::piped(),
-                Output::Logged => Stdio::from(second),
+                OutputMode::Piped => Stdio::piped(),
+                OutputMode::Logged => Stdio::from(second),
             })
             .stderr(Stdio::from(file))
             .spawn()
-            .map_err(Error::io("start the shell"))?;
+            .map_err(DemoError::io("start the shell"))?;
         let log = log.to_owned();
         Ok(Self { name, shell, log })
     }
 
     /// Returns the first line of the program's output.
-    pub(super) async fn first_line(&mut self, within: Duration) -> Result<String, Error> {
+    pub(super) async fn first_line(&mut self, within: Duration) -> Result<String, DemoError> {
         let mut line = String::new();
         if let Some(output) = self.shell.stdout.take() {
             let mut output: BufReader<ChildStdout> = BufReader::new(output);
             match timeout(within, output.read_line(&mut line)).await {
-                Ok(read) => read.map_err(Error::io(format!("read from the {}", self.name)))?,
-                Err(_) => return Err(self.too_slow()),
+                Ok(read) => read.map_err(DemoError::io(format!("read from the {}", self.name)))?,
+                Err(_) => return Err(self.timeout_error()),
             };
         }
         if line.is_empty() {
@@ -106,7 +106,7 @@ impl Process {
     }
 
     /// Waits until the program has ended with success.
-    pub(super) async fn finish(mut self, within: Duration) -> Result<(), Error> {
+    pub(super) async fn finish(mut self, within: Duration) -> Result<(), DemoError> {
         // Waiting would close the pipe, and so end the program.
         let leash = self.shell.stdin.take();
         let waited = timeout(within, self.shell.wait()).await;
@@ -114,16 +114,16 @@ impl Process {
         match waited {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(status) => Err(self.ended(status.ok())),
-            Err(_) => Err(self.too_slow()),
+            Err(_) => Err(self.timeout_error()),
         }
     }
 
     /// Returns an error if the program has ended.
-    pub(super) fn still_runs(&mut self) -> Result<(), Error> {
+    pub(super) fn still_runs(&mut self) -> Result<(), DemoError> {
         match self.shell.try_wait() {
             Ok(None) => Ok(()),
             Ok(status) => Err(self.ended(status)),
-            Err(source) => Err(Error::io(format!("watch the {}", self.name))(source)),
+            Err(source) => Err(DemoError::io(format!("watch the {}", self.name))(source)),
         }
     }
 
@@ -133,15 +133,15 @@ impl Process {
     }
 
     /// Returns the error of a program that did not become ready in time.
-    pub(super) fn too_slow(&self) -> Error {
-        Error::TooSlow {
+    pub(super) fn timeout_error(&self) -> DemoError {
+        DemoError::TooSlow {
             name: self.name,
             log: tail(&self.log),
         }
     }
 
-    fn ended(&self, status: Option<ExitStatus>) -> Error {
-        Error::Ended {
+    fn ended(&self, status: Option<ExitStatus>) -> DemoError {
+        DemoError::Ended {
             name: self.name,
             status: status.map_or_else(|| "unknown status".to_owned(), |it| it.to_string()),
             log: tail(&self.log),
@@ -151,7 +151,7 @@ impl Process {
     /// Stops the program and waits until it has ended.
     pub(super) async fn stop(mut self) {
         drop(self.shell.stdin.take());
-        if timeout(STOP_LIMIT, self.shell.wait()).await.is_err() {
+        if timeout(STOP_TIMEOUT, self.shell.wait()).await.is_err() {
             self.kill();
         }
     }
@@ -165,43 +165,43 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for ChildProcess {
     /// Last resort after a panic; otherwise `stop` is called.
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        let deadline = Boottime::now() + STOP_LIMIT;
+        let deadline = BootInstant::now() + STOP_TIMEOUT;
         while matches!(self.shell.try_wait(), Ok(None)) {
             if deadline.remaining().is_zero() {
                 return self.kill();
             }
-            std::thread::sleep(STEP);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
 /// Waits until `ready` returns true, while the program runs.
 pub(super) async fn wait_until(
-    process: &mut Process,
+    process: &mut ChildProcess,
     within: Duration,
     mut ready: impl AsyncFnMut() -> bool,
-) -> Result<(), Error> {
-    let deadline = Boottime::now() + within;
+) -> Result<(), DemoError> {
+    let deadline = BootInstant::now() + within;
     while !ready().await {
         process.still_runs()?;
         if deadline.remaining().is_zero() {
-            return Err(process.too_slow());
+            return Err(process.timeout_error());
         }
-        sleep(STEP).await;
+        sleep(POLL_INTERVAL).await;
     }
     Ok(())
 }
 
-fn open_log(path: &Path) -> Result<File, Error> {
+fn open_log(path: &Path) -> Result<File, DemoError> {
     let mut options = File::options();
     options.create(true).append(true).mode(0o600);
     options
         .open(path)
-        .map_err(Error::io(format!("open {}", path.display())))
+        .map_err(DemoError::io(format!("open {}", path.display())))
 }
 
 /// Returns the last lines of a log.
@@ -223,13 +223,13 @@ mod tests {
     const LONG: Duration = Duration::from_secs(10);
 
     /// Starts a shell that runs a script, which first prints its process id.
-    async fn script(text: &str, directory: &Path) -> (Process, Pid) {
+    async fn script(text: &str, directory: &Path) -> (ChildProcess, Pid) {
         // The script's preparation precedes the line that reports readiness.
         let (prepare, go_on) = text.split_once(" | ").unwrap_or(("true", text));
         let text = format!("{prepare}; echo $$; {go_on}");
         let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", &text]);
         let log = directory.join("log");
-        let started = Process::spawn("script", program, &log, Output::Piped, SHORT);
+        let started = ChildProcess::spawn("script", program, &log, OutputMode::Piped, SHORT);
         let mut process = started.expect("it starts");
         let line = process.first_line(LONG).await.expect("it prints");
         let pid = line.trim().parse().ok().and_then(Pid::from_raw);
@@ -237,9 +237,9 @@ mod tests {
     }
 
     async fn is_gone(pid: Pid) -> bool {
-        let deadline = Boottime::now() + LONG;
+        let deadline = BootInstant::now() + LONG;
         while test_kill_process(pid).is_ok() && !deadline.remaining().is_zero() {
-            sleep(STEP).await;
+            sleep(POLL_INTERVAL).await;
         }
         test_kill_process(pid).is_err()
     }
@@ -286,7 +286,7 @@ mod tests {
             .count()
             < 2
         {
-            sleep(STEP).await;
+            sleep(POLL_INTERVAL).await;
         }
         process.shell.start_kill().expect("the shell runs");
         drop(process);
@@ -298,7 +298,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory can be made");
         let program: (&Path, &[&str]) = (Path::new(SHELL), &["-c", "echo no >&2; exit 3"]);
         let log = home.path().join("log");
-        let process = Process::spawn("script", program, &log, Output::Logged, SHORT);
+        let process = ChildProcess::spawn("script", program, &log, OutputMode::Logged, SHORT);
         let error = process.expect("it starts").finish(LONG).await;
         let text = error.expect_err("it fails").to_string();
         assert!(

@@ -11,7 +11,7 @@ use rand::Rng as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
+use super::DemoError;
 
 /// Shop ID.
 pub(super) const SHOP: &str = "1001";
@@ -21,7 +21,7 @@ const FINGERPRINT_KEY: &str = "fingerprint-key";
 
 /// Addresses and keys of the service.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(super) struct DemoSettings {
     /// Path of the configuration file.
     pub(super) file: PathBuf,
     /// Origin of the REST API.
@@ -36,7 +36,7 @@ pub(super) struct Settings {
 
 /// The merchant's account at the gateway.
 #[derive(Clone, Debug)]
-pub(super) struct Account {
+pub(super) struct GatewayAccount {
     /// Origin of the gateway.
     pub(super) gateway: String,
     /// Secret key of the shop.
@@ -45,16 +45,16 @@ pub(super) struct Account {
     pub(super) public_key: String,
 }
 
-impl Settings {
+impl DemoSettings {
     /// Chooses free ports and random keys, and writes the configuration into `home`. `neighbour` is
     /// the URL and the secret of the subscriber.
     pub(super) fn write(
         home: &Path,
         database: &str,
-        account: &Account,
+        account: &GatewayAccount,
         neighbour: (&str, &str),
-    ) -> Result<Self, Error> {
-        let [api, webhooks, ops] = free_addresses().map_err(Error::io("find free ports"))?;
+    ) -> Result<Self, DemoError> {
+        let [api, webhooks, ops] = free_addresses().map_err(DemoError::io("find free ports"))?;
         let bearer = format!("demo-{}", &random_hex()[..32]);
         let fingerprint_key = home.join(FINGERPRINT_KEY);
         if !fingerprint_key.exists() {
@@ -69,7 +69,7 @@ impl Settings {
             "shops": [SHOP],
             "events": ["transaction.updated", "transaction.finalized", "transaction.corrected"],
         }]);
-        let text = toml::to_string(&document).map_err(Error::Settings)?;
+        let text = toml::to_string(&document).map_err(DemoError::Settings)?;
         let file = home.join("config.toml");
         write_secret(&file, &text)?;
         let origin = |address: SocketAddr| format!("http://{address}");
@@ -88,7 +88,7 @@ fn document(
     database: &str,
     [api, webhooks, ops]: [SocketAddr; 3],
     bearer: &str,
-    account: &Account,
+    account: &GatewayAccount,
 ) -> Value {
     json!({
         "database": {"url": database},
@@ -142,8 +142,8 @@ fn free_addresses() -> std::io::Result<[SocketAddr; 3]> {
 }
 
 /// Writes a file that only its owner can read. Replaces an existing file.
-fn write_secret(path: &Path, text: &str) -> Result<(), Error> {
-    let failed = || Error::io(format!("write {}", path.display()));
+fn write_secret(path: &Path, text: &str) -> Result<(), DemoError> {
+    let failed = || DemoError::io(format!("write {}", path.display()));
     let mut options = std::fs::File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(path).map_err(failed())?;
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_service_accepts_these_settings() {
         let home = tempfile::tempdir().expect("a directory can be made");
-        let account = Account {
+        let account = GatewayAccount {
             gateway: "http://127.0.0.1:8090".to_owned(),
             secret: "secret".to_owned(),
             public_key: include_str!("../../../config.example.toml")
@@ -188,7 +188,7 @@ mod tests {
             "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         );
         let settings =
-            Settings::write(home.path(), database, &account, neighbour).expect("it is written");
+            DemoSettings::write(home.path(), database, &account, neighbour).expect("it is written");
         let config = reconciler::config::load(Some(&settings.file), std::iter::empty())
             .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.shops.len(), 1);

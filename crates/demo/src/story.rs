@@ -4,29 +4,29 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::board::Row;
-use super::claims;
-use super::client::Server;
-use super::judge;
-use super::scenes::{PAID, SCENES};
-use super::screen::{Screen, Tone};
+use super::assertions;
+use super::client::HttpEndpoint;
+use super::environment::{Endpoints, Environment};
+use super::progress::ProgressRow;
+use super::runner::ScenarioRun;
+use super::scenarios::{PAID_TRACKING_ID, SCENARIOS};
 use super::settings::SHOP;
-use super::show::Show;
-use super::stage::{Places, Stage};
-use super::{Args, Error};
-use leaves::clock::{self, Boottime};
+use super::terminal::{Terminal, TextStyle};
+use super::verify;
+use super::{DemoArgs, DemoError};
+use leaves::clock::{self, BootInstant};
 
 /// Runs the demo and prints the report. Returns whether all assertions hold.
-pub(super) async fn tell(
-    args: &Args,
-    stage: &mut Stage,
-    screen: &mut Screen,
-) -> Result<bool, Error> {
-    let places = stage.set(args, screen).await?;
-    let api = Server::new(places.settings.api.as_str(), Some(&places.settings.bearer))?;
-    let twin = Server::new(places.twin.as_str(), None)?;
+pub(super) async fn run_demo(
+    args: &DemoArgs,
+    stage: &mut Environment,
+    screen: &mut Terminal,
+) -> Result<bool, DemoError> {
+    let places = stage.start(args, screen).await?;
+    let api = HttpEndpoint::new(places.settings.api.as_str(), Some(&places.settings.bearer))?;
+    let twin = HttpEndpoint::new(places.twin.as_str(), None)?;
     let suffix = suffix(args);
-    screen.step("ready").map_err(Error::Print)?;
+    screen.print_step("ready").map_err(DemoError::Print)?;
     let docs = if api.is_good("/docs").await {
         "/docs"
     } else {
@@ -34,22 +34,26 @@ pub(super) async fn tell(
     };
     print(screen, &addresses(&places, docs))?;
     print(screen, &[String::new()])?;
-    let (began, started) = (clock::now_utc(), Boottime::now());
-    let show = Show::new(&api, rows(&suffix));
+    let (began, started) = (clock::now_utc(), BootInstant::now());
+    let show = ScenarioRun::new(&api, rows(&suffix));
     let rows = show.play(stage, screen).await?;
     let took = started.elapsed();
     let queries = queries(&api, &rows).await?;
-    let outcomes = judge::outcomes(&api, &twin, &rows).await?;
-    let findings = claims::findings(&api, began).await?;
-    let mut claims = claims::claims(&twin, stage, &outcomes, took).await?;
+    let outcomes = verify::outcomes(&api, &twin, &rows).await?;
+    let findings = assertions::open_discrepancies(&api, began).await?;
+    let mut claims = assertions::run_assertions(&twin, stage, &outcomes, took).await?;
     claims.push(places.neighbour.claim(&outcomes).await);
     claims.push(stage.audit(&places).await?);
     print(screen, &[String::new()])?;
-    print(screen, &judge::table(&outcomes, screen))?;
+    print(screen, &verify::table(&outcomes, screen))?;
     print(screen, &[queries, findings, vec![String::new()]].concat())?;
     for claim in &claims {
-        let tone = if claim.holds { Tone::Good } else { Tone::Bad };
-        let line = screen.tinted(&claim.text, tone);
+        let tone = if claim.holds {
+            TextStyle::Good
+        } else {
+            TextStyle::Bad
+        };
+        let line = screen.styled(&claim.text, tone);
         print(screen, &[line])?;
     }
     let again = if args.keep {
@@ -64,28 +68,30 @@ pub(super) async fn tell(
     Ok(claims.iter().all(|claim| claim.holds))
 }
 
-fn print(screen: &mut Screen, lines: &[String]) -> Result<(), Error> {
+fn print(screen: &mut Terminal, lines: &[String]) -> Result<(), DemoError> {
     let mut lines = lines.iter();
     lines
-        .try_for_each(|line| screen.line(line))
-        .map_err(Error::Print)
+        .try_for_each(|line| screen.print_line(line))
+        .map_err(DemoError::Print)
 }
 
 /// Returns a suffix that makes tracking IDs unique if those of earlier runs are kept.
-fn suffix(args: &Args) -> String {
+fn suffix(args: &DemoArgs) -> String {
     match &args.data {
         Some(_) => format!("-{:x}", clock::now_utc().unix_timestamp()),
         None => String::new(),
     }
 }
 
-fn rows(suffix: &str) -> Vec<Row> {
-    let row = |scene: &super::scenes::Scene| Row::new(*scene, format!("{}{suffix}", scene.name));
-    SCENES.iter().map(row).collect()
+fn rows(suffix: &str) -> Vec<ProgressRow> {
+    let row = |scene: &super::scenarios::DemoScenario| {
+        ProgressRow::new(*scene, format!("{}{suffix}", scene.name))
+    };
+    SCENARIOS.iter().map(row).collect()
 }
 
 /// Returns the addresses of the environment and an example request.
-fn addresses(places: &Places, docs: &str) -> Vec<String> {
+fn addresses(places: &Endpoints, docs: &str) -> Vec<String> {
     let settings = &places.settings;
     vec![
         format!("          REST API    {}{docs}", settings.api),
@@ -104,7 +110,7 @@ fn addresses(places: &Places, docs: &str) -> Vec<String> {
 }
 
 /// Returns example requests to paste into another terminal.
-fn by_hand(places: &Places, suffix: &str) -> Vec<String> {
+fn by_hand(places: &Endpoints, suffix: &str) -> Vec<String> {
     let settings = &places.settings;
     let shop = format!("{}/v1/shops/{SHOP}", settings.api);
     let key = format!("-H 'Authorization: Bearer {}'", settings.bearer);
@@ -128,14 +134,14 @@ fn by_hand(places: &Places, suffix: &str) -> Vec<String> {
 }
 
 /// Sends the two requests that create no transaction.
-async fn queries(api: &Server, rows: &[Row]) -> Result<Vec<String>, Error> {
+async fn queries(api: &HttpEndpoint, rows: &[ProgressRow]) -> Result<Vec<String>, DemoError> {
     let ask = async |kind: &str, body: Value| {
-        let started = Boottime::now();
+        let started = BootInstant::now();
         let path = format!("/v1/shops/{SHOP}/queries/{kind}");
         let answer = api.post(&path, &body).await?;
-        Ok::<_, Error>((answer.good(&path)?, started.elapsed()))
+        Ok::<_, DemoError>((answer.expect_ok(&path)?, started.elapsed()))
     };
-    let paid = rows.iter().find(|row| row.scene.name == PAID);
+    let paid = rows.iter().find(|row| row.scene.name == PAID_TRACKING_ID);
     let uid = paid.and_then(|row| row.text("uid")).unwrap_or_default();
     let (balance, status) = tokio::join!(
         ask("balance", json!({"currency": "EUR"})),
@@ -151,7 +157,7 @@ async fn queries(api: &Server, rows: &[Row]) -> Result<Vec<String>, Error> {
             told_after(after)
         ),
         format!(
-            "status query of {PAID}: {} ({})",
+            "status query of {PAID_TRACKING_ID}: {} ({})",
             word.as_str().unwrap_or("nothing"),
             told_after(status_after)
         ),

@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::redact::Secrets;
 use crate::settings::{self, ClientSettings};
 use domain::{RequestKey, TaskId, TransactionType, Uid};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use reqwest::{Body, Certificate, Client, ClientBuilder, NoProxy, Proxy, RequestBuilder, redirect};
@@ -125,7 +125,7 @@ pub struct GatewayClient {
 /// where a name leads to as long as the old place answers.
 struct Aging {
     settings: ClientSettings,
-    current: Mutex<(Boottime, Client)>,
+    current: Mutex<(BootInstant, Client)>,
 }
 
 impl Aging {
@@ -133,7 +133,7 @@ impl Aging {
         let client = reads(settings)?;
         Ok(Self {
             settings: settings.clone(),
-            current: Mutex::new((Boottime::now(), client)),
+            current: Mutex::new((BootInstant::now(), client)),
         })
     }
 
@@ -142,7 +142,7 @@ impl Aging {
         if current.0.elapsed() > self.settings.max_connection_age
             && let Ok(client) = reads(&self.settings)
         {
-            *current = (Boottime::now(), client);
+            *current = (BootInstant::now(), client);
         }
         current.1.clone()
     }

@@ -30,9 +30,9 @@ fn truncate_to_microseconds(at: OffsetDateTime) -> OffsetDateTime {
 /// `std::time::Instant` stops while the machine is suspended. A lease measured by it would seem
 /// valid after a resume, long after another replica has acquired it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Boottime(Duration);
+pub struct BootInstant(Duration);
 
-impl Boottime {
+impl BootInstant {
     /// Returns the current instant.
     pub fn now() -> Self {
         let read = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -58,7 +58,7 @@ impl Boottime {
     }
 }
 
-impl Add<Duration> for Boottime {
+impl Add<Duration> for BootInstant {
     type Output = Self;
 
     /// Returns the instant `duration` later, saturating.
@@ -87,15 +87,15 @@ mod tests {
 
     #[test]
     fn boottime_is_monotonic_and_saturates_at_zero() {
-        let start = Boottime::now();
+        let start = BootInstant::now();
         let later = start + Duration::from_secs(5);
         assert_eq!(later.duration_since(start), Duration::from_secs(5));
         assert_eq!(start.duration_since(later), Duration::ZERO);
         assert_eq!(later.elapsed(), Duration::ZERO);
         assert!(later.remaining() <= Duration::from_secs(5));
         assert!(later.remaining() > Duration::from_secs(4));
-        assert!(Boottime::now() >= start);
-        assert_eq!(start + Duration::MAX, Boottime(Duration::MAX));
+        assert!(BootInstant::now() >= start);
+        assert_eq!(start + Duration::MAX, BootInstant(Duration::MAX));
     }
 
     /// The kernel's uptime uses the same clock. A clock that stops during suspension or has another
@@ -111,7 +111,7 @@ mod tests {
         else {
             return;
         };
-        let difference = Boottime::now().0.as_secs_f64() - uptime;
+        let difference = BootInstant::now().0.as_secs_f64() - uptime;
         assert!((-0.1..5.0).contains(&difference), "{difference} s apart");
     }
 }

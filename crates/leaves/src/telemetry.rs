@@ -35,7 +35,7 @@ const OUR_CRATES: [&str; 6] = [
 
 /// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// Readable text on a terminal, JSON otherwise.
     Auto,
     /// One JSON object per line.
@@ -44,7 +44,7 @@ pub enum Format {
     Pretty,
 }
 
-impl Format {
+impl LogFormat {
     /// Returns the format that a configuration word names.
     pub fn from_word(word: &str) -> Option<Self> {
         match word {
@@ -85,7 +85,7 @@ pub enum TelemetryError {
 /// # Errors
 ///
 /// Returns an error if the filter is invalid or logging is already initialised.
-pub fn init(filter: &str, format: Format) -> Result<(), TelemetryError> {
+pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter)?;
     // This also captures records of the `log` crate.
     let set = if format.is_json() {
@@ -164,7 +164,7 @@ fn fixed_text(payload: &(dyn Any + Send)) -> &'static str {
     payload
         .downcast_ref::<&'static str>()
         .copied()
-        .unwrap_or("left out, it may hold data")
+        .unwrap_or("omitted: may contain sensitive data")
 }
 
 /// Prevents memory, which holds card data, from being written to a core dump or read by a debugger

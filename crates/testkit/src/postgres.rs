@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use supervisor::{Signal, Supervisor};
+use supervisor::{ServerSignal, Supervisor};
 
 const USER: &str = "postgres";
 /// Port, which is also part of the socket's name. It cannot collide in a private directory.
@@ -25,7 +25,7 @@ const SOCKET_PORT: u16 = 5_432;
 
 /// Options of a server.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct ClusterOptions {
     /// Whether commits survive a power failure. Off for tests: commits still survive a crash of the
     /// server, the only failure that a test can cause.
     pub durable: bool,
@@ -40,7 +40,7 @@ pub struct Options {
     pub settings: Vec<(String, String)>,
 }
 
-impl Default for Options {
+impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
             durable: false,
@@ -128,17 +128,17 @@ impl ClusterError {
 /// A running server. Dropping it stops the server and, unless a data directory was given, removes
 /// all files.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct PostgresCluster {
     supervisor: Supervisor,
     port: u16,
     tcp: bool,
     major: u32,
 }
 
-impl Cluster {
+impl PostgresCluster {
     /// Creates the data directory if it is missing, starts the server and waits until it accepts
     /// connections.
-    pub async fn start(options: Options) -> Result<Self, ClusterError> {
+    pub async fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
         let started = tokio::task::spawn_blocking(move || Self::start_blocking(&options));
         started.await.unwrap_or_else(|error| {
             let source = std::io::Error::other(error);
@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     /// Like [`Self::start`], for callers outside of a runtime. Takes about 1 s.
-    pub fn start_blocking(options: &Options) -> Result<Self, ClusterError> {
+    pub fn start_blocking(options: &ClusterOptions) -> Result<Self, ClusterError> {
         let user = binaries::unprivileged_user();
         let data_dir = match &options.data_dir {
             Some(directory) => Some(prepare_data_dir(directory, user)?),
@@ -256,8 +256,8 @@ impl Cluster {
     /// Stops the server and waits until it has ended. [`Self::resume`] starts it again.
     pub fn stop(&mut self, mode: StopMode) -> Result<(), ClusterError> {
         self.supervisor.stop(match mode {
-            StopMode::Fast => Signal::Int,
-            StopMode::Immediate => Signal::Quit,
+            StopMode::Fast => ServerSignal::Int,
+            StopMode::Immediate => ServerSignal::Quit,
         })
     }
 
@@ -277,7 +277,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn server_arguments(options: &Options, port: u16) -> Vec<String> {
+fn server_arguments(options: &ClusterOptions, port: u16) -> Vec<String> {
     let mut settings = vec![
         ("port".to_owned(), port.to_string()),
         (
@@ -315,7 +315,7 @@ fn free_port() -> Result<u16, ClusterError> {
 /// Creates a persistent data directory that the server's user owns.
 fn prepare_data_dir(
     directory: &Path,
-    user: Option<binaries::User>,
+    user: Option<binaries::ServerUser>,
 ) -> Result<PathBuf, ClusterError> {
     let name = directory.display();
     std::fs::create_dir_all(directory).map_err(ClusterError::io(format!("create {name}")))?;

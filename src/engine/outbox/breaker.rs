@@ -1,6 +1,6 @@
 //! Circuit breaker of one subscriber.
 //!
-//! After [`THRESHOLD`] failures in a row, one trial message at a time is sent; the others wait.
+//! After [`FAILURES_TO_OPEN`] failures in a row, one trial message at a time is sent; the others wait.
 //!
 //! Not responsible for: abandoning messages.
 
@@ -9,20 +9,23 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Number of failures in a row that opens the circuit breaker.
-pub(super) const THRESHOLD: u32 = 5;
+pub(super) const FAILURES_TO_OPEN: u32 = 5;
 
-/// Initial and maximum time between trial messages.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Minimum time that the circuit breaker stays open; doubled after each failed trial message.
+const MIN_OPEN_TIME: Duration = Duration::from_secs(1);
+
+/// Maximum time that the circuit breaker stays open between trial messages.
+const MAX_OPEN_TIME: Duration = Duration::from_secs(300);
 
 /// Time after which a trial message without an outcome no longer blocks the next one.
-const PROBE: Duration = Duration::from_secs(30);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum pause that a subscriber can request. Limits the effect of a mistaken `Retry-After`.
-const LONGEST_HOLD: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// State of one subscriber in this replica.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct CircuitBreaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,9 +41,9 @@ struct Open {
     probing: bool,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// Returns whether a message may be sent now. The caller must then report the outcome with
-    /// [`Self::taken`] or [`Self::failed`].
+    /// [`Self::record_success`] or [`Self::record_failure`].
     pub(super) fn may_send(&self) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,28 +55,28 @@ impl Breaker {
             Some(open) if open.probe_at > now => false,
             Some(open) => {
                 open.probing = true;
-                open.probe_at = now + PROBE;
+                open.probe_at = now + TRIAL_TIMEOUT;
                 true
             }
         }
     }
 
     /// Records an accepted message and closes the circuit breaker.
-    pub(super) fn taken(&self) {
+    pub(super) fn record_success(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = 0;
         state.open = None;
     }
 
     /// Records a failed attempt. Returns `true` if this opened the circuit breaker.
-    pub(super) fn failed(&self) -> bool {
+    pub(super) fn record_failure(&self) -> bool {
         let now = Instant::now();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.failures = state.failures.saturating_add(1);
-        let opens = state.open.is_none() && state.failures >= THRESHOLD;
+        let opens = state.open.is_none() && state.failures >= FAILURES_TO_OPEN;
         match &mut state.open {
             Some(open) if open.probing => {
-                open.pause = (open.pause * 2).min(PAUSES.1);
+                open.pause = (open.pause * 2).min(MAX_OPEN_TIME);
                 open.probe_at = now + open.pause;
                 open.probing = false;
             }
@@ -81,8 +84,8 @@ impl Breaker {
             Some(_) => {}
             None if opens => {
                 state.open = Some(Open {
-                    pause: PAUSES.0,
-                    probe_at: now + PAUSES.0,
+                    pause: MIN_OPEN_TIME,
+                    probe_at: now + MIN_OPEN_TIME,
                     probing: false,
                 });
             }
@@ -92,8 +95,8 @@ impl Breaker {
     }
 
     /// Stops sending for the pause that the subscriber requested.
-    pub(super) fn hold(&self, pause: Duration) {
-        let until = Instant::now() + pause.min(LONGEST_HOLD);
+    pub(super) fn pause(&self, pause: Duration) {
+        let until = Instant::now() + pause.min(MAX_RETRY_AFTER);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.held_until = state.held_until.max(Some(until));
     }
@@ -104,11 +107,11 @@ mod tests {
     use super::*;
     use tokio::time::advance;
 
-    fn opened() -> Breaker {
-        let breaker = Breaker::default();
-        for n in 1..=THRESHOLD {
+    fn opened() -> CircuitBreaker {
+        let breaker = CircuitBreaker::default();
+        for n in 1..=FAILURES_TO_OPEN {
             assert!(breaker.may_send());
-            assert_eq!(breaker.failed(), n == THRESHOLD);
+            assert_eq!(breaker.record_failure(), n == FAILURES_TO_OPEN);
         }
         breaker
     }
@@ -118,18 +121,18 @@ mod tests {
         let breaker = opened();
         assert!(!breaker.may_send());
         // Messages that were in flight do not extend the open time.
-        assert!(!breaker.failed());
-        advance(PAUSES.0).await;
+        assert!(!breaker.record_failure());
+        advance(MIN_OPEN_TIME).await;
         assert!(
             breaker.may_send() && !breaker.may_send(),
             "one trial message"
         );
-        breaker.failed();
-        advance(PAUSES.0).await;
+        breaker.record_failure();
+        advance(MIN_OPEN_TIME).await;
         assert!(!breaker.may_send(), "the open time has doubled");
-        advance(PAUSES.0).await;
+        advance(MIN_OPEN_TIME).await;
         assert!(breaker.may_send());
-        breaker.taken();
+        breaker.record_success();
         assert!(breaker.may_send() && breaker.may_send());
     }
 
@@ -137,27 +140,27 @@ mod tests {
     async fn open_time_is_limited_and_a_lost_trial_expires() {
         let breaker = opened();
         for _ in 0..20 {
-            advance(PAUSES.1).await;
+            advance(MAX_OPEN_TIME).await;
             assert!(breaker.may_send());
-            breaker.failed();
+            breaker.record_failure();
         }
-        advance(PAUSES.1).await;
+        advance(MAX_OPEN_TIME).await;
         assert!(breaker.may_send());
-        advance(PROBE).await;
+        advance(TRIAL_TIMEOUT).await;
         assert!(breaker.may_send(), "the last trial message has no outcome");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_requested_pause_is_kept_up_to_the_limit() {
-        let breaker = Breaker::default();
-        breaker.hold(Duration::from_secs(20));
-        breaker.hold(Duration::from_secs(1));
+        let breaker = CircuitBreaker::default();
+        breaker.pause(Duration::from_secs(20));
+        breaker.pause(Duration::from_secs(1));
         advance(Duration::from_secs(19)).await;
         assert!(!breaker.may_send());
         advance(Duration::from_secs(1)).await;
         assert!(breaker.may_send());
-        breaker.hold(Duration::from_secs(86_400));
-        advance(LONGEST_HOLD).await;
+        breaker.pause(Duration::from_secs(86_400));
+        advance(MAX_RETRY_AFTER).await;
         assert!(breaker.may_send());
     }
 }

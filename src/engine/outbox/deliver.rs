@@ -6,12 +6,12 @@
 //! short body is read and discarded, so that the connection can be reused.
 
 use crate::config::{Live, SubscriberBody, SubscriberConfig};
-use crate::engine::outbox::breaker::Breaker;
-use crate::engine::outbox::guard::{Guard, Refused, resolver};
-use crate::engine::outbox::sign::signatures;
+use crate::engine::outbox::breaker::CircuitBreaker;
+use crate::engine::outbox::signature::signatures;
+use crate::engine::outbox::ssrf::{AddressFilter, ForbiddenAddress, resolver};
 use gateway::{by_way_of, describe, retry_after};
 use leaves::clock;
-use leaves::telemetry::traces::{self, Span};
+use leaves::telemetry::traces::{self, TraceSpan};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode, redirect};
 use std::error::Error as _;
@@ -20,38 +20,41 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 /// Maximum time for one delivery attempt, response included.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Maximum time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Idle time after which a pooled connection is closed; shorter than servers usually keep one.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Maximum response body that is read, in bytes, and the maximum time to read it.
-const ANSWER: (usize, Duration) = (16 * 1024, Duration::from_secs(2));
+/// Maximum part of a response body that is read, in bytes.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024;
+
+/// Maximum time to read a response body.
+const RESPONSE_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Metric label of deliveries that the address filter stopped.
 const REFUSED: &str = "address_refused";
 
 /// Maximum number of messages in flight to one subscriber.
-pub(super) const PLACES: usize = 8;
+pub(super) const MAX_IN_FLIGHT: usize = 8;
 
 /// A subscriber's endpoint: HTTP client, circuit breaker and permits of this replica.
-pub(super) struct Receiver {
+pub(super) struct SubscriberEndpoint {
     pub(super) name: String,
     pub(super) body: SubscriberBody,
-    pub(super) breaker: Breaker,
+    pub(super) breaker: CircuitBreaker,
     url: Url,
     config: Live,
-    guard: Guard,
+    guard: AddressFilter,
     client: Client,
     places: Semaphore,
 }
 
 /// Outcome of one delivery attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum DeliveryOutcome {
     /// The subscriber accepted the message (2xx).
     Taken,
     /// The attempt failed.
@@ -67,7 +70,7 @@ pub(super) enum Outcome {
     Gone,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     fn failed(label: &'static str, reason: impl Into<String>) -> Self {
         Self::Failed {
             label,
@@ -77,11 +80,11 @@ impl Outcome {
     }
 }
 
-impl Receiver {
+impl SubscriberEndpoint {
     /// Creates the endpoint of a subscriber and its HTTP client.
     pub(super) fn new(config: &SubscriberConfig, live: &Live) -> Result<Self, reqwest::Error> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let guard = Guard {
+        let guard = AddressFilter {
             allow_private: config.allow_private,
         };
         let now = live.now();
@@ -100,19 +103,19 @@ impl Receiver {
             .http1_only()
             .gzip(false)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(PLACES)
+            .timeout(DELIVERY_TIMEOUT)
+            .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IN_FLIGHT)
             .build()?;
         Ok(Self {
             name: config.name.clone(),
             body: config.body,
             url: config.url.clone(),
             config: live.clone(),
-            breaker: Breaker::default(),
+            breaker: CircuitBreaker::default(),
             guard,
             client,
-            places: Semaphore::new(PLACES),
+            places: Semaphore::new(MAX_IN_FLIGHT),
         })
     }
 
@@ -125,29 +128,37 @@ impl Receiver {
     }
 
     /// Sends one message as soon as a permit is free.
-    pub(super) async fn deliver(&self, id: &str, body: Vec<u8>) -> Outcome {
+    pub(super) async fn deliver(&self, id: &str, body: Vec<u8>) -> DeliveryOutcome {
         // The semaphore is never closed, so `acquire` cannot fail.
         let _place = self.places.acquire().await;
-        if let Err(refused) = self.guard.literal(&self.url) {
-            return Outcome::failed(REFUSED, refused.to_string());
+        if let Err(refused) = self.guard.check_literal(&self.url) {
+            return DeliveryOutcome::failed(REFUSED, refused.to_string());
         }
         let timestamp = clock::now_utc().unix_timestamp();
         let Some(signature) = self.signature(id, timestamp, &body) else {
-            return Outcome::failed("unsigned", "no secret to sign with");
+            return DeliveryOutcome::failed("unsigned", "no secret to sign with");
         };
-        let span = Span::of_call("subscriber message");
-        span.note("reconciler.subscriber", self.name.clone());
-        span.note("reconciler.message_id", id.to_owned());
-        let outcome = span.around(self.post(id, timestamp, signature, body)).await;
+        let span = TraceSpan::for_gateway_call("subscriber message");
+        span.set_attribute("reconciler.subscriber", self.name.clone());
+        span.set_attribute("reconciler.message_id", id.to_owned());
+        let outcome = span
+            .instrument(self.post(id, timestamp, signature, body))
+            .await;
         match &outcome {
-            Outcome::Taken => {}
-            Outcome::Gone => span.failed("gone"),
-            Outcome::Failed { label, .. } => span.failed(label),
+            DeliveryOutcome::Taken => {}
+            DeliveryOutcome::Gone => span.set_error("gone"),
+            DeliveryOutcome::Failed { label, .. } => span.set_error(label),
         }
         outcome
     }
 
-    async fn post(&self, id: &str, timestamp: i64, signature: String, body: Vec<u8>) -> Outcome {
+    async fn post(
+        &self,
+        id: &str,
+        timestamp: i64,
+        signature: String,
+        body: Vec<u8>,
+    ) -> DeliveryOutcome {
         let request = self
             .client
             .post(self.url.clone())
@@ -156,7 +167,7 @@ impl Receiver {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
             .body(body);
-        let request = traces::passed_on()
+        let request = traces::trace_headers()
             .into_iter()
             .fold(request, |request, (name, value)| {
                 request.header(name, value)
@@ -172,9 +183,9 @@ impl Receiver {
                 discard(response).await;
                 outcome
             }
-            Err(error) if is_refused(&error) => Outcome::failed(REFUSED, describe(error)),
-            Err(error) if error.is_timeout() => Outcome::failed("timeout", describe(error)),
-            Err(error) => Outcome::failed("unreachable", describe(error)),
+            Err(error) if is_refused(&error) => DeliveryOutcome::failed(REFUSED, describe(error)),
+            Err(error) if error.is_timeout() => DeliveryOutcome::failed("timeout", describe(error)),
+            Err(error) => DeliveryOutcome::failed("unreachable", describe(error)),
         }
     }
 }
@@ -183,7 +194,7 @@ impl Receiver {
 fn is_refused(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if inner.is::<Refused>() {
+        if inner.is::<ForbiddenAddress>() {
             return true;
         }
         cause = inner.source();
@@ -192,11 +203,11 @@ fn is_refused(error: &reqwest::Error) -> bool {
 }
 
 /// Derives the outcome from the status of a response.
-fn read(response: &Response) -> Outcome {
+fn read(response: &Response) -> DeliveryOutcome {
     let status = response.status();
     let label = match status {
-        status if status.is_success() => return Outcome::Taken,
-        StatusCode::GONE => return Outcome::Gone,
+        status if status.is_success() => return DeliveryOutcome::Taken,
+        StatusCode::GONE => return DeliveryOutcome::Gone,
         StatusCode::TOO_MANY_REQUESTS => "429",
         status if status.is_redirection() => "3xx",
         status if status.is_client_error() => "4xx",
@@ -214,7 +225,7 @@ fn read(response: &Response) -> Outcome {
         ),
         _ => format!("HTTP status {}", status.as_u16()),
     };
-    Outcome::Failed {
+    DeliveryOutcome::Failed {
         label,
         reason,
         pause,
@@ -224,7 +235,7 @@ fn read(response: &Response) -> Outcome {
 /// Reads a short body to its end, so that the connection can be reused. A long or slow body closes
 /// the connection.
 async fn discard(mut response: Response) {
-    let mut left = ANSWER.0;
+    let mut left = MAX_RESPONSE_BYTES;
     let reading = async {
         while let Ok(Some(piece)) = response.chunk().await {
             match left.checked_sub(piece.len()) {
@@ -234,5 +245,5 @@ async fn discard(mut response: Response) {
         }
     };
     // The result is ignored: the status alone decides the outcome.
-    let _ = tokio::time::timeout(ANSWER.1, reading).await;
+    let _ = tokio::time::timeout(RESPONSE_BODY_TIMEOUT, reading).await;
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// Fields of a transaction or discrepancy that a thin message includes.
-const THIN: [&str; 8] = [
+const THIN_FIELDS: [&str; 8] = [
     "id",
     "shop_id",
     "tracking_id",
@@ -26,7 +26,7 @@ const THIN: [&str; 8] = [
 ];
 
 #[derive(Serialize)]
-struct Body<'a> {
+struct MessageBody<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     timestamp: String,
@@ -62,10 +62,10 @@ pub(super) fn body(
         SubscriberBody::Full => with_shop(shop, &event.payload, |_| true)?,
         SubscriberBody::Thin => with_shop(shop, &event.payload, |key| {
             // A transaction's `status` is the gateway's; its `state` is ours.
-            THIN.contains(&key) && !(is_transaction && key == "status")
+            THIN_FIELDS.contains(&key) && !(is_transaction && key == "status")
         })?,
     };
-    serde_json::to_vec(&Body {
+    serde_json::to_vec(&MessageBody {
         kind: &event.kind,
         timestamp: event.at.to_rfc3339(),
         data: &data,

@@ -8,21 +8,21 @@
 
 mod breaker;
 mod deliver;
-mod guard;
-mod lane;
-mod levels;
+mod gauges;
 mod message;
 mod retry;
-mod sign;
+mod signature;
+mod ssrf;
 mod window;
+mod worker;
 
 use crate::config::Live;
 use crate::engine::Shared;
-use deliver::Receiver;
+use deliver::SubscriberEndpoint;
 use domain::ShopId;
-use lane::Lane;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+use worker::DeliveryWorker;
 
 /// Starts a delivery worker for each subscriber of each shop that it covers, and the gauges of all.
 pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<JoinHandle<()>> {
@@ -32,7 +32,7 @@ pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<
         .map(|shop| (shop.clone(), Vec::new()))
         .collect();
     for subscriber in &live.now().subscribers {
-        let receiver = match Receiver::new(subscriber, live) {
+        let receiver = match SubscriberEndpoint::new(subscriber, live) {
             Ok(receiver) => Arc::new(receiver),
             Err(error) => {
                 tracing::error!(subscriber = subscriber.name, %error,
@@ -50,7 +50,7 @@ pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<
                 continue;
             }
             names.push(subscriber.name.clone());
-            let lane = Lane {
+            let lane = DeliveryWorker {
                 shared: Arc::clone(shared),
                 shop: shop.clone(),
                 receiver: Arc::clone(&receiver),
@@ -61,7 +61,7 @@ pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<
     }
     covered.retain(|(_, names)| !names.is_empty());
     if !covered.is_empty() {
-        loops.push(tokio::spawn(levels::run(Arc::clone(shared), covered)));
+        loops.push(tokio::spawn(gauges::run(Arc::clone(shared), covered)));
     }
     loops
 }

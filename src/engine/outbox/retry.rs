@@ -11,7 +11,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
 
 /// Delays after the first failure, the second, and so on, in seconds.
-const PAUSES: [u64; 10] = [
+const RETRY_DELAYS_SECONDS: [u64; 10] = [
     5,
     5 * MINUTE,
     30 * MINUTE,
@@ -28,17 +28,17 @@ const PAUSES: [u64; 10] = [
 const JITTER: f64 = 0.1;
 
 /// Maximum delay that a subscriber can request.
-pub(super) const MOST: Duration = Duration::from_secs(24 * HOUR);
+pub(super) const MAX_RETRY_DELAY: Duration = Duration::from_secs(24 * HOUR);
 
 /// Returns the delay after the given number of failures, or `None` if the message is abandoned.
 ///
 /// The delay is never shorter than the one that the subscriber requested. `chance` is a random
 /// number from 0 to 1 for the jitter.
-pub(super) fn pause(failures: i32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
+pub(super) fn retry_delay(failures: i32, asked: Option<Duration>, chance: f64) -> Option<Duration> {
     let index = usize::try_from(failures.checked_sub(1)?).ok()?;
-    let pause = Duration::from_secs(*PAUSES.get(index)?);
+    let pause = Duration::from_secs(*RETRY_DELAYS_SECONDS.get(index)?);
     let varied = pause.mul_f64(1.0 + JITTER * (2.0 * chance.clamp(0.0, 1.0) - 1.0));
-    Some(varied.max(asked.unwrap_or_default().min(MOST)))
+    Some(varied.max(asked.unwrap_or_default().min(MAX_RETRY_DELAY)))
 }
 
 #[cfg(test)]
@@ -49,28 +49,28 @@ mod tests {
     #[test]
     fn delays_grow_for_four_days_and_then_end() {
         let pauses: Vec<u64> = (1..)
-            .map_while(|n| pause(n, None, 0.5))
+            .map_while(|n| retry_delay(n, None, 0.5))
             .map(|p| p.as_secs())
             .collect();
         assert_eq!(pauses[..4], [5, 300, 1_800, 7_200]);
         assert!(pauses.is_sorted());
         let days = pauses.iter().sum::<u64>() as f64 / 86_400.0;
         assert!((4.0..4.5).contains(&days), "{days}");
-        assert_eq!(pause(11, None, 0.5), None);
-        assert_eq!(pause(0, None, 0.5), None);
+        assert_eq!(retry_delay(11, None, 0.5), None);
+        assert_eq!(retry_delay(0, None, 0.5), None);
     }
 
     #[test]
     fn delays_have_jitter() {
-        assert_eq!(pause(2, None, 0.0), Some(Duration::from_secs(270)));
-        assert_eq!(pause(2, None, 1.0), Some(Duration::from_secs(330)));
+        assert_eq!(retry_delay(2, None, 0.0), Some(Duration::from_secs(270)));
+        assert_eq!(retry_delay(2, None, 1.0), Some(Duration::from_secs(330)));
     }
 
     #[test]
     fn a_subscriber_can_only_lengthen_a_delay() {
-        let asked = |seconds| pause(1, Some(Duration::from_secs(seconds)), 0.5);
+        let asked = |seconds| retry_delay(1, Some(Duration::from_secs(seconds)), 0.5);
         assert_eq!(asked(120), Some(Duration::from_secs(120)));
         assert_eq!(asked(1), Some(Duration::from_secs(5)));
-        assert_eq!(asked(u64::MAX), Some(MOST));
+        assert_eq!(asked(u64::MAX), Some(MAX_RETRY_DELAY));
     }
 }

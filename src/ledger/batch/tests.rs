@@ -41,7 +41,7 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         settings,
         at: at(0),
         chance: 0,
-        began: Boottime::now(),
+        began: BootInstant::now(),
         rows: Rows::default(),
         routing: Routing::default(),
         named_at_once: HashSet::new(),

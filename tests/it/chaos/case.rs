@@ -1,8 +1,8 @@
 //! A chaos case: load, fault, unassisted recovery, and verification.
 
-use crate::chaos::books;
 use crate::chaos::load::Load;
-use crate::chaos::scale::{IN_FLIGHT, Scale};
+use crate::chaos::reconcile;
+use crate::chaos::scale::{ChaosScale, IN_FLIGHT};
 use crate::world::{Addresses, KEY, Merchant, Process, Setup, World, eventually_within};
 use rustix::process::Signal;
 use serde_json::json;
@@ -75,7 +75,7 @@ pub struct Case<'w> {
     /// Test environment.
     pub world: &'w World,
     /// Size of the case.
-    pub scale: Scale,
+    pub scale: ChaosScale,
     /// Processes of the replicas.
     pub processes: Vec<Process>,
     addresses: Vec<Addresses>,
@@ -87,7 +87,7 @@ pub struct Case<'w> {
 
 impl<'w> Case<'w> {
     async fn begin(plan: &Plan, world: &'w World) -> Self {
-        let scale = Scale::chosen();
+        let scale = ChaosScale::chosen();
         // Keeps many transactions open at once; the slow ones are still open after the fault.
         let tasks = json!({"bimodal": {"fast": 1.0, "slow": 2.5, "slow_share": 0.5}});
         let switches = json!({"task_delay": tasks, "duplicate_check": "off"});
@@ -180,8 +180,8 @@ impl<'w> Case<'w> {
         let ready = over.elapsed();
         let told = self.load.finish(self.scale.patience).await;
         let ended = over.elapsed();
-        let mut wrong = books::differences(self.world, &told).await;
-        wrong.extend(books::audited(self.world));
+        let mut wrong = reconcile::differences(self.world, &told).await;
+        wrong.extend(reconcile::audited(self.world));
         for process in &mut self.processes {
             process.signal(Signal::TERM);
             let status = process.ended().await;

@@ -20,7 +20,7 @@ const SORTS: [&str; 20] = [
 ];
 
 /// Pause of a caller after no response or a request to retry.
-const AGAIN: Duration = Duration::from_millis(150);
+const CALLER_RETRY_INTERVAL: Duration = Duration::from_millis(150);
 
 #[derive(Default)]
 struct Shared {
@@ -72,7 +72,7 @@ impl Load {
     }
 
     /// Stops new requests and waits until each caller knows the final state of its payment.
-    pub async fn finish(mut self, patience: Duration) -> Told {
+    pub async fn finish(mut self, patience: Duration) -> CallerView {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let all = async { while self.callers.join_next().await.is_some() {} };
         let in_time = tokio::time::timeout(patience, all).await.is_ok();
@@ -88,7 +88,7 @@ impl Load {
                 open.len()
             ));
         }
-        Told {
+        CallerView {
             taken,
             ended,
             broken,
@@ -97,7 +97,7 @@ impl Load {
 }
 
 /// What the callers received.
-pub struct Told {
+pub struct CallerView {
     /// Accepted payments.
     pub taken: BTreeSet<String>,
     /// Final states.
@@ -145,7 +145,7 @@ async fn ask_until_taken(shared: &Shared, at: &[Merchant], body: &Value, later: 
                 locked(&shared.broken).push(format!("unexpected response to a payment: {text}"));
             }
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(CALLER_RETRY_INTERVAL).await;
     }
 }
 
@@ -178,7 +178,7 @@ async fn read_feed(shared: Arc<Shared>, at: Vec<Merchant>) {
             }
             shared.news.notify_waiters();
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(CALLER_RETRY_INTERVAL).await;
     }
 }
 

@@ -9,18 +9,18 @@
 //! The short size of each case runs with the other tests. `make chaos` runs the long size and
 //! prints a table of recovery times.
 
-mod books;
 mod case;
 mod clocks;
 mod commits;
+mod disk_full;
 mod gateway;
 mod load;
-mod poison;
 mod pooler;
 mod postgres;
 mod processes;
+mod quarantine;
+mod reconcile;
 mod scale;
-mod space;
-mod stale;
+mod stale_leases;
 
 pub use case::{Case, Plan};

@@ -3,11 +3,14 @@
 
 use crate::chaos::{Case, Plan};
 use crate::world::{Pooler, private_cluster_with};
-use testkit::postgres::{Cluster, Options, StopMode};
+use testkit::postgres::{ClusterOptions, PostgresCluster, StopMode};
 
-fn pooled(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Pooler, &mut Cluster)) {
+fn pooled(
+    name: &'static str,
+    fault: impl AsyncFnOnce(&mut Case<'_>, &mut Pooler, &mut PostgresCluster),
+) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut cluster, url) = runtime.block_on(private_cluster_with(Options::default()));
+    let (mut cluster, url) = runtime.block_on(private_cluster_with(ClusterOptions::default()));
     let mut pooler = Pooler::before(cluster.socket_dir());
     let mut plan = Plan::new(name);
     plan.replicas = 2;

@@ -5,15 +5,15 @@ use crate::world::{eventually, eventually_within, private_cluster_with};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
 use std::time::Duration;
-use testkit::postgres::{Cluster, Options, StopMode};
+use testkit::postgres::{ClusterOptions, PostgresCluster, StopMode};
 use tokio::time::Instant;
 
 /// Runs a case on a private server.
-fn with_server(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut Cluster)) {
+fn with_server(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut PostgresCluster)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let options = Options {
+    let options = ClusterOptions {
         max_connections: 40,
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let (mut cluster, url) = runtime.block_on(private_cluster_with(options));
     let mut plan = Plan::new(name);

@@ -7,7 +7,7 @@ pub const IN_FLIGHT: i64 = 200;
 
 /// Size of all cases.
 #[derive(Debug, Clone, Copy)]
-pub struct Scale {
+pub struct ChaosScale {
     /// Number of callers. Each has one transaction in progress at any time.
     pub callers: usize,
     /// Duration of an outage.
@@ -18,7 +18,7 @@ pub struct Scale {
     pub patience: Duration,
 }
 
-impl Scale {
+impl ChaosScale {
     /// Returns the size that `RECONCILER_CHAOS` selects: `short`, `middle` or `long`.
     pub fn chosen() -> Self {
         let scale = |callers, outage, rounds, patience| Self {

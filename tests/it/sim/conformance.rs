@@ -9,7 +9,7 @@ use super::world::World;
 use crate::world::Database;
 use domain::schedule::{Course, Wishes};
 use domain::{ShopId, Timestamp, Uid};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Close, Fold, Work};
 use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
@@ -141,7 +141,15 @@ impl Pair {
             real: &mut tx,
             model: Tx::begin(&self.world, works),
         };
-        let fold = Fold::run(&mut both, &settings, &self.shop, works, Boottime::now(), 7).await;
+        let fold = Fold::run(
+            &mut both,
+            &settings,
+            &self.shop,
+            works,
+            BootInstant::now(),
+            7,
+        )
+        .await;
         let model = both.model;
         match fold {
             Ok(fold) => {

@@ -15,7 +15,7 @@ use super::grammar::{
     Value, When, Whose,
 };
 use judge::{Broken, judge};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use red::{Fault, is_of_kind, mended, plan, red};
@@ -270,12 +270,12 @@ impl Report {
 /// The sample, or everything with `RECONCILER_EXPLORE_ALL=1` (hours; in release).
 #[test]
 fn no_answer_breaks_a_rule_that_is_not_known() {
-    let begun = Boottime::now();
+    let begun = BootInstant::now();
     let stages = Stages::all();
     let mut report = Report::new();
     let all = std::env::var_os("RECONCILER_EXPLORE_ALL").is_some();
     let rows = sample(MORE);
-    println!("ready after {:?}", Boottime::now().duration_since(begun));
+    println!("ready after {:?}", BootInstant::now().duration_since(begun));
     let most = super::number("RECONCILER_EXPLORE_STEPS").and_then(|n| usize::try_from(n).ok());
     let possible = |row: &Row| row.is_possible() && is_natural(row.get(), row.get());
     rows.iter()
@@ -285,7 +285,7 @@ fn no_answer_breaks_a_rule_that_is_not_known() {
         .take(most.unwrap_or(usize::MAX))
         .for_each(|row| report.add(&stages, &row));
     report.print();
-    println!("done after {:?}", Boottime::now().duration_since(begun));
+    println!("done after {:?}", BootInstant::now().duration_since(begun));
     assert!(
         report.unknown.is_empty(),
         "see the groups that are not known above"

@@ -10,7 +10,7 @@ use super::tx::{After, Committed, Tx};
 use super::world::World;
 use domain::schedule::Pace;
 use domain::{ShopId, Uid};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use reconciler::engine::sweep::evidence_of;
 use reconciler::engine::{hints, step};
 use reconciler::ledger::{
@@ -28,12 +28,12 @@ type Slot = Arc<Mutex<Option<Result<(Answer, Lasting), LedgerError>>>>;
 #[derive(Debug, Clone, Copy)]
 pub struct Lasting {
     micros: u64,
-    began: Boottime,
+    began: BootInstant,
 }
 
 impl Lasting {
     /// A moment of the ledger's clock, on ours.
-    pub fn until(self, at: Boottime) -> u64 {
+    pub fn until(self, at: BootInstant) -> u64 {
         let lasts = at.duration_since(self.began).as_micros();
         self.micros + u64::try_from(lasts).unwrap_or(u64::MAX / 4)
     }
@@ -286,7 +286,7 @@ impl Replica {
     ) -> Result<Result<(Vec<Answer>, Lasting), ()>, StoreError> {
         let lasting = Lasting {
             micros: self.world.exec.micros(),
-            began: Boottime::now(),
+            began: BootInstant::now(),
         };
         let about: Vec<String> = works.iter().map(about).collect();
         let chance = self

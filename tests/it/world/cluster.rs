@@ -6,24 +6,26 @@
 use reconciler::store::{Store, migrate};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use std::sync::atomic::{AtomicU32, Ordering};
-use testkit::postgres::{Cluster, Options};
+use testkit::postgres::{ClusterOptions, PostgresCluster};
 use tokio::sync::OnceCell;
 
 const TEMPLATE: &str = "migrated";
 
-static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+static CLUSTER: OnceCell<PostgresCluster> = OnceCell::const_new();
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-async fn cluster() -> &'static Cluster {
+async fn cluster() -> &'static PostgresCluster {
     CLUSTER.get_or_init(prepare).await
 }
 
-async fn prepare() -> Cluster {
-    let options = Options {
+async fn prepare() -> PostgresCluster {
+    let options = ClusterOptions {
         max_connections: 400,
-        ..Options::default()
+        ..ClusterOptions::default()
     };
-    let cluster = Cluster::start(options).await.expect("a PostgreSQL server");
+    let cluster = PostgresCluster::start(options)
+        .await
+        .expect("a PostgreSQL server");
     cluster
         .create_database(TEMPLATE)
         .await
@@ -41,13 +43,15 @@ async fn migrated(url: &str) {
 }
 
 /// Starts a private server with a migrated database, for tests that stop it.
-pub async fn private_cluster() -> (Cluster, String) {
-    private_cluster_with(Options::default()).await
+pub async fn private_cluster() -> (PostgresCluster, String) {
+    private_cluster_with(ClusterOptions::default()).await
 }
 
 /// Like [`private_cluster`], with given options.
-pub async fn private_cluster_with(options: Options) -> (Cluster, String) {
-    let cluster = Cluster::start(options).await.expect("a PostgreSQL server");
+pub async fn private_cluster_with(options: ClusterOptions) -> (PostgresCluster, String) {
+    let cluster = PostgresCluster::start(options)
+        .await
+        .expect("a PostgreSQL server");
     cluster.create_database("own").await.expect("a database");
     let url = cluster.url("own");
     migrated(&url).await;

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 /// A fault of a COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trick {
+pub enum ProxyFault {
     /// The COMMIT is executed, and the connection is closed before the response.
     AnswerLost,
     /// The connection is closed before the COMMIT arrives; it is not executed.
@@ -29,7 +29,7 @@ pub enum Trick {
 
 /// State of the bytes from the server, per connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Gate {
+enum StatementGate {
     /// They are forwarded.
     Open,
     /// They are held.
@@ -42,13 +42,13 @@ enum Gate {
 
 #[derive(Default)]
 struct Plan {
-    tricks: Vec<Trick>,
+    tricks: Vec<ProxyFault>,
     every: u32,
     /// Statements whose next response is held; the empty name is COMMIT.
     hold: Vec<&'static str>,
-    held: HashMap<&'static str, watch::Sender<Gate>>,
+    held: HashMap<&'static str, watch::Sender<StatementGate>>,
     silent: bool,
-    gates: Vec<watch::Sender<Gate>>,
+    gates: Vec<watch::Sender<StatementGate>>,
 }
 
 struct Shared {
@@ -65,7 +65,7 @@ impl Shared {
     }
 
     /// Returns the fault of the current COMMIT.
-    fn trick(&self) -> Option<Trick> {
+    fn trick(&self) -> Option<ProxyFault> {
         let plan = self.plan();
         if plan.tricks.is_empty() {
             return None;
@@ -79,7 +79,7 @@ impl Shared {
     }
 
     /// Returns whether the response to this statement is held from now on.
-    fn holds(&self, statement: &str, gate: &watch::Sender<Gate>) {
+    fn holds(&self, statement: &str, gate: &watch::Sender<StatementGate>) {
         let mut plan = self.plan();
         let wanted = plan.hold.iter().position(|name| match *name {
             "" => statement == "COMMIT",
@@ -88,7 +88,7 @@ impl Shared {
         if let Some(at) = wanted {
             let name = plan.hold.remove(at);
             plan.held.insert(name, gate.clone());
-            gate.send_replace(Gate::Shut);
+            gate.send_replace(StatementGate::Shut);
         }
     }
 }
@@ -143,7 +143,7 @@ impl Proxy {
     }
 
     /// Applies the faults in turn to every n-th COMMIT.
-    pub fn strike(&self, every: u32, tricks: &[Trick]) {
+    pub fn strike(&self, every: u32, tricks: &[ProxyFault]) {
         let mut plan = self.shared.plan();
         plan.every = every;
         plan.tricks = tricks.to_vec();
@@ -160,7 +160,7 @@ impl Proxy {
         let mut plan = self.shared.plan();
         plan.silent = true;
         for gate in &plan.gates {
-            gate.send_replace(Gate::Silent);
+            gate.send_replace(StatementGate::Silent);
         }
     }
 
@@ -195,7 +195,7 @@ impl Proxy {
     pub fn release(&self, statement: &'static str) {
         self.shared.answered.send_replace(0);
         let gate = self.shared.plan().held.remove(statement);
-        gate.expect("it is held").send_replace(Gate::Open);
+        gate.expect("it is held").send_replace(StatementGate::Open);
     }
 }
 
@@ -204,13 +204,13 @@ async fn carry(shared: Arc<Shared>, client: TcpStream) {
         return;
     };
     let _ = client.set_nodelay(true);
-    let gate = watch::Sender::new(Gate::Open);
+    let gate = watch::Sender::new(StatementGate::Open);
     {
         let mut plan = shared.plan();
         plan.gates.retain(|gate| gate.receiver_count() > 0);
         plan.gates.push(gate.clone());
         if plan.silent {
-            gate.send_replace(Gate::Silent);
+            gate.send_replace(StatementGate::Silent);
         }
     }
     let (from_client, to_client) = client.into_split();
@@ -225,7 +225,7 @@ async fn carry(shared: Arc<Shared>, client: TcpStream) {
 /// Forwards the client's bytes, message by message.
 async fn forth(
     shared: &Shared,
-    gate: &watch::Sender<Gate>,
+    gate: &watch::Sender<StatementGate>,
     mut from: OwnedReadHalf,
     mut to: unix::OwnedWriteHalf,
 ) {
@@ -238,13 +238,13 @@ async fn forth(
             if started && let Some(statement) = runs(&bytes, &mut statements) {
                 if statement == "COMMIT" {
                     match shared.trick() {
-                        Some(Trick::CommitLost) => return,
-                        Some(Trick::AnswerLost) => {
-                            gate.send_replace(Gate::Cut);
+                        Some(ProxyFault::CommitLost) => return,
+                        Some(ProxyFault::AnswerLost) => {
+                            gate.send_replace(StatementGate::Cut);
                         }
-                        Some(Trick::AnswerSwallowed) => {
+                        Some(ProxyFault::AnswerSwallowed) => {
                             let _ = to.write_all(&bytes).await;
-                            gate.send_replace(Gate::Silent);
+                            gate.send_replace(StatementGate::Silent);
                         }
                         None => {}
                     }
@@ -252,7 +252,7 @@ async fn forth(
                 shared.holds(&statement, gate);
             }
             started = true;
-            let silent = *gate.borrow() == Gate::Silent;
+            let silent = *gate.borrow() == StatementGate::Silent;
             if !silent && to.write_all(&bytes).await.is_err() {
                 return;
             }
@@ -267,7 +267,7 @@ async fn forth(
 /// Forwards the server's bytes.
 async fn back(
     shared: &Shared,
-    mut gate: watch::Receiver<Gate>,
+    mut gate: watch::Receiver<StatementGate>,
     mut from: unix::OwnedReadHalf,
     mut to: OwnedWriteHalf,
 ) {
@@ -275,21 +275,21 @@ async fn back(
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else {
             // A silent connection stays silent, even if the server closes it.
-            if *gate.borrow() == Gate::Silent {
+            if *gate.borrow() == StatementGate::Silent {
                 std::future::pending::<()>().await;
             }
             return;
         };
         let now = *gate.borrow();
-        if now == Gate::Shut {
+        if now == StatementGate::Shut {
             shared.answered.send_modify(|count| *count += 1);
-            let _ = gate.wait_for(|gate| *gate != Gate::Shut).await;
+            let _ = gate.wait_for(|gate| *gate != StatementGate::Shut).await;
         }
         let now = *gate.borrow();
         match now {
-            Gate::Cut => return,
-            Gate::Silent => {}
-            Gate::Open | Gate::Shut => {
+            StatementGate::Cut => return,
+            StatementGate::Silent => {}
+            StatementGate::Open | StatementGate::Shut => {
                 if to.write_all(&buffer[..read]).await.is_err() {
                     return;
                 }

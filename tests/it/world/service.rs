@@ -46,7 +46,7 @@ pub struct Service {
 }
 
 /// Timeout of a stop.
-const STOP: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Service {
     /// Loads the configuration with the real loader and starts the service.
@@ -66,7 +66,7 @@ impl Service {
 
     /// Stops the service like a SIGTERM.
     pub async fn stop(self) {
-        tokio::time::timeout(STOP, self.app.stop())
+        tokio::time::timeout(STOP_TIMEOUT, self.app.stop())
             .await
             .expect("a stop does not hang");
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Timeout of every wait.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Poll interval.
-const PAUSE: Duration = Duration::from_millis(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Polls until `look` returns a value. Panics after the timeout.
 pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    match eventually_within(PATIENCE, look).await {
+    match eventually_within(WAIT_TIMEOUT, look).await {
         Some(seen) => seen,
         None => panic!("timed out waiting for: {what}"),
     }
@@ -30,6 +30,6 @@ pub async fn eventually_within<T>(
         if Instant::now() > deadline {
             return None;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -78,16 +78,16 @@ fn the_filter_applies() {
         text.contains("seen") && !text.contains("not seen"),
         "{text}"
     );
-    assert!(init("reconciler=loud", Format::Json).is_err());
+    assert!(init("reconciler=loud", LogFormat::Json).is_err());
 }
 
 #[test]
 fn formats_are_parsed_from_words() {
-    assert_eq!(Format::from_word("auto"), Some(Format::Auto));
-    assert_eq!(Format::from_word("json"), Some(Format::Json));
-    assert_eq!(Format::from_word("pretty"), Some(Format::Pretty));
-    assert_eq!(Format::from_word("xml"), None);
-    assert!(Format::Json.is_json() && !Format::Pretty.is_json());
+    assert_eq!(LogFormat::from_word("auto"), Some(LogFormat::Auto));
+    assert_eq!(LogFormat::from_word("json"), Some(LogFormat::Json));
+    assert_eq!(LogFormat::from_word("pretty"), Some(LogFormat::Pretty));
+    assert_eq!(LogFormat::from_word("xml"), None);
+    assert!(LogFormat::Json.is_json() && !LogFormat::Pretty.is_json());
 }
 
 /// An error that contains its input, as many errors do.
@@ -104,9 +104,9 @@ fn child() {
         return;
     }
     forbid_core_dumps().unwrap();
-    init("info", Format::Auto).unwrap();
+    init("info", LogFormat::Auto).unwrap();
     assert!(matches!(
-        init("info", Format::Auto),
+        init("info", LogFormat::Auto),
         Err(TelemetryError::Twice)
     ));
     let _ = std::thread::spawn(|| panic!("a fixed text")).join();

@@ -22,10 +22,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static EXPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Name of the tracer and of the service.
-const NAME: &str = "reconciler";
+const SERVICE_NAME: &str = "reconciler";
 
 /// Header names of the trace context.
-const HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 
 /// An error that prevents the export of traces.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +33,10 @@ const HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 pub struct ExportError(#[source] opentelemetry_otlp::ExporterBuildError);
 
 /// Exports spans until [`Self::end`] is called.
-pub struct Export(SdkTracerProvider);
+pub struct TraceExporter(SdkTracerProvider);
 
 /// Starts to export all spans of the process to an OTLP endpoint.
-pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportError> {
+pub fn export(endpoint: &str, version: &'static str) -> Result<TraceExporter, ExportError> {
     // The exporter has its own thread and HTTP client, and uses the installed TLS provider.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let exporter = SpanExporter::builder()
@@ -46,7 +46,7 @@ pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportErr
         .build()
         .map_err(ExportError)?;
     let resource = Resource::builder()
-        .with_service_name(NAME)
+        .with_service_name(SERVICE_NAME)
         .with_attribute(KeyValue::new("service.version", version))
         .build();
     let provider = SdkTracerProvider::builder()
@@ -55,10 +55,10 @@ pub fn export(endpoint: &str, version: &'static str) -> Result<Export, ExportErr
         .build();
     global::set_tracer_provider(provider.clone());
     EXPORTED.store(true, Ordering::Relaxed);
-    Ok(Export(provider))
+    Ok(TraceExporter(provider))
 }
 
-impl Export {
+impl TraceExporter {
     /// Flushes the remaining spans. Blocks the thread for a few seconds at most.
     pub fn end(self) {
         if let Err(error) = self.0.shutdown() {
@@ -68,30 +68,30 @@ impl Export {
 }
 
 /// A span of a trace, which ends when it is dropped. Empty if spans are not recorded.
-pub struct Span(Option<Context>);
+pub struct TraceSpan(Option<Context>);
 
-impl Span {
+impl TraceSpan {
     /// Starts the span of an incoming request; `header` reads its headers.
-    pub fn of_request(name: &str, header: &dyn Fn(&str) -> Option<String>) -> Self {
-        let given: HashMap<String, String> = HEADERS
+    pub fn for_request(name: &str, header: &dyn Fn(&str) -> Option<String>) -> Self {
+        let given: HashMap<String, String> = TRACE_HEADERS
             .iter()
             .filter_map(|name| Some(((*name).to_owned(), header(name)?)))
             .collect();
         if given.is_empty() && !is_exported() {
             return Self(None);
         }
-        let parent =
-            TraceContextPropagator::new().extract_with_context(&Context::new(), &Given(given));
+        let parent = TraceContextPropagator::new()
+            .extract_with_context(&Context::new(), &IncomingContext(given));
         Self(Some(Self::within(&parent, name, SpanKind::Server)))
     }
 
     /// Starts the span of an outgoing request.
-    pub fn of_call(name: &str) -> Self {
+    pub fn for_gateway_call(name: &str) -> Self {
         Self::of_own(name, SpanKind::Client)
     }
 
     /// Starts the span of an internal step.
-    pub fn of_step(name: &'static str) -> Self {
+    pub fn for_step(name: &'static str) -> Self {
         Self::of_own(name, SpanKind::Internal)
     }
 
@@ -100,14 +100,14 @@ impl Span {
     }
 
     fn within(parent: &Context, name: &str, kind: SpanKind) -> Context {
-        let tracer = global::tracer_provider().tracer(NAME);
+        let tracer = global::tracer_provider().tracer(SERVICE_NAME);
         let builder = tracer.span_builder(name.to_owned()).with_kind(kind);
         let span = tracer.build_with_context(builder, parent);
         parent.with_span(span)
     }
 
     /// Returns whether the span is recorded.
-    pub fn is_followed(&self) -> bool {
+    pub fn is_recording(&self) -> bool {
         self.0.is_some()
     }
 
@@ -119,22 +119,22 @@ impl Span {
     }
 
     /// Sets an attribute.
-    pub fn note(&self, key: &'static str, value: impl Into<Value>) {
+    pub fn set_attribute(&self, key: &'static str, value: impl Into<Value>) {
         if let Some(context) = &self.0 {
             context.span().set_attribute(KeyValue::new(key, value));
         }
     }
 
     /// Marks the span as failed; `why` is one of few fixed texts.
-    pub fn failed(&self, why: &'static str) {
+    pub fn set_error(&self, why: &'static str) {
         if let Some(context) = &self.0 {
             context.span().set_status(Status::error(why));
         }
-        self.note("error.type", why);
+        self.set_attribute("error.type", why);
     }
 
     /// Runs `work` within the span. Spans that start in it are children.
-    pub async fn around<T>(&self, work: impl Future<Output = T>) -> T {
+    pub async fn instrument<T>(&self, work: impl Future<Output = T>) -> T {
         match &self.0 {
             Some(context) => work.with_context(context.clone()).await,
             None => work.await,
@@ -155,13 +155,13 @@ fn is_exported() -> bool {
 }
 
 /// Returns `work` as part of the current trace, whichever task runs it.
-pub fn carried<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn with_current_trace<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     work.with_context(Context::current())
 }
 
 /// Returns the headers that forward the current trace context.
-pub fn passed_on() -> Vec<(String, String)> {
-    let mut headers = Passed(Vec::new());
+pub fn trace_headers() -> Vec<(String, String)> {
+    let mut headers = OutgoingContext(Vec::new());
     TraceContextPropagator::new().inject_context(&Context::current(), &mut headers);
     headers.0
 }
@@ -169,7 +169,9 @@ pub fn passed_on() -> Vec<(String, String)> {
 /// The header for a third party: it learns neither the trace that a caller began nor what else the caller
 /// said of it, and its own part has an id that is noted here.
 pub fn of_our_own() -> Vec<(String, String)> {
-    let told = passed_on().into_iter().find(|(name, _)| name == HEADERS[0]);
+    let told = trace_headers()
+        .into_iter()
+        .find(|(name, _)| name == TRACE_HEADERS[0]);
     let Some((name, parent)) = told else {
         return Vec::new();
     };
@@ -185,9 +187,9 @@ pub fn of_our_own() -> Vec<(String, String)> {
     vec![(name, parent)]
 }
 
-struct Given(HashMap<String, String>);
+struct IncomingContext(HashMap<String, String>);
 
-impl Extractor for Given {
+impl Extractor for IncomingContext {
     fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
@@ -197,9 +199,9 @@ impl Extractor for Given {
     }
 }
 
-struct Passed(Vec<(String, String)>);
+struct OutgoingContext(Vec<(String, String)>);
 
-impl Injector for Passed {
+impl Injector for OutgoingContext {
     fn set(&mut self, key: &str, value: String) {
         // An empty `tracestate` has no meaning, and some servers reject it.
         if !value.is_empty() {
@@ -217,8 +219,8 @@ mod tests {
     #[tokio::test]
     async fn a_trace_is_forwarded_without_export() {
         let header = |name: &str| (name == "traceparent").then(|| PARENT.to_owned());
-        let span = Span::of_request("request", &header);
-        let inner = span.around(async { passed_on() }).await;
+        let span = TraceSpan::for_request("request", &header);
+        let inner = span.instrument(async { trace_headers() }).await;
         let trace = &PARENT[..35];
         assert!(
             inner
@@ -226,9 +228,9 @@ mod tests {
                 .any(|(name, value)| name == "traceparent" && value.starts_with(trace))
         );
         assert_eq!(span.trace_id().as_deref(), Some(&PARENT[3..35]));
-        let elsewhere = async { tokio::spawn(carried(async { passed_on() })).await };
-        assert_eq!(span.around(elsewhere).await.ok(), Some(inner));
-        assert_eq!(passed_on(), []);
+        let elsewhere = async { tokio::spawn(with_current_trace(async { trace_headers() })).await };
+        assert_eq!(span.instrument(elsewhere).await.ok(), Some(inner));
+        assert_eq!(trace_headers(), []);
     }
 
     #[tokio::test]
@@ -238,8 +240,12 @@ mod tests {
             "00-x",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
         ] {
-            let span = Span::of_request("request", &|_| Some(bad.to_owned()));
-            assert_eq!(span.around(async { passed_on() }).await, [], "{bad}");
+            let span = TraceSpan::for_request("request", &|_| Some(bad.to_owned()));
+            assert_eq!(
+                span.instrument(async { trace_headers() }).await,
+                [],
+                "{bad}"
+            );
             assert_eq!(span.trace_id(), None);
         }
     }

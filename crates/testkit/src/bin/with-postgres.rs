@@ -1,7 +1,7 @@
 //! Runs a command with `DATABASE_URL` set to a private, empty PostgreSQL, which is removed
 //! afterwards.
 
-use reconciler_testkit::postgres::{Cluster, ClusterError, Options};
+use reconciler_testkit::postgres::{ClusterError, ClusterOptions, PostgresCluster};
 use std::process::{Command, ExitCode};
 
 const DATABASE: &str = "reconciler";
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<Cluster, ClusterError> {
+fn start() -> Result<PostgresCluster, ClusterError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -42,7 +42,7 @@ fn start() -> Result<Cluster, ClusterError> {
             source,
         })?;
     runtime.block_on(async {
-        let cluster = Cluster::start(Options::default()).await?;
+        let cluster = PostgresCluster::start(ClusterOptions::default()).await?;
         cluster.create_database(DATABASE).await?;
         Ok(cluster)
     })

@@ -102,7 +102,7 @@ fn major(version: &str) -> Option<u32> {
 
 /// A user to run the server as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct User {
+pub(super) struct ServerUser {
     pub(super) uid: u32,
     pub(super) gid: u32,
 }
@@ -111,19 +111,19 @@ pub(super) struct User {
 ///
 /// The server refuses root, so root runs it as `postgres`, or as `nobody` if that user does not
 /// exist.
-pub(super) fn unprivileged_user() -> Option<User> {
+pub(super) fn unprivileged_user() -> Option<ServerUser> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let user = user_in(&passwd, "postgres").or_else(|| user_in(&passwd, "nobody"));
-    Some(user.unwrap_or(User {
+    Some(user.unwrap_or(ServerUser {
         uid: 65_534,
         gid: 65_534,
     }))
 }
 
-fn user_in(passwd: &str, name: &str) -> Option<User> {
+fn user_in(passwd: &str, name: &str) -> Option<ServerUser> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         if fields.next() != Some(name) {
@@ -131,7 +131,7 @@ fn user_in(passwd: &str, name: &str) -> Option<User> {
         }
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
-        Some(User { uid, gid })
+        Some(ServerUser { uid, gid })
     })
 }
 
@@ -156,7 +156,7 @@ mod tests {
                       postgres:x:104:112:PostgreSQL:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(
             user_in(passwd, "postgres"),
-            Some(User { uid: 104, gid: 112 })
+            Some(ServerUser { uid: 104, gid: 112 })
         );
         assert_eq!(user_in(passwd, "nobody"), None);
         assert_eq!(user_in("nobody:x:broken:1::/:/", "nobody"), None);

@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::ClusterError;
-use super::binaries::User;
-use leaves::clock::Boottime;
+use super::binaries::ServerUser;
+use leaves::clock::BootInstant;
 
 const SCRIPT: &str = include_str!("supervise.sh");
 /// Maximum length of a socket path. Linux allows 107 bytes, some systems a little less.
@@ -26,14 +26,14 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Signal to the server.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Signal {
+pub(super) enum ServerSignal {
     /// Fast shutdown.
     Int,
     /// Immediate shutdown.
     Quit,
 }
 
-impl Signal {
+impl ServerSignal {
     fn word(self) -> &'static str {
         match self {
             Self::Int => "INT",
@@ -57,7 +57,7 @@ impl Supervisor {
         binaries: &Path,
         data_dir: Option<PathBuf>,
         arguments: &[String],
-        user: Option<User>,
+        user: Option<ServerUser>,
     ) -> Result<Self, ClusterError> {
         let mut tried = Vec::new();
         for base in bases() {
@@ -105,7 +105,7 @@ impl Supervisor {
         // next.
         self.runs += 1;
         self.send(&format!("start {}", self.runs))?;
-        let deadline = Boottime::now() + START_LIMIT;
+        let deadline = BootInstant::now() + START_LIMIT;
         while !self.is_ready() {
             if let Some(status) = self.status() {
                 return Err(ClusterError::NotStarted {
@@ -125,9 +125,9 @@ impl Supervisor {
     }
 
     /// Stops the server and waits until it has ended.
-    pub(super) fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
+    pub(super) fn stop(&mut self, signal: ServerSignal) -> Result<(), ClusterError> {
         self.send(signal.word())?;
-        let deadline = Boottime::now() + STOP_LIMIT;
+        let deadline = BootInstant::now() + STOP_LIMIT;
         while self.status().is_none() {
             if deadline.remaining().is_zero() {
                 return Err(ClusterError::TooSlow {
@@ -184,7 +184,7 @@ impl Supervisor {
 
     /// Waits for the shell, which was asked to end.
     fn wait_for_shell(&mut self) -> bool {
-        let deadline = Boottime::now() + STOP_LIMIT;
+        let deadline = BootInstant::now() + STOP_LIMIT;
         while !deadline.remaining().is_zero() {
             match self.shell.try_wait() {
                 Ok(None) => std::thread::sleep(STEP),
@@ -203,7 +203,7 @@ impl Supervisor {
             && self.is_ready()
         {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-            let deadline = Boottime::now() + STOP_LIMIT;
+            let deadline = BootInstant::now() + STOP_LIMIT;
             while !deadline.remaining().is_zero() && rustix::process::test_kill_process(pid).is_ok()
             {
                 std::thread::sleep(STEP);
@@ -219,7 +219,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         if self.keeps_data && self.status().is_none() {
             // Persistent data is shut down cleanly, so that the next start needs no recovery.
-            let _ = self.stop(Signal::Int);
+            let _ = self.stop(ServerSignal::Int);
         }
         drop(self.shell.stdin.take());
         if !self.wait_for_shell() || self.run_dir.exists() {
@@ -251,7 +251,7 @@ fn command(
     base: &Path,
     data: &Path,
     arguments: &[String],
-    user: Option<User>,
+    user: Option<ServerUser>,
 ) -> Command {
     let mut command = Command::new("/bin/sh");
     command

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Cluster, Options, StopMode};
-use leaves::clock::Boottime;
+use super::{ClusterOptions, PostgresCluster, StopMode};
+use leaves::clock::BootInstant;
 
 async fn count(url: &str, sql: &'static str) -> i64 {
     let mut connection = PgConnection::connect(url).await.unwrap();
@@ -24,7 +24,7 @@ async fn count(url: &str, sql: &'static str) -> i64 {
 
 /// Waits until a condition holds that another process changes.
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Boottime::now() + Duration::from_secs(20);
+    let deadline = BootInstant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(
             !deadline.remaining().is_zero(),
@@ -48,9 +48,9 @@ fn is_gone(pid: &str) -> bool {
 
 #[tokio::test]
 async fn databases_are_created_copied_and_dropped() {
-    let cluster = Cluster::start(Options {
+    let cluster = PostgresCluster::start(ClusterOptions {
         tcp: true,
-        ..Options::default()
+        ..ClusterOptions::default()
     })
     .await
     .unwrap();
@@ -91,7 +91,9 @@ async fn databases_are_created_copied_and_dropped() {
 
 #[tokio::test]
 async fn commits_survive_a_crash_of_the_server() {
-    let mut cluster = Cluster::start(Options::default()).await.unwrap();
+    let mut cluster = PostgresCluster::start(ClusterOptions::default())
+        .await
+        .unwrap();
     let url = cluster.url("postgres");
     let mut connection = PgConnection::connect(&url).await.unwrap();
     sqlx::query("CREATE TABLE t (n int)")
@@ -114,7 +116,7 @@ async fn commits_survive_a_crash_of_the_server() {
 
 #[test]
 fn dropping_a_cluster_leaves_nothing() {
-    let cluster = Cluster::start_blocking(&Options::default()).unwrap();
+    let cluster = PostgresCluster::start_blocking(&ClusterOptions::default()).unwrap();
     let run_dir = cluster.socket_dir().to_owned();
     let pid = server_pid(&run_dir);
     assert!(!is_gone(&pid));
@@ -131,17 +133,19 @@ fn a_data_directory_is_kept() {
         .tempdir_in("/tmp")
         .unwrap();
     let data_dir = parent.path().join("data");
-    let options = Options {
+    let options = ClusterOptions {
         data_dir: Some(data_dir.clone()),
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let first = Cluster::start_blocking(&options).unwrap();
+    let first = PostgresCluster::start_blocking(&options).unwrap();
     runtime.block_on(first.create_database("kept")).unwrap();
-    let error = Cluster::start_blocking(&options).unwrap_err().to_string();
+    let error = PostgresCluster::start_blocking(&options)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("postmaster.pid"),
         "a second server is refused: {error}"
@@ -149,7 +153,7 @@ fn a_data_directory_is_kept() {
     let run_dir = first.socket_dir().to_owned();
     drop(first);
     assert!(!run_dir.exists() && !data_dir.join("postmaster.pid").exists());
-    let second = Cluster::start_blocking(&options).unwrap();
+    let second = PostgresCluster::start_blocking(&options).unwrap();
     assert!(runtime.block_on(second.has_database("kept")).unwrap());
 }
 
@@ -160,9 +164,9 @@ fn open_to_all() -> std::fs::Permissions {
 #[test]
 fn a_failed_start_reports_the_log() {
     let settings = vec![("max_connections".to_owned(), "none".to_owned())];
-    let error = Cluster::start_blocking(&Options {
+    let error = PostgresCluster::start_blocking(&ClusterOptions {
         settings,
-        ..Options::default()
+        ..ClusterOptions::default()
     })
     .unwrap_err();
     let text = error.to_string();
@@ -181,7 +185,7 @@ fn victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;
     }
-    let cluster = Cluster::start_blocking(&Options::default()).unwrap();
+    let cluster = PostgresCluster::start_blocking(&ClusterOptions::default()).unwrap();
     println!("\nrun_dir={}", cluster.socket_dir().display());
     std::thread::sleep(Duration::from_secs(60));
 }
@@ -210,7 +214,7 @@ fn killing_the_process_stops_the_server() {
 /// If the shell is killed, this process cleans up.
 #[test]
 fn killing_the_shell_leaves_nothing() {
-    let cluster = Cluster::start_blocking(&Options::default()).unwrap();
+    let cluster = PostgresCluster::start_blocking(&ClusterOptions::default()).unwrap();
     let run_dir = cluster.socket_dir().to_owned();
     let pid = server_pid(&run_dir);
     let shell = cluster.supervisor.shell_id();

@@ -14,7 +14,7 @@ use domain::{
     TransactionType, Uid,
 };
 use gateway::{Address, Answer, Submission};
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use reconciler::ledger::{self, Fold, Open, Record, Target, Work};
 use reconciler::observation::{Observation, submit, webhook};
 use reconciler::store::StoredTransaction;
@@ -36,7 +36,7 @@ pub async fn commit(
 ) -> Result<ledger::Answer, String> {
     let (settings, works) = (settings(), [work]);
     let mut tx = Tx::begin(world, &works);
-    let fold = Fold::run(&mut tx, &settings, shop, &works, Boottime::now(), 7).await;
+    let fold = Fold::run(&mut tx, &settings, shop, &works, BootInstant::now(), 7).await;
     let fold = fold.map_err(|error| error.chain())?;
     if tx.commit().await != Committed::Yes {
         return Err("the commit is not known".to_owned());

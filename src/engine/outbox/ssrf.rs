@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 /// An address that deliveries may not connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(super) enum ForbiddenAddress {
     /// Forbidden in every configuration: metadata services, link-local, unspecified, multicast,
     /// reserved.
     #[error("{0} is a forbidden delivery address")]
@@ -25,18 +25,18 @@ pub(super) enum Refused {
 
 /// Checks addresses for one subscriber. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Guard {
+pub(super) struct AddressFilter {
     /// Whether private and loopback addresses are allowed.
     pub(super) allow_private: bool,
 }
 
-impl Guard {
+impl AddressFilter {
     /// Checks an address that is part of the URL itself, which is not resolved.
     ///
     /// # Errors
     ///
     /// Returns the reason if the address is forbidden.
-    pub(super) fn literal(self, url: &Url) -> Result<(), Refused> {
+    pub(super) fn check_literal(self, url: &Url) -> Result<(), ForbiddenAddress> {
         match url.host() {
             Some(Host::Ipv4(ip)) => self.judge(ip.into()),
             Some(Host::Ipv6(ip)) => self.judge(ip.into()),
@@ -44,13 +44,13 @@ impl Guard {
         }
     }
 
-    fn judge(self, address: IpAddr) -> Result<(), Refused> {
+    fn judge(self, address: IpAddr) -> Result<(), ForbiddenAddress> {
         let real = unwrapped(address);
         if is_never(real) || is_never(address) {
-            return Err(Refused::Never(address));
+            return Err(ForbiddenAddress::Never(address));
         }
         if is_private(real) && !self.allow_private {
-            return Err(Refused::Private(address));
+            return Err(ForbiddenAddress::Private(address));
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Guard {
     }
 }
 
-impl Resolve for Guard {
+impl Resolve for AddressFilter {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
         Box::pin(async move {
@@ -88,7 +88,7 @@ impl Resolve for Guard {
 }
 
 /// Returns the filter as a DNS resolver for reqwest.
-pub(super) fn resolver(guard: Guard) -> Arc<Guard> {
+pub(super) fn resolver(guard: AddressFilter) -> Arc<AddressFilter> {
     Arc::new(guard)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The forecast-based policy and fixed schedules are replayed in virtual time over drawn times to
 //! final. The forecast-based policy is the function that the ledger calls, and it learns during the
-//! measurement. `poller_live` confirms the results with the real service.
+//! measurement. `check_policies_live` confirms the results with the real service.
 
 use domain::fold::{Basis, Derived};
 use domain::pacing::{self, Learner, Seen};
@@ -20,7 +20,7 @@ const DRAWS: usize = 20_000;
 const WARM_UP: usize = 2_000;
 
 /// Interval between payments.
-const EVERY: Duration = Duration::from_millis(500);
+const ARRIVAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Delay of a webhook after the final state, in seconds.
 const WEBHOOK: f64 = 0.15;
@@ -160,7 +160,7 @@ fn replay(distribution: &str, loss: f64, policy: Policy) -> Outcome {
     let mut random = StdRng::seed_from_u64(7);
     let payments: Vec<Payment> = (0..WARM_UP + DRAWS)
         .map(|n| Payment {
-            sent: Timestamp::from_micros(0).plus(EVERY * u32::try_from(n).unwrap()),
+            sent: Timestamp::from_micros(0).plus(ARRIVAL_INTERVAL * u32::try_from(n).unwrap()),
             took: draw(distribution, &mut random),
             lost: random.random::<f64>() < loss,
             known: None,

@@ -11,7 +11,7 @@ use crate::world::{
 use rustix::process::Signal;
 use serde_json::json;
 use std::sync::Arc;
-use testkit::postgres::Cluster;
+use testkit::postgres::PostgresCluster;
 use tokio::sync::Notify;
 
 /// Name of the statement that leases due checks.
@@ -36,7 +36,7 @@ async fn straight_replica(world: &World) -> (Process, Merchant) {
 
 fn with_proxy(setup: Setup, test: impl AsyncFnOnce(&World, &Proxy)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (proxy, url, _cluster): (Proxy, String, Cluster) = runtime.block_on(async {
+    let (proxy, url, _cluster): (Proxy, String, PostgresCluster) = runtime.block_on(async {
         let (cluster, url) = private_cluster().await;
         (Proxy::before(cluster.socket_dir()).await, url, cluster)
     });

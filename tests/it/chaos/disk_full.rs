@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use testkit::postgres::{Cluster, Options};
+use testkit::postgres::{ClusterOptions, PostgresCluster};
 use tokio::time::Instant;
 
 /// A small private file system.
@@ -103,13 +103,14 @@ fn limit_files(data: &Path, bytes: &str) {
 #[test]
 fn postgresql_disk_is_full() {
     let mount = Mount::new();
-    let options = Options {
+    let options = ClusterOptions {
         data_dir: mount.mounted.then(|| mount.data()),
         settings: vec![("max_wal_size".to_owned(), "32MB".to_owned())],
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut cluster, url): (Cluster, String) = runtime.block_on(private_cluster_with(options));
+    let (mut cluster, url): (PostgresCluster, String) =
+        runtime.block_on(private_cluster_with(options));
     let mut plan = Plan::new("PostgreSQL's disk is full");
     plan.setup = plan.setup.database(&url);
     plan.run(async |case| {

@@ -8,62 +8,62 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Error;
-use super::board::{self, Row};
-use super::client::{Answer, Server};
-use super::screen::Screen;
+use super::DemoError;
+use super::client::{HttpEndpoint, HttpResponse};
+use super::environment::Environment;
+use super::progress::{self, ProgressRow};
 use super::settings::SHOP;
-use super::stage::Stage;
-use leaves::clock::Boottime;
+use super::terminal::Terminal;
+use leaves::clock::BootInstant;
 
 /// Maximum duration; unfinished transactions are then reported as they are.
-const LIMIT: Duration = Duration::from_secs(75);
+const RUN_TIMEOUT: Duration = Duration::from_secs(75);
 const TICK: Duration = Duration::from_millis(100);
 
 /// An update for the table.
-enum News {
+enum ProgressUpdate {
     /// A transaction changed, according to the feed.
     Changed(Value),
     /// Response to a POST.
-    Answered(usize, Answer),
+    Answered(usize, HttpResponse),
 }
 
 /// A run of all scenarios.
-pub(super) struct Show<'a> {
-    api: &'a Server,
-    rows: Vec<Row>,
-    calls: JoinSet<Result<News, Error>>,
-    started: Boottime,
+pub(super) struct ScenarioRun<'a> {
+    api: &'a HttpEndpoint,
+    rows: Vec<ProgressRow>,
+    calls: JoinSet<Result<ProgressUpdate, DemoError>>,
+    started: BootInstant,
 }
 
-impl<'a> Show<'a> {
-    pub(super) fn new(api: &'a Server, rows: Vec<Row>) -> Self {
+impl<'a> ScenarioRun<'a> {
+    pub(super) fn new(api: &'a HttpEndpoint, rows: Vec<ProgressRow>) -> Self {
         Self {
             api,
             rows,
             calls: JoinSet::new(),
-            started: Boottime::now(),
+            started: BootInstant::now(),
         }
     }
 
     /// Runs all scenarios and returns the rows.
     pub(super) async fn play(
         mut self,
-        stage: &mut Stage,
-        screen: &mut Screen,
-    ) -> Result<Vec<Row>, Error> {
-        let mut feed = Feed::follow(self.api.clone()).await?;
+        stage: &mut Environment,
+        screen: &mut Terminal,
+    ) -> Result<Vec<ProgressRow>, DemoError> {
+        let mut feed = FeedReader::follow(self.api.clone()).await?;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.started = Boottime::now();
+        self.started = BootInstant::now();
         loop {
             self.send_what_is_due();
             if screen.is_live() {
-                let lines = board::lines(&self.rows, screen, screen.size());
-                screen.draw(&lines).map_err(Error::Print)?;
+                let lines = progress::lines(&self.rows, screen, screen.size());
+                screen.draw(&lines).map_err(DemoError::Print)?;
             }
-            let all_rest = self.rows.iter().all(Row::is_at_rest);
-            if (all_rest && self.calls.is_empty()) || self.started.elapsed() > LIMIT {
+            let all_rest = self.rows.iter().all(ProgressRow::is_finished);
+            if (all_rest && self.calls.is_empty()) || self.started.elapsed() > RUN_TIMEOUT {
                 return Ok(self.rows);
             }
             tokio::select! {
@@ -91,13 +91,13 @@ impl<'a> Show<'a> {
                 continue;
             }
             let row = &mut self.rows[index];
-            row.sent = Some(Boottime::now());
+            row.sent = Some(BootInstant::now());
             let request = scene.request(&row.tracking_id, parent.flatten().as_deref());
             let path = format!("/v1/shops/{SHOP}/{}", scene.collection());
             let api = self.api.clone();
             self.calls.spawn(async move {
                 let answer = api.post(&path, &request).await?;
-                Ok(News::Answered(index, answer))
+                Ok(ProgressUpdate::Answered(index, answer))
             });
         }
     }
@@ -109,12 +109,12 @@ impl<'a> Show<'a> {
         parent.text("uid").filter(|_| is_good).map(str::to_owned)
     }
 
-    fn take_in(&mut self, news: News, screen: &mut Screen) -> Result<(), Error> {
+    fn take_in(&mut self, news: ProgressUpdate, screen: &mut Terminal) -> Result<(), DemoError> {
         let index = match &news {
-            News::Answered(index, _) => Some(*index),
-            News::Changed(transaction) => {
+            ProgressUpdate::Answered(index, _) => Some(*index),
+            ProgressUpdate::Changed(transaction) => {
                 let told = transaction["tracking_id"].as_str();
-                let ours = |row: &Row| Some(row.tracking_id.as_str()) == told;
+                let ours = |row: &ProgressRow| Some(row.tracking_id.as_str()) == told;
                 self.rows.iter().position(ours)
             }
         };
@@ -122,29 +122,31 @@ impl<'a> Show<'a> {
             return Ok(());
         };
         let has_changed = match news {
-            News::Changed(transaction) => row.learn(&transaction),
-            News::Answered(_, answer) if answer.status < 300 => row.learn(&answer.body),
-            News::Answered(_, answer) => {
-                row.refuse(format!("{} {}", answer.status, answer.body));
+            ProgressUpdate::Changed(transaction) => row.update(&transaction),
+            ProgressUpdate::Answered(_, answer) if answer.status < 300 => row.update(&answer.body),
+            ProgressUpdate::Answered(_, answer) => {
+                row.mark_refused(format!("{} {}", answer.status, answer.body));
                 true
             }
         };
         if has_changed && !screen.is_live() {
-            screen.step(&board::line(row)).map_err(Error::Print)?;
+            screen
+                .print_step(&progress::line(row))
+                .map_err(DemoError::Print)?;
         }
         Ok(())
     }
 }
 
 /// Reader of the shop's event feed, from its current end.
-struct Feed {
-    events: mpsc::Receiver<Result<Value, Error>>,
+struct FeedReader {
+    events: mpsc::Receiver<Result<Value, DemoError>>,
     /// Ends the reader task when the feed is dropped.
     _reader: JoinSet<()>,
 }
 
-impl Feed {
-    async fn follow(api: Server) -> Result<Self, Error> {
+impl FeedReader {
+    async fn follow(api: HttpEndpoint) -> Result<Self, DemoError> {
         let mut after = 0;
         loop {
             let (events, next) = page(&api, after, 0).await?;
@@ -162,11 +164,11 @@ impl Feed {
         })
     }
 
-    async fn next(&mut self) -> Result<News, Error> {
+    async fn next(&mut self) -> Result<ProgressUpdate, DemoError> {
         loop {
             match self.events.recv().await {
                 Some(Ok(mut event)) if event["transaction"].is_object() => {
-                    return Ok(News::Changed(event["transaction"].take()));
+                    return Ok(ProgressUpdate::Changed(event["transaction"].take()));
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error),
@@ -177,7 +179,7 @@ impl Feed {
     }
 }
 
-async fn read(api: Server, mut after: i64, events: mpsc::Sender<Result<Value, Error>>) {
+async fn read(api: HttpEndpoint, mut after: i64, events: mpsc::Sender<Result<Value, DemoError>>) {
     loop {
         let told = match page(&api, after, 5).await {
             Ok((told, next)) => {
@@ -197,14 +199,14 @@ async fn read(api: Server, mut after: i64, events: mpsc::Sender<Result<Value, Er
 
 /// Returns a page of the feed and the position of the next one. Waits up to `wait` seconds for the
 /// first event.
-async fn page(api: &Server, after: i64, wait: u32) -> Result<(Vec<Value>, i64), Error> {
+async fn page(api: &HttpEndpoint, after: i64, wait: u32) -> Result<(Vec<Value>, i64), DemoError> {
     let path = format!("/v1/shops/{SHOP}/events?after={after}&limit=500");
     let answer = api.get_waiting(&path, wait).await?;
     // The beginning of an old feed has expired; the response names the first available position.
     if let (410, Some(first)) = (answer.status, answer.body["first_after"].as_i64()) {
         return Ok((vec![Value::Null], first));
     }
-    let mut body = answer.good(&path)?;
+    let mut body = answer.expect_ok(&path)?;
     let next = body["next_after"].as_i64().unwrap_or(after);
     let events = match body["events"].take() {
         Value::Array(events) => events,

@@ -5,8 +5,8 @@
 //! and a read of our own task, made at once, has confirmed it.
 
 use crate::bodies::{KEY, SECRET, SHOP};
-use crate::ground::{self, Running};
-use crate::poller::Outcome;
+use crate::check_policies::Outcome;
+use crate::environment::{self, BenchEnvironment};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use std::collections::HashMap;
@@ -63,7 +63,7 @@ async fn twin(task_delay: Delay) -> (SocketAddr, oneshot::Sender<()>) {
 }
 
 /// Sends payments at a steady rate and waits until all are final.
-async fn pay(running: &Running, names: &[String], database: &mut PgConnection) {
+async fn pay(running: &BenchEnvironment, names: &[String], database: &mut PgConnection) {
     let client = reqwest::Client::new();
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / PER_SECOND);
     let mut sent = Vec::new();
@@ -158,7 +158,7 @@ fn name(n: usize, prefix: &str, loss: usize) -> String {
 
 async fn live(database: &str, delay: Delay, loss: usize) -> Live {
     let (gateway, _stop) = twin(delay).await;
-    let running = ground::service(database, gateway, FOLLOW).await;
+    let running = environment::service(database, gateway, FOLLOW).await;
     let mut connection = PgConnection::connect(database).await.expect("a connection");
     let names = |prefix: &str, count: usize| -> Vec<String> {
         (0..count).map(|n| name(n, prefix, loss)).collect()

@@ -7,13 +7,13 @@
 //! Not responsible for: ordering. Subscribers order by `sequence`.
 
 use crate::engine::Shared;
-use crate::engine::outbox::deliver::{Outcome, PLACES, Receiver};
+use crate::engine::outbox::deliver::{DeliveryOutcome, MAX_IN_FLIGHT, SubscriberEndpoint};
 use crate::engine::outbox::message;
-use crate::engine::outbox::window::{Item, Verdict, Window};
+use crate::engine::outbox::window::{Disposition, FeedWindow, PendingDelivery};
 use crate::store::StoreError;
 use crate::store::subscribers::{self, Holder};
 use domain::ShopId;
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -22,35 +22,44 @@ use uuid::Uuid;
 
 /// Interval between polls of the feed without a local change. Another replica may have committed
 /// events.
-const LOOK: Duration = Duration::from_secs(1);
+const FEED_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Minimum time between polls while changes keep arriving.
-const SOON: Duration = Duration::from_millis(20);
+const WAKEUP_DELAY: Duration = Duration::from_millis(20);
 
 /// Maximum interval between attempts to acquire the lease.
-const STANDBY: Duration = Duration::from_secs(5);
+const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Maximum number of events per read, and of events that are read and not sent.
-const PAGE: (i64, usize) = (200, 64);
+/// Maximum number of events per read of the feed.
+const PAGE_ROWS: i64 = 200;
 
-/// Results are saved after this time, or when this number is unsaved.
-const SETTLE: (Duration, usize) = (Duration::from_millis(50), 64);
+/// Maximum number of events that are read and not sent.
+const MAX_QUEUED: usize = 64;
 
-/// After a stop: maximum wait for messages in flight, and maximum time to save the last results.
-const STOP: (Duration, Duration) = (Duration::from_millis(800), Duration::from_secs(1));
+/// Time after which results are saved.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Number of unsaved results at which they are saved.
+const CHECKPOINT_SIZE: usize = 64;
+
+/// Maximum wait for messages in flight after a stop.
+const STOP_RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// Maximum time to save the last results after a stop.
+const STOP_SAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Delivers one shop's events to one subscriber.
-pub(super) struct Lane {
+pub(super) struct DeliveryWorker {
     pub(super) shared: Arc<Shared>,
     pub(super) shop: ShopId,
-    pub(super) receiver: Arc<Receiver>,
+    pub(super) receiver: Arc<SubscriberEndpoint>,
     /// Event types that the subscriber receives.
     pub(super) kinds: Arc<[String]>,
 }
 
 /// Reason why this replica stops serving a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum SessionEnd {
     /// The service stops.
     Stopping,
     /// The lease is lost, or the in-memory state cannot be trusted any more.
@@ -60,29 +69,29 @@ enum End {
 }
 
 /// State while the lease is held.
-struct Serving {
+struct LeaseSession {
     holder: Holder,
-    window: Window,
-    sending: JoinSet<(Item, Outcome)>,
+    window: FeedWindow,
+    sending: JoinSet<(PendingDelivery, DeliveryOutcome)>,
     /// Time until which the lease is certainly held.
-    until: Boottime,
+    until: BootInstant,
     /// Time of the oldest result that is not saved.
-    unsettled_since: Option<Instant>,
-    looked_at: Instant,
-    look_at: Instant,
+    unsaved_since: Option<Instant>,
+    polled_at: Instant,
+    next_poll: Instant,
     turn: usize,
-    in_trouble: bool,
+    is_degraded: bool,
 }
 
-impl Lane {
+impl DeliveryWorker {
     /// Runs until the service stops.
     pub(super) async fn run(self) {
         while !self.shared.dispatch.is_stopping() {
-            if let Err(error) = self.hold().await {
+            if let Err(error) = self.serve_lease().await {
                 tracing::debug!(shop = %self.shop, subscriber = self.name(), error = error.chain(),
                     "failed to acquire subscriber lease");
             }
-            let standby = STANDBY.min(self.shared.settings.lease / 3);
+            let standby = LEASE_RETRY_INTERVAL.min(self.shared.settings.lease / 3);
             tokio::select! {
                 () = sleep(standby) => {}
                 () = self.shared.dispatch.stopping() => {}
@@ -95,7 +104,7 @@ impl Lane {
     }
 
     /// Acquires the lease if it is free, serves while it is held, and releases it.
-    async fn hold(&self) -> Result<(), StoreError> {
+    async fn serve_lease(&self) -> Result<(), StoreError> {
         let holder = Holder {
             shop: self.shop.clone(),
             subscriber: self.name().to_owned(),
@@ -107,54 +116,54 @@ impl Lane {
         subscribers::ensure(store, &self.shop, name).await?;
         // Measured before the lease is acquired, so that the local end of the lease is never too
         // late.
-        let until = Boottime::now() + holder.lease;
+        let until = BootInstant::now() + holder.lease;
         let Some(next) = subscribers::lease(store, &holder).await? else {
             return Ok(());
         };
-        let mut serving = Serving {
-            window: Window::new(next),
+        let mut serving = LeaseSession {
+            window: FeedWindow::new(next),
             sending: JoinSet::new(),
             until,
-            unsettled_since: None,
-            looked_at: Instant::now(),
-            look_at: Instant::now(),
+            unsaved_since: None,
+            polled_at: Instant::now(),
+            next_poll: Instant::now(),
             turn: 0,
-            in_trouble: false,
+            is_degraded: false,
             holder,
         };
         let end = self.serve(&mut serving).await;
-        self.leave(serving, end).await
+        self.end_session(serving, end).await
     }
 
-    async fn serve(&self, serving: &mut Serving) -> End {
+    async fn serve(&self, serving: &mut LeaseSession) -> SessionEnd {
         let watch = self.shared.ledger.watch_shop(&self.shop);
         loop {
             let changed = watch.changed();
             if self.shared.dispatch.is_stopping() {
-                return End::Stopping;
+                return SessionEnd::Stopping;
             }
             match self.work(serving).await {
                 Ok(Some(end)) => return end,
-                Ok(None) => serving.in_trouble = false,
+                Ok(None) => serving.is_degraded = false,
                 Err(error) => {
                     // Logged once per outage. The results stay in memory and are saved later.
-                    if !std::mem::replace(&mut serving.in_trouble, true) {
+                    if !std::mem::replace(&mut serving.is_degraded, true) {
                         tracing::error!(shop = %self.shop, subscriber = self.name(),
                             error = error.chain(), "failed to save delivery results; retrying");
                     }
-                    serving.look_at = Instant::now() + LOOK;
+                    serving.next_poll = Instant::now() + FEED_POLL_INTERVAL;
                 }
             }
             let rest = serving.rest();
             tokio::select! {
                 Some(sent) = serving.sending.join_next() => match sent {
-                    Ok((item, outcome)) => if self.note(serving, &item, &outcome) {
-                        return End::Gone;
+                    Ok((item, outcome)) => if self.record_outcome(serving, &item, &outcome) {
+                        return SessionEnd::Gone;
                     },
                     // The sending task panicked; the cursor has not passed its event.
-                    Err(_) => return End::Lost,
+                    Err(_) => return SessionEnd::Lost,
                 },
-                () = changed, if !serving.in_trouble => serving.look_soon(),
+                () = changed, if !serving.is_degraded => serving.poll_soon(),
                 () = sleep(rest) => {}
                 () = self.shared.dispatch.stopping() => {}
             }
@@ -162,32 +171,32 @@ impl Lane {
     }
 
     /// Does what is possible without waiting: saves results, reads events, sends messages.
-    async fn work(&self, serving: &mut Serving) -> Result<Option<End>, StoreError> {
-        if serving.must_settle() && !self.settle(serving).await? {
-            return Ok(Some(End::Lost));
+    async fn work(&self, serving: &mut LeaseSession) -> Result<Option<SessionEnd>, StoreError> {
+        if serving.must_save() && !self.save_checkpoint(serving).await? {
+            return Ok(Some(SessionEnd::Lost));
         }
         if serving.until.remaining().is_zero() {
             self.shared.metrics.lease_lost();
-            return Ok(Some(End::Lost));
+            return Ok(Some(SessionEnd::Lost));
         }
         let now = Instant::now();
-        if now >= serving.look_at && serving.window.waiting() < PAGE.1 {
-            let full = self.take_up(serving).await?;
-            serving.looked_at = now;
-            serving.look_at = if full { now } else { now + LOOK };
+        if now >= serving.next_poll && serving.window.queued() < MAX_QUEUED {
+            let full = self.read_events(serving).await?;
+            serving.polled_at = now;
+            serving.next_poll = if full { now } else { now + FEED_POLL_INTERVAL };
         }
         self.send(serving);
         Ok(None)
     }
 
-    async fn settle(&self, serving: &mut Serving) -> Result<bool, StoreError> {
-        let until = Boottime::now() + serving.holder.lease;
-        let settlement = serving.window.settlement();
-        let held = subscribers::settle(&self.shared.store, &serving.holder, settlement).await?;
+    async fn save_checkpoint(&self, serving: &mut LeaseSession) -> Result<bool, StoreError> {
+        let until = BootInstant::now() + serving.holder.lease;
+        let checkpoint = serving.window.checkpoint();
+        let held = subscribers::settle(&self.shared.store, &serving.holder, checkpoint).await?;
         if held {
-            serving.window.settled();
+            serving.window.checkpoint_saved();
             serving.until = until;
-            serving.unsettled_since = None;
+            serving.unsaved_since = None;
         } else {
             self.shared.metrics.lease_lost();
         }
@@ -195,39 +204,39 @@ impl Lane {
     }
 
     /// Reads new events and due retries. Returns whether there may be more.
-    async fn take_up(&self, serving: &mut Serving) -> Result<bool, StoreError> {
+    async fn read_events(&self, serving: &mut LeaseSession) -> Result<bool, StoreError> {
         let store = &self.shared.store;
         let (last, due) = subscribers::look(store, &serving.holder).await?;
         let window = &mut serving.window;
         let mut more = false;
         if last >= window.next() {
             let from = window.next();
-            let rows = subscribers::from(store, &self.shop, from, &self.kinds, PAGE.0).await?;
+            let rows = subscribers::from(store, &self.shop, from, &self.kinds, PAGE_ROWS).await?;
             let first = rows.first().map_or(last + 1, |row| row.seq);
             if first > from {
                 tracing::error!(shop = %self.shop, subscriber = self.name(), from, to = first - 1,
                     "events expired before delivery");
                 self.shared.metrics.delivery(self.name(), "forgotten");
             }
-            more = rows.len() == usize::try_from(PAGE.0).unwrap_or(usize::MAX);
-            window.take_up(rows, |kind| self.kinds.iter().any(|wanted| wanted == kind));
-            window.pass_to(first);
+            more = rows.len() == usize::try_from(PAGE_ROWS).unwrap_or(usize::MAX);
+            window.push_events(rows, |kind| self.kinds.iter().any(|wanted| wanted == kind));
+            window.skip_to(first);
         }
         if due {
-            let in_hand = window.in_hand();
-            let limit = i64::try_from(PAGE.1.saturating_sub(in_hand.len())).unwrap_or(0);
-            for row in subscribers::due(store, &serving.holder, &in_hand, limit).await? {
+            let retrying = window.retrying();
+            let limit = i64::try_from(MAX_QUEUED.saturating_sub(retrying.len())).unwrap_or(0);
+            for row in subscribers::due(store, &serving.holder, &retrying, limit).await? {
                 match row.event {
-                    Some(event) => window.take_up_again(event, row.tries),
+                    Some(event) => window.push_retry(event, row.tries),
                     None => self.give_up(window, row.seq),
                 }
             }
         }
-        serving.note_unsettled();
+        serving.note_unsaved();
         Ok(more)
     }
 
-    fn give_up(&self, window: &mut Window, seq: i64) {
+    fn give_up(&self, window: &mut FeedWindow, seq: i64) {
         tracing::error!(shop = %self.shop, subscriber = self.name(), seq,
             "event expired before a delivery retry succeeded");
         self.shared.metrics.delivery(self.name(), "given_up");
@@ -235,9 +244,9 @@ impl Lane {
     }
 
     /// Sends as many messages as the limits allow.
-    fn send(&self, serving: &mut Serving) {
-        while serving.sending.len() < PLACES
-            && serving.window.waiting() > 0
+    fn send(&self, serving: &mut LeaseSession) {
+        while serving.sending.len() < MAX_IN_FLIGHT
+            && serving.window.queued() > 0
             && self.receiver.breaker.may_send()
         {
             let Some(item) = serving.window.pop(serving.turn) else {
@@ -249,7 +258,7 @@ impl Lane {
                 let id = message::id(&shop, &item.event);
                 let outcome = match message::body(&shop, &item.event, receiver.body) {
                     Ok(body) => receiver.deliver(&id, body).await,
-                    Err(error) => Outcome::Failed {
+                    Err(error) => DeliveryOutcome::Failed {
                         label: "unreadable",
                         reason: error.to_string(),
                         pause: None,
@@ -261,86 +270,95 @@ impl Lane {
     }
 
     /// Records the outcome of a message. Returns `true` if the subscriber answered 410 Gone.
-    fn note(&self, serving: &mut Serving, item: &Item, outcome: &Outcome) -> bool {
+    fn record_outcome(
+        &self,
+        serving: &mut LeaseSession,
+        item: &PendingDelivery,
+        outcome: &DeliveryOutcome,
+    ) -> bool {
         let (seq, shop, subscriber) = (item.event.seq, &self.shop, self.name());
         let breaker = &self.receiver.breaker;
-        let verdict = serving.window.answered(item, outcome, rand::random());
-        serving.note_unsettled();
+        let verdict = serving.window.complete(item, outcome, rand::random());
+        serving.note_unsaved();
         let label = match outcome {
-            Outcome::Taken => {
-                breaker.taken();
+            DeliveryOutcome::Taken => {
+                breaker.record_success();
                 "delivered"
             }
-            Outcome::Failed {
+            DeliveryOutcome::Failed {
                 label,
                 reason,
                 pause,
             } => {
                 if let Some(pause) = *pause {
-                    breaker.hold(pause);
+                    breaker.pause(pause);
                 }
-                if breaker.failed() {
+                if breaker.record_failure() {
                     tracing::warn!(%shop, subscriber, reason, "subscriber circuit breaker \
                          opened; sending one trial message at a time");
                 }
                 tracing::info!(%shop, subscriber, seq, reason, "delivery attempt failed");
                 label
             }
-            Outcome::Gone => "gone",
+            DeliveryOutcome::Gone => "gone",
         };
         self.shared.metrics.delivery(subscriber, label);
-        if verdict == Verdict::GivenUp {
+        if verdict == Disposition::GivenUp {
             self.shared.metrics.delivery(subscriber, "given_up");
             tracing::error!(%shop, subscriber, seq, tries = item.tries + 1,
                 "delivery abandoned after the last retry; `reconciler replay` redelivers it");
         }
-        *outcome == Outcome::Gone
+        *outcome == DeliveryOutcome::Gone
     }
 
     /// Saves the results and releases the lease.
-    async fn leave(&self, mut serving: Serving, end: End) -> Result<(), StoreError> {
-        if end == End::Lost {
+    async fn end_session(
+        &self,
+        mut serving: LeaseSession,
+        end: SessionEnd,
+    ) -> Result<(), StoreError> {
+        if end == SessionEnd::Lost {
             return Ok(());
         }
         // Waiting briefly for responses avoids duplicate deliveries.
-        let patience = Instant::now() + STOP.0;
+        let patience = Instant::now() + STOP_RESPONSE_TIMEOUT;
         while let Ok(Some(Ok((item, outcome)))) =
             tokio::time::timeout_at(patience, serving.sending.join_next()).await
         {
-            self.note(&mut serving, &item, &outcome);
+            self.record_outcome(&mut serving, &item, &outcome);
         }
         let store = &self.shared.store;
         let written = async {
-            if !self.settle(&mut serving).await? {
+            if !self.save_checkpoint(&mut serving).await? {
                 return Ok(());
             }
-            if end == End::Gone && subscribers::disable(store, &serving.holder).await? {
+            if end == SessionEnd::Gone && subscribers::disable(store, &serving.holder).await? {
                 tracing::error!(shop = %self.shop, subscriber = self.name(), "subscriber \
                      disabled after 410 Gone; `reconciler replay` re-enables it");
                 return Ok(());
             }
             subscribers::release(store, &serving.holder).await
         };
-        timeout(STOP.1, written).await.unwrap_or(Ok(()))
+        timeout(STOP_SAVE_TIMEOUT, written).await.unwrap_or(Ok(()))
     }
 }
 
-impl Serving {
-    fn look_soon(&mut self) {
-        self.look_at = self.look_at.min(self.looked_at + SOON);
+impl LeaseSession {
+    fn poll_soon(&mut self) {
+        self.next_poll = self.next_poll.min(self.polled_at + WAKEUP_DELAY);
     }
 
-    fn note_unsettled(&mut self) {
-        if self.window.weight() > 0 && self.unsettled_since.is_none() {
-            self.unsettled_since = Some(Instant::now());
+    fn note_unsaved(&mut self) {
+        if self.window.unsaved_count() > 0 && self.unsaved_since.is_none() {
+            self.unsaved_since = Some(Instant::now());
         }
     }
 
     /// Returns whether results must be saved or the lease renewed now.
-    fn must_settle(&self) -> bool {
-        let ripe = self.unsettled_since.is_some_and(|since| {
-            since.elapsed() >= SETTLE.0
-                || self.window.weight() >= SETTLE.1
+    fn must_save(&self) -> bool {
+        let ripe = self.unsaved_since.is_some_and(|since| {
+            since.elapsed() >= CHECKPOINT_INTERVAL
+                || self.window.unsaved_count() >= CHECKPOINT_SIZE
                 || self.sending.is_empty()
         });
         ripe || self.until.remaining() < self.holder.lease * 2 / 3
@@ -349,10 +367,10 @@ impl Serving {
     /// Returns the time until the next scheduled work.
     fn rest(&self) -> Duration {
         let now = Instant::now();
-        let mut until = self.look_at;
-        if let Some(since) = self.unsettled_since.filter(|_| !self.in_trouble) {
-            until = until.min(since + SETTLE.0);
+        let mut until = self.next_poll;
+        if let Some(since) = self.unsaved_since.filter(|_| !self.is_degraded) {
+            until = until.min(since + CHECKPOINT_INTERVAL);
         }
-        until.saturating_duration_since(now).min(LOOK)
+        until.saturating_duration_since(now).min(FEED_POLL_INTERVAL)
     }
 }

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use testkit::postgres::{Cluster, Options};
+use testkit::postgres::{ClusterOptions, PostgresCluster};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use twin::SigningKey;
 
 /// Starts a durable server: `fsync`, `synchronous_commit` and `full_page_writes` are on.
-pub async fn postgres() -> Cluster {
+pub async fn postgres() -> PostgresCluster {
     let settings = [
         ("shared_buffers", "2GB"),
         ("max_wal_size", "8GB"),
@@ -21,16 +21,18 @@ pub async fn postgres() -> Cluster {
         ("fsync", "on"),
         ("shared_preload_libraries", "pg_stat_statements"),
     ];
-    let options = Options {
+    let options = ClusterOptions {
         durable: true,
         settings: settings.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        ..Options::default()
+        ..ClusterOptions::default()
     };
-    Cluster::start(options).await.expect("PostgreSQL starts")
+    PostgresCluster::start(options)
+        .await
+        .expect("PostgreSQL starts")
 }
 
 /// A process that is killed when its handle is dropped.
-pub struct Running {
+pub struct BenchEnvironment {
     child: Child,
     /// Addresses of its listeners.
     pub at: Addresses,
@@ -48,7 +50,7 @@ pub struct Addresses {
     pub ops: SocketAddr,
 }
 
-impl Running {
+impl BenchEnvironment {
     /// Returns its current memory, in MiB.
     pub fn memory_mib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
@@ -70,7 +72,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for BenchEnvironment {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -78,7 +80,7 @@ impl Drop for Running {
 }
 
 /// Starts the service on a database, with additional lines in `[follow]`.
-pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> Running {
+pub async fn service(database: &str, gateway: SocketAddr, follow: &str) -> BenchEnvironment {
     with_shops(database, gateway, follow, &[]).await
 }
 
@@ -88,7 +90,7 @@ pub async fn with_shops(
     gateway: SocketAddr,
     follow: &str,
     shops: &[String],
-) -> Running {
+) -> BenchEnvironment {
     let at = Addresses {
         api: free_address(),
         hooks: free_address(),
@@ -133,7 +135,7 @@ pub async fn with_shops(
         .expect("the service starts");
     until_open(at.api).await;
     until_open(at.hooks).await;
-    Running {
+    BenchEnvironment {
         child,
         at,
         _directory: directory,
@@ -141,7 +143,7 @@ pub async fn with_shops(
 }
 
 /// Starts the plain handler on a database.
-pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
+pub async fn plain(database: &str, gateway: SocketAddr) -> BenchEnvironment {
     let address = free_address();
     let child = Command::new(std::env::current_exe().expect("a path"))
         .args(["plain", &address.to_string(), database])
@@ -150,7 +152,7 @@ pub async fn plain(database: &str, gateway: SocketAddr) -> Running {
         .spawn()
         .expect("the plain handler starts");
     until_open(address).await;
-    Running {
+    BenchEnvironment {
         child,
         at: Addresses {
             api: address,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::scenes::Scene;
-use super::screen::{Screen, Size, Tone, column};
-use leaves::clock::Boottime;
+use super::scenarios::DemoScenario;
+use super::terminal::{Terminal, TerminalSize, TextStyle, column};
+use leaves::clock::BootInstant;
 
 /// Column widths of tracking IDs, states and times.
 const NAME: usize = 15;
@@ -19,11 +19,11 @@ const NARROWEST_ABOUT: usize = 10;
 
 /// A transaction and its progress.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) scene: Scene,
+pub(super) struct ProgressRow {
+    pub(super) scene: DemoScenario,
     pub(super) tracking_id: String,
     /// Time of the POST.
-    pub(super) sent: Option<Boottime>,
+    pub(super) sent: Option<BootInstant>,
     /// Time from the POST to the expected state; `None` until then.
     pub(super) took: Option<Duration>,
     /// Last transaction object from the service.
@@ -32,8 +32,8 @@ pub(super) struct Row {
     pub(super) problem: Option<String>,
 }
 
-impl Row {
-    pub(super) fn new(scene: Scene, tracking_id: String) -> Self {
+impl ProgressRow {
+    pub(super) fn new(scene: DemoScenario, tracking_id: String) -> Self {
         Self {
             scene,
             tracking_id,
@@ -59,12 +59,12 @@ impl Row {
     }
 
     /// Returns whether the transaction is finished.
-    pub(super) fn is_at_rest(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.took.is_some()
     }
 
     /// Updates the row from a transaction object. Returns whether the state changed.
-    pub(super) fn learn(&mut self, transaction: &Value) -> bool {
+    pub(super) fn update(&mut self, transaction: &Value) -> bool {
         let sequence = |of: &Value| of["sequence"].as_i64().unwrap_or(0);
         if sequence(transaction) <= sequence(&self.transaction) {
             return false;
@@ -75,13 +75,13 @@ impl Row {
         // `pending` is the expected end only if an operator must review the transaction.
         let waits = self.scene.end != "pending" || self.is_mismatch();
         if is_there && waits && self.took.is_none() {
-            self.took = self.sent.map(Boottime::elapsed);
+            self.took = self.sent.map(BootInstant::elapsed);
         }
         before != self.state()
     }
 
     /// Marks the request as rejected by the service.
-    pub(super) fn refuse(&mut self, problem: String) {
+    pub(super) fn mark_refused(&mut self, problem: String) {
         self.problem = Some(problem);
         self.took = Some(Duration::ZERO);
     }
@@ -92,18 +92,18 @@ impl Row {
         !moved.is_null() && *moved != self.transaction["amount"]
     }
 
-    fn tone(&self) -> Tone {
-        match (self.state(), self.is_at_rest()) {
-            ("refused", _) => Tone::Bad,
-            ("", _) => Tone::Faint,
-            ("pending", true) => Tone::Open,
-            (_, true) => Tone::Good,
-            (_, false) => Tone::Open,
+    fn tone(&self) -> TextStyle {
+        match (self.state(), self.is_finished()) {
+            ("refused", _) => TextStyle::Bad,
+            ("", _) => TextStyle::Faint,
+            ("pending", true) => TextStyle::Open,
+            (_, true) => TextStyle::Good,
+            (_, false) => TextStyle::Open,
         }
     }
 
     fn time(&self) -> String {
-        let time = self.took.or_else(|| self.sent.map(Boottime::elapsed));
+        let time = self.took.or_else(|| self.sent.map(BootInstant::elapsed));
         time.map_or_else(String::new, seconds)
     }
 }
@@ -114,20 +114,20 @@ pub(super) fn seconds(time: Duration) -> String {
 }
 
 /// Formats the table. If the terminal has too few lines, finished rows are left out.
-pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
+pub(super) fn lines(rows: &[ProgressRow], screen: &Terminal, size: TerminalSize) -> Vec<String> {
     let fixed = NAME + STATE + TIME + GAPS;
     let about = size.columns.saturating_sub(fixed + 1);
     let about = about.clamp(NARROWEST_ABOUT, WIDEST_ABOUT);
     // Reserved: the header, the last line, and the line of the cursor.
     let room = size.lines.saturating_sub(3).max(1);
     let mut too_many = rows.len().saturating_sub(room);
-    let mut leaves = |row: &Row| {
-        let leaves = too_many > 0 && row.is_at_rest();
+    let mut leaves = |row: &ProgressRow| {
+        let leaves = too_many > 0 && row.is_finished();
         too_many -= usize::from(leaves);
         leaves
     };
     let stay = rows.iter().filter(|row| !leaves(row));
-    let shown: Vec<&Row> = stay.take(room).collect();
+    let shown: Vec<&ProgressRow> = stay.take(room).collect();
     let head = format!(
         "{}  {}  {}  {}",
         column("tracking_id", NAME),
@@ -135,24 +135,24 @@ pub(super) fn lines(rows: &[Row], screen: &Screen, size: Size) -> Vec<String> {
         column("state", STATE),
         "  time"
     );
-    let mut lines = vec![screen.tinted(&head, Tone::Faint)];
+    let mut lines = vec![screen.styled(&head, TextStyle::Faint)];
     lines.extend(shown.iter().map(|row| {
         format!(
             "{}  {}  {}  {}",
             column(&row.tracking_id, NAME),
             column(row.scene.about, about),
-            screen.tinted(&column(row.state(), STATE), row.tone()),
+            screen.styled(&column(row.state(), STATE), row.tone()),
             row.time()
         )
     }));
-    let done = rows.iter().filter(|row| row.is_at_rest()).count();
+    let done = rows.iter().filter(|row| row.is_finished()).count();
     let count = format!("{done} of {} finished", rows.len());
-    lines.push(screen.tinted(&count, Tone::Faint));
+    lines.push(screen.styled(&count, TextStyle::Faint));
     lines
 }
 
 /// Formats a row as a single line, for output that cannot be redrawn.
-pub(super) fn line(row: &Row) -> String {
+pub(super) fn line(row: &ProgressRow) -> String {
     format!(
         "{}  {}  {}",
         column(&row.tracking_id, NAME),

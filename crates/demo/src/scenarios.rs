@@ -13,7 +13,7 @@ pub(super) const CARD: &str = "4200000000000000";
 
 /// A transaction of the demo.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scene {
+pub(super) struct DemoScenario {
     /// Tracking ID.
     pub(super) name: &'static str,
     /// Transaction type, as the API names it.
@@ -30,7 +30,7 @@ pub(super) struct Scene {
     pub(super) end: &'static str,
 }
 
-impl Scene {
+impl DemoScenario {
     const fn payment(
         name: &'static str,
         about: &'static str,
@@ -110,7 +110,7 @@ impl Scene {
         match self.kind {
             "payout" => request["recipient_credit_card"] = json!({"number": CARD}),
             "tokenization" | "checkup" => request["credit_card"] = card,
-            "payment" if self.name == PAID => request["credit_card"] = card,
+            "payment" if self.name == PAID_TRACKING_ID => request["credit_card"] = card,
             _ => {}
         }
         request
@@ -118,92 +118,97 @@ impl Scene {
 }
 
 /// Tracking ID of the payment with a card that is refunded in part and queried at the end.
-pub(super) const PAID: &str = "ok-1";
+pub(super) const PAID_TRACKING_ID: &str = "ok-1";
 
 /// All scenarios, in display order.
-pub(super) const SCENES: [Scene; 22] = [
-    Scene::payment(PAID, "paid; reported by webhook", 3_245, "successful"),
-    Scene::payment("decline-2", "declined by the bank", 1_990, "failed").at(2),
-    Scene::payment("lost-3", "paid; the webhook is lost", 4_500, "successful").at(4),
-    Scene::payment(
+pub(super) const SCENARIOS: [DemoScenario; 22] = [
+    DemoScenario::payment(
+        PAID_TRACKING_ID,
+        "paid; reported by webhook",
+        3_245,
+        "successful",
+    ),
+    DemoScenario::payment("decline-2", "declined by the bank", 1_990, "failed").at(2),
+    DemoScenario::payment("lost-3", "paid; the webhook is lost", 4_500, "successful").at(4),
+    DemoScenario::payment(
         "threeds-4",
         "asks for 3-D Secure; done 5 s later",
         12_000,
         "successful",
     )
     .at(6),
-    Scene::payment(
+    DemoScenario::payment(
         "crash.lost-5",
         "paid, but the task crashes; no webhook",
         7_700,
         "successful",
     )
     .at(8),
-    Scene::payment(
+    DemoScenario::payment(
         "once422-6",
         "refused by the task: 422, returned once",
         5_150,
         "rejected",
     )
     .at(10),
-    Scene::payment(
+    DemoScenario::payment(
         "429-7",
         "429 first; accepts the second POST",
         6_400,
         "successful",
     )
     .at(20),
-    Scene::payment(
+    DemoScenario::payment(
         "forged-8",
         "paid; a forged webhook arrives first",
         2_050,
         "successful",
     )
     .at(22),
-    Scene::payment(
+    DemoScenario::payment(
         "hang.lost-9",
         "paid, but no response to the POST",
         9_900,
         "successful",
     )
     .at(14),
-    Scene::payment(
+    DemoScenario::payment(
         "crashnone-10",
         "task crashes; no transaction",
         8_200,
         "not_found",
     )
     .at(12),
-    Scene::payment(
+    DemoScenario::payment(
         "unknown.lost-11",
         "paid, but the task is 404 at once",
         3_300,
         "successful",
     )
     .at(16),
-    Scene::payment(
+    DemoScenario::payment(
         "twotx-12",
         "creates two: one failed, one paid",
         4_100,
         "successful",
     )
     .at(18),
-    Scene::payment(
+    DemoScenario::payment(
         "mismatch-13",
         "charges 1.00 more than requested",
         1_500,
         "pending",
     )
     .at(24),
-    Scene::payment(
+    DemoScenario::payment(
         "correct-14",
         "declined; corrected 5 s later",
         2_700,
         "successful",
     )
     .at(26),
-    Scene::of_kind(HELD, "authorization", "authorization: holds money").at(28),
-    Scene::child(
+    DemoScenario::of_kind(HELD, "authorization", "authorization: holds money").at(28),
+    DemoScenario::child(
         "capture-16",
         "capture",
         "partial capture of hold-15",
@@ -211,12 +216,19 @@ pub(super) const SCENES: [Scene; 22] = [
         HELD,
     )
     .at(30),
-    Scene::of_kind(GIVEN_UP, "authorization", "authorization: holds money").at(32),
-    Scene::child("void-18", "void", "void of hold-17", 2_400, GIVEN_UP).at(34),
-    Scene::child("refund-19", "refund", "partial refund of ok-1", 1_245, PAID).at(36),
-    Scene::of_kind("token-20", "tokenization", "tokenization: card to token").at(38),
-    Scene::of_kind("payout-21", "payout", "payout to a card").at(40),
-    Scene::of_kind("checkup-22", "checkup", "checkup: risk rules only").at(42),
+    DemoScenario::of_kind(GIVEN_UP, "authorization", "authorization: holds money").at(32),
+    DemoScenario::child("void-18", "void", "void of hold-17", 2_400, GIVEN_UP).at(34),
+    DemoScenario::child(
+        "refund-19",
+        "refund",
+        "partial refund of ok-1",
+        1_245,
+        PAID_TRACKING_ID,
+    )
+    .at(36),
+    DemoScenario::of_kind("token-20", "tokenization", "tokenization: card to token").at(38),
+    DemoScenario::of_kind("payout-21", "payout", "payout to a card").at(40),
+    DemoScenario::of_kind("checkup-22", "checkup", "checkup: risk rules only").at(42),
 ];
 
 const HELD: &str = "hold-15";
@@ -228,16 +240,16 @@ mod tests {
 
     #[test]
     fn parents_precede_their_children() {
-        for (index, scene) in SCENES.iter().enumerate() {
+        for (index, scene) in SCENARIOS.iter().enumerate() {
             let Some(parent) = scene.parent else { continue };
-            let found = SCENES[..index].iter().find(|it| it.name == parent);
+            let found = SCENARIOS[..index].iter().find(|it| it.name == parent);
             assert!(found.is_some_and(|it| it.end == "successful"), "{parent}");
         }
     }
 
     #[test]
     fn every_tracking_id_ends_with_its_number() {
-        for (index, scene) in SCENES.iter().enumerate() {
+        for (index, scene) in SCENARIOS.iter().enumerate() {
             let number = format!("-{}", index + 1);
             assert!(scene.name.ends_with(&number), "{}", scene.name);
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Interval between updates of the gauges.
-const EVERY: Duration = Duration::from_secs(10);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Updates the gauges until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, covered: Vec<(ShopId, Vec<String>)>) {
@@ -20,7 +20,7 @@ pub(super) async fn run(shared: Arc<Shared>, covered: Vec<(ShopId, Vec<String>)>
             tracing::debug!(error = error.chain(), "failed to refresh delivery gauges");
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(GAUGE_INTERVAL) => {}
             () = shared.dispatch.stopping() => {}
         }
     }

@@ -17,47 +17,47 @@ use serde_json::Value;
 use standardwebhooks::Webhook;
 use tokio::time::{Instant, sleep};
 
-use super::Error;
-use super::claims::Claim;
-use super::judge::Outcome;
+use super::DemoError;
+use super::assertions::Assertion;
+use super::verify::VerifiedOutcome;
 
 /// Headers of a message.
 const HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 /// Maximum time for the last messages to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(100);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The subscriber's server, and the messages that it received.
 #[derive(Debug)]
-pub(super) struct Neighbour {
+pub(super) struct DemoSubscriber {
     /// URL of its endpoint.
     pub(super) url: String,
     /// Secret that it shares with the service.
     pub(super) secret: String,
-    heard: Arc<Mutex<Heard>>,
+    heard: Arc<Mutex<ReceivedMessages>>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct ReceivedMessages {
     verified: usize,
     refused: usize,
     /// Latest `sequence` and state of each transaction.
     latest: HashMap<String, (i64, String)>,
 }
 
-impl Neighbour {
+impl DemoSubscriber {
     /// Starts the server, which ends with the process.
-    pub(super) fn start() -> Result<Self, Error> {
+    pub(super) fn start() -> Result<Self, DemoError> {
         let secret = format!(
             "whsec_{}",
             STANDARD.encode(rand::rng().random::<[u8; 32]>())
         );
         let listener =
-            TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
+            TcpListener::bind(("127.0.0.1", 0)).map_err(DemoError::io("find a free port"))?;
         let address = listener
             .local_addr()
-            .map_err(Error::io("find a free port"))?;
-        let heard = Arc::new(Mutex::new(Heard::default()));
+            .map_err(DemoError::io("find a free port"))?;
+        let heard = Arc::new(Mutex::new(ReceivedMessages::default()));
         let shared = web::Data::new((secret.clone(), Arc::clone(&heard)));
         let server = HttpServer::new(move || {
             App::new()
@@ -68,7 +68,7 @@ impl Neighbour {
             .workers(1)
             .disable_signals()
             .listen(listener)
-            .map_err(Error::io("listen for messages"))?
+            .map_err(DemoError::io("listen for messages"))?
             .run();
         tokio::spawn(server);
         Ok(Self {
@@ -79,21 +79,21 @@ impl Neighbour {
     }
 
     /// Returns the assertion that it received every final state in a verified message.
-    pub(super) async fn claim(&self, outcomes: &[Outcome]) -> Claim {
-        let deadline = Instant::now() + PATIENCE;
+    pub(super) async fn claim(&self, outcomes: &[VerifiedOutcome]) -> Assertion {
+        let deadline = Instant::now() + DELIVERY_TIMEOUT;
         loop {
             let missing = self.missing(outcomes);
             if missing.is_empty() || Instant::now() > deadline {
                 return self.judged(&missing);
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Returns the transactions whose final state it has not received.
-    fn missing(&self, outcomes: &[Outcome]) -> Vec<String> {
+    fn missing(&self, outcomes: &[VerifiedOutcome]) -> Vec<String> {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let knows = |outcome: &&Outcome| {
+        let knows = |outcome: &&VerifiedOutcome| {
             let told = heard.latest.get(&outcome.tracking_id);
             told.is_some_and(|(_, state)| *state == outcome.state)
         };
@@ -101,7 +101,7 @@ impl Neighbour {
         missing.map(|it| it.tracking_id.clone()).collect()
     }
 
-    fn judged(&self, missing: &[String]) -> Claim {
+    fn judged(&self, missing: &[String]) -> Assertion {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let (verified, refused) = (heard.verified, heard.refused);
         let holds = missing.is_empty() && refused == 0 && verified > 0;
@@ -118,12 +118,12 @@ impl Neighbour {
                 format!("The subscriber rejected {refused} messages with invalid signatures.")
             }
         };
-        Claim { text, holds }
+        Assertion { text, holds }
     }
 }
 
 async fn take(
-    shared: web::Data<(String, Arc<Mutex<Heard>>)>,
+    shared: web::Data<(String, Arc<Mutex<ReceivedMessages>>)>,
     request: HttpRequest,
     body: web::Bytes,
 ) -> HttpResponse {

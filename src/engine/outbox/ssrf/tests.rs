@@ -4,14 +4,14 @@
 use super::*;
 use std::str::FromStr;
 
-const OPEN: Guard = Guard {
+const OPEN: AddressFilter = AddressFilter {
     allow_private: true,
 };
-const CLOSED: Guard = Guard {
+const CLOSED: AddressFilter = AddressFilter {
     allow_private: false,
 };
 
-fn judge(guard: Guard, text: &str) -> Result<(), Refused> {
+fn judge(guard: AddressFilter, text: &str) -> Result<(), ForbiddenAddress> {
     guard.judge(text.parse().unwrap())
 }
 
@@ -40,8 +40,16 @@ fn some_addresses_are_always_forbidden() {
         "2002:a9fe:a9fe::1",
     ] {
         let address = text.parse().unwrap();
-        assert_eq!(judge(OPEN, text), Err(Refused::Never(address)), "{text}");
-        assert_eq!(judge(CLOSED, text), Err(Refused::Never(address)), "{text}");
+        assert_eq!(
+            judge(OPEN, text),
+            Err(ForbiddenAddress::Never(address)),
+            "{text}"
+        );
+        assert_eq!(
+            judge(CLOSED, text),
+            Err(ForbiddenAddress::Never(address)),
+            "{text}"
+        );
     }
 }
 
@@ -72,7 +80,7 @@ fn private_addresses_need_allow_private() {
         assert_eq!(judge(OPEN, text), Ok(()), "{text}");
         assert_eq!(
             judge(CLOSED, text),
-            Err(Refused::Private(address)),
+            Err(ForbiddenAddress::Private(address)),
             "{text}"
         );
     }
@@ -96,7 +104,7 @@ fn public_addresses_are_always_allowed() {
 
 #[test]
 fn an_address_in_the_url_is_checked() {
-    let literal = |text: &str| CLOSED.literal(&Url::parse(text).unwrap());
+    let literal = |text: &str| CLOSED.check_literal(&Url::parse(text).unwrap());
     assert!(literal("https://169.254.169.254/x").is_err());
     assert!(literal("https://[::ffff:127.0.0.1]/x").is_err());
     // The URL parser normalises other notations of an address.
@@ -122,7 +130,7 @@ fn only_allowed_addresses_of_a_name_are_used() {
 
 #[tokio::test]
 async fn a_name_is_checked_by_its_addresses() {
-    let resolved = |guard: Guard| guard.resolve(Name::from_str("localhost").unwrap());
+    let resolved = |guard: AddressFilter| guard.resolve(Name::from_str("localhost").unwrap());
     assert!(resolved(CLOSED).await.is_err());
     assert!(resolved(OPEN).await.unwrap().next().is_some());
 }

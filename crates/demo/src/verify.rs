@@ -6,15 +6,15 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Error;
-use super::board::{Row, seconds};
-use super::client::Server;
-use super::screen::{Screen, Tone, column};
+use super::DemoError;
+use super::client::HttpEndpoint;
+use super::progress::{ProgressRow, seconds};
 use super::settings::SHOP;
+use super::terminal::{Terminal, TextStyle, column};
 
 /// Verified result of one transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Outcome {
+pub(super) struct VerifiedOutcome {
     pub(super) tracking_id: String,
     pub(super) state: String,
     /// Kind of evidence that the state is based on.
@@ -31,10 +31,10 @@ pub(super) struct Outcome {
 
 /// Reads the results from the service and the simulator.
 pub(super) async fn outcomes(
-    api: &Server,
-    twin: &Server,
-    rows: &[Row],
-) -> Result<Vec<Outcome>, Error> {
+    api: &HttpEndpoint,
+    twin: &HttpEndpoint,
+    rows: &[ProgressRow],
+) -> Result<Vec<VerifiedOutcome>, DemoError> {
     let mut outcomes = Vec::new();
     for row in rows {
         outcomes.push(outcome(api, twin, row).await?);
@@ -42,7 +42,11 @@ pub(super) async fn outcomes(
     Ok(outcomes)
 }
 
-async fn outcome(api: &Server, twin: &Server, row: &Row) -> Result<Outcome, Error> {
+async fn outcome(
+    api: &HttpEndpoint,
+    twin: &HttpEndpoint,
+    row: &ProgressRow,
+) -> Result<VerifiedOutcome, DemoError> {
     let name = utf8_percent_encode(&row.tracking_id, NON_ALPHANUMERIC);
     let truth = twin
         .get(&format!(
@@ -67,7 +71,7 @@ async fn outcome(api: &Server, twin: &Server, row: &Row) -> Result<Outcome, Erro
         text.push_str(&format!(" ({})", told["summary"].as_str().unwrap_or("?")));
     }
     let state = transaction["state"].as_str().unwrap_or("refused");
-    Ok(Outcome {
+    Ok(VerifiedOutcome {
         tracking_id: row.tracking_id.clone(),
         state: state.to_owned(),
         proof: proof(&transaction, list(&evidence["evidence"])),
@@ -95,7 +99,7 @@ fn told(truth: &[Value]) -> String {
 }
 
 /// Returns an error if the state does not agree with the simulator.
-fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
+fn wrong(row: &ProgressRow, transaction: &Value, truth: &[Value]) -> Option<String> {
     if let Some(problem) = &row.problem {
         return Some(format!("rejected by the service: {problem}"));
     }
@@ -124,9 +128,9 @@ fn wrong(row: &Row, transaction: &Value, truth: &[Value]) -> Option<String> {
 
 /// Returns the kind of evidence that last changed the state before it became final.
 fn proof(transaction: &Value, evidence: &[Value]) -> String {
-    let final_at = moment(&transaction["finalized_at"]);
+    let final_at = parse_time(&transaction["finalized_at"]);
     let is_in_time = |piece: &&Value| {
-        let received = moment(&piece["received_at"]);
+        let received = parse_time(&piece["received_at"]);
         final_at.is_none_or(|at| received.is_some_and(|received| received <= at))
     };
     let of = |verdict: &str| {
@@ -159,19 +163,19 @@ fn proof(transaction: &Value, evidence: &[Value]) -> String {
 }
 
 fn time_to_final(transaction: &Value) -> Option<String> {
-    let created = moment(&transaction["created_at"])?;
-    let finalized = moment(&transaction["finalized_at"])?;
+    let created = parse_time(&transaction["created_at"])?;
+    let finalized = parse_time(&transaction["finalized_at"])?;
     (finalized - created).try_into().ok().map(seconds)
 }
 
 /// Parses a time in JSON.
-pub(super) fn moment(value: &Value) -> Option<OffsetDateTime> {
+pub(super) fn parse_time(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(value.as_str()?, &Rfc3339).ok()
 }
 
 /// Formats the report, one line per transaction.
-pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
-    let widest = |of: fn(&Outcome) -> &str, least: usize| {
+pub(super) fn table(outcomes: &[VerifiedOutcome], screen: &Terminal) -> Vec<String> {
+    let widest = |of: fn(&VerifiedOutcome) -> &str, least: usize| {
         let widths = outcomes.iter().map(|it| of(it).chars().count());
         widths.max().unwrap_or(0).max(least)
     };
@@ -186,18 +190,18 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
         "requests",
         "at the gateway"
     );
-    let mut lines = vec![screen.tinted(&head, Tone::Faint)];
+    let mut lines = vec![screen.styled(&head, TextStyle::Faint)];
     lines.extend(outcomes.iter().map(|it| {
         let tone = match (&it.wrong, it.state.as_str()) {
-            (Some(_), _) => Tone::Bad,
-            (None, "pending") => Tone::Open,
-            (None, _) => Tone::Good,
+            (Some(_), _) => TextStyle::Bad,
+            (None, "pending") => TextStyle::Open,
+            (None, _) => TextStyle::Good,
         };
         let note = if it.wrong.is_some() { "  WRONG" } else { "" };
         format!(
             "{}  {}  {}  {:>6}  {:>8}  {}{note}",
             column(&it.tracking_id, name),
-            screen.tinted(&column(&it.state, 10), tone),
+            screen.styled(&column(&it.state, 10), tone),
             column(&it.proof, proof),
             it.took,
             it.requests,
@@ -211,12 +215,12 @@ pub(super) fn table(outcomes: &[Outcome], screen: &Screen) -> Vec<String> {
 #[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
-    use crate::scenes::SCENES;
+    use crate::scenarios::SCENARIOS;
     use serde_json::json;
 
-    fn row(name: &str) -> Row {
-        let scene = SCENES.iter().find(|scene| scene.name == name);
-        Row::new(*scene.expect("there is such a scene"), name.to_owned())
+    fn row(name: &str) -> ProgressRow {
+        let scene = SCENARIOS.iter().find(|scene| scene.name == name);
+        ProgressRow::new(*scene.expect("there is such a scene"), name.to_owned())
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Verification: compares the service's states with the true state at the gateway.
 
-use crate::chaos::load::Told;
+use crate::chaos::load::CallerView;
 use crate::world::World;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Returns all errors, one sentence each.
-pub async fn differences(world: &World, told: &Told) -> Vec<String> {
+pub async fn differences(world: &World, told: &CallerView) -> Vec<String> {
     let mut wrong = told.broken.clone();
     let truth = truth(world).await;
     let rows: Vec<String> = world

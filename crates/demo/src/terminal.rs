@@ -3,41 +3,41 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use leaves::clock::Boottime;
+use leaves::clock::BootInstant;
 
 /// Default for a terminal that does not report its size.
-const USUAL: Size = Size {
+const USUAL: TerminalSize = TerminalSize {
     lines: 24,
     columns: 80,
 };
 
 /// Size of a terminal in lines and columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size {
+pub(super) struct TerminalSize {
     pub(super) lines: usize,
     pub(super) columns: usize,
 }
 
 /// Standard output.
 #[derive(Debug)]
-pub(super) struct Screen {
+pub(super) struct Terminal {
     is_live: bool,
     has_colours: bool,
-    started: Boottime,
+    started: BootInstant,
     /// Number of lines at the bottom that the next draw replaces.
     drawn: usize,
 }
 
 /// Style of a text on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum TextStyle {
     Faint,
     Good,
     Bad,
     Open,
 }
 
-impl Screen {
+impl Terminal {
     pub(super) fn new() -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let is_live = std::io::stdout().is_terminal() && !is_dumb;
@@ -45,7 +45,7 @@ impl Screen {
         Self {
             is_live,
             has_colours: is_live && !wants_none,
-            started: Boottime::now(),
+            started: BootInstant::now(),
             drawn: 0,
         }
     }
@@ -56,23 +56,23 @@ impl Screen {
     }
 
     /// Returns the current size of the terminal.
-    pub(super) fn size(&self) -> Size {
+    pub(super) fn size(&self) -> TerminalSize {
         let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
         told.filter(|size| size.ws_row > 0 && size.ws_col > 0)
-            .map_or(USUAL, |size| Size {
+            .map_or(USUAL, |size| TerminalSize {
                 lines: size.ws_row.into(),
                 columns: size.ws_col.into(),
             })
     }
 
     /// Prints the current step with the time since the start.
-    pub(super) fn step(&mut self, text: &str) -> std::io::Result<()> {
+    pub(super) fn print_step(&mut self, text: &str) -> std::io::Result<()> {
         let seconds = self.started.elapsed().as_secs_f64();
-        self.line(&format!("{seconds:6.1} s  {text}"))
+        self.print_line(&format!("{seconds:6.1} s  {text}"))
     }
 
     /// Prints a line permanently.
-    pub(super) fn line(&mut self, text: &str) -> std::io::Result<()> {
+    pub(super) fn print_line(&mut self, text: &str) -> std::io::Result<()> {
         self.drawn = 0;
         let mut out = std::io::stdout().lock();
         writeln!(out, "{text}")?;
@@ -97,12 +97,12 @@ impl Screen {
     }
 
     /// Returns a text with a style, if the terminal supports styles.
-    pub(super) fn tinted(&self, text: &str, tone: Tone) -> String {
+    pub(super) fn styled(&self, text: &str, tone: TextStyle) -> String {
         let code = match tone {
-            Tone::Faint => "2",
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Open => "33",
+            TextStyle::Faint => "2",
+            TextStyle::Good => "32",
+            TextStyle::Bad => "31",
+            TextStyle::Open => "33",
         };
         if self.has_colours {
             format!("\x1b[{code}m{text}\x1b[0m")
