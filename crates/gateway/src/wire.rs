@@ -9,7 +9,7 @@
 
 use super::fields::{self, MAX_TEXT, MAX_WORD, clean};
 use super::json::{Fields, Json};
-use super::{redact, sparse};
+use super::{redact, refusals, sparse};
 use std::borrow::Cow;
 
 /// What a body is.
@@ -66,6 +66,8 @@ pub(super) struct ErrorBody {
     pub(super) friendly_message: Option<String>,
     /// The texts of `errors`, each with the path of its field; as they came, not redacted.
     pub(super) texts: Vec<(String, String)>,
+    /// A transaction or a task stands beside it, though neither can be known by its id.
+    pub(super) is_beside_a_transaction: bool,
 }
 
 /// Tells what a body is.
@@ -190,7 +192,40 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
         own_message,
         friendly_message: text("friendly_message").map(cut),
         texts,
+        is_beside_a_transaction: layers.iter().any(|layer| holds_a_transaction(layer)),
     })
+}
+
+/// Whether an object without a readable uid speaks of a transaction or a task all the same.
+fn holds_a_transaction(layer: &Fields<'_>) -> bool {
+    let named = ["transaction", "request_id", "status_url", "response_url"];
+    layer.get("uid").is_some_and(|uid| *uid != Json::Null)
+        || named.iter().any(|name| says(layer, name))
+        || match layer.get("status") {
+            Some(Json::Text(word)) => !is_word_of_an_error(word),
+            _ => false,
+        }
+}
+
+/// Status words that an error has, and no transaction that could have moved money.
+fn is_word_of_an_error(word: &str) -> bool {
+    let word = word.trim().to_ascii_lowercase();
+    let words = [
+        "",
+        "error",
+        "errors",
+        "fail",
+        "failed",
+        "failure",
+        "invalid",
+        "rejected",
+        "declined",
+        "denied",
+        "refused",
+        "unauthorized",
+        "forbidden",
+    ];
+    words.contains(&&*word) || word.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A code is one letter, a dot and digits; other things are called `code` elsewhere.
@@ -225,12 +260,23 @@ fn collect_texts(errors: &Json<'_>, path: &str, out: &mut Vec<(String, String)>)
             // What stands under the name of a card field is not kept. It is not read either, so that
             // the kept body says the same as the one that came.
             if redact::names_card_data(name) {
-                out.extend((!is_silent(value)).then(|| (path, redact::MARK.to_owned())));
+                let mark = redact::mark_of_error(leaves_open(value));
+                out.extend((!is_silent(value)).then(|| (path, mark.to_owned())));
             } else {
                 collect_texts(value, &path, out);
             }
         }),
         Json::Null | Json::Flag(_) | Json::Number(_) => {}
+    }
+}
+
+/// Whether a text leaves open what came of the request; the redactor marks it as such.
+fn leaves_open(value: &Json<'_>) -> bool {
+    match value {
+        Json::Text(text) => refusals::is_open_text(text),
+        Json::List(items) => items.iter().any(leaves_open),
+        Json::Object(fields) => fields.iter().any(|(_, value)| leaves_open(value)),
+        Json::Null | Json::Flag(_) | Json::Number(_) => false,
     }
 }
 

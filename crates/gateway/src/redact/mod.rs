@@ -33,6 +33,15 @@ pub(super) use secrets::strike;
 /// What stands in the place of what was taken out.
 pub const MARK: &str = "[redacted]";
 
+/// The same of an error's text under the name of a card field that leaves the outcome open: that much of it
+/// must be read again from what is kept.
+pub const OPEN_MARK: &str = "[redacted] (already used, or not known)";
+
+/// What is kept of such texts.
+pub(super) fn mark_of_error(leaves_open: bool) -> &'static str {
+    if leaves_open { OPEN_MARK } else { MARK }
+}
+
 /// A body that may be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redacted {

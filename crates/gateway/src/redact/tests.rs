@@ -522,3 +522,19 @@ fn hostile_bodies_take_no_long_time() {
     assert!(!text_of(&body.to_string()).contains("4999"));
     assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
+
+#[test]
+fn of_an_error_about_a_card_field_it_is_kept_whether_it_leaves_the_outcome_open() {
+    let kept = |texts: Value| {
+        let body = json!({"errors": {"credit_card": {"number": texts, "brand": "x"}}});
+        let kept: Value = serde_json::from_str(&text_of(&body.to_string())).unwrap();
+        assert!(!redact(kept.to_string().as_bytes()).changed);
+        kept["errors"]["credit_card"]["number"].clone()
+    };
+    assert_eq!(kept(json!(["4200 is already used"])), OPEN_MARK);
+    assert_eq!(kept(json!({"deep": [[], "Связь потеряна"]})), OPEN_MARK);
+    assert_eq!(kept(json!(["4200 is invalid"])), MARK);
+    assert_eq!(kept(json!({"already": "is invalid"})), MARK);
+    let outside = r#"{"errors":{},"number":"is already used"}"#;
+    assert_eq!(text_of(outside), r#"{"errors":{},"number":"[redacted]"}"#);
+}
