@@ -5,7 +5,7 @@
 
 use super::keys::{self, KeyClass, Secret};
 use super::secrets::{Place, Secrets};
-use super::{MARK, OPEN_MARK, scan, text};
+use super::{MARK, OPEN_MARK, pairs, scan, text};
 use crate::{fields, refusals};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -74,12 +74,26 @@ pub(super) fn collect(json: &[u8], found: &mut Secrets, depth: u8) {
             _ => at += 1,
         }
     }
+    for pair in pairs::values(json) {
+        collect_value(&json[pair.value], pair.secret, true, found);
+    }
 }
 
 fn collect_value(value: &[u8], secret: Secret, is_cards: bool, found: &mut Secrets) {
     match value {
         [b'"', inner @ .., b'"'] => found.add(secret, &unescape(inner), is_cards),
         [b'{', ..] => collect(value, found, 0),
+        [b'[', ..] => {
+            let mut at = 0;
+            while let Some(offset) = value[at..].iter().position(|byte| *byte == b'"') {
+                let start = at + offset;
+                at = string_end(value, start);
+                let is_name = value.get(skip_blanks(value, at)) == Some(&b':');
+                if !is_name && value[..at].ends_with(b"\"") {
+                    found.add(secret, &unescape(&value[start + 1..at - 1]), is_cards);
+                }
+            }
+        }
         [b'-' | b'0'..=b'9', ..] => {
             found.add(
                 secret,
@@ -94,7 +108,7 @@ fn collect_value(value: &[u8], secret: Secret, is_cards: bool, found: &mut Secre
 /// Documents and forms that lie as text in a document.
 fn text_in_document(json: &[u8], range: Range<usize>, found: &mut Secrets, depth: u8) {
     let raw = &json[range.start + 1..(range.end - 1).max(range.start + 1)];
-    if raw.iter().any(|b| matches!(b, b'{' | b'<' | b'=')) {
+    if raw.iter().any(|b| b"{<=[:\\".contains(b)) {
         text::collect(unescape(raw).as_bytes(), found, depth + 1);
     }
 }
@@ -112,7 +126,14 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
     let mut class = KeyClass::Plain;
     // So far goes the value of the last `errors`.
     let mut errors = 0;
+    let mut pairs = pairs::values(json).into_iter().peekable();
     while let Some(byte) = json.get(at) {
+        while pairs.next_if(|pair| pair.value.start < at).is_some() {}
+        if pairs.next_if(|pair| pair.value.start == at).is_some() {
+            at = sensitive_value(&mut copy, at, at < errors);
+            class = KeyClass::Plain;
+            continue;
+        }
         match byte {
             b'"' => {
                 let (end, weighs) = weighed_string(json, at);

@@ -16,6 +16,7 @@
 mod json;
 mod keys;
 mod named;
+mod pairs;
 mod scan;
 mod secrets;
 mod text;
