@@ -6,10 +6,10 @@ use crate::http::body::Json;
 use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
 use domain::{Currency, TrackingId, TransactionType, Uid};
-use gateway::long_numbers;
 use gateway::plain_amount;
 use gateway::redact::{Secrets, carries_card_data, redact, redact_text};
 use gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forwarded};
+use gateway::{is_amount_lost, long_numbers};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -61,6 +61,10 @@ impl Submission {
             .into_iter()
             .map(FieldError::from);
         errors.extend(others.filter(|error| error.pointer != "/tracking_id"));
+        if is_amount_lost(raw) && !errors.iter().any(|error| error.pointer == "/amount") {
+            let message = "must be an integer in minor units, without a fraction";
+            errors.push(FieldError::new("/amount", message));
+        }
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let parent_uid = text("parent_uid").map(Uid::from_gateway);
         if parent_uid == Some(None) && !errors.iter().any(|e| e.pointer == "/parent_uid") {

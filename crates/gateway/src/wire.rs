@@ -18,7 +18,8 @@ pub(super) enum Shape<'a> {
     /// `transactions`: a list, as a look-up by tracking id gives it.
     List {
         rows: Vec<Json<'a>>,
-        /// It came with an error: what is not in it may be there all the same.
+        /// It came with an error, or says itself that there are more: what is not in it may be there all the
+        /// same.
         troubled: bool,
     },
     /// One transaction, of version 2 or 3; the fields of the transaction itself.
@@ -88,6 +89,7 @@ fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
     let troubled = comes_with_an_error(&fields);
     if let Some(Json::List(rows)) = fields.get_mut("transactions") {
         let rows = std::mem::take(rows);
+        let troubled = troubled || tells_of_more(&fields, rows.len());
         return Shape::List { rows, troubled };
     }
     // In version 3 `transaction` is the acquirer's section, which may have a uid of its own.
@@ -137,6 +139,39 @@ fn comes_with_an_error(fields: &Fields<'_>) -> bool {
         || fields.get("response").and_then(Json::as_object).is_some()
         || fields.get("status").and_then(Json::as_str) == Some("error")
         || codes(fields).next().is_some()
+}
+
+/// Whether what stands beside a list says that there are more rows than these.
+fn tells_of_more(fields: &Fields<'_>, rows: usize) -> bool {
+    const FLAGS: [&str; 4] = ["has_more", "more", "has_next", "truncated"];
+    const NEXT: [&str; 3] = ["next", "next_page", "next_cursor"];
+    const COUNTS: [&str; 6] = [
+        "total",
+        "count",
+        "total_count",
+        "total_items",
+        "total_entries",
+        "total_results",
+    ];
+    const SECTIONS: [&str; 5] = ["meta", "pagination", "paging", "page", "pager"];
+    let exceeds = |name: &&'static str| match fields::exact(fields, name) {
+        Ok(Some(count)) => count
+            .trim()
+            .parse::<f64>()
+            .is_ok_and(|count| count > rows as f64),
+        Ok(None) | Err(_) => false,
+    };
+    let is_set = |name: &&'static str| fields::flag(fields, name) == Some(true);
+    let is_next =
+        |name: &&'static str| says(fields, name) && fields::flag(fields, name) != Some(false);
+    let inner = |name: &&str| fields.get(name).and_then(Json::as_object);
+    FLAGS.iter().any(is_set)
+        || NEXT.iter().any(is_next)
+        || COUNTS.iter().any(exceeds)
+        || SECTIONS
+            .iter()
+            .filter_map(inner)
+            .any(|section| tells_of_more(section, rows))
 }
 
 fn has_uid(fields: &Fields<'_>) -> bool {

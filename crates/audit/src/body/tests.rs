@@ -1,6 +1,6 @@
 //! Two readers of one body must agree. The service's own is asked here and nowhere else in the audit.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use crate::body::Ending;
 use crate::reading::{Saying, read};
@@ -477,6 +477,51 @@ fn answers_about_tasks_are_read_alike() {
 }
 
 #[test]
+fn long_numbers_are_read_alike() {
+    for number in [
+        "1500.0000000000000000001",
+        "1500.0000000000000000000",
+        "1499.99999999999999999",
+        "12345678901234567890123",
+        "-12345678901234567890123",
+        "9007199254740993",
+        "9007199254740992",
+        "18446744073709551615",
+        "0.0000000000000000000000001",
+        "1500000000000000000000e-18",
+        "15000000000000000000001e-19",
+        "1e-400",
+        "0.00000000000000000",
+        "-0.0",
+        "1e22",
+    ] {
+        for name in ["amount", "uid", "tracking_id", "currency", "type"] {
+            let mut fields = vec![("uid", "\"u-1\""), ("status", "\"successful\"")];
+            fields.retain(|field| field.0 != name);
+            fields.push((name, number));
+            let fields = fields
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"));
+            let body = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+            let received = received(200, body.as_bytes(), false);
+            let TaskReading::Transaction(snapshot) = read_task_of(None, &received, TaskUrl::Result)
+            else {
+                panic!("{body}")
+            };
+            let row = row("task_result", "t-1", 200, body.as_bytes());
+            let piece = read(&row, None, None).unwrap();
+            assert_eq!(of_saying(&piece.says[0]), of_snapshot(&snapshot), "{body}");
+            if name == "uid" && number.len() == 23 {
+                assert_eq!(snapshot.uid.as_str(), number);
+            }
+            if name == "amount" && number.ends_with("0000001") {
+                assert!(snapshot.unread.is_some(), "{number}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lists_are_read_alike() {
     let row_of = |uid: Value| json!({"uid": uid, "status": "successful", "amount": 5});
     let mut bodies = vec![
@@ -496,6 +541,16 @@ fn lists_are_read_alike() {
         ("code", json!(200)),
         ("status", json!("error")),
         ("status", json!("successful")),
+        ("has_more", json!(true)),
+        ("has_more", json!(false)),
+        ("total", json!(3)),
+        ("total", json!("1")),
+        ("count", json!(0)),
+        ("count", json!([])),
+        ("next", json!("x")),
+        ("next_page", json!(false)),
+        ("meta", json!({"paging": {"total": 2}})),
+        ("page", json!(2)),
     ] {
         bodies.push(json!({"transactions": [], name: said}));
         bodies.push(json!({"transactions": [row_of(json!("a"))], name: said}));

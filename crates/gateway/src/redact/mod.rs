@@ -97,6 +97,10 @@ fn redact_text_of(bytes: &[u8], read: Option<&Json<'_>>, others: &Secrets) -> Re
     let rewritten = if read.is_some() || json::is_json(text.as_bytes()) {
         let mut own = Secrets::default();
         json::collect(text.as_bytes(), &mut own, 0);
+        if let Cow::Owned(_) = readable {
+            // What was left out of it may recur in the rest.
+            text::collect(decode::text(bytes).as_bytes(), &mut own, 0);
+        }
         json::rewrite(text.as_bytes(), &own.and(others), 0)
     } else {
         let mut own = Secrets::default();

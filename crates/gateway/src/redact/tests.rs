@@ -640,6 +640,23 @@ fn a_value_in_a_sentence_goes_and_a_sentence_stays() {
 }
 
 #[test]
+fn what_lies_too_deep_is_not_kept_and_does_not_recur() {
+    let deep = format!(
+        "{}{{\"holder\":\"JANE ROE\"}}{}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    let kept = text_of(&format!(
+        "{{\"uid\":\"u\",\"x\":{deep},\"message\":\"of Jane Roe\"}}}}"
+    ));
+    assert!(
+        kept.ends_with(r#",\"message\":\"of [redacted]\"}"#.replace('\\', "").as_str()),
+        "{kept}"
+    );
+    assert!(!kept.contains("JANE"), "{kept}");
+}
+
+#[test]
 fn pairs_of_other_things_stay() {
     for body in [
         r#"{"name":"Jane","value":"5"}"#,
