@@ -304,6 +304,29 @@ mod tests {
     }
 
     #[test]
+    fn numbers_beyond_a_double_are_forwarded_and_are_no_amounts() {
+        let of = |amount: &str| {
+            let body = format!(
+                r#"{{"amount":{amount},"currency":"EUR","description":"x","tracking_id":"ord-1","y":-1e400}}"#
+            );
+            let value = gateway::read_request(body.as_bytes()).unwrap();
+            let json = Json::parse(value.to_string().as_bytes()).unwrap();
+            Submission::read(TransactionType::Payment, json, body.as_bytes())
+        };
+        let sent = of("100").unwrap().forwarded("u").unwrap();
+        let sent = String::from_utf8_lossy(sent.as_bytes()).into_owned();
+        assert!(sent.contains(r#""y":-1e400,"#), "{sent}");
+        for lost in [
+            "100.00000000000000000000000000001",
+            "99.999999999999999999999",
+            "1e400",
+        ] {
+            let problem = of(lost).err().unwrap();
+            assert!(format!("{problem:?}").contains("/amount"), "{problem:?}");
+        }
+    }
+
+    #[test]
     fn a_wrapper_is_pointed_out() {
         let wrapped = json!({"request": {"amount": 1, "tracking_id": "a"}});
         let problem = read(TransactionType::Payment, &wrapped).err().unwrap();
