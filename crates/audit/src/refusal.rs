@@ -62,16 +62,16 @@ pub(super) fn error(fields: &Fields) -> Option<Error> {
 }
 
 /// Whether a transaction or a task is beside the error, though its id cannot be read.
-fn accompanies(layer: &Fields) -> bool {
+pub(super) fn accompanies(layer: &Fields) -> bool {
     let is_there = |name: &str| !layer.get(name).unwrap_or(&Value::Null).is_null();
     let is_said = |name: &&str| is_there(name) && layer[*name].as_str() != Some("");
     let named = ["transaction", "request_id", "status_url", "response_url"];
-    let failing = "error errors fail failed failure invalid rejected declined denied refused \
-        unauthorized forbidden";
+    let failing = "error fail invalid reject declin denied refus unauthor forbid unprocess bad \
+        not_found wrong unsuccess";
     let word = layer.get("status").and_then(Value::as_str).unwrap_or("");
     let word = word.trim().to_ascii_lowercase();
-    let harmless = word.bytes().all(|digit| digit.is_ascii_digit())
-        || failing.split_whitespace().any(|known| known == word);
+    let harmless =
+        word.bytes().all(|digit| digit.is_ascii_digit()) || holds(&word.replace('_', " "), failing);
     is_there("uid") || named.iter().any(is_said) || !harmless
 }
 

@@ -231,6 +231,14 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
     })
 }
 
+/// Whether a body of no known shape speaks of a transaction or a task.
+pub(super) fn speaks_of_a_transaction(body: &[u8]) -> bool {
+    match sparse::read_all(body) {
+        Ok(Json::Object(fields)) => holds_a_transaction(&fields),
+        Ok(_) | Err(_) => false,
+    }
+}
+
 /// Whether an object without a readable uid speaks of a transaction or a task all the same.
 fn holds_a_transaction(layer: &Fields<'_>) -> bool {
     let named = ["transaction", "request_id", "status_url", "response_url"];
@@ -245,22 +253,24 @@ fn holds_a_transaction(layer: &Fields<'_>) -> bool {
 /// Status words that an error has, and no transaction that could have moved money.
 fn is_word_of_an_error(word: &str) -> bool {
     let word = word.trim().to_ascii_lowercase();
-    let words = [
-        "",
+    let beginnings = [
         "error",
-        "errors",
         "fail",
-        "failed",
-        "failure",
         "invalid",
-        "rejected",
-        "declined",
+        "reject",
+        "declin",
         "denied",
-        "refused",
-        "unauthorized",
-        "forbidden",
+        "refus",
+        "unauthor",
+        "forbid",
+        "unprocess",
+        "bad",
+        "not found",
+        "not_found",
+        "wrong",
+        "unsuccess",
     ];
-    words.contains(&&*word) || word.bytes().all(|b| b.is_ascii_digit())
+    beginnings.iter().any(|part| word.contains(part)) || word.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A code is one letter, a dot and digits; other things are called `code` elsewhere.

@@ -546,7 +546,7 @@ fn an_error_beside_a_transaction_or_a_task_is_doubt() {
             assert!(leaves_open(&error_of(&body)), "{body}");
         }
     }
-    for status in ["error", "failed", "422", ""] {
+    for status in ["error", "failed", "422", "", "unprocessable_entity"] {
         let body = json!({"errors": errors, "status": status, "transaction": null});
         assert_eq!(
             read_kind(Place::Submit, 422, &body),
