@@ -220,4 +220,6 @@ pub fn redact_value(value: &Value) -> Value {
 }
 
 #[cfg(test)]
+mod pair_tests;
+#[cfg(test)]
 mod tests;
