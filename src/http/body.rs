@@ -10,7 +10,7 @@ use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::Payload;
 use futures_util::StreamExt;
-use gateway::{read_value, zeroize_value};
+use gateway::{read_request, read_value, zeroize_value};
 use serde_json::{Map, Value};
 use std::time::Duration;
 use zeroize::Zeroizing;
@@ -24,8 +24,15 @@ pub(crate) struct Json(Value);
 impl Json {
     /// Reads JSON. Of two fields with one name the last counts.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        Self::parse_by(read_value, bytes)
+    }
+
+    fn parse_by(
+        read: fn(&[u8]) -> Result<Value, serde_json::Error>,
+        bytes: &[u8],
+    ) -> Result<Self, Problem> {
         // The reader's own message could repeat a piece of the body.
-        read_value(bytes).map(Self).map_err(|error| {
+        read(bytes).map(Self).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not json: line {line}, column {column}");
             Problem::new(Kind::Malformed, detail)
@@ -88,6 +95,17 @@ pub(crate) async fn json(
     require_json(req.headers())?;
     let bytes = read(req, payload, limit).await?;
     Ok((Json::parse(&bytes)?, bytes))
+}
+
+/// The same of a request that is forwarded as it came: its numbers may be greater than any that are read.
+pub(crate) async fn forwarded(
+    req: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<(Json, Zeroizing<Vec<u8>>), Problem> {
+    require_json(req.headers())?;
+    let bytes = read(req, payload, limit).await?;
+    Ok((Json::parse_by(read_request, &bytes)?, bytes))
 }
 
 /// Fails unless the body is `application/json` in UTF-8, and not compressed.

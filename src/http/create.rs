@@ -99,7 +99,7 @@ pub(crate) async fn create(
     let started = Instant::now();
     let caller = context.authorize(&req, Scope::Submit)?;
     let force = is_forced(&req, &caller)?;
-    let (json, raw) = body::json(&req, payload, context.config.now().api.max_body).await?;
+    let (json, raw) = body::forwarded(&req, payload, context.config.now().api.max_body).await?;
     let submission = Submission::read(kind, json, &raw)?;
     drop(raw);
     request::about(&req, |about| {

@@ -6,10 +6,10 @@ use crate::http::body::Json;
 use crate::http::idempotency::Told;
 use crate::http::problem::{FieldError, Problem};
 use domain::{Currency, TrackingId, TransactionType, Uid};
-use gateway::long_numbers;
 use gateway::plain_amount;
 use gateway::redact::{Secrets, carries_card_data, redact, redact_text};
 use gateway::{HOLDS_THE_CARD, SensitiveBody, as_read, check_request, forwarded};
+use gateway::{is_amount_lost, long_numbers};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -61,6 +61,10 @@ impl Submission {
             .into_iter()
             .map(FieldError::from);
         errors.extend(others.filter(|error| error.pointer != "/tracking_id"));
+        if is_amount_lost(raw) && !errors.iter().any(|error| error.pointer == "/amount") {
+            let message = "must be an integer in minor units, without a fraction";
+            errors.push(FieldError::new("/amount", message));
+        }
         let text = |name: &str| fields.get(name).and_then(Value::as_str);
         let parent_uid = text("parent_uid").map(Uid::from_gateway);
         if parent_uid == Some(None) && !errors.iter().any(|e| e.pointer == "/parent_uid") {
@@ -297,6 +301,29 @@ mod tests {
         assert_eq!(sent["request"]["amount"].to_string(), "3245");
         let kept: Value = serde_json::from_slice(&read.kept).unwrap();
         assert_eq!(kept["amount"].to_string(), "3245");
+    }
+
+    #[test]
+    fn numbers_beyond_a_double_are_forwarded_and_are_no_amounts() {
+        let of = |amount: &str| {
+            let body = format!(
+                r#"{{"amount":{amount},"currency":"EUR","description":"x","tracking_id":"ord-1","y":-1e400}}"#
+            );
+            let value = gateway::read_request(body.as_bytes()).unwrap();
+            let json = Json::parse(value.to_string().as_bytes()).unwrap();
+            Submission::read(TransactionType::Payment, json, body.as_bytes())
+        };
+        let sent = of("100").unwrap().forwarded("u").unwrap();
+        let sent = String::from_utf8_lossy(sent.as_bytes()).into_owned();
+        assert!(sent.contains(r#""y":-1e400,"#), "{sent}");
+        for lost in [
+            "100.00000000000000000000000000001",
+            "99.999999999999999999999",
+            "1e400",
+        ] {
+            let problem = of(lost).err().unwrap();
+            assert!(format!("{problem:?}").contains("/amount"), "{problem:?}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
 use gateway::authenticity::{Authenticity, Reason, admit};
 use gateway::decode::{self, CodingError};
-use gateway::names_another_shop;
 use gateway::redact::redact_text;
+use gateway::{names_another_shop, scanned_uid};
 use leaves::clock::BootInstant;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -129,21 +129,23 @@ async fn take(
         return Err(refused(context, req, shop, Reason::AnotherShop).await);
     }
     // The ledger puts the time of receipt, by the database's clock.
-    let learned = match plain {
+    let learned = match &plain {
         None => observe(&raw, believed, Timestamp::END),
         Some(plain) => {
             let sha256 = Sha256::digest(&*raw).into();
-            observe_decoded(sha256, &plain, believed, Timestamp::END)
+            observe_decoded(sha256, plain, believed, Timestamp::END)
         }
     };
+    // What cannot be read is looked up all the same, where a uid is found in it.
+    let scanned = learned.unknown.as_ref().and_then(|_| scanned_uid(readable));
     // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
     raw.clear();
-    drop(raw);
+    drop((raw, plain));
     let named = learned.facts.iter().find_map(|fact| match fact {
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,
     });
-    look_up(context, shop, &learned).await?;
+    look_up(context, shop, &learned, scanned).await?;
     let named = named.map(|name| redact_text(name.as_str()).into_owned());
     request::about(req, |about| about.tracking_id = named);
     let record = Record {
@@ -180,12 +182,20 @@ fn undo(
 
 /// Makes a look-up due of what a webhook names that cannot be believed by itself: committed before the webhook
 /// is, and so before it is answered.
-async fn look_up(context: &Context, shop: &Shop, learned: &Observation) -> Result<(), Problem> {
-    let Some(snapshot) = hinted(learned).filter(|s| hints::is_plain(s.uid.as_str())) else {
+async fn look_up(
+    context: &Context,
+    shop: &Shop,
+    learned: &Observation,
+    scanned: Option<String>,
+) -> Result<(), Problem> {
+    let hinted = hinted(learned);
+    let named = hinted.map(|snapshot| snapshot.uid.as_str().to_owned());
+    let Some(uid) = named.or(scanned).filter(|uid| hints::is_plain(uid)) else {
         return Ok(());
     };
-    let name = snapshot.tracking_id.as_ref().map(TrackingId::as_str);
-    let put = hints::put(&context.store, &shop.id, snapshot.uid.as_str(), name).await?;
+    let name = hinted.and_then(|snapshot| snapshot.tracking_id.as_ref());
+    let name = name.map(TrackingId::as_str);
+    let put = hints::put(&context.store, &shop.id, &uid, name).await?;
     if put {
         return Ok(());
     }

@@ -82,7 +82,13 @@ fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
         };
         let marked = |name: &str| [b"\xFF\xFE".to_vec(), utf16(name)].concat();
         let plain = |name: &str| success(name).to_string().into_bytes();
-        let cases: [(&str, Vec<u8>, &str); 9] = [
+        let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
+        let deep = plain("deep").strip_suffix(b"}").map_or_else(Vec::new, |front| {
+            [front, format!(",\"x\":{deep}}}").as_bytes()].concat()
+        });
+        let cases: [(&str, Vec<u8>, &str); 11] = [
+            ("deep", deep, ""),
+            ("stray", [plain("stray"), b"}".to_vec()].concat(), ""),
             ("byte", with_mark("byte", b"\xff"), ""),
             ("emoji", with_mark("emoji", b"\\ud83d"), ""),
             ("cp1251", with_mark("cp1251", b"\xd1\xee\xeb\xfc"), ""),
@@ -113,6 +119,19 @@ fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
                 .await;
             assert!(all.contains(&Sha256::digest(&body).to_vec()), "{name} {sha256:?}");
         }
+    });
+}
+
+#[test]
+fn of_a_webhook_that_cannot_be_read_the_uid_is_looked_up() {
+    let gateway = taking(|_| running());
+    Setup::default().gateway(&gateway).run(async |world| {
+        let whole = success("torn").to_string();
+        let torn = whole.replace("\"description\":\"MARK\"", "\"description\":MARK");
+        assert_eq!(send(world, torn.as_bytes(), &[]).await, 200);
+        world.until_found("unknown_body").await;
+        let hinted = "SELECT uid FROM hinted_uids";
+        assert_eq!(world.database.all::<String>(hinted).await, ["u-torn"]);
     });
 }
 

@@ -70,6 +70,8 @@ fn a_text_that_speaks_of_a_duplicate_is_no_refusal() {
         for (name, text) in [
             ("ok-dup-text", "Duplicate transaction"),
             ("ok-progress-text", "Transaction is in progress"),
+            ("ok-earlier-text", "This request was sent earlier"),
+            ("ok-lost-text", "Связь с банком потеряна"),
         ] {
             let body = json!({"message": text, "errors": {"base": [text]}});
             let answer = json!({"answer": {"status": 422, "body": body}});

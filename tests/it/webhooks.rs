@@ -426,6 +426,20 @@ fn a_webhook_about_another_shop_is_refused_like_a_wrong_signature() {
             let forged = to(world, &uid, json!({"body": about(other)}));
             assert_eq!(world.twin().send_webhook(forged).await, [401]);
         }
+        for forms in [
+            json!({"shop": "1002"}),
+            json!({"shop": 1002}),
+            json!({"shop": {"shop_id": "1002"}}),
+            json!({"merchant": {"shop_id": 1002}}),
+            json!({"merchant": {"id": "1002"}}),
+        ] {
+            let mut body = about(json!(1001));
+            for (name, value) in forms.as_object().unwrap() {
+                body["transaction"][name] = value.clone();
+            }
+            let forged = to(world, &uid, json!({"body": body}));
+            assert_eq!(world.twin().send_webhook(forged).await, [401], "{forms}");
+        }
         assert_eq!(footprint(world).await, before);
         let found = world.until_found("signature_rejected").await;
         let told = found["detail"].as_str().unwrap();

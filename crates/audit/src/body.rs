@@ -5,6 +5,8 @@
 //! repeated here. What it deliberately cannot do: read what no state depends on (cards, texts for
 //! people, addresses to redirect to).
 
+mod digits;
+
 use crate::refusal::{self, Error};
 use serde_json::{Map, Value};
 use words::{Currency, TaskId, Timestamp, TrackingId, Uid};
@@ -93,12 +95,14 @@ pub(super) enum Body {
 /// Reads a body. Total: any bytes are something.
 pub(super) fn read(bytes: &[u8]) -> Body {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(bytes) else {
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(&digits::quoted(bytes)) else {
         return Body::Other;
     };
     if let Some(Value::Array(rows)) = fields.get("transactions") {
         let rows = rows.iter().map(|row| told(envelope(row)?).ok()).collect();
-        return Body::List(rows, has_error(&fields));
+        let rows: Vec<_> = rows;
+        let partial = has_error(&fields) || has_more(&fields, rows.len());
+        return Body::List(rows, partial);
     }
     if let Some(fields) = envelope(&Value::Object(fields.clone())) {
         return Body::Transaction(told(fields).ok().map(Box::new));
@@ -138,6 +142,42 @@ fn has_error(fields: &Fields) -> bool {
         || refusal::error(fields).is_some_and(|error| !error.codes.is_empty())
 }
 
+/// Whether a list tells, beside itself, of rows that are not in it.
+fn has_more(fields: &Fields, rows: usize) -> bool {
+    let given = |name: &str| text(fields, name).ok().flatten();
+    let counts = [
+        "total",
+        "count",
+        "total_count",
+        "total_items",
+        "total_entries",
+        "total_results",
+    ];
+    let mut counts = counts.into_iter().filter_map(given);
+    let mut flags = ["has_more", "more", "has_next", "truncated"].into_iter();
+    let mut next = ["next", "next_page", "next_cursor"].into_iter();
+    let mut inner = ["meta", "pagination", "paging", "page", "pager"].into_iter();
+    counts.any(|count| {
+        count
+            .trim()
+            .parse::<f64>()
+            .is_ok_and(|count| count > rows as f64)
+    }) || flags.any(|name| flag(fields, name) == Some(true))
+        || next.any(|name| is_said(fields, name) && flag(fields, name) != Some(false))
+        || inner.any(|name| match fields.get(name) {
+            Some(Value::Object(section)) => has_more(section, rows),
+            _ => false,
+        })
+}
+
+/// What is there must have something in it.
+fn filled(fields: &Fields, name: &str) -> Result<(), Unreadable> {
+    match fields.get(name).and_then(Value::as_str) {
+        Some(text) if text.trim().is_empty() => Err(Unreadable),
+        _ => Ok(()),
+    }
+}
+
 pub(super) struct Unreadable;
 
 /// A field as text; a number is its digits, an empty text is absent.
@@ -166,9 +206,10 @@ fn told(fields: &Fields) -> Result<Told, Unreadable> {
     let loose = |name| text(fields, name).ok().flatten().unwrap_or_default();
     let status = loose("status");
     let uid = |text: &str| Uid::from_gateway(text).filter(|_| !text.contains('\u{fffd}'));
-    let kind = text(fields, "type");
+    let kind = filled(fields, "type").and_then(|()| text(fields, "type"));
     let amount = amount(fields);
-    let currency = exact(fields, "currency", |text| Currency::parse(text.trim()));
+    let currency = filled(fields, "currency")
+        .and_then(|()| exact(fields, "currency", |text| Currency::parse(text.trim())));
     let tracking_id = exact(fields, "tracking_id", TrackingId::from_gateway);
     let parent_uid = exact(fields, "parent_uid", uid);
     let garbled = kind.is_err()
@@ -206,7 +247,6 @@ fn word(text: String) -> String {
 fn amount(fields: &Fields) -> Result<Option<i64>, Unreadable> {
     match fields.get("amount") {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
         Some(Value::String(text)) => {
             let text = text.trim();
             let whole = text.trim_end_matches('0');

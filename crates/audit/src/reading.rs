@@ -6,7 +6,7 @@
 use crate::acts;
 use crate::body::{self, Body, Ending, Told};
 use crate::earlier::Kept;
-use crate::refusal::Refusal;
+use crate::refusal::{self, Refusal};
 use crate::sql::AuditedEvidence;
 use serde_json::Value;
 use url::Url;
@@ -214,7 +214,8 @@ fn ack(
 /// Neither a list nor a balance: not JSON at all, or nothing that we know.
 fn is_nothing_known(bytes: &[u8]) -> bool {
     let json: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
-    !json["result"].is_object()
+    let told = json.as_object().is_some_and(refusal::accompanies);
+    !json["result"].is_object() && !told
 }
 
 /// The task that an address of the gateway names; any origin, where ours is not known.

@@ -3,6 +3,8 @@
 //!
 //! What it deliberately cannot do: know whether it answered a submit; its caller tells.
 
+mod phrases;
+
 use crate::body::{Fields, text};
 use serde_json::Value;
 use words::TransactionType;
@@ -27,6 +29,8 @@ pub(super) struct Error {
     messages: Vec<String>,
     /// The messages for the payer.
     for_payers: Vec<String>,
+    /// It came along with a transaction or a task.
+    accompanies: bool,
 }
 
 /// The error in a body that is nothing else.
@@ -42,6 +46,7 @@ pub(super) fn error(fields: &Fields) -> Option<Error> {
                 .filter_map(loose)
                 .filter_map(code),
         );
+        error.accompanies |= accompanies(layer);
         error.messages.extend(loose("message"));
         error.for_payers.extend(loose("friendly_message"));
         if let Some(errors) = layer.get("errors") {
@@ -54,6 +59,20 @@ pub(super) fn error(fields: &Fields) -> Option<Error> {
             .any(|name| fields.contains_key(*name))
         || !error.codes.is_empty();
     tells.then_some(error)
+}
+
+/// Whether a transaction or a task is beside the error, though its id cannot be read.
+pub(super) fn accompanies(layer: &Fields) -> bool {
+    let is_there = |name: &str| !layer.get(name).unwrap_or(&Value::Null).is_null();
+    let is_said = |name: &&str| is_there(name) && layer[*name].as_str() != Some("");
+    let named = ["transaction", "request_id", "status_url", "response_url"];
+    let failing = "error fail invalid reject declin denied refus unauthor forbid unprocess bad \
+        not_found wrong unsuccess";
+    let word = layer.get("status").and_then(Value::as_str).unwrap_or("");
+    let word = word.trim().to_ascii_lowercase();
+    let harmless =
+        word.bytes().all(|digit| digit.is_ascii_digit()) || holds(&word.replace('_', " "), failing);
+    is_there("uid") || named.iter().any(is_said) || !harmless
 }
 
 /// A letter, a dot and digits; other things are called `code` elsewhere.
@@ -184,7 +203,7 @@ fn exists(text: &str) -> bool {
 }
 
 fn speaks_of_another(text: &str) -> bool {
-    holds(text, ANOTHER) || exists(text)
+    holds(text, ANOTHER) || exists(text) || phrases::speak_of_another(&phrases::spaced(text))
 }
 
 /// Whether a text leaves open what came of the request.
@@ -205,6 +224,7 @@ fn leaves_open(text: &str, of: Of) -> bool {
         || (in_errors && holds(text, PROGRESS))
         || (at_large && (holds(text, FAULT) || expired))
         || (outcome && holds(text, NOT_KNOWN))
+        || phrases::leave_open(&phrases::spaced(text), of)
 }
 
 /// The codes of the gateway itself that leave the outcome open.
@@ -227,7 +247,9 @@ impl Error {
         };
         let texts = self.texts.iter().map(|(_, text)| text);
         let mut all = texts.chain(&self.messages).chain(&self.for_payers);
-        self.codes.iter().any(open) || all.any(|text| speaks_of_another(&text.to_lowercase()))
+        self.accompanies
+            || self.codes.iter().any(open)
+            || all.any(|text| speaks_of_another(&text.to_lowercase()))
     }
 
     /// Whether a task can have ended with it.
@@ -259,7 +281,11 @@ impl Error {
             code if is_own(code) && !OPEN.contains(&code) => Refusal::Rejected,
             _ => Refusal::Doubt,
         };
-        if let Some(kind) = self.codes.iter().map(by_code).min() {
+        let by_codes = self.codes.iter().map(by_code).min();
+        if self.accompanies && by_codes != Some(Refusal::Duplicate) {
+            return Refusal::Doubt;
+        }
+        if let Some(kind) = by_codes {
             return kind;
         }
         let rejected = if submit && [401, 403].contains(&status) {

@@ -95,6 +95,10 @@ pub(super) fn mended(bytes: &[u8]) -> Cow<'_, [u8]> {
     if mended != text && sparse::is_json(mended.as_bytes()) {
         return Cow::Owned(mended.into_bytes());
     }
+    let whole = whole_and_shallow(&mended);
+    if whole != mended && sparse::is_json(whole.as_bytes()) {
+        return Cow::Owned(whole.into_bytes());
+    }
     into_bytes(text)
 }
 
@@ -182,6 +186,64 @@ fn mend(text: &str) -> String {
         rest = &rest[width..];
     }
     out
+}
+
+/// What lies deeper than this is left out: nothing is read there, and the reader would refuse it all.
+const DEEPEST: usize = 100;
+
+/// The object that a text begins with, without what lies too deep in it, and without stray brackets and commas
+/// behind it.
+fn whole_and_shallow(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut depth, mut copied, mut at) = (0_usize, 0, 0);
+    let bytes = text.as_bytes();
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                continue;
+            }
+            b'{' | b'[' => {
+                depth += 1;
+                if depth == DEEPEST + 1 {
+                    out.push_str(&text[copied..at]);
+                    out.push_str("null");
+                }
+            }
+            b'}' | b']' => {
+                if depth == DEEPEST + 1 {
+                    copied = at + 1;
+                }
+                depth = depth.saturating_sub(1);
+                if depth == 0 {
+                    let rest = &bytes[at + 1..];
+                    let stray = |b: &u8| b.is_ascii_whitespace() || b"}]),;".contains(b);
+                    let end = if rest.iter().all(stray) {
+                        at + 1
+                    } else {
+                        bytes.len()
+                    };
+                    out.push_str(&text[copied..end]);
+                    return out;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    text.to_owned()
+}
+
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
 }
 
 /// Writes an escape, or what stands for one that does not exist. Returns how much of the text it is.

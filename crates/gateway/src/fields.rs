@@ -34,6 +34,17 @@ pub(super) fn exact<'a>(
     }
 }
 
+/// The same of a field that cannot be empty: to have nothing in it is not to agree.
+pub(super) fn filled<'a>(
+    fields: &'a Fields<'_>,
+    name: &'static str,
+) -> Result<Option<Cow<'a, str>>, Malformed> {
+    match fields.get(name) {
+        Some(Json::Text(text)) if text.trim().is_empty() => Err(Malformed(name)),
+        _ => exact(fields, name),
+    }
+}
+
 /// A text for people: redacted, cut to [`MAX_TEXT`]; what is no text is absent.
 pub(super) fn text(fields: &Fields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
@@ -62,7 +73,6 @@ pub(super) struct Minor {
 pub(super) fn minor(fields: &Fields<'_>, name: &'static str) -> Result<Option<Minor>, Malformed> {
     let read = match fields.get(name) {
         None | Some(Json::Null) => return Ok(None),
-        Some(Json::Text(text)) if text.trim().is_empty() => return Ok(None),
         Some(Json::Text(text)) => read_minor(text.trim()),
         Some(Json::Number(number)) => match (number.as_i64(), number.as_f64().and_then(whole)) {
             (Some(units), _) => Some(Minor {
@@ -260,8 +270,9 @@ mod tests {
         assert_eq!(amount(json!("3245.00")), Ok(Some(3245)));
         assert_eq!(amount(json!(" -5.0 ")), Ok(Some(-5)));
         assert_eq!(amount(json!(null)), Ok(None));
-        assert_eq!(amount(json!("")), Ok(None));
         for bad in [
+            json!(""),
+            json!(" "),
             json!("32.45"),
             json!("3,245.00"),
             json!("3245."),

@@ -115,7 +115,7 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
         Shape::List {
             rows,
             troubled: true,
-        } if rows.is_empty() => not_about("a list that came with an error"),
+        } if rows.is_empty() => not_about("a list that came with an error, or is not whole"),
         Shape::List { rows, .. } if rows.is_empty() && received.truncated => {
             not_about("an empty list that broke off")
         }
@@ -377,5 +377,39 @@ mod tests {
             by_tracking_id(200, &one),
             TrackingReading::Found { unread: 0, .. }
         ));
+    }
+
+    #[test]
+    fn a_list_that_is_not_all_there_is_is_not_empty() {
+        for (name, said) in [
+            ("has_more", json!(true)),
+            ("has_more", json!("true")),
+            ("total", json!(3)),
+            ("count", json!("1")),
+            ("total_count", json!(1)),
+            ("next_page", json!("https://gw.example/?page=2")),
+            ("meta", json!({"total": 3})),
+            ("pagination", json!({"has_next": 1})),
+        ] {
+            let none = by_tracking_id(200, &json!({"transactions": [], name: said}));
+            assert!(
+                matches!(none, TrackingReading::NotAbout { .. }),
+                "{name} {said}"
+            );
+        }
+        let one = transaction(UID);
+        let some = json!({"transactions": [one], "total": 2});
+        assert!(matches!(
+            by_tracking_id(200, &some),
+            TrackingReading::Found { full: true, .. }
+        ));
+        let all = json!({"transactions": [one], "total": 1, "has_more": false, "next": null});
+        assert!(matches!(
+            by_tracking_id(200, &all),
+            TrackingReading::Found { full: false, .. }
+        ));
+        let none = json!({"transactions": [], "total": 0, "count": 0, "has_more": false,
+            "next_page": false, "meta": {"total": "0"}, "total_pages": 1});
+        assert_eq!(by_tracking_id(200, &none), TrackingReading::Empty);
     }
 }

@@ -66,6 +66,16 @@ fn plain(amount: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Whether the amount of a request is another number than the one that is read of it.
+pub fn is_amount_lost(document: &[u8]) -> bool {
+    let Some(Node::Object(fields)) = read(document) else {
+        return false;
+    };
+    let mut amounts = fields.iter().filter(|(_, name, _)| name == "amount");
+    amounts
+        .any(|(.., value)| matches!(value, Node::Scalar(text) if beyond_a_double(text).is_some()))
+}
+
 /// A document as it was read: of two fields with one name the last one alone. `None` when it is no JSON.
 pub fn as_read(document: &[u8]) -> Option<SensitiveBody> {
     let node = read(document)?;
@@ -119,7 +129,7 @@ fn find_long(node: &Node<'_>, place: &Place, found: &mut Vec<[u8; 32]>) {
 }
 
 /// The exact value of a number that is not the shortest way to write a double.
-fn beyond_a_double(text: &[u8]) -> Option<String> {
+pub(super) fn beyond_a_double(text: &[u8]) -> Option<String> {
     if !matches!(text.first(), Some(b'-' | b'0'..=b'9')) {
         return None;
     }
@@ -325,6 +335,28 @@ mod tests {
             r#"{"request":{"amount":1000000000000000,"x":[],"notification_url":"https://ours/h"}}"#
         );
         assert!(forwarded(b"[1]", "u").is_none() && forwarded(b"{\"a\":", "u").is_none());
+    }
+
+    #[test]
+    fn an_amount_is_lost_where_its_last_digits_are() {
+        for lost in [
+            "100.00000000000000000000000000001",
+            "99.99999999999999999999",
+            "1e400",
+        ] {
+            let body = format!("{{\"amount\":1,\"am\\u006funt\":{lost}}}");
+            assert!(is_amount_lost(body.as_bytes()), "{lost}");
+        }
+        for kept in [
+            "100",
+            "100.0000000000000000000000",
+            "1e2",
+            "\"1e400\"",
+            "1.5",
+        ] {
+            let body = format!("{{\"x\":1e400,\"amount\":{kept}}}");
+            assert!(!is_amount_lost(body.as_bytes()), "{kept}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::json::Json;
 use super::redact::redact_value;
 use super::refusals::{self, Place};
 use super::transaction::{self, Source};
-use super::wire::{ErrorBody, Shape, TaskBody, TaskWord, shape};
+use super::wire::{ErrorBody, Shape, TaskBody, TaskWord, shape, speaks_of_a_transaction};
 use domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp, TransactionType};
 use serde_json::Value;
 use std::fmt;
@@ -157,6 +157,9 @@ pub fn read_submit_of(
         // What is missing of it may say that the outcome is open.
         Shape::NotJson if received.truncated => unclear(status, "an answer that broke off"),
         Shape::List { .. } | Shape::Balance(_) => unclear(status, "no task and no transaction"),
+        Shape::Unknown if speaks_of_a_transaction(received.body) => {
+            unclear(status, "a transaction without a uid")
+        }
         Shape::Unknown | Shape::NotJson if status == 429 => SubmitReading::Deferred {
             retry_after: received.retry_after,
         },

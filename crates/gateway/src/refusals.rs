@@ -7,6 +7,7 @@
 //! produced it. What it deliberately cannot do: read a refusal from a body with a uid (that is a snapshot).
 
 mod names;
+mod phrases;
 mod words;
 
 use super::wire::ErrorBody;
@@ -71,7 +72,9 @@ pub(super) fn is_of_the_task(
 pub(super) fn leaves_open(error: &ErrorBody) -> bool {
     let open =
         |code: &String| code.starts_with(['P', 'S', 'F']) || code == "E.1018" || is_left_open(code);
-    error.codes.iter().any(open) || speaks_of_another_attempt(error)
+    error.is_beside_a_transaction
+        || error.codes.iter().any(open)
+        || speaks_of_another_attempt(error)
 }
 
 fn kind(
@@ -89,6 +92,8 @@ fn kind(
         return RefusalKind::Doubt;
     }
     match by_codes(&error.codes) {
+        // Whatever the error says, something was made of the request.
+        Some(RefusalKind::Rejected) | None if error.is_beside_a_transaction => RefusalKind::Doubt,
         Some(kind) => kind,
         None if credentials && !speaks_of_another_attempt(error) => RefusalKind::Rejected,
         None if !credentials && by_errors(asked, http_status, error) => RefusalKind::Rejected,
@@ -148,6 +153,11 @@ fn by_errors(asked: Option<TransactionType>, http_status: u16, error: &ErrorBody
         && !open(&error.own_message, About::Message)
         && !open(&error.friendly_message, About::Payer)
         && !matches!(http_status, 408 | 409 | 425)
+}
+
+/// Whether a text about a field leaves open what came of the request.
+pub(super) fn is_open_text(text: &str) -> bool {
+    words::leave_open(text, About::Field)
 }
 
 fn speaks_of_another_attempt(error: &ErrorBody) -> bool {

@@ -6,11 +6,12 @@
 
 use serde_json::Value;
 
-/// Whether the body of a transaction names another shop than this one: in `shop_id` or `shop.id`, at the top or in its
-/// transaction, as a text or a number.
+/// Whether the body of a transaction names another shop than this one: in `shop_id`, `shop`, `shop.id`, `shop.shop_id`,
+/// `merchant.id` or `merchant.shop_id`, at the top or in its transaction, as a text or a number.
 pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
     // Most bodies name none, and are not read for it.
-    if !super::decode::text(body).contains("shop") && !body.contains(&b'\\') {
+    let text = super::decode::text(body);
+    if !["shop", "merchant"].iter().any(|name| text.contains(name)) && !body.contains(&b'\\') {
         return false;
     }
     // Read as what follows from it is read: mended where it is damaged.
@@ -21,10 +22,20 @@ pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
     if !transaction.is_object() && body.get("uid").is_none() {
         return false;
     }
-    let named = [&body, transaction]
-        .into_iter()
-        .flat_map(|section| [&section["shop_id"], &section["shop"]["id"]]);
-    named.filter_map(id).any(|id| id != shop)
+    let mut named = [&body, transaction].into_iter().flat_map(|section| {
+        let (theirs, merchant) = (&section["shop"], &section["merchant"]);
+        let ids = [
+            &section["shop_id"],
+            &theirs["id"],
+            &theirs["shop_id"],
+            &merchant["id"],
+            &merchant["shop_id"],
+        ];
+        let ids = ids.into_iter().filter_map(id);
+        // What a shop is called is a text as well.
+        ids.chain(id(theirs).filter(|id| id.bytes().all(|b| b.is_ascii_digit())))
+    });
+    named.any(|id| id != shop)
 }
 
 /// An id, as a text or a number; anything else names nothing.
@@ -53,6 +64,11 @@ mod tests {
                 json!({"transaction": {"uid": "u", "shop_id": other}}),
                 json!({"transaction": {"uid": "u"}, "shop": {"id": other}}),
                 json!({"uid": "u", "shop_id": other}),
+                json!({"uid": "u", "shop": other}),
+                json!({"transaction": {"uid": "u", "shop": other}}),
+                json!({"transaction": {"uid": "u", "shop": {"shop_id": other}}}),
+                json!({"transaction": {"uid": "u", "merchant": {"shop_id": other}}}),
+                json!({"transaction": {"uid": "u"}, "merchant": {"id": other}}),
                 // One right name does not make up for a wrong one.
                 json!({"shop_id": 1004, "transaction": {"uid": "u", "shop": {"id": other}}}),
             ] {
@@ -70,6 +86,9 @@ mod tests {
             json!({"transaction": {"uid": "u", "shop": null}}),
             json!({"transaction": {"uid": "u", "shop": {"name": "1001"}}}),
             json!({"transaction": {"uid": "u", "shop": "Sports"}}),
+            json!({"transaction": {"uid": "u", "shop": "1004", "merchant": {"id": 1004}}}),
+            json!({"transaction": {"uid": "u", "merchant": "Sports"}}),
+            json!({"transaction": {"uid": "u", "merchant": {"name": "1001"}}}),
             json!([{"shop_id": 1001}]),
             json!({"token": "t", "shop_id": 1001, "expired": true}),
         ] {

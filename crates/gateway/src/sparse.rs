@@ -6,14 +6,15 @@
 //!
 //! What it deliberately cannot do: say what a body means. [`super::wire`] does, from what is kept.
 
-use super::decode;
 use super::fields::names_card_number;
 use super::json::{Fields, Json};
 use super::redact::names_what_recurs;
+use super::{decode, numbers};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 use std::borrow::Cow;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// So many fields of an object find room at once; most have fewer that are kept.
 const ROOM: usize = 16;
@@ -36,14 +37,22 @@ pub(super) fn is_json(body: &[u8]) -> bool {
 
 /// The same as `read`, of what is JSON as it is.
 pub(super) fn read_plain(body: &[u8]) -> Result<Json<'_>, serde_json::Error> {
-    kept(body, Kept::Named)
+    exactly(body, Kept::Named)
+}
+
+/// Numbers that a double does not hold are texts of their digits.
+fn exactly(body: &[u8], what: Kept) -> Result<Json<'_>, serde_json::Error> {
+    match numbers::as_texts(body) {
+        None => kept(body, what),
+        Some(texts) => kept(&Zeroizing::new(texts), what).map(Json::into_owned),
+    }
 }
 
 fn tolerant(body: &[u8], what: Kept) -> Result<Json<'_>, serde_json::Error> {
-    kept(body, what).or_else(|error| match decode::mended(body) {
-        Cow::Owned(mended) => kept(&mended, what).map(Json::into_owned),
+    exactly(body, what).or_else(|error| match decode::mended(body) {
+        Cow::Owned(mended) => exactly(&mended, what).map(Json::into_owned),
         Cow::Borrowed(same) if same.len() == body.len() => Err(error),
-        Cow::Borrowed(text) => kept(text, what),
+        Cow::Borrowed(text) => exactly(text, what),
     })
 }
 
@@ -55,6 +64,18 @@ fn tolerant(body: &[u8], what: Kept) -> Result<Json<'_>, serde_json::Error> {
 /// When the body is no JSON, or is nested more than 127 deep.
 pub fn read_value(body: &[u8]) -> Result<Value, serde_json::Error> {
     Ok(kept(body, Kept::All)?.into_value())
+}
+
+/// The same of a request whose numbers are forwarded as they were written: one that is greater than every
+/// double stands for the greatest.
+///
+/// # Errors
+/// As of [`read_value`].
+pub fn read_request(body: &[u8]) -> Result<Value, serde_json::Error> {
+    read_value(body).or_else(|error| match numbers::finite(body) {
+        None => Err(error),
+        Some(finite) => read_value(&Zeroizing::new(finite)),
+    })
 }
 
 fn kept(body: &[u8], kept: Kept) -> Result<Json<'_>, serde_json::Error> {
@@ -318,15 +339,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_none_for_this_reader_either() {
-        let deep = format!("{{\"unknown\":{}{}}}", "[".repeat(200), "]".repeat(200));
-        for body in [
-            &b"{\"a\":1"[..],
-            b"",
-            b"{} {}",
-            b"{\"a\":\"\xff",
-            b"[1,]",
-            deep.as_bytes(),
-        ] {
+        for body in [&b"{\"a\":1"[..], b"", b"{} {}", b"{\"a\":\"\xff", b"[1,]"] {
             assert_eq!(
                 read(body).is_ok(),
                 serde_json::from_slice::<Value>(body).is_ok()
@@ -339,7 +352,10 @@ mod tests {
 
     #[test]
     fn what_is_json_but_for_its_damage_is_read_and_is_no_json_of_ours() {
+        let deep = format!("{{\"unknown\":{}{}}}", "[".repeat(200), "]".repeat(200));
         for body in [
+            deep.as_bytes(),
+            b"{\"a\":1}}",
             &b"{\"a\":\"\xff\"}"[..],
             b"{\"a\":1e999}",
             b"\xEF\xBB\xBF{}",

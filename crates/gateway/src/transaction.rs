@@ -98,14 +98,14 @@ fn tracking_id(transaction: &Fields<'_>) -> Result<Option<TrackingId>, Malformed
 
 fn currency(transaction: &Fields<'_>) -> Result<Option<Currency>, Malformed> {
     const NAME: &str = "currency";
-    fields::exact(transaction, NAME)?
+    fields::filled(transaction, NAME)?
         .map(|text| Currency::parse(text.trim()).ok_or(Malformed(NAME)))
         .transpose()
 }
 
 fn name_of_kind(transaction: &Fields<'_>) -> Result<Option<String>, Malformed> {
     const NAME: &str = "type";
-    fields::exact(transaction, NAME)?;
+    fields::filled(transaction, NAME)?;
     Ok(fields::word(transaction, NAME))
 }
 

@@ -6,10 +6,10 @@
 
 use super::json::Json;
 use super::redact::{Redacted, redact, redact_read};
-use super::sparse;
 use super::transaction::{self, Source};
 use super::wire::{Shape, row, shape, shape_of};
-use domain::{Snapshot, Timestamp};
+use super::{decode, sparse};
+use domain::{Snapshot, Timestamp, Uid};
 
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +71,25 @@ fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
         Shape::Balance(_) | Shape::Task(_) | Shape::Error(_) | Shape::Unknown => other(body),
     }
 }
+
+/// The uid in a body that cannot be read as JSON: what stands behind the first `"uid"` that has a text. It is
+/// good for a look-up, and proves nothing.
+pub fn scanned_uid(body: &[u8]) -> Option<String> {
+    const NAME: &str = "\"uid\"";
+    if sparse::read_all(body).is_ok() {
+        return None;
+    }
+    let text = decode::text(body);
+    text.match_indices(NAME).find_map(|(at, name)| {
+        let rest = text[at + name.len()..].trim_start().strip_prefix(':')?;
+        let rest = rest.trim_start().strip_prefix('"')?;
+        let end = rest.bytes().take(LONGEST_UID + 1).position(|b| b == b'"')?;
+        Uid::from_gateway(&rest[..end]).map(|uid| uid.as_str().to_owned())
+    })
+}
+
+/// No uid is longer, in bytes.
+const LONGEST_UID: usize = 64;
 
 fn other(body: &[u8]) -> WebhookReading {
     let Ok(Json::Object(fields)) = sparse::read_all(body) else {
@@ -180,6 +199,47 @@ mod tests {
             assert_eq!(again, reading);
             assert!(sparse::is_json(&kept.bytes), "an auditor reads it strictly");
         }
+    }
+
+    #[test]
+    fn a_whole_object_counts_however_deep_it_is_and_with_strays_behind_it() {
+        let deep = |depth: usize| {
+            let nested = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+            format!(r#"{{"transaction":{{"x":{nested},"uid":"u","status":"successful"}}}}"#)
+        };
+        let objects = format!("{}1{}", r#"{"a":"#.repeat(300), "}".repeat(300));
+        for body in [
+            deep(130),
+            deep(5_000),
+            format!(r#"{{"uid":"u","status":"failed","x":{objects},"y":"]}}"}}"#),
+            format!("{}}}", deep(1)),
+            format!("{}\n}}]);", deep(200)),
+        ] {
+            let (kept, reading) = take_webhook(body.as_bytes(), [1; 32], Timestamp::from_micros(0));
+            assert!(
+                matches!(&reading, WebhookReading::Transaction { snapshot, .. }
+                    if snapshot.uid.as_str() == "u"),
+                "{reading:?}"
+            );
+            assert!(sparse::is_json(&kept.bytes) && scanned_uid(body.as_bytes()).is_none());
+            assert!(!redact(&kept.bytes).changed);
+        }
+    }
+
+    #[test]
+    fn of_what_cannot_be_read_a_uid_is_found() {
+        for (body, uid) in [
+            (r#"{"transaction":{"uid" : "u-1","x":tru"#, Some("u-1")),
+            (r#"{"uid":{},"a":{"uid":"u-2"},"#, Some("u-2")),
+            (r#"{"uid":"u-1"} {"uid":"u-2"}"#, Some("u-1")),
+            (r#"{"uid":"u-1"}"#, None),
+            (r#"{"uid":"#, None),
+            ("<html>", None),
+        ] {
+            assert_eq!(scanned_uid(body.as_bytes()).as_deref(), uid, "{body}");
+        }
+        let long = format!(r#"{{"uid":"{}""#, "ж".repeat(40));
+        assert_eq!(scanned_uid(long.as_bytes()), None);
     }
 
     /// Fields as the gateway has them, those that are read and others.

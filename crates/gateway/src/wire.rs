@@ -9,7 +9,7 @@
 
 use super::fields::{self, MAX_TEXT, MAX_WORD, clean};
 use super::json::{Fields, Json};
-use super::{redact, sparse};
+use super::{redact, refusals, sparse};
 use std::borrow::Cow;
 
 /// What a body is.
@@ -18,7 +18,8 @@ pub(super) enum Shape<'a> {
     /// `transactions`: a list, as a look-up by tracking id gives it.
     List {
         rows: Vec<Json<'a>>,
-        /// It came with an error: what is not in it may be there all the same.
+        /// It came with an error, or says itself that there are more: what is not in it may be there all the
+        /// same.
         troubled: bool,
     },
     /// One transaction, of version 2 or 3; the fields of the transaction itself.
@@ -66,6 +67,8 @@ pub(super) struct ErrorBody {
     pub(super) friendly_message: Option<String>,
     /// The texts of `errors`, each with the path of its field; as they came, not redacted.
     pub(super) texts: Vec<(String, String)>,
+    /// A transaction or a task stands beside it, though neither can be known by its id.
+    pub(super) is_beside_a_transaction: bool,
 }
 
 /// Tells what a body is.
@@ -86,6 +89,7 @@ fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
     let troubled = comes_with_an_error(&fields);
     if let Some(Json::List(rows)) = fields.get_mut("transactions") {
         let rows = std::mem::take(rows);
+        let troubled = troubled || tells_of_more(&fields, rows.len());
         return Shape::List { rows, troubled };
     }
     // In version 3 `transaction` is the acquirer's section, which may have a uid of its own.
@@ -135,6 +139,39 @@ fn comes_with_an_error(fields: &Fields<'_>) -> bool {
         || fields.get("response").and_then(Json::as_object).is_some()
         || fields.get("status").and_then(Json::as_str) == Some("error")
         || codes(fields).next().is_some()
+}
+
+/// Whether what stands beside a list says that there are more rows than these.
+fn tells_of_more(fields: &Fields<'_>, rows: usize) -> bool {
+    const FLAGS: [&str; 4] = ["has_more", "more", "has_next", "truncated"];
+    const NEXT: [&str; 3] = ["next", "next_page", "next_cursor"];
+    const COUNTS: [&str; 6] = [
+        "total",
+        "count",
+        "total_count",
+        "total_items",
+        "total_entries",
+        "total_results",
+    ];
+    const SECTIONS: [&str; 5] = ["meta", "pagination", "paging", "page", "pager"];
+    let exceeds = |name: &&'static str| match fields::exact(fields, name) {
+        Ok(Some(count)) => count
+            .trim()
+            .parse::<f64>()
+            .is_ok_and(|count| count > rows as f64),
+        Ok(None) | Err(_) => false,
+    };
+    let is_set = |name: &&'static str| fields::flag(fields, name) == Some(true);
+    let is_next =
+        |name: &&'static str| says(fields, name) && fields::flag(fields, name) != Some(false);
+    let inner = |name: &&str| fields.get(name).and_then(Json::as_object);
+    FLAGS.iter().any(is_set)
+        || NEXT.iter().any(is_next)
+        || COUNTS.iter().any(exceeds)
+        || SECTIONS
+            .iter()
+            .filter_map(inner)
+            .any(|section| tells_of_more(section, rows))
 }
 
 fn has_uid(fields: &Fields<'_>) -> bool {
@@ -190,7 +227,50 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
         own_message,
         friendly_message: text("friendly_message").map(cut),
         texts,
+        is_beside_a_transaction: layers.iter().any(|layer| holds_a_transaction(layer)),
     })
+}
+
+/// Whether a body of no known shape speaks of a transaction or a task.
+pub(super) fn speaks_of_a_transaction(body: &[u8]) -> bool {
+    match sparse::read_all(body) {
+        Ok(Json::Object(fields)) => holds_a_transaction(&fields),
+        Ok(_) | Err(_) => false,
+    }
+}
+
+/// Whether an object without a readable uid speaks of a transaction or a task all the same.
+fn holds_a_transaction(layer: &Fields<'_>) -> bool {
+    let named = ["transaction", "request_id", "status_url", "response_url"];
+    layer.get("uid").is_some_and(|uid| *uid != Json::Null)
+        || named.iter().any(|name| says(layer, name))
+        || match layer.get("status") {
+            Some(Json::Text(word)) => !is_word_of_an_error(word),
+            _ => false,
+        }
+}
+
+/// Status words that an error has, and no transaction that could have moved money.
+fn is_word_of_an_error(word: &str) -> bool {
+    let word = word.trim().to_ascii_lowercase();
+    let beginnings = [
+        "error",
+        "fail",
+        "invalid",
+        "reject",
+        "declin",
+        "denied",
+        "refus",
+        "unauthor",
+        "forbid",
+        "unprocess",
+        "bad",
+        "not found",
+        "not_found",
+        "wrong",
+        "unsuccess",
+    ];
+    beginnings.iter().any(|part| word.contains(part)) || word.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// A code is one letter, a dot and digits; other things are called `code` elsewhere.
@@ -225,12 +305,23 @@ fn collect_texts(errors: &Json<'_>, path: &str, out: &mut Vec<(String, String)>)
             // What stands under the name of a card field is not kept. It is not read either, so that
             // the kept body says the same as the one that came.
             if redact::names_card_data(name) {
-                out.extend((!is_silent(value)).then(|| (path, redact::MARK.to_owned())));
+                let mark = redact::mark_of_error(leaves_open(value));
+                out.extend((!is_silent(value)).then(|| (path, mark.to_owned())));
             } else {
                 collect_texts(value, &path, out);
             }
         }),
         Json::Null | Json::Flag(_) | Json::Number(_) => {}
+    }
+}
+
+/// Whether a text leaves open what came of the request; the redactor marks it as such.
+fn leaves_open(value: &Json<'_>) -> bool {
+    match value {
+        Json::Text(text) => refusals::is_open_text(text),
+        Json::List(items) => items.iter().any(leaves_open),
+        Json::Object(fields) => fields.iter().any(|(_, value)| leaves_open(value)),
+        Json::Null | Json::Flag(_) | Json::Number(_) => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Two readers of one body must agree. The service's own is asked here and nowhere else in the audit.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use crate::body::Ending;
 use crate::reading::{Saying, read};
@@ -18,12 +18,16 @@ const STATUSES: [u16; 20] = [
     520,
 ];
 
-fn bodies() -> Vec<Value> {
+/// Bodies, each with the kinds of requests that it is read for.
+fn cases() -> Vec<(Value, Option<TransactionType>)> {
     let mut all = plain();
-    all.extend(worded());
     all.extend(coded());
     all.extend(garbled());
-    all
+    let all = all.into_iter();
+    let of_each_kind = all.flat_map(|body| KINDS.map(|kind| (body.clone(), kind)));
+    // What a text says does not hang on the kind.
+    let worded = worded().into_iter().map(|body| (body, None));
+    of_each_kind.chain(worded).collect()
 }
 
 /// Bodies of every shape.
@@ -69,6 +73,22 @@ fn plain() -> Vec<Value> {
         json!({"errors": {"expired_at": ["time out of range", "time zone is invalid"]}}),
         json!({"message": "Acquirer timeout", "errors": {"base": ["Не получен ответ"]}}),
         json!({"message": "x", "friendly_message": "Try again later", "errors": {"base": ["x"]}}),
+        json!({"transaction": {"status": "successful"}, "errors": {"amount": ["x"]}}),
+        json!({"transaction": {}, "code": "E.1025"}),
+        json!({"response": {"transaction": 1, "code": "E.1018"}}),
+        json!({"request_id": "r-1", "errors": {"amount": ["x"]}}),
+        json!({"request_id": "r-1", "message": "x"}),
+        json!({"status_url": "x", "errors": {"amount": ["x"]}}),
+        json!({"uid": "", "status": "successful", "errors": {"amount": ["x"]}}),
+        json!({"uid": null, "status": "Error", "errors": {"amount": ["x"]}}),
+        json!({"uid": "", "errors": {"amount": ["x"]}}),
+        json!({"transaction": {"status": "successful"}}),
+        json!({"status": "Unprocessable_Entity", "errors": {"amount": ["x"]}}),
+        json!({"status": "not_found"}),
+        json!({"status": "accepted"}),
+        json!({"status": "422", "errors": {"amount": ["x"]}}),
+        json!({"status": 5, "errors": {"amount": ["x"]}}),
+        json!({"status": "pending", "errors": {"amount": ["x"]}}),
         json!({"friendly_message": "Результат неизвестен", "errors": {"amount": ["x"]}}),
     ]
 }
@@ -101,12 +121,145 @@ fn worded() -> Vec<Value> {
         [
             json!({"errors": {"base": [text]}}),
             json!({"errors": {"amount": [text]}}),
+            json!({"errors": {"credit_card": {"number": [text]}}}),
             json!({"message": text, "errors": {"amount": ["x"]}}),
             json!({"friendly_message": text, "errors": {"amount": ["x"]}}),
         ]
     };
-    texts.into_iter().flat_map(of).collect()
+    let more = WORDED.lines().map(str::trim);
+    let more = more.filter(|text| !text.is_empty());
+    texts.into_iter().chain(more).flat_map(of).collect()
 }
+
+/// Texts that hold the words of the table in many companies.
+const WORDED: &str = "
+    This request was sent earlier
+    idempotency key reused
+    The key has been re-used
+    Request was previously submitted
+    A previous request has the same key
+    Tracking number is in use
+    Transaction has been accepted
+    The payment was successfully created
+    Payment was charged
+    The card was charged
+    A matching payment is on record
+    Concurrent request detected
+    double payment
+    Operation is underway
+    Operation is under way
+    Queue is full
+    Request is queued
+    It is in the works
+    The operation is being handled
+    The request is still being verified
+    The operation is ongoing
+    Transaction is waiting for the bank
+    could not be confirmed
+    Payment couldn't be confirmed
+    Payment is not confirmed
+    No confirmation from the bank
+    The connection to the bank was lost
+    Lost connection
+    Transaction lost
+    The connection is broken
+    No answer
+    The answer of the bank has not been received
+    The acquirer remained silent
+    It is not known whether the card was debited
+    The bank is unavailable
+    Acquirer is down
+    Try later
+    Please come back later
+    Связь с банком потеряна
+    Обрыв соединения
+    Сбой при проведении операции
+    Запрос был отправлен ранее
+    Такой платеж проводился раньше
+    Предыдущий запрос не закрыт
+    Операция успешно проведена
+    Платёж оплачен
+    Операция обрабатывается
+    Запрос в очереди
+    Очередь переполнена
+    Платеж в работе
+    Операция ожидает подтверждения
+    Повтор запроса
+    Номер уже занят
+    Не удалось: ответ от банка не получен
+    Подтверждение банка не поступило
+    Операция не подтверждена
+    Неизвестно, прошла ли операция
+    Банк недоступен
+    Эквайер временно не работает
+    Попробуйте позже
+    Ключ идемпотентности использован
+    Date is expired
+    Card is expired
+    Card is lost or stolen
+    Card is not accepted
+    Card has not been accepted
+    Card has expired
+    Currency is not supported
+    Transaction is not supported
+    Token does not exist
+    Token was created for a different shop
+    Карта утеряна или украдена
+    Карта не принята
+    Операция не поддерживается
+    Terms have not been accepted
+    amount and currency do not match
+    time zone is invalid
+    must be later than now
+    must be no later than 2030-01-01
+    must be later
+    can't be earlier than today
+    Дата не может быть ранее сегодняшней
+    должна быть позже текущей
+    не ранее чем завтра
+    is in the past
+    is unavailable
+    is not available for this shop
+    недоступна
+    does not exist
+    must be greater than 0
+    Сумма не соответствует, поле отсутствует
+    Ожидается целое число
+    Отказано в связи с ограничением магазина
+    превышает лимит
+    не заполнено
+    Email is not confirmed
+    не подтверждена почта
+    is missing
+    has no responsible person
+    ответственное лицо отсутствует
+    is too long (maximum is 255 characters)
+    contains a broken character
+    invalid encoding
+    is not included in the list
+    is not found
+    host is not allowed
+    is not a valid address
+    State is unknown
+    must be true or false
+    is too long
+    Must be sent no earlier
+    Has never been sent
+    Was not just sent
+    got recently paid
+    Запрос не отправлен
+    не успешно
+    успешно не проведён
+    or later, or earlier
+    Ответственный не ответил
+    ответ: ответственный, нет
+    Email not confirmed
+    if the bank is unclear
+    service temporarily away
+    connection reset
+    request dropped
+    card dropped
+    still pending";
 
 /// Every code and status word.
 fn coded() -> Vec<Value> {
@@ -275,7 +428,7 @@ fn received(http_status: u16, body: &[u8], truncated: bool) -> Received<'_> {
 fn answers_to_submits_are_read_alike() {
     let origin = Url::parse("https://gw.example").unwrap();
     let ours = Address::new(&origin).unwrap();
-    for (body, kind) in bodies().iter().flat_map(|b| KINDS.map(|kind| (b, kind))) {
+    for (body, kind) in cases() {
         let bytes = body.to_string().into_bytes();
         // The end of an object is its last byte.
         let cut = &bytes[..bytes.len() - 1];
@@ -303,7 +456,7 @@ fn answers_to_submits_are_read_alike() {
 
 #[test]
 fn answers_about_tasks_are_read_alike() {
-    for (body, kind) in bodies().iter().flat_map(|b| KINDS.map(|kind| (b, kind))) {
+    for (body, kind) in cases() {
         let bytes = body.to_string().into_bytes();
         for http_status in STATUSES {
             let received = received(http_status, &bytes, false);
@@ -328,6 +481,51 @@ fn answers_about_tasks_are_read_alike() {
 }
 
 #[test]
+fn long_numbers_are_read_alike() {
+    for number in [
+        "1500.0000000000000000001",
+        "1500.0000000000000000000",
+        "1499.99999999999999999",
+        "12345678901234567890123",
+        "-12345678901234567890123",
+        "9007199254740993",
+        "9007199254740992",
+        "18446744073709551615",
+        "0.0000000000000000000000001",
+        "1500000000000000000000e-18",
+        "15000000000000000000001e-19",
+        "1e-400",
+        "0.00000000000000000",
+        "-0.0",
+        "1e22",
+    ] {
+        for name in ["amount", "uid", "tracking_id", "currency", "type"] {
+            let mut fields = vec![("uid", "\"u-1\""), ("status", "\"successful\"")];
+            fields.retain(|field| field.0 != name);
+            fields.push((name, number));
+            let fields = fields
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"));
+            let body = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+            let received = received(200, body.as_bytes(), false);
+            let TaskReading::Transaction(snapshot) = read_task_of(None, &received, TaskUrl::Result)
+            else {
+                panic!("{body}")
+            };
+            let row = row("task_result", "t-1", 200, body.as_bytes());
+            let piece = read(&row, None, None).unwrap();
+            assert_eq!(of_saying(&piece.says[0]), of_snapshot(&snapshot), "{body}");
+            if name == "uid" && number.len() == 23 {
+                assert_eq!(snapshot.uid.as_str(), number);
+            }
+            if name == "amount" && number.ends_with("0000001") {
+                assert!(snapshot.unread.is_some(), "{number}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lists_are_read_alike() {
     let row_of = |uid: Value| json!({"uid": uid, "status": "successful", "amount": 5});
     let mut bodies = vec![
@@ -347,6 +545,16 @@ fn lists_are_read_alike() {
         ("code", json!(200)),
         ("status", json!("error")),
         ("status", json!("successful")),
+        ("has_more", json!(true)),
+        ("has_more", json!(false)),
+        ("total", json!(3)),
+        ("total", json!("1")),
+        ("count", json!(0)),
+        ("count", json!([])),
+        ("next", json!("x")),
+        ("next_page", json!(false)),
+        ("meta", json!({"paging": {"total": 2}})),
+        ("page", json!(2)),
     ] {
         bodies.push(json!({"transactions": [], name: said}));
         bodies.push(json!({"transactions": [row_of(json!("a"))], name: said}));

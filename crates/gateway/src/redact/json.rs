@@ -5,13 +5,16 @@
 
 use super::keys::{self, KeyClass, Secret};
 use super::secrets::{Place, Secrets};
-use super::{MARK, scan, text};
-use crate::fields;
+use super::{MARK, OPEN_MARK, pairs, scan, text};
+use crate::{fields, refusals};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// What a redacted value becomes.
 const QUOTED_MARK: &[u8] = b"\"[redacted]\"";
+
+/// The name under which the texts of an error stand.
+const ERRORS: &[u8] = b"\"errors\"";
 
 /// What a redacted string becomes.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,12 +74,26 @@ pub(super) fn collect(json: &[u8], found: &mut Secrets, depth: u8) {
             _ => at += 1,
         }
     }
+    for pair in pairs::values(json) {
+        collect_value(&json[pair.value], pair.secret, true, found);
+    }
 }
 
 fn collect_value(value: &[u8], secret: Secret, is_cards: bool, found: &mut Secrets) {
     match value {
         [b'"', inner @ .., b'"'] => found.add(secret, &unescape(inner), is_cards),
         [b'{', ..] => collect(value, found, 0),
+        [b'[', ..] => {
+            let mut at = 0;
+            while let Some(offset) = value[at..].iter().position(|byte| *byte == b'"') {
+                let start = at + offset;
+                at = string_end(value, start);
+                let is_name = value.get(skip_blanks(value, at)) == Some(&b':');
+                if !is_name && value[..at].ends_with(b"\"") {
+                    found.add(secret, &unescape(&value[start + 1..at - 1]), is_cards);
+                }
+            }
+        }
         [b'-' | b'0'..=b'9', ..] => {
             found.add(
                 secret,
@@ -91,7 +108,7 @@ fn collect_value(value: &[u8], secret: Secret, is_cards: bool, found: &mut Secre
 /// Documents and forms that lie as text in a document.
 fn text_in_document(json: &[u8], range: Range<usize>, found: &mut Secrets, depth: u8) {
     let raw = &json[range.start + 1..(range.end - 1).max(range.start + 1)];
-    if raw.iter().any(|b| matches!(b, b'{' | b'<' | b'=')) {
+    if raw.iter().any(|b| b"{<=[:\\".contains(b)) {
         text::collect(unescape(raw).as_bytes(), found, depth + 1);
     }
 }
@@ -107,7 +124,16 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
     };
     let mut at = 0;
     let mut class = KeyClass::Plain;
+    // So far goes the value of the last `errors`.
+    let mut errors = 0;
+    let mut pairs = pairs::values(json).into_iter().peekable();
     while let Some(byte) = json.get(at) {
+        while pairs.next_if(|pair| pair.value.start < at).is_some() {}
+        if pairs.next_if(|pair| pair.value.start == at).is_some() {
+            at = sensitive_value(&mut copy, at, at < errors);
+            class = KeyClass::Plain;
+            continue;
+        }
         match byte {
             b'"' => {
                 let (end, weighs) = weighed_string(json, at);
@@ -117,8 +143,10 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
                     class = key(&mut copy, at..end, is_worth_a_look, depth);
                     at = skip_blanks(json, next + 1);
                     if let KeyClass::Sensitive(_) = class {
-                        at = sensitive_value(&mut copy, at);
+                        at = sensitive_value(&mut copy, at, at < errors);
                         class = KeyClass::Plain;
+                    } else if at >= errors && json[..next].trim_ascii_end().ends_with(ERRORS) {
+                        errors = value_end(json, at);
                     }
                 } else {
                     // Most are not, and an escape is worth a look itself.
@@ -270,8 +298,23 @@ fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u
     }
 }
 
+/// Whether a text in this value, of an error, leaves open what came of the request.
+fn leaves_open(value: &[u8]) -> bool {
+    let mut at = 0;
+    while let Some(offset) = value[at..].iter().position(|byte| *byte == b'"') {
+        let start = at + offset;
+        at = string_end(value, start);
+        let is_name = value.get(skip_blanks(value, at)) == Some(&b':');
+        let text = &value[start + 1..(at - 1).max(start + 1)];
+        if !is_name && refusals::is_open_text(&unescape(text)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Redacts the whole value that begins at `start`, and returns its end.
-fn sensitive_value(copy: &mut Rewrite<'_>, start: usize) -> usize {
+fn sensitive_value(copy: &mut Rewrite<'_>, start: usize, in_errors: bool) -> usize {
     let json = copy.source;
     let end = value_end(json, start);
     let value = &json[start..end];
@@ -283,7 +326,9 @@ fn sensitive_value(copy: &mut Rewrite<'_>, start: usize) -> usize {
         }
         _ => false,
     };
-    if !silent {
+    if !silent && in_errors && leaves_open(value) {
+        copy.replace(start..end, format!("\"{OPEN_MARK}\"").as_bytes());
+    } else if !silent {
         copy.replace(start..end, QUOTED_MARK);
     }
     end

@@ -82,12 +82,24 @@ pub(super) fn is_sensitive(key: &[u8]) -> bool {
 }
 
 const fn is_separator(byte: u8) -> bool {
-    // The last three are U+FFFD, which stands where a byte was lost.
-    matches!(byte, b' ' | b'-' | b'_' | b'\t' | b'.' | 0xEF | 0xBF | 0xBD)
+    // No name here has letters beyond ASCII: what else there is has no width, or stands for a lost byte.
+    !byte.is_ascii() || matches!(byte, b' ' | b'-' | b'_' | b'\t' | b'.' | b'[' | b']')
+}
+
+/// The last step of a path such as `request[credit_card][holder]` or `card.holder`.
+fn last_step(key: &[u8]) -> Option<&[u8]> {
+    let is_step = |b: &u8| matches!(b, b'[' | b']' | b'.' | b'/' | b':');
+    let end = key.iter().rposition(|b| !is_step(b))? + 1;
+    let start = key[..end].iter().rposition(is_step)? + 1;
+    Some(&key[start..end])
 }
 
 /// Which card data a key names, if any.
 pub(super) fn secret(key: &[u8]) -> Option<Secret> {
+    of_key(key).or_else(|| of_key(last_step(key)?))
+}
+
+fn of_key(key: &[u8]) -> Option<Secret> {
     let mut plain = [0_u8; LONGEST];
     let mut len = 0;
     for byte in key.iter().filter(|b| !is_separator(**b)) {
@@ -117,14 +129,16 @@ fn of_name(name: &[u8]) -> Option<Secret> {
         | b"cardnum"
         | b"pan"
         | b"fullpan"
-        | b"primaryaccountnumber" => Secret::Number,
+        | b"primaryaccountnumber"
+        | b"accountnumber" => Secret::Number,
         b"holder" | b"holdername" | b"cardholder" | b"cardholdername" | b"nameoncard"
-        | b"cardowner" | b"cardname" => Secret::Holder,
+        | b"cardowner" | b"cardname" | b"embossedname" | b"embossingname" | b"embossname"
+        | b"nameembossed" | b"printedname" => Secret::Holder,
         b"verificationvalue" | b"verificationcode" | b"cvc" | b"cvv" | b"cvn" | b"cvd" | b"cid"
         | b"csc" | b"cvc2" | b"cvv2" | b"cvn2" | b"cav2" | b"cvccode" | b"cvvcode"
         | b"cvcvalue" | b"cvvvalue" | b"cvcnumber" | b"cvvnumber" | b"securitycode"
         | b"cardcode" => Secret::Code,
-        b"expmonth" | b"expyear" | b"expdate" | b"exp" | b"expiry" | b"expiration"
+        b"expmonth" | b"expyear" | b"expdate" | b"exp" | b"expiry" | b"expiration" | b"expires"
         | b"expirymonth" | b"expiryyear" | b"expirydate" | b"expirationmonth"
         | b"expirationyear" | b"expirationdate" | b"expiremonth" | b"expireyear"
         | b"expiredate" | b"expiresmonth" | b"expiresyear" | b"expmm" | b"expyy" | b"expyyyy"
@@ -258,7 +272,6 @@ mod tests {
         for key in [
             "numbers",
             "account",
-            "account_number",
             "phone_number",
             "payment_number",
             "name",

@@ -16,6 +16,7 @@
 mod json;
 mod keys;
 mod named;
+mod pairs;
 mod scan;
 mod secrets;
 mod text;
@@ -32,6 +33,15 @@ pub(super) use secrets::strike;
 
 /// What stands in the place of what was taken out.
 pub const MARK: &str = "[redacted]";
+
+/// The same of an error's text under the name of a card field that leaves the outcome open: that much of it
+/// must be read again from what is kept.
+pub const OPEN_MARK: &str = "[redacted] (already used, or not known)";
+
+/// What is kept of such texts.
+pub(super) fn mark_of_error(leaves_open: bool) -> &'static str {
+    if leaves_open { OPEN_MARK } else { MARK }
+}
 
 /// A body that may be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +97,10 @@ fn redact_text_of(bytes: &[u8], read: Option<&Json<'_>>, others: &Secrets) -> Re
     let rewritten = if read.is_some() || json::is_json(text.as_bytes()) {
         let mut own = Secrets::default();
         json::collect(text.as_bytes(), &mut own, 0);
+        if let Cow::Owned(_) = readable {
+            // What was left out of it may recur in the rest.
+            text::collect(decode::text(bytes).as_bytes(), &mut own, 0);
+        }
         json::rewrite(text.as_bytes(), &own.and(others), 0)
     } else {
         let mut own = Secrets::default();
@@ -205,5 +219,7 @@ pub fn redact_value(value: &Value) -> Value {
     sparse::read_value(&redacted.bytes).unwrap_or_else(|_| Value::String(MARK.to_owned()))
 }
 
+#[cfg(test)]
+mod pair_tests;
 #[cfg(test)]
 mod tests;

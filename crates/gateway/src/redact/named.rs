@@ -11,6 +11,9 @@ use std::ops::Range;
 /// So far the end of a tag is looked for.
 const MAX_TAG: usize = 256;
 
+/// No name in a cell is longer.
+const MAX_NAME: usize = 64;
+
 /// So far the end of an element is looked for.
 const MAX_ELEMENT: usize = 2048;
 
@@ -40,18 +43,24 @@ pub(super) fn named_values(text: &str) -> Vec<Named> {
     while let Some(word) = next_word(bytes, at) {
         at = word.end;
         let class = keys::classify(&bytes[word.clone()]);
-        if class == KeyClass::Plain {
+        let neighbour = of_neighbour(bytes, &word);
+        if class == KeyClass::Plain && neighbour.is_none() {
             continue;
         }
-        let Some((value, mark, whole)) = value_after(bytes, &word, class) else {
-            continue;
+        let (class, (value, mark, whole)) = match neighbour {
+            Some((secret, value)) => (KeyClass::Sensitive(secret), value),
+            None => match value_after(bytes, &word, class) {
+                Some(value) => (class, value),
+                None => continue,
+            },
         };
         // No letter is cut in two.
         if !text.is_char_boundary(value.start) || !text.is_char_boundary(value.end) {
             continue;
         }
         if matches!(class, KeyClass::Sensitive(_) | KeyClass::Address) {
-            at = value.end;
+            // It may stand in front of its name.
+            at = at.max(value.end);
         }
         found.push(Named {
             class,
@@ -61,11 +70,13 @@ pub(super) fn named_values(text: &str) -> Vec<Named> {
             whole,
         });
     }
+    found.sort_by_key(|named| named.value.start);
     found
 }
 
 fn next_word(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let is_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    // Letters without width may stand in a name.
+    let is_word = |b: &u8| b.is_ascii_alphanumeric() || !b.is_ascii() || matches!(b, b'_' | b'-');
     let start = from + bytes.get(from..)?.iter().position(is_word)?;
     let length = bytes[start..].iter().position(|b| !is_word(b));
     Some(start..length.map_or(bytes.len(), |n| start + n))
@@ -89,6 +100,7 @@ fn value_after(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option<Val
     let bytes = &bytes[..bytes.len().min(most)];
     let before = word.start.checked_sub(1).map(|at| bytes[at]);
     match before {
+        Some(b'=') if in_tag(bytes, word.start) => of_attribute(bytes, word.start, word.end),
         Some(quote @ (b'"' | b'\'')) => after_quoted_name(bytes, word, quote),
         Some(b'<') => after_tag(bytes, word),
         Some(b':') if opens_tag(&bytes[..word.start - 1]) => after_tag(bytes, word),
@@ -109,6 +121,20 @@ fn after_quoted_name(bytes: &[u8], word: &Range<usize>, quote: u8) -> Option<Val
     let length = match sign {
         [b'=', b'>', ..] => 2,
         [b':' | b'=', ..] => 1,
+        // As PHP writes it: `s:6:"holder";s:8:"JANE ROE";`.
+        [b';', b's', b':', rest @ ..] => {
+            let digits = rest.iter().take(8).take_while(|b| b.is_ascii_digit());
+            let digits = digits.count();
+            if rest.get(digits) == Some(&b':') {
+                digits + 4
+            } else {
+                0
+            }
+        }
+        [b';', b'i' | b'd', b':', ..] => {
+            let start = after + 3;
+            return Some((start..until(bytes, start, b";}"), BARE, None));
+        }
         _ => 0,
     };
     if length > 0 {
@@ -117,14 +143,67 @@ fn after_quoted_name(bytes: &[u8], word: &Range<usize>, quote: u8) -> Option<Val
     let opened = word.start - 1;
     let is_attribute = bytes[..opened].trim_ascii_end().ends_with(b"=");
     if is_attribute {
-        of_attribute(bytes, closed)
+        of_attribute(bytes, opened, closed)
     } else {
         None
     }
 }
 
-/// The value of an element or part whose attribute, which ends at `from`, holds the name.
-fn of_attribute(bytes: &[u8], from: usize) -> Option<Value> {
+/// Whether these bytes lie in the tag of an element.
+fn in_tag(bytes: &[u8], at: usize) -> bool {
+    let near = &bytes[at.saturating_sub(MAX_TAG)..at];
+    let sign = near.iter().rfind(|b| matches!(b, b'<' | b'>'));
+    sign == Some(&b'<')
+}
+
+/// The text of the next cell, or element, where this one holds a name and nothing else:
+/// `<td>Holder</td><td>…</td>`, `<dt>`, `<dd>`; or what stands behind a tab.
+fn of_neighbour(bytes: &[u8], word: &Range<usize>) -> Option<(Secret, Value)> {
+    let found = of_next_element(bytes, word).or_else(|| behind_a_tab(bytes, word));
+    // In a list of names none is the value of another.
+    found.filter(|(_, (value, ..))| keys::secret(&bytes[value.clone()]).is_none())
+}
+
+fn of_next_element(bytes: &[u8], word: &Range<usize>) -> Option<(Secret, Value)> {
+    if !bytes[..word.start].trim_ascii_end().ends_with(b">") {
+        return None;
+    }
+    let near = &bytes[word.start..bytes.len().min(word.start + MAX_NAME)];
+    let end = word.start + near.iter().position(|b| *b == b'<')?;
+    let name = bytes[word.start..end].trim_ascii();
+    let secret = keys::secret(name.strip_suffix(b":").unwrap_or(name))?;
+    let (mut at, mut closed, mut opened) = (end, false, false);
+    while bytes.get(at) == Some(&b'<') {
+        let near = &bytes[at..bytes.len().min(at + MAX_TAG)];
+        closed |= near.starts_with(b"</");
+        opened |= !near.starts_with(b"</");
+        let end = at + near.iter().position(|b| *b == b'>')?;
+        at = json::skip_blanks(bytes, end + 1);
+        if at > word.start + MAX_ELEMENT {
+            return None;
+        }
+    }
+    let value = at..until(bytes, at, b"<");
+    (closed && opened).then_some((secret, (value, BARE, None)))
+}
+
+fn behind_a_tab(bytes: &[u8], word: &Range<usize>) -> Option<(Secret, Value)> {
+    if bytes.get(word.end) != Some(&b'\t') {
+        return None;
+    }
+    let near = &bytes[word.end.saturating_sub(MAX_NAME)..word.end];
+    let begins = near
+        .iter()
+        .rposition(|b| matches!(b, b'\t' | b'\n' | b'\r'));
+    let name = &near[begins.map_or(0, |at| at + 1)..];
+    let secret = keys::secret(name.trim_ascii())?;
+    let start = word.end + 1;
+    Some((secret, (start..until(bytes, start, b"\t\r\n"), BARE, None)))
+}
+
+/// The value of an element or part whose attribute holds the name, which begins at `opened` and ends at
+/// `from`.
+fn of_attribute(bytes: &[u8], opened: usize, from: usize) -> Option<Value> {
     let near = &bytes[from..bytes.len().min(from + MAX_TAG)];
     let tag_end = near.iter().position(|b| *b == b'>');
     let blank_line = [&b"\r\n\r\n"[..], b"\n\n"]
@@ -145,6 +224,17 @@ fn of_attribute(bytes: &[u8], from: usize) -> Option<Value> {
         let equals = json::skip_blanks(bytes, from + at + b"value".len());
         if bytes.get(equals) == Some(&b'=') {
             return Some(json_style(bytes, equals + 1));
+        }
+    }
+    let front = opened.saturating_sub(MAX_TAG);
+    let before = bytes[front..opened].to_ascii_lowercase();
+    if let Some(tag) = before.iter().rposition(|b| *b == b'<')
+        && let Some(at) = find(&before[tag..], b"value")
+    {
+        let equals = json::skip_blanks(bytes, front + tag + at + b"value".len());
+        let (value, mark, whole) = json_style(&bytes[..opened], equals + 1);
+        if bytes.get(equals) == Some(&b'=') && value.start < opened {
+            return Some((value, mark, whole));
         }
     }
     let end = tag_end?;
@@ -208,6 +298,7 @@ fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option
         [b':', ..] if begins_field(&bytes[..word.start]) => {
             return Some(json_style(bytes, after + 1));
         }
+        [b':', ..] => return in_sentence(bytes, after + 1, class),
         _ => return None,
     };
     if matches!(
@@ -223,6 +314,43 @@ fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option
     };
     let start = start + bytes[start..].iter().take_while(|b| **b == b' ').count();
     Some((start..until(bytes, start, stops), BARE, None))
+}
+
+/// So long a value in a sentence may be.
+const MAX_IN_SENTENCE: usize = 96;
+
+/// `paid by the holder: Jane Roe` in running text: words that begin as names do, or digits.
+fn in_sentence(bytes: &[u8], from: usize, class: KeyClass) -> Option<Value> {
+    let start = json::skip_blanks(bytes, from);
+    let near = &bytes[start..bytes.len().min(start + MAX_IN_SENTENCE)];
+    let near = match std::str::from_utf8(near) {
+        Ok(near) => near,
+        Err(error) => std::str::from_utf8(&near[..error.valid_up_to()]).ok()?,
+    };
+    let length = match class {
+        KeyClass::Sensitive(Secret::Holder) => {
+            let mut end = 0;
+            let mut at = 0;
+            for word in near.split_inclusive(' ') {
+                let name = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+                if !name.starts_with(char::is_uppercase) {
+                    break;
+                }
+                end = at + name.len();
+                at += word.len();
+                if word.trim_end().len() > name.len() && !word.trim_end().ends_with('.') {
+                    break;
+                }
+            }
+            end
+        }
+        KeyClass::Sensitive(Secret::Code | Secret::Other) => {
+            let is_part = |c: char| c.is_ascii_digit() || matches!(c, '/' | '-');
+            near.find(|c| !is_part(c)).unwrap_or(near.len())
+        }
+        _ => 0,
+    };
+    (length > 0).then_some((start..start + length, BARE, None))
 }
 
 /// Whether a field may begin after these bytes, and no sentence is under way.

@@ -429,7 +429,11 @@ fn lowered(source: &str) -> Lowered {
     };
     let mut after_blank = false;
     for (at, letter) in source.char_indices() {
-        let is_blank = letter.is_whitespace();
+        if has_no_width(letter) {
+            continue;
+        }
+        // A form writes blanks so.
+        let is_blank = letter.is_whitespace() || letter == '+';
         if is_blank && after_blank {
             continue;
         }
@@ -447,6 +451,14 @@ fn lowered(source: &str) -> Lowered {
     }
     low.from.push(source.len());
     low
+}
+
+/// Letters that are not seen.
+fn has_no_width(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
+    )
 }
 
 impl Lowered {

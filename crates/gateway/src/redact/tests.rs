@@ -506,6 +506,16 @@ fn hostile_bodies_take_no_long_time() {
         "name=\"cvc\" ",
         "&#52;",
         "%34",
+        "<td>holder</td>",
+        "<td>holder<b>",
+        "value=\"1\" name=\"cvc\" ",
+        "<x name=cvc ",
+        "holder\t",
+        "s:3:\"cvc\";s:1:\"",
+        "[\"holder\",",
+        "{\"name\":\"holder\",\"value\":",
+        "\u{200b}",
+        "holder[",
     ] {
         let began = leaves::clock::BootInstant::now();
         let _ = redact(piece.repeat(60_000 / piece.len()).as_bytes());

@@ -80,7 +80,7 @@ const WEIGHTS: [u8; 256] = {
         weights[digit as usize] = 1;
         digit += 1;
     }
-    let signs = *b"\"'<=%\\${[:&";
+    let signs = *b"\"'<=%\\${[:&\t";
     let mut at = 0;
     while at < signs.len() {
         weights[signs[at] as usize] = WORTH_A_LOOK as u8;

@@ -380,3 +380,178 @@ fn a_429_is_no_processing_unless_its_code_leaves_it_open() {
         assert!(!leaves_open(&error_of(&body)), "{body}");
     }
 }
+
+/// Texts that leave the outcome open, under whatever name they stand.
+const OPEN: &str = "
+    This request was sent earlier
+    idempotency key reused
+    The key has been re-used
+    Request was previously submitted
+    A previous request has the same key
+    Tracking number is in use
+    Transaction has been accepted
+    The payment was successfully created
+    Payment was charged
+    The card was charged
+    A matching payment is on record
+    Concurrent request detected
+    double payment
+    Operation is underway
+    Operation is under way
+    Queue is full
+    Request is queued
+    It is in the works
+    The operation is being handled
+    The request is still being verified
+    The operation is ongoing
+    Transaction is waiting for the bank
+    could not be confirmed
+    Payment couldn't be confirmed
+    Payment is not confirmed
+    No confirmation from the bank
+    The connection to the bank was lost
+    Lost connection
+    Transaction lost
+    The connection is broken
+    No answer
+    The answer of the bank has not been received
+    The acquirer remained silent
+    It is not known whether the card was debited
+    The bank is unavailable
+    Acquirer is down
+    Try later
+    Please come back later
+    Связь с банком потеряна
+    Обрыв соединения
+    Сбой при проведении операции
+    Запрос был отправлен ранее
+    Такой платеж проводился раньше
+    Предыдущий запрос не закрыт
+    Операция успешно проведена
+    Платёж оплачен
+    Операция обрабатывается
+    Запрос в очереди
+    Очередь переполнена
+    Платеж в работе
+    Операция ожидает подтверждения
+    Повтор запроса
+    Номер уже занят
+    Не удалось: ответ от банка не получен
+    Подтверждение банка не поступило
+    Операция не подтверждена
+    Неизвестно, прошла ли операция
+    Банк недоступен
+    Эквайер временно не работает
+    Попробуйте позже
+    Ключ идемпотентности использован";
+
+/// Texts about the request's own fields, with their names.
+const ABOUT_FIELDS: &str = "
+    credit_card: Date is expired
+    base: Card is expired
+    base: Card is lost or stolen
+    base: Card is not accepted
+    base: Card has not been accepted
+    base: Card has expired
+    base: Currency is not supported
+    base: Transaction is not supported
+    base: Token does not exist
+    base: Token was created for a different shop
+    base: Карта утеряна или украдена
+    base: Карта не принята
+    base: Операция не поддерживается
+    base: Terms have not been accepted
+    base: amount and currency do not match
+    expired_at: time zone is invalid
+    expired_at: must be later than now
+    expired_at: must be no later than 2030-01-01
+    expired_at: must be later
+    expired_at: can't be earlier than today
+    expired_at: Дата не может быть ранее сегодняшней
+    expired_at: должна быть позже текущей
+    expired_at: не ранее чем завтра
+    expired_at: is in the past
+    currency: is unavailable
+    currency: is not available for this shop
+    currency: недоступна
+    amount: does not exist
+    amount: must be greater than 0
+    amount: Сумма не соответствует, поле отсутствует
+    amount: Ожидается целое число
+    amount: Отказано в связи с ограничением магазина
+    amount: превышает лимит
+    amount: не заполнено
+    customer.email: Email is not confirmed
+    customer.email: не подтверждена почта
+    customer.phone: is missing
+    customer.ip: has no responsible person
+    customer: ответственное лицо отсутствует
+    description: is too long (maximum is 255 characters)
+    description: contains a broken character
+    description: invalid encoding
+    language: is not included in the list
+    credit_card.token: is not found
+    return_url: host is not allowed
+    return_url: is not a valid address
+    billing_address.state: State is unknown
+    test: must be true or false
+    tracking_id: is too long";
+
+#[test]
+fn many_words_of_doubt_and_many_of_fields() {
+    let lines = |table: &'static str| table.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut wrong = Vec::new();
+    for text in lines(OPEN) {
+        for name in ["base", "amount", "tracking_id", "credit_card.number"] {
+            let body = json!({"errors": {name: [text]}});
+            if read_kind(Place::Submit, 422, &body) != RefusalKind::Doubt {
+                wrong.push(format!("{name}: {text} is open"));
+            }
+        }
+    }
+    for line in lines(ABOUT_FIELDS) {
+        let (name, text) = line.split_once(": ").unwrap_or_default();
+        if of_text(name, text) != RefusalKind::Rejected {
+            wrong.push(format!("{line} is a refusal"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_error_beside_a_transaction_or_a_task_is_doubt() {
+    let errors = json!({"amount": ["is wrong"]});
+    for (name, value) in [
+        ("transaction", json!({"status": "successful"})),
+        ("transaction", json!({"uid": {}})),
+        ("request_id", json!("t-1")),
+        ("status_url", json!("https://gw.example/async/status/t-1")),
+        ("uid", json!("")),
+        ("status", json!("successful")),
+        ("status", json!("pending")),
+    ] {
+        for body in [
+            json!({"errors": errors, name: value}),
+            json!({"response": {"errors": errors, name: value}}),
+            json!({"code": "E.1025", "errors": errors, name: value}),
+        ] {
+            for (place, status) in [
+                (Place::Submit, 422),
+                (Place::Submit, 401),
+                (Place::Task, 422),
+            ] {
+                let read = read_kind(place, status, &body);
+                assert_eq!(read, RefusalKind::Doubt, "{status} {body}");
+            }
+            assert!(leaves_open(&error_of(&body)), "{body}");
+        }
+    }
+    for status in ["error", "failed", "422", "", "unprocessable_entity"] {
+        let body = json!({"errors": errors, "status": status, "transaction": null});
+        assert_eq!(
+            read_kind(Place::Submit, 422, &body),
+            RefusalKind::Rejected,
+            "{body}"
+        );
+    }
+}

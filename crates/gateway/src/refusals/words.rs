@@ -5,6 +5,8 @@
 //! What it deliberately cannot do: judge a text about one of the request's own fields by words that such a
 //! text has as well: "Date is expired", "State is unknown", "time zone is invalid".
 
+use super::phrases::Phrase;
+
 /// Of what a text is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum About {
@@ -231,11 +233,14 @@ pub(super) fn leave_open(text: &str, about: About) -> bool {
         || (whole && holds(&BROKEN))
         || (whole && expired && holds(&RUNNING) && !holds(&GIVEN))
         || (holds(outcomes) && holds(&UNKNOWN))
+        || Phrase::of(&text).leaves_open(about)
 }
 
 /// Whether a text speaks of another attempt at the same thing. In small letters.
 pub(super) fn speaks_of_another(text: &str) -> bool {
-    ANOTHER_ATTEMPT.iter().any(|word| text.contains(word)) || says_that_it_exists(text)
+    ANOTHER_ATTEMPT.iter().any(|word| text.contains(word))
+        || says_that_it_exists(text)
+        || Phrase::of(text).speaks_of_another()
 }
 
 /// "Transaction exists", and not "does not exist".
