@@ -12,7 +12,7 @@ use crate::observation::read::{read_list, unanswered};
 use crate::observation::{Observation, of_answer, received};
 use crate::store::checks::Leased;
 use crate::store::{StoreError, StoredTransaction};
-use domain::absence::{Ability, is_provable};
+use domain::absence::{Ability, is_duplicate_provable, is_provable};
 use domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
 use domain::fold::Basis;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, State, TaskId, Timestamp, schedule};
@@ -114,7 +114,8 @@ async fn conclude<H: Hands>(
         Ok((verdict, case)) => (verdict.clone(), case.unclear()),
         Err(_) => (Verdict::Wait(None), None),
     };
-    if let (Some(text), Some(last)) = (unclear, told.last_mut()) {
+    if let (Some((text, mentions)), Some(last)) = (unclear, told.last_mut()) {
+        last.mentions = mentions;
         last.finding = Some((DiscrepancyKind::AmbiguousTrackingId, text));
     }
     if verdict.is_act() {
@@ -354,8 +355,8 @@ fn is_filed_under(row: &Snapshot, name: &str) -> bool {
 
 /// What a look-up by tracking id teaches of the shop. Only an answer that itself holds the transaction's uid
 /// under the name that was asked teaches anything, whatever else became known of it meanwhile: that look-ups by
-/// such a name find what is there, and, where that name is its own, that this gateway shows children of its
-/// kind so.
+/// such a name find what is there, and, where that name is its own, that this gateway shows transactions of
+/// its kind so.
 pub(super) async fn note_working<H: Hands>(
     hands: &H,
     transaction: &StoredTransaction,
@@ -374,7 +375,9 @@ pub(super) async fn note_working<H: Hands>(
     let mut words = vec![Ability::finds(asked)];
     let own = opening.tracking_id.as_ref().map(|name| name.as_str());
     let is_of_kind = held.kind.as_deref() == Some(opening.kind.as_str());
-    if opening.kind.is_child() && own == Some(asked) && is_of_kind {
+    // Of payments nobody asks it, and they are looked up most.
+    let is_asked_for = !is_duplicate_provable(opening.kind, &[]);
+    if is_asked_for && own == Some(asked) && is_of_kind {
         words.push(Ability::shows(opening.kind));
     }
     for word in words {

@@ -3,8 +3,8 @@
 use crate::engine::hands::Hands;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
-    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_provable,
-    judge as weigh, judge_duplicate, pair, signs,
+    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_duplicate_provable,
+    is_provable, judge as weigh, judge_duplicate, pair, signs,
 };
 use domain::evidence::{AbsenceProof, RefusalCheck};
 use domain::fold::{Basis, Differences};
@@ -15,6 +15,7 @@ use gateway::{read_by_tracking_id, read_task};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use uuid::Uuid;
+use words::Mention;
 
 /// For how long a failed look-up after an `E.1018` is made up a minute later.
 const MADE_UP_FOR: Duration = Duration::from_secs(3600);
@@ -64,7 +65,7 @@ enum Said {
     /// Nothing that could be ours is there.
     Empty,
     /// Something that could be ours, and that is counted for nobody yet.
-    Unclear(Vec<String>),
+    Unclear(Vec<Mention>),
     /// Ours is among them, or the list may be longer than it shows.
     Other,
     /// It was not answered with a list.
@@ -138,8 +139,8 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// What the last look-up showed that could be ours and is counted for nobody, in words.
-    pub(super) fn unclear(&self) -> Option<String> {
+    /// What the last look-up showed that could be ours and is counted for nobody, in words and by uid.
+    pub(super) fn unclear(&self) -> Option<(String, Vec<Mention>)> {
         let last = self.lookups.iter().max_by_key(|looked| looked.at)?;
         let Said::Unclear(uids) = &last.said else {
             return None;
@@ -150,18 +151,15 @@ impl<'a> Case<'a> {
             .chain(&known.contested)
             .map(ToString::to_string)
             .collect();
-        let new: Vec<&str> = uids
-            .iter()
-            .filter(|uid| !told.contains(uid))
-            .map(String::as_str)
-            .collect();
-        (!new.is_empty()).then(|| {
-            format!(
-                "the gateway has {} under this tracking id: not what was asked for, and of nobody \
-                 else as far as is known; while it is there, absence is not proved",
-                new.join(", ")
-            )
-        })
+        let new = uids.iter().filter(|mention| !told.contains(&mention.uid));
+        let new: Vec<Mention> = new.cloned().collect();
+        let names: Vec<&str> = new.iter().map(|mention| mention.uid.as_str()).collect();
+        let text = format!(
+            "the gateway has {} under this tracking id: not what was asked for, and of nobody else as \
+             far as is known; while it is there, absence is not proved",
+            names.join(", ")
+        );
+        (!new.is_empty()).then_some((text, new))
     }
 
     /// What all of it amounts to.
@@ -252,12 +250,11 @@ impl<'a> Case<'a> {
         matches!(self.transaction.derived().basis, Basis::Refusal(refusal) if refusal.code.is_some())
     }
 
-    /// What taught that look-ups can show a child of this kind.
+    /// What taught that look-ups can show a transaction of this kind.
     fn shown(&self, abilities: &[Ability]) -> Option<Ability> {
-        let kind = self.transaction.opening.kind;
-        let word = Ability::shows(kind);
-        let shown = abilities.iter().find(|ability| ability.word == word);
-        shown.filter(|_| kind.is_child()).cloned()
+        let word = Ability::shows(self.transaction.opening.kind);
+        let mut shown = abilities.iter().filter(|ability| ability.word == word);
+        shown.next().cloned()
     }
 
     async fn judge_duplicate<H: Hands>(
@@ -280,7 +277,7 @@ impl<'a> Case<'a> {
                 return Ok(Verdict::Wait(again.then(|| self.now.plus(MADE_UP_AFTER))));
             }
         };
-        if !is_provable(kind, abilities) {
+        if !is_duplicate_provable(kind, abilities) {
             return Ok(Verdict::TooLong(unshown(kind.as_str())));
         }
         let signs = self.needed_signs();
@@ -482,7 +479,7 @@ fn said(
             if possible.is_empty() {
                 return Said::Empty;
             }
-            Said::Unclear(possible.iter().map(|s| s.uid.to_string()).collect())
+            Said::Unclear(possible.iter().map(|s| Mention::from(*s)).collect())
         }
         TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => Said::Failed,
     }

@@ -154,6 +154,7 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         replay: false,
         child,
         sealed: None,
+        told_before: Stamp::told_before(&leased.transaction),
     };
     let mut stamped = hands.stamp(stamp.clone()).await;
     if let Ok(Stamped::Unfit { unfit, .. }) = &stamped
@@ -179,7 +180,13 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         }) => {
             put_off(hands, leased, PARENT_AGAIN).await;
         }
-        Ok(Stamped::Unfit { unfit, .. }) => unfit_now(hands, leased, &unfit.reason()).await,
+        Ok(Stamped::Unfit { unfit, .. }) => {
+            let kind = match unfit {
+                Unfit::Currency { .. } => DiscrepancyKind::CurrencyMismatch,
+                _ => DiscrepancyKind::AmountMismatch,
+            };
+            give_up(hands, leased, &unfit.reason(), kind).await;
+        }
         Err(error) => {
             tracing::warn!(shop = %hands.shop(), %id, %error, "an attempt was not stamped");
         }
@@ -426,6 +433,7 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observat
         replay: true,
         child: ParentLimit::of(&leased.transaction, hands.checks_duplicates(&body)),
         sealed: None,
+        told_before: Vec::new(),
     };
     match hands.stamp(stamp).await {
         Ok(Stamped::Ready(attempt)) => {

@@ -1,12 +1,11 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
 use crate::engine::{Shared, earlier};
-use crate::ledger::{Record, Target};
+use crate::ledger::{Close, Record, Target, evidence_of};
 use crate::observation::Observation;
-use crate::observation::webhook::observe_kept;
 use crate::store::StoreError;
-use crate::store::sweeps::{self, OrphanRow};
 use crate::store::waiting;
+use crate::store::{discrepancies, sweeps};
 use domain::{Channel, DiscrepancyKind, ShopId};
 use leaves::clock::now_utc;
 use serde_json::json;
@@ -135,8 +134,26 @@ async fn rematch_all(shared: &Shared, places: &mut [(ShopId, Uuid)]) -> Result<(
             Ok(next) => *after = next,
             Err(error) => done = Err(error),
         }
+        if let Err(error) = close_owned(shared, shop).await {
+            done = Err(error);
+        }
     }
     done
+}
+
+/// Closes findings about webhooks that belonged to nothing, once what they tell of has an owner.
+async fn close_owned(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+    for id in discrepancies::owned(&shared.store, shop, AT_ONCE).await? {
+        let close = Close {
+            id,
+            by: None,
+            reason: "it belongs to a transaction now".to_owned(),
+        };
+        if let Err(error) = shared.ledger.close(shop, close).await {
+            tracing::warn!(shop = %shop, %id, %error, "a finding was not closed");
+        }
+    }
+    Ok(())
 }
 
 /// Tries orphans again whose owner, parent or name has appeared since. Gives the place where to go on.
@@ -155,18 +172,6 @@ async fn rematch(shared: &Shared, shop: &ShopId, after: Uuid) -> Result<Uuid, St
         }
     }
     Ok(last.unwrap_or(Uuid::nil()))
-}
-
-/// The evidence that an orphan amounts to, now that it may have an owner.
-pub fn evidence_of(orphan: &OrphanRow) -> Option<Record> {
-    let sha256 = orphan.body_sha256.as_slice().try_into().ok()?;
-    let learned = observe_kept(orphan.id, orphan.signed, &orphan.body, sha256)?;
-    Some(Record {
-        target: Target::Snapshots,
-        learned,
-        lease: None,
-        next_check: None,
-    })
 }
 
 /// Drops months of evidence that are older than they are kept.

@@ -76,6 +76,7 @@ pub(crate) async fn stamp_and_send(
     body: SensitiveBody,
     sealed: Option<Sealed>,
 ) -> Result<Next, Problem> {
+    let told_before = Stamp::told_before(&known);
     let shop = known.opening.shop;
     let stamp = Stamp {
         id: known.record.id,
@@ -83,6 +84,7 @@ pub(crate) async fn stamp_and_send(
         replay: false,
         child,
         sealed,
+        told_before,
     };
     let stamped = context.ledger.stamp(&shop, stamp).await?;
     Ok(match stamped {

@@ -157,6 +157,10 @@ fn unfitting(unfit: Unfit) -> Problem {
             Problem::invalid("/parent_uid", message)
         }
         Unfit::UnknownParent => Problem::unavailable("nothing is known of the parent"),
+        Unfit::Currency { parent } => {
+            let message = format!("must be {parent}, which is the currency of the parent");
+            Problem::invalid("/currency", message)
+        }
     }
 }
 

@@ -114,7 +114,7 @@ pub(crate) async fn resolve(
     }
     let close = Close {
         id: found.id,
-        by: caller.name().to_owned(),
+        by: Some(caller.name().to_owned()),
         reason,
     };
     let closed = context.ledger.close(&caller.shop.id, close).await?;

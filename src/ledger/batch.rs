@@ -235,8 +235,13 @@ impl<'a> Fold<'a> {
         works: &[Work],
         given: Given,
     ) -> Result<Self, StoreError> {
-        let mut batch = Batch::load(settings, shop, works, tables, given).await?;
-        let drafts = works.iter().map(|work| batch.draft(work)).collect();
+        let at = tables.begin_batch().await?;
+        let (families, kept) = Families::lock(tables, shop, works).await?;
+        let all = family::after(kept, works);
+        let mut batch = Batch::load(settings, shop, &all, tables, (at, families, given)).await?;
+        let before = all.len() - works.len();
+        let drafts = all.iter().map(|work| batch.draft(work));
+        let drafts = drafts.skip(before).collect();
         batch.find_back_twice();
         match batch.write(tables).await? {
             Some(closed) => Ok(Self {
@@ -265,10 +270,8 @@ impl<'a> Batch<'a> {
         shop: &'a ShopId,
         works: &[Work],
         tables: &mut T,
-        given: Given,
+        (at, families, given): (Timestamp, Families, Given),
     ) -> Result<Self, StoreError> {
-        let at = tables.begin_batch().await?;
-        let families = Families::lock(tables, shop, works).await?;
         let routing = Routing::look_up(tables, shop, works).await?;
         let mut ids = routing.touched(works);
         ids.extend(families.rows());
@@ -333,10 +336,14 @@ impl<'a> Batch<'a> {
         for work in works {
             if let Work::Record(record) = work {
                 for delivery in self.routing.deliver(record, &self.rows) {
-                    if let Delivery::To(id, facts) = delivery
-                        && (anew || self.may_be_known(id, record, &facts))
-                    {
-                        keys.push((id, record.learned.id));
+                    match delivery {
+                        Delivery::To(id, facts)
+                            if anew || self.may_be_known(id, record, &facts) =>
+                        {
+                            keys.push((id, record.learned.id));
+                        }
+                        Delivery::Offered(id, told, _) => keys.push((id, told.id)),
+                        _ => {}
                     }
                 }
             }
@@ -405,6 +412,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }
+        | Fact::Contested { snapshot }
         | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
         _ => false,
     };
@@ -419,6 +427,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         Fact::Seen { snapshot, .. }
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }
+        | Fact::Contested { snapshot }
         | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
         _ => {}
     }

@@ -11,6 +11,7 @@ mod batch;
 mod commit;
 mod evidence;
 mod findings;
+mod kept;
 mod learning;
 mod route;
 mod stamped;
@@ -23,6 +24,7 @@ pub use acts::{act, look};
 pub use batch::taking_over::{look_it_up, take_over};
 pub use batch::{Answer, Fold, Work};
 pub use findings::view as discrepancy_view;
+pub use kept::evidence_of;
 pub use stamped::StampedAttempt;
 pub use telling::{Because, Body, Explanation, Next, Piece};
 pub use waiters::Watch;
@@ -187,6 +189,18 @@ pub struct Stamp {
     pub child: Option<ParentLimit>,
     /// For a caller who posts again: the request, which may have to wait again.
     pub sealed: Option<Sealed>,
+    /// What [`Stamp::told_before`] gives.
+    pub told_before: Vec<Uid>,
+}
+
+impl Stamp {
+    /// The gateway's transactions that were told of before the first stamp: by it they may become this one.
+    pub fn told_before(stored: &StoredTransaction) -> Vec<Uid> {
+        if stored.summary.sent_at().is_some() {
+            return Vec::new();
+        }
+        stored.summary.candidates.keys().cloned().collect()
+    }
 }
 
 /// What came of stamping.

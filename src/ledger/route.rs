@@ -9,9 +9,14 @@ use crate::ledger::{Record, Target, Work};
 use crate::observation::Observation;
 use crate::store::StoreError;
 use crate::store::batch::Names;
+use domain::candidate::is_misnamed;
 use domain::evidence::FoundBy;
+use domain::explain::note;
 use domain::fold::Differences;
-use domain::{Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict};
+use domain::{
+    Channel, Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict,
+};
+use serde_json::json;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use uuid::Uuid;
@@ -38,6 +43,9 @@ pub(crate) enum Delivery<'a> {
     Unclaimed(Box<Snapshot>, Option<TransactionType>),
     /// To nobody.
     Orphan(Option<Box<Snapshot>>),
+    /// To another of ours than the one whose request it answers, whose name it bears: as an act of its own,
+    /// since the body itself is about that request.
+    Offered(Uuid, Box<Observation>, Box<Fact>),
 }
 
 impl Routing {
@@ -69,7 +77,8 @@ impl Routing {
                         uids.extend(parent);
                     }
                 }
-                Work::Stamp(..) | Work::Close(_) => {}
+                Work::Stamp(stamp, _) => uids.extend(stamp.told_before.iter().map(Uid::as_str)),
+                Work::Close(_) => {}
             }
         }
         fn list(set: BTreeSet<&str>) -> Vec<&str> {
@@ -189,10 +198,12 @@ impl Routing {
                     snapshot,
                     found_by: FoundBy::TrackingId,
                 } => self.homes(snapshot, fact, (target, learned.adopts), rows),
-                fact => target
-                    .map(|id| Home::Row(id, Cow::Borrowed(fact)))
-                    .into_iter()
-                    .collect(),
+                fact => {
+                    let own = target.map(|id| Home::Row(id, Cow::Borrowed(fact)));
+                    let named = target.and_then(|id| self.named_another(id, fact, rows));
+                    let named = named.into_iter().flatten();
+                    own.into_iter().chain(named).collect()
+                }
             };
             for home in homes {
                 match home {
@@ -200,6 +211,7 @@ impl Routing {
                         Some((_, facts)) => facts.push(fact),
                         None => shares.push((id, vec![fact])),
                     },
+                    Home::Offered(id, told, fact) => others.push(Delivery::Offered(id, told, fact)),
                     Home::New(snapshot) => others.push(Delivery::Adopt(snapshot)),
                     Home::Unclaimed(snapshot, kind) => {
                         others.push(Delivery::Unclaimed(snapshot, kind));
@@ -219,6 +231,43 @@ impl Routing {
             .map(|(id, facts)| Delivery::To(id, facts))
             .chain(others)
             .collect()
+    }
+
+    /// Where a description goes that answers the request of one of ours and bears a name that is not that
+    /// one's: to whom it would go if it had been found. One that tells of a duplicate describes what it
+    /// clashed with in words about the clash.
+    fn named_another<'a>(&self, target: Uuid, fact: &Fact, rows: &Rows) -> Option<Vec<Home<'a>>> {
+        let (Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. }) = fact else {
+            return None;
+        };
+        let is_misnamed = is_misnamed(&rows.get(target)?.opening, snapshot);
+        let is_clash = snapshot.code.as_deref() == Some("E.1018");
+        let owner = self.owner(&snapshot.uid);
+        let is_news = owner.is_none_or(|owner| is_news(rows, owner, snapshot));
+        if !is_misnamed || is_clash || !is_news {
+            return None;
+        }
+        let seen = Fact::Seen {
+            snapshot: snapshot.clone(),
+            found_by: FoundBy::TrackingId,
+        };
+        let offer = |id: Uuid, fact: Fact| {
+            let act = json!({ "answered": target, "snapshot": &**snapshot });
+            let mut told = Observation::local(Channel::Local, "offered", &act, vec![seen.clone()]);
+            told.note = Some(format!(
+                "what ~{target} was answered bears this name: {}",
+                note(&seen)
+            ));
+            Home::Offered(id, Box::new(told), Box::new(fact))
+        };
+        let homes = self.homes(snapshot, &seen, (None, true), rows).into_iter();
+        let homes = homes.filter_map(|home| match home {
+            Home::Row(id, fact) => (id != target).then(|| offer(id, fact.into_owned())),
+            Home::New(snapshot) => Some(Home::New(snapshot)),
+            Home::Unclaimed(snapshot, kind) => Some(Home::Unclaimed(snapshot, kind)),
+            Home::Nobody(_) | Home::Offered(..) => None,
+        });
+        Some(homes.collect())
     }
 
     /// Where one description goes. Ours come first: one that was made through us owns it, or may own it; one
@@ -286,7 +335,10 @@ impl Routing {
             return or_nobody(id);
         }
         let contested = |ids: &[Uuid]| -> Vec<Home<'a>> {
-            let contested = || Cow::Owned(Fact::Contested { uid: s.uid.clone() });
+            let contested = || {
+                let snapshot = Box::new(s.clone());
+                Cow::Owned(Fact::Contested { snapshot })
+            };
             ids.iter().map(|id| Home::Row(*id, contested())).collect()
         };
         let possible =
@@ -396,6 +448,7 @@ enum Home<'a> {
     New(Box<Snapshot>),
     Unclaimed(Box<Snapshot>, Option<TransactionType>),
     Nobody(Box<Snapshot>),
+    Offered(Uuid, Box<Observation>, Box<Fact>),
 }
 
 /// What a webhook tells, as it is told of something adopted: it is what it is.

@@ -4,6 +4,7 @@
 //! simulation of `tests/it/sim` runs the very same code over tables in memory.
 
 use crate::store::batch::{self as rows, Family, Found, Healed, Names, Place, Writes};
+use crate::store::sweeps::OrphanRow;
 use crate::store::waiting::{self, WaitingRow};
 use crate::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Store, StoreError, StoredTransaction,
@@ -49,6 +50,8 @@ statements! {
     fn lock_families(shop: &ShopId, parents: &[&str]) -> Vec<Family> = rows::lock_families;
     /// The children of parents.
     fn children_of(shop: &ShopId, parents: &[&str]) -> Vec<StoredTransaction> = rows::children_of;
+    /// Webhooks that belong to nothing yet and tell what was taken from the families of these parents.
+    fn orphans_of(shop: &ShopId, parents: &[&str]) -> Vec<OrphanRow> = rows::orphans_of;
     /// Inserts transactions; `false` when a tracking id is taken.
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool
         = rows::insert_transactions;

@@ -21,6 +21,7 @@ use leaves::clock::BootInstant;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use uuid::{Builder, Uuid};
+use words::Mention;
 
 /// One thing learned.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct Observation {
     pub by: Option<String>,
     /// A finding that goes with it.
     pub finding: Option<(DiscrepancyKind, String)>,
+    /// The gateway's transactions that this finding is about.
+    pub mentions: Vec<Mention>,
     /// It is kept already, and offered again: where it still belongs to nobody, nothing new is said.
     pub kept: bool,
     /// A transaction of the gateway in it that nobody here has is taken over.
@@ -114,6 +117,7 @@ impl Observation {
             unknown: None,
             answered: None,
             finding: None,
+            mentions: Vec::new(),
             reason: None,
             by: None,
             kept: false,

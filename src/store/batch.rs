@@ -5,7 +5,7 @@ mod families;
 mod findings;
 mod writing;
 
-pub use families::{Family, children_of, lock_families};
+pub use families::{Family, children_of, lock_families, orphans_of};
 pub use findings::{
     Healed, heal_all, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
 };

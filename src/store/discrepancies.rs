@@ -103,13 +103,13 @@ pub async fn by_id(
     row.map(DiscrepancyRow::try_from).transpose()
 }
 
-/// A finding to be closed by a person.
+/// A finding to be closed.
 #[derive(Debug, Clone)]
 pub struct Close {
     /// Which finding.
     pub id: Uuid,
-    /// Who.
-    pub by: String,
+    /// Which person; nobody where what is known by now no longer indicates it.
+    pub by: Option<String>,
     /// Why.
     pub reason: String,
 }
@@ -135,11 +135,33 @@ pub async fn close(
         OffsetDateTime::from(at),
         &closings.iter().map(|c| c.id).collect::<Vec<_>>(),
         &closings.iter().map(|c| c.reason.as_str()).collect::<Vec<_>>() as &[&str],
-        &closings.iter().map(|c| c.by.as_str()).collect::<Vec<_>>() as &[&str],
+        &closings.iter().map(|c| c.by.as_deref()).collect::<Vec<_>>() as &[Option<&str>],
     )
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(DiscrepancyRow::try_from).collect()
+}
+
+/// Open findings about webhooks that belonged to nothing, whose uid has an owner by now.
+pub async fn owned(store: &Store, shop: &ShopId, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let kinds = [
+        DiscrepancyKind::OrphanWebhook.as_str(),
+        DiscrepancyKind::ChargebackUnmatched.as_str(),
+    ];
+    Ok(sqlx::query_scalar!(
+        "-- owned_discrepancies
+        SELECT d.id FROM discrepancies d
+        WHERE d.shop_id = $1 AND d.status = 'open' AND d.kind = ANY($2::text[])
+          AND coalesce(d.transaction_id, '00000000-0000-0000-0000-000000000000'::uuid)
+            = '00000000-0000-0000-0000-000000000000'::uuid
+          AND EXISTS (SELECT 1 FROM uids u WHERE u.shop_id = $1 AND u.key = uid_key(d.uid))
+        LIMIT $3",
+        shop.as_str(),
+        &kinds as &[&str],
+        limit
+    )
+    .fetch_all(store.slow_pool())
+    .await?)
 }
 
 /// How many findings of each kind are open at a shop.

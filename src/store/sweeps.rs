@@ -30,7 +30,7 @@ pub async fn months_ahead(store: &Store) -> Result<i64, StoreError> {
 }
 
 /// A webhook that had belonged to nothing.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrphanRow {
     /// Made of the content.
     pub id: Uuid,

@@ -26,19 +26,19 @@ pub async fn put_waiting(
     // A fixed order, as for transactions.
     rows.sort_unstable_by_key(|row| row.transaction_id);
     let ids: Vec<Uuid> = rows.iter().map(|row| row.transaction_id).collect();
-    let keys: Vec<String> = rows.iter().map(|row| row.key_id.clone()).collect();
-    let sealed: Vec<Vec<u8>> = rows.iter().map(|row| row.sealed.clone()).collect();
-    sqlx::query(
+    let keys: Vec<&str> = rows.iter().map(|row| row.key_id.as_str()).collect();
+    let sealed: Vec<&[u8]> = rows.iter().map(|row| row.sealed.as_slice()).collect();
+    sqlx::query!(
         "-- put_waiting
         INSERT INTO waiting_requests (shop_id, transaction_id, key_id, sealed)
         SELECT $1, * FROM UNNEST($2::uuid[], $3::text[], $4::bytea[])
         ON CONFLICT (shop_id, transaction_id)
             DO UPDATE SET key_id = EXCLUDED.key_id, sealed = EXCLUDED.sealed",
+        shop.as_str(),
+        &ids,
+        &keys as &[&str],
+        &sealed as &[&[u8]],
     )
-    .bind(shop.as_str())
-    .bind(ids)
-    .bind(keys)
-    .bind(sealed)
     .execute(conn)
     .await?;
     Ok(())
@@ -50,7 +50,7 @@ pub async fn drop_waiting(
     shop: &ShopId,
     ids: &[Uuid],
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query!(
         "-- drop_waiting
         DELETE FROM waiting_requests WHERE ctid = ANY (ARRAY(
             SELECT w.ctid FROM UNNEST($2::uuid[]) AS k(id)
@@ -58,9 +58,9 @@ pub async fn drop_waiting(
                 SELECT ctid FROM waiting_requests
                 WHERE shop_id = $1 AND transaction_id >= k.id AND transaction_id <= k.id
                 ORDER BY transaction_id LIMIT 1) w))",
+        shop.as_str(),
+        ids
     )
-    .bind(shop.as_str())
-    .bind(ids)
     .execute(conn)
     .await?;
     Ok(())
@@ -72,19 +72,16 @@ pub async fn waiting(
     shop: &ShopId,
     transaction_id: Uuid,
 ) -> Result<Option<WaitingRow>, StoreError> {
-    let found: Option<(String, Vec<u8>)> = sqlx::query_as(
+    Ok(sqlx::query_as!(
+        WaitingRow,
         "-- waiting
-        SELECT key_id, sealed FROM waiting_requests WHERE shop_id = $1 AND transaction_id = $2",
+        SELECT transaction_id, key_id, sealed FROM waiting_requests
+        WHERE shop_id = $1 AND transaction_id = $2",
+        shop.as_str(),
+        transaction_id
     )
-    .bind(shop.as_str())
-    .bind(transaction_id)
     .fetch_optional(store.pool())
-    .await?;
-    Ok(found.map(|(key_id, sealed)| WaitingRow {
-        transaction_id,
-        key_id,
-        sealed,
-    }))
+    .await?)
 }
 
 /// Removes requests of transactions that have gone on without anybody removing them: a replica of a release that
@@ -104,12 +101,11 @@ pub async fn forget(store: &Store, shop: &ShopId) -> Result<(), StoreError> {
 
 /// The ids of the keys that a kept fingerprint or a sealed request of these shops names.
 pub async fn keys_in_use(store: &Store, shops: &[String]) -> Result<Vec<String>, StoreError> {
-    let keys = sqlx::query_scalar(
+    Ok(sqlx::query_scalar!(
         "-- keys_in_use
         SELECT DISTINCT key_id FROM fingerprint_keys WHERE shop_id = ANY($1::text[]) ORDER BY key_id",
+        shops
     )
-    .bind(shops)
     .fetch_all(store.pool())
-    .await?;
-    Ok(keys)
+    .await?)
 }

@@ -1,7 +1,7 @@
 //! The danger: more money goes back than came in, or the gateway takes a second, honest refund for a
 //! duplicate of the first.
 
-use crate::world::{Setup, World};
+use crate::world::{SHOP, Setup, World, eventually};
 use serde_json::{Value, json};
 
 /// A payment of 32.45 that has succeeded; its uid.
@@ -290,5 +290,223 @@ fn a_chargeback_of_what_was_refunded_is_told() {
         assert_eq!(world.twin().send_webhook(told).await, [200]);
         let found = world.until_found("refunded_and_charged_back").await;
         assert_eq!((&found["tracking_id"], &found["amount"]), (&json!("ok-parent"), &json!(3245)));
+    });
+}
+
+/// Tells of a transaction by a signed webhook.
+async fn hear(world: &World, transaction: Value) {
+    let body = json!({ "transaction": transaction });
+    let webhook = json!({"url": world.hook_url(), "shop": SHOP, "body": body});
+    assert_eq!(world.twin().send_webhook(webhook).await, [200], "{body}");
+}
+
+#[test]
+fn what_went_back_before_its_parent_was_known_here_is_counted() {
+    Setup::default().run(async |world| {
+        let made = json!({"type": "payment", "status": "successful", "amount": 1500,
+            "currency": "EUR", "tracking_id": "of-old", "uid": "old-parent", "test": true});
+        world.twin().make(made).await;
+        hear(
+            world,
+            json!({"uid": "went-back", "type": "refund", "status": "successful", "amount": 1000,
+                "currency": "EUR", "parent_uid": "old-parent"}),
+        )
+        .await;
+        world.until_found("orphan_webhook").await;
+        let over = world
+            .post("refunds", refund("all", "old-parent", 1500))
+            .await;
+        let problem = over.expect_problem(422, "validation").json;
+        assert_eq!(pointer(&problem), "/amount", "{problem}");
+        assert_eq!(world.twin().posts("all").await, 0);
+        let rest = world
+            .post("refunds", refund("rest", "old-parent", 500))
+            .await;
+        assert!(matches!(rest.status, 200 | 202), "{}", rest.text);
+        let known = world
+            .get("transactions?uid=went-back")
+            .await
+            .expect(200)
+            .json;
+        assert_eq!(known["transactions"][0]["origin"], "gateway", "{known}");
+        // It has an owner now, and its sum is counted once.
+        eventually("the finding is closed", async || {
+            let open = world.open_kinds().await;
+            (!open.contains(&"orphan_webhook".to_owned())).then_some(())
+        })
+        .await;
+        let over = world.post("refunds", refund("more", "old-parent", 1)).await;
+        assert_eq!(
+            pointer(&over.expect_problem(422, "validation").json),
+            "/amount"
+        );
+    });
+}
+
+#[test]
+fn captures_and_what_went_back_of_them_are_counted_though_they_came_before_their_parents() {
+    Setup::default().run(async |world| {
+        let made = json!({"type": "authorization", "status": "successful", "amount": 1500,
+            "currency": "EUR", "tracking_id": "held-of-old", "uid": "old-held", "test": true});
+        world.twin().make(made).await;
+        for (uid, kind, parent, amount) in [
+            ("back", "refund", "taken", 300),
+            ("taken", "capture", "old-held", 400),
+        ] {
+            hear(
+                world,
+                json!({"uid": uid, "type": kind, "status": "successful", "amount": amount,
+                    "currency": "EUR", "parent_uid": parent}),
+            )
+            .await;
+        }
+        for (collection, amount) in [("captures", 1101), ("refunds", 101)] {
+            let over = world
+                .post(collection, refund("too-much", "old-held", amount))
+                .await;
+            let problem = over.expect_problem(422, "validation").json;
+            assert_eq!(pointer(&problem), "/amount", "{problem}");
+        }
+        let rest = world.post("refunds", refund("rest", "old-held", 100)).await;
+        assert!(matches!(rest.status, 200 | 202), "{}", rest.text);
+    });
+}
+
+#[test]
+fn a_child_with_card_data_equal_to_one_just_sent_is_turned_away_and_not_opened() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        world
+            .post("refunds", child("first", &uid, 100))
+            .await
+            .expect(202);
+        let mut carded = child("second", &uid, 100);
+        carded["credit_card"] = crate::world::card_payment("any")["credit_card"].clone();
+        let early = world.post("refunds", carded).await;
+        let early = early.expect_problem(503, "unavailable");
+        let pause: u64 = early.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=31).contains(&pause), "{pause}");
+        assert_eq!(world.get("transactions/second").await.status, 404);
+        assert_eq!(world.twin().posts("second").await, 0);
+    });
+}
+
+#[test]
+fn a_child_in_another_currency_than_its_parent_is_refused() {
+    Setup::default().run(async |world| {
+        let mut yen = crate::world::payment("ok-yen");
+        yen["currency"] = json!("JPY");
+        world
+            .post_with("payments", &[("prefer", "wait=20")], yen)
+            .await
+            .expect(200);
+        let uid = world.twin().uid("ok-yen").await;
+        for collection in ["refunds", "refunds?force=true"] {
+            let mut other = refund("euros", &uid, 100);
+            other["currency"] = json!("EUR");
+            let refused = world.post(collection, other).await;
+            let problem = refused.expect_problem(422, "validation").json;
+            assert_eq!(pointer(&problem), "/currency", "{problem}");
+        }
+        assert_eq!(world.twin().posts("euros").await, 0);
+        let mut same = refund("yen", &uid, 100);
+        same["currency"] = json!("JPY");
+        let same = world.post("refunds", same).await;
+        assert!(matches!(same.status, 200 | 202), "{}", same.text);
+    });
+}
+
+#[test]
+fn a_chargeback_that_names_its_parent_by_the_embedded_body_alone_is_its_child() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        hear(
+            world,
+            json!({"uid": "charged-back", "type": "chargeback", "status": "successful",
+                "amount": 3245, "currency": "EUR",
+                "parent_transaction": {"uid": uid, "type": "payment", "status": "successful"}}),
+        )
+        .await;
+        let known = world
+            .get(&format!("transactions?parent_uid={uid}"))
+            .await
+            .expect(200)
+            .json;
+        assert_eq!(known["transactions"][0]["uid"], "charged-back", "{known}");
+        let late = world.post("refunds", refund("late", &uid, 1)).await;
+        assert_eq!(
+            pointer(&late.expect_problem(422, "validation").json),
+            "/amount"
+        );
+    });
+}
+
+#[test]
+fn that_money_went_back_twice_is_told_until_one_of_them_has_failed() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        let wait = [("prefer", "wait=20")];
+        let all = refund("ok-refund", &uid, 3245);
+        world.post_with("refunds", &wait, all).await.expect(200);
+        let told = |status: &str, second: u32| {
+            json!({"uid": "charged-back", "type": "chargeback", "status": status, "amount": 3245,
+                "currency": "EUR", "parent_uid": uid,
+                "updated_at": format!("2026-11-01T00:00:{second:02}Z")})
+        };
+        hear(world, told("successful", 1)).await;
+        let found = world.until_found("refunded_and_charged_back").await;
+        assert_eq!(found["uids"].as_array().map(Vec::len), Some(2), "{found}");
+        hear(world, told("failed", 2)).await;
+        let open = world.open_kinds().await;
+        assert!(
+            !open.contains(&"refunded_and_charged_back".to_owned()),
+            "{open:?}"
+        );
+    });
+}
+
+#[test]
+fn what_was_told_under_the_name_of_a_child_before_it_was_sent_has_one_owner() {
+    Setup::default().run(async |world| {
+        let uid = paid(world, "ok-parent").await;
+        world
+            .post("refunds", child("first", &uid, 100))
+            .await
+            .expect(202);
+        let held = world
+            .post("refunds", child("ok-held", &uid, 100))
+            .await
+            .expect(202)
+            .json;
+        assert_eq!(held["state"], "accepted", "{held}");
+        let now = domain::Timestamp::from(leaves::clock::now_utc()).to_rfc3339();
+        hear(
+            world,
+            json!({"uid": "told-early", "type": "refund", "status": "successful", "amount": 100,
+                "currency": "EUR", "parent_uid": uid, "tracking_id": "ok-held", "created_at": now,
+                "updated_at": now}),
+        )
+        .await;
+        let early = world
+            .get("transactions?uid=told-early")
+            .await
+            .expect(200)
+            .json;
+        assert_eq!(early["transactions"][0]["origin"], "gateway", "{early}");
+        tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+        let sent = world.until("ok-held", "the result of its own task", |held| {
+            held["uid"].is_string() && held["uid"] != "told-early"
+        });
+        assert_eq!(sent.await["state"], "successful");
+        let early = world
+            .get("transactions?uid=told-early")
+            .await
+            .expect(200)
+            .json;
+        let owner = &early["transactions"][0];
+        assert_eq!(owner["tracking_id"], "ok-held", "it is merged: {early}");
+        assert_eq!(owner["origin"], "api", "it is merged: {early}");
+        let found = world.until_found("duplicate_success").await;
+        assert_eq!(found["uids"].as_array().map(Vec::len), Some(2), "{found}");
     });
 }

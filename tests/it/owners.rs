@@ -83,7 +83,9 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
             );
         }
         let again = world.status("pay-a").await;
-        assert_eq!(again["sequence"], first["sequence"]);
+        for field in ["state", "uid", "amount", "code", "message", "finalized_at"] {
+            assert_eq!(again[field], first[field], "{field}");
+        }
     });
 }
 
@@ -239,5 +241,48 @@ fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
                 t["status"] == "successful"
             })
             .await;
+    });
+}
+
+#[test]
+fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_that_one() {
+    let gateway = FakeGateway::start(async |request: Request| {
+        if request.is_submit() {
+            return taken(&request);
+        }
+        if request.path.contains("/async/") && request.path.ends_with("/pay-7") {
+            let told = transaction("uid-7", "pay-8", "successful");
+            return Reply::Json(200, wrapped(&told));
+        }
+        if request.path.contains("/async/") && request.path.ends_with("/pay-9") {
+            let mut told = transaction("uid-9", "pay-8", "successful");
+            told["amount"] = json!(1);
+            return Reply::Json(200, wrapped(&told));
+        }
+        if request.path.contains("/async/") {
+            return Reply::Json(404, json!({"status": "unknown"}));
+        }
+        list(&[])
+    });
+    Setup::default().gateway(&gateway).run(async |world| {
+        world.pay_async("pay-8").await.expect(202);
+        world.until_state("pay-8", "in_doubt").await;
+        // Unlike what was asked for: it is listed, and speaks against a proof.
+        world.pay_async("pay-9").await.expect(202);
+        world.until_state("pay-9", "in_doubt").await;
+        let unlike = world.get("transactions?uid=uid-9").await.expect(200).json;
+        assert_eq!(unlike["transactions"][0]["origin"], "gateway", "{unlike}");
+        let found = world.until_found("amount_mismatch").await;
+        assert_eq!(found["tracking_id"], "pay-8", "{found}");
+        // All that is known of it agrees with what was asked for.
+        world.pay_async("pay-7").await.expect(202);
+        let named = world.until_final("pay-8").await;
+        assert_eq!(
+            (&named["state"], &named["uid"]),
+            (&json!("successful"), &json!("uid-7"))
+        );
+        let other = world.until_state("pay-7", "in_doubt").await;
+        assert_eq!(other["uid"], json!(null));
+        ambiguous(world, "pay-7").await;
     });
 }

@@ -211,7 +211,13 @@ fn told(fields: &Fields) -> Result<Told, Unreadable> {
     let currency = filled(fields, "currency")
         .and_then(|()| exact(fields, "currency", |text| Currency::parse(text.trim())));
     let tracking_id = exact(fields, "tracking_id", TrackingId::from_gateway);
-    let parent_uid = exact(fields, "parent_uid", uid);
+    let parent_uid = match exact(fields, "parent_uid", uid) {
+        Ok(None) if matches!(&kind, Ok(Some(kind)) if kind == "chargeback") => {
+            let carried = fields.get("parent_transaction").and_then(envelope);
+            carried.map_or(Ok(None), |parent| exact(parent, "uid", uid))
+        }
+        named => named,
+    };
     let garbled = kind.is_err()
         || amount.is_err()
         || currency.is_err()

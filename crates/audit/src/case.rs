@@ -193,6 +193,7 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
         | Saying::Known(told)
         | Saying::Found(told, _)
         | Saying::Merged(told, _)
+        | Saying::Offered(told, _)
         | Saying::Accepted(told, _) => Some(told.uid.to_string()),
         Saying::Decided(decision) => decision.uid.as_ref().map(ToString::to_string),
         _ => None,
@@ -283,6 +284,8 @@ impl Case {
             Saying::TaskUnknown(id) => self.task(id).unknown = true,
             Saying::TaskOutlived(id) => self.task(id).outlived = true,
             Saying::TaskRefused(id, refusal) => self.task(id).refusals.push(*refusal),
+            // It answered the request of another, from which this one was learned of.
+            Saying::TaskResult(..) if asked.origin == Origin::Gateway => {}
             Saying::TaskResult(id, told) if self.names_ours(asked, told) => {
                 self.task(id).results.insert(told.uid.to_string());
             }
@@ -292,9 +295,8 @@ impl Case {
                 self.answered_amiss = true;
             }
             Saying::Named(attempt, told) if !self.names_ours(asked, told) => {
-                self.attempt(*attempt)
-                    .refusals
-                    .push(word_about_another(told));
+                let word = word_about_another(told);
+                self.attempt(*attempt).refusals.push(word);
                 self.answered_amiss = true;
             }
             Saying::Proved {
@@ -321,6 +323,7 @@ impl Case {
             | Saying::TakenOver
             | Saying::Anothers(_)
             | Saying::Merged(..)
+            | Saying::Offered(..)
             | Saying::Opened(_)
             | Saying::Named(..)
             | Saying::Known(_)
@@ -423,7 +426,15 @@ fn see(
             let ours = asked.agrees(told) && asked.is_filed_under_our_name(told);
             ours.then(|| seen(told, true))
         }
-        Saying::Merged(told, sha256) => Some(Seen {
+        // It was found by its name, as in a look-up: what is another's says nothing here.
+        Saying::Offered(told, _)
+            if owners
+                .get(told.uid.as_str())
+                .is_some_and(|owner| *owner != asked.id) =>
+        {
+            None
+        }
+        Saying::Merged(told, sha256) | Saying::Offered(told, sha256) => Some(Seen {
             told: told.clone(),
             sha256: *sha256,
             named: false,

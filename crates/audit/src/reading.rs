@@ -93,6 +93,9 @@ pub(super) enum Saying {
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its
     /// body.
     Merged(Told, [u8; 32]),
+    /// The request of another of ours was answered with this, and it bears our name; with the hash of its
+    /// body.
+    Offered(Told, [u8; 32]),
     /// This one turned out to be another.
     MergedInto,
     /// A person accepts this description, with the hash of its body.

@@ -222,6 +222,21 @@ pub fn judge_duplicate(empty: &[EmptyLookup], since: Timestamp) -> Proof {
 /// Whether the absence of a transaction of this type can be proved at all: children only where
 /// the shop's gateway has been seen to answer one of that type under its own tracking id.
 pub fn is_provable(kind: TransactionType, abilities: &[Ability]) -> bool {
+    !kind.is_child() || is_shown(kind, abilities)
+}
+
+/// Whether four empty look-ups within a quarter of an hour say anything of an `E.1018` to a transaction of
+/// this type: where look-ups of the shop have been seen to show one under its own tracking id. Of payments and
+/// authorizations every gateway shows that: look-ups by tracking id are documented for them.
+pub fn is_duplicate_provable(kind: TransactionType, abilities: &[Ability]) -> bool {
+    let documented = matches!(
+        kind,
+        TransactionType::Payment | TransactionType::Authorization
+    );
+    documented || is_shown(kind, abilities)
+}
+
+fn is_shown(kind: TransactionType, abilities: &[Ability]) -> bool {
     let word = Ability::shows(kind);
-    !kind.is_child() || abilities.iter().any(|ability| ability.word == word)
+    abilities.iter().any(|ability| ability.word == word)
 }

@@ -26,7 +26,10 @@ pub(crate) fn mentions<'a>(
 ) -> Vec<Mention> {
     let mut all: Vec<Mention> = Vec::new();
     for uid in uids.into_iter().flatten() {
-        let known = summary.candidates.get(uid).and_then(Candidate::shown);
+        // As the gateway has it now, whether or not that is what was asked for.
+        let known = summary.candidates.get(uid);
+        let known = known.and_then(|candidate| candidate.latest.as_deref());
+        let known = known.or_else(|| summary.contested_as.get(uid).map(AsRef::as_ref));
         let mention = known.map_or_else(
             || Mention {
                 uid: uid.to_string(),

@@ -242,8 +242,8 @@ pub enum Fact {
     },
     /// A transaction that could belong to more than one of ours; it moves nothing by itself.
     Contested {
-        /// Whose description.
-        uid: Uid,
+        /// Its description.
+        snapshot: Box<Snapshot>,
     },
     /// The gateway answered 404 to a look-up of this uid.
     UidMissing {

@@ -158,9 +158,10 @@ fn of_transactions(fact: &Fact) -> Option<String> {
         Fact::Seen { snapshot, .. } => {
             format!("the gateway reported transaction {}", described(snapshot))
         }
-        Fact::Contested { uid } => format!(
-            "it cannot be told whose the gateway's transaction {uid} is, so it was counted for none \
-             of ours"
+        Fact::Contested { snapshot } => format!(
+            "it cannot be told whose the gateway's transaction {} is, so it was counted for none of \
+             ours",
+            snapshot.uid
         ),
         Fact::UidMissing { uid } => {
             format!("the gateway answered 404 when asked for transaction {uid}")

@@ -4,7 +4,7 @@
 //! By what the gateway has, and not by what was asked. What it deliberately cannot do: look anything up.
 //! Whoever asks holds the family's lock, so that nobody takes from it meanwhile.
 
-use crate::{Opening, Origin, State, Summary, Timestamp, TransactionType, Uid, derive};
+use crate::{Currency, Opening, Origin, State, Summary, Timestamp, TransactionType, Uid, derive};
 use std::time::Duration;
 
 /// The gateway takes an equal child within 30 seconds for a duplicate; one more for its clock.
@@ -231,6 +231,11 @@ pub enum Unfit {
     },
     /// Nothing is known here of the parent.
     UnknownParent,
+    /// It is in another currency than its parent.
+    Currency {
+        /// The parent's.
+        parent: Currency,
+    },
 }
 
 impl Unfit {
@@ -243,6 +248,7 @@ impl Unfit {
             }
             Self::Parent { state } => format!("its parent is {state}, and not successful"),
             Self::UnknownParent => "nothing is known of its parent".to_owned(),
+            Self::Currency { parent } => format!("its parent is in {parent}"),
         }
     }
 }

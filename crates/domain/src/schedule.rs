@@ -422,6 +422,24 @@ pub fn next_look(
     Some(due.min(now.plus(longest)))
 }
 
+/// When our own task is asked next after an end that was known before anything was sent: such an end says
+/// nothing of what our own attempt came to. `None`: nothing runs, or the end is our own task's word.
+pub fn task_owed(
+    summary: &Summary,
+    derived: &Derived,
+    since: Timestamp,
+    now: Timestamp,
+    pace: &Pace,
+) -> Option<Timestamp> {
+    let known = derived.uid.as_ref();
+    let known = known.and_then(|uid| summary.candidates.get(uid));
+    let owed = derived.state.is_final()
+        && summary.sent_at() >= Some(since)
+        && summary.running_task().is_some()
+        && known.is_some_and(|candidate| !candidate.bound);
+    owed.then(|| now.plus(interval(now.since(since), pace)))
+}
+
 /// When a look after a final state is taken again that told nothing: the gateway was in trouble, or refused
 /// the read, at that very moment. It is still owed, and tried ever more rarely, for a day. `None`: none was
 /// owed, or not any more.

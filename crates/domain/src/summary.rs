@@ -44,6 +44,9 @@ pub struct Summary {
     /// Transactions that could equally belong to another of ours.
     #[serde(rename = "co", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub contested: BTreeSet<Uid>,
+    /// Their greatest snapshots; not known where an earlier release has read them.
+    #[serde(rename = "cs", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contested_as: BTreeMap<Uid, Box<Snapshot>>,
     /// Transactions that our own task, or the answer to our submit, named, and that are not ours as far as
     /// is known: they bear another name, or are another's. Beside one of these absence is not proved.
     #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -253,8 +256,9 @@ impl Summary {
             Fact::Anothers { by, snapshot } => self.is_anothers(by.as_ref(), snapshot),
             Fact::Merged { snapshot, .. } => self.see(opening, snapshot, FoundBy::TrackingId),
             Fact::MergedInto { into } => join_max(&mut self.merged_into, into),
-            Fact::Contested { uid } => {
-                self.contested.insert(uid.clone());
+            Fact::Contested { snapshot } => {
+                self.contested.insert(snapshot.uid.clone());
+                keep_greatest(&mut self.contested_as, snapshot);
             }
             Fact::UidMissing { uid } => {
                 self.missing.insert(uid.clone());
@@ -304,7 +308,7 @@ impl Summary {
             Fact::TaskResult { snapshot, .. }
             | Fact::Answered { snapshot, .. }
             | Fact::Seen { snapshot, .. } => knows(&snapshot.uid),
-            Fact::Contested { uid } => knows(uid),
+            Fact::Contested { snapshot } => knows(&snapshot.uid),
             _ => true,
         }
     }
@@ -373,11 +377,7 @@ impl Summary {
             join_max(refused, &no_word_of_ours(snapshot));
             self.misnamed.insert(snapshot.uid.clone());
         }
-        let known = self.anothers.get(&snapshot.uid);
-        if known.is_none_or(|known| snapshot.outranks(known)) {
-            let snapshot = Box::new(snapshot.clone());
-            self.anothers.insert(snapshot.uid.clone(), snapshot);
-        }
+        keep_greatest(&mut self.anothers, snapshot);
     }
 
     /// Notes what our own task named under a name that is not ours. It is seen, and binds nothing.
@@ -387,12 +387,17 @@ impl Summary {
     }
 
     /// Whether a candidate may be ours: it is bound, or some snapshot of it agrees with what was
-    /// asked, is filed under our name, and is not older than our first stamp.
+    /// asked, is filed under our name, and is not older than our first stamp. One that another of ours has
+    /// owned since before that stamp is not; what is ours once never becomes another's.
     pub fn is_eligible(&self, opening: &Opening, candidate: &Candidate) -> bool {
+        let is_anothers = || {
+            let uid = candidate.latest.as_deref().map(|latest| &latest.uid);
+            uid.is_some_and(|uid| self.anothers.contains_key(uid))
+        };
         candidate.bound
             || candidate
                 .claim(opening)
-                .is_some_and(|claim| !self.predates(claim))
+                .is_some_and(|claim| !self.predates(claim) && !is_anothers())
     }
 
     /// Whether a candidate is left out for its age alone, and by no more than a clock may be wrong: it
@@ -550,6 +555,13 @@ fn no_word_of_ours(snapshot: &Snapshot) -> Refusal {
         message: snapshot.message.clone(),
         friendly_message: snapshot.friendly_message.clone(),
         http_status: None,
+    }
+}
+
+fn keep_greatest(kept: &mut BTreeMap<Uid, Box<Snapshot>>, snapshot: &Snapshot) {
+    let known = kept.get(&snapshot.uid);
+    if known.is_none_or(|known| snapshot.outranks(known)) {
+        kept.insert(snapshot.uid.clone(), Box::new(snapshot.clone()));
     }
 }
 

@@ -8,6 +8,7 @@
 use super::fields::{self, Malformed};
 use super::json::{Fields, Json};
 use super::redact;
+use super::wire::row;
 use domain::snapshot::Card;
 use domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
 use std::borrow::Cow;
@@ -41,7 +42,7 @@ pub(super) fn snapshot(transaction: &Fields<'_>, source: Source) -> Result<Snaps
         amount_written: amount.and_then(|amount| amount.written),
         currency: unread.or_none(transaction, currency(transaction)),
         tracking_id: unread.or_none(transaction, tracking_id(transaction)),
-        parent_uid: unread.or_none(transaction, uid(transaction, "parent_uid")),
+        parent_uid: unread.or_none(transaction, parent_uid(transaction)),
         description: free("description"),
         created_at: fields::time(transaction, "created_at"),
         updated_at: fields::time(transaction, "updated_at"),
@@ -87,6 +88,17 @@ fn uid(transaction: &Fields<'_>, name: &'static str) -> Result<Option<Uid>, Malf
                 .ok_or(Malformed(name))
         })
         .transpose()
+}
+
+/// The parent that it names; where it does not, that of the body which a chargeback carries along.
+fn parent_uid(transaction: &Fields<'_>) -> Result<Option<Uid>, Malformed> {
+    let named = uid(transaction, "parent_uid")?;
+    let is_chargeback = || fields::word(transaction, "type").as_deref() == Some("chargeback");
+    if named.is_some() || !is_chargeback() {
+        return Ok(named);
+    }
+    let carried = transaction.get("parent_transaction").and_then(row);
+    carried.map_or(Ok(None), |parent| uid(parent, "uid"))
 }
 
 fn tracking_id(transaction: &Fields<'_>) -> Result<Option<TrackingId>, Malformed> {

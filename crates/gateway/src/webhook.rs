@@ -140,6 +140,15 @@ mod tests {
             assert_eq!(snapshot.uid.as_str(), "c");
             assert_eq!(parent.map(|p| p.uid.to_string()).as_deref(), Some("p"));
         }
+        // Where it names no parent, that one is it; of anything else it says nothing.
+        for (kind, parent) in [("chargeback", Some("p")), ("payment", None)] {
+            let body = json!({"uid": "c", "type": kind, "status": "successful",
+                "parent_transaction": {"uid": "p", "status": "successful"}});
+            let WebhookReading::Transaction { snapshot, .. } = read(&body) else {
+                panic!("{body}")
+            };
+            assert_eq!(snapshot.parent_uid.as_ref().map(|p| p.as_str()), parent);
+        }
         let lame = json!({"uid": "c", "status": "failed", "parent_transaction": 5});
         assert!(matches!(
             read(&lame),

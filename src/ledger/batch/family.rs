@@ -3,12 +3,15 @@
 
 use super::{Batch, Row};
 use crate::ledger::tables::Tables;
-use crate::ledger::{ParentLimit, Work, findings};
-use crate::store::batch::Family;
+use crate::ledger::{ParentLimit, Record, Work, evidence_of, findings};
+use crate::store::batch::{Family, Healed};
+use crate::store::sweeps::OrphanRow;
 use crate::store::{StoreError, StoredTransaction};
 use domain::family::{self, Child, Member, Unfit};
-use domain::{DiscrepancyKind, Finding, State, StatusClass, Timestamp, TransactionType, Uid};
-use std::collections::{BTreeSet, HashMap};
+use domain::{Currency, DiscrepancyKind, Finding, Opening, State, Timestamp};
+use domain::{TransactionType, Uid};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 use words::Mention;
 
@@ -29,9 +32,41 @@ pub(super) enum Room {
     Unfit(Unfit),
 }
 
+/// The parents of children that are to be sent.
+fn givers(works: &[Work]) -> BTreeSet<&str> {
+    let limits = works.iter().filter_map(|work| match work {
+        Work::Open(open) => open.parent_limit.as_ref(),
+        Work::Stamp(stamp, _) => stamp.child.as_ref(),
+        Work::Record(_) | Work::Close(_) => None,
+    });
+    limits.map(|limit| limit.parent.as_str()).collect()
+}
+
+/// What waits for a parent, as jobs: captures first, since more may go back of those.
+fn kept_works(kept: &[OrphanRow]) -> Vec<Work> {
+    let is_capture = |record: &Record| {
+        let mut kinds = record.learned.snapshots().map(|s| s.kind.as_deref());
+        kinds.any(|kind| kind == Some(TransactionType::Capture.as_str()))
+    };
+    let mut records: Vec<Record> = kept.iter().filter_map(evidence_of).collect();
+    records.sort_by_key(|record| (!is_capture(record), record.learned.id));
+    let works = records
+        .into_iter()
+        .map(|record| Work::Record(Box::new(record)));
+    works.collect()
+}
+
+/// The jobs of a batch, behind what waited for a parent of theirs.
+pub(super) fn after(kept: Vec<Work>, works: &[Work]) -> Cow<'_, [Work]> {
+    if kept.is_empty() {
+        return Cow::Borrowed(works);
+    }
+    kept.into_iter().chain(works.iter().cloned()).collect()
+}
+
 /// The parents whose families a batch needs: of children to be sent, and of what tells that money went
 /// back.
-fn parents(works: &[Work]) -> BTreeSet<&str> {
+fn parents<'a>(works: impl Iterator<Item = &'a Work>) -> BTreeSet<&'a str> {
     let mut named = BTreeSet::new();
     for work in works {
         match work {
@@ -46,7 +81,7 @@ fn parents(works: &[Work]) -> BTreeSet<&str> {
                 let snapshots = record.learned.snapshots();
                 let back = snapshots.filter(|s| {
                     let kind = s.kind.as_deref().and_then(TransactionType::parse);
-                    kind.is_some_and(goes_back) && s.class == StatusClass::Successful
+                    kind.is_some_and(goes_back) && s.class.is_final()
                 });
                 named.extend(back.filter_map(|s| s.parent_uid.as_ref().map(Uid::as_str)));
             }
@@ -64,25 +99,39 @@ const fn goes_back(kind: TransactionType) -> bool {
 }
 
 impl Families {
-    /// Locks the families that the jobs of a batch name.
+    /// Locks the families that the jobs of a batch name. Also gives what waits for a parent and was taken
+    /// from one of which a child is to be sent: it is recorded before that child is judged.
     pub(super) async fn lock<T: Tables>(
         tables: &mut T,
         shop: &domain::ShopId,
         works: &[Work],
-    ) -> Result<Self, StoreError> {
-        let named = parents(works);
-        if named.is_empty() {
-            return Ok(Self::default());
+    ) -> Result<(Self, Vec<Work>), StoreError> {
+        let givers: Vec<&str> = givers(works).into_iter().collect();
+        let mut kept: Vec<OrphanRow> = Vec::new();
+        loop {
+            let waiting = kept_works(&kept);
+            let named = parents(works.iter().chain(&waiting));
+            if named.is_empty() {
+                return Ok((Self::default(), waiting));
+            }
+            let named: Vec<&str> = named.into_iter().collect();
+            let families = tables.lock_families(shop, &named).await?;
+            let now = match givers.as_slice() {
+                [] => Vec::new(),
+                givers => tables.orphans_of(shop, givers).await?,
+            };
+            // What came before the lock names families of its own, which are locked as well.
+            if now == kept {
+                let families = families.into_iter();
+                let by_parent = families.map(|family| (family.parent_uid.clone(), family));
+                let locked = Self {
+                    by_parent: by_parent.collect(),
+                    children: Vec::new(),
+                };
+                return Ok((locked, waiting));
+            }
+            kept = now;
         }
-        let named: Vec<&str> = named.into_iter().collect();
-        let families = tables.lock_families(shop, &named).await?;
-        Ok(Self {
-            by_parent: families
-                .into_iter()
-                .map(|family| (family.parent_uid.clone(), family))
-                .collect(),
-            children: Vec::new(),
-        })
     }
 
     /// The parents and their own parents, to be locked with all other rows.
@@ -120,6 +169,21 @@ impl Families {
     }
 }
 
+/// The currency of a transaction: what was asked for, or else what the gateway has.
+pub(super) fn currency_of(stored: &StoredTransaction) -> Option<Currency> {
+    let gateways = || {
+        let uid = stored.derived().uid?;
+        stored
+            .summary
+            .candidates
+            .get(&uid)?
+            .latest
+            .as_ref()?
+            .currency
+    };
+    stored.opening.currency.or_else(gateways)
+}
+
 fn texts(uids: &BTreeSet<String>) -> Vec<&str> {
     uids.iter().map(String::as_str).collect()
 }
@@ -133,17 +197,18 @@ impl Batch<'_> {
 
     /// Whether a child may be sent, under the locks of its family. The child itself, which may be there
     /// already, is not counted.
-    pub(super) fn room(
-        &self,
-        itself: Uuid,
-        (kind, amount): (TransactionType, Option<i64>),
-        limit: &ParentLimit,
-    ) -> Room {
+    pub(super) fn room(&self, itself: Uuid, opening: &Opening, limit: &ParentLimit) -> Room {
         let child = Child {
-            kind,
-            amount,
+            kind: opening.kind,
+            amount: opening.amount,
             parent: &limit.parent,
         };
+        let parent = self.parent_of(&limit.parent);
+        if let (Some(ours), Some(parent)) = (opening.currency, parent.and_then(currency_of))
+            && ours != parent
+        {
+            return Room::Unfit(Unfit::Currency { parent });
+        }
         let others = self.relatives(itself);
         if !limit.force
             && let Err(unfit) = self.fits(child, &others)
@@ -170,25 +235,37 @@ impl Batch<'_> {
         }
     }
 
-    /// Tells where more went back than there was, once something that goes back has succeeded in this
-    /// batch.
+    /// Tells where more went back than there was, and where it is so no more, once something that goes back
+    /// has ended in this batch, or ended otherwise than before.
     pub(super) fn find_back_twice(&mut self) {
         let fresh = |row: &Row| {
             let stored = &row.stored;
-            let ended = stored.state == State::Successful && stored.state_since == self.at;
+            let ended = stored.state.is_final() && stored.state_since == self.at;
             ended && goes_back(stored.opening.kind)
         };
-        let parents: BTreeSet<Uid> = (self.rows.map.values())
-            .filter(|row| fresh(row))
-            .filter_map(|row| row.stored.opening.parent_uid.clone())
-            .collect();
-        for parent in parents {
+        // Whether one of a parent's has ended otherwise: only that can make it so no more.
+        let mut parents: BTreeMap<Uid, bool> = BTreeMap::new();
+        for row in self.rows.map.values().filter(|row| fresh(row)) {
+            if let Some(parent) = &row.stored.opening.parent_uid {
+                let failed = row.stored.state != State::Successful;
+                *parents.entry(parent.clone()).or_default() |= failed;
+            }
+        }
+        for (parent, failed) in parents {
             let Some(stored) = self.parent_of(&parent) else {
                 continue;
             };
             let member = Member::of(&stored.opening, &stored.summary);
             let others = self.relatives(Uuid::nil());
             let Some(over) = family::back_twice(&parent, &member, &others) else {
+                let healed = failed.then(|| Healed {
+                    transaction_id: stored.record.id,
+                    kind: DiscrepancyKind::RefundedAndChargedBack,
+                    subject: parent.to_string(),
+                    reason: "no more went back than there was".to_owned(),
+                    by: None,
+                });
+                self.healed.extend(healed);
                 continue;
             };
             let finding = Finding {

@@ -1,6 +1,6 @@
 //! Openings, stamps and closings of a batch: what callers and the engine ask for.
 
-use super::family::Room;
+use super::family::{Room, currency_of};
 use super::{Batch, CheckDecision, Draft, Row};
 use crate::config::sealing::Sealed;
 use crate::ledger::{Close, Lease, Open, Stamp};
@@ -29,18 +29,8 @@ fn child_of(parent: Option<&StoredTransaction>, asked: &Opening) -> Opening {
     let Some(parent) = parent else {
         return asked.clone();
     };
-    let gateways = || {
-        let uid = parent.derived().uid?;
-        parent
-            .summary
-            .candidates
-            .get(&uid)?
-            .latest
-            .as_ref()?
-            .currency
-    };
     Opening {
-        currency: asked.currency.or(parent.opening.currency).or_else(gateways),
+        currency: asked.currency.or_else(|| currency_of(parent)),
         parent_tracking_id: (asked.parent_tracking_id.clone())
             .or_else(|| parent.opening.tracking_id.clone()),
         // A child that does not say goes with its parent, where that is known to be live.
@@ -72,7 +62,7 @@ impl Batch<'_> {
         }
         let mut not_before = open.not_before;
         if let Some(limit) = &open.parent_limit {
-            match self.room(id, (open.opening.kind, open.opening.amount), limit) {
+            match self.room(id, &open.opening, limit) {
                 Room::From(wait) => not_before = not_before.max(wait),
                 Room::Unfit(unfit) => return Draft::Unfit(unfit),
             }
@@ -195,9 +185,11 @@ impl Batch<'_> {
             act["forced"] = true.into();
             facts.push(Fact::Forced);
         }
+        let known_as_anothers = self.told_of_anothers(id);
         let stamped = Observation::local(Channel::Local, "stamped", &act, facts);
-        let facts = stamped.facts.iter().map(Cow::Borrowed).collect();
-        self.learn(id, &stamped, facts, Verdict::Applied);
+        let facts = stamped.facts.iter().map(Cow::Borrowed);
+        let facts = facts.chain(known_as_anothers.into_iter().map(Cow::Owned));
+        self.learn(id, &stamped, facts.collect(), Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);
         self.schedule(
             id,
@@ -271,7 +263,8 @@ impl Batch<'_> {
         if !allowed {
             return Draft::No { id: stamp.id };
         }
-        if let Some(refused) = self.no_room(stamp) {
+        let hindered = self.no_room(stamp).or_else(|| self.told_since(stamp));
+        if let Some(refused) = hindered {
             return refused;
         }
         let known = self
@@ -292,11 +285,28 @@ impl Batch<'_> {
         }
     }
 
+    /// What was told of it since it was read, and before its first stamp, was not looked up before anything
+    /// was locked: the next turn knows of it.
+    fn told_since(&self, stamp: &Stamp) -> Option<Draft> {
+        let id = stamp.id;
+        let told_before = Stamp::told_before(self.rows.get(id)?);
+        if told_before
+            .iter()
+            .all(|uid| stamp.told_before.contains(uid))
+        {
+            return None;
+        }
+        Some(match stamp.lease {
+            Some(_) => Draft::Wait { id, until: self.at },
+            None => Draft::No { id },
+        })
+    }
+
     /// Why the next attempt of a child is not stamped now, if it is not.
     fn no_room(&self, stamp: &Stamp) -> Option<Draft> {
         let (id, limit) = (stamp.id, stamp.child.as_ref()?);
         let opening = &self.rows.get(id)?.opening;
-        match self.room(id, (opening.kind, opening.amount), limit) {
+        match self.room(id, opening, limit) {
             Room::From(None) => None,
             Room::From(Some(until)) => Some(Draft::Wait { id, until }),
             Room::Unfit(unfit) => Some(Draft::Unsuited { id, unfit }),

@@ -135,12 +135,16 @@ impl Batch<'_> {
         };
         let summary = &row.stored.summary;
         let ours = row.stored.opening.origin == Origin::Api;
+        // What was told of before the first stamp becomes ours by it, if it is not too old.
+        let is_stamp = facts.iter().any(|f| matches!(**f, Fact::Stamped { .. }));
+        let told_before = summary.candidates.keys().filter(|_| is_stamp);
         let eligible: Vec<Uid> = facts
             .iter()
             .filter_map(|fact| match &**fact {
                 Fact::Decided(decision) => decision.uid.as_ref(),
                 fact => snapshot_of(fact).map(|snapshot| &snapshot.uid),
             })
+            .chain(told_before)
             .filter(|uid| {
                 let candidate = summary.candidates.get(*uid);
                 candidate.is_some_and(|c| summary.is_eligible(&row.stored.opening, c))
@@ -156,6 +160,22 @@ impl Batch<'_> {
                 Some(_) => {}
             }
         }
+    }
+
+    /// What was told of under the name of a transaction before its first stamp, and was bound to another of
+    /// ours since: the stamp must not make it this one's as well.
+    pub(super) fn told_of_anothers(&self, id: Uuid) -> Vec<Fact> {
+        let row = self
+            .rows
+            .get(id)
+            .filter(|row| row.summary.sent_at().is_none());
+        let told = row.into_iter().flat_map(|row| &row.summary.candidates);
+        let anothers = told
+            .filter(|(uid, known)| !known.bound && self.routing.is_anothers(uid, id, &self.rows));
+        let latest = anothers.filter_map(|(_, known)| known.latest.clone());
+        latest
+            .map(|snapshot| Fact::Anothers { by: None, snapshot })
+            .collect()
     }
 
     /// One of origin `gateway` turned out to be one of ours. Its evidence stays where it is, ours gets what

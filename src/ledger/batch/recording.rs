@@ -2,7 +2,7 @@
 
 use super::{Batch, Draft, Row, is_contested, receive, snapshot_of, to_json};
 use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
-use crate::ledger::{Record, Settings, findings};
+use crate::ledger::{Record, Settings, Target, findings};
 use crate::observation::Observation;
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use domain::evidence::{FoundBy, Namer};
@@ -64,6 +64,7 @@ impl Batch<'_> {
                     adopted = self.adopt(learned, &snapshot, kind).or(adopted);
                 }
                 Delivery::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
+                Delivery::Offered(id, told, fact) => self.offer(id, *told, *fact),
             }
         }
         match (first.or(adopted), &record.target) {
@@ -79,6 +80,21 @@ impl Batch<'_> {
                 told: false,
             },
         }
+    }
+
+    /// Brings to one of ours what the request of another was answered, and bears its name.
+    fn offer(&mut self, id: Uuid, told: Observation, fact: Fact) {
+        let row = self.rows.get(id);
+        if row.is_none_or(|row| row.state == State::Merged) {
+            return;
+        }
+        let record = Record {
+            target: Target::Snapshots,
+            learned: told,
+            lease: None,
+            next_check: None,
+        };
+        self.deliver(&record, id, vec![Cow::Owned(fact)]);
     }
 
     /// Brings evidence to a locked transaction, and settles its next check.
@@ -107,15 +123,11 @@ impl Batch<'_> {
             self.learn(id, learned, facts, bare)
         };
         if !duplicate && let Some((kind, text)) = &learned.finding {
-            self.find(id, *kind, "", text);
+            self.find(id, *kind, ("", text), learned.mentions.clone());
         }
         if !duplicate && let Some(text) = &learned.unknown {
-            self.find(
-                id,
-                DiscrepancyKind::UnknownBody,
-                learned.channel.as_str(),
-                text,
-            );
+            let about = (learned.channel.as_str(), text.as_str());
+            self.find(id, DiscrepancyKind::UnknownBody, about, Vec::new());
         }
         let look_again = look_again
             || (learned.look_again && !duplicate)
@@ -280,7 +292,13 @@ impl Batch<'_> {
             }));
     }
 
-    pub(super) fn find(&mut self, id: Uuid, kind: DiscrepancyKind, subject: &str, detail: &str) {
+    pub(super) fn find(
+        &mut self,
+        id: Uuid,
+        kind: DiscrepancyKind,
+        (subject, detail): (&str, &str),
+        uids: Vec<Mention>,
+    ) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
@@ -289,7 +307,7 @@ impl Batch<'_> {
             uid: None,
             basis: None,
             detail: detail.to_owned(),
-            uids: Vec::new(),
+            uids,
         };
         let mut found = findings::about(&row.stored, &finding, self.at);
         found.subject = subject.to_owned();

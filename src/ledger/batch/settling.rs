@@ -91,7 +91,10 @@ impl Batch<'_> {
             let again = (wished && misses < MOST_IN_VAIN)
                 .then(|| at.plus(schedule::floor(misses, &self.settings.pace)));
             let asked_for = record.next_check.filter(|_| mine);
-            return planned.into_iter().chain(again).chain(asked_for).min();
+            let (since, pace) = (row.stored.state_since, &self.settings.pace);
+            let own = schedule::task_owed(summary, &row.derived, since, at, pace);
+            let times = planned.into_iter().chain(again).chain(asked_for);
+            return times.chain(own).min();
         }
         let planned = planned?;
         if state == State::Accepted {

@@ -68,7 +68,7 @@ impl Batch<'_> {
         let facts = noted.facts.iter().map(Cow::Borrowed).collect();
         self.learn(id, &noted, facts, Verdict::Applied);
         if let Some((kind, text)) = &noted.finding {
-            self.find(id, *kind, "", text);
+            self.find(id, *kind, ("", text), Vec::new());
         }
         if let Some(row) = self.rows.map.get_mut(&id) {
             row.wished.join(&noted.wishes);

@@ -115,6 +115,7 @@ fn stamp(id: Uuid, lease: Option<Uuid>) -> Stamp {
         lease,
         replay: false,
         child: None,
+        told_before: Vec::new(),
     }
 }
 

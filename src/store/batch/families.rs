@@ -4,6 +4,7 @@
 //! row, and it may appear while two of its children are opened.
 
 use crate::store::rows::raw_transaction;
+use crate::store::sweeps::OrphanRow;
 use crate::store::{StoreError, StoredTransaction, uids};
 use domain::ShopId;
 use sha2::{Digest, Sha256};
@@ -129,4 +130,60 @@ pub async fn children_of(
     rows.into_iter()
         .map(|r| raw_transaction!(r, None).try_into())
         .collect()
+}
+
+/// Signed webhooks that belong to nothing yet and name one of these parents, the parent's own parent, a
+/// capture of either, or another of themselves: what they tell of was taken from these families.
+pub async fn orphans_of(
+    conn: &mut PgConnection,
+    shop: &ShopId,
+    parents: &[&str],
+) -> Result<Vec<OrphanRow>, StoreError> {
+    let keys: Vec<Uuid> = parents.iter().map(|uid| uids::key(uid)).collect();
+    Ok(sqlx::query_as!(
+        OrphanRow,
+        r#"-- orphans_of
+        WITH RECURSIVE near AS (
+            SELECT k.uid FROM UNNEST($2::text[]) AS k(uid)
+            UNION
+            SELECT t.parent_uid FROM UNNEST($3::uuid[]) AS k(key)
+            CROSS JOIN LATERAL (
+                SELECT transaction_id FROM uids WHERE shop_id = $1 AND key = k.key LIMIT 1) u
+            CROSS JOIN LATERAL (
+                SELECT parent_uid FROM transactions
+                WHERE shop_id = $1 AND id = u.transaction_id LIMIT 1) t
+            WHERE t.parent_uid IS NOT NULL
+        ), family AS (
+            SELECT uid FROM near
+            UNION
+            SELECT t.uid FROM near n CROSS JOIN LATERAL (
+                SELECT uid, type FROM transactions
+                WHERE shop_id = $1 AND parent_uid >= n.uid AND parent_uid <= n.uid
+                  AND parent_uid IS NOT NULL ORDER BY parent_uid OFFSET 0) t
+            WHERE t.type = 'capture' AND t.uid IS NOT NULL
+        ), waiting AS (
+            SELECT o.id, o.uid, o.signed, o.body, o.body_sha256
+            FROM family f CROSS JOIN LATERAL (
+                SELECT * FROM orphans
+                WHERE shop_id = $1 AND parent_uid >= f.uid AND parent_uid <= f.uid
+                  AND parent_uid IS NOT NULL AND matched_to IS NULL
+                ORDER BY parent_uid OFFSET 0) o
+            WHERE o.kind = 'transaction' AND o.signed
+            UNION
+            SELECT o.id, o.uid, o.signed, o.body, o.body_sha256
+            FROM waiting w CROSS JOIN LATERAL (
+                SELECT * FROM orphans
+                WHERE shop_id = $1 AND parent_uid >= w.uid AND parent_uid <= w.uid
+                  AND parent_uid IS NOT NULL AND matched_to IS NULL
+                ORDER BY parent_uid OFFSET 0) o
+            WHERE o.kind = 'transaction' AND o.signed
+        )
+        SELECT id AS "id!", signed AS "signed!", body AS "body!", body_sha256 AS "body_sha256!"
+        FROM waiting ORDER BY id"#,
+        shop.as_str(),
+        parents as &[&str],
+        &keys,
+    )
+    .fetch_all(conn)
+    .await?)
 }

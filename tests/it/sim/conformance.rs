@@ -13,6 +13,7 @@ use leaves::clock::BootInstant;
 use reconciler::ledger::tables::Tables;
 use reconciler::ledger::{Answer, Close, Fold, Work};
 use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
+use reconciler::store::sweeps::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Session, Store, StoreError,
@@ -61,6 +62,7 @@ ask_both! {
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
     fn lock_families(shop: &ShopId, parents: &[&str]) -> Vec<Family>;
     fn children_of(shop: &ShopId, parents: &[&str]) -> Vec<StoredTransaction>;
+    fn orphans_of(shop: &ShopId, parents: &[&str]) -> Vec<OrphanRow>;
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
     fn write(shop: &ShopId, writes: &Writes<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();

@@ -101,7 +101,7 @@ impl Ops {
                     .choose(&mut self.rng)
                     .copied()
                     .unwrap_or_default(),
-                by: "ops".to_owned(),
+                by: Some("ops".to_owned()),
                 reason: "seen".to_owned(),
             }),
         }
@@ -274,6 +274,7 @@ impl Ops {
                 lease,
                 replay: self.rng.random_bool(0.2),
                 child: self.limit_of_a_stamp(),
+                told_before: Vec::new(),
             },
             Uuid::new_v4(),
         )

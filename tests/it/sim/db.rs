@@ -6,7 +6,7 @@
 
 use domain::absence::{self, Ability};
 use domain::schedule::Course;
-use domain::{Channel, Origin, Timestamp, Verdict};
+use domain::{Channel, Origin, Timestamp, TransactionType, Verdict};
 use reconciler::ledger::Close;
 use reconciler::store::batch::{Family, Healed, OpenChild};
 use reconciler::store::checks::Leased;
@@ -17,7 +17,7 @@ use reconciler::store::{
     StoredTransaction,
 };
 use reconciler::view::Record;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -45,6 +45,17 @@ pub struct Evidence {
 pub struct Orphan {
     pub row: OrphanWrite,
     pub matched_to: Option<Uuid>,
+}
+
+impl Orphan {
+    fn read(&self) -> OrphanRow {
+        OrphanRow {
+            id: self.row.id,
+            signed: self.row.signed,
+            body: self.row.body.to_vec(),
+            body_sha256: self.row.body_sha256.to_vec(),
+        }
+    }
 }
 
 /// All tables of one shop.
@@ -240,19 +251,46 @@ impl Db {
             let open = orphan.matched_to.is_none() && row.kind == "transaction" && row.signed;
             open && (named || uids.any(|uid| self.uids.contains_key(uid)))
         };
-        let row = |orphan: &Orphan| OrphanRow {
-            id: orphan.row.id,
-            signed: orphan.row.signed,
-            body: orphan.row.body.to_vec(),
-            body_sha256: orphan.row.body_sha256.to_vec(),
-        };
         self.orphans
             .values()
             .filter(|orphan| orphan.row.id > after)
             .filter(has_owner)
             .take(limit)
-            .map(row)
+            .map(Orphan::read)
             .collect()
+    }
+
+    pub fn orphans_of(&self, parents: &[&str]) -> Vec<OrphanRow> {
+        let mut family: BTreeSet<String> = parents.iter().map(ToString::to_string).collect();
+        let roots = self.families(parents).into_iter();
+        family.extend(roots.filter_map(|family| family.root_uid));
+        let of = |known: &BTreeSet<String>, parent: Option<String>| {
+            parent.is_some_and(|parent| known.contains(&parent))
+        };
+        let captures = self.transactions.values().filter(|row| {
+            let parent = row.opening.parent_uid.as_ref().map(ToString::to_string);
+            row.opening.kind == TransactionType::Capture && of(&family, parent)
+        });
+        let captures: Vec<String> = captures
+            .filter_map(|row| self.adopted[&row.record.id].clone())
+            .collect();
+        family.extend(captures);
+        let open = |orphan: &&Orphan| {
+            orphan.matched_to.is_none() && orphan.row.kind == "transaction" && orphan.row.signed
+        };
+        let mut found: BTreeMap<Uuid, OrphanRow> = BTreeMap::new();
+        loop {
+            let before = found.len();
+            for orphan in self.orphans.values().filter(open) {
+                if of(&family, orphan.row.parent_uid.clone()) {
+                    found.insert(orphan.row.id, orphan.read());
+                    family.extend(orphan.row.uid.clone());
+                }
+            }
+            if found.len() == before {
+                return found.into_values().collect();
+            }
+        }
     }
 }
 
@@ -528,7 +566,7 @@ impl Db {
             if let Some(close) = closings.iter().find(|close| close.id == row.id) {
                 row.is_open = false;
                 (row.resolved_at, row.reason) = (Some(at), Some(close.reason.clone()));
-                row.resolved_by = Some(close.by.clone());
+                row.resolved_by.clone_from(&close.by);
                 closed.push(row.clone());
             }
         }

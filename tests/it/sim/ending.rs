@@ -6,7 +6,8 @@ use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Order, Router, Stranger};
 use super::rules::{is_alike, is_hidden, is_honest, names};
 use super::world::World;
-use domain::absence::Ability;
+use domain::absence::{Ability, is_duplicate_provable};
+use domain::schedule::is_duplicate_doubt;
 use domain::{DiscrepancyKind, State};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
@@ -114,7 +115,13 @@ impl World {
         let is_unproved = row.state == State::InDoubt
             && (self.plan.router != Router::All || !is_honest(&self.plan, "name", &order.name))
             && is_told(DiscrepancyKind::PendingTooLong);
-        let waits = waits || is_unlike || is_misled || is_unproved || is_lost;
+        // So it is of an `E.1018` where look-ups were never seen to show such a transaction.
+        let kind = row.opening.kind;
+        let is_shown = self.with(|state| is_duplicate_provable(kind, &state.db.abilities));
+        let is_unshown = !is_shown
+            && is_duplicate_doubt(&row.derived())
+            && is_told(DiscrepancyKind::PendingTooLong);
+        let waits = waits || is_unlike || is_misled || is_unproved || is_lost || is_unshown;
         // The other mode waits for a person.
         let is_mixed = row.state == State::Pending && is_told(DiscrepancyKind::TestLiveMix);
         let fits = ends.contains(&row.state) || is_hopeless || waits || is_mixed;

@@ -492,6 +492,7 @@ async fn again(replica: &Replica, known: StoredTransaction) -> Option<State> {
             lease: None,
             replay: false,
             child: ParentLimit::of(&known, true),
+            told_before: Stamp::told_before(&known),
         })
         .await
     {

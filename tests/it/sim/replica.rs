@@ -11,11 +11,10 @@ use super::world::World;
 use domain::schedule::Pace;
 use domain::{ShopId, Uid};
 use leaves::clock::BootInstant;
-use reconciler::engine::sweep::evidence_of;
 use reconciler::engine::{hints, step};
 use reconciler::ledger::{
     Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
-    Work,
+    Work, evidence_of,
 };
 use reconciler::store::StoreError;
 use std::collections::VecDeque;

@@ -8,6 +8,7 @@ use domain::{Channel, ShopId, Timestamp, Uid};
 use reconciler::ledger::tables::{Reads, Tables};
 use reconciler::ledger::{Close, Target, Work};
 use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
+use reconciler::store::sweeps::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
@@ -282,6 +283,14 @@ impl Tables for Tx {
         parents: &[&str],
     ) -> Result<Vec<StoredTransaction>, StoreError> {
         Ok(self.read(|db| db.children_of(parents)))
+    }
+
+    async fn orphans_of(
+        &mut self,
+        _: &ShopId,
+        parents: &[&str],
+    ) -> Result<Vec<OrphanRow>, StoreError> {
+        Ok(self.read(|db| db.orphans_of(parents)))
     }
 
     async fn insert_transactions(

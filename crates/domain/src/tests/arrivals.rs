@@ -361,7 +361,9 @@ fn unknown_words_missing_uids_contested_ones_and_test_for_live_are_told() {
     );
     assert_eq!(open(Fact::UidMissing { uid: uid("u-7") }), []);
     assert_eq!(
-        open(Fact::Contested { uid: uid("u-7") }),
+        open(Fact::Contested {
+            snapshot: Box::new(snapshot(&opening, "u-7", "successful", 9))
+        }),
         [DiscrepancyKind::AmbiguousTrackingId]
     );
     let test = Snapshot {

@@ -158,7 +158,6 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
         }),
         (tasks(), select(RefusalCheck::ALL.to_vec()))
             .prop_map(|(task, check)| Fact::RefusalChecked { task, check }),
-        select(vec![uid("u-1"), uid("u-2")]).prop_map(|uid| Fact::Contested { uid }),
         select(vec![uid("u-1"), uid("u-2")]).prop_map(|uid| Fact::UidMissing { uid }),
         select(vec![Fact::LookupEmpty, Fact::Nothing]),
     ]
@@ -166,7 +165,7 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
 
 /// What the gateway showed of its transactions, and what a person accepted of that.
 pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
-    (snapshots(opening), tasks(), 0..11_u8).prop_map(|(snapshot, task, way)| match way {
+    (snapshots(opening), tasks(), 0..12_u8).prop_map(|(snapshot, task, way)| match way {
         0..=5 => seen(&snapshot),
         6..=7 => Fact::TaskResult {
             task,
@@ -178,6 +177,9 @@ pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
         },
         9 => Fact::Answered {
             attempt: 1,
+            snapshot: Box::new(snapshot),
+        },
+        10 => Fact::Contested {
             snapshot: Box::new(snapshot),
         },
         _ => accepted(&snapshot),

@@ -3,7 +3,8 @@
 use super::facts::cases;
 use super::given::at;
 use crate::absence::{
-    Ability, EmptyLookup, Proof, ProofRules, is_provable, judge, judge_duplicate, pair, signs,
+    Ability, EmptyLookup, Proof, ProofRules, is_duplicate_provable, is_provable, judge,
+    judge_duplicate, pair, signs,
 };
 use crate::{Timestamp, TransactionType};
 use proptest::collection::vec;
@@ -213,4 +214,28 @@ fn a_control_has_each_of_the_signs_of_our_name() {
     assert!(finds("x:y.z").finds_all("."));
     assert!(!finds("x:y").finds_all(".:"));
     assert!(!ability("shows:refund", 0).finds_all(""));
+}
+
+#[test]
+fn an_e1018_is_judged_only_where_look_ups_were_seen_to_show_such_a_transaction() {
+    let shown = [Ability {
+        word: Ability::shows(TransactionType::Payout),
+        transaction: Uuid::nil(),
+        evidence: Uuid::nil(),
+        at: Timestamp::from_micros(0),
+    }];
+    for kind in [TransactionType::Payment, TransactionType::Authorization] {
+        assert!(is_duplicate_provable(kind, &[]), "{kind}");
+    }
+    for kind in [
+        TransactionType::Payout,
+        TransactionType::Refund,
+        TransactionType::Checkup,
+    ] {
+        assert!(!is_duplicate_provable(kind, &[]), "{kind}");
+        assert_eq!(
+            is_duplicate_provable(kind, &shown),
+            kind == TransactionType::Payout
+        );
+    }
 }
