@@ -2,7 +2,7 @@
 //! looked up at the gateway.
 
 use crate::engine::Shared;
-use crate::ledger::{Record, Target, look_it_up, take_over};
+use crate::ledger::{Record, Target, look_it_up, looked_over, take_over};
 use crate::observation::again::{is_hollow, is_refused, reread};
 use crate::store::{StoreError, StoredTransaction, earlier, read};
 use domain::candidate::{Differences, is_misnamed};
@@ -49,9 +49,8 @@ async fn judge(shared: &Shared, stored: StoredTransaction) -> Result<(), StoreEr
     let Some(ruled) = otherwise(shared, &stored).await? else {
         return Ok(());
     };
-    let Some(mut learned) = take_over(&stored) else {
-        return Ok(());
-    };
+    // A recheck may have taken it over already, and knows nothing of the rules.
+    let mut learned = take_over(&stored).unwrap_or_else(|| looked_over(&stored));
     look_it_up(&mut learned, stored.state, ruled);
     let (shop, id) = (stored.opening.shop.clone(), stored.record.id);
     let record = Record {

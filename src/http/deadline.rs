@@ -3,6 +3,7 @@
 //! Who is not answered in time is told that it is not known what became of the request: work that must not
 //! break off goes on in a task of its own. What it deliberately cannot do: end such work.
 
+use crate::http::body::PATIENCE;
 use crate::http::context::Context;
 use crate::http::prefer::Prefer;
 use crate::http::problem::Problem;
@@ -29,6 +30,8 @@ pub(crate) async fn in_time(
     };
     let wait = Prefer::of(req.headers()).wait.unwrap_or_default();
     let longest = context.config.now().gateway.request_timeout.max(wait) + SLACK;
+    // A body that does not come has an answer of its own.
+    let longest = longest.max(PATIENCE + Duration::from_millis(500));
     let asked = req.request().clone();
     match timeout(longest, next.call(req)).await {
         Ok(answered) => Ok(answered?.map_into_boxed_body()),

@@ -21,7 +21,7 @@ mod waiters;
 
 pub use crate::store::discrepancies::Close;
 pub use acts::{act, look};
-pub use batch::taking_over::{look_it_up, take_over};
+pub use batch::taking_over::{look_it_up, looked_over, take_over};
 pub use batch::{Answer, Fold, Work};
 pub use findings::view as discrepancy_view;
 pub use kept::evidence_of;

@@ -43,7 +43,8 @@ pub async fn passed(store: &Store, shop: &ShopId, to: Option<Uuid>) -> Result<()
     Ok(())
 }
 
-/// The next transactions of a shop, and which of them are final as a program of an earlier release left them. What
+/// The next transactions of a shop, and which of them are final as a program of an earlier release left them, or were
+/// taken over since by whatever touched them first. What
 /// was looked over before is left out: a week before the end of the last round its beginning was long past.
 pub async fn page(
     store: &Store,
@@ -53,7 +54,8 @@ pub async fn page(
 ) -> Result<Vec<(Uuid, bool)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- written_before
-        SELECT id, finalized_at IS NOT NULL AND NOT starts_with(summary, $4)
+        SELECT id, finalized_at IS NOT NULL
+            AND (NOT starts_with(summary, $4) OR position('"eb":{' IN summary) > 0)
             AND updated_at > coalesce((SELECT looked_over_at FROM shop_controls WHERE shop_id = $1)
                 - interval '7 days', '-infinity') AS "is_old!"
         FROM transactions WHERE shop_id = $1 AND id > $2 ORDER BY id LIMIT $3"#,

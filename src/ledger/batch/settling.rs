@@ -85,6 +85,9 @@ impl Batch<'_> {
         let planned = self.planned(&row.stored, &row.derived, record);
         let (state, misses) = (row.derived.state, row.course.misses);
         let (summary, at) = (&row.stored.summary, self.at);
+        if row.rests() {
+            return None;
+        }
         if state.is_final() {
             // A look that was wished for and told nothing is taken again soon, and not for ever.
             let wished = mine && row.course.wishes != schedule::Wishes::default();

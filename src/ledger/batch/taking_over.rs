@@ -46,6 +46,16 @@ pub fn take_over(stored: &StoredTransaction) -> Option<Observation> {
     Some(noted)
 }
 
+/// What is noted of an end that was taken over before it was looked over: nothing of its own, and once.
+pub fn looked_over(stored: &StoredTransaction) -> Observation {
+    let act = json!({ "state": stored.state });
+    let mut noted = Observation::local(domain::Channel::Local, TAKEN_OVER, &act, Vec::new());
+    noted.note = Some("an earlier release has ended it by other rules".to_owned());
+    noted.id = content_id(&[b"looked over", stored.record.id.as_bytes()]);
+    noted.verdict = Some(Verdict::Applied);
+    noted
+}
+
 /// Has it looked up at the gateway, and tells a person that the rules of now would say something else.
 pub fn look_it_up(noted: &mut Observation, state: State, ruled: State) {
     noted.look_again = true;

@@ -380,7 +380,7 @@ impl Pair {
 #[tokio::test]
 async fn the_model_is_the_database() {
     let database = Database::fresh().await;
-    let store = Store::connect_lazy(&database.url, 2).expect("a url");
+    let store = Store::connect_lazy(&database.url, 3).expect("a url");
     for seed in 0..SEQUENCES {
         let shop = ShopId::parse(&format!("shop-{seed}")).expect("a shop id");
         controls::ensure(&store, &[shop.to_string()])
