@@ -214,11 +214,14 @@ fn a_commit_whose_wait_was_cancelled_by_somebody_is_not_acknowledged() {
             answers = world.twin().send_webhook(webhook) => answers,
             () = cancelling => Vec::new(),
         };
-        assert_eq!(answers, [503]);
-        world
-            .get("transactions/never-cancelled")
-            .await
-            .expect_problem(503, "unavailable");
+        assert!(answers.iter().all(|status| *status != 200), "{answers:?}");
+        // Nobody reads it back as committed, whether its commit was cut off or never begun.
+        let read = world.get("transactions/never-cancelled").await;
+        assert!(
+            read.status == 503 || read.json["state"] != "successful",
+            "{}",
+            read.text
+        );
         run_all(world, &NO_STANDBY_NEEDED).await;
         world.until_ready().await;
         assert_eq!(
