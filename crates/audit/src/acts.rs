@@ -59,6 +59,7 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             Saying::DecidedBefore(Box::new(kept))
         }
         "taken_over" => Saying::TakenOver,
+        "looked_over" => Saying::LookedOver,
         "anothers" => {
             let uid = json["uid"].as_str().and_then(Uid::from_gateway);
             Saying::Anothers(uid.ok_or("its uid")?)

@@ -321,6 +321,7 @@ impl Case {
             Saying::Decided(_)
             | Saying::DecidedBefore(_)
             | Saying::TakenOver
+            | Saying::LookedOver
             | Saying::Anothers(_)
             | Saying::Merged(..)
             | Saying::Offered(..)

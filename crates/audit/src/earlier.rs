@@ -77,6 +77,8 @@ impl Earlier {
         match self {
             Self::No => ruled.clone(),
             Self::Kept(kept) => kept.stand(case, candidates, ruled),
+            // What this release has ended since is judged by its own rules.
+            Self::TakenOver if ruled.standing != Standing::Open => ruled.clone(),
             Self::TakenOver | Self::Untouched => Outcome {
                 state: State::parse(&row.state).unwrap_or(ruled.state),
                 uid: row.uid.clone(),

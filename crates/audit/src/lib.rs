@@ -226,6 +226,10 @@ impl Found<'_> {
             read.into_iter()
                 .for_each(|(kind, text)| self.add(kind, text));
         } else {
+            if *earlier == Earlier::TakenOver {
+                let owned = self.owned(owners).into_iter();
+                owned.for_each(|(kind, text)| self.add(kind, text));
+            }
             // It was read by the rules of an earlier release: what that makes otherwise is told apart.
             let texts: Vec<String> = read.into_iter().map(|(_, text)| text).collect();
             let line = earlier::line(self.row, &ruled, owners, &texts);

@@ -88,6 +88,8 @@ pub(super) enum Saying {
     DecidedBefore(Box<Kept>),
     /// It was open when this release took it over from an earlier one.
     TakenOver,
+    /// An end of an earlier release was judged by the rules of now; nothing follows from it.
+    LookedOver,
     /// This uid was named as ours, and belongs to another of ours.
     Anothers(Uid),
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its

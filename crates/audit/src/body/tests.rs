@@ -126,123 +126,23 @@ fn worded() -> Vec<Value> {
             json!({"friendly_message": text, "errors": {"amount": ["x"]}}),
         ]
     };
-    let more = WORDED.lines().map(str::trim);
+    let about = ABOUT_FIELDS
+        .lines()
+        .filter_map(|line| line.split_once(": "));
+    let more = WORDED.lines().chain(OPEN.lines()).map(str::trim);
+    let more = more.chain(about.map(|(_, text)| text));
     let more = more.filter(|text| !text.is_empty());
     texts.into_iter().chain(more).flat_map(of).collect()
 }
 
-/// Texts that hold the words of the table in many companies.
+/// Texts that leave the outcome open; the gateway's reader is tested with the same.
+const OPEN: &str = include_str!("../../../../tests/data/refusals/open.txt");
+
+/// Texts about the request's own fields, with their names.
+const ABOUT_FIELDS: &str = include_str!("../../../../tests/data/refusals/about-fields.txt");
+
+/// Others that hold the words of the tables in other companies.
 const WORDED: &str = "
-    This request was sent earlier
-    idempotency key reused
-    The key has been re-used
-    Request was previously submitted
-    A previous request has the same key
-    Tracking number is in use
-    Transaction has been accepted
-    The payment was successfully created
-    Payment was charged
-    The card was charged
-    A matching payment is on record
-    Concurrent request detected
-    double payment
-    Operation is underway
-    Operation is under way
-    Queue is full
-    Request is queued
-    It is in the works
-    The operation is being handled
-    The request is still being verified
-    The operation is ongoing
-    Transaction is waiting for the bank
-    could not be confirmed
-    Payment couldn't be confirmed
-    Payment is not confirmed
-    No confirmation from the bank
-    The connection to the bank was lost
-    Lost connection
-    Transaction lost
-    The connection is broken
-    No answer
-    The answer of the bank has not been received
-    The acquirer remained silent
-    It is not known whether the card was debited
-    The bank is unavailable
-    Acquirer is down
-    Try later
-    Please come back later
-    Связь с банком потеряна
-    Обрыв соединения
-    Сбой при проведении операции
-    Запрос был отправлен ранее
-    Такой платеж проводился раньше
-    Предыдущий запрос не закрыт
-    Операция успешно проведена
-    Платёж оплачен
-    Операция обрабатывается
-    Запрос в очереди
-    Очередь переполнена
-    Платеж в работе
-    Операция ожидает подтверждения
-    Повтор запроса
-    Номер уже занят
-    Не удалось: ответ от банка не получен
-    Подтверждение банка не поступило
-    Операция не подтверждена
-    Неизвестно, прошла ли операция
-    Банк недоступен
-    Эквайер временно не работает
-    Попробуйте позже
-    Ключ идемпотентности использован
-    Date is expired
-    Card is expired
-    Card is lost or stolen
-    Card is not accepted
-    Card has not been accepted
-    Card has expired
-    Currency is not supported
-    Transaction is not supported
-    Token does not exist
-    Token was created for a different shop
-    Карта утеряна или украдена
-    Карта не принята
-    Операция не поддерживается
-    Terms have not been accepted
-    amount and currency do not match
-    time zone is invalid
-    must be later than now
-    must be no later than 2030-01-01
-    must be later
-    can't be earlier than today
-    Дата не может быть ранее сегодняшней
-    должна быть позже текущей
-    не ранее чем завтра
-    is in the past
-    is unavailable
-    is not available for this shop
-    недоступна
-    does not exist
-    must be greater than 0
-    Сумма не соответствует, поле отсутствует
-    Ожидается целое число
-    Отказано в связи с ограничением магазина
-    превышает лимит
-    не заполнено
-    Email is not confirmed
-    не подтверждена почта
-    is missing
-    has no responsible person
-    ответственное лицо отсутствует
-    is too long (maximum is 255 characters)
-    contains a broken character
-    invalid encoding
-    is not included in the list
-    is not found
-    host is not allowed
-    is not a valid address
-    State is unknown
-    must be true or false
-    is too long
     Must be sent no earlier
     Has never been sent
     Was not just sent
