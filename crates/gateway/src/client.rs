@@ -139,10 +139,12 @@ impl Aging {
 
     fn client(&self) -> Client {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.0.elapsed() > self.settings.max_connection_age
-            && let Ok(client) = reads(&self.settings)
-        {
-            *current = (BootInstant::now(), client);
+        if current.0.elapsed() > self.settings.max_connection_age {
+            current.0 = BootInstant::now();
+            match reads(&self.settings) {
+                Ok(client) => current.1 = client,
+                Err(error) => tracing::warn!(%error, "failed to renew connections to the gateway"),
+            }
         }
         current.1.clone()
     }

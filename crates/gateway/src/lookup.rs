@@ -83,19 +83,15 @@ pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
                 Err(malformed) => unreadable(&format!("a transaction whose {malformed}")),
             }
         }
-        Shape::Error(error) if refusals::is_about_the_read(&error) => {
-            not_about("an error that describes the read")
+        Shape::Error(error)
+            if received.http_status == 404 && !refusals::is_about_the_read(&error) =>
+        {
+            UidReading::Missing
         }
-        Shape::Error(_) if received.http_status == 404 => UidReading::Missing,
-        Shape::Error(_) if !received.is_success() => not_about("an error"),
-        Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
-        Shape::NotJson => unreadable("no readable json"),
-        Shape::Transaction(_)
-        | Shape::List { .. }
-        | Shape::Balance(_)
-        | Shape::Task(_)
-        | Shape::Error(_)
-        | Shape::Unknown => unreadable("something that is no answer to a look-up"),
+        other => match no_answer(received, &other) {
+            Ok(what) => not_about(what),
+            Err(what) => unreadable(what),
+        },
     }
 }
 
@@ -149,18 +145,23 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
                 Err(_) => unreadable("a transaction that cannot be read"),
             }
         }
-        Shape::Error(error) if refusals::is_about_the_read(&error) => {
-            not_about("an error that describes the read")
+        other => match no_answer(received, &other) {
+            Ok(what) => not_about(what),
+            Err(what) => unreadable(what),
+        },
+    }
+}
+
+/// What a body is that answers no lookup: `Ok` if it is about the read, `Err` if it cannot be understood.
+fn no_answer(received: &Received<'_>, shape: &Shape<'_>) -> Result<&'static str, &'static str> {
+    match shape {
+        Shape::Error(error) if refusals::is_about_the_read(error) => {
+            Ok("an error that describes the read")
         }
-        Shape::Error(_) if !received.is_success() => not_about("an error"),
-        Shape::NotJson if received.http_status != 200 => not_about("no readable json"),
-        Shape::NotJson => unreadable("no readable json"),
-        Shape::Transaction(_)
-        | Shape::List { .. }
-        | Shape::Balance(_)
-        | Shape::Task(_)
-        | Shape::Error(_)
-        | Shape::Unknown => unreadable("something that is no answer to a look-up"),
+        Shape::Error(_) if !received.is_success() => Ok("an error"),
+        Shape::NotJson if received.http_status != 200 => Ok("no readable json"),
+        Shape::NotJson => Err("no readable json"),
+        _ => Err("something that is no answer to a look-up"),
     }
 }
 
