@@ -439,8 +439,17 @@ impl Summary {
     pub fn is_clear_to_send(&self) -> bool {
         // After a proof of absence nothing is stamped any more.
         !self.is_proved_absent()
+            && !self.was_put_off_before()
             && self.held_back().is_none()
             && !fates(self).iter().any(|(_, fate)| fate.is_live())
+    }
+
+    /// Whether an earlier release ended it as not sent after the gateway had put an attempt off. That release
+    /// took for it what leaves the outcome open, so that nothing is sent on its word.
+    fn was_put_off_before(&self) -> bool {
+        let earlier = self.earlier.as_ref();
+        let not_sent = earlier.is_some_and(|end| end.state == State::NotSent);
+        not_sent && self.attempts.values().any(|a| a.deferred.is_some())
     }
 
     /// Whether a proof covers every attempt that was stamped. What earlier releases proved covers what was

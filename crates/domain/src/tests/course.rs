@@ -1,7 +1,9 @@
 //! How looks and attempts go on that come to nothing: by another way, more rarely, and not for ever.
 
 use super::facts::cases;
-use super::given::{acked, at, given_up, not_sent, payment, stamped, summed, task_id, uid};
+use super::given::{
+    acked, at, deferred, given_up, not_sent, payment, stamped, summed, task_id, uid,
+};
 use crate::schedule::{
     MOST_PUT_OFFS, Pace, Step, floor, misses_after, plan, read_again, resubmit_at, tells, turn,
 };
@@ -19,11 +21,6 @@ fn pace() -> Pace {
         max_interval_old: Duration::from_secs(6 * 3_600),
         recheck_after_final: Vec::new(),
     }
-}
-
-fn deferred(attempt: u32, until: i64) -> Fact {
-    let until = at(until);
-    Fact::Deferred { attempt, until }
 }
 
 /// So many attempts, each put off for so many seconds and made again when that has passed.

@@ -2,8 +2,8 @@
 
 use super::facts::{any_fact, cases, dealings, histories};
 use super::given::{
-    absent_of, accepted, acked, at, decided, payment, result, seen, silent, snapshot, stamped,
-    state, summed, uid,
+    absent_of, accepted, acked, at, decided, deferred, payment, result, seen, silent, snapshot,
+    stamped, state, summed, uid,
 };
 use crate::earlier::{EarlierEnd, RULES, Written};
 use crate::fold::Basis;
@@ -54,6 +54,17 @@ fn other_mode(opening: &Opening) -> Vec<Fact> {
     let facts = vec![stamped(1, 0), acked(1, "t-1", 1), result("t-1", &test)];
     assert_eq!(state(opening, &facts), State::Pending);
     kept(opening, facts, State::Successful, Some("u-1"))
+}
+
+#[test]
+fn what_an_earlier_release_ended_as_not_sent_is_not_sent_again_once_an_attempt_was_put_off() {
+    let put_off = vec![stamped(1, 0), deferred(1, 60)];
+    assert!(summed(&payment(), &put_off).is_clear_to_send());
+    let ended = kept(&payment(), put_off, State::NotSent, None);
+    assert_eq!(state(&payment(), &ended), State::NotSent);
+    assert!(!summed(&payment(), &ended).is_clear_to_send());
+    let before_any = kept(&payment(), Vec::new(), State::NotSent, None);
+    assert!(summed(&payment(), &before_any).is_clear_to_send());
 }
 
 #[test]

@@ -129,6 +129,12 @@ pub(super) fn silent(attempt: u32) -> Fact {
     }
 }
 
+/// Put off until then.
+pub(super) fn deferred(attempt: u32, until: i64) -> Fact {
+    let until = at(until);
+    Fact::Deferred { attempt, until }
+}
+
 pub(super) fn not_sent(attempt: u32) -> Fact {
     Fact::NotSent {
         attempt,
