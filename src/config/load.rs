@@ -114,7 +114,8 @@ fn database(mut fields: Fields<'_>) -> Option<DatabaseConfig> {
         );
     }
     let migrate_url = fields.guarded("migrate_url", false, database_url, show_database_url);
-    let max_connections = fields.or_checked("max_connections", 16, within(1..=10_000));
+    // One of them is reserved for looking at the server and for cancelling.
+    let max_connections = fields.or_checked("max_connections", 16, within(2..=10_000));
     fields.finish();
     Some(DatabaseConfig {
         url: url?.into_iter().next()?,

@@ -44,14 +44,21 @@ impl Circuit {
         }
     }
 
-    /// Whether a submit may go now: this takes the probe when it is due. `false`: nothing is to be opened.
-    pub(crate) async fn admits(&self) -> Result<bool, StoreError> {
+    /// Whether a submit may go as far as is known now; takes nothing. `tries`: while the circuit is open it
+    /// may be the one that tries the key.
+    pub(crate) async fn admits(&self, tries: bool) -> Result<bool, StoreError> {
         if self.known_to_be_closed() {
             return Ok(true);
         }
-        let refusals = controls::key_refusals(&self.store, &self.shop).await?;
-        self.learn(refusals);
-        if refusals < THRESHOLD {
+        let taken = controls::key_taken(&self.store, &self.shop).await?;
+        self.learn(taken.refusals);
+        Ok(taken.refusals < THRESHOLD || (tries && taken.is_probe_due))
+    }
+
+    /// The last that is asked before a stamp: while the circuit is open one submit now and then takes the
+    /// probe, and no other goes.
+    pub(crate) async fn lets_go(&self) -> Result<bool, StoreError> {
+        if self.refusals() < THRESHOLD {
             return Ok(true);
         }
         controls::take_key_probe(&self.store, &self.shop, PROBE).await
@@ -79,6 +86,12 @@ impl Circuit {
     fn known_to_be_closed(&self) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.refusals == 0 && known.looked.is_some_and(|at| at.elapsed() < FRESH)
+    }
+
+    /// As they were when they were last asked for.
+    fn refusals(&self) -> i32 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.refusals
     }
 
     fn learn(&self, refusals: i32) -> i32 {

@@ -187,11 +187,19 @@ impl Dispatch {
         }
     }
 
-    /// Whether a submit of a shop may be opened or sent now: not while the gateway refuses the shop's key, but
-    /// for one now and then, which this takes.
-    pub(crate) async fn admits_key(&self, shop: &ShopId) -> Result<bool, StoreError> {
+    /// Whether a submit of a shop may be opened or sent now: not while the gateway refuses the shop's key.
+    /// `tries`: unless it may be the one that tries the key now and then.
+    pub(crate) async fn admits_key(&self, shop: &ShopId, tries: bool) -> Result<bool, StoreError> {
         match self.shop(shop) {
-            Some(shop) => shop.circuit.admits().await,
+            Some(shop) => shop.circuit.admits(tries).await,
+            None => Ok(true),
+        }
+    }
+
+    /// The last that is asked before a stamp: takes the try of the key, where one is needed.
+    pub(crate) async fn lets_key_go(&self, shop: &ShopId) -> Result<bool, StoreError> {
+        match self.shop(shop) {
+            Some(shop) => shop.circuit.lets_go().await,
             None => Ok(true),
         }
     }
@@ -358,26 +366,19 @@ impl Dispatch {
         let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
-        self.note_submit(&shop, outcome.label, answer.is_some(), started)
-            .await;
+        let (id, took) = (shop.id.as_str(), started.elapsed());
+        let metrics = &self.0.metrics;
+        metrics.gateway_request(id, "submit", outcome.label, took);
         let next = outcome.retry_after.map(|after| now.plus(after));
-        self.settle(&opening.shop, record(outcome.learned, next))
-            .await
-    }
-
-    /// Counts a submit, and notes how the gateway took the shop's key.
-    async fn note_submit(
-        &self,
-        shop: &Shop,
-        label: &'static str,
-        answered: bool,
-        since: BootInstant,
-    ) {
-        let (id, took) = (shop.id.as_str(), since.elapsed());
-        self.0.metrics.gateway_request(id, "submit", label, took);
-        if answered {
-            shop.circuit.answered(label == outcome::UNAUTHORIZED).await;
+        let settled = self
+            .settle(&opening.shop, record(outcome.learned, next))
+            .await;
+        // What the gateway said is recorded first: it is said once.
+        if answer.is_some() {
+            let refused = outcome.label == outcome::UNAUTHORIZED;
+            shop.circuit.answered(refused).await;
         }
+        settled
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

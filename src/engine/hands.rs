@@ -52,6 +52,10 @@ pub trait Hands: Sync {
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Records evidence, and does not let go of it while the database is away.
     fn record(&self, record: Record) -> impl Future<Output = Result<Recorded, LedgerError>> + Send;
+    /// The last that is asked before a stamp: whether the gateway is to be sent anything with the shop's key.
+    fn lets_key_go(&self) -> impl Future<Output = bool> + Send {
+        async { true }
+    }
     /// Stamps an attempt.
     fn stamp(&self, stamp: Stamp) -> impl Future<Output = Result<Stamped, LedgerError>> + Send;
     /// The body of a request that waits in the database.
@@ -145,7 +149,12 @@ impl Hands for Real<'_> {
     async fn is_paused(&self) -> bool {
         let dispatch = &self.shared.dispatch;
         let paused = async || controls::is_paused(&self.shared.store, &self.shop.id).await;
-        let refused = async || !dispatch.admits_key(&self.shop.id).await.unwrap_or(false);
+        let refused = async || {
+            !dispatch
+                .admits_key(&self.shop.id, true)
+                .await
+                .unwrap_or(false)
+        };
         self.shop.paused || paused().await.unwrap_or(true) || refused().await
     }
 
@@ -155,6 +164,11 @@ impl Hands for Real<'_> {
 
     async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
         self.shared.dispatch.record(&self.shop.id, record).await
+    }
+
+    async fn lets_key_go(&self) -> bool {
+        let dispatch = &self.shared.dispatch;
+        dispatch.lets_key_go(&self.shop.id).await.unwrap_or(false)
     }
 
     async fn stamp(&self, stamp: Stamp) -> Result<Stamped, LedgerError> {

@@ -156,6 +156,9 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
         sealed: None,
         told_before: Stamp::told_before(&leased.transaction),
     };
+    if !hands.lets_key_go().await {
+        return put_off(hands, leased, PUT_OFF).await;
+    }
     let mut stamped = hands.stamp(stamp.clone()).await;
     if let Ok(Stamped::Unfit { unfit, .. }) = &stamped
         && *unfit == Unfit::UnknownParent
@@ -435,6 +438,9 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observat
         sealed: None,
         told_before: Vec::new(),
     };
+    if !hands.lets_key_go().await {
+        return false;
+    }
     match hands.stamp(stamp).await {
         Ok(Stamped::Ready(attempt)) => {
             hands.send(attempt, body).await;

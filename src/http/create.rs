@@ -62,6 +62,8 @@ struct Post {
     prefer: Prefer,
     force: bool,
     started: Instant,
+    /// It has asked whether the shop's key may be tried, and may.
+    may_try_key: bool,
 }
 
 /// Open a transaction
@@ -112,13 +114,14 @@ pub(crate) async fn create(
     } else {
         given
     };
-    let post = Post {
+    let mut post = Post {
         context,
         caller,
         submission,
         prefer,
         force,
         started,
+        may_try_key: false,
     };
     let turn = (post.context.turns)
         .take(&post.caller.shop.id, &post.submission.tracking_id)
@@ -164,6 +167,12 @@ fn unfitting(unfit: Unfit) -> Problem {
     }
 }
 
+/// Why nothing is sent while the gateway refuses the shop's key.
+fn key_refused() -> Problem {
+    let detail = "the gateway refuses this shop's key; nothing was sent";
+    Problem::new(Kind::Unavailable, detail).retry_after(KEY_PROBE)
+}
+
 /// Why an equal child is not sent while its caller waits.
 fn too_soon(until: Timestamp) -> Problem {
     let now = Timestamp::from(clock::now_utc());
@@ -204,13 +213,25 @@ impl Post {
     }
 
     /// All that can speak against a new transaction; the last of it takes the shop's budget.
-    async fn prepare(&self) -> Result<Option<ParentLimit>, Problem> {
-        self.may_submit().await?;
+    async fn prepare(&mut self) -> Result<Option<ParentLimit>, Problem> {
+        self.may_submit(self.send_now()).await?;
         let parent = self.parent().await?;
         if self.send_now() {
-            self.take_budget().await?;
+            self.take_what_a_submit_takes().await?;
         }
         Ok(parent)
+    }
+
+    /// The shop's budget, and while its key is refused the try of it; that one last.
+    async fn take_what_a_submit_takes(&mut self) -> Result<(), Problem> {
+        self.take_budget().await?;
+        let dispatch = &self.context.dispatch;
+        if self.may_try_key || dispatch.lets_key_go(&self.caller.shop.id).await? {
+            self.may_try_key = true;
+            return Ok(());
+        }
+        self.give_back(true).await;
+        Err(key_refused())
     }
 
     async fn parent(&self) -> Result<Option<ParentLimit>, Problem> {
@@ -267,7 +288,7 @@ impl Post {
 
     /// Answers a request whose tracking id is in use. The same request that was not sent begins
     /// its next attempt.
-    async fn again(self, known: Box<StoredTransaction>) -> Result<HttpResponse, Problem> {
+    async fn again(mut self, known: Box<StoredTransaction>) -> Result<HttpResponse, Problem> {
         self.require_same(&known)?;
         let known = self.release(known).await?;
         if known.state != State::NotSent {
@@ -281,9 +302,9 @@ impl Post {
                 )
                 .await;
         }
-        self.may_submit().await?;
+        self.may_submit(true).await?;
         let parent = self.parent().await?;
-        self.take_budget().await?;
+        self.take_what_a_submit_takes().await?;
         let sealed = self.sealed(known.record.id)?;
         let work = stamp_and_send(
             web::Data::clone(&self.context),
@@ -347,7 +368,7 @@ impl Post {
     }
 
     /// Fails when nothing may be sent now.
-    async fn may_submit(&self) -> Result<(), Problem> {
+    async fn may_submit(&self, now: bool) -> Result<(), Problem> {
         if self.context.is_draining() {
             return Err(Problem::unavailable("this replica is about to stop"));
         }
@@ -355,14 +376,11 @@ impl Post {
             let problem = Problem::new(Kind::Unavailable, "submits of this shop are paused");
             return Err(problem.retry_after(PAUSED));
         }
-        if !(self.context.dispatch)
-            .admits_key(&self.caller.shop.id)
-            .await?
-        {
-            let detail = "the gateway refuses this shop's key; nothing was sent";
-            return Err(Problem::new(Kind::Unavailable, detail).retry_after(KEY_PROBE));
+        let (dispatch, shop) = (&self.context.dispatch, &self.caller.shop.id);
+        if self.may_try_key || dispatch.admits_key(shop, now).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(key_refused())
     }
 
     /// Counted from the request's beginning: time spent in a queue of equals is part of it.

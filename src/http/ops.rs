@@ -5,6 +5,7 @@
 use crate::http::context::Context;
 use crate::http::reply;
 use crate::metrics::{REVISION, VERSION};
+use crate::store::StoreError;
 use crate::store::migrate::{self, MigrateError};
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -37,13 +38,22 @@ pub(crate) async fn readyz(context: web::Data<Context>) -> HttpResponse {
 
 /// Ready is who can write. The schema is looked at until it has been found current: it never goes back.
 async fn database(context: &Context) -> Result<(), String> {
-    let look = async {
-        if !context.schema_is_current.load(Ordering::Relaxed) {
-            migrate::check(&context.store).await?;
+    let (store, is_current) = (context.store.clone(), &context.schema_is_current);
+    let is_current = is_current.load(Ordering::Relaxed);
+    // A look at the database that takes longer than a probe waits goes on: else who is only probed never finds
+    // the next host.
+    let look = tokio::spawn(async move {
+        if !is_current {
+            migrate::check(&store).await?;
         }
-        context.store.write().await.map_err(MigrateError::from)
-    };
-    match timeout(PATIENCE, look).await {
+        store.write().await.map_err(MigrateError::from)
+    });
+    let looked = timeout(PATIENCE, look).await;
+    match looked.map(|done| {
+        done.unwrap_or(Err(MigrateError::Store(StoreError::Unavailable(
+            sqlx::Error::WorkerCrashed,
+        ))))
+    }) {
         Ok(Ok(())) => {
             context.schema_is_current.store(true, Ordering::Relaxed);
             Ok(())

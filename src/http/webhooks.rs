@@ -106,13 +106,13 @@ async fn take(
         return Err(refused(context, req, shop, Reason::WrongCredentials).await);
     };
     let limit = config.webhooks.max_body;
-    body::told_length(req, limit)?;
     let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
     // Whoever does not know the shop's secret fills no memory.
     let admitted = match admit(header("authorization"), keys) {
         Ok(admitted) => admitted,
         Err(reason) => return Err(refused(context, req, shop, reason).await),
     };
+    body::told_length(req, limit)?;
     let mut raw = body::read(req, payload, limit).await?;
     let started = Instant::now();
     let signatures = req.headers().get_all("content-signature");

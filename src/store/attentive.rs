@@ -8,6 +8,7 @@ use sqlx::Error;
 use std::cell::Cell;
 use std::pin::pin;
 use std::sync::OnceLock;
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 
@@ -18,12 +19,16 @@ thread_local! {
     static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Hears warnings of the server. All else that the driver has to say goes on to where it went.
+/// Hears warnings of the server. What else the driver says meanwhile is heard by nobody.
 struct Ear;
 
 impl Subscriber for Ear {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == NOTICES && *metadata.level() <= Level::WARN
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::WARN)
     }
 
     fn event(&self, event: &Event<'_>) {

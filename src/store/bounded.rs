@@ -5,6 +5,7 @@
 //! taken place. Its connection is closed and never used again.
 
 use super::Store;
+use super::attentive::attentive;
 use super::lent::Lent;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
@@ -16,8 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the pool itself waits for a session; who takes one through it sets a shorter limit.
-const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long the pool itself waits for a session: less than who takes one through it, so that it is noticed that
+/// none can be had.
+const ACQUIRE: Duration = Duration::from_secs(3);
 
 /// How long a connection that is asked whether it lives may take.
 pub(super) const PING: Duration = Duration::from_secs(2);
@@ -69,12 +71,19 @@ impl Bounded<'_> {
             let is_told = self.is_slow && !self.store.standing.shared.load(Ordering::Relaxed);
             if is_told {
                 patience(&mut lent, self.limit).await?;
+                // Until it is set back it is no session for anybody else.
+                lent.set_doubtful(true);
             }
-            let done = work(lent.session()?).await?;
+            let (done, warned) = attentive(work(lent.session()?)).await?;
+            if warned {
+                // It may have been a write whose wait for the standby was cancelled.
+                self.store.standing.doubt();
+            }
             // A commit that became doubtful meanwhile may be among what was read.
             self.store.standing.prove(lent.session()?).await?;
             if is_told {
                 patience(&mut lent, super::SERVER_STATEMENT).await?;
+                lent.set_doubtful(false);
             }
             lent.finish();
             Ok(done)

@@ -52,16 +52,28 @@ pub async fn set_paused(
     Ok(())
 }
 
-/// How many submits in a row the gateway has answered as if the shop's key were wrong.
-pub async fn key_refusals(store: &Store, shop: &ShopId) -> Result<i32, StoreError> {
-    let refusals = sqlx::query_scalar!(
-        "-- key_refusals
-        SELECT key_refusals FROM shop_controls WHERE shop_id = $1",
+/// How the gateway has taken a shop's key of late.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeyTaken {
+    /// How many refusals in a row there are.
+    pub refusals: i32,
+    /// Whether the submit that may try the key is due.
+    pub is_probe_due: bool,
+}
+
+/// How the gateway has taken the key of this shop's submits, over all replicas.
+pub async fn key_taken(store: &Store, shop: &ShopId) -> Result<KeyTaken, StoreError> {
+    let taken = sqlx::query_as!(
+        KeyTaken,
+        r#"-- key_taken
+        SELECT key_refusals AS refusals,
+            (key_probe_at IS NULL OR key_probe_at <= clock_timestamp()) AS "is_probe_due!"
+        FROM shop_controls WHERE shop_id = $1"#,
         shop.as_str()
     )
     .fetch_optional(store.pool())
     .await?;
-    Ok(refusals.unwrap_or(0))
+    Ok(taken.unwrap_or_default())
 }
 
 /// The shops of which the gateway has refused the key so often.
@@ -106,7 +118,7 @@ pub struct Refusals {
     pub now: i32,
 }
 
-/// Notes how the gateway took the key of a submit.
+/// Notes how the gateway took the key of a submit. Where it is taken as ever, nothing is written.
 pub async fn note_key(
     store: &Store,
     shop: &ShopId,
@@ -123,7 +135,7 @@ pub async fn note_key(
         SET key_refusals = CASE WHEN $2 THEN least(known.before + 1, 1000000) ELSE 0 END,
             key_probe_at = CASE WHEN $2 AND known.before + 1 >= $3
                 THEN clock_timestamp() + make_interval(secs => $4) END
-        FROM known WHERE c.shop_id = $1
+        FROM known WHERE c.shop_id = $1 AND (known.before > 0 OR $2)
         RETURNING known.before AS "before!", c.key_refusals AS now"#,
         shop.as_str(),
         refused,

@@ -33,7 +33,10 @@ pub async fn passed(store: &Store, shop: &ShopId, to: Option<Uuid>) -> Result<()
     sqlx::query!(
         "-- looked_over
         UPDATE shop_controls SET looked_over_to = $2,
-            looked_over_at = CASE WHEN $2::uuid IS NULL THEN statement_timestamp() ELSE looked_over_at END
+            looked_over_since = CASE WHEN looked_over_to IS NULL THEN statement_timestamp()
+                ELSE looked_over_since END,
+            looked_over_at = CASE WHEN $2::uuid IS NULL
+                THEN coalesce(looked_over_since, statement_timestamp()) ELSE looked_over_at END
         WHERE shop_id = $1",
         shop.as_str(),
         to
@@ -45,7 +48,7 @@ pub async fn passed(store: &Store, shop: &ShopId, to: Option<Uuid>) -> Result<()
 
 /// The next transactions of a shop, and which of them are final as a program of an earlier release left them, or were
 /// taken over since by whatever touched them first. What
-/// was looked over before is left out: a week before the end of the last round its beginning was long past.
+/// was looked over before is left out: what has not changed since a week before the last round began.
 pub async fn page(
     store: &Store,
     shop: &ShopId,
@@ -55,9 +58,9 @@ pub async fn page(
     let rows = sqlx::query!(
         r#"-- written_before
         SELECT id, finalized_at IS NOT NULL
-            AND (NOT starts_with(summary, $4) OR position('"eb":{' IN summary) > 0)
             AND updated_at > coalesce((SELECT looked_over_at FROM shop_controls WHERE shop_id = $1)
-                - interval '7 days', '-infinity') AS "is_old!"
+                - interval '7 days', '-infinity')
+            AND (NOT starts_with(summary, $4) OR position('"eb":{' IN summary) > 0) AS "is_old!"
         FROM transactions WHERE shop_id = $1 AND id > $2 ORDER BY id LIMIT $3"#,
         shop.as_str(),
         after,

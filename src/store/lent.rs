@@ -5,7 +5,7 @@
 //! it has ended, so that there are never more of them than the pool is large.
 
 use super::bounded::{PING, within};
-use super::standing::{Standing, is_read_only};
+use super::standing::{Process, Standing, is_read_only};
 use super::{STATEMENT, Store};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
@@ -30,8 +30,8 @@ const NOBODY_TO_ASK: Duration = Duration::from_secs(60);
 pub(super) struct Lent {
     store: Store,
     held: Option<PoolConnection<Postgres>>,
-    /// The server's process; nought while it is not known.
-    pid: i32,
+    /// The server's process; `None` while it is not known.
+    process: Option<Process>,
     /// Whether it may not be used again: what comes next could be inside a transaction that nobody knows of.
     doubtful: bool,
 }
@@ -47,15 +47,15 @@ impl Store {
                 let mut lent = Lent {
                     store: self.clone(),
                     held: Some(held),
-                    pid: 0,
+                    process: None,
                     doubtful: false,
                 };
                 let Some(session) = lent.held.as_deref_mut() else {
                     return Err(Error::PoolClosed);
                 };
                 match self.standing.who(session).await {
-                    Ok(pid) => {
-                        lent.pid = pid;
+                    Ok(process) => {
+                        lent.process = Some(process);
                         self.standing.prove(lent.session()?).await?;
                         return Ok(lent);
                     }
@@ -116,7 +116,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(held), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
             let (pool, standing) = (self.store.pool.clone(), Arc::clone(&self.store.standing));
-            runtime.spawn(settle(pool, standing, held, self.pid, self.doubtful));
+            runtime.spawn(settle(pool, standing, held, self.process, self.doubtful));
         }
     }
 }
@@ -126,7 +126,7 @@ async fn settle(
     pool: PgPool,
     standing: Arc<Standing>,
     mut held: PoolConnection<Postgres>,
-    pid: i32,
+    process: Option<Process>,
     doubtful: bool,
 ) {
     if within(BY_ITSELF, held.ping()).await.is_ok() {
@@ -135,26 +135,35 @@ async fn settle(
         }
         return;
     }
-    let is_ours = pid != 0 && !standing.shared.load(Ordering::Relaxed);
-    if is_ours {
+    let is_ours = !standing.shared.load(Ordering::Relaxed);
+    if let Some(process) = process.filter(|_| is_ours) {
         standing.give_up();
-        ended(&pool, &standing, &mut held, pid).await;
+        ended(&pool, &standing, &mut held, process).await;
     }
     let _ = within(PING, held.detach().close_hard()).await;
 }
 
 /// Waits until a session has ended, and sees to it.
-async fn ended(pool: &PgPool, standing: &Standing, held: &mut PoolConnection<Postgres>, pid: i32) {
+async fn ended(
+    pool: &PgPool,
+    standing: &Standing,
+    held: &mut PoolConnection<Postgres>,
+    process: Process,
+) {
     let since = Instant::now();
     for round in 0_u32.. {
-        let asked = standing.cancel(pool, pid, round > 1).await;
+        let asked = standing.cancel(pool, process, round > 1).await;
         match asked {
             Ok(false) => return,
             // It answers, or its connection is broken and the server will tell that it is gone.
             Ok(true) if within(PING / 4, held.ping()).await.is_ok() => return,
             Ok(true) => sleep(Duration::from_millis(100)).await,
             Err(_) if since.elapsed() > NOBODY_TO_ASK => return,
-            Err(_) => sleep(Duration::from_millis(500)).await,
+            Err(_) => {
+                // The server may be gone, and another one the right one.
+                standing.distrust(false);
+                sleep(Duration::from_millis(500)).await;
+            }
         }
         if since.elapsed() > NOBODY_TO_ASK + STATEMENT {
             return;

@@ -196,7 +196,7 @@ impl Store {
             Ok(((), false)) if self.standing.doubts() == doubts => Ok(()),
             // What became doubtful meanwhile may be what this one has read.
             Ok(((), false)) => {
-                self.lend().await?.finish();
+                self.standing.prove_apart(&self.pool).await?;
                 Ok(())
             }
             Ok(((), true)) => {

@@ -27,8 +27,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 pub(super) const NAME: &str = "reconciler";
 
 /// Who a session is, and whether it takes writes.
-const WHO: &str =
-    "-- who\nSELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on'";
+const WHO: &str = "-- who
+    SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on',
+        (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
 /// The smallest write that waits for the disk and the standby as any commit does. It leaves no row.
 const PROOF: &str = "-- proof\nSELECT pg_logical_emit_message(true, 'reconciler', '')";
@@ -37,7 +38,16 @@ const PROOF: &str = "-- proof\nSELECT pg_logical_emit_message(true, 'reconciler'
 const CANCEL: &str = "-- cancel
     SELECT CASE WHEN $2 THEN pg_terminate_backend(pid) ELSE pg_cancel_backend(pid) END
     FROM pg_stat_activity
-    WHERE pid = $1 AND application_name = 'reconciler' AND datname = current_database()";
+    WHERE pid = $1 AND application_name = 'reconciler' AND datname = current_database()
+      AND (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint = $3";
+
+/// A session at its server. The number alone may be another one's at another server, or after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    /// When its server began, in microseconds.
+    pub(super) server: i64,
+}
 
 /// How it stood when it was last told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +78,8 @@ pub(super) struct Standing {
     trusted: AtomicBool,
     looks: Mutex<Looks>,
     reserve: Mutex<Option<PgConnection>>,
+    /// One at a time asks through the reserved session.
+    asking: Mutex<()>,
     /// How many commits were of unknown fate, and how many of those a later commit has covered.
     doubts: AtomicU64,
     proven: AtomicU64,
@@ -84,6 +96,7 @@ impl Standing {
             trusted: AtomicBool::new(false),
             looks: Mutex::default(),
             reserve: Mutex::new(None),
+            asking: Mutex::new(()),
             doubts: AtomicU64::new(0),
             proven: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
@@ -111,7 +124,7 @@ impl Standing {
         let mut found = (Told::Away, failure(ErrorKind::NotFound, "there is no host"));
         for host in &self.hosts {
             match within(PING, connected(host)).await {
-                Ok((session, _, read_only)) if !read_only || self.reads => {
+                Ok((session, read_only)) if !read_only || self.reads => {
                     *reserve = Some(session);
                     looks.failed = None;
                     pool.set_connect_options(host.clone());
@@ -119,7 +132,7 @@ impl Standing {
                     self.tell(Told::Writable, None);
                     return Ok(());
                 }
-                Ok((session, ..)) => {
+                Ok((session, _)) => {
                     drop(session);
                     found = (Told::ReadOnly, read_only());
                 }
@@ -136,12 +149,12 @@ impl Standing {
     }
 
     /// Asks a session who it is. One that takes no writes is not to be used.
-    pub(super) async fn who(&self, session: &mut PgConnection) -> Result<i32, Error> {
-        let (pid, is_read_only) = within(PING, who(session)).await?;
+    pub(super) async fn who(&self, session: &mut PgConnection) -> Result<Process, Error> {
+        let (process, is_read_only) = within(PING, who(session)).await?;
         if is_read_only && !self.reads {
             return Err(read_only());
         }
-        Ok(pid)
+        Ok(process)
     }
 
     /// What a session met speaks against the database: it is looked at before the next one is used.
@@ -224,18 +237,42 @@ impl Standing {
 
     /// Cancels at the server what a session does, for as long as that one is there; `false` when it is gone.
     /// `ends`: ends it.
-    pub(super) async fn cancel(&self, pool: &PgPool, pid: i32, ends: bool) -> Result<bool, Error> {
+    pub(super) async fn cancel(
+        &self,
+        pool: &PgPool,
+        process: Process,
+        ends: bool,
+    ) -> Result<bool, Error> {
         // A commit that waits for its standby takes place by that, here and nowhere else.
         self.doubt();
-        let mut reserve = self.reserve.lock().await;
-        let mut session = match reserve.take() {
-            Some(session) => session,
-            None => within(PING, pool.connect_options().connect()).await?,
-        };
-        let asked = sqlx::query(CANCEL).bind(pid).bind(ends);
+        let asking = self.asking.lock().await;
+        let mut session = self.reserved(pool).await?;
+        let asked = sqlx::query(CANCEL).bind(process.pid).bind(ends);
+        let asked = asked.bind(process.server);
         let found = within(PING, asked.fetch_optional(&mut session)).await?;
-        *reserve = Some(session);
+        *self.reserve.lock().await = Some(session);
+        drop(asking);
         Ok(found.is_some())
+    }
+
+    /// Makes a commit that covers those of unknown fate, by the reserved session: who holds another one need
+    /// not wait for a third.
+    pub(super) async fn prove_apart(&self, pool: &PgPool) -> Result<(), Error> {
+        let asking = self.asking.lock().await;
+        let mut session = self.reserved(pool).await?;
+        self.prove(&mut session).await?;
+        *self.reserve.lock().await = Some(session);
+        drop(asking);
+        Ok(())
+    }
+
+    /// The reserved session, or a new one. Connecting holds up nobody who looks at the database.
+    async fn reserved(&self, pool: &PgPool) -> Result<PgConnection, Error> {
+        let held = self.reserve.lock().await.take();
+        match held {
+            Some(session) => Ok(session),
+            None => within(PING, pool.connect_options().connect()).await,
+        }
     }
 
     /// A wait is given up.
@@ -295,15 +332,19 @@ pub(super) fn is_read_only(error: &Error) -> bool {
     }
 }
 
-async fn connected(host: &PgConnectOptions) -> Result<(PgConnection, i32, bool), Error> {
+async fn connected(host: &PgConnectOptions) -> Result<(PgConnection, bool), Error> {
     let mut session = host.connect().await?;
-    let (pid, is_read_only) = who(&mut session).await?;
-    Ok((session, pid, is_read_only))
+    let (_, is_read_only) = who(&mut session).await?;
+    Ok((session, is_read_only))
 }
 
-async fn who(session: &mut PgConnection) -> Result<(i32, bool), Error> {
+async fn who(session: &mut PgConnection) -> Result<(Process, bool), Error> {
     let row = session.fetch_one(sqlx::raw_sql(WHO)).await?;
-    Ok((row.try_get(0)?, row.try_get(1)?))
+    let process = Process {
+        pid: row.try_get(0)?,
+        server: row.try_get(2)?,
+    };
+    Ok((process, row.try_get(1)?))
 }
 
 /// A write that is confirmed as every commit is.

@@ -280,7 +280,7 @@ fn a_wrong_value_names_the_variable_and_what_is_allowed() {
         (
             "DATABASE__MAX_CONNECTIONS",
             "0",
-            "must be from 1 to 10000, got 0",
+            "must be from 2 to 10000, got 0",
         ),
         (
             "GATEWAY__REQUEST_TIMEOUT",
