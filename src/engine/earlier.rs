@@ -2,13 +2,14 @@
 //! looked up at the gateway.
 
 use crate::engine::Shared;
-use crate::ledger::{Record, Target, look_it_up, looked_over, take_over};
+use crate::ledger::{LedgerError, Record, Target, look_it_up, looked_over, take_over};
 use crate::observation::again::{is_hollow, is_refused, reread};
 use crate::store::{StoreError, StoredTransaction, earlier, read};
 use domain::candidate::{Differences, is_misnamed};
 use domain::{Origin, ShopId, State, derive};
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// A round of a shop begins so long after the last one ended: programs of the earlier release may have gone on
 /// beside this one.
@@ -33,15 +34,47 @@ pub(super) async fn look_over(
             return Ok(());
         };
         let page = earlier::page(&shared.store, shop, after, PAGE).await?;
-        for (id, _) in page.iter().filter(|(_, is_old)| *is_old) {
-            if let Some(stored) = read::by_id(&shared.store, shop, *id).await? {
-                judge(shared, stored).await?;
+        let mut last = None;
+        let mut failed = Ok(());
+        for (id, is_old) in page {
+            if is_old {
+                failed = look_at(shared, shop, id).await;
+            }
+            if failed.is_err() {
+                break;
+            }
+            last = Some(id);
+            // The other sweeps wait.
+            if is_old && (Instant::now() >= until || shared.dispatch.is_stopping()) {
+                break;
             }
         }
-        let last = page.last().map(|(id, _)| *id);
-        earlier::passed(&shared.store, shop, last).await?;
+        // A page without an end that could be judged is taken again, and ends no round.
+        if last.is_some() || failed.is_ok() {
+            earlier::passed(&shared.store, shop, last).await?;
+        }
+        failed?;
     }
     Ok(())
+}
+
+/// Judges one. What cannot be read is told of and passed over; what a database that is away keeps from being
+/// judged is an error, and judged again.
+async fn look_at(shared: &Shared, shop: &ShopId, id: Uuid) -> Result<(), StoreError> {
+    let judged = async {
+        match read::by_id(&shared.store, shop, id).await? {
+            Some(stored) => judge(shared, stored).await,
+            None => Ok(()),
+        }
+    };
+    match judged.await {
+        Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict(_))) => Err(error),
+        Err(error) => {
+            tracing::error!(%shop, %id, error = error.chain(), "an end of an earlier release cannot be looked over");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// Takes one over, if the rules of now would not end it.
@@ -59,10 +92,14 @@ async fn judge(shared: &Shared, stored: StoredTransaction) -> Result<(), StoreEr
         lease: None,
         next_check: None,
     };
-    if let Err(error) = shared.ledger.record(&shop, record).await {
-        tracing::warn!(%shop, %id, %error, "an end of an earlier release was not taken over");
+    match shared.ledger.record(&shop, record).await {
+        Ok(_) => Ok(()),
+        Err(error @ (LedgerError::Refused | LedgerError::NotFound)) => {
+            tracing::error!(%shop, %id, %error, "an end of an earlier release was not taken over");
+            Ok(())
+        }
+        Err(_) => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
     }
-    Ok(())
 }
 
 /// What the rules of now would make of it, where that is no end.
@@ -98,6 +135,10 @@ async fn otherwise(
         return Ok(None);
     }
     let answers = earlier::answers(&shared.store, shop, stored.record.id).await?;
+    // Retention has taken what could be read again.
+    if answers.is_empty() {
+        return Ok(None);
+    }
     let proof = (known.absence.as_ref()).filter(|_| end.state == State::NotFound);
     if proof.is_some_and(|proof| is_hollow(proof, &answers)) {
         return Ok(Some(State::InDoubt));

@@ -34,13 +34,14 @@ const MONTHS_AHEAD: i32 = 3;
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// All sweeps by name.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "orphans",
     "earlier",
     "partitions",
     "evidence",
     "events",
     "stuck",
+    "requests",
 ];
 
 /// Sweeps until the service stops.
