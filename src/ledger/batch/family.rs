@@ -107,31 +107,26 @@ impl Families {
         works: &[Work],
     ) -> Result<(Self, Vec<Work>), StoreError> {
         let givers: Vec<&str> = givers(works).into_iter().collect();
-        let mut kept: Vec<OrphanRow> = Vec::new();
-        loop {
-            let waiting = kept_works(&kept);
-            let named = parents(works.iter().chain(&waiting));
-            if named.is_empty() {
-                return Ok((Self::default(), waiting));
-            }
-            let named: Vec<&str> = named.into_iter().collect();
-            let families = tables.lock_families(shop, &named).await?;
-            let now = match givers.as_slice() {
-                [] => Vec::new(),
-                givers => tables.orphans_of(shop, givers).await?,
-            };
-            // What came before the lock names families of its own, which are locked as well.
-            if now == kept {
-                let families = families.into_iter();
-                let by_parent = families.map(|family| (family.parent_uid.clone(), family));
-                let locked = Self {
-                    by_parent: by_parent.collect(),
-                    children: Vec::new(),
-                };
-                return Ok((locked, waiting));
-            }
-            kept = now;
+        let kept = waiting_at(tables, shop, &givers).await?;
+        let waiting = kept_works(&kept);
+        let named = parents(works.iter().chain(&waiting));
+        if named.is_empty() {
+            return Ok((Self::default(), waiting));
         }
+        // All at once and in one order, those of what waits as well.
+        let named: Vec<&str> = named.into_iter().collect();
+        let families = tables.lock_families(shop, &named).await?;
+        if waiting_at(tables, shop, &givers).await? != kept {
+            // Something came before the lock; it may name families that are not locked.
+            return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
+        }
+        let families = families.into_iter();
+        let by_parent = families.map(|family| (family.parent_uid.clone(), family));
+        let locked = Self {
+            by_parent: by_parent.collect(),
+            children: Vec::new(),
+        };
+        Ok((locked, waiting))
     }
 
     /// The parents and their own parents, to be locked with all other rows.
@@ -166,6 +161,18 @@ impl Families {
             self.children.extend(grandchildren);
         }
         Ok(())
+    }
+}
+
+/// What waits for a parent and was taken from one of these.
+async fn waiting_at<T: Tables>(
+    tables: &mut T,
+    shop: &domain::ShopId,
+    givers: &[&str],
+) -> Result<Vec<OrphanRow>, StoreError> {
+    match givers {
+        [] => Ok(Vec::new()),
+        givers => tables.orphans_of(shop, givers).await,
     }
 }
 

@@ -135,9 +135,11 @@ impl Batch<'_> {
         };
         let summary = &row.stored.summary;
         let ours = row.stored.opening.origin == Origin::Api;
-        // What was told of before the first stamp becomes ours by it, if it is not too old.
+        // What was told of before the first stamp becomes ours by it, if it is not too old. By a later one
+        // nothing does: what it could claim was looked up when it was told of.
         let is_stamp = facts.iter().any(|f| matches!(**f, Fact::Stamped { .. }));
-        let told_before = summary.candidates.keys().filter(|_| is_stamp);
+        let is_first = is_stamp && summary.stamped().len() == 1;
+        let told_before = summary.candidates.keys().filter(|_| is_first);
         let eligible: Vec<Uid> = facts
             .iter()
             .filter_map(|fact| match &**fact {

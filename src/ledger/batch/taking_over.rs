@@ -15,6 +15,9 @@ const DECIDED_BEFORE: &str = "decided_before";
 /// The act by which something open is taken over.
 const TAKEN_OVER: &str = "taken_over";
 
+/// The act that says that an end which was taken over before has been looked over.
+const LOOKED_OVER: &str = "looked_over";
+
 /// How a transaction is taken over from a program of an earlier release that wrote it last; `None` where that
 /// was this one.
 pub fn take_over(stored: &StoredTransaction) -> Option<Observation> {
@@ -49,7 +52,7 @@ pub fn take_over(stored: &StoredTransaction) -> Option<Observation> {
 /// What is noted of an end that was taken over before it was looked over: nothing of its own, and once.
 pub fn looked_over(stored: &StoredTransaction) -> Observation {
     let act = json!({ "state": stored.state });
-    let mut noted = Observation::local(domain::Channel::Local, TAKEN_OVER, &act, Vec::new());
+    let mut noted = Observation::local(domain::Channel::Local, LOOKED_OVER, &act, Vec::new());
     noted.note = Some("an earlier release has ended it by other rules".to_owned());
     noted.id = content_id(&[b"looked over", stored.record.id.as_bytes()]);
     noted.verdict = Some(Verdict::Applied);
@@ -70,7 +73,7 @@ impl Batch<'_> {
     pub(super) fn take_it_over(&mut self, id: Uuid, learned: &Observation) -> bool {
         let is_act = matches!(
             learned.subject.as_deref(),
-            Some(DECIDED_BEFORE | TAKEN_OVER)
+            Some(DECIDED_BEFORE | TAKEN_OVER | LOOKED_OVER)
         );
         let Some(noted) = self.rows.get(id).filter(|_| !is_act).and_then(take_over) else {
             return false;
