@@ -106,7 +106,10 @@ impl World {
         let is_misled = truth.is_some_and(|truth| {
             let name = truth.name.as_str();
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
-            row.state == State::Pending && !by_name && !is_honest(&self.plan, "uid", &truth.uid)
+            row.state == State::Pending
+                && !by_name
+                && !is_honest(&self.plan, "uid", &truth.uid)
+                && self.is_told_of(row, truth)
         });
         // What goes by a strange name, and nobody told of, cannot be found.
         let is_lost = row.state == State::NotFound

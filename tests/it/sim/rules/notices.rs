@@ -71,7 +71,7 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
             found.name
         ));
     }
-    let row = row.filter(|_| !found.ours())?;
+    let row = row.filter(|row| !is_own(row, found))?;
     let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
     let first = stamps.min()?;
     let is_others = !is_alike(row, found) || found.created_at < first.minus(DAY);

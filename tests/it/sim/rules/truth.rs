@@ -54,10 +54,8 @@ fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
         Ours::Rejected => duplicate && (plan.lag > SEEN_LATE || plan.empty),
         Ours::NotFound => {
             let renamed = || {
-                state
-                    .books
-                    .made(name_of(row))
-                    .any(|t| is_hidden(state, row, t))
+                let mut made = state.books.made(name_of(row)).peekable();
+                made.peek().is_some() && made.all(|t| is_hidden(state, row, t))
             };
             plan.lag > Duration::from_secs(23 * 3600) || plan.empty || renamed()
         }
@@ -92,91 +90,90 @@ pub fn is_own(row: &StoredTransaction, found: &Transaction) -> bool {
 /// An end rests on what this row's request made, or on the only one alike under its name, or, for a
 /// success, on one that is told.
 pub fn no_false_yes(state: &State, _: Timestamp) -> Option<String> {
-    ours(state).find_map(|row| {
-        let is_yes = matches!(row.state, Ours::Successful | Ours::Failed | Ours::Expired);
-        let derived = is_yes.then(|| row.derived())?;
-        if derived.basis == Basis::Operator {
-            return None;
-        }
-        let (name, shown) = (name_of(row), derived.state.as_str());
-        let uid = derived
-            .uid
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let Some(found) = state.books.transactions.get(&uid) else {
-            return Some(format!("{name} is {shown} by {uid:?}, which is in no book"));
-        };
-        if !found.had(shown) {
-            return Some(format!("{name} is {shown}, and {uid} never was"));
-        }
-        let decided = state.seen.decided.contains(name);
-        let parents = row
-            .opening
-            .parent_tracking_id
-            .as_ref()
-            .map(|name| name.as_str());
-        let bears = |t: &Transaction| t.name == name || Some(t.name.as_str()) == parents;
-        // A transaction may become other than it was. What it was told as before, a state may rest on.
-        let told = state.wire.versions(&uid);
-        let held = state.wire.held_as.get(&uid).map_or(&[][..], Vec::as_slice);
-        let all = || held.iter().chain([found]);
-        if !decided && !all().any(|t| is_alike(row, t)) {
-            return Some(format!(
-                "{name} is {shown} by {uid}, which is not what was asked for"
-            ));
-        }
-        // What has the same time as before says nothing newer.
-        let agreed = held
-            .iter()
-            .filter(|t| is_alike(row, t))
-            .map(|t| t.updated_at);
-        let agreed = agreed.max();
-        let newer = |t: &Transaction| agreed.is_none_or(|at| t.updated_at > at);
-        let is_other = told
-            .last()
-            .is_some_and(|last| !is_alike(row, last) && newer(last));
-        if !decided && is_other && !is_told(state, &[&uid]) {
-            return Some(format!(
-                "{name} is {shown} by {uid}, which has become another, and no finding says so"
-            ));
-        }
-        let is_ours = all().any(|t| is_alike(row, t) && bears(t));
-        if is_own(row, found) && (is_ours || decided) {
-            return None;
-        }
-        // What came later takes nothing from an end, and what is older than our request is not ours.
-        let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
-        let first = stamps.min().unwrap_or(row.record.created_at);
-        let oldest = first.minus(TOLERANCE);
-        let others = state.books.of(name).filter(|t| {
-            let is_candidate = t.created_at >= oldest && t.created_at <= row.state_since;
-            // What look-ups showed only later could not be known of, by design.
-            let told = state
-                .wire
-                .told
-                .get(&t.uid)
-                .is_some_and(|at| *at <= row.state_since);
-            let is_shown = told || t.visible_at <= row.state_since;
-            t.uid != uid && is_candidate && is_shown && is_alike(row, t)
-        });
-        let others: Vec<&Transaction> = others.collect();
-        // An end stays one, whatever else appears: then both stand in a finding. What our own task has named
-        // only a success outranks.
-        let unnamed = |t: &&Transaction| !state.wire.named_by_task.contains(&t.uid);
-        let is_told_of = others.iter().all(unnamed)
-            && others
-                .iter()
-                .all(|t| is_told_in_full(state, &[&uid, &t.uid]));
-        let is_only = is_ours && is_told_of;
-        // Whether such a success is told is a rule of its own.
-        let told = derived.state == Ours::Successful && is_ours;
-        (!is_only && !told).then(|| {
-            format!(
-                "{name} is {shown} by {uid}, which somebody else made as {}",
-                found.asked
-            )
-        })
+    ours(state).find_map(|row| false_yes(state, row))
+}
+
+fn false_yes(state: &State, row: &StoredTransaction) -> Option<String> {
+    let is_yes = matches!(row.state, Ours::Successful | Ours::Failed | Ours::Expired);
+    let derived = is_yes.then(|| row.derived())?;
+    if derived.basis == Basis::Operator {
+        return None;
+    }
+    let (name, shown) = (name_of(row), derived.state.as_str());
+    let uid = derived.uid.as_ref().map(ToString::to_string);
+    let uid = uid.unwrap_or_default();
+    let Some(found) = state.books.transactions.get(&uid) else {
+        return Some(format!("{name} is {shown} by {uid:?}, which is in no book"));
+    };
+    if !found.had(shown) {
+        return Some(format!("{name} is {shown}, and {uid} never was"));
+    }
+    let decided = state.seen.decided.contains(name);
+    let parents = row.opening.parent_tracking_id.as_ref();
+    let parents = parents.map(|name| name.as_str());
+    let bears = |t: &Transaction| t.name == name || Some(t.name.as_str()) == parents;
+    // A transaction may become other than it was. What it was told as before, a state may rest on.
+    let held = state.wire.held_as.get(&uid).map_or(&[][..], Vec::as_slice);
+    let all = || held.iter().chain([found]);
+    if !decided && !all().any(|t| is_alike(row, t)) {
+        return Some(format!(
+            "{name} is {shown} by {uid}, which is not what was asked for"
+        ));
+    }
+    if !decided && has_become_another(state, row, &uid, held) && !is_told(state, &[&uid]) {
+        return Some(format!(
+            "{name} is {shown} by {uid}, which has become another, and no finding says so"
+        ));
+    }
+    let is_ours = all().any(|t| is_alike(row, t) && bears(t));
+    if is_own(row, found) && (is_ours || decided) {
+        return None;
+    }
+    let is_only = is_ours && others_are_told(state, row, &uid);
+    // Whether such a success is told is a rule of its own.
+    let told = derived.state == Ours::Successful && is_ours;
+    (!is_only && !told).then(|| {
+        format!(
+            "{name} is {shown} by {uid}, which somebody else made as {}",
+            found.asked
+        )
+    })
+}
+
+/// Whether the last that was told of it is unlike the row, and newer than what agreed. What has the same time
+/// as before says nothing newer.
+fn has_become_another(
+    state: &State,
+    row: &StoredTransaction,
+    uid: &str,
+    held: &[Transaction],
+) -> bool {
+    let agreed = held.iter().filter(|t| is_alike(row, t));
+    let agreed = agreed.map(|t| t.updated_at).max();
+    let newer = |t: &Transaction| agreed.is_none_or(|at| t.updated_at > at);
+    let told = state.wire.versions(uid);
+    told.last()
+        .is_some_and(|last| !is_alike(row, last) && newer(last))
+}
+
+/// Whether all others under the row's name that are alike stand in a finding with it. What came later takes
+/// nothing from an end, and what is older than our request is not ours.
+fn others_are_told(state: &State, row: &StoredTransaction, uid: &str) -> bool {
+    let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
+    let first = stamps.min().unwrap_or(row.record.created_at);
+    let oldest = first.minus(TOLERANCE);
+    let mut others = state.books.of(name_of(row)).filter(|t| {
+        let is_candidate = t.created_at >= oldest && t.created_at <= row.state_since;
+        // What look-ups showed only later could not be known of, by design.
+        let told = state.wire.told.get(&t.uid);
+        let told = told.is_some_and(|at| *at <= row.state_since);
+        let is_shown = told || t.visible_at <= row.state_since;
+        t.uid != uid && is_candidate && is_shown && is_alike(row, t)
+    });
+    // An end stays one, whatever else appears: then both stand in a finding. What our own task has named only a
+    // success outranks.
+    others.all(|t| {
+        !state.wire.named_by_task.contains(&t.uid) && is_told_in_full(state, &[uid, &t.uid])
     })
 }
 
