@@ -122,22 +122,32 @@ async fn submit_waits<H: Hands>(hands: &H, leased: &Leased) -> Option<Duration> 
     until.map(|until| until.since(leased.now))
 }
 
+/// The body of a waiting request. Where there is none, the next try is put off.
+async fn waiting_body<H: Hands>(hands: &H, leased: &Leased) -> Option<H::Body> {
+    let id = leased.transaction.record.id;
+    let wait = match hands.stored_body(id).await {
+        Ok(Some(body)) => return Some(body),
+        Ok(None) => {
+            tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
+            Duration::from_secs(60)
+        }
+        // A database that does not answer says nothing about what is stored.
+        Err(error) => {
+            tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
+            PUT_OFF
+        }
+    };
+    put_off(hands, leased, wait).await;
+    None
+}
+
 async fn submit<H: Hands>(hands: &H, leased: &Leased) {
     let id = leased.transaction.record.id;
     if let Some(by) = submit_waits(hands, leased).await {
         return put_off(hands, leased, by).await;
     }
-    let body = match hands.stored_body(id).await {
-        Ok(Some(body)) => body,
-        Ok(None) => {
-            tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
-            return put_off(hands, leased, Duration::from_secs(60)).await;
-        }
-        // A database that does not answer says nothing about what is stored.
-        Err(error) => {
-            tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
-            return put_off(hands, leased, PUT_OFF).await;
-        }
+    let Some(body) = waiting_body(hands, leased).await else {
+        return;
     };
     match hands.before_stamp(&leased.transaction).await {
         BeforeStamp::Clear => {}

@@ -291,13 +291,12 @@ impl Case {
             }
             // An answer to our own request that tells of another's transaction is doubt.
             Saying::TaskResult(id, told) => {
-                self.task(id).refusals.push(word_about_another(told));
                 self.answered_amiss = true;
+                self.task(id).refusals.push(word_about_another(told));
             }
             Saying::Named(attempt, told) if !self.names_ours(asked, told) => {
-                let word = word_about_another(told);
-                self.attempt(*attempt).refusals.push(word);
                 self.answered_amiss = true;
+                (self.attempt(*attempt).refusals).push(word_about_another(told));
             }
             Saying::Proved {
                 at,
