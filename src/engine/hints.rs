@@ -10,38 +10,31 @@ use domain::Uid;
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
-/// The pause while nothing is due.
-const IDLE: Duration = Duration::from_millis(250);
+/// The pause after a turn that failed.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of ours are looked up in one turn.
 const AT_ONCE: i64 = 8;
 
-/// How often those that were looked up are removed.
-const FORGET: Duration = Duration::from_secs(60);
-
-/// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second.
-pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32) {
-    let mut forget_at = Instant::now() + FORGET;
+/// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second. `due` wakes
+/// when something is.
+pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32, due: Arc<Notify>) {
     while !shared.dispatch.is_stopping() {
-        let found = match turn(&shared, &shop, rate).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
-                false
-            }
-        };
-        if Instant::now() >= forget_at {
-            forget_at = Instant::now() + FORGET;
-            if let Err(error) = hints::forget(&shared.store, &shop.id).await {
-                tracing::debug!(shop = %shop.id, error = error.chain(), "old hints stay");
-            }
+        tokio::select! {
+            () = due.notified() => {}
+            () = shared.dispatch.stopping() => return,
         }
-        if !found {
-            tokio::select! {
-                () = tokio::time::sleep(IDLE) => {}
-                () = shared.dispatch.stopping() => {}
+        while !shared.dispatch.is_stopping() {
+            match turn(&shared, &shop, rate).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
+                    tokio::time::sleep(AGAIN).await;
+                    break;
+                }
             }
         }
     }
