@@ -86,6 +86,7 @@ impl World {
             })
         };
         let is_strange = (self.strangers_of(order).next().is_some()
+            || self.beside(order).next().is_some()
             || !row.summary.misnamed.is_empty())
             && is_told(DiscrepancyKind::AmbiguousTrackingId);
         let is_doubtful = is_doubtful || is_strange;
@@ -102,14 +103,15 @@ impl World {
             let unlike = !is_alike(row, truth);
             (open && !named || (open || ended) && unlike) && self.is_told_of(row, truth)
         });
-        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told.
+        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told: under a
+        // finding that names it, or says that it has not ended for days.
         let is_misled = truth.is_some_and(|truth| {
             let name = truth.name.as_str();
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
             row.state == State::Pending
                 && !by_name
                 && !is_honest(&self.plan, "uid", &truth.uid)
-                && self.is_told_of(row, truth)
+                && (self.is_told_of(row, truth) || is_told(DiscrepancyKind::PendingTooLong))
         });
         // What goes by a strange name, and nobody told of, cannot be found.
         let is_lost = row.state == State::NotFound
