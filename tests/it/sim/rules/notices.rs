@@ -71,7 +71,12 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
             found.name
         ));
     }
-    let row = row.filter(|row| !is_own(row, found))?;
+    // What a request of ours has made is that request's, under whatever name the gateway files it: children
+    // under their parent's too. It is bound there, or told as doubtful, and never one of origin `gateway`.
+    if ours(state).any(|row| is_own(row, found)) {
+        return None;
+    }
+    let row = row?;
     let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
     let first = stamps.min()?;
     let is_others = !is_alike(row, found) || found.created_at < first.minus(DAY);
@@ -84,11 +89,15 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
 }
 
 /// A webhook was answered 200: a look of what it names is owed when nobody signed it, and one of our
-/// task when it contradicts what we have.
-pub fn acknowledged(state: &mut State, uid: &str, signed: bool, now: Timestamp) {
+/// task when it contradicts what we have. `names`: the uid can be read in it; by a uid that stands nowhere
+/// nobody can look.
+pub fn acknowledged(state: &mut State, uid: &str, (signed, names): (bool, bool), now: Timestamp) {
     let Some(found) = state.books.transactions.get(uid).cloned() else {
         return;
     };
+    if !signed && !names {
+        return;
+    }
     if !signed {
         state.wire.owed.push(Owed {
             uid: uid.to_owned(),

@@ -164,10 +164,12 @@ fn others_are_told(state: &State, row: &StoredTransaction, uid: &str) -> bool {
     let oldest = first.minus(TOLERANCE);
     let mut others = state.books.of(name_of(row)).filter(|t| {
         let is_candidate = t.created_at >= oldest && t.created_at <= row.state_since;
-        // What look-ups showed only later could not be known of, by design.
+        // What look-ups showed only later could not be known of, by design. Of what somebody else makes "the only
+        // candidate" (design, binding) is the only one that was told: a webhook tells of one alone, and whatever
+        // else bears the name the re-checks find. What our own request has made must be seen all the same.
         let told = state.wire.told.get(&t.uid);
         let told = told.is_some_and(|at| *at <= row.state_since);
-        let is_shown = told || t.visible_at <= row.state_since;
+        let is_shown = told || is_own(row, t) && t.visible_at <= row.state_since;
         t.uid != uid && is_candidate && is_shown && is_alike(row, t)
     });
     // An end stays one, whatever else appears: then both stand in a finding. What our own task has named only a
