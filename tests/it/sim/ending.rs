@@ -3,8 +3,8 @@
 
 use super::books::Transaction;
 use super::invariants::{self, ours, rule};
-use super::plan::{HOUR, Order, Router, Stranger};
-use super::rules::{is_alike, is_hidden, is_honest, names};
+use super::plan::{HOUR, Notices, Order, Router, Stranger};
+use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
 use super::world::World;
 use domain::absence::{Ability, is_duplicate_provable};
 use domain::schedule::is_duplicate_doubt;
@@ -108,13 +108,20 @@ impl World {
         let is_misled = truth.is_some_and(|truth| {
             let name = truth.name.as_str();
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
-            row.state == State::Pending
+            let told = self.is_told_of(row, truth) || is_told(DiscrepancyKind::PendingTooLong);
+            // An end that it had stands as well, where no signed webhook tells of the correction.
+            let had = truth.had(row.state.as_str()) && self.plan.notices != Notices::Signed;
+            (row.state == State::Pending && told || had)
                 && !by_name
                 && !is_honest(&self.plan, "uid", &truth.uid)
-                && (self.is_told_of(row, truth) || is_told(DiscrepancyKind::PendingTooLong))
         });
+        // So does a refusal that the books contradict, where no look can show it.
+        let is_refused = row.state == State::Rejected
+            && truth.is_some_and(|truth| self.with(|state| is_unseen(state, row, truth)));
+        let is_misled = is_misled || is_refused;
         // What goes by a strange name, and nobody told of, cannot be found.
-        let is_lost = row.state == State::NotFound
+        let unfound = row.state == State::InDoubt && is_told(DiscrepancyKind::PendingTooLong);
+        let is_lost = (row.state == State::NotFound || unfound)
             && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
         // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved.
         let is_unproved = row.state == State::InDoubt

@@ -89,10 +89,11 @@ impl State {
         if !is_allowed(row, &truth) {
             return None;
         }
-        // No task refuses what is still under way, but by a documented refusal.
+        // No task refuses what is still under way. What was made, a documented refusal may contradict.
         let live = || self.books.live(&name, now).next().is_some();
         let asks_task = matches!(row.get(), Channel::TaskStatus | Channel::TaskResult);
-        let refuses = asks_task && may_reject(row, false) && !is_documented_refusal(row);
+        let refuses = asks_task && may_reject(row, false);
+        let refuses = refuses && !(own.is_some() && is_documented_refusal(row));
         if refuses && live() {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use super::super::books::Transaction;
 use super::super::world::State;
-use super::{is_told, is_told_in_full, name_of, ours};
+use super::{is_honest, is_told, is_told_in_full, name_of, ours};
 use domain::fold::Basis;
 use domain::{Currency, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
@@ -34,16 +34,38 @@ pub fn no_false_no(state: &State, now: Timestamp) -> Option<String> {
         if live.is_none() && !travels || is_by_design(state, row, derived.state) {
             return None;
         }
+        let made = live.and_then(|arrival| arrival.made.as_ref());
         let contradicted = state.wire.contradicted.get(name);
-        if contradicted.is_some_and(|since| now.since(*since) < BELIEVED) {
+        let found = made.and_then(|uid| state.books.transactions.get(uid));
+        let unseen = found.is_some_and(|found| is_unseen(state, row, found));
+        if unseen || contradicted.is_some_and(|since| now.since(*since) < BELIEVED) {
             return None;
         }
-        let made = live.and_then(|arrival| arrival.made.as_ref());
         Some(format!(
             "{name} is {}, and the gateway has {made:?} or may yet have it",
             derived.state
         ))
     })
+}
+
+/// Whether a documented refusal contradicts a transaction that no look can show, and that nobody has told of. Such
+/// a refusal stands: it may be believed until the first look that shows what it contradicts.
+pub fn is_unseen(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    state.wire.contradicted.contains_key(name_of(row))
+        && !state.wire.told.contains_key(&found.uid)
+        && !can_be_shown(state, row, found)
+}
+
+/// Whether look-ups by a name of this row can show a transaction: its own, and its parent's.
+fn can_be_shown(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    let plan = &state.plan;
+    let parents = row.opening.parent_tracking_id.iter();
+    let parents = parents.map(|name| name.as_str());
+    let shows =
+        |asked: &str| plan.router.shows(asked, &found.name) && is_honest(plan, "name", asked);
+    let mut names = std::iter::once(name_of(row)).chain(parents);
+    let visible = plan.children_shown || found.parent.is_none();
+    !plan.empty && visible && names.any(shows)
 }
 
 /// Where the design itself allows a false no; such runs are counted apart.
