@@ -537,10 +537,10 @@ impl Summary {
         }
         for fact in facts {
             match fact {
-                Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. } => {
-                    if !clashed(snapshot) || !is_misnamed(opening, snapshot) {
-                        named.insert(&snapshot.uid);
-                    }
+                Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. }
+                    if !clashed(snapshot) || !is_misnamed(opening, snapshot) =>
+                {
+                    named.insert(&snapshot.uid);
                 }
                 Fact::Seen {
                     snapshot,

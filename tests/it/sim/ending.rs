@@ -7,7 +7,7 @@ use super::plan::{HOUR, Notices, Order, Router, Stranger};
 use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
 use super::world::World;
 use domain::absence::{Ability, is_duplicate_provable};
-use domain::schedule::is_duplicate_doubt;
+use domain::schedule::{is_duplicate_doubt, is_settled};
 use domain::{DiscrepancyKind, State};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
@@ -118,14 +118,16 @@ impl World {
         // So does a refusal that the books contradict, where no look can show it.
         let is_refused = row.state == State::Rejected
             && truth.is_some_and(|truth| self.with(|state| is_unseen(state, row, truth)));
-        let is_misled = is_misled || is_refused;
+        let is_spoilt = truth.is_some_and(|truth| self.is_spoilt(row, truth));
+        let is_misled = is_misled || is_refused || is_spoilt;
         // What goes by a strange name, and nobody told of, cannot be found.
         let unfound = row.state == State::InDoubt && is_told(DiscrepancyKind::PendingTooLong);
         let is_lost = (row.state == State::NotFound || unfound)
             && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
-        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved.
+        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved: those of the
+        // control neither.
         let is_unproved = row.state == State::InDoubt
-            && (self.plan.router != Router::All || !is_honest(&self.plan, "name", &order.name))
+            && (self.plan.router != Router::All || !self.are_names_honest())
             && is_told(DiscrepancyKind::PendingTooLong);
         // So it is of an `E.1018` where look-ups were never seen to show such a transaction.
         let kind = row.opening.kind;
@@ -143,6 +145,20 @@ impl World {
                 order.name, row.state
             )
         })
+    }
+
+    /// Whether look-ups by every name tell the truth.
+    fn are_names_honest(&self) -> bool {
+        let mut orders = self.plan.orders.iter();
+        orders.all(|order| is_honest(&self.plan, "name", &order.name))
+    }
+
+    /// Whether a success that two ways have told needs no more looks, and the webhook of its correction, which a
+    /// later look would have stood in for, came spoilt.
+    fn is_spoilt(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        let mut exchanges = self.plan.exchanges.iter();
+        is_settled(&row.summary, &row.derived())
+            && exchanges.any(|one| one.channel == "webhook" && one.about == truth.uid)
     }
 
     /// Whether an open finding about a row names a transaction.

@@ -85,11 +85,13 @@ fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     }
 }
 
-/// Whether what we asked for is filed under a name that is not ours, and our own task has never told so.
+/// Whether what we asked for is filed under a name that is not ours, or is of another type by now, and our own
+/// task has never told so: a row of another type makes a look-up empty, by design.
 pub fn is_hidden(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
     let parents = row.opening.parent_tracking_id.as_ref();
     let named = found.name == name_of(row) || parents.is_some_and(|p| p.as_str() == found.name);
-    !named && !state.wire.named_by_task.contains(&found.uid)
+    let is_other = found.kind != row.opening.kind.as_str();
+    (!named || is_other) && !state.wire.named_by_task.contains(&found.uid)
 }
 
 /// Whether a transaction of the books is what a row asked for.
