@@ -239,7 +239,8 @@ async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: Discr
 }
 
 /// What was wished for: this transaction of the gateway, and, for a person, all under its tracking id. A task
-/// that runs is asked first: it says what nobody else can.
+/// that runs is asked first: it says what nobody else can. Where the last look got no answer, it comes second:
+/// a read that hangs takes the lease, and the name would never have its turn.
 async fn as_wished<H: Hands>(
     hands: &H,
     leased: &Leased,
@@ -250,6 +251,7 @@ async fn as_wished<H: Hands>(
     let is_named = schedule::is_named(&leased.transaction.opening);
     let by_name = wishes.by_name && is_named;
     match (planned, &wishes.at) {
+        (Step::AskTask(_), None) if by_name && !leased.course.unanswered.is_multiple_of(2) => {}
         (Step::AskTask(task), None) => {
             ask_task(hands, leased, task, by_name).await;
             if !by_name || !may_go_on(hands, leased, &is_ours).await {

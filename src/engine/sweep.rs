@@ -27,7 +27,7 @@ const SLOW: Duration = Duration::from_secs(3600);
 
 /// Past this a transaction that has not ended is told to a person: the gateway's webhooks last a day
 /// and a half, its tasks one.
-const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
+pub const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
 
 /// How many months of partitions are made ahead.
 const MONTHS_AHEAD: i32 = 3;
@@ -208,24 +208,29 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What is told of one that has been in a state for longer than [`TOO_LONG`].
+pub fn stuck(id: Uuid, state: &str) -> Record {
+    let days = TOO_LONG.as_secs() / 86_400;
+    let text = format!("it has been {state} for more than {days} days");
+    let act = json!({ "reason": text });
+    let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
+    learned.note = Some(text.clone());
+    learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
+    Record {
+        target: Target::Transaction(id),
+        learned,
+        lease: None,
+        next_check: None,
+    }
+}
+
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
 async fn tell_stuck(shared: &Shared, shops: &[String]) -> Result<(), StoreError> {
     for (shop, id, state) in sweeps::stuck(&shared.store, shops, TOO_LONG, 1_000).await? {
         let Ok(shop) = ShopId::parse(&shop) else {
             continue;
         };
-        let days = TOO_LONG.as_secs() / 86_400;
-        let text = format!("it has been {state} for more than {days} days");
-        let act = json!({ "reason": text });
-        let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
-        learned.note = Some(text.clone());
-        learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
-        let record = Record {
-            target: Target::Transaction(id),
-            learned,
-            lease: None,
-            next_check: None,
-        };
+        let record = stuck(id, &state);
         if let Err(error) = shared.ledger.record(&shop, record).await {
             tracing::warn!(%shop, %id, %error, "a stuck transaction was not told");
         }

@@ -10,6 +10,9 @@ use gateway::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+/// Ends the subject of an answer that is not whole. No tracking id and no number of an attempt ends so.
+pub(crate) const CUT_OFF: &str = ", cut off";
+
 /// A look to which there was no answer at all. Kept once, however often that was so.
 pub(crate) fn unanswered(channel: Channel, subject: &str) -> Observation {
     let (subject, sha256) = (Some(subject.to_owned()), Sha256::digest(b"").into());
@@ -166,7 +169,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
     };
     // Who reads it again from what is stored must see that it is no whole list.
     let subject = if answer.truncated {
-        format!("{name}, cut off")
+        format!("{name}{CUT_OFF}")
     } else {
         name.to_owned()
     };

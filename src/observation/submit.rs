@@ -1,6 +1,7 @@
 //! What came of a submit, as evidence. Every fate has a name: not sent, refused, deferred, taken, or
 //! silent; silent may only be looked up.
 
+use crate::observation::read::CUT_OFF;
 use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::fold::Differences;
@@ -91,7 +92,7 @@ pub fn of(
 /// since what is missing might have said that the outcome is open.
 fn broken_off(mut outcome: Outcome, attempt: u32, reason: &str) -> Outcome {
     let learned = &mut outcome.learned;
-    learned.subject = Some(format!("attempt {attempt}, cut off"));
+    learned.subject = Some(format!("attempt {attempt}{CUT_OFF}"));
     learned.note = Some(format!(
         "{}; the answer is not whole: {reason}",
         learned.sentence()

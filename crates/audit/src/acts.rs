@@ -64,6 +64,10 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
             let uid = json["uid"].as_str().and_then(Uid::from_gateway);
             Saying::Anothers(uid.ok_or("its uid")?)
         }
+        "beside" => {
+            let uid = json["uid"].as_str().and_then(Uid::from_gateway);
+            Saying::Beside(uid.ok_or("its uid")?)
+        }
         "offered" => {
             let (told, sha256) = accepted(&json["snapshot"]).ok_or("what was offered")?;
             Saying::Offered(told, sha256)

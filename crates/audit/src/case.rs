@@ -180,6 +180,8 @@ pub(super) struct Case {
     pub(super) is_merged: bool,
     /// What was named as ours and belongs to another of ours: such a word binds nothing.
     anothers: BTreeSet<String>,
+    /// Failures found beside what our own request had named.
+    pub(super) beside: BTreeSet<String>,
     /// An answer to our own request named what is not ours.
     pub(super) answered_amiss: bool,
 }
@@ -317,6 +319,9 @@ impl Case {
                 self.decisions.push(decision.clone());
             }
             Saying::MergedInto => self.is_merged = true,
+            Saying::Beside(uid) => {
+                self.beside.insert(uid.to_string());
+            }
             Saying::Decided(_)
             | Saying::DecidedBefore(_)
             | Saying::TakenOver

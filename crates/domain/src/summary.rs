@@ -5,8 +5,8 @@ use crate::candidate::{Candidate, Claim, is_misnamed};
 use crate::earlier::{EarlierEnd, Written};
 use crate::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::{
-    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
-    Uid,
+    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass,
+    TaskId, Timestamp, Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// By how much a clock may be wrong without anybody noticing: a wrong time zone makes fourteen hours,
 /// a wrong date is noticed.
 const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// The code of what the gateway takes for a duplicate.
+const DUPLICATE: &str = "E.1018";
 
 /// Everything that the evidence so far amounts to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,10 @@ pub struct Summary {
     /// is known: they bear another name, or are another's. Beside one of these absence is not proved.
     #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub misnamed: BTreeSet<Uid>,
+    /// Failures that were found beside what our own request had named. They end nothing, unless they turn out to
+    /// be bound or once to have succeeded.
+    #[serde(rename = "bs", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub beside: BTreeSet<Uid>,
     /// Transactions that were named as ours and belong to another of ours, by their greatest snapshot.
     #[serde(rename = "an", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub anothers: BTreeMap<Uid, Box<Snapshot>>,
@@ -228,6 +235,7 @@ impl Summary {
             | Fact::Merged { .. }
             | Fact::MergedInto { .. }
             | Fact::Contested { .. }
+            | Fact::Beside { .. }
             | Fact::UidMissing { .. }
             | Fact::MismatchAccepted(_) => self.join_sight(opening, fact),
         }
@@ -259,6 +267,9 @@ impl Summary {
             Fact::Contested { snapshot } => {
                 self.contested.insert(snapshot.uid.clone());
                 keep_greatest(&mut self.contested_as, snapshot);
+            }
+            Fact::Beside { uid } => {
+                self.beside.insert(uid.clone());
             }
             Fact::UidMissing { uid } => {
                 self.missing.insert(uid.clone());
@@ -500,6 +511,54 @@ impl Summary {
                 .any(|t| t.unknown || t.outlived || t.refused.is_some())
     }
 
+    /// Whether a failure of this one may be believed where nothing but its tracking id says that it is ours: some
+    /// attempt is known to have ended in doubt, and our own request had named no other.
+    pub(crate) fn believes_failure_of(&self, uid: &Uid) -> bool {
+        self.has_ended_in_doubt() && !self.beside.contains(uid)
+    }
+
+    /// The failures that must not end this transaction, known or among these facts, and are not noted as such
+    /// yet: found by tracking id alone, while our own request has named another. What it named and is another
+    /// transaction's, or told of as a duplicate, is not what it made.
+    pub fn found_beside(&self, opening: &Opening, facts: &[&Fact]) -> BTreeSet<Uid> {
+        let mut named: BTreeSet<&Uid> = BTreeSet::new();
+        let mut failed: BTreeSet<&Uid> = BTreeSet::new();
+        let fails =
+            |class: StatusClass| matches!(class, StatusClass::Failed | StatusClass::Expired);
+        let clashed = |snapshot: &Snapshot| snapshot.code.as_deref() == Some(DUPLICATE);
+        for (uid, candidate) in &self.candidates {
+            let is_clash = candidate.latest.as_deref().is_some_and(clashed);
+            let misnamed = self.misnamed.contains(uid) && !self.anothers.contains_key(uid);
+            if candidate.bound || misnamed && !is_clash {
+                named.insert(uid);
+            } else if fails(candidate.class()) && !candidate.ever_succeeded() {
+                failed.insert(uid);
+            }
+        }
+        for fact in facts {
+            match fact {
+                Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. }
+                    if !clashed(snapshot) || !is_misnamed(opening, snapshot) =>
+                {
+                    named.insert(&snapshot.uid);
+                }
+                Fact::Seen {
+                    snapshot,
+                    found_by: FoundBy::TrackingId,
+                } if fails(snapshot.class) && !is_misnamed(opening, snapshot) => {
+                    failed.insert(&snapshot.uid);
+                }
+                _ => {}
+            }
+        }
+        let others = |uid: &Uid| named.iter().any(|named| *named != uid);
+        failed
+            .into_iter()
+            .filter(|uid| !named.contains(uid) && others(uid) && !self.beside.contains(*uid))
+            .cloned()
+            .collect()
+    }
+
     /// All candidates that may be ours.
     pub fn eligible<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Candidate> {
         self.candidates
@@ -544,7 +603,7 @@ impl Summary {
 /// What an answer about our own request amounts to when the transaction in it cannot be ours: doubt, or
 /// the duplicate that its code tells of.
 fn no_word_of_ours(snapshot: &Snapshot) -> Refusal {
-    let duplicate = snapshot.code.as_deref() == Some("E.1018");
+    let duplicate = snapshot.code.as_deref() == Some(DUPLICATE);
     Refusal {
         kind: if duplicate {
             RefusalKind::Duplicate

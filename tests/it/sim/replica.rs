@@ -11,6 +11,7 @@ use super::world::World;
 use domain::schedule::Pace;
 use domain::{ShopId, Uid};
 use leaves::clock::BootInstant;
+use reconciler::engine::sweep::{TOO_LONG, stuck};
 use reconciler::engine::{hints, step};
 use reconciler::ledger::{
     Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
@@ -402,6 +403,17 @@ impl Replica {
                     }
                 });
             }
+            self.tell_stuck().await;
+        }
+    }
+
+    /// Tells of what has not ended for days.
+    async fn tell_stuck(self: &Arc<Self>) {
+        let now = self.world.exec.now();
+        for (id, state) in self.world.with(|state| state.db.stuck(now, TOO_LONG)) {
+            self.world.point("stuck").await;
+            // One that is not recorded is told in the next turn.
+            self.record_once(stuck(id, &state)).await.ok();
         }
     }
 }
