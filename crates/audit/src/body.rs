@@ -123,6 +123,11 @@ fn envelope(value: &Value) -> Option<&Fields> {
     if is_said(fields, "uid") {
         return Some(fields);
     }
+    // Beside a description of the transaction itself it is the acquirer's in any case.
+    let flat = ["amount", "currency", "tracking_id"];
+    if flat.iter().any(|name| is_said(fields, name)) {
+        return None;
+    }
     let inner = fields.get("transaction")?.as_object()?;
     matches!(text(inner, "uid"), Ok(Some(_))).then_some(inner)
 }

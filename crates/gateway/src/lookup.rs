@@ -344,6 +344,7 @@ mod tests {
         let rows = json!({"transactions": [
             transaction("a"), {"transaction": transaction("b")},
             {"uid": "c", "status": "failed", "transaction": {"status": "failed"}},
+            {"status": "failed", "amount": 5, "transaction": {"uid": "acquirer"}},
             {"no": "uid"}, 5, {"uid": {}, "transaction": {"uid": "acquirer"}},
             {"uid": "d", "status": "successful", "amount": "1,5", "transaction": {"uid": "acquirer"}},
         ]});
@@ -356,7 +357,7 @@ mod tests {
             panic!("nothing found")
         };
         let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
-        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 3));
+        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 4));
         assert_eq!(
             snapshots[3].unread.as_deref(),
             Some("amount \"1,5\""),

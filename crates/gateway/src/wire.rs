@@ -96,7 +96,8 @@ fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
     if says(&fields, "uid") {
         return Shape::Transaction(fields);
     }
-    if let Some(Json::Object(inner)) = fields.get_mut("transaction")
+    if !describes_a_transaction(&fields)
+        && let Some(Json::Object(inner)) = fields.get_mut("transaction")
         && has_uid(inner)
     {
         return Shape::Transaction(std::mem::take(inner));
@@ -120,7 +121,14 @@ pub(super) fn row<'b, 'a>(row: &'b Json<'a>) -> Option<&'b Fields<'a>> {
         return Some(fields);
     }
     let inner = fields.get("transaction").and_then(Json::as_object);
-    inner.filter(|inner| has_uid(inner))
+    inner.filter(|inner| has_uid(inner) && !describes_a_transaction(fields))
+}
+
+/// Whether an object itself describes a transaction, as in version 3: then `transaction` in it is the
+/// acquirer's section, and a uid there is no transaction's.
+fn describes_a_transaction(fields: &Fields<'_>) -> bool {
+    let own = ["amount", "currency", "tracking_id"];
+    own.iter().any(|name| says(fields, name))
 }
 
 /// Whether there is something under a name, readable or not.
