@@ -1,6 +1,7 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
 use crate::engine::hands::Hands;
+use crate::observation::read::CUT_OFF;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
     Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_duplicate_provable,
@@ -97,8 +98,8 @@ impl<'a> Case<'a> {
     ) -> Result<Self, StoreError> {
         let names = names(&transaction.opening);
         let asked = |row: &EvidenceRow| {
-            let subject = row.subject.as_ref();
-            row.channel == Channel::Query && subject.is_some_and(|subject| names.contains(subject))
+            let name = asked_for(row).0;
+            row.channel == Channel::Query && names.iter().any(|known| known == name)
         };
         let readings: Vec<(&EvidenceRow, TrackingReading)> = rows
             .iter()
@@ -123,7 +124,7 @@ impl<'a> Case<'a> {
             .map(|(row, reading)| Looked {
                 evidence: row.id,
                 at: row.received_at,
-                name: row.subject.clone().unwrap_or_default(),
+                name: asked_for(row).0.to_owned(),
                 said: said(transaction, row.http_status, &reading, &owners),
             })
             .collect();
@@ -273,6 +274,9 @@ impl<'a> Case<'a> {
             Proof::LookUpAt(_) | Proof::ControlMissing => {
                 let last = self.lookups.iter().max_by_key(|looked| looked.at);
                 let failed = last.is_none_or(|looked| looked.said == Said::Failed);
+                if failed && age > hands.settings().in_doubt_horizon {
+                    return Ok(Verdict::TooLong(UNREADABLE.to_owned()));
+                }
                 let again = failed && age < MADE_UP_FOR;
                 return Ok(Verdict::Wait(again.then(|| self.now.plus(MADE_UP_AFTER))));
             }
@@ -428,8 +432,17 @@ fn as_received(row: &EvidenceRow) -> Received<'_> {
         retry_after: None,
         body: &row.body,
         sha256: [0; 32],
-        truncated: false,
+        truncated: asked_for(row).1,
         at: row.received_at,
+    }
+}
+
+/// The name that a look-up asked for, and whether its answer broke off.
+fn asked_for(row: &EvidenceRow) -> (&str, bool) {
+    let subject = row.subject.as_deref().unwrap_or_default();
+    match subject.strip_suffix(CUT_OFF) {
+        Some(name) => (name, true),
+        None => (subject, false),
     }
 }
 

@@ -10,6 +10,9 @@ use gateway::{
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+/// What stands behind the name that was asked for when the answer is not whole.
+pub(crate) const CUT_OFF: &str = ", cut off";
+
 /// A look to which there was no answer at all. Kept once, however often that was so.
 pub(crate) fn unanswered(channel: Channel, subject: &str) -> Observation {
     let (subject, sha256) = (Some(subject.to_owned()), Sha256::digest(b"").into());
@@ -188,7 +191,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
     };
     // Who reads it again from what is stored must see that it is no whole list.
     let subject = if answer.truncated {
-        format!("{name}, cut off")
+        format!("{name}{CUT_OFF}")
     } else {
         name.to_owned()
     };
