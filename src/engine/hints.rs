@@ -4,7 +4,7 @@
 use crate::engine::hands::{Hands, Question, Real};
 use crate::engine::{Shared, ShopPlan};
 use crate::ledger::{Record, Target};
-use crate::observation::query::observe_known;
+use crate::observation::query::{Asked, observe};
 use crate::store::{StoreError, hints};
 use domain::Uid;
 use futures_util::future::join_all;
@@ -82,15 +82,17 @@ pub async fn look_up<H: Hands>(hands: &H, uid: &Uid) -> Result<bool, StoreError>
     };
     let owners = hands.owners(&[uid.to_string()]).await?;
     let owner = owners.first().map(|(_, id, _)| *id);
-    let Some(learned) = observe_known(&answer, uid, owner.is_some()) else {
-        // The gateway's own word that there is no such thing is an answer.
-        return Ok(answer.status == 404);
+    // The gateway's own word that there is no such thing is an answer.
+    let is_missing = answer.status == 404;
+    let Some(learned) = observe(&answer, Asked::Uid(uid), owner.is_some()) else {
+        return Ok(is_missing);
     };
+    let told = is_missing || learned.is_about_it();
     let record = Record {
         target: owner.map_or(Target::Snapshots, Target::Transaction),
         learned,
         lease: None,
         next_check: None,
     };
-    Ok(hands.record(record).await.is_ok())
+    Ok(hands.record(record).await.is_ok() && told)
 }

@@ -274,6 +274,9 @@ impl<'a> Case<'a> {
             Proof::LookUpAt(_) | Proof::ControlMissing => {
                 let last = self.lookups.iter().max_by_key(|looked| looked.at);
                 let failed = last.is_none_or(|looked| looked.said == Said::Failed);
+                if failed && age > hands.settings().in_doubt_horizon {
+                    return Ok(Verdict::TooLong(UNREADABLE.to_owned()));
+                }
                 let again = failed && age < MADE_UP_FOR;
                 return Ok(Verdict::Wait(again.then(|| self.now.plus(MADE_UP_AFTER))));
             }

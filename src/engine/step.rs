@@ -7,7 +7,7 @@ use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::names;
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
-use crate::observation::query::observe_uid;
+use crate::observation::query::{Asked, observe};
 use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
 use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
@@ -214,13 +214,16 @@ async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> 
     if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
         return Some(false);
     }
+    let learned = observe(&answer, Asked::Uid(uid), false)?;
+    let is_it = learned.is_about_it();
     let record = Record {
         target: Target::Snapshots,
-        learned: observe_uid(&answer, uid)?,
+        learned,
         lease: None,
         next_check: None,
     };
-    hands.record(record).await.ok().map(|_| true)
+    let recorded = hands.record(record).await;
+    recorded.ok().filter(|_| is_it).map(|_| true)
 }
 
 /// Ends what its parent does not allow any more.

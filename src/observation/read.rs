@@ -2,7 +2,7 @@
 
 use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
-use domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verdict};
+use domain::{Channel, Fact, Snapshot, TaskId, Timestamp, TransactionType, Uid, Verdict};
 use gateway::{
     Answer, TaskReading, TaskUrl, TrackingReading, UidReading, read_by_tracking_id, read_by_uid,
     read_task_of,
@@ -95,6 +95,7 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
                 found_by: FoundBy::TrackingId,
             }]
         }
+        UidReading::Another(snapshot) => return read_another(answer, uid, snapshot),
         UidReading::Missing => vec![Fact::UidMissing { uid: uid.clone() }],
         UidReading::NotAbout {
             reason,
@@ -112,6 +113,27 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
     let mut learned = of_answer(answer, Channel::Query, uid.as_str(), facts);
     describe(&mut learned, refused, unknown);
     learned.pause = retry;
+    learned
+}
+
+/// A look-up by uid that was answered with another transaction: that one is offered to whoever it belongs to.
+/// The subject says so, where an auditor reads it.
+pub(crate) fn read_another(answer: &Answer, uid: &Uid, snapshot: Box<Snapshot>) -> Observation {
+    let unknown = format!(
+        "a look-up of {uid} was answered with another transaction, {}",
+        snapshot.uid
+    );
+    let fact = Fact::Seen {
+        snapshot,
+        found_by: FoundBy::TrackingId,
+    };
+    let subject = format!("{uid}, another");
+    let mut learned = of_answer(answer, Channel::Query, &subject, vec![fact]);
+    learned.strays = true;
+    // Whoever made it, it is there.
+    learned.adopts = true;
+    learned.orphan_kind = "queried";
+    describe(&mut learned, None, Some(unknown));
     learned
 }
 

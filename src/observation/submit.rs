@@ -29,6 +29,9 @@ pub struct Outcome {
 /// How long to wait after a 429 that does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
 
+/// The shortest wait after a 429 to a submit, counted from its answer, however long that took.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
+
 /// The longest wait that is taken from a 429 to a submit.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 
@@ -145,7 +148,8 @@ fn answered(
             (fact, label)
         }
         SubmitReading::Deferred { retry_after } => {
-            let wait = retry_after.unwrap_or(DEFAULT_RETRY).min(LONGEST_RETRY);
+            let wait = retry_after.unwrap_or(DEFAULT_RETRY);
+            let wait = wait.clamp(SHORTEST_RETRY, LONGEST_RETRY);
             retry = Some(wait);
             let until = now.plus(wait);
             (Fact::Deferred { attempt, until }, "deferred")
@@ -321,7 +325,7 @@ mod tests {
                 other => unreachable!("{other:?}"),
             }
         };
-        assert_eq!([None, Some(0), Some(7)].map(put_off), [5, 0, 7]);
+        assert_eq!([None, Some(0), Some(7)].map(put_off), [5, 1, 7]);
         assert_eq!(put_off(Some(86_400)), 3_600);
     }
 }

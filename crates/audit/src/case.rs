@@ -203,6 +203,9 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
     .collect()
 }
 
+/// What stands behind the uid that was asked for when another was told.
+const ANOTHER: &str = ", another";
+
 impl Case {
     /// Collects what was said. `owners`: to whom the uids belong.
     pub(super) fn collect(
@@ -455,12 +458,15 @@ fn see(
             let owner = owners.get(told.uid.as_str());
             let anothers = owner.is_some_and(|owner| *owner != asked.id);
             // A look-up of one uid that was answered with another says nothing.
+            let subject = subject.as_deref();
             let crossed = subject
-                .as_ref()
                 .is_some_and(|subject| subject != told.uid.as_str() && known.contains(subject));
+            // Where that is said, it goes by the name that it bears.
+            let strays = subject.is_some_and(|subject| subject.ends_with(ANOTHER));
+            let is_nobodys = strays && owner.is_none() && told.tracking_id.is_none();
             let taken_over =
                 asked.origin == Origin::Gateway && piece.position == 1 && owner == Some(&asked.id);
-            (!anothers && !crossed).then(|| seen(told, taken_over))
+            (!anothers && !crossed && !is_nobodys).then(|| seen(told, taken_over))
         }
         _ => None,
     }

@@ -228,11 +228,15 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
             collect_texts(errors, "", &mut texts);
         }
     }
-    let cut = |text: Cow<'_, str>| clean(&text, MAX_TEXT);
+    // What these texts repeat of the body's own card fields is kept nowhere.
+    let secrets = redact::Secrets::of_fields(fields);
+    let cut = |text: Cow<'_, str>| clean(&secrets.strike(text.into_owned()), MAX_TEXT);
     let own_message = text("message").map(Cow::into_owned);
+    let message = text("message").map(cut);
+    let message = message.or_else(|| summary(&texts).map(|text| secrets.strike(text)));
     told.then(|| ErrorBody {
         codes,
-        message: text("message").map(cut).or_else(|| summary(&texts)),
+        message,
         own_message,
         friendly_message: text("friendly_message").map(cut),
         texts,

@@ -324,6 +324,13 @@ fn with_a_uid_on_both_levels_the_outer_one_counts() {
         result(200, &garbled),
         TaskReading::Unreadable { .. }
     ));
+    // Without a uid of its own what describes a transaction is none; its section is the acquirer's.
+    for uid in [Value::Null, json!("")] {
+        let mut bare = three.clone();
+        bare["uid"] = uid;
+        let read = result(200, &bare);
+        assert!(matches!(read, TaskReading::Unreadable { .. }), "{read:?}");
+    }
 }
 
 #[test]
