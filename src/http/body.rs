@@ -24,6 +24,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// The longest time that a body may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// So many bytes a value takes; one with a name counts twice.
+const VALUE: usize = 48;
+
 /// A body as it came, overwritten when it is dropped, and its room in the listener's budget.
 pub(crate) struct Body {
     bytes: Zeroizing<Vec<u8>>,
@@ -40,11 +43,13 @@ impl Body {
         self.room.clone()
     }
 
-    /// The room that it takes, and so many bytes more.
+    /// The room that it takes, and so many bytes more for what is made of it.
     pub(crate) fn room_with(&mut self, more: usize) -> Result<Room, Problem> {
-        if let Some(held) = self.room.0.as_mut().and_then(Arc::get_mut) {
-            let bytes = held.bytes() + more;
-            held.grow_to(bytes).then_some(()).ok_or_else(no_room)?;
+        let length = self.bytes.len();
+        if let Some(held) = self.room.0.as_mut().and_then(Arc::get_mut)
+            && !held.grow_by(more, length)
+        {
+            return Err(no_room());
         }
         Ok(self.room())
     }
@@ -138,7 +143,8 @@ pub(crate) async fn json(
     limit: usize,
 ) -> Result<(Json, Body), Problem> {
     require_json(req.headers())?;
-    let body = read(req, payload, limit).await?;
+    let mut body = read(req, payload, limit).await?;
+    body.room_with(values(&body))?;
     Ok((Json::parse(&body)?, body))
 }
 
@@ -149,8 +155,15 @@ pub(crate) async fn forwarded(
     limit: usize,
 ) -> Result<(Json, Body), Problem> {
     require_json(req.headers())?;
-    let body = read(req, payload, limit).await?;
+    let mut body = read(req, payload, limit).await?;
+    body.room_with(values(&body))?;
     Ok((Json::parse_by(read_request, &body)?, body))
+}
+
+/// About how many bytes the values of a JSON text take. A list of digits takes many times what its text does.
+fn values(json: &[u8]) -> usize {
+    let begins = |byte: &&u8| matches!(byte, b',' | b':' | b'[' | b'{');
+    json.iter().filter(begins).count() * VALUE
 }
 
 /// Fails unless the body is `application/json` in UTF-8, and not compressed.

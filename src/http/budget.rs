@@ -59,17 +59,21 @@ pub(crate) struct Held {
 impl Held {
     /// Takes what is missing to so many bytes. False when there is no room.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(self.bytes);
-        let grown = self.budget.reserve(more, bytes);
+        self.add(bytes.saturating_sub(self.bytes), bytes)
+    }
+
+    /// Takes room for what is made of a body of this `length`. It never takes more than a quarter of the budget, so that
+    /// one that is alone is served however much that is. False when there is no room.
+    pub(crate) fn grow_by(&mut self, more: usize, length: usize) -> bool {
+        self.add(more.min(self.budget.total / 4), length)
+    }
+
+    fn add(&mut self, more: usize, length: usize) -> bool {
+        let grown = self.budget.reserve(more, length);
         if grown {
             self.bytes += more;
         }
         grown
-    }
-
-    /// How much was taken.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
     }
 }
 
@@ -96,12 +100,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_made_of_a_body_counts_and_stays_possible() {
+        let budget = Arc::new(Budget::new(80_000));
+        let mut held = budget.take(1_000).unwrap();
+        assert!(held.grow_by(1_000_000, 1_000) && held.bytes == 21_000);
+        let mut large = budget.take(40_000).unwrap();
+        assert!(!large.grow_by(10_000, 40_000));
+        drop(held);
+        assert!(large.grow_by(10_000, 40_000));
+    }
+
+    #[test]
     fn what_grows_becomes_large() {
         let budget = Arc::new(Budget::new(80_000));
         let mut held = budget.take(1_000).unwrap();
-        assert!(held.grow_to(500) && held.bytes() == 1_000);
+        assert!(held.grow_to(500) && held.bytes == 1_000);
         assert!(held.grow_to(70_000));
-        assert!(!held.grow_to(75_000) && held.bytes() == 70_000);
+        assert!(!held.grow_to(75_000) && held.bytes == 70_000);
         drop(held);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

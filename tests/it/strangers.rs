@@ -1,6 +1,7 @@
 //! The danger: a few addresses take all connections, all memory or all of the log for themselves.
 
-use crate::world::{Addresses, KEY, Merchant, Process, SECRET, SHOP, Setup, World, eventually};
+use crate::world::{Addresses, FakeGateway, KEY, Merchant, Process, Reply, SECRET, SHOP};
+use crate::world::{Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -413,6 +414,57 @@ fn a_trusted_proxy_has_as_many_connections_as_it_needs() {
         assert_eq!(open(held).await, 300);
         let held = idle(stranger(3), at.webhooks, 30).await;
         assert_eq!(open(held).await, 10);
+        drop(process);
+    });
+}
+
+/// Requests a payment with one more field. Returns its status, or 0.
+async fn large_payment(to: SocketAddr, name: String, filling: &str) -> u16 {
+    let body = format!(
+        "{{\"amount\":100,\"currency\":\"EUR\",\"description\":\"x\",\"tracking_id\":\"{name}\",\
+         \"test\":true,\"credit_card\":{{\"token\":\"{name}\"}},\"a\":{filling}}}"
+    );
+    let Ok(mut stream) = connect(stranger(2), to).await else {
+        return 0;
+    };
+    let head = format!(
+        "POST /v1/shops/{SHOP}/payments HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    drop(stream.write_all(head.as_bytes()).await);
+    drop(stream.write_all(body.as_bytes()).await);
+    let told = answer(&mut stream).await;
+    told.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn requests_that_wait_for_the_gateway_take_room_for_what_is_made_of_them() {
+    let gateway = FakeGateway::start(async |_| {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        Reply::Close
+    });
+    let setup = Setup::default()
+        .gateway(&gateway)
+        .set("api", "max_body_total", "2097152")
+        .quiet()
+        .service_down();
+    setup.run(async |world| {
+        let (process, _, at) = process(world, 4_000).await;
+        // Each value of the list takes many times what its text does.
+        let text = format!("\"{}\"", "x".repeat(40_000));
+        let list = format!("[{}0]", "0,".repeat(20_000));
+        for (what, filling) in [("text", text), ("list", list)] {
+            let all = (0..10).map(|n| large_payment(at.api, format!("{what}-{n}"), &filling));
+            let told = futures_util::future::join_all(all).await;
+            let refused = told.iter().filter(|status| **status == 503).count();
+            let is_right = if what == "text" {
+                refused == 0
+            } else {
+                (1..10).contains(&refused)
+            };
+            assert!(is_right, "{what}: {told:?}");
+        }
         drop(process);
     });
 }
