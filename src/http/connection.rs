@@ -113,7 +113,7 @@ impl Connection {
         let given = self.given.get() + bytes;
         self.given.set(given);
         // So much each connection has room for anyway.
-        if given > SLICE / 2 && !self.place.hold(given - SLICE / 2) {
+        if given > SLICE / 2 && !self.place.hold(given) {
             return Err(Closed::Memory);
         }
         Ok(())

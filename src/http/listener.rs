@@ -22,6 +22,9 @@ use std::time::Duration;
 /// So many locks share the peers of a listener.
 const SHARDS: usize = 16;
 
+/// For this part of what bodies may take, long heads may be half sent.
+const HEADS: usize = 8;
+
 /// How often it is logged that a peer has too many connections.
 const LOGGED: Duration = Duration::from_secs(60);
 
@@ -69,6 +72,8 @@ pub(crate) struct Listener {
     peers: [Mutex<HashMap<IpAddr, u32>>; SHARDS],
     hasher: RandomState,
     budget: Arc<Budget>,
+    /// Of heads that are not complete: apart, since everybody may begin one.
+    heads: Arc<Budget>,
     slowed: Slowed,
     metrics: Arc<Metrics>,
     logged: Throttle<()>,
@@ -96,13 +101,14 @@ impl Listener {
             peers: Default::default(),
             hasher: RandomState::new(),
             budget: Arc::new(Budget::new(limits.max_body_total)),
+            heads: Arc::new(Budget::new(limits.max_body_total / HEADS)),
             slowed: Slowed::new(connections / 4),
             metrics,
             logged: Throttle::new(LOGGED),
         }
     }
 
-    /// The budget of bytes that are kept of requests.
+    /// The budget of bytes that are kept of bodies.
     pub(crate) fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
@@ -215,7 +221,7 @@ impl Place {
         match &mut *held {
             Some(held) => held.grow_to(bytes),
             None => {
-                *held = self.listener.budget.take(bytes);
+                *held = self.listener.heads.take(bytes);
                 held.is_some()
             }
         }
