@@ -139,8 +139,8 @@ pub async fn with_shops(
         })
         .collect();
     let config = format!(
-        "[database]\nurl = \"{database}\"\n[api]\nlisten = \"{api}\"\n\
-         [webhooks]\nlisten = \"{hooks}\"\npublic_url = \"http://{hooks}\"\n[ops]\nlisten = \"{ops}\"\n\
+        "[database]\nurl = \"{database}\"\n[api]\nlisten = \"{api}\"\nmax_connections_per_peer = 100000\n\
+         [webhooks]\nmax_connections_per_peer = 100000\nlisten = \"{hooks}\"\npublic_url = \"http://{hooks}\"\n[ops]\nlisten = \"{ops}\"\n\
          [security]\nfingerprint_key = \"{}\"\n[gateway]\nbase_url = \"http://{gateway}\"\n\
          [follow]\n{follow}\n[telemetry]\nlog = \"warn\"\n\
          [[shops]]\nid = \"{SHOP}\"\nsecret_key = \"{SECRET}\"\npublic_key = \"{key}\"\n\

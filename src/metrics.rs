@@ -136,6 +136,8 @@ metrics! {
     subscriber_disabled: GaugeVec("reconciler_subscriber_disabled", ["shop", "subscriber"]);
     /// Time of HTTP requests to this service, by route template and status.
     http_request: HistogramVec("reconciler_http_request_seconds", ["route", "status"], SLOW);
+    /// Connections that this service closed before their peer did, by listener and reason.
+    connections_closed: IntCounterVec("reconciler_connections_closed_total", ["listener", "reason"]);
     /// Items in one group commit.
     ledger_batch_size: Histogram("reconciler_ledger_batch_size", SIZE);
     /// Time of one group commit, from its first lock to its answer.
@@ -274,6 +276,13 @@ impl Metrics {
         self.http_request
             .with_label_values(&[route, &status.to_string()])
             .observe(took.as_secs_f64());
+    }
+
+    /// Counts a connection that was closed from this side.
+    pub fn connection_closed(&self, listener: &'static str, reason: &'static str) {
+        self.connections_closed
+            .with_label_values(&[listener, reason])
+            .inc();
     }
 
     /// Records one group commit.

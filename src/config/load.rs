@@ -14,9 +14,11 @@ use super::document::Document;
 use super::fields::{Fields, Notes};
 use super::hosts::hosts;
 use super::keys::FingerprintKey;
+use super::network::Network;
 use super::types::{
-    ApiConfig, DatabaseConfig, DeliveryConfig, Follow, FollowConfig, GatewayConfig, LogFormat,
-    OpsConfig, RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig, WebhooksConfig,
+    ApiConfig, DatabaseConfig, DeliveryConfig, Follow, FollowConfig, GatewayConfig, Limits,
+    LogFormat, OpsConfig, RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig,
+    WebhooksConfig,
 };
 use super::value::FromRaw;
 use gateway::Proxy;
@@ -31,6 +33,10 @@ const SPAN: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(100 * 365 * 86_400);
 /// The time of one call.
 const CALL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+
+const MIB: usize = 1_048_576;
+/// So much a listener keeps of bodies.
+const BODIES: usize = 64 * MIB;
 
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_LEASE: Duration = Duration::from_secs(45);
@@ -163,12 +169,45 @@ fn local(port: u16) -> SocketAddr {
 fn api(mut fields: Fields<'_>) -> Option<ApiConfig> {
     let listen = fields.or("listen", local(8080));
     let keep_alive = keep_alive(&mut fields);
-    let max_body = fields.or_checked("max_body", 1_048_576, within(1_024..=64 * 1_048_576));
+    let max_body = fields.or_checked("max_body", MIB, within(1_024..=64 * MIB));
+    let limits = limits(&mut fields, max_body);
     fields.finish();
     Some(ApiConfig {
         listen: listen?,
         keep_alive: keep_alive?,
         max_body: max_body?,
+        limits: limits?,
+    })
+}
+
+/// What a listener takes of others. Bodies in memory may be few, and at least two of the largest must fit.
+fn limits(fields: &mut Fields<'_>, max_body: Option<usize>) -> Option<Limits> {
+    let per_peer = fields.or_checked("max_connections_per_peer", 256, within(1..=1_000_000));
+    let trusted = fields.or_checked(
+        "trusted_proxies",
+        Vec::new(),
+        |all: &Vec<Network>| match all.iter().find(|network| network.is_everything()) {
+            Some(all) => Err(format!(
+                "{all} trusts everybody; name the proxies' own addresses"
+            )),
+            None => Ok(()),
+        },
+    );
+    let least = max_body.unwrap_or(0).saturating_mul(2).max(MIB);
+    let default = BODIES.max(least);
+    let total = fields.or_checked("max_body_total", default, |total: &usize| {
+        if *total >= least {
+            return within(MIB..=64 * 1_024 * MIB)(total);
+        }
+        let max_body = max_body.unwrap_or(0);
+        Err(format!(
+            "must be at least {least}, twice max_body ({max_body}), got {total}"
+        ))
+    });
+    Some(Limits {
+        max_connections_per_peer: per_peer?,
+        trusted_proxies: trusted?,
+        max_body_total: total?,
     })
 }
 
@@ -181,7 +220,8 @@ fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
         fields.missing("public_url", problem);
     }
     let keep_alive = keep_alive(&mut fields);
-    let max_body = fields.or_checked("max_body", 262_144, within(1_024..=64 * 1_048_576));
+    let max_body = fields.or_checked("max_body", 262_144, within(1_024..=64 * MIB));
+    let limits = limits(&mut fields, max_body);
     fields.finish();
     Some(WebhooksConfig {
         listen: listen?,
@@ -189,6 +229,7 @@ fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
         allow_http: allow_http?,
         keep_alive: keep_alive?,
         max_body: max_body?,
+        limits: limits?,
     })
 }
 

@@ -19,6 +19,7 @@ mod hosts;
 mod keys;
 mod live;
 mod load;
+mod network;
 pub mod sealing;
 mod types;
 mod value;
@@ -37,11 +38,12 @@ pub use explain::{Origin, Setting};
 pub use hosts::hosts;
 pub use keys::{FingerprintKey, KeyDigest};
 pub use live::{Changes, Live, Loaded, Source};
+pub use network::Network;
 pub use types::{
     ApiConfig, ClientConfig, Config, DatabaseConfig, DeliveryConfig, EventName, Follow,
-    FollowConfig, GatewayConfig, LogFormat, OpsConfig, RetentionConfig, Scope, SecurityConfig,
-    ServeConfig, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig, TelemetryConfig,
-    WebhookSignature, WebhooksConfig,
+    FollowConfig, GatewayConfig, Limits, LogFormat, OpsConfig, RetentionConfig, Scope,
+    SecurityConfig, ServeConfig, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig,
+    TelemetryConfig, WebhookSignature, WebhooksConfig,
 };
 
 use document::Document;

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::choices::choices;
 use super::keys::{FingerprintKey, KeyDigest};
+use super::network::Network;
 use gateway::{ClientSettings, Credentials, Proxy, RsaPublicKey, WebhookKeys};
 use leaves::secret::{Rotating, Secret};
 
@@ -78,6 +79,17 @@ impl DatabaseConfig {
     }
 }
 
+/// What a listener takes of others at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The most connections of one peer at one time.
+    pub max_connections_per_peer: u32,
+    /// Proxies: their connections are not counted, and they tell who their peer is.
+    pub trusted_proxies: Vec<Network>,
+    /// The most bytes of request bodies in memory at one time, in bytes.
+    pub max_body_total: usize,
+}
+
 /// The listener of the internal REST API.
 #[derive(Clone, Debug)]
 pub struct ApiConfig {
@@ -87,6 +99,8 @@ pub struct ApiConfig {
     pub keep_alive: Duration,
     /// The largest request body in bytes.
     pub max_body: usize,
+    /// What it takes of others.
+    pub limits: Limits,
 }
 
 /// The listener of the gateway's webhooks.
@@ -102,6 +116,8 @@ pub struct WebhooksConfig {
     pub keep_alive: Duration,
     /// The largest webhook body in bytes.
     pub max_body: usize,
+    /// What it takes of others.
+    pub limits: Limits,
 }
 
 impl WebhooksConfig {

@@ -162,7 +162,10 @@ impl Context {
         let client = bearer(req.headers())
             .and_then(|key| by_key(&known.clients, key))
             .ok_or_else(unauthorized)?;
-        request::about(req, |about| about.client = Some(client.config.name.clone()));
+        request::about(req, |about| {
+            about.client = Some(client.config.name.clone());
+            about.is_known = true;
+        });
         if let Some(bucket) = &client.bucket {
             bucket.take(BootInstant::now()).map_err(|after| {
                 Problem::new(Kind::TooManyRequests, "the limit of this client is reached")

@@ -4,7 +4,10 @@
 //! What it deliberately cannot do: reach the buffers of the connection itself, which hold each piece
 //! of a body until the next one comes.
 
+use crate::http::budget::Held;
+use crate::http::connection::Connection;
 use crate::http::problem::{Kind, Problem};
+use crate::http::request;
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap};
@@ -12,11 +15,58 @@ use actix_web::web::Payload;
 use futures_util::StreamExt;
 use gateway::{read_request, read_value, zeroize_value};
 use serde_json::{Map, Value};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The longest time that a body may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many bytes a value takes; one with a name counts twice.
+const VALUE: usize = 48;
+
+/// A body as it came, overwritten when it is dropped, and its room in the listener's budget.
+pub(crate) struct Body {
+    bytes: Zeroizing<Vec<u8>>,
+    room: Room,
+}
+
+/// Room in the budget of a listener. It is given back with the last of its clones.
+#[derive(Clone, Default)]
+pub(crate) struct Room(Option<Arc<Held>>);
+
+impl Body {
+    /// The room that it takes.
+    pub(crate) fn room(&self) -> Room {
+        self.room.clone()
+    }
+
+    /// The room that it takes, and so many bytes more for what is made of it.
+    pub(crate) fn room_with(&mut self, more: usize) -> Result<Room, Problem> {
+        let length = self.bytes.len();
+        if let Some(held) = self.room.0.as_mut().and_then(Arc::get_mut)
+            && !held.grow_by(more, length)
+        {
+            return Err(no_room());
+        }
+        Ok(self.room())
+    }
+
+    /// Overwrites it.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// A JSON body, overwritten when it is dropped.
 pub(crate) struct Json(Value);
@@ -91,10 +141,11 @@ pub(crate) async fn json(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<(Json, Zeroizing<Vec<u8>>), Problem> {
+) -> Result<(Json, Body), Problem> {
     require_json(req.headers())?;
-    let bytes = read(req, payload, limit).await?;
-    Ok((Json::parse(&bytes)?, bytes))
+    let mut body = read(req, payload, limit).await?;
+    body.room_with(values(&body))?;
+    Ok((Json::parse(&body)?, body))
 }
 
 /// The same of a request that is forwarded as it came: its numbers may be greater than any that are read.
@@ -102,10 +153,17 @@ pub(crate) async fn forwarded(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<(Json, Zeroizing<Vec<u8>>), Problem> {
+) -> Result<(Json, Body), Problem> {
     require_json(req.headers())?;
-    let bytes = read(req, payload, limit).await?;
-    Ok((Json::parse_by(read_request, &bytes)?, bytes))
+    let mut body = read(req, payload, limit).await?;
+    body.room_with(values(&body))?;
+    Ok((Json::parse_by(read_request, &body)?, body))
+}
+
+/// About how many bytes the values of a JSON text take. A list of digits takes many times what its text does.
+fn values(json: &[u8]) -> usize {
+    let begins = |byte: &&u8| matches!(byte, b',' | b':' | b'[' | b'{');
+    json.iter().filter(begins).count() * VALUE
 }
 
 /// Fails unless the body is `application/json` in UTF-8, and not compressed.
@@ -149,14 +207,30 @@ pub(crate) fn told_length(req: &HttpRequest, limit: usize) -> Result<usize, Prob
 }
 
 /// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+///
+/// Fails with 503 while the bodies that the listener keeps leave no room for it.
 pub(crate) async fn read(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<Zeroizing<Vec<u8>>, Problem> {
+) -> Result<Body, Problem> {
     let told = told_length(req, limit)?;
-    match tokio::time::timeout(PATIENCE, collect(payload, told, limit)).await {
-        Ok(read) => read,
+    let connection = req.conn_data::<Rc<Connection>>();
+    let held = connection.map(|connection| {
+        let room = connection.listener().budget().take(told);
+        room.ok_or_else(no_room)
+    });
+    let held = held.transpose()?;
+    let read = collect(payload, told, limit, held);
+    match tokio::time::timeout(PATIENCE, read).await {
+        Ok(read) => {
+            let (bytes, held) = read?;
+            request::about(req, |about| about.is_read = true);
+            let room = Room(held.map(Arc::new));
+            Ok(Body { bytes, room })
+        }
         Err(_) => Err(
             Problem::new(Kind::RequestTimeout, "the body did not come in 10 seconds")
                 .header(header::CONNECTION, "close"),
@@ -168,7 +242,8 @@ async fn collect(
     mut payload: Payload,
     told: usize,
     limit: usize,
-) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    mut held: Option<Held>,
+) -> Result<(Zeroizing<Vec<u8>>, Option<Held>), Problem> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(told));
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(broken)?;
@@ -177,13 +252,22 @@ async fn collect(
         }
         if piece.len() > bytes.capacity() - bytes.len() {
             // A vector that grows by itself leaves its old memory as it was.
-            let mut larger = Vec::with_capacity((bytes.len() + piece.len()) * 2);
+            let capacity = (bytes.len() + piece.len()) * 2;
+            if held.as_mut().is_some_and(|held| !held.grow_to(capacity)) {
+                return Err(no_room());
+            }
+            let mut larger = Vec::with_capacity(capacity);
             larger.extend_from_slice(&bytes);
             bytes = Zeroizing::new(larger);
         }
         bytes.extend_from_slice(&piece);
     }
-    Ok(bytes)
+    Ok((bytes, held))
+}
+
+fn no_room() -> Problem {
+    let detail = "the requests in hand leave no room for this one; nothing was done";
+    Problem::unavailable(detail)
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -229,15 +313,16 @@ mod tests {
         let body = read(&bare, payload(&["ab", "c", "defgh"]).await, 8)
             .await
             .unwrap();
-        assert_eq!(body.as_slice(), b"abcdefgh");
+        assert_eq!(&*body, b"abcdefgh");
         let error = read(&bare, payload(&["ab", "cdefghi"]).await, 8)
             .await
-            .unwrap_err();
+            .err()
+            .unwrap();
         assert_eq!(error.status_code(), 413);
         let told = TestRequest::default()
             .insert_header(("content-length", "9"))
             .to_http_request();
-        let error = read(&told, payload(&[]).await, 8).await.unwrap_err();
+        let error = read(&told, payload(&[]).await, 8).await.err().unwrap();
         assert_eq!(error.status_code(), 413);
     }
 

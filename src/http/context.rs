@@ -6,14 +6,14 @@
 use crate::config::{Live, Submits};
 use crate::dispatch::Dispatch;
 use crate::http::auth::Clients;
-use crate::http::limits::Throttle;
+use crate::http::forgeries::Forgeries;
+use crate::http::limits::{Bucket, Throttle};
 use crate::http::problem::Problem;
 use crate::http::turns::Turns;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, controls};
 use domain::ShopId;
-use gateway::authenticity::Reason;
 use leaves::clock::BootInstant;
 use leaves::telemetry::traces;
 use std::collections::HashMap;
@@ -31,9 +31,11 @@ pub struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clients: Clients,
     pub(crate) turns: Turns,
-    pub(crate) forgeries: Throttle<(ShopId, Reason)>,
+    pub(crate) forgeries: Forgeries,
     pub(crate) schema_is_current: AtomicBool,
     pub(crate) unknown: Throttle<Unknown>,
+    /// How many requests are logged of those who have shown no key.
+    pub(crate) strangers_logged: Bucket,
     shops: HashMap<String, Arc<Shop>>,
     tasks: Handle,
     draining: AtomicBool,
@@ -74,11 +76,11 @@ pub struct Parts {
 /// How long it may take until a pause at another replica is noticed here.
 const PAUSE_NOTICED: Duration = Duration::from_secs(1);
 
+/// So many requests per second are logged of those who have shown no key; all are counted.
+const STRANGERS_LOGGED: u32 = 5;
+
 /// How often a request is logged that the webhook listener has no place for; all are counted.
 const UNKNOWN_LOGGED: Duration = Duration::from_secs(60);
-
-/// How often a forged webhook of one kind is recorded; the others are only counted.
-const FORGERY_RECORDED: Duration = Duration::from_secs(1);
 
 impl Context {
     /// Puts the parts together. `tasks` is the runtime that outlives the listeners: what must go on
@@ -110,11 +112,12 @@ impl Context {
             shops: shops.collect(),
             clients: Clients::new(now.clone()),
             turns: Turns::default(),
-            forgeries: Throttle::new(FORGERY_RECORDED),
+            forgeries: Forgeries::new(store.clone(), ledger.clone(), tasks.clone()),
             schema_is_current: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             withdrawn: AtomicBool::new(false),
             unknown: Throttle::new(UNKNOWN_LOGGED),
+            strangers_logged: Bucket::new(STRANGERS_LOGGED, BootInstant::now()),
             config,
             store,
             ledger,

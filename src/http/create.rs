@@ -10,7 +10,7 @@ use crate::config::sealing::{self, Sealed};
 use crate::dispatch::{KEY_PROBE, Sent};
 use crate::http::attempts::{Beginning, Begun, Next, open_and_send, stamp_and_send};
 use crate::http::auth::Caller;
-use crate::http::body;
+use crate::http::body::{self, Room};
 use crate::http::context::Context;
 use crate::http::idempotency::{self, Match};
 use crate::http::openapi::params::{Forcing, Preferring};
@@ -64,6 +64,8 @@ struct Post {
     started: Instant,
     /// It has asked whether the shop's key may be tried, and may.
     may_try_key: bool,
+    /// What the body takes of the listener's budget.
+    room: Room,
 }
 
 /// Open a transaction
@@ -103,6 +105,7 @@ pub(crate) async fn create(
     let force = is_forced(&req, &caller)?;
     let (json, raw) = body::forwarded(&req, payload, context.config.now().api.max_body).await?;
     let submission = Submission::read(kind, json, &raw)?;
+    let room = raw.room();
     drop(raw);
     request::about(&req, |about| {
         about.tracking_id = Some(submission.tracking_id.to_string())
@@ -122,6 +125,7 @@ pub(crate) async fn create(
         force,
         started,
         may_try_key: false,
+        room,
     };
     let turn = (post.context.turns)
         .take(&post.caller.shop.id, &post.submission.tracking_id)
@@ -259,7 +263,7 @@ impl Post {
         };
         let body = send_now.then(|| self.body()).transpose()?;
         let work = open_and_send(web::Data::clone(&self.context), open, body);
-        let beginning = self.context.to_the_end(work).await??;
+        let beginning = self.to_the_end(work).await??;
         drop(turn);
         match beginning {
             Beginning::Begun(begun) => self.answer(begun, false).await,
@@ -276,6 +280,20 @@ impl Post {
                 Err(too_soon(until))
             }
         }
+    }
+
+    /// Runs something to its end, which keeps the body's room as long.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let room = self.room.clone();
+        let kept = async move {
+            let done = work.await;
+            drop(room);
+            done
+        };
+        self.context.to_the_end(kept).await
     }
 
     /// Gives back what was taken for a request that is not made.
@@ -313,7 +331,7 @@ impl Post {
             self.body()?,
             sealed,
         );
-        match self.context.to_the_end(work).await?? {
+        match self.to_the_end(work).await?? {
             Next::Begun(begun) => self.answer(begun, true).await,
             Next::Wait(until) => {
                 self.give_back(true).await;

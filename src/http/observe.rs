@@ -5,15 +5,17 @@
 //! it deliberately cannot do: see a body or a header with a key in it.
 
 use crate::http::context::Context;
+use crate::http::in_hand::InHand;
 use crate::http::problem::{self, Problem};
 use crate::http::request::About;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpResponse, web};
 use gateway::redact::{self, looks_like_card_number};
+use leaves::clock::BootInstant;
 use leaves::telemetry::traces::TraceSpan;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -34,6 +36,11 @@ pub(crate) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
     let method = known(req.method());
+    let Some(in_hand) = InHand::begin(&req) else {
+        // What comes behind the last request of a connection is not for us.
+        let unwanted = HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE);
+        return Ok(req.into_response(unwanted));
+    };
     let context = req.app_data::<web::Data<Context>>().cloned();
     let request_id = request_id(req.headers().get(REQUEST_ID));
     let about = About {
@@ -41,17 +48,7 @@ pub(crate) async fn observe(
         ..About::default()
     };
     req.extensions_mut().insert(about);
-    // Probes and scrapes come all the time, and are nobody's trace.
-    let quiet = QUIET.contains(&req.path());
-    let span = (!quiet).then(|| {
-        // Nobody knows yet who sends a webhook: nothing is taken over from it.
-        let is_told = !req.path().starts_with("/webhooks/");
-        let header = |name: &str| {
-            let told = trace_of(req.headers(), name).filter(|_| is_told);
-            told.map(str::to_owned)
-        };
-        TraceSpan::for_request(method, &header)
-    });
+    let span = span_of(&req, method);
     let response = match &span {
         Some(span) => span.instrument(next.call(req)).await?,
         None => next.call(req).await?,
@@ -71,29 +68,47 @@ pub(crate) async fn observe(
     }
     head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let route = req.match_pattern();
-    let line = Line {
+    let about = req.extensions().get::<About>().cloned();
+    let mut line = Line {
         method,
         route: route.as_deref().unwrap_or("unmatched"),
         status: response.status().as_u16(),
         took: started.elapsed(),
-        about: req.extensions().get::<About>().cloned().unwrap_or_default(),
+        about: about.unwrap_or_default(),
         cause,
     };
     if let Some(span) = span.as_ref().filter(|span| span.is_recording()) {
         line.trace(span);
     }
-    line.log(span.as_ref().and_then(TraceSpan::trace_id));
+    // Probes and metrics are for whoever can reach them.
+    let is_known = line.about.is_known || QUIET.contains(&line.route);
+    let mut is_leaving = false;
     if let Some(context) = context {
         context
             .metrics
             .http_request(line.route, line.status, line.took);
-        if context.is_draining() {
-            response
-                .head_mut()
-                .set_connection_type(ConnectionType::Close);
-        }
+        is_leaving = context.is_draining();
+        // Whoever has no key does not fill the log.
+        let is_sampled = !is_known && !line.about.is_quiet && line.status < 500;
+        line.about.is_quiet |=
+            is_sampled && context.strangers_logged.take(BootInstant::now()).is_err();
     }
+    line.log(span.as_ref().and_then(TraceSpan::trace_id));
+    let response = in_hand.answer(response, is_known && !is_leaving, line.about.is_read);
     Ok(ServiceResponse::new(req, response))
+}
+
+/// The span of a request. Probes and scrapes come all the time, and are nobody's trace.
+fn span_of(req: &ServiceRequest, method: &'static str) -> Option<TraceSpan> {
+    (!QUIET.contains(&req.path())).then(|| {
+        // Nobody knows yet who sends a webhook: nothing is taken over from it.
+        let is_told = !req.path().starts_with("/webhooks/");
+        let header = |name: &str| {
+            let told = trace_of(req.headers(), name).filter(|_| is_told);
+            told.map(str::to_owned)
+        };
+        TraceSpan::for_request(method, &header)
+    })
 }
 
 /// Problems are written here, where the request id is known; so is what no handler of ours refused.

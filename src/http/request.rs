@@ -28,6 +28,10 @@ pub(crate) struct About {
     pub(crate) tracking_id: Option<String>,
     /// It is logged elsewhere, now and then.
     pub(crate) is_quiet: bool,
+    /// Who sends it has shown a key.
+    pub(crate) is_known: bool,
+    /// Its body has been read to the end.
+    pub(crate) is_read: bool,
 }
 
 /// Adds to what the log tells.

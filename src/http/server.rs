@@ -3,24 +3,32 @@
 //! Sockets are bound by the caller, so that an address in use is found before anything starts and
 //! a test can take any free port. Signals are the caller's business as well.
 
+use crate::config::Limits;
+use crate::http::connection::{LINGER, Stream};
 use crate::http::context::Context;
+use crate::http::listener::Listener;
 use crate::http::observe::observe;
 use crate::http::routes;
-use actix_web::dev::ServerHandle;
+use actix_http::error::DispatchError;
+use actix_http::{Extensions, HttpService, KeepAlive, Response};
+use actix_server::{ServerBuilder, ServerHandle};
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, Error, web};
+use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// The longest time that the head of a request may take.
-const HEAD: Duration = Duration::from_secs(5);
-/// For how long the rest of an unread body is taken, so that the answer to it can be read.
-const LINGER: Duration = Duration::from_secs(3);
 /// The most connections of one worker.
 const CONNECTIONS: u64 = 8_192;
+/// The bytes of heads that the operations listener keeps.
+const PROBES: usize = 8 * 1024 * 1024;
 /// So many open files are left for everything but listeners: the database, the gateway, subscribers,
 /// the runtime itself.
 const OTHER_FILES: u64 = 256;
@@ -72,21 +80,44 @@ struct Running {
 /// Starts to serve. Must be called inside the runtime that is to drive the listeners.
 pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::Result<Servers> {
     let share = Share::of(open_files());
-    let serve = |socket: Option<TcpListener>, workers: usize, connections, kept, configure| {
-        let size = (workers.max(1), connections, kept);
-        socket
-            .map(|socket| run(Arc::clone(&context), socket, size, configure))
-            .transpose()
-    };
-    let api: Configure = routes::configure_api;
     let config = context.config.now();
-    let kept = config.api.keep_alive;
-    let api = serve(sockets.api, workers.api, share.work, kept, api)?;
-    let hooks = routes::configure_webhooks;
-    let kept = config.webhooks.keep_alive;
-    let webhooks = serve(sockets.webhooks, workers.webhooks, share.work, kept, hooks)?;
-    let (kept, probes) = (config.ops.keep_alive, routes::configure_ops);
-    let ops = serve(sockets.ops, workers.ops, share.ops, kept, probes)?;
+    let serve = |socket: Option<TcpListener>, plan: Plan| {
+        let context = Arc::clone(&context);
+        socket.map(|socket| run(context, socket, plan)).transpose()
+    };
+    let api = Plan {
+        name: "api",
+        workers: workers.api,
+        connections: share.work,
+        keep_alive: config.api.keep_alive,
+        limits: config.api.limits.clone(),
+        configure: routes::configure_api,
+    };
+    let webhooks = Plan {
+        name: "webhooks",
+        workers: workers.webhooks,
+        connections: share.work,
+        keep_alive: config.webhooks.keep_alive,
+        limits: config.webhooks.limits.clone(),
+        configure: routes::configure_webhooks,
+    };
+    // Probes have no body to speak of, and come from few addresses.
+    let limits = Limits {
+        max_connections_per_peer: u32::MAX,
+        trusted_proxies: Vec::new(),
+        max_body_total: PROBES,
+    };
+    let ops = Plan {
+        name: "ops",
+        workers: workers.ops,
+        connections: share.ops,
+        keep_alive: config.ops.keep_alive,
+        limits,
+        configure: routes::configure_ops,
+    };
+    let api = serve(sockets.api, api)?;
+    let webhooks = serve(sockets.webhooks, webhooks)?;
+    let ops = serve(sockets.ops, ops)?;
     Ok(Servers {
         context,
         work: api.into_iter().chain(webhooks).collect(),
@@ -128,39 +159,78 @@ impl Share {
     }
 }
 
-type Configure = fn(&mut web::ServiceConfig);
+/// What one listener is started with.
+struct Plan {
+    name: &'static str,
+    workers: usize,
+    connections: u64,
+    keep_alive: Duration,
+    limits: Limits,
+    configure: fn(&mut web::ServiceConfig),
+}
 
-fn run(
-    context: Arc<Context>,
-    socket: TcpListener,
-    (workers, connections, keep_alive): (usize, u64, Duration),
-    configure: Configure,
-) -> io::Result<Running> {
-    let each = connections / u64::try_from(workers).unwrap_or(1);
+fn run(context: Arc<Context>, socket: TcpListener, plan: Plan) -> io::Result<Running> {
+    let workers = plan.workers.max(1);
+    let each = plan.connections / u64::try_from(workers).unwrap_or(1);
     let each = usize::try_from(each.clamp(4, CONNECTIONS)).unwrap_or(4);
     // Whole seconds, rounded up, since the server knows no others.
     let drain = context.config.now().serve.drain_timeout;
     let drain = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
-    let data = web::Data::from(context);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(data.clone())
-            .wrap(from_fn(observe))
-            .configure(configure)
-    })
-    .workers(workers)
-    .max_connections(each)
-    .keep_alive(keep_alive)
-    .client_request_timeout(HEAD)
-    .client_disconnect_timeout(LINGER)
-    .shutdown_timeout(drain)
-    .disable_signals()
-    .listen(socket)?
-    .run();
+    let listener = Arc::new(Listener::new(
+        plan.name,
+        each * workers,
+        plan.keep_alive,
+        &plan.limits,
+        Arc::clone(&context.metrics),
+    ));
+    let (data, configure) = (web::Data::from(context), plan.configure);
+    let builder = ServerBuilder::new();
+    let leaving = builder.graceful_shutdown_signal();
+    let server = builder
+        .workers(workers)
+        .max_concurrent_connections(each)
+        .shutdown_timeout(drain)
+        .disable_signals()
+        .listen(plan.name, socket, move || {
+            let (listener, leaving) = (Arc::clone(&listener), leaving.clone());
+            let app = App::new()
+                .app_data(data.clone())
+                .wrap(from_fn(observe))
+                .configure(configure);
+            let app = app
+                .into_factory()
+                .map_err(|error: Error| Response::from(error));
+            // The stream has all deadlines but that of the last farewell.
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Os)
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
+                .graceful_shutdown_signal(move || {
+                    let leaving = leaving.clone();
+                    async move { leaving.notified().await }
+                })
+                .on_connect_ext(|stream: &Stream<TcpStream>, data: &mut Extensions| {
+                    data.insert(Rc::clone(stream.connection()));
+                })
+                .h1(map_config(app, |()| AppConfig::default()));
+            fn_service(move |io: TcpStream| ready(enter(&listener, io))).and_then(http)
+        })?
+        .run();
     Ok(Running {
         handle: server.handle(),
         task: tokio::spawn(server),
     })
+}
+
+/// Takes a connection in, unless its peer has as many as it may.
+fn enter(
+    listener: &Arc<Listener>,
+    io: TcpStream,
+) -> Result<(Stream<TcpStream>, Option<SocketAddr>), DispatchError> {
+    let from = io.peer_addr()?;
+    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    let place = listener.enter(from).ok_or_else(refused)?;
+    Ok((Stream::new(io, Arc::clone(listener), place), Some(from)))
 }
 
 impl Servers {

@@ -6,35 +6,34 @@
 //! account of one that is forged.
 
 use crate::http::body;
+use crate::http::connection::Connection;
 use crate::http::context::{Context, Shop, Unknown};
 use crate::http::problem::{Kind, Problem};
 use crate::http::reply;
 use crate::http::request;
-use crate::ledger::{LedgerError, Record, Recorded, Target};
+use crate::ledger::{Record, Recorded, Target};
 use crate::observation::Observation;
 use crate::observation::webhook::{Opened, hinted};
 use crate::store::hints;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
-use domain::{Channel, Fact, Timestamp, TrackingId, Verdict};
+use domain::{Fact, Timestamp, TrackingId};
 use gateway::authenticity::{Authenticity, Reason, admit};
 use gateway::decode::CodingError;
 use gateway::redact::redact_text;
 use gateway::{names_another_shop, scanned_uid};
 use leaves::clock::BootInstant;
 use serde_json::json;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Where the shop stands in `/webhooks/{shop}`.
 const SHOP: usize = 2;
 
 /// When a webhook is to come again of which too many wait already.
 const HINTS_FULL: Duration = Duration::from_secs(60);
-
-/// How long the answer to a forgery waits for the note about it.
-const NOTE: Duration = Duration::from_secs(1);
 
 /// Takes one webhook.
 pub(crate) async fn receive(
@@ -49,6 +48,7 @@ pub(crate) async fn receive(
         if !context.unknown.allows(Unknown::Shop, BootInstant::now()) {
             request::about(&req, |about| about.is_quiet = true);
         }
+        slowed(&req).await;
         return Err(unauthorized());
     };
     request::about(&req, |about| about.shop = Some(shop.id.clone()));
@@ -110,7 +110,7 @@ async fn take(
         Ok(admitted) => admitted,
         Err(reason) => return Err(refused(context, req, shop, reason).await),
     };
-    body::told_length(req, limit)?;
+    request::about(req, |about| about.is_known = true);
     let mut raw = body::read(req, payload, limit).await?;
     let started = Instant::now();
     let signatures = req.headers().get_all("content-signature");
@@ -121,25 +121,25 @@ async fn take(
         Authenticity::Refused(reason) => return Err(refused(context, req, shop, reason).await),
     };
     let opened = Opened::of(content_coding(req).as_deref(), &raw, limit).map_err(not_read)?;
+    // What is kept of it until it is committed takes room as well.
+    let room = raw.room_with(opened.decoded())?;
     // Where two shops have one key, a signature does not tell for which of them a body was written.
-    if names_another_shop(opened.bytes(), shop.id.as_str()) {
+    if names_another_shop(opened.bytes(&raw), shop.id.as_str()) {
         return Err(refused(context, req, shop, Reason::AnotherShop).await);
     }
     // The ledger puts the time of receipt, by the database's clock.
-    let learned = opened.observe(believed, Timestamp::END);
+    let learned = opened.observe(&raw, believed, Timestamp::END);
     // What cannot be read is looked up all the same, where a uid is found in it.
     let is_unknown = learned.unknown.is_some();
-    let scanned = is_unknown.then(|| scanned_uid(opened.bytes())).flatten();
+    let scanned = is_unknown
+        .then(|| scanned_uid(opened.bytes(&raw)))
+        .flatten();
     // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
     drop(opened);
     raw.clear();
     drop(raw);
-    let named = learned.facts.iter().find_map(|fact| match fact {
-        Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
-        _ => None,
-    });
     look_up(context, shop, &learned, scanned).await?;
-    let named = named.map(|name| redact_text(name.as_str()).into_owned());
+    let named = named(&learned);
     request::about(req, |about| about.tracking_id = named);
     let record = Record {
         target: Target::Snapshots,
@@ -148,8 +148,18 @@ async fn take(
         next_check: None,
     };
     let recorded = context.ledger.record(&shop.id, record).await?;
+    drop(room);
     context.metrics.webhook_committed(started.elapsed());
     Ok(recorded)
+}
+
+/// The tracking ID that a webhook names, as the log may show it.
+fn named(learned: &Observation) -> Option<String> {
+    let named = learned.facts.iter().find_map(|fact| match fact {
+        Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
+        _ => None,
+    });
+    named.map(|name| redact_text(name.as_str()).into_owned())
 }
 
 /// The content codings of a body, in one line; one that is no text is one that is not known.
@@ -193,13 +203,23 @@ async fn look_up(
 }
 
 async fn refused(context: &Context, req: &HttpRequest, shop: &Shop, reason: Reason) -> Problem {
-    let kind = (shop.id.clone(), reason);
-    if context.forgeries.allows(kind, BootInstant::now()) {
-        note_forgery(context, shop, reason).await;
-    } else {
+    if !context.forgeries.note(shop, reason) {
         request::about(req, |about| about.is_quiet = true);
     }
+    match reason {
+        Reason::NoCredentials | Reason::WrongCredentials => slowed(req).await,
+        // Whoever knows the shop's secret guesses nothing.
+        Reason::NoSignature | Reason::WrongSignature | Reason::AnotherShop => {}
+    }
     unauthorized()
+}
+
+/// Waits as long as the sender has to, for the wrong credentials that it has shown.
+async fn slowed(req: &HttpRequest) {
+    if let Some(connection) = req.conn_data::<Rc<Connection>>() {
+        let peer = connection.place().peer(req.headers());
+        connection.listener().slowed().wait(peer).await;
+    }
 }
 
 fn unauthorized() -> Problem {
@@ -208,48 +228,4 @@ fn unauthorized() -> Problem {
         "the credentials or the signature are wrong",
     )
     .header(header::WWW_AUTHENTICATE, "Basic realm=\"webhooks\"")
-}
-
-/// Lists a forgery as a finding. Once per second and kind at most, and so is its line in the log: a flood of
-/// them costs nothing. All are counted.
-async fn note_forgery(context: &Context, shop: &Shop, reason: Reason) {
-    let subject = Some(reason.as_str().to_owned());
-    let mut learned = Observation::from_gateway(
-        Channel::Webhook,
-        None,
-        subject,
-        Vec::new(),
-        [0; 32],
-        Vec::new(),
-    );
-    learned.orphan_kind = "refused";
-    learned.verdict = Some(Verdict::Refused);
-    learned.note = Some(forgery(reason).to_owned());
-    let record = Record {
-        target: Target::Snapshots,
-        learned,
-        lease: None,
-        next_check: None,
-    };
-    match timeout(NOTE, context.ledger.record(&shop.id, record)).await {
-        Ok(Ok(_)) => {}
-        // It is counted in any case.
-        Ok(Err(error)) => note_lost(shop, Some(error)),
-        Err(_) => note_lost(shop, None),
-    }
-}
-
-fn note_lost(shop: &Shop, error: Option<LedgerError>) {
-    let error = error.map(|error| error.to_string());
-    tracing::warn!(shop = %shop.id, error, "a refused webhook was counted and could not be listed");
-}
-
-const fn forgery(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoCredentials => "a webhook came without credentials",
-        Reason::WrongCredentials => "a webhook came with wrong credentials",
-        Reason::NoSignature => "a webhook came without a signature",
-        Reason::WrongSignature => "a webhook came with a wrong signature",
-        Reason::AnotherShop => "a webhook came whose body is about another shop",
-    }
 }

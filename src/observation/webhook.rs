@@ -9,31 +9,35 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 /// The body of a webhook, whose content coding is undone.
-pub struct Opened<'a> {
-    raw: &'a [u8],
+pub struct Opened {
     plain: Option<Zeroizing<Vec<u8>>>,
 }
 
-impl<'a> Opened<'a> {
+impl Opened {
     /// Undoes a content coding.
     ///
     /// # Errors
     ///
     /// Returns why the body cannot be read: such a webhook is not taken.
-    pub fn of(coding: Option<&str>, raw: &'a [u8], limit: usize) -> Result<Self, CodingError> {
+    pub fn of(coding: Option<&str>, raw: &[u8], limit: usize) -> Result<Self, CodingError> {
         let plain = decode::undo(coding, raw, limit)?;
-        Ok(Self { raw, plain })
+        Ok(Self { plain })
     }
 
-    /// The body as it can be read.
-    pub fn bytes(&self) -> &[u8] {
-        self.plain.as_ref().map_or(self.raw, |plain| &plain[..])
+    /// How many bytes it takes beside the body as it came.
+    pub fn decoded(&self) -> usize {
+        self.plain.as_ref().map_or(0, |plain| plain.len())
+    }
+
+    /// The body as it can be read. `raw`: as it came.
+    pub fn bytes<'b>(&'b self, raw: &'b [u8]) -> &'b [u8] {
+        self.plain.as_ref().map_or(raw, |plain| &plain[..])
     }
 
     /// What it amounts to; see [`observe`].
-    pub fn observe(&self, signed: bool, now: Timestamp) -> Observation {
-        let sha256 = Sha256::digest(self.raw).into();
-        observe_decoded(sha256, self.bytes(), signed, now)
+    pub fn observe(&self, raw: &[u8], signed: bool, now: Timestamp) -> Observation {
+        let sha256 = Sha256::digest(raw).into();
+        observe_decoded(sha256, self.bytes(raw), signed, now)
     }
 }
 

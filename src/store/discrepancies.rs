@@ -53,6 +53,26 @@ impl TryFrom<RawDiscrepancy> for DiscrepancyRow {
     }
 }
 
+/// Brings a finding about no transaction up to date that is open, or was closed within the last day and stays closed.
+/// Returns whether there is one.
+pub async fn refresh(
+    store: &Store,
+    shop: &ShopId,
+    (kind, subject, detail): (DiscrepancyKind, &str, &str),
+) -> Result<bool, StoreError> {
+    let refreshed = sqlx::query!(
+        "-- refresh_discrepancy
+        UPDATE discrepancies SET detail_now = $4
+        WHERE shop_id = $1 AND kind = $2 AND subject = $3 AND transaction_id IS NULL
+          AND (status = 'open' OR resolved_at > now() - interval '1 day')",
+        shop.as_str(),
+        kind.as_str(),
+        subject,
+        detail,
+    );
+    Ok(refreshed.execute(store.pool()).await?.rows_affected() > 0)
+}
+
 /// Lists findings, newest first.
 pub async fn list(
     store: &Store,

@@ -11,12 +11,12 @@ use reconciler::store::Store;
 use rustix::process::Signal;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use twin::{Signer, SigningKey};
 
@@ -170,11 +170,15 @@ fn a_listener_that_is_full_leaves_the_others_and_the_probes_alone() {
         merchant.until_ready().await;
         let others = process.open_files();
         for to in [addresses.api, addresses.webhooks] {
-            let coming = (0..COMING).map(|_| async move {
-                let coming = timeout(Duration::from_secs(2), TcpStream::connect(to)).await;
+            let coming = (0..COMING).map(|n| async move {
+                // One peer alone does not fill it.
+                let from = Ipv4Addr::new(127, 0, 0, 2 + u8::try_from(n % 10).ok()?);
+                let socket = TcpSocket::new_v4().ok()?;
+                socket.bind(SocketAddr::from((from, 0))).ok()?;
+                let coming = timeout(Duration::from_secs(2), socket.connect(to)).await;
                 let mut stream = coming.ok()?.ok()?;
-                // One that has asked once may stay for a while.
-                let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+                // One that has begun to ask may stay for a while.
+                let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n");
                 asked.await.ok().map(|()| stream)
             });
             let held = futures_util::future::join_all(coming).await;

@@ -56,6 +56,7 @@ mod sim;
 mod sqlstates;
 mod standby;
 mod stopping;
+mod strangers;
 mod streams;
 mod subscribers;
 mod takeover;

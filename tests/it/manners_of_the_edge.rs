@@ -1,6 +1,6 @@
 //! The danger: balancers, proxies, probes and strangers that expect of HTTP what we do not do.
 
-use crate::world::{FakeGateway, Reply, SHOP, Setup, World, ack, eventually, payment};
+use crate::world::{FakeGateway, KEY, Reply, SHOP, Setup, World, ack, eventually, payment};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -57,11 +57,17 @@ fn an_idle_connection_is_kept_as_long_as_the_setting_says() {
             TcpStream::connect(at.api).unwrap(),
             TcpStream::connect(at.ops).unwrap(),
         );
-        said(&mut api, ask);
+        // Whoever shows no key is not kept there.
+        let with_key = format!(
+            "GET /v1/shops/{SHOP}/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n"
+        );
+        said(&mut api, &with_key);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert!(said(&mut api, &with_key).contains("HTTP/1.1 200"));
         said(&mut ops, ask);
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(!said(&mut ops, ask).is_empty());
-        assert_eq!(api.read(&mut [0; 1]).unwrap(), 0, "it was closed");
+        assert!(api.read_to_end(&mut Vec::new()).is_ok(), "it was closed");
     });
 }
 

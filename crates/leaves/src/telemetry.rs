@@ -132,6 +132,10 @@ where
         .with(layer)
 }
 
+/// The crate of the HTTP library, which logs an error for every connection that sends no HTTP: whoever can open
+/// connections could fill the log. What comes of a request, and which connections were closed, is told otherwise.
+const OF_CONNECTIONS: &str = "actix_http";
+
 /// Returns whether a record may be logged: below `info` only records of the service's own crates.
 ///
 /// This check and the filter are applied before the output, not in it: there, a suppressed record
@@ -139,7 +143,7 @@ where
 fn may_log(metadata: &Metadata<'_>) -> bool {
     let crate_name = metadata.target().split("::").next();
     let ours = crate_name.is_some_and(|name| OUR_CRATES.contains(&name));
-    ours || *metadata.level() <= Level::INFO
+    ours || (crate_name != Some(OF_CONNECTIONS) && *metadata.level() <= Level::INFO)
 }
 
 /// Logs the place of a panic, and its text only if it is a literal in the source. Logs no

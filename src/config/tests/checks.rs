@@ -407,3 +407,31 @@ fn what_is_unwise_is_a_warning() {
         );
     }
 }
+
+#[test]
+fn what_a_listener_takes_of_others_makes_sense() {
+    let with = |text: &str| minimal_and(&format!("[api]\n{text}"));
+    for (text, error) in [
+        (
+            "max_connections_per_peer = 0",
+            "api.max_connections_per_peer: must be from 1 to 1000000, got 0",
+        ),
+        (
+            "trusted_proxies = ['10.0.0.0/8', '10.0.0.1/8']",
+            "api.trusted_proxies: item 2: expected an ip address or a network such as 10.0.0.0/8 or \
+             2001:db8::/32, with no bit set behind the prefix, got \"10.0.0.1/8\"",
+        ),
+        (
+            "trusted_proxies = ['0.0.0.0/0']",
+            "api.trusted_proxies: 0.0.0.0/0 trusts everybody; name the proxies' own addresses",
+        ),
+        (
+            "max_body_total = 2000000",
+            "api.max_body_total: must be at least 2097152, twice max_body (1048576), got 2000000",
+        ),
+    ] {
+        assert_eq!(only_error(&with(text)), error);
+    }
+    let large = parse(&with("max_body = 67108864"));
+    assert_eq!(large.api.limits.max_body_total, 2 * 67_108_864);
+}

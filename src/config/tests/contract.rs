@@ -23,11 +23,17 @@ max_connections = 17
 listen = "127.0.0.1:8180"
 keep_alive = "71s"
 max_body = 2048
+max_connections_per_peer = 257
+trusted_proxies = ["10.0.0.0/8", "192.0.2.7"]
+max_body_total = 2097152
 [webhooks]
 listen = "127.0.0.1:8181"
 public_url = "https://hooks.example.com"
 keep_alive = "72s"
 max_body = 4096
+max_connections_per_peer = 258
+trusted_proxies = ["2001:db8::/32"]
+max_body_total = 3145728
 [ops]
 listen = "127.0.0.1:9190"
 keep_alive = "73s"
@@ -139,6 +145,19 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(config.serve.shutdown_delay, seconds(7));
     assert_eq!(config.webhooks.listen.to_string(), "127.0.0.1:8181");
     assert_eq!(config.webhooks.max_body, 4096);
+    for (limits, per_peer, trusted, total) in [
+        (&config.api.limits, 257, "10.0.0.0/8 192.0.2.7", 2_097_152),
+        (&config.webhooks.limits, 258, "2001:db8::/32", 3_145_728),
+    ] {
+        let shown: Vec<String> = limits
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(limits.max_connections_per_peer, per_peer);
+        assert_eq!(shown.join(" "), trusted);
+        assert_eq!(limits.max_body_total, total);
+    }
     assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9190");
     assert_eq!(
         config.gateway.base_url.as_str(),
@@ -234,6 +253,11 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.api.max_body, 1_048_576);
     assert_eq!(config.webhooks.listen.to_string(), "127.0.0.1:8081");
     assert_eq!(config.webhooks.max_body, 262_144);
+    for limits in [&config.api.limits, &config.webhooks.limits] {
+        assert_eq!(limits.max_connections_per_peer, 256);
+        assert!(limits.trusted_proxies.is_empty());
+        assert_eq!(limits.max_body_total, 64 * 1_048_576);
+    }
     let kept = [
         config.api.keep_alive,
         config.webhooks.keep_alive,

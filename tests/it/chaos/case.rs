@@ -60,6 +60,8 @@ fn setup() -> Setup {
     Setup::default()
         .service_down()
         .set("database", "max_connections", "12")
+        // All callers are at one address.
+        .set("api", "max_connections_per_peer", "10000")
         .set("gateway", "request_timeout", "\"1s\"")
         .set("follow", "lease", "\"2500ms\"")
         .set("follow", "first_check", "\"500ms\"")

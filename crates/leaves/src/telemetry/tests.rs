@@ -62,6 +62,7 @@ fn other_crates_never_log_below_info() {
         tracing::debug!(target: "hyper::proto", "a body");
         tracing::trace!(target: "reconciler_impostor", "a body");
         tracing::info!(target: "hyper::proto", "theirs");
+        tracing::error!(target: "actix_http::h1::dispatcher", "no http");
     });
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");

@@ -456,7 +456,7 @@ impl<'a> OneAnswer<'a> {
         let opened = opened.map_err(|error| error.to_string())?;
         let record = Record {
             target: Target::Snapshots,
-            learned: opened.observe(true, self.world.exec.now()),
+            learned: opened.observe(&rendered.body, true, self.world.exec.now()),
             lease: None,
             next_check: None,
         };

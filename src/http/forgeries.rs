@@ -1,0 +1,126 @@
+//! Tells of webhooks that were refused: some lines in the log and one finding for each shop and reason, however many
+//! come.
+//!
+//! All are counted by their metric. Of each shop and reason the first is told at once; those that follow are told
+//! together, after ten seconds and then once a minute, until none comes.
+
+use crate::http::context::Shop;
+use crate::ledger::{Ledger, Record, Target};
+use crate::observation::Observation;
+use crate::store::{Store, discrepancies};
+use domain::{Channel, DiscrepancyKind, ShopId, Timestamp, Verdict};
+use gateway::authenticity::Reason;
+use leaves::clock;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// After these, what came meanwhile is told.
+const SOON: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(60);
+
+type Kind = (ShopId, Reason);
+
+/// Those that are not told yet. There is a task for each kind in the map.
+pub(crate) struct Forgeries {
+    untold: Arc<Mutex<HashMap<Kind, u64>>>,
+    store: Store,
+    ledger: Ledger,
+    tasks: Handle,
+}
+
+impl Forgeries {
+    pub(crate) fn new(store: Store, ledger: Ledger, tasks: Handle) -> Self {
+        Self {
+            untold: Arc::default(),
+            store,
+            ledger,
+            tasks,
+        }
+    }
+
+    /// Notes one. Returns whether it is the first for a time.
+    pub(crate) fn note(&self, shop: &Shop, reason: Reason) -> bool {
+        let kind = (shop.id.clone(), reason);
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(more) = untold.get_mut(&kind) {
+            *more += 1;
+            return false;
+        }
+        untold.insert(kind.clone(), 0);
+        drop(untold);
+        let (store, ledger) = (self.store.clone(), self.ledger.clone());
+        let told = tell(kind, store, ledger, Arc::clone(&self.untold));
+        self.tasks.spawn(told);
+        true
+    }
+}
+
+/// Tells of one kind until none comes.
+async fn tell(kind: Kind, store: Store, ledger: Ledger, untold: Arc<Mutex<HashMap<Kind, u64>>>) {
+    let (mut count, mut pause) = (1, SOON);
+    loop {
+        let (shop, reason) = (&kind.0, kind.1);
+        tracing::warn!(shop = %shop, reason = reason.as_str(), count, "webhooks refused");
+        record(shop, reason, &store, &ledger).await;
+        tokio::time::sleep(pause).await;
+        pause = LATER;
+        let mut untold = untold.lock().unwrap_or_else(PoisonError::into_inner);
+        count = untold.get_mut(&kind).map_or(0, std::mem::take);
+        if count == 0 {
+            untold.remove(&kind);
+            return;
+        }
+    }
+}
+
+/// Opens the finding, or brings it up to date. One that somebody has closed within the last day stays closed.
+async fn record(shop: &ShopId, reason: Reason, store: &Store, ledger: &Ledger) {
+    let subject = reason.as_str();
+    let now = Timestamp::from(clock::now_utc()).to_rfc3339();
+    let text = forgery(reason);
+    let detail = format!("{text}; the last one at {now}");
+    let known = (DiscrepancyKind::SignatureRejected, subject, detail.as_str());
+    let failed = match discrepancies::refresh(store, shop, known).await {
+        Ok(true) => return,
+        Ok(false) => {
+            let recorded = ledger.record(shop, refused(subject, text)).await;
+            recorded.err().map(|error| error.to_string())
+        }
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(error) = failed {
+        tracing::warn!(shop = %shop, error, "a refused webhook was counted and could not be listed");
+    }
+}
+
+fn refused(subject: &str, text: &str) -> Record {
+    let mut learned = Observation::from_gateway(
+        Channel::Webhook,
+        None,
+        Some(subject.to_owned()),
+        Vec::new(),
+        [0; 32],
+        Vec::new(),
+    );
+    learned.orphan_kind = "refused";
+    learned.verdict = Some(Verdict::Refused);
+    learned.note = Some(text.to_owned());
+    Record {
+        target: Target::Snapshots,
+        learned,
+        lease: None,
+        next_check: None,
+    }
+}
+
+const fn forgery(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoCredentials => "a webhook came without credentials",
+        Reason::WrongCredentials => "a webhook came with wrong credentials",
+        Reason::NoSignature => "a webhook came without a signature",
+        Reason::WrongSignature => "a webhook came with a wrong signature",
+        Reason::AnotherShop => "a webhook came whose body is about another shop",
+    }
+}
