@@ -242,8 +242,8 @@ async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: Discr
 }
 
 /// What was wished for: this transaction of the gateway, and, for a person, all under its tracking id. A task
-/// that runs is asked first: it says what nobody else can. Where the last look got no answer, it comes second:
-/// a read that hangs takes the lease, and the name would never have its turn.
+/// that runs is asked first: it says what nobody else can. Where the last look got no answer, what comes
+/// second has its turn alone: a read that hangs takes the lease, and nothing else would ever be asked.
 async fn as_wished<H: Hands>(
     hands: &H,
     leased: &Leased,
@@ -253,22 +253,25 @@ async fn as_wished<H: Hands>(
     let wishes = &leased.course.wishes;
     let is_named = schedule::is_named(&leased.transaction.opening);
     let by_name = wishes.by_name && is_named;
+    let hangs = !leased.course.unanswered.is_multiple_of(2);
     match (planned, &wishes.at) {
-        (Step::AskTask(_), None) if by_name && !leased.course.unanswered.is_multiple_of(2) => {}
+        (Step::AskTask(_), None) if by_name && hangs => {}
         (Step::AskTask(task), None) => {
             ask_task(hands, leased, task, by_name).await;
             if !by_name || !may_go_on(hands, leased, &is_ours).await {
                 return;
             }
         }
-        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) if by_name => {
+        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) if by_name && !hangs => {
             return look_up_both(hands, leased, uid, is_ours).await;
         }
         (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) => {
             return look_up_uid(hands, leased, uid, None).await;
         }
         // Where the uid has told nothing, the name has its turn.
-        (_, Some(uid)) if by_name || (is_named && !leased.course.misses.is_multiple_of(2)) => {
+        (_, Some(uid))
+            if (by_name && !hangs) || (is_named && !leased.course.misses.is_multiple_of(2)) =>
+        {
             return look_up_both(hands, leased, uid, is_ours).await;
         }
         (_, Some(uid)) => return look_up_uid(hands, leased, uid, None).await,

@@ -222,6 +222,13 @@ impl Case {
                 _ => None,
             })
             .collect();
+        let says = pieces.iter().flat_map(|piece| &piece.says);
+        case.beside = says
+            .filter_map(|saying| match saying {
+                Saying::Beside(uid) => Some(uid.to_string()),
+                _ => None,
+            })
+            .collect();
         for decision in pieces.iter().flat_map(|piece| &piece.says) {
             let Saying::Decided(decision) = decision else {
                 continue;
@@ -322,14 +329,12 @@ impl Case {
                 self.decisions.push(decision.clone());
             }
             Saying::MergedInto => self.is_merged = true,
-            Saying::Beside(uid) => {
-                self.beside.insert(uid.to_string());
-            }
             Saying::Decided(_)
             | Saying::DecidedBefore(_)
             | Saying::TakenOver
             | Saying::LookedOver
             | Saying::Anothers(_)
+            | Saying::Beside(_)
             | Saying::Merged(..)
             | Saying::Offered(..)
             | Saying::Opened(_)

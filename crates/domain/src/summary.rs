@@ -5,8 +5,8 @@ use crate::candidate::{Candidate, Claim, is_misnamed};
 use crate::earlier::{EarlierEnd, Written};
 use crate::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::{
-    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass,
-    TaskId, Timestamp, Uid,
+    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
+    Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// The code of what the gateway takes for a duplicate.
-const DUPLICATE: &str = "E.1018";
+pub(crate) const DUPLICATE: &str = "E.1018";
 
 /// Everything that the evidence so far amounts to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -515,48 +515,6 @@ impl Summary {
     /// attempt is known to have ended in doubt, and our own request had named no other.
     pub(crate) fn believes_failure_of(&self, uid: &Uid) -> bool {
         self.has_ended_in_doubt() && !self.beside.contains(uid)
-    }
-
-    /// The failures that must not end this transaction, known or among these facts, and are not noted as such
-    /// yet: found by tracking id alone, while our own request has named another. What it named and is another
-    /// transaction's, or told of as a duplicate, is not what it made.
-    pub fn found_beside(&self, opening: &Opening, facts: &[&Fact]) -> BTreeSet<Uid> {
-        let mut named: BTreeSet<&Uid> = BTreeSet::new();
-        let mut failed: BTreeSet<&Uid> = BTreeSet::new();
-        let fails =
-            |class: StatusClass| matches!(class, StatusClass::Failed | StatusClass::Expired);
-        let clashed = |snapshot: &Snapshot| snapshot.code.as_deref() == Some(DUPLICATE);
-        for (uid, candidate) in &self.candidates {
-            let is_clash = candidate.latest.as_deref().is_some_and(clashed);
-            let misnamed = self.misnamed.contains(uid) && !self.anothers.contains_key(uid);
-            if candidate.bound || misnamed && !is_clash {
-                named.insert(uid);
-            } else if fails(candidate.class()) && !candidate.ever_succeeded() {
-                failed.insert(uid);
-            }
-        }
-        for fact in facts {
-            match fact {
-                Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. }
-                    if !clashed(snapshot) || !is_misnamed(opening, snapshot) =>
-                {
-                    named.insert(&snapshot.uid);
-                }
-                Fact::Seen {
-                    snapshot,
-                    found_by: FoundBy::TrackingId,
-                } if fails(snapshot.class) && !is_misnamed(opening, snapshot) => {
-                    failed.insert(&snapshot.uid);
-                }
-                _ => {}
-            }
-        }
-        let others = |uid: &Uid| named.iter().any(|named| *named != uid);
-        failed
-            .into_iter()
-            .filter(|uid| !named.contains(uid) && others(uid) && !self.beside.contains(*uid))
-            .cloned()
-            .collect()
     }
 
     /// All candidates that may be ours.

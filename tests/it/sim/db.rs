@@ -6,7 +6,7 @@
 
 use domain::absence::{self, Ability};
 use domain::schedule::Course;
-use domain::{Channel, DiscrepancyKind, Origin, Timestamp, TransactionType, Verdict};
+use domain::{Channel, Origin, Timestamp, TransactionType, Verdict};
 use reconciler::ledger::Close;
 use reconciler::store::batch::{Family, Healed, OpenChild};
 use reconciler::store::checks::Leased;
@@ -257,26 +257,6 @@ impl Db {
             .filter(has_owner)
             .take(limit)
             .map(Orphan::read)
-            .collect()
-    }
-
-    /// What has been open for so long, and is not told of.
-    pub fn stuck(&self, now: Timestamp, longer_than: Duration) -> Vec<(Uuid, String)> {
-        let states = ["accepted", "processing", "pending", "in_doubt"];
-        let is_told = |id: &Uuid, check: &Check| {
-            let mut findings = self.findings.iter();
-            findings.any(|finding| {
-                finding.transaction_id == Some(*id)
-                    && finding.kind == DiscrepancyKind::PendingTooLong
-                    && finding.opened_at >= check.since
-            })
-        };
-        let stuck = self.checks.iter().filter(|(id, check)| {
-            let open = states.contains(&check.state.as_str());
-            open && now.since(check.since) > longer_than && !is_told(id, check)
-        });
-        stuck
-            .map(|(id, check)| (*id, check.state.clone()))
             .collect()
     }
 

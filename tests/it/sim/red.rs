@@ -291,6 +291,11 @@ const MENDED: &[Fault] = &[
         name::LIVELY,
         "where a read of the task hangs, the name that a person asked for comes first",
     ),
+    (
+        "check-by-a-name-that-hangs-never-asks-by-uid",
+        name::LIVELY,
+        "where the look-up by name hangs, the uid has its turn alone",
+    ),
 ];
 
 /// Rules that answers drawn at random still break, while each of these faults has no shrunk plan of its
