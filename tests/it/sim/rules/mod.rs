@@ -12,7 +12,7 @@ mod violated;
 
 pub use notices::acknowledged;
 pub use pace::is_honest;
-pub use truth::{is_alike, is_hidden};
+pub use truth::{is_alike, is_false_by_design, is_hidden};
 
 use super::invariants;
 use super::world::State;

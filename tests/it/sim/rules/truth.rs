@@ -46,6 +46,19 @@ pub fn no_false_no(state: &State, now: Timestamp) -> Option<String> {
     })
 }
 
+/// Whether some order is shown as not made, though the gateway has it, because the design itself allows it.
+pub fn is_false_by_design(state: &State, now: Timestamp) -> bool {
+    ours(state).any(|row| {
+        let is_no = matches!(row.state, Ours::NotFound | Ours::Rejected);
+        let derived = is_no.then(|| row.derived());
+        let shown = derived.filter(|derived| derived.basis != Basis::Operator);
+        shown.is_some_and(|derived| {
+            let live = state.books.live(name_of(row), now).next().is_some();
+            live && is_by_design(state, row, derived.state)
+        })
+    })
+}
+
 /// Where the design itself allows a false no; such runs are counted apart.
 fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     let plan = &state.plan;
@@ -63,11 +76,13 @@ fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     }
 }
 
-/// Whether what we asked for is filed under a name that is not ours, and our own task has never told so.
+/// Whether what we asked for is filed under a name that is not ours, or as something of another type, and our
+/// own task has never told so.
 pub fn is_hidden(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
     let parents = row.opening.parent_tracking_id.as_ref();
     let named = found.name == name_of(row) || parents.is_some_and(|p| p.as_str() == found.name);
-    !named && !state.wire.named_by_task.contains(&found.uid)
+    let is_found = named && found.kind == row.opening.kind.as_str();
+    !is_found && !state.wire.named_by_task.contains(&found.uid)
 }
 
 /// Whether a transaction of the books is what a row asked for.
