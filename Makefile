@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 export SQLX_OFFLINE := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint fmt chart openapi image fuzz explore chaos words hooks troublemakers sqlx
+.PHONY: help setup demo test bench lint fmt chart openapi image fuzz explore triples chaos words hooks troublemakers sqlx
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -71,6 +71,10 @@ explore: ## simulate random schedules and responses; FOR=60 seconds, WIDE=2000 p
 		cargo test --locked --test it sim::no_seed_breaks_a_rule -- --nocapture
 	RECONCILER_WIDE=$(or $(WIDE),2000) RECONCILER_FIRST_SEED=$(or $(FROM),0) \
 		cargo test --locked --test it sim::red::misleading_answers_break_no_rule -- --nocapture
+
+triples: ## simulate every triple of values of a response; some minutes, in release
+	RECONCILER_TRIPLES=1 RECONCILER_EXPLORE_ALL=1 cargo test --release --locked --test it -- --nocapture \
+		sim::layers::triples_in_one_answer sim::covering::tests::every_triple
 
 words: ## list where words that docs/glossary.md replaces still stand; WHERE=docs|comments|texts|tests
 	@scripts/words.sh

@@ -12,6 +12,7 @@ use domain::Timestamp;
 use gateway::Answer;
 use reconciler::engine::hands::Question;
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The channel of a question and what it is about, as plans name them.
@@ -51,7 +52,7 @@ impl World {
     }
 
     /// One GET. `None` when no answer came.
-    pub async fn get(&self, question: Question<'_>) -> Option<Answer> {
+    pub async fn get(self: &Arc<Self>, question: Question<'_>) -> Option<Answer> {
         let (channel, about) = named(&question);
         let now = self.exec.now();
         let fate = self.with(|state| {
@@ -86,6 +87,9 @@ impl World {
             let begin: String = text.chars().take(90).collect();
             format!("{question:?} -> {} {begin}", answer.status)
         });
+        if let Some(Fate::Row(row, _)) = &fate {
+            self.takes_down(row);
+        }
         let now = self.exec.now();
         self.with(|state| {
             state.wire.read(
@@ -166,7 +170,7 @@ impl World {
 impl State {
     /// What the gateway answers to a GET.
     fn reply(&mut self, channel: &str, about: &str, fate: Option<&Fate>, now: Timestamp) -> Reply {
-        let plan = std::sync::Arc::clone(&self.plan);
+        let plan = Arc::clone(&self.plan);
         if self.faulty && plan.blind && channel == "name" {
             return page(503);
         }

@@ -2,8 +2,10 @@
 //! has it.
 
 use super::books::Transaction;
+use super::grammar::holds_transaction;
 use super::invariants::{self, ours, rule};
-use super::plan::{HOUR, Notices, Order, Router, Stranger};
+use super::misled::is_text;
+use super::plan::{Fate, HOUR, Notices, Order, Router, Stranger};
 use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
 use super::world::World;
 use domain::absence::{Ability, is_duplicate_provable};
@@ -108,7 +110,9 @@ impl World {
         let is_misled = truth.is_some_and(|truth| {
             let name = truth.name.as_str();
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
-            let told = self.is_told_of(row, truth) || is_told(DiscrepancyKind::PendingTooLong);
+            let told = self.is_told_of(row, truth)
+                || is_told(DiscrepancyKind::PendingTooLong)
+                || self.tells_nothing("uid", &truth.uid);
             // An end that it had stands as well, where no signed webhook tells of the correction.
             let had = truth.had(row.state.as_str()) && self.plan.notices != Notices::Signed;
             (row.state == State::Pending && told || had)
@@ -167,6 +171,19 @@ impl World {
             let open = state.db.findings.iter().filter(|finding| finding.is_open);
             let mut about = open.filter(|one| one.transaction_id == Some(row.record.id));
             about.any(|one| names(&format!("{one:?}"), &truth.uid))
+        })
+    }
+
+    /// Whether a channel shows no transaction to the end. What stays open for that is told by the sweep of what
+    /// is stuck for days, which is no part of the model.
+    fn tells_nothing(&self, channel: &str, about: &str) -> bool {
+        let mut planned = self.plan.exchanges.iter();
+        let to_the_end = planned.find(|one| {
+            (one.channel.as_str(), one.about.as_str()) == (channel, about) && one.last == u64::MAX
+        });
+        to_the_end.is_some_and(|one| match &one.fate {
+            Fate::Row(row, _) => !is_text(row) || !holds_transaction(row.envelope()),
+            _ => true,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Runs seeds, and tells what came of them.
 
+use super::coverage::Coverage;
 use super::invariants::{Seen, rule};
 use super::mutant::{Mutant, PLANS};
 use super::plan::Plan;
@@ -22,6 +23,12 @@ pub struct Told {
     pub digest: u64,
     pub counts: BTreeMap<&'static str, u64>,
     pub turns: u64,
+    /// The rows of the grammar that decided something.
+    pub decided: Coverage,
+    /// At some moment the design itself allowed a false no.
+    pub is_by_design: bool,
+    /// Every link of the plan's chain came about.
+    pub is_linked: bool,
     /// What chance has added to the plan.
     pub happened: Plan,
     /// The plan that it is, where no seed makes it.
@@ -77,12 +84,13 @@ pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
     world.schedule_faults();
     world.keep_replicas();
     world.begin_orders();
-    let mut until = Duration::ZERO;
+    let (mut until, mut is_by_design) = (Duration::ZERO, false);
     while until < end && world.with(|state| state.broken.is_none()) {
         until += Duration::from_secs(60);
         world.exec.run_until(until, MOST_TURNS);
         let now = world.exec.now();
         world.with(|state| rules::minute(state, now));
+        is_by_design |= world.with(|state| rules::is_false_by_design(state, now));
         if world.exec.turns() >= MOST_TURNS {
             let text = format!("tasks have run {MOST_TURNS} times");
             world.with(|state| state.breaks(rule::REST, text));
@@ -105,6 +113,8 @@ pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
     let broken = world.with(|state| state.broken.take());
     let happened = world.with(|state| std::mem::take(&mut state.happened));
     let turns = world.exec.turns();
+    let decided = world.with(|state| std::mem::take(&mut state.decided));
+    let is_linked = world.with(|state| state.linked == state.plan.chain.len());
     world.with(|state| state.alive.clear());
     Told {
         seed,
@@ -114,6 +124,9 @@ pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
         digest,
         counts,
         turns,
+        decided,
+        is_by_design,
+        is_linked,
         happened,
         file: None,
     }
@@ -128,6 +141,8 @@ pub struct Report {
     counts: BTreeMap<&'static str, u64>,
     /// The most that one of them needed.
     turns: u64,
+    /// Runs in which the design itself allowed a false no.
+    by_design: u64,
 }
 
 /// How many broken seeds are listed before the exploration ends.
@@ -175,6 +190,7 @@ pub fn explore(first: u64, seeds: u64, within: Option<Duration>) -> Report {
         if told.broken.is_some() {
             report.broken.push((seed, told.line()));
         }
+        report.by_design += u64::from(told.is_by_design);
         for (what, count) in told.counts {
             *report.counts.entry(what).or_default() += count;
         }
@@ -205,6 +221,7 @@ impl fmt::Display for Report {
             took,
             counts,
             turns,
+            by_design,
             ..
         } = self;
         #[expect(clippy::cast_precision_loss, reason = "for reading")]
@@ -216,6 +233,7 @@ impl fmt::Display for Report {
         for (what, count) in counts {
             writeln!(f, "{count:>10}  {what}")?;
         }
+        writeln!(f, "{by_design} runs with a false no that the design allows")?;
         Ok(())
     }
 }

@@ -218,6 +218,9 @@ fn by_chance(state: &State, dice: &mut Dice) -> Option<Fate> {
 impl super::world::World {
     /// A POST comes to the gateway, and meets what is planned for it.
     fn meet(self: &Arc<Self>, post: &Post, fate: Option<&Fate>) -> super::replies::Reply {
+        if let Some(Fate::Row(row, _)) = fate {
+            self.takes_down(row);
+        }
         match fate {
             Some(Fate::Odd(word)) if word == "taken-broken" => {
                 self.arrive(post, Met::Taken);

@@ -8,7 +8,7 @@ use super::grammar::{
     Whose, holds_transaction, is_allowed, is_documented_refusal,
 };
 use super::one_step::may_reject;
-use super::plan::{Plan, plain};
+use super::plan::{Fate, Plan, plain};
 use super::render::{Card, Entry, Names, Scene, beside, render, told};
 use super::replies::{ORIGIN, Reply};
 use super::world::State;
@@ -148,7 +148,10 @@ impl State {
             about: plain.clone(),
             beside: rows.clone(),
             names: names.clone(),
-            task: about.to_owned(),
+            task: own.map_or_else(
+                || about.to_owned(),
+                |own| own.uid.replacen("uid-", "task-", 1),
+            ),
             origin: ORIGIN.to_owned(),
             before: shown.updated_at,
         };
@@ -162,6 +165,7 @@ impl State {
             }
         }
         let rendered = render(row, &scene);
+        self.answered_with(row, &rendered.body);
         let mut standing = Vec::new();
         if holds && !row.is(List::Empty) && !row.is(Whose::None) {
             let of = |uid: &str| self.books.transactions.get(uid).cloned();
@@ -186,7 +190,11 @@ impl State {
         let refused = !holds && is_documented_refusal(row);
         // What a task refuses is looked up first, and a look-up that lags finds nothing; what the answer to a
         // POST refuses is looked up later.
-        let unseen = row.is(Channel::Ack) || !self.plan.lag.is_zero() || self.plan.empty;
+        let hides = |fate: &Fate| matches!(fate, Fate::Row(row, _) if row.is(List::Empty));
+        let is_hidden = self.plan.fates().any(hides);
+        let lags = !self.plan.lag.is_zero() || self.plan.empty;
+        let unshown = own.is_some_and(|own| own.parent.is_some() && !self.plan.children_shown);
+        let unseen = row.is(Channel::Ack) || lags || is_hidden || unshown;
         if refused && own.is_some() && unseen {
             self.wire.contradicted.entry(name.to_owned()).or_insert(now);
         }
@@ -272,7 +280,7 @@ fn blank(name: &str, now: Timestamp) -> Transaction {
 }
 
 /// Whether it comes as it was written, and under a status under which such a thing is told.
-fn is_text(row: &Row) -> bool {
+pub fn is_text(row: &Row) -> bool {
     let broken = [Bytes::CutWithin, Bytes::Html, Bytes::Empty];
     matches!(row.get(), Http::Right | Http::S200 | Http::S201) && !broken.contains(&row.get())
 }

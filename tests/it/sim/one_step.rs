@@ -9,6 +9,7 @@ mod stage;
 
 pub use judge::may_reject;
 
+use super::coverage::Coverage;
 use super::covering;
 use super::grammar::{
     Bytes, Channel, Code, Database, Envelope, Errors, FACTORS, Http, Lasts, Named, Row, Status,
@@ -199,8 +200,7 @@ struct Report {
     by_design: usize,
     known: BTreeMap<String, usize>,
     unknown: BTreeMap<(&'static str, Row), (usize, String)>,
-    /// How often each value stood in an answer that changed something.
-    decided: BTreeMap<(usize, u8), usize>,
+    decided: Coverage,
 }
 
 /// How many groups that are not known are made as simple as can be.
@@ -214,7 +214,7 @@ impl Report {
             by_design: 0,
             known: BTreeMap::new(),
             unknown: BTreeMap::new(),
-            decided: BTreeMap::new(),
+            decided: Coverage::default(),
         }
     }
 
@@ -229,9 +229,7 @@ impl Report {
         self.steps += 1;
         self.by_design += usize::from(judged.is_by_design);
         if judged.decides {
-            for factor in 0..FACTORS.len() {
-                *self.decided.entry((factor, row.at(factor))).or_default() += 1;
-            }
+            self.decided.add(row);
         }
         for Broken { rule, what } in judged.broken {
             if let Some(file) = self.fault(row, rule) {
@@ -274,17 +272,7 @@ impl Report {
         for ((rule, row), (times, what)) in &self.unknown {
             println!("{times:6} not known: {rule}: {}  ({what})", row.text());
         }
-        for (factor, of) in FACTORS.iter().enumerate() {
-            let count = |nth: usize| {
-                let nth = u8::try_from(nth).unwrap_or(0);
-                self.decided.get(&(factor, nth)).copied().unwrap_or(0)
-            };
-            let counts = of.words.iter().enumerate();
-            let counts: Vec<String> = counts
-                .map(|(nth, word)| format!("{word} {}", count(nth)))
-                .collect();
-            println!("decided by {}: {}", of.key, counts.join(", "));
-        }
+        self.decided.print();
     }
 }
 
@@ -311,6 +299,11 @@ fn no_answer_breaks_a_rule_that_is_not_known() {
         report.unknown.is_empty(),
         "see the groups that are not known above"
     );
+    let whole = most.is_none();
+    let never = report
+        .decided
+        .missing(&[&factors()[..], &[When::FACTOR]].concat());
+    assert!(!whole || never.is_empty(), "never decided: {never:?}");
 }
 
 /// Each plan of what is red breaks its rule, and nothing in it can be left out.

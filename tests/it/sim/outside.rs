@@ -169,7 +169,10 @@ impl World {
             }
             let now = self.exec.now();
             let row = match &fate {
-                Some(Fate::Row(row, _)) => self.with(|state| state.row(row, "webhook", &uid, now)),
+                Some(Fate::Row(row, _)) => {
+                    self.takes_down(row);
+                    self.with(|state| state.row(row, "webhook", &uid, now))
+                }
                 _ => None,
             };
             let honest = vec![told.clone()];

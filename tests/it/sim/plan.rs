@@ -2,6 +2,7 @@
 //! makes of it, and what goes wrong where. What a plan leaves open is drawn from its seed
 //! ([`super::dice`]); as text a plan is in [`super::plan_text`], and [`super::seeds`] makes one of a seed.
 
+use super::grammar::Database;
 use domain::TransactionType;
 use reconciler::config::Follow;
 use std::time::Duration;
@@ -129,6 +130,21 @@ pub struct CommitFault {
     pub takes_place: bool,
 }
 
+/// One link of a chain of events: each waits for the one before it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Link {
+    /// The next exchange of a channel about a subject goes so.
+    Exchange {
+        channel: String,
+        about: String,
+        fate: Fate,
+    },
+    /// The next replica that has an answer in hand dies with it, or stalls.
+    Falls { stalls: Option<Duration> },
+    /// The answer of the next commit is lost.
+    Commit { takes_place: bool },
+}
+
 /// What a person does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Act {
@@ -237,6 +253,7 @@ pub struct Plan {
     pub exchanges: Vec<Exchange>,
     pub places: Vec<Place>,
     pub commits: Vec<CommitFault>,
+    pub chain: Vec<Link>,
     pub acts: Vec<Act>,
     pub outages: Vec<(Duration, Duration)>,
     /// When evidence has become older than it is kept.
@@ -284,6 +301,7 @@ impl Default for Plan {
             exchanges: Vec::new(),
             places: Vec::new(),
             commits: Vec::new(),
+            chain: Vec::new(),
             acts: Vec::new(),
             outages: Vec::new(),
             retentions: Vec::new(),
@@ -308,6 +326,15 @@ impl Plan {
         self.exchanges.iter().find(meant).map(|one| &one.fate)
     }
 
+    /// All that is planned for exchanges.
+    pub fn fates(&self) -> impl Iterator<Item = &Fate> {
+        let linked = self.chain.iter().filter_map(|link| match link {
+            Link::Exchange { fate, .. } => Some(fate),
+            Link::Falls { .. } | Link::Commit { .. } => None,
+        });
+        self.exchanges.iter().map(|one| &one.fate).chain(linked)
+    }
+
     pub fn course(&self, name: &str, nth: u64) -> Option<&Course> {
         let mut all = self.courses.iter();
         all.find(|one| one.name == name && one.nth == nth)
@@ -328,6 +355,13 @@ impl Plan {
             self.commit_lost,
         ];
         let whole = chances.iter().all(|chance| *chance == 0.0);
-        whole && self.places.is_empty() && self.commits.is_empty() && self.outages.is_empty()
+        let takes_down = |fate: &Fate| matches!(fate, Fate::Row(row, _) if row.is(Database::Away));
+        let answers = |link: &Link| matches!(link, Link::Exchange { .. });
+        whole
+            && self.places.is_empty()
+            && self.commits.is_empty()
+            && self.outages.is_empty()
+            && self.chain.iter().all(answers)
+            && !self.fates().any(takes_down)
     }
 }

@@ -9,6 +9,8 @@
 //! exchange result task-order-0-1 1..3 row channel=task-result http=502 when=processing
 //! place commit 1 4 dies
 //! commit 1 3 lost
+//! then exchange ack order-0 row channel=ack http=429
+//! then dies
 //! act order-0 check at=1h
 //! outage 100s..130s
 //! retention 2h
@@ -16,8 +18,8 @@
 
 use super::grammar::Row;
 use super::plan::{
-    Act, CommitFault, Course, Ends, Exchange, Fate, Notices, Order, Place, Plan, Router, Stranger,
-    Thirty, What,
+    Act, CommitFault, Course, Ends, Exchange, Fate, Link, Notices, Order, Place, Plan, Router,
+    Stranger, Thirty, What,
 };
 use domain::TransactionType;
 use reconciler::config::Follow;
@@ -207,6 +209,7 @@ impl Plan {
             let what = if one.takes_place { "untold" } else { "lost" };
             lines.push(format!("commit {} {} {what}", one.group, one.nth));
         }
+        lines.extend(self.chain.iter().map(link_text));
         for one in &self.acts {
             lines.push(format!(
                 "act {} {} at={}",
@@ -259,6 +262,7 @@ impl Plan {
                 nth: Word::read(words.get(1)?)?,
                 takes_place: *words.get(2)? == "untold",
             }),
+            "then" => self.chain.push(link(words)?),
             "act" => self.acts.push(Act {
                 name: (*words.first()?).to_owned(),
                 what: Word::read(words.get(1)?)?,
@@ -377,7 +381,12 @@ fn exchange_text(one: &Exchange) -> String {
         (first, u64::MAX) => format!("{first}.."),
         (first, last) => format!("{first}..{last}"),
     };
-    let fate = match &one.fate {
+    let fate = fate_text(&one.fate);
+    format!("exchange {} {} {nth} {fate}", one.channel, one.about)
+}
+
+fn fate_text(fate: &Fate) -> String {
+    match fate {
         Fate::Lost => "lost".to_owned(),
         Fate::Refused => "refused".to_owned(),
         Fate::Late(by) => format!("late={}", by.word()),
@@ -389,8 +398,38 @@ fn exchange_text(one: &Exchange) -> String {
             let taken = if *taken { "" } else { " untaken" };
             format!("row{taken} {}", row.text())
         }
-    };
-    format!("exchange {} {} {nth} {fate}", one.channel, one.about)
+    }
+}
+
+fn link_text(link: &Link) -> String {
+    match link {
+        Link::Exchange {
+            channel,
+            about,
+            fate,
+        } => format!("then exchange {channel} {about} {}", fate_text(fate)),
+        Link::Falls { stalls: None } => "then dies".to_owned(),
+        Link::Falls { stalls: Some(by) } => format!("then stalls={}", by.word()),
+        Link::Commit { takes_place: true } => "then untold".to_owned(),
+        Link::Commit { takes_place: false } => "then lost".to_owned(),
+    }
+}
+
+fn link(words: &[&str]) -> Option<Link> {
+    let (first, rest) = words.split_first()?;
+    match *first {
+        "exchange" => Some(Link::Exchange {
+            channel: (*rest.first()?).to_owned(),
+            about: (*rest.get(1)?).to_owned(),
+            fate: fate(rest.get(2..)?)?,
+        }),
+        "dies" => Some(Link::Falls { stalls: None }),
+        "untold" => Some(Link::Commit { takes_place: true }),
+        "lost" => Some(Link::Commit { takes_place: false }),
+        stalls => Some(Link::Falls {
+            stalls: Some(Word::read(stalls.strip_prefix("stalls=")?)?),
+        }),
+    }
 }
 
 fn exchange(words: &[&str]) -> Option<Exchange> {
@@ -400,36 +439,36 @@ fn exchange(words: &[&str]) -> Option<Exchange> {
         Some((first, "")) => (Word::read(first)?, u64::MAX),
         Some((first, last)) => (Word::read(first)?, Word::read(last)?),
     };
-    let what = *words.get(3)?;
-    let fate = match what.split_once('=') {
-        Some(("late", by)) => Fate::Late(Word::read(by)?),
-        Some(("odd", word)) => Fate::Odd(word.to_owned()),
-        Some(_) => return None,
-        None => match what {
-            "lost" => Fate::Lost,
-            "refused" => Fate::Refused,
-            "doubled" => Fate::Doubled,
-            "answer-lost" => Fate::AnswerLost,
-            "cut" => Fate::Cut,
-            "row" => {
-                let taken = !words.contains(&"untaken");
-                let rest: Vec<&str> = words
-                    .iter()
-                    .skip(4)
-                    .copied()
-                    .filter(|w| *w != "untaken")
-                    .collect();
-                Fate::Row(Row::parse(&rest.join(" ")).ok()?, taken)
-            }
-            _ => return None,
-        },
-    };
+    let fate = fate(words.get(3..)?)?;
     Some(Exchange {
         channel: (*words.first()?).to_owned(),
         about: (*words.get(1)?).to_owned(),
         first,
         last,
         fate,
+    })
+}
+
+fn fate(words: &[&str]) -> Option<Fate> {
+    let (what, rest) = words.split_first()?;
+    Some(match what.split_once('=') {
+        Some(("late", by)) => Fate::Late(Word::read(by)?),
+        Some(("odd", word)) => Fate::Odd(word.to_owned()),
+        Some(_) => return None,
+        None => match *what {
+            "lost" => Fate::Lost,
+            "refused" => Fate::Refused,
+            "doubled" => Fate::Doubled,
+            "answer-lost" => Fate::AnswerLost,
+            "cut" => Fate::Cut,
+            "row" => {
+                let taken = !rest.contains(&"untaken");
+                let rest = rest.iter().copied().filter(|word| *word != "untaken");
+                let rest: Vec<&str> = rest.collect();
+                Fate::Row(Row::parse(&rest.join(" ")).ok()?, taken)
+            }
+            _ => return None,
+        },
     })
 }
 

@@ -79,6 +79,7 @@ impl Shrinking {
         self.drop_from(|plan| &mut plan.places);
         self.drop_from(|plan| &mut plan.exchanges);
         self.drop_from(|plan| &mut plan.commits);
+        self.drop_from(|plan| &mut plan.chain);
         self.drop_from(|plan| &mut plan.acts);
         self.drop_from(|plan| &mut plan.strangers);
         self.drop_from(|plan| &mut plan.orders);

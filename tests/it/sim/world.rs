@@ -1,18 +1,21 @@
 //! The world of one run: its clock, its dice, its database, its gateway, and its log.
 
 use super::books::Books;
+use super::coverage::Coverage;
 use super::db::Db;
 use super::dice::{Cup, Dice};
 use super::exec::{Exec, Group, TaskId};
+use super::grammar::{Database, Row};
 use super::invariants;
 use super::mutant::Mutant;
-use super::plan::{CommitFault, Fate as Planned, Place, Plan};
+use super::plan::{CommitFault, Fate as Planned, Link, Place, Plan};
 use super::rules;
 use super::tx::{Locks, Write};
 use super::wire::Wire;
 use domain::Timestamp;
 use reconciler::ledger::Work;
-use std::collections::BTreeMap;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,9 +42,17 @@ pub struct State {
     pub keepers: BTreeMap<Group, TaskId>,
     pub seen: invariants::Seen,
     pub broken: Option<String>,
+    /// How many links of the plan's chain have come about.
+    pub linked: usize,
+    /// The rows of the grammar that were answered, by the hash of their bodies.
+    pub rows: HashMap<[u8; 32], Row>,
+    /// Those that have decided something.
+    pub decided: Coverage,
     log: Option<Vec<String>>,
     digest: u64,
     outage: bool,
+    /// An answer took it down once.
+    been_away: bool,
 }
 
 /// The world.
@@ -60,7 +71,30 @@ pub struct Fate {
     pub is_told: bool,
 }
 
+/// For how long the database is away.
+const AWAY: Duration = Duration::from_secs(80);
+
+/// Where a task has an answer of the gateway, or a webhook, in hand.
+const IN_HAND: [&str; 4] = ["answered", "hook", "read", "record"];
+
 impl State {
+    /// Notes that a row of the grammar was answered, with these bytes.
+    pub fn answered_with(&mut self, row: &Row, body: &[u8]) {
+        self.rows.insert(Sha256::digest(body).into(), *row);
+    }
+
+    /// Counts the rows in a batch that changed something.
+    fn count_decided(&mut self, works: &[Work], before: &invariants::Before) {
+        let row_of = |work: &Work| match work {
+            Work::Record(record) => self.rows.get(&record.learned.body_sha256).copied(),
+            Work::Open(_) | Work::Stamp(..) | Work::Close(_) => None,
+        };
+        let rows: Vec<Row> = works.iter().filter_map(row_of).collect();
+        if !rows.is_empty() && *before != invariants::before(&self.db) {
+            rows.iter().for_each(|row| self.decided.add(row));
+        }
+    }
+
     /// Dice for the next draw of a place, for one name.
     pub fn dice(&mut self, place: &str, name: &str) -> Dice {
         self.cup.draw(place, name).0
@@ -84,9 +118,18 @@ impl State {
     /// What becomes of the next commit of a replica.
     pub fn commit_fate(&mut self, group: Group) -> Fate {
         let (mut dice, nth) = self.cup.draw("commit fate", &group.to_string());
-        let mut planned = self.plan.commits.iter();
+        let plan = Arc::clone(&self.plan);
+        let mut planned = plan.commits.iter();
+        let linked = match plan.chain.get(self.linked) {
+            Some(Link::Commit { takes_place }) => Some(*takes_place),
+            _ => None,
+        };
         let takes_place = match planned.find(|one| (one.group, one.nth) == (group, nth)) {
             Some(one) => Some(one.takes_place),
+            None if linked.is_some() => {
+                self.linked += 1;
+                linked
+            }
             None => {
                 let lost = self.goes_wrong(&mut dice, self.plan.commit_lost);
                 lost.then(|| dice.chance(0.6))
@@ -136,6 +179,17 @@ impl State {
         if let Some(fate) = self.plan.fate(channel, about, nth) {
             return Some(fate.clone());
         }
+        let plan = Arc::clone(&self.plan);
+        if let Some(Link::Exchange {
+            channel: of,
+            about: whose,
+            fate,
+        }) = plan.chain.get(self.linked)
+            && (of.as_str(), whose.as_str()) == (channel, about)
+        {
+            self.linked += 1;
+            return Some(fate.clone());
+        }
         let fate = by_chance(self, &mut dice)?;
         self.happened.exchanges.push(super::plan::Exchange {
             channel: channel.to_owned(),
@@ -154,10 +208,17 @@ impl State {
         if group == 0 {
             return (pause, false, false);
         }
-        let mut planned = self.plan.places.iter();
+        let plan = Arc::clone(&self.plan);
+        let mut planned = plan.places.iter();
         let meant = |one: &&Place| (one.place.as_str(), one.group, one.nth) == (place, group, nth);
+        let linked = match plan.chain.get(self.linked) {
+            Some(Link::Falls { stalls }) if IN_HAND.contains(&place) => Some(*stalls),
+            _ => None,
+        };
+        self.linked += usize::from(linked.is_some());
         let stalls = match planned.find(meant) {
             Some(one) => Some(one.stalls),
+            None if linked.is_some() => linked,
             None if self.goes_wrong(&mut dice, self.plan.crash * part) => Some(None),
             None if part == 1.0 && self.goes_wrong(&mut dice, self.plan.stall) => Some(Some(
                 dice.between(Duration::from_secs(5), Duration::from_secs(200)),
@@ -205,9 +266,13 @@ impl World {
             keepers: BTreeMap::new(),
             seen: invariants::Seen::default(),
             broken: None,
+            linked: 0,
+            rows: HashMap::new(),
+            decided: Coverage::default(),
             log: traced.then(Vec::new),
             digest: 0,
             outage: false,
+            been_away: false,
         };
         let (exec, quiet, state) = (Exec::default(), false, Mutex::new(state));
         Arc::new(Self {
@@ -314,6 +379,7 @@ impl World {
         let moved = self.with(|state| {
             let before = invariants::before(&state.db);
             writes.into_iter().for_each(|write| write(&mut state.db));
+            state.count_decided(works, &before);
             rules::committed(state, works, now);
             invariants::committed(state, &before, works, (began, now))
         });
@@ -367,6 +433,22 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// The database goes away with an answer on its way, once, for longer than a lease.
+    pub fn takes_down(self: &Arc<Self>, row: &Row) {
+        let been_away = |state: &mut State| std::mem::replace(&mut state.been_away, true);
+        if !row.is(Database::Away) || self.with(been_away) {
+            return;
+        }
+        self.with(|state| state.outage = true);
+        self.note(|| "the database goes away".to_owned());
+        let world = Arc::clone(self);
+        self.exec.spawn(0, async move {
+            world.exec.sleep(AWAY).await;
+            world.note(|| "the database is back".to_owned());
+            world.with(|state| state.outage = false);
+        });
     }
 
     /// Spawns the times at which the database is away, and the end of all faults.

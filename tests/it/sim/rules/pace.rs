@@ -1,7 +1,8 @@
 //! When looks are due, that they lead somewhere, and that there are not too many of them.
 
 use super::super::books::Transaction;
-use super::super::plan::{Notices, Plan, plain};
+use super::super::exec;
+use super::super::plan::{Notices, Plan, What, plain};
 use super::super::world::State;
 use super::truth::{is_alike, is_own};
 use super::{name_of, ours};
@@ -209,6 +210,13 @@ pub fn bounded(state: &State, _: Timestamp) -> Option<String> {
         let posts = state.books.arrivals.iter().filter(|a| &a.post.name == name);
         times.extend(posts.map(|arrival| arrival.at));
         times.sort();
+        // What a person asks for comes on top: by uid and by name.
+        let checks = state.plan.acts.iter();
+        for act in checks.filter(|act| &act.name == name && act.what == What::Check) {
+            let at = exec::beginning().plus(act.at);
+            let first = times.partition_point(|time| *time < at);
+            times.drain(first..(first + 2).min(times.len()));
+        }
         let within = |count: usize, time: Duration| {
             times
                 .windows(count + 1)

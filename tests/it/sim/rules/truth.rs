@@ -68,6 +68,19 @@ fn can_be_shown(state: &State, row: &StoredTransaction, found: &Transaction) -> 
     !plan.empty && visible && names.any(shows)
 }
 
+/// Whether some order is shown as not made, though the gateway has it, because the design itself allows it.
+pub fn is_false_by_design(state: &State, now: Timestamp) -> bool {
+    ours(state).any(|row| {
+        let is_no = matches!(row.state, Ours::NotFound | Ours::Rejected);
+        let derived = is_no.then(|| row.derived());
+        let shown = derived.filter(|derived| derived.basis != Basis::Operator);
+        shown.is_some_and(|derived| {
+            let live = state.books.live(name_of(row), now).next().is_some();
+            live && is_by_design(state, row, derived.state)
+        })
+    })
+}
+
 /// Where the design itself allows a false no; such runs are counted apart.
 fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     let plan = &state.plan;
