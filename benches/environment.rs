@@ -72,6 +72,32 @@ impl BenchEnvironment {
     }
 }
 
+/// Returns the CPU time that a server and all its processes have used, in seconds.
+pub fn server_cpu_seconds(cluster: &PostgresCluster) -> f64 {
+    let file = std::fs::read_to_string(cluster.data_dir().join("postmaster.pid"));
+    let file = file.expect("the server runs");
+    let server = file.lines().next().unwrap_or_default().to_owned();
+    let stats = std::fs::read_dir("/proc").expect("processes").flatten();
+    let ticks = stats.filter_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
+        let own = number(11)? + number(12)?;
+        // What has ended counts with its parent.
+        match process.file_name().to_str()? == server {
+            true => Some(own + number(13)? + number(14)?),
+            false => (*fields.get(1)? == server).then_some(own),
+        }
+    });
+    ticks.sum::<f64>() / 100.0
+}
+
+/// The program that is measured: this one, or that which `BENCH_PROGRAM` names.
+fn program() -> PathBuf {
+    let other = std::env::var_os("BENCH_PROGRAM");
+    other.map_or_else(|| env!("CARGO_BIN_EXE_reconciler").into(), PathBuf::from)
+}
+
 impl Drop for BenchEnvironment {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -126,7 +152,7 @@ pub async fn with_shops(
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("config.toml");
     std::fs::write(&path, config).expect("a file");
-    let child = Command::new(env!("CARGO_BIN_EXE_reconciler"))
+    let child = Command::new(program())
         .args(["serve", "--config"])
         .arg(&path)
         .env_remove("DATABASE_URL")
@@ -186,7 +212,7 @@ pub fn migrate(database: &str) {
         SigningKey::Default.public()
     );
     std::fs::write(&path, config).expect("a file");
-    let status = Command::new(env!("CARGO_BIN_EXE_reconciler"))
+    let status = Command::new(program())
         .args(["migrate", "--config"])
         .arg(&path)
         .env_remove("DATABASE_URL")

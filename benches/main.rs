@@ -24,6 +24,7 @@ mod database_costs;
 mod environment;
 mod follow;
 mod growth;
+mod idle;
 mod load;
 mod report;
 
@@ -137,6 +138,10 @@ async fn bench(size: &RunSize, sections: &[String]) {
     }
     if named("alone") {
         alone(&cluster, gateway, size).await;
+    }
+    if wanted("idle") {
+        let time = std::time::Duration::from_secs(if quick(size) { 20 } else { 60 });
+        idle::run(&cluster, gateway, time, &mut report).await;
     }
     if wanted("small") {
         small(&cluster, gateway, &mut report).await;

@@ -84,6 +84,10 @@ fn looked_up(received: &Received<'_>) {
             assert_eq!(snapshot.uid, uid);
             assert_clean(&snapshot);
         }
+        UidReading::Another(snapshot) => {
+            assert_ne!(snapshot.uid, uid);
+            assert_clean(&snapshot);
+        }
         UidReading::Missing => assert_eq!(received.http_status, 404),
         UidReading::NotAbout { .. } | UidReading::Unreadable { .. } => {}
     }

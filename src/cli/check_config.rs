@@ -2,6 +2,7 @@
 //! are hidden.
 
 use crate::config;
+use std::collections::BTreeMap;
 use std::path::Path;
 use words::money;
 
@@ -12,17 +13,20 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {
 
 /// Returns a warning for each valid but risky setting, one sentence each.
 pub(super) fn warnings(config: &config::Config) -> Vec<String> {
-    let disputed = config.shops.iter().filter_map(|shop| {
+    let mut disputed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for shop in &config.shops {
         let codes = money::disputed(&shop.currency_exponents);
         let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
-        (!codes.is_empty()).then(|| {
-            format!(
-                "shop {}: the gateway's minor units of {} may differ from ISO 4217; confirm the \
-                     exponents with the gateway and set currency_exponents",
-                shop.id,
-                codes.join(" ")
-            )
-        })
+        if !codes.is_empty() {
+            disputed.entry(codes.join(" ")).or_default().push(&shop.id);
+        }
+    }
+    let disputed = disputed.iter().map(|(codes, shops)| {
+        format!(
+            "{}: the gateway's minor units of {codes} may differ from ISO 4217; confirm the \
+                 exponents with the gateway and set currency_exponents",
+            config::named_shops(shops)
+        )
     });
     let mut all = config::warnings(config);
     all.extend(disputed);

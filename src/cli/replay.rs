@@ -57,8 +57,9 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
         .map(|name| name.as_str().to_owned())
         .collect();
     let (store, shop, name) = (&desk.store, &desk.id, &subscriber.name);
-    subscribers::ensure(store, shop, std::slice::from_ref(name)).await?;
-    let was_disabled = subscribers::backlog(store, shop, std::slice::from_ref(name))
+    let covered = subscribers::Covered::one(shop, name);
+    subscribers::ensure(store, &covered).await?;
+    let was_disabled = subscribers::backlog(store, &covered)
         .await?
         .iter()
         .any(|row| row.disabled);

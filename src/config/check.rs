@@ -4,7 +4,7 @@
 //! Errors are for what cannot work or would break a promise; what works and is unwise is
 //! a warning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -176,22 +176,33 @@ fn references<'a>(
 /// What works, and gives up something that is promised: `check-config` refuses it. A service that runs
 /// with it goes on, and warns. One sentence each.
 pub fn broken_promises(config: &Config) -> Vec<String> {
-    let mut broken = Vec::new();
-    for (index, shop) in config.shops.iter().enumerate() {
-        let earlier = &config.shops[..index];
-        let has_same = |other: &&ShopConfig| {
-            let mut keys = other.public_key.iter();
-            keys.any(|key| shop.public_key.contains(key))
-        };
-        if let Some(other) = earlier.iter().find(has_same) {
-            broken.push(format!(
-                "shops {} and {} have the same public_key: a webhook that the gateway signed for one \
-                 of them would be believed at the other",
-                other.id, shop.id
-            ));
+    let mut owners: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for shop in &config.shops {
+        let keys: BTreeSet<String> = shop.public_key.iter().map(ToString::to_string).collect();
+        for key in keys {
+            owners.entry(key).or_default().push(&shop.id);
         }
     }
-    broken
+    let shared: BTreeSet<Vec<&str>> = owners.into_values().filter(|ids| ids.len() > 1).collect();
+    let broken = shared.iter().map(|ids| {
+        format!(
+            "{} have the same public_key: a webhook that the gateway signed for one of them would be \
+             believed at the other",
+            named_shops(ids)
+        )
+    });
+    broken.collect()
+}
+
+/// Names shops, the first few of them by their ids.
+pub fn named_shops(ids: &[&str]) -> String {
+    const FEW: usize = 5;
+    let few = &ids[..ids.len().min(FEW)];
+    match (few, ids.len() - few.len()) {
+        ([one], _) => format!("shop {one}"),
+        ([first @ .., last], 0) => format!("shops {} and {last}", first.join(", ")),
+        (_, more) => format!("shops {} and {more} more", few.join(", ")),
+    }
 }
 
 /// What works and is unwise, one sentence each, for the log at start.

@@ -31,7 +31,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-pub use check::{broken_promises, warnings};
+pub use check::{broken_promises, named_shops, warnings};
 pub use env::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use explain::{Origin, Setting};

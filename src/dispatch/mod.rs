@@ -366,9 +366,8 @@ impl Dispatch {
         let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
-        let (id, took) = (shop.id.as_str(), started.elapsed());
-        let metrics = &self.0.metrics;
-        metrics.gateway_request(id, "submit", outcome.label, took);
+        let took = started.elapsed();
+        (self.0.metrics).gateway_request(shop.id.as_str(), "submit", outcome.label, took);
         let next = outcome.retry_after.map(|after| now.plus(after));
         let settled = self
             .settle(&opening.shop, record(outcome.learned, next))

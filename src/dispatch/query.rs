@@ -4,7 +4,7 @@
 
 use crate::dispatch::{Dispatch, Shop};
 use crate::ledger::{Record, Target};
-use crate::observation::query::{observe_known, observe_named, observe_tracking_id, observe_uid};
+use crate::observation::query::{Asked, observe};
 use crate::observation::received;
 use crate::store::{StoreError, read};
 use domain::{ShopId, TaskId, Uid};
@@ -60,6 +60,21 @@ pub enum QueryError {
     },
 }
 
+/// Why there is no whole answer, and what had come of one that broke off.
+struct Unanswered {
+    error: QueryError,
+    partial: Option<Box<Answer>>,
+}
+
+impl From<QueryError> for Unanswered {
+    fn from(error: QueryError) -> Self {
+        Self {
+            error,
+            partial: None,
+        }
+    }
+}
+
 /// What a look-up of a parent came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParentLookup {
@@ -87,9 +102,17 @@ impl Dispatch {
             return Err(QueryError::Unreachable);
         };
         let deadline = Instant::now() + self.0.request_timeout;
-        let (request_id, answer) = timeout_at(deadline, self.ask(&entry, &query, deadline))
-            .await
-            .unwrap_or(Err(QueryError::Timeout))?;
+        let asked = timeout_at(deadline, self.ask(&entry, &query, deadline)).await;
+        let (request_id, answer) = match asked.unwrap_or(Err(QueryError::Timeout.into())) {
+            Ok(answered) => answered,
+            Err(Unanswered { error, partial }) => {
+                // What had come of it is evidence all the same.
+                if let Some(partial) = partial {
+                    self.learn_from(shop, &query, &partial).await?;
+                }
+                return Err(error);
+            }
+        };
         self.learn_from(shop, &query, &answer).await?;
         conclude(&query, request_id, &answer)
     }
@@ -117,14 +140,16 @@ impl Dispatch {
         if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
             return Some(ParentLookup::Missing);
         }
+        let learned = observe(&answer, Asked::Uid(uid), false)?;
+        let is_it = learned.is_about_it();
         let record = Record {
             target: Target::Snapshots,
-            learned: observe_uid(&answer, uid)?,
+            learned,
             lease: None,
             next_check: None,
         };
         match self.0.ledger.record(shop, record).await {
-            Ok(_) => Some(ParentLookup::Recorded),
+            Ok(_) => is_it.then_some(ParentLookup::Recorded),
             Err(error) => {
                 tracing::warn!(%shop, %error, "what the gateway has of a parent was not recorded");
                 None
@@ -138,7 +163,7 @@ impl Dispatch {
         shop: &Shop,
         query: &Query,
         deadline: Instant,
-    ) -> Result<(Option<String>, Answer), QueryError> {
+    ) -> Result<(Option<String>, Answer), Unanswered> {
         let kind = kind(query);
         let secret = shop.secret().ok_or(QueryError::Unreachable)?;
         let credentials = Credentials {
@@ -167,7 +192,7 @@ impl Dispatch {
         query: &Query,
         task: &TaskId,
         deadline: Instant,
-    ) -> Result<Answer, QueryError> {
+    ) -> Result<Answer, Unanswered> {
         let secret = shop.secret().ok_or(QueryError::Unreachable)?;
         let credentials = Credentials {
             shop_id: shop.id.as_str(),
@@ -177,7 +202,7 @@ impl Dispatch {
         loop {
             let wake = Instant::now() + pause;
             if wake >= deadline {
-                return Err(QueryError::Timeout);
+                return Err(QueryError::Timeout.into());
             }
             sleep_until(wake).await;
             self.may_ask_again(shop, deadline).await?;
@@ -223,15 +248,12 @@ impl Dispatch {
             Query::StatusByUid(uid) => {
                 let owner = read::owner_of(store, shop, uid.as_str()).await;
                 let owner = owner.map_err(unread)?;
-                (owner, observe_known(answer, uid, owner.is_some()))
+                (owner, observe(answer, Asked::Uid(uid), owner.is_some()))
             }
             Query::StatusByTrackingId(name) => {
                 let named = read::Name::TrackingId(name.clone());
                 let found = read::find(store, shop, &named).await.map_err(unread)?;
-                let observed = match found {
-                    Some(_) => observe_named(answer, name),
-                    None => observe_tracking_id(answer, name),
-                };
+                let observed = observe(answer, Asked::TrackingId(name), found.is_some());
                 (found.map(|stored| stored.record.id), observed)
             }
         };
@@ -263,11 +285,14 @@ fn kind(query: &Query) -> GatewayQuery {
     }
 }
 
-fn answered(read: Read) -> Result<Answer, QueryError> {
+fn answered(read: Read) -> Result<Answer, Unanswered> {
     match read {
         Read::Answered(answer) => Ok(answer),
-        Read::NotAsked { .. } => Err(QueryError::Unreachable),
-        Read::Interrupted { .. } => Err(QueryError::Timeout),
+        Read::NotAsked { .. } => Err(QueryError::Unreachable.into()),
+        Read::Interrupted { partial, .. } => Err(Unanswered {
+            error: QueryError::Timeout,
+            partial,
+        }),
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// A round of a shop begins so long after the last one ended: programs of the earlier release may have gone on
 /// beside this one.
-const APART: Duration = Duration::from_secs(86_400);
+pub(super) const APART: Duration = Duration::from_secs(86_400);
 
 /// How many transactions are looked at together.
 const PAGE: i64 = 500;

@@ -159,7 +159,13 @@ impl Hands for Real<'_> {
     }
 
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {
-        checks::postpone(&self.shared.store, &self.shop.id, id, lease, until).await
+        let (store, shop) = (&self.shared.store, &self.shop.id);
+        let done = checks::postpone(store, shop, id, lease, until).await?;
+        if done {
+            let after = until.since(self.shared.dispatch.database_time());
+            self.shared.ledger.due(shop).tell(after);
+        }
+        Ok(done)
     }
 
     async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {

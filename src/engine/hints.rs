@@ -4,44 +4,37 @@
 use crate::engine::hands::{Hands, Question, Real};
 use crate::engine::{Shared, ShopPlan};
 use crate::ledger::{Record, Target};
-use crate::observation::query::observe_known;
+use crate::observation::query::{Asked, observe};
 use crate::store::{StoreError, hints};
 use domain::Uid;
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
-/// The pause while nothing is due.
-const IDLE: Duration = Duration::from_millis(250);
+/// The pause after a turn that failed.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of ours are looked up in one turn.
 const AT_ONCE: i64 = 8;
 
-/// How often those that were looked up are removed.
-const FORGET: Duration = Duration::from_secs(60);
-
-/// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second.
-pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32) {
-    let mut forget_at = Instant::now() + FORGET;
+/// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second. `due` wakes
+/// when something is.
+pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32, due: Arc<Notify>) {
     while !shared.dispatch.is_stopping() {
-        let found = match turn(&shared, &shop, rate).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
-                false
-            }
-        };
-        if Instant::now() >= forget_at {
-            forget_at = Instant::now() + FORGET;
-            if let Err(error) = hints::forget(&shared.store, &shop.id).await {
-                tracing::debug!(shop = %shop.id, error = error.chain(), "old hints stay");
-            }
+        tokio::select! {
+            () = due.notified() => {}
+            () = shared.dispatch.stopping() => return,
         }
-        if !found {
-            tokio::select! {
-                () = tokio::time::sleep(IDLE) => {}
-                () = shared.dispatch.stopping() => {}
+        while !shared.dispatch.is_stopping() {
+            match turn(&shared, &shop, rate).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
+                    tokio::time::sleep(AGAIN).await;
+                    break;
+                }
             }
         }
     }
@@ -89,15 +82,17 @@ pub async fn look_up<H: Hands>(hands: &H, uid: &Uid) -> Result<bool, StoreError>
     };
     let owners = hands.owners(&[uid.to_string()]).await?;
     let owner = owners.first().map(|(_, id, _)| *id);
-    let Some(learned) = observe_known(&answer, uid, owner.is_some()) else {
-        // The gateway's own word that there is no such thing is an answer.
-        return Ok(answer.status == 404);
+    // The gateway's own word that there is no such thing is an answer.
+    let is_missing = answer.status == 404;
+    let Some(learned) = observe(&answer, Asked::Uid(uid), owner.is_some()) else {
+        return Ok(is_missing);
     };
+    let told = is_missing || learned.is_about_it();
     let record = Record {
         target: owner.map_or(Target::Snapshots, Target::Transaction),
         learned,
         lease: None,
         next_check: None,
     };
-    Ok(hands.record(record).await.is_ok())
+    Ok(hands.record(record).await.is_ok() && told)
 }

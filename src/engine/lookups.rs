@@ -1,6 +1,7 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
 use crate::engine::hands::Hands;
+use crate::observation::read::CUT_OFF;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
     Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_duplicate_provable,
@@ -97,8 +98,8 @@ impl<'a> Case<'a> {
     ) -> Result<Self, StoreError> {
         let names = names(&transaction.opening);
         let asked = |row: &EvidenceRow| {
-            let subject = row.subject.as_ref();
-            row.channel == Channel::Query && subject.is_some_and(|subject| names.contains(subject))
+            let query = row.channel == Channel::Query;
+            query && names.iter().any(|name| name == asked_for(row))
         };
         let readings: Vec<(&EvidenceRow, TrackingReading)> = rows
             .iter()
@@ -123,8 +124,8 @@ impl<'a> Case<'a> {
             .map(|(row, reading)| Looked {
                 evidence: row.id,
                 at: row.received_at,
-                name: row.subject.clone().unwrap_or_default(),
-                said: said(transaction, row.http_status, &reading, &owners),
+                name: asked_for(row).to_owned(),
+                said: said(transaction, row, &reading, &owners),
             })
             .collect();
         Ok(Self {
@@ -273,6 +274,9 @@ impl<'a> Case<'a> {
             Proof::LookUpAt(_) | Proof::ControlMissing => {
                 let last = self.lookups.iter().max_by_key(|looked| looked.at);
                 let failed = last.is_none_or(|looked| looked.said == Said::Failed);
+                if failed && age > hands.settings().in_doubt_horizon {
+                    return Ok(Verdict::TooLong(UNREADABLE.to_owned()));
+                }
                 let again = failed && age < MADE_UP_FOR;
                 return Ok(Verdict::Wait(again.then(|| self.now.plus(MADE_UP_AFTER))));
             }
@@ -428,9 +432,21 @@ fn as_received(row: &EvidenceRow) -> Received<'_> {
         retry_after: None,
         body: &row.body,
         sha256: [0; 32],
-        truncated: false,
+        truncated: is_cut_off(row),
         at: row.received_at,
     }
+}
+
+/// The name that a look-up asked for.
+fn asked_for(row: &EvidenceRow) -> &str {
+    let subject = row.subject.as_deref().unwrap_or_default();
+    subject.strip_suffix(CUT_OFF).unwrap_or(subject)
+}
+
+/// Whether what came of an answer is not all of it.
+fn is_cut_off(row: &EvidenceRow) -> bool {
+    let subject = row.subject.as_deref();
+    subject.is_some_and(|subject| subject.ends_with(CUT_OFF))
 }
 
 /// Whether an answer told that the task exists: running, 425, or completed.
@@ -449,12 +465,13 @@ fn says_alive(row: &EvidenceRow) -> bool {
 /// An empty look-up: HTTP 200, a list of fewer than ten rows, all readable, and none that could be ours.
 fn said(
     transaction: &StoredTransaction,
-    http_status: Option<i32>,
+    row: &EvidenceRow,
     reading: &TrackingReading,
     owners: &HashMap<String, (Uuid, Origin)>,
 ) -> Said {
     match reading {
-        _ if http_status != Some(200) => Said::Failed,
+        // Of a list that broke off nobody knows what else it holds.
+        _ if row.http_status != Some(200) || is_cut_off(row) => Said::Failed,
         TrackingReading::Empty => Said::Empty,
         TrackingReading::Found {
             snapshots,

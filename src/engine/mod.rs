@@ -2,9 +2,10 @@
 //!
 //! Level-triggered: a step re-reads the state and acts on nothing else, so that timer, webhook,
 //! operator and start-up all end here. Each shop has a loop of its own, so that one shop's storm
-//! does not age another's checks. What it deliberately cannot do: change a state.
+//! does not age another's checks; one at which nothing is due rests ([`agenda`]). What it deliberately cannot do: change a state.
 
 mod absence;
+mod agenda;
 mod earlier;
 mod gauges;
 pub mod hands;
@@ -16,6 +17,7 @@ pub mod sweep;
 
 use crate::config::{Config, Follow, Live, WebhookSignature};
 use crate::dispatch::Dispatch;
+use crate::engine::agenda::Agenda;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
@@ -84,8 +86,8 @@ pub struct Engine {
     steps: TaskTracker,
 }
 
-/// The longest pause between two looks for due work.
-const IDLE: Duration = Duration::from_millis(500);
+/// The pause after a look for due work that failed.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The pause where some work was found, or there is no place for more.
 const SOON: Duration = Duration::from_millis(50);
@@ -121,6 +123,8 @@ impl Engine {
             .iter()
             .filter_map(|s| plan(config, s))
             .collect();
+        let ids: Vec<ShopId> = shops.iter().map(|shop| shop.id.clone()).collect();
+        let agenda = Agenda::of(&shared, &ids);
         let mut loops: Vec<JoinHandle<()>> = shops
             .iter()
             .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
@@ -135,9 +139,10 @@ impl Engine {
                 Arc::clone(&shared),
                 plan.clone(),
                 rate,
+                agenda.hints(&plan.id),
             )));
         }
-        let ids: Vec<ShopId> = shops.into_iter().map(|shop| shop.id).collect();
+        loops.push(tokio::spawn(agenda.run(Arc::clone(&shared))));
         loops.extend(outbox::start(live, &shared, &ids));
         loops.push(tokio::spawn(gauges::run(Arc::clone(&shared), ids.clone())));
         loops.push(tokio::spawn(sweep::run(shared, ids)));
@@ -213,35 +218,36 @@ async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
     let trouble = AtomicBool::new(false);
     let due = shared.ledger.due(&shop.id);
     while !shared.dispatch.is_stopping() {
-        let pause = match turn(&shared, &shop, &steps, &places).await {
-            Ok(pause) => {
+        let next = match turn(&shared, &shop, &steps, &places).await {
+            Ok(next) => {
                 trouble.store(false, Ordering::Relaxed);
-                pause
+                next
             }
             Err(error) => {
                 // Said once for each outage, not at each turn.
                 if !trouble.swap(true, Ordering::Relaxed) {
                     tracing::error!(shop = %shop.id, error = error.chain(), "due checks could not be leased");
                 }
-                IDLE
+                Some(AGAIN)
             }
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            // What becomes due at once does not wait for the next turn.
-            () = due.notified() => tokio::time::sleep(BUSY).await,
+            () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => {}
+            // What becomes due does not wait for the next turn.
+            () = due.come() => tokio::time::sleep(BUSY).await,
             () = shared.dispatch.stopping() => {}
         }
     }
 }
 
-/// One turn: leases what is due and starts a step for each. Returns how long to wait for the next.
+/// One turn: leases what is due and starts a step for each. Returns how soon the next one follows; `None` when
+/// nothing was due.
 async fn turn(
     shared: &Arc<Shared>,
     shop: &ShopPlan,
     steps: &TaskTracker,
     places: &Places,
-) -> Result<Duration, StoreError> {
+) -> Result<Option<Duration>, StoreError> {
     let (store, lasts) = (&shared.store, shared.settings.lease);
     let wanted = free(&places.any);
     let mut taken = 0;
@@ -263,14 +269,9 @@ async fn turn(
         begin(shared, shop, steps, &places.untried, leased, until);
     }
     if more || (taken == wanted && wanted > 0) {
-        return Ok(BUSY);
+        return Ok(Some(BUSY));
     }
-    if taken > 0 || wanted == 0 {
-        return Ok(SOON);
-    }
-    let next = checks::next_due(store, &shop.id).await?;
-    let now = shared.dispatch.database_time();
-    Ok(next.map_or(IDLE, |at| at.since(now).clamp(BUSY, IDLE)))
+    Ok((taken > 0 || wanted == 0).then_some(SOON))
 }
 
 /// Starts a step for each lease, as far as there are places.

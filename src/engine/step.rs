@@ -7,7 +7,7 @@ use crate::engine::absence;
 use crate::engine::hands::{Hands, Question};
 use crate::engine::lookups::names;
 use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
-use crate::observation::query::observe_uid;
+use crate::observation::query::{Asked, observe};
 use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
 use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
@@ -122,22 +122,32 @@ async fn submit_waits<H: Hands>(hands: &H, leased: &Leased) -> Option<Duration> 
     until.map(|until| until.since(leased.now))
 }
 
+/// The body of a waiting request. Where there is none, the next try is put off.
+async fn waiting_body<H: Hands>(hands: &H, leased: &Leased) -> Option<H::Body> {
+    let id = leased.transaction.record.id;
+    let wait = match hands.stored_body(id).await {
+        Ok(Some(body)) => return Some(body),
+        Ok(None) => {
+            tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
+            Duration::from_secs(60)
+        }
+        // A database that does not answer says nothing about what is stored.
+        Err(error) => {
+            tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
+            PUT_OFF
+        }
+    };
+    put_off(hands, leased, wait).await;
+    None
+}
+
 async fn submit<H: Hands>(hands: &H, leased: &Leased) {
     let id = leased.transaction.record.id;
     if let Some(by) = submit_waits(hands, leased).await {
         return put_off(hands, leased, by).await;
     }
-    let body = match hands.stored_body(id).await {
-        Ok(Some(body)) => body,
-        Ok(None) => {
-            tracing::error!(shop = %hands.shop(), %id, "a waiting request has no stored body");
-            return put_off(hands, leased, Duration::from_secs(60)).await;
-        }
-        // A database that does not answer says nothing about what is stored.
-        Err(error) => {
-            tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
-            return put_off(hands, leased, PUT_OFF).await;
-        }
+    let Some(body) = waiting_body(hands, leased).await else {
+        return;
     };
     match hands.before_stamp(&leased.transaction).await {
         BeforeStamp::Clear => {}
@@ -204,13 +214,16 @@ async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> 
     if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
         return Some(false);
     }
+    let learned = observe(&answer, Asked::Uid(uid), false)?;
+    let is_it = learned.is_about_it();
     let record = Record {
         target: Target::Snapshots,
-        learned: observe_uid(&answer, uid)?,
+        learned,
         lease: None,
         next_check: None,
     };
-    hands.record(record).await.ok().map(|_| true)
+    let recorded = hands.record(record).await;
+    recorded.ok().filter(|_| is_it).map(|_| true)
 }
 
 /// Ends what its parent does not allow any more.
@@ -229,7 +242,8 @@ async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: Discr
 }
 
 /// What was wished for: this transaction of the gateway, and, for a person, all under its tracking id. A task
-/// that runs is asked first: it says what nobody else can.
+/// that runs is asked first: it says what nobody else can. Where the last look got no answer, what comes
+/// second has its turn alone: a read that hangs takes the lease, and nothing else would ever be asked.
 async fn as_wished<H: Hands>(
     hands: &H,
     leased: &Leased,
@@ -239,21 +253,25 @@ async fn as_wished<H: Hands>(
     let wishes = &leased.course.wishes;
     let is_named = schedule::is_named(&leased.transaction.opening);
     let by_name = wishes.by_name && is_named;
+    let hangs = !leased.course.unanswered.is_multiple_of(2);
     match (planned, &wishes.at) {
+        (Step::AskTask(_), None) if by_name && hangs => {}
         (Step::AskTask(task), None) => {
             ask_task(hands, leased, task, by_name).await;
             if !by_name || !may_go_on(hands, leased, &is_ours).await {
                 return;
             }
         }
-        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) if by_name => {
+        (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) if by_name && !hangs => {
             return look_up_both(hands, leased, uid, is_ours).await;
         }
         (Step::LookUpUid(uid) | Step::LookUpBoth(uid), None) => {
             return look_up_uid(hands, leased, uid, None).await;
         }
         // Where the uid has told nothing, the name has its turn.
-        (_, Some(uid)) if by_name || (is_named && !leased.course.misses.is_multiple_of(2)) => {
+        (_, Some(uid))
+            if (by_name && !hangs) || (is_named && !leased.course.misses.is_multiple_of(2)) =>
+        {
             return look_up_both(hands, leased, uid, is_ours).await;
         }
         (_, Some(uid)) => return look_up_uid(hands, leased, uid, None).await,

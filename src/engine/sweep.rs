@@ -4,11 +4,13 @@ use crate::engine::{Shared, earlier};
 use crate::ledger::{Close, Record, Target, evidence_of};
 use crate::observation::Observation;
 use crate::store::StoreError;
+use crate::store::sweeps::Sweepable;
 use crate::store::waiting;
 use crate::store::{discrepancies, sweeps};
 use domain::{Channel, DiscrepancyKind, ShopId};
 use leaves::clock::now_utc;
 use serde_json::json;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,7 +27,7 @@ const SLOW: Duration = Duration::from_secs(3600);
 
 /// Past this a transaction that has not ended is told to a person: the gateway's webhooks last a day
 /// and a half, its tasks one.
-const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
+pub const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
 
 /// How many months of partitions are made ahead.
 const MONTHS_AHEAD: i32 = 3;
@@ -53,18 +55,18 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     for what in ["events", "evidence_months"] {
         shared.metrics.dropped(what, 0);
     }
+    let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
     let mut slow_at = Instant::now();
-    let mut places: Vec<(ShopId, Uuid)> = shops.iter().map(|s| (s.clone(), Uuid::nil())).collect();
+    let mut places = HashMap::new();
     while !shared.dispatch.is_stopping() {
-        let rematched = rematch_all(&shared, &mut places).await;
-        note(&shared, "orphans", rematched);
-        let looked_over = each(&shops, |shop| {
-            earlier::look_over(&shared, shop, shops.len())
-        })
-        .await;
-        note(&shared, "earlier", looked_over);
+        match sweeps::sweepable(&shared.store, &names, earlier::APART).await {
+            Ok(found) => quick(&shared, &found, &mut places).await,
+            Err(error) => {
+                note(&shared, "orphans", Err(error));
+            }
+        }
         if Instant::now() >= slow_at {
-            let pause = if slow(&shared, &shops).await {
+            let pause = if slow(&shared, &names).await {
                 SLOW
             } else {
                 AGAIN
@@ -78,15 +80,32 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     }
 }
 
+/// The sweeps that are made all the time, at the shops where they may find something.
+async fn quick(shared: &Shared, found: &[Sweepable], places: &mut HashMap<ShopId, Uuid>) {
+    let with = |wanted: fn(&Sweepable) -> bool| -> Vec<ShopId> {
+        let shops = found.iter().filter(|shop| wanted(shop));
+        shops
+            .filter_map(|shop| ShopId::parse(&shop.shop).ok())
+            .collect()
+    };
+    let orphans = with(|shop| shop.orphans);
+    places.retain(|shop, _| orphans.contains(shop));
+    let rematched = rematch_all(shared, &orphans, places).await;
+    let findings = with(|shop| shop.findings);
+    let closed = each(&findings, |shop| close_owned(shared, shop)).await;
+    note(shared, "orphans", rematched.and(closed));
+    let shops = with(|shop| shop.earlier);
+    let looked_over = each(&shops, |shop| earlier::look_over(shared, shop, shops.len())).await;
+    note(shared, "earlier", looked_over);
+}
+
 /// Whether all of the slow sweeps came through.
-async fn slow(shared: &Shared, shops: &[ShopId]) -> bool {
+async fn slow(shared: &Shared, shops: &[String]) -> bool {
     let partitions = note(shared, "partitions", make_partitions(shared).await);
     let evidence = note(shared, "evidence", forget_evidence(shared).await);
-    let events = each(shops, |shop| forget_events(shared, shop)).await;
-    let events = note(shared, "events", events);
-    let stuck = each(shops, |shop| tell_stuck(shared, shop)).await;
-    let stuck = note(shared, "stuck", stuck);
-    let requests = each(shops, |shop| waiting::forget(&shared.store, shop)).await;
+    let events = note(shared, "events", forget_events(shared, shops).await);
+    let stuck = note(shared, "stuck", tell_stuck(shared, shops).await);
+    let requests = waiting::forget(&shared.store, shops).await;
     let requests = note(shared, "requests", requests);
     partitions && evidence && events && stuck && requests
 }
@@ -128,15 +147,17 @@ async fn each<'a, F: Future<Output = Result<(), StoreError>>>(
 }
 
 /// Tries orphans of each shop again, from where the last round ended.
-async fn rematch_all(shared: &Shared, places: &mut [(ShopId, Uuid)]) -> Result<(), StoreError> {
+async fn rematch_all(
+    shared: &Shared,
+    shops: &[ShopId],
+    places: &mut HashMap<ShopId, Uuid>,
+) -> Result<(), StoreError> {
     let mut done = Ok(());
-    for (shop, after) in places {
+    for shop in shops {
+        let after = places.entry(shop.clone()).or_insert(Uuid::nil());
         match rematch(shared, shop, *after).await {
             Ok(next) => *after = next,
             Err(error) => done = Err(error),
-        }
-        if let Err(error) = close_owned(shared, shop).await {
-            done = Err(error);
         }
     }
     done
@@ -187,36 +208,47 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What is told of one that has been in a state for longer than [`TOO_LONG`].
+pub fn stuck(id: Uuid, state: &str) -> Record {
+    let days = TOO_LONG.as_secs() / 86_400;
+    let text = format!("it has been {state} for more than {days} days");
+    let act = json!({ "reason": text });
+    let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
+    learned.note = Some(text.clone());
+    learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
+    Record {
+        target: Target::Transaction(id),
+        learned,
+        lease: None,
+        next_check: None,
+    }
+}
+
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
-async fn tell_stuck(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
-    for (id, state) in sweeps::stuck(&shared.store, shop, TOO_LONG, 1_000).await? {
-        let days = TOO_LONG.as_secs() / 86_400;
-        let text = format!("it has been {state} for more than {days} days");
-        let act = json!({ "reason": text });
-        let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
-        learned.note = Some(text.clone());
-        learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
-        let record = Record {
-            target: Target::Transaction(id),
-            learned,
-            lease: None,
-            next_check: None,
+async fn tell_stuck(shared: &Shared, shops: &[String]) -> Result<(), StoreError> {
+    for (shop, id, state) in sweeps::stuck(&shared.store, shops, TOO_LONG, 1_000).await? {
+        let Ok(shop) = ShopId::parse(&shop) else {
+            continue;
         };
-        if let Err(error) = shared.ledger.record(shop, record).await {
-            tracing::warn!(shop = %shop, %id, %error, "a stuck transaction was not told");
+        let record = stuck(id, &state);
+        if let Err(error) = shared.ledger.record(&shop, record).await {
+            tracing::warn!(%shop, %id, %error, "a stuck transaction was not told");
         }
     }
     Ok(())
 }
 
 /// Drops events that are older than they are kept.
-async fn forget_events(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn forget_events(shared: &Shared, shops: &[String]) -> Result<(), StoreError> {
     let keep = shared.settings.events_retention;
-    while !shared.dispatch.is_stopping() {
-        let number = sweeps::forget_events(&shared.store, shop, keep).await?;
-        shared.metrics.dropped("events", number);
-        if number == 0 {
-            break;
+    let old = sweeps::with_old_events(&shared.store, shops, keep).await?;
+    for shop in old.iter().filter_map(|shop| ShopId::parse(shop).ok()) {
+        while !shared.dispatch.is_stopping() {
+            let number = sweeps::forget_events(&shared.store, &shop, keep).await?;
+            shared.metrics.dropped("events", number);
+            if number == 0 {
+                break;
+            }
         }
     }
     Ok(())

@@ -13,23 +13,21 @@ use crate::http::reply;
 use crate::http::request;
 use crate::ledger::{Record, Recorded, Target};
 use crate::observation::Observation;
-use crate::observation::webhook::{hinted, observe, observe_decoded};
+use crate::observation::webhook::{Opened, hinted};
 use crate::store::hints;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use domain::{Fact, Timestamp, TrackingId};
 use gateway::authenticity::{Authenticity, Reason, admit};
-use gateway::decode::{self, CodingError};
+use gateway::decode::CodingError;
 use gateway::redact::redact_text;
 use gateway::{names_another_shop, scanned_uid};
 use leaves::clock::BootInstant;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 /// Where the shop stands in `/webhooks/{shop}`.
 const SHOP: usize = 2;
@@ -122,27 +120,24 @@ async fn take(
         Authenticity::BasicOnly => false,
         Authenticity::Refused(reason) => return Err(refused(context, req, shop, reason).await),
     };
-    let plain = undo(content_coding(req), &raw, limit)?;
+    let opened = Opened::of(content_coding(req).as_deref(), &raw, limit).map_err(not_read)?;
     // What is kept of it until it is committed takes room as well.
-    let room = raw.room_with(plain.as_ref().map_or(0, |plain| plain.len()))?;
-    let readable = plain.as_ref().map_or(&raw[..], |plain| &plain[..]);
+    let room = raw.room_with(opened.decoded())?;
     // Where two shops have one key, a signature does not tell for which of them a body was written.
-    if names_another_shop(readable, shop.id.as_str()) {
+    if names_another_shop(opened.bytes(&raw), shop.id.as_str()) {
         return Err(refused(context, req, shop, Reason::AnotherShop).await);
     }
     // The ledger puts the time of receipt, by the database's clock.
-    let learned = match &plain {
-        None => observe(&raw, believed, Timestamp::END),
-        Some(plain) => {
-            let sha256 = Sha256::digest(&*raw).into();
-            observe_decoded(sha256, plain, believed, Timestamp::END)
-        }
-    };
+    let learned = opened.observe(&raw, believed, Timestamp::END);
     // What cannot be read is looked up all the same, where a uid is found in it.
-    let scanned = learned.unknown.as_ref().and_then(|_| scanned_uid(readable));
+    let is_unknown = learned.unknown.is_some();
+    let scanned = is_unknown
+        .then(|| scanned_uid(opened.bytes(&raw)))
+        .flatten();
     // Gone before the wait for the commit. What is cleared first is overwritten once and not twice.
+    drop(opened);
     raw.clear();
-    drop((raw, plain));
+    drop(raw);
     look_up(context, shop, &learned, scanned).await?;
     let named = named(&learned);
     request::about(req, |about| about.tracking_id = named);
@@ -175,17 +170,13 @@ fn content_coding(req: &HttpRequest) -> Option<String> {
 }
 
 /// A body that cannot be read is not taken: what is answered 200 has been read.
-fn undo(
-    coding: Option<String>,
-    raw: &[u8],
-    limit: usize,
-) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
-    decode::undo(coding.as_deref(), raw, limit).map_err(|error| match error {
+fn not_read(error: CodingError) -> Problem {
+    match error {
         CodingError::TooLong => Problem::new(Kind::PayloadTooLarge, error.to_string()),
         CodingError::Unknown | CodingError::Broken => {
             Problem::new(Kind::UnsupportedMediaType, error.to_string())
         }
-    })
+    }
 }
 
 /// Makes a look-up due of what a webhook names that cannot be believed by itself: committed before the webhook

@@ -27,6 +27,7 @@ pub use findings::view as discrepancy_view;
 pub use kept::evidence_of;
 pub use stamped::StampedAttempt;
 pub use telling::{Because, Body, Explanation, Next, Piece};
+pub(crate) use waiters::Due;
 pub use waiters::Watch;
 
 use crate::config::sealing::Sealed;
@@ -42,7 +43,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// The settings that the ledger reads.
@@ -368,8 +369,8 @@ impl Ledger {
         self.shared.waiters.watch(shop, Uuid::nil())
     }
 
-    /// Wakes when something of a shop has become due at once through this process.
-    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Notify> {
+    /// When something of a shop is due, as far as this process has made it so or has seen it.
+    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Due> {
         self.shared.waiters.due(shop)
     }
 

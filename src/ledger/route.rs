@@ -191,13 +191,15 @@ impl Routing {
         };
         let mut shares: Vec<(Uuid, Vec<Cow<'a, Fact>>)> =
             target.map(|id| (id, Vec::new())).into_iter().collect();
+        // What was not asked for is not the target's, unless it bears its name.
+        let asked_for = target.filter(|_| !learned.strays);
         let mut others = Vec::new();
         for fact in &learned.facts {
             let homes = match fact {
                 Fact::Seen {
                     snapshot,
                     found_by: FoundBy::TrackingId,
-                } => self.homes(snapshot, fact, (target, learned.adopts), rows),
+                } => self.homes(snapshot, fact, (asked_for, learned.adopts), rows),
                 fact => {
                     let own = target.map(|id| Home::Row(id, Cow::Borrowed(fact)));
                     let named = target.and_then(|id| self.named_another(id, fact, rows));

@@ -1,9 +1,11 @@
 //! Those who wait for a change. A wake-up carries no data: whoever wakes reads the row again.
 
 use domain::ShopId;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 type Key = (ShopId, Uuid);
@@ -13,7 +15,53 @@ type Map = Mutex<HashMap<Key, Arc<Notify>>>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Waiters {
     map: Arc<Map>,
-    due: Arc<Mutex<HashMap<ShopId, Arc<Notify>>>>,
+    due: Arc<Mutex<HashMap<ShopId, Arc<Due>>>>,
+}
+
+/// When a shop has something due, as far as it has been told. The one loop of the shop waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    moments: Mutex<BTreeSet<Instant>>,
+    told: Notify,
+}
+
+/// Moments so close to each other are one.
+const ONE_MOMENT: Duration = Duration::from_millis(10);
+
+impl Due {
+    /// Something is due after a while.
+    pub(crate) fn tell(&self, after: Duration) {
+        let at = Instant::now() + after;
+        let mut moments = self.lock();
+        if moments.range(at..=at + ONE_MOMENT).next().is_none() {
+            moments.insert(at);
+            drop(moments);
+            self.told.notify_one();
+        }
+    }
+
+    /// Waits until something is due. From then on it counts as looked for.
+    pub(crate) async fn come(&self) {
+        loop {
+            let first = self.lock().first().copied();
+            match first {
+                Some(at) if at <= Instant::now() => break,
+                Some(at) => {
+                    tokio::select! {
+                        () = sleep_until(at) => {}
+                        () = self.told.notified() => {}
+                    }
+                }
+                None => self.told.notified().await,
+            }
+        }
+        let now = Instant::now();
+        self.lock().retain(|at| *at > now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Instant>> {
+        self.moments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One waiting. Dropping it ends it.
@@ -36,17 +84,17 @@ impl Waiters {
         }
     }
 
-    /// For the one loop of a shop that looks for what is due. A wake-up that nobody waits for is kept.
-    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Notify> {
+    /// For the one loop of a shop that looks for what is due. What nobody waits for is kept.
+    pub(crate) fn due(&self, shop: &ShopId) -> Arc<Due> {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(due.entry(shop.clone()).or_default())
     }
 
-    /// Something of a shop is due at once.
-    pub(crate) fn wake_due(&self, shop: &ShopId) {
+    /// Something of a shop is due after a while.
+    pub(crate) fn tell_due(&self, shop: &ShopId, after: Duration) {
         let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(notify) = due.get(shop) {
-            notify.notify_one();
+        if let Some(due) = due.get(shop) {
+            due.tell(after);
         }
     }
 
@@ -91,5 +139,42 @@ impl Drop for Watch {
         {
             map.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_comes_when_it_is_due_and_once() {
+        let (due, began) = (Due::default(), Instant::now());
+        for after in [300, 105, 100, 200] {
+            due.tell(Duration::from_millis(after));
+        }
+        for _ in 0..3 {
+            due.come().await;
+        }
+        let took = began.elapsed();
+        assert!((300..305).contains(&took.as_millis()), "{took:?}");
+        let more = tokio::time::timeout(Duration::from_secs(60), due.come());
+        assert!(more.await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_meanwhile_and_is_sooner_is_not_waited_past() {
+        let (due, began) = (Arc::new(Due::default()), Instant::now());
+        due.tell(Duration::from_secs(60));
+        let later = Arc::clone(&due);
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            later.tell(Duration::ZERO);
+        });
+        due.come().await;
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

@@ -58,7 +58,7 @@ fn answer(kept: &KeptAnswer, truncated: bool) -> Option<Answer> {
 
 fn facts(kind: TransactionType, kept: &KeptAnswer, ours: &Address) -> Vec<Fact> {
     let subject = kept.subject.as_deref().unwrap_or_default();
-    let (number, truncated) = match subject.strip_suffix(", cut off") {
+    let (number, truncated) = match subject.strip_suffix(read::CUT_OFF) {
         Some(number) => (number, true),
         None => (subject, false),
     };

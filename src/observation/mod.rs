@@ -69,6 +69,8 @@ pub struct Observation {
     pub finding: Option<(DiscrepancyKind, String)>,
     /// The gateway's transactions that this finding is about.
     pub mentions: Vec<Mention>,
+    /// It tells of another transaction than the one that was asked for, and nothing of that one.
+    pub strays: bool,
     /// It is kept already, and offered again: where it still belongs to nobody, nothing new is said.
     pub kept: bool,
     /// A transaction of the gateway in it that nobody here has is taken over.
@@ -120,6 +122,7 @@ impl Observation {
             mentions: Vec::new(),
             reason: None,
             by: None,
+            strays: false,
             kept: false,
             adopts: false,
             orphan_kind: "transaction",
@@ -153,6 +156,12 @@ impl Observation {
         };
         // PostgreSQL's text cannot hold NUL.
         text.replace('\0', "\u{FFFD}")
+    }
+
+    /// Whether it says anything of what was asked for, and not of the read or of something else alone.
+    pub(crate) fn is_about_it(&self) -> bool {
+        let mut facts = self.facts.iter();
+        !self.strays && facts.any(|fact| !matches!(fact, Fact::Nothing))
     }
 
     /// Says in the subject, where an auditor reads it, that an attempt was not sent for this.

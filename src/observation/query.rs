@@ -6,44 +6,44 @@ use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, Uid};
 use gateway::{Answer, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
 
-/// What the answer to a query by uid tells; `None` when it tells nothing of a transaction.
-pub fn observe_uid(answer: &Answer, uid: &Uid) -> Option<Observation> {
+/// What a status query asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Asked<'a> {
+    /// A transaction by its uid.
+    Uid(&'a Uid),
+    /// Transactions by tracking id.
+    TrackingId(&'a str),
+}
+
+/// What the answer to a query, or to a look-up that nothing had planned, tells. Where what was asked for is
+/// `known` here, it is evidence like the answer to any look-up, whatever it says; else `None` when it tells of
+/// no transaction.
+pub fn observe(answer: &Answer, asked: Asked<'_>, known: bool) -> Option<Observation> {
+    let (mut observation, is_needed) = match asked {
+        Asked::Uid(uid) => (read_uid(answer, uid), known || shows(answer, uid)),
+        Asked::TrackingId(name) if known => (read_list(answer, name), true),
+        Asked::TrackingId(name) => return found_by_name(answer, name),
+    };
+    // What the gateway itself has of this shop is there, whoever made it.
+    observation.adopts = true;
+    observation.orphan_kind = "queried";
+    is_needed.then_some(observation)
+}
+
+fn shows(answer: &Answer, uid: &Uid) -> bool {
     match read_by_uid(&received(answer), uid) {
-        UidReading::Found(snapshot) => Some(seen(answer, uid.as_str(), vec![*snapshot])),
-        UidReading::Missing | UidReading::NotAbout { .. } | UidReading::Unreadable { .. } => None,
+        UidReading::Found(_) | UidReading::Another(_) => true,
+        UidReading::Missing | UidReading::NotAbout { .. } | UidReading::Unreadable { .. } => false,
     }
 }
 
-/// What the answer to a query by tracking id tells; `None` when it tells nothing of a transaction.
-pub fn observe_tracking_id(answer: &Answer, name: &str) -> Option<Observation> {
+fn found_by_name(answer: &Answer, name: &str) -> Option<Observation> {
     match read_by_tracking_id(&received(answer)) {
         TrackingReading::Found { snapshots, .. } => Some(seen(answer, name, snapshots)),
         TrackingReading::Empty
         | TrackingReading::NotAbout { .. }
         | TrackingReading::Unreadable { .. } => None,
     }
-}
-
-/// What the answer to a look-up by uid tells, where `owned` says whether somebody here has it: of a known
-/// uid also that the gateway has it no more. `None` when it tells nothing.
-pub(crate) fn observe_known(answer: &Answer, uid: &Uid, owned: bool) -> Option<Observation> {
-    if owned {
-        telling(read_uid(answer, uid))
-    } else {
-        observe_uid(answer, uid)
-    }
-}
-
-/// The same for the answer to a look-up by the name of a transaction of ours; empty ones tell something.
-pub(crate) fn observe_named(answer: &Answer, name: &str) -> Option<Observation> {
-    telling(read_list(answer, name))
-}
-
-fn telling(mut observation: Observation) -> Option<Observation> {
-    // Rows of others are there, whoever made them.
-    observation.adopts = true;
-    observation.orphan_kind = "queried";
-    (!observation.facts.is_empty()).then_some(observation)
 }
 
 fn seen(answer: &Answer, subject: &str, snapshots: Vec<Snapshot>) -> Observation {

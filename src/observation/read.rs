@@ -2,13 +2,16 @@
 
 use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
-use domain::{Channel, Fact, TaskId, Timestamp, TransactionType, Uid, Verdict};
+use domain::{Channel, Fact, Snapshot, TaskId, Timestamp, TransactionType, Uid, Verdict};
 use gateway::{
     Answer, TaskReading, TaskUrl, TrackingReading, UidReading, read_by_tracking_id, read_by_uid,
     read_task_of,
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+/// Ends the subject of an answer that is not whole. No tracking id and no number of an attempt ends so.
+pub(crate) const CUT_OFF: &str = ", cut off";
 
 /// A look to which there was no answer at all. Kept once, however often that was so.
 pub(crate) fn unanswered(channel: Channel, subject: &str) -> Observation {
@@ -92,6 +95,7 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
                 found_by: FoundBy::TrackingId,
             }]
         }
+        UidReading::Another(snapshot) => return read_another(answer, uid, snapshot),
         UidReading::Missing => vec![Fact::UidMissing { uid: uid.clone() }],
         UidReading::NotAbout {
             reason,
@@ -109,6 +113,27 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
     let mut learned = of_answer(answer, Channel::Query, uid.as_str(), facts);
     describe(&mut learned, refused, unknown);
     learned.pause = retry;
+    learned
+}
+
+/// A look-up by uid that was answered with another transaction: that one is offered to whoever it belongs to.
+/// The subject says so, where an auditor reads it.
+pub(crate) fn read_another(answer: &Answer, uid: &Uid, snapshot: Box<Snapshot>) -> Observation {
+    let unknown = format!(
+        "a look-up of {uid} was answered with another transaction, {}",
+        snapshot.uid
+    );
+    let fact = Fact::Seen {
+        snapshot,
+        found_by: FoundBy::TrackingId,
+    };
+    let subject = format!("{uid}, another");
+    let mut learned = of_answer(answer, Channel::Query, &subject, vec![fact]);
+    learned.strays = true;
+    // Whoever made it, it is there.
+    learned.adopts = true;
+    learned.orphan_kind = "queried";
+    describe(&mut learned, None, Some(unknown));
     learned
 }
 
@@ -166,7 +191,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
     };
     // Who reads it again from what is stored must see that it is no whole list.
     let subject = if answer.truncated {
-        format!("{name}, cut off")
+        format!("{name}{CUT_OFF}")
     } else {
         name.to_owned()
     };

@@ -1,6 +1,7 @@
 //! What came of a submit, as evidence. Every fate has a name: not sent, refused, deferred, taken, or
 //! silent; silent may only be looked up.
 
+use crate::observation::read::CUT_OFF;
 use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::fold::Differences;
@@ -27,6 +28,9 @@ pub struct Outcome {
 
 /// How long to wait after a 429 that does not say.
 const DEFAULT_RETRY: Duration = Duration::from_secs(5);
+
+/// The shortest wait after a 429 to a submit, counted from its answer, however long that took.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 
 /// The longest wait that is taken from a 429 to a submit.
 const LONGEST_RETRY: Duration = Duration::from_secs(3600);
@@ -91,7 +95,7 @@ pub fn of(
 /// since what is missing might have said that the outcome is open.
 fn broken_off(mut outcome: Outcome, attempt: u32, reason: &str) -> Outcome {
     let learned = &mut outcome.learned;
-    learned.subject = Some(format!("attempt {attempt}, cut off"));
+    learned.subject = Some(format!("attempt {attempt}{CUT_OFF}"));
     learned.note = Some(format!(
         "{}; the answer is not whole: {reason}",
         learned.sentence()
@@ -144,7 +148,8 @@ fn answered(
             (fact, label)
         }
         SubmitReading::Deferred { retry_after } => {
-            let wait = retry_after.unwrap_or(DEFAULT_RETRY).min(LONGEST_RETRY);
+            let wait = retry_after.unwrap_or(DEFAULT_RETRY);
+            let wait = wait.clamp(SHORTEST_RETRY, LONGEST_RETRY);
             retry = Some(wait);
             let until = now.plus(wait);
             (Fact::Deferred { attempt, until }, "deferred")
@@ -320,7 +325,7 @@ mod tests {
                 other => unreachable!("{other:?}"),
             }
         };
-        assert_eq!([None, Some(0), Some(7)].map(put_off), [5, 0, 7]);
+        assert_eq!([None, Some(0), Some(7)].map(put_off), [5, 1, 7]);
         assert_eq!(put_off(Some(86_400)), 3_600);
     }
 }

@@ -3,8 +3,43 @@
 use crate::observation::Observation;
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, Timestamp, Verdict};
+use gateway::decode::{self, CodingError};
 use gateway::{WebhookReading, read_webhook, take_webhook};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+/// The body of a webhook, whose content coding is undone.
+pub struct Opened {
+    plain: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Opened {
+    /// Undoes a content coding.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the body cannot be read: such a webhook is not taken.
+    pub fn of(coding: Option<&str>, raw: &[u8], limit: usize) -> Result<Self, CodingError> {
+        let plain = decode::undo(coding, raw, limit)?;
+        Ok(Self { plain })
+    }
+
+    /// How many bytes it takes beside the body as it came.
+    pub fn decoded(&self) -> usize {
+        self.plain.as_ref().map_or(0, |plain| plain.len())
+    }
+
+    /// The body as it can be read. `raw`: as it came.
+    pub fn bytes<'b>(&'b self, raw: &'b [u8]) -> &'b [u8] {
+        self.plain.as_ref().map_or(raw, |plain| &plain[..])
+    }
+
+    /// What it amounts to; see [`observe`].
+    pub fn observe(&self, raw: &[u8], signed: bool, now: Timestamp) -> Observation {
+        let sha256 = Sha256::digest(raw).into();
+        observe_decoded(sha256, self.bytes(raw), signed, now)
+    }
+}
 
 /// What a webhook that is not refused amounts to. Without a signature it is a hint.
 pub fn observe(raw: &[u8], signed: bool, now: Timestamp) -> Observation {
@@ -12,7 +47,7 @@ pub fn observe(raw: &[u8], signed: bool, now: Timestamp) -> Observation {
 }
 
 /// The same of a body whose content coding is undone. `sha256` is that of the bytes as they were signed.
-pub fn observe_decoded(sha256: [u8; 32], body: &[u8], signed: bool, now: Timestamp) -> Observation {
+fn observe_decoded(sha256: [u8; 32], body: &[u8], signed: bool, now: Timestamp) -> Observation {
     let (kept, reading) = take_webhook(body, sha256, now);
     let mut learned =
         Observation::from_gateway(Channel::Webhook, None, None, kept.bytes, sha256, Vec::new())

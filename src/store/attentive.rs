@@ -50,9 +50,20 @@ impl Subscriber for Ear {
     fn exit(&self, _: &Id) {}
 }
 
+/// The ear, and nobody beside it. While only one dispatcher is known, `tracing` asks the current thread's own whether
+/// a new place is of interest, and keeps the answer: a warning that nobody waited for would silence all later ones.
+struct Ears {
+    ear: Dispatch,
+    _nobody: Dispatch,
+}
+
 fn ear() -> &'static Dispatch {
-    static EAR: OnceLock<Dispatch> = OnceLock::new();
-    EAR.get_or_init(|| Dispatch::new(Ear))
+    static EARS: OnceLock<Ears> = OnceLock::new();
+    let ears = EARS.get_or_init(|| Ears {
+        ear: Dispatch::new(Ear),
+        _nobody: Dispatch::new(Ear),
+    });
+    &ears.ear
 }
 
 /// Runs what the server answers, and tells whether it warned meanwhile. The text is of no use: it is in the
@@ -70,4 +81,33 @@ pub(super) async fn attentive<T>(
     })
     .await?;
     Ok((answer, warned))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+    use super::{NOTICES, attentive};
+
+    /// As the driver does it.
+    fn warn() {
+        if tracing::enabled!(target: NOTICES, tracing::Level::WARN) {
+            tracing::event!(target: NOTICES, tracing::Level::WARN, message = "cancelled");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_warning_is_heard_also_after_one_that_nobody_listened_to() {
+        attentive(async { Ok(()) }).await.unwrap();
+        warn();
+        let ((), warned) = attentive(async {
+            warn();
+            Ok(())
+        })
+        .await
+        .unwrap();
+        assert!(warned);
+        let ((), warned) = attentive(async { Ok(()) }).await.unwrap();
+        assert!(!warned);
+    }
 }

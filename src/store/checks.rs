@@ -143,21 +143,56 @@ pub async fn postpone(
     Ok(done.rows_affected() == 1)
 }
 
-/// The time of the next due check of a shop, if it has any.
-pub async fn next_due(store: &Store, shop: &ShopId) -> Result<Option<Timestamp>, StoreError> {
-    let at = sqlx::query_scalar!(
-        "-- next_due
-        SELECT due_at FROM due_checks WHERE shop_id = $1 ORDER BY due_at LIMIT 1",
-        shop.as_str()
+/// What is due soon at a shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueSoon {
+    /// The shop.
+    pub shop: String,
+    /// When the first check is due, if one is.
+    pub check: Option<Timestamp>,
+    /// The time of the server.
+    pub now: Timestamp,
+    /// Whether a uid that a webhook named is to be looked up.
+    pub hint: bool,
+}
+
+/// At which of these shops something is due within a time.
+pub async fn due_soon(
+    store: &Store,
+    shops: &[String],
+    within: Duration,
+) -> Result<Vec<DueSoon>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- due_soon
+        SELECT s.shop_id AS "shop_id!", c.due_at AS "due_at?", clock_timestamp() AS "now!",
+            h.due_at IS NOT NULL AS "hint!"
+        FROM unnest($1::text[]) AS s(shop_id)
+        LEFT JOIN LATERAL (SELECT due_at FROM due_checks
+            WHERE shop_id = s.shop_id AND due_at <= statement_timestamp() + make_interval(secs => $2)
+            ORDER BY due_at LIMIT 1) c ON true
+        LEFT JOIN LATERAL (SELECT due_at FROM hinted_uids
+            WHERE shop_id = s.shop_id AND due_at <= statement_timestamp()
+            ORDER BY due_at LIMIT 1) h ON true
+        WHERE c.due_at IS NOT NULL OR h.due_at IS NOT NULL"#,
+        shops,
+        within.as_secs_f64()
     )
-    .fetch_optional(store.pool())
+    .fetch_all(store.pool())
     .await?;
-    Ok(at.map(Timestamp::from))
+    let due = rows.into_iter().map(|row| DueSoon {
+        shop: row.shop_id,
+        check: row.due_at.map(Timestamp::from),
+        now: row.now.into(),
+        hint: row.hint,
+    });
+    Ok(due.collect())
 }
 
 /// What gauges tell of one state of one shop.
 #[derive(Debug, Clone)]
 pub struct OpenGauge {
+    /// The shop.
+    pub shop: String,
     /// The state.
     pub state: State,
     /// How many are in it.
@@ -166,14 +201,14 @@ pub struct OpenGauge {
     pub oldest_seconds: f64,
 }
 
-/// Counts the open transactions of a shop by state.
-pub async fn open_gauges(store: &Store, shop: &ShopId) -> Result<Vec<OpenGauge>, StoreError> {
+/// Counts the open transactions of these shops by state. Shops without any are left out.
+pub async fn open_gauges(store: &Store, shops: &[String]) -> Result<Vec<OpenGauge>, StoreError> {
     let rows = sqlx::query!(
         r#"-- open_gauges
-        SELECT state, count(*) AS "count!",
+        SELECT shop_id, state, count(*) AS "count!",
             extract(epoch FROM clock_timestamp() - min(since))::float8 AS "oldest!"
-        FROM due_checks WHERE shop_id = $1 GROUP BY state"#,
-        shop.as_str()
+        FROM due_checks WHERE shop_id = ANY($1) GROUP BY shop_id, state"#,
+        shops
     )
     .fetch_all(store.pool())
     .await?;
@@ -182,6 +217,7 @@ pub async fn open_gauges(store: &Store, shop: &ShopId) -> Result<Vec<OpenGauge>,
             let state = State::parse(&r.state)
                 .ok_or_else(|| StoreError::inconsistent("due_checks", "state", &r.state))?;
             Ok(OpenGauge {
+                shop: r.shop_id,
                 state,
                 count: r.count,
                 oldest_seconds: r.oldest,
@@ -190,34 +226,42 @@ pub async fn open_gauges(store: &Store, shop: &ShopId) -> Result<Vec<OpenGauge>,
         .collect()
 }
 
-/// How much money is in doubt at a shop, by currency and type, in minor units.
-pub async fn money_in_doubt(
-    store: &Store,
-    shop: &ShopId,
-) -> Result<Vec<(String, String, i64)>, StoreError> {
-    let rows = sqlx::query!(
-        r#"-- money_in_doubt
-        SELECT coalesce(t.currency, '') AS "currency!", t.type AS "kind!", coalesce(sum(t.amount), 0)::bigint AS "amount!"
-        FROM due_checks d JOIN transactions t ON t.shop_id = d.shop_id AND t.id = d.transaction_id
-        WHERE d.shop_id = $1 AND d.state = 'in_doubt' GROUP BY 1, 2"#,
-        shop.as_str()
-    )
-    .fetch_all(store.pool())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|r| (r.currency, r.kind, r.amount))
-        .collect())
+/// How much money is in doubt at a shop, in minor units.
+#[derive(Debug, Clone)]
+pub struct InDoubt {
+    /// The shop.
+    pub shop: String,
+    /// The currency.
+    pub currency: String,
+    /// The type of the transactions.
+    pub kind: String,
+    /// Their sum.
+    pub amount: i64,
 }
 
-/// How many checks of a shop are due, and how late the latest is, in seconds.
-pub async fn lag(store: &Store, shop: &ShopId) -> Result<(i64, f64), StoreError> {
+/// How much money is in doubt at these shops, by currency and type.
+pub async fn money_in_doubt(store: &Store, shops: &[String]) -> Result<Vec<InDoubt>, StoreError> {
+    Ok(sqlx::query_as!(
+        InDoubt,
+        r#"-- money_in_doubt
+        SELECT t.shop_id AS shop, coalesce(t.currency, '') AS "currency!", t.type AS kind,
+            coalesce(sum(t.amount), 0)::bigint AS "amount!"
+        FROM due_checks d JOIN transactions t ON t.shop_id = d.shop_id AND t.id = d.transaction_id
+        WHERE d.shop_id = ANY($1) AND d.state = 'in_doubt' GROUP BY 1, 2, 3"#,
+        shops
+    )
+    .fetch_all(store.pool())
+    .await?)
+}
+
+/// How many checks of these shops are due, and how late the latest is, in seconds.
+pub async fn lag(store: &Store, shops: &[String]) -> Result<(i64, f64), StoreError> {
     let row = sqlx::query!(
         r#"-- lag
         SELECT count(*) AS "due!",
             coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0)::float8 AS "lag!"
-        FROM due_checks WHERE shop_id = $1 AND due_at <= statement_timestamp()"#,
-        shop.as_str()
+        FROM due_checks WHERE shop_id = ANY($1) AND due_at <= statement_timestamp()"#,
+        shops
     )
     .fetch_one(store.pool())
     .await?;

@@ -184,16 +184,16 @@ pub async fn owned(store: &Store, shop: &ShopId, limit: i64) -> Result<Vec<Uuid>
     .await?)
 }
 
-/// How many findings of each kind are open at a shop.
+/// How many findings of each kind are open at these shops. What a shop has none of is left out.
 pub async fn open_counts(
     store: &Store,
-    shop: &ShopId,
-) -> Result<Vec<(DiscrepancyKind, i64)>, StoreError> {
+    shops: &[String],
+) -> Result<Vec<(String, DiscrepancyKind, i64)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- open_discrepancy_counts
-        SELECT kind, count(*) AS "count!" FROM discrepancies
-        WHERE shop_id = $1 AND status = 'open' GROUP BY kind"#,
-        shop.as_str()
+        SELECT shop_id, kind, count(*) AS "count!" FROM discrepancies
+        WHERE shop_id = ANY($1) AND status = 'open' GROUP BY shop_id, kind"#,
+        shops
     )
     .fetch_all(store.pool())
     .await?;
@@ -201,7 +201,7 @@ pub async fn open_counts(
         .map(|r| {
             let kind = DiscrepancyKind::parse(&r.kind)
                 .ok_or_else(|| StoreError::inconsistent("discrepancies", "kind", &r.kind))?;
-            Ok((kind, r.count))
+            Ok((r.shop_id, kind, r.count))
         })
         .collect()
 }

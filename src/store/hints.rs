@@ -114,12 +114,12 @@ pub async fn done(store: &Store, shop: &ShopId, hint: &Hint, told: bool) -> Resu
 }
 
 /// Removes those that were looked up, when they may be looked up again.
-pub async fn forget(store: &Store, shop: &ShopId) -> Result<(), StoreError> {
+pub async fn forget(store: &Store, shops: &[String]) -> Result<(), StoreError> {
     sqlx::query!(
         "-- forget_hints
         DELETE FROM hinted_uids
-        WHERE shop_id = $1 AND due_at IS NULL AND asked_at < clock_timestamp() - interval '1 minute'",
-        shop.as_str()
+        WHERE shop_id = ANY($1) AND due_at IS NULL AND asked_at < clock_timestamp() - interval '1 minute'",
+        shops
     )
     .execute(store.slow_pool())
     .await?;

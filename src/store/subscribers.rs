@@ -10,6 +10,30 @@ use sqlx::types::time::OffsetDateTime;
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Which subscribers are told of which shops: each shop beside one subscriber.
+#[derive(Debug, Clone, Default)]
+pub struct Covered {
+    /// The shops.
+    pub shops: Vec<String>,
+    /// The subscriber of each.
+    pub subscribers: Vec<String>,
+}
+
+impl Covered {
+    /// Adds a subscriber of a shop.
+    pub fn push(&mut self, shop: &ShopId, subscriber: &str) {
+        self.shops.push(shop.to_string());
+        self.subscribers.push(subscriber.to_owned());
+    }
+
+    /// One subscriber of one shop.
+    pub fn one(shop: &ShopId, subscriber: &str) -> Self {
+        let mut covered = Self::default();
+        covered.push(shop, subscriber);
+        covered
+    }
+}
+
 /// Whose cursor, under which lease.
 #[derive(Debug, Clone)]
 pub struct Holder {
@@ -58,25 +82,45 @@ pub struct DueDelivery {
     pub event: Option<EventRow>,
 }
 
-/// Makes sure that each subscriber has a cursor. A new one begins behind the feed's end: it is told
-/// what follows.
-pub async fn ensure(
-    store: &Store,
-    shop: &ShopId,
-    subscribers: &[String],
-) -> Result<(), StoreError> {
+/// Makes sure that each of these subscribers has a cursor at its shop. A new one begins behind the feed's end: it
+/// is told what follows.
+pub async fn ensure(store: &Store, covered: &Covered) -> Result<(), StoreError> {
     sqlx::query!(
         "-- ensure_cursors
         INSERT INTO subscriber_cursors (shop_id, subscriber, next_seq)
-        SELECT $1, s.name, coalesce((SELECT last_seq FROM shop_feeds WHERE shop_id = $1), 0) + 1
-        FROM UNNEST($2::text[]) AS s(name)
+        SELECT s.shop_id, s.name, coalesce((SELECT last_seq FROM shop_feeds f WHERE f.shop_id = s.shop_id), 0) + 1
+        FROM UNNEST($1::text[], $2::text[]) AS s(shop_id, name)
         ON CONFLICT (shop_id, subscriber) DO NOTHING",
-        shop.as_str(),
-        subscribers
+        &covered.shops,
+        &covered.subscribers
     )
     .execute(store.pool())
     .await?;
     Ok(())
+}
+
+/// To whom of these something is to be delivered now, and whom nobody serves.
+pub async fn waiting(
+    store: &Store,
+    covered: &Covered,
+) -> Result<Vec<(String, String)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- undelivered
+        SELECT c.shop_id, c.subscriber FROM UNNEST($1::text[], $2::text[]) AS s(shop_id, subscriber)
+        JOIN subscriber_cursors c ON c.shop_id = s.shop_id AND c.subscriber = s.subscriber
+        LEFT JOIN shop_feeds f ON f.shop_id = c.shop_id
+        WHERE NOT c.disabled AND (c.lease IS NULL OR c.lease_until < statement_timestamp())
+          AND (coalesce(f.last_seq, 0) >= c.next_seq OR EXISTS (SELECT 1 FROM deliveries d
+            WHERE d.shop_id = c.shop_id AND d.subscriber = c.subscriber AND d.due_at <= statement_timestamp()))",
+        &covered.shops,
+        &covered.subscribers
+    )
+    .fetch_all(store.pool())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.shop_id, row.subscriber))
+        .collect())
 }
 
 /// Takes the lease when nobody has it. Gives the next event to be taken up.
@@ -267,6 +311,8 @@ pub async fn due(
 /// What a subscriber has not been told of a shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backlog {
+    /// The shop.
+    pub shop: String,
     /// The subscriber's name.
     pub subscriber: String,
     /// Events behind the cursor and deliveries that wait.
@@ -276,21 +322,18 @@ pub struct Backlog {
 }
 
 /// What these subscribers have not been told.
-pub async fn backlog(
-    store: &Store,
-    shop: &ShopId,
-    subscribers: &[String],
-) -> Result<Vec<Backlog>, StoreError> {
+pub async fn backlog(store: &Store, covered: &Covered) -> Result<Vec<Backlog>, StoreError> {
     Ok(sqlx::query_as!(
         Backlog,
         r#"-- backlog
-        SELECT c.subscriber, c.disabled,
-            greatest(coalesce((SELECT last_seq FROM shop_feeds WHERE shop_id = $1), 0) + 1 - c.next_seq, 0)
-            + (SELECT count(*) FROM deliveries d WHERE d.shop_id = $1 AND d.subscriber = c.subscriber)
+        SELECT c.shop_id AS shop, c.subscriber, c.disabled,
+            greatest(coalesce((SELECT last_seq FROM shop_feeds f WHERE f.shop_id = c.shop_id), 0) + 1 - c.next_seq, 0)
+            + (SELECT count(*) FROM deliveries d WHERE d.shop_id = c.shop_id AND d.subscriber = c.subscriber)
             AS "pending!"
-        FROM subscriber_cursors c WHERE c.shop_id = $1 AND c.subscriber = ANY($2)"#,
-        shop.as_str(),
-        subscribers
+        FROM UNNEST($1::text[], $2::text[]) AS s(shop_id, subscriber)
+        JOIN subscriber_cursors c ON c.shop_id = s.shop_id AND c.subscriber = s.subscriber"#,
+        &covered.shops,
+        &covered.subscribers
     )
     .fetch_all(store.pool())
     .await?)

@@ -1,7 +1,7 @@
 //! Statements of the slow sweeps: partitions, orphans and retention.
 
 use crate::store::{Store, StoreError};
-use domain::ShopId;
+use domain::{DiscrepancyKind, ShopId};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -88,6 +88,69 @@ pub async fn orphan_matched(
     Ok(())
 }
 
+/// What a sweep may find at a shop.
+#[derive(Debug, Clone)]
+pub struct Sweepable {
+    /// The shop.
+    pub shop: String,
+    /// There are orphans that belong to nothing yet.
+    pub orphans: bool,
+    /// Findings about webhooks that belonged to nothing are open.
+    pub findings: bool,
+    /// A round over what earlier releases have ended is due, so long after the last one.
+    pub earlier: bool,
+}
+
+/// At which of these shops a sweep may find something.
+pub async fn sweepable(
+    store: &Store,
+    shops: &[String],
+    rounds_apart: Duration,
+) -> Result<Vec<Sweepable>, StoreError> {
+    let kinds = [
+        DiscrepancyKind::OrphanWebhook.as_str(),
+        DiscrepancyKind::ChargebackUnmatched.as_str(),
+    ];
+    Ok(sqlx::query_as!(
+        Sweepable,
+        r#"-- sweepable
+        SELECT shop AS "shop!", orphans AS "orphans!", findings AS "findings!", earlier AS "earlier!"
+        FROM (SELECT s.shop_id AS shop,
+            EXISTS (SELECT 1 FROM orphans o WHERE o.shop_id = s.shop_id AND o.matched_to IS NULL
+                AND o.kind = 'transaction' AND o.signed) AS orphans,
+            EXISTS (SELECT 1 FROM discrepancies d WHERE d.shop_id = s.shop_id AND d.status = 'open'
+                AND d.kind = ANY($2::text[])) AS findings,
+            EXISTS (SELECT 1 FROM shop_controls c WHERE c.shop_id = s.shop_id
+                AND (c.looked_over_to IS NOT NULL OR coalesce(
+                    c.looked_over_at < statement_timestamp() - make_interval(secs => $3), true))) AS earlier
+            FROM unnest($1::text[]) AS s(shop_id)) AS found
+        WHERE orphans OR findings OR earlier"#,
+        shops,
+        &kinds as &[&str],
+        rounds_apart.as_secs_f64()
+    )
+    .fetch_all(store.pool())
+    .await?)
+}
+
+/// Which of these shops have events that are older than they are kept.
+pub async fn with_old_events(
+    store: &Store,
+    shops: &[String],
+    keep: Duration,
+) -> Result<Vec<String>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"-- with_old_events
+        SELECT s.shop_id AS "shop_id!" FROM unnest($1::text[]) AS s(shop_id)
+        WHERE (SELECT at FROM events WHERE shop_id = s.shop_id ORDER BY seq LIMIT 1)
+            < statement_timestamp() - make_interval(secs => $2)"#,
+        shops,
+        keep.as_secs_f64()
+    )
+    .fetch_all(store.slow_pool())
+    .await?)
+}
+
 /// Drops a portion of events that are older than they are kept. Returns how many. Only the first of the
 /// feed are looked at, up to one that is still kept: where nothing is old, nothing else is read.
 pub async fn forget_events(
@@ -129,24 +192,25 @@ pub async fn forget_evidence(store: &Store, keep: Duration) -> Result<i32, Store
     Ok(dropped.unwrap_or(0))
 }
 
-/// Open transactions that have been in their state for longer than a time, and of which nobody has
-/// been told yet.
+/// Open transactions of these shops that have been in their state for longer than a time, and of which nobody
+/// has been told yet: shop, id and state, at most so many of each shop.
 pub async fn stuck(
     store: &Store,
-    shop: &ShopId,
+    shops: &[String],
     longer_than: Duration,
     limit: i64,
-) -> Result<Vec<(Uuid, String)>, StoreError> {
+) -> Result<Vec<(String, Uuid, String)>, StoreError> {
     let rows = sqlx::query!(
-        "-- stuck
-        SELECT d.transaction_id, d.state FROM due_checks d
-        WHERE d.shop_id = $1 AND d.since < statement_timestamp() - make_interval(secs => $2)
+        r#"-- stuck
+        SELECT s.shop_id AS "shop_id!", d.transaction_id, d.state FROM unnest($1::text[]) AS s(shop_id)
+        CROSS JOIN LATERAL (SELECT d.transaction_id, d.state FROM due_checks d
+        WHERE d.shop_id = s.shop_id AND d.since < statement_timestamp() - make_interval(secs => $2)
           AND d.state IN ('accepted', 'processing', 'pending', 'in_doubt')
-          AND NOT EXISTS (SELECT 1 FROM discrepancies f WHERE f.shop_id = $1
+          AND NOT EXISTS (SELECT 1 FROM discrepancies f WHERE f.shop_id = s.shop_id
                 AND f.transaction_id = d.transaction_id AND f.kind = 'pending_too_long'
                 AND f.opened_at >= d.since)
-        LIMIT $3",
-        shop.as_str(),
+        LIMIT $3) d"#,
+        shops,
         longer_than.as_secs_f64(),
         limit
     )
@@ -154,6 +218,6 @@ pub async fn stuck(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|r| (r.transaction_id, r.state))
+        .map(|r| (r.shop_id, r.transaction_id, r.state))
         .collect())
 }

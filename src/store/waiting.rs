@@ -86,13 +86,13 @@ pub async fn waiting(
 
 /// Removes requests of transactions that have gone on without anybody removing them: a replica of a release that
 /// seals nothing has no word for them.
-pub async fn forget(store: &Store, shop: &ShopId) -> Result<(), StoreError> {
+pub async fn forget(store: &Store, shops: &[String]) -> Result<(), StoreError> {
     sqlx::query!(
         "-- forget_waiting
         DELETE FROM waiting_requests w USING transactions t
-        WHERE w.shop_id = $1 AND t.shop_id = $1 AND t.id = w.transaction_id
+        WHERE w.shop_id = ANY($1) AND t.shop_id = w.shop_id AND t.id = w.transaction_id
           AND t.state NOT IN ('accepted', 'submitting', 'in_doubt')",
-        shop.as_str()
+        shops
     )
     .execute(store.slow_pool())
     .await?;

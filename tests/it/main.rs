@@ -31,6 +31,7 @@ mod feed;
 mod following;
 mod hints;
 mod hostile;
+mod idle;
 mod manners;
 mod manners_of_the_edge;
 mod metrics;

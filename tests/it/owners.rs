@@ -1,7 +1,8 @@
 //! The danger: somebody else's transaction taken for ours, and ours for somebody else's.
 
 use crate::world::{
-    FakeGateway, Reply, Request, Setup, World, ack, eventually, transaction, wrapped,
+    FakeGateway, Reply, Request, SHOP, Setup, World, ack, card_payment, eventually, transaction,
+    wrapped,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -224,6 +225,10 @@ fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
         };
         decide("pay-1", json!("uid-a")).await.expect(422);
         decide("pay-1", json!(7)).await.expect(422);
+        let misspelt =
+            json!({"state": "successful", "reason": "the back office", "uuid": "uid-old"});
+        let refused = world.post("transactions/pay-1/resolve", misspelt).await;
+        assert_eq!(refused.expect(422).json["errors"][0]["pointer"], "/uuid");
         let ours = decide("pay-1", json!("uid-old")).await.expect(200).json;
         assert_eq!(
             (&ours["state"], &ours["uid"]),
@@ -284,5 +289,27 @@ fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_th
         let other = world.until_state("pay-7", "in_doubt").await;
         assert_eq!(other["uid"], json!(null));
         ambiguous(world, "pay-7").await;
+    });
+}
+
+#[test]
+fn what_is_told_between_two_attempts_does_not_hold_up_the_second() {
+    Setup::default().run(async |world| {
+        let name = "429-told-between";
+        let put_off = world.post("payments", card_payment(name)).await;
+        put_off.expect_problem(502, "gateway-unreachable");
+        let told = json!({"uid": "told-between", "tracking_id": name, "amount": 3245,
+            "currency": "EUR", "status": "failed", "test": true});
+        world.twin().make(told).await;
+        let webhook = json!({"url": world.hook_url(), "shop": SHOP, "uid": "told-between"});
+        assert_eq!(world.twin().send_webhook(webhook).await, [200]);
+        let again = world.post("payments", card_payment(name)).await;
+        assert!([200, 202].contains(&again.status), "{}", again.text);
+        let ended = world.until_final(name).await;
+        assert_eq!(ended["state"], "successful", "{ended}");
+        assert_eq!(world.twin().posts(name).await, 2);
+        let found = ambiguous(world, name).await;
+        let uids: Vec<&Value> = found["uids"].as_array().unwrap().iter().collect();
+        assert!(uids.iter().any(|of| of["uid"] == "told-between"), "{found}");
     });
 }

@@ -205,7 +205,8 @@ async fn are_looked_up(world: &World) {
         ON t.shop_id = d.shop_id AND t.id = d.transaction_id
         WHERE d.kind = 'status_conflict' AND d.detail LIKE 'an earlier release ended it as%'
         AND t.tracking_id ~ '^(anothers|misnamed|mode|read404|late422|unique|unlike|troubled|put429)-'";
-    let looked_up = eventually_within(Duration::from_secs(60), async || {
+    // The sweep looks at a shop for half a second every five.
+    let looked_up = eventually_within(Duration::from_secs(180), async || {
         let left = world.database.all::<String>(OPEN).await;
         left.is_empty().then_some(())
     });

@@ -60,10 +60,7 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
         }
         "taken_over" => Saying::TakenOver,
         "looked_over" => Saying::LookedOver,
-        "anothers" => {
-            let uid = json["uid"].as_str().and_then(Uid::from_gateway);
-            Saying::Anothers(uid.ok_or("its uid")?)
-        }
+        "anothers" | "beside" => whose(act, &json)?,
         "offered" => {
             let (told, sha256) = accepted(&json["snapshot"]).ok_or("what was offered")?;
             Saying::Offered(told, sha256)
@@ -80,6 +77,16 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
         // `check`, `discrepancy_resolved`, `pending_too_long`: noted, and without consequence.
         _ => return Ok(Vec::new()),
     }])
+}
+
+/// Of another of ours, or found beside what our own request had named.
+fn whose(act: &str, json: &Value) -> Result<Saying, &'static str> {
+    let uid = json["uid"].as_str().and_then(Uid::from_gateway);
+    let uid = uid.ok_or("its uid")?;
+    Ok(match act {
+        "beside" => Saying::Beside(uid),
+        _ => Saying::Anothers(uid),
+    })
 }
 
 fn act_attempt(row: &AuditedEvidence) -> Option<u32> {

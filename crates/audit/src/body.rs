@@ -123,6 +123,11 @@ fn envelope(value: &Value) -> Option<&Fields> {
     if is_said(fields, "uid") {
         return Some(fields);
     }
+    // So it is where the outer one is missing from what is a transaction itself.
+    let own = ["amount", "currency", "type", "tracking_id"];
+    if own.iter().any(|name| is_said(fields, name)) {
+        return None;
+    }
     let inner = fields.get("transaction")?.as_object()?;
     matches!(text(inner, "uid"), Ok(Some(_))).then_some(inner)
 }

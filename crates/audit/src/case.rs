@@ -180,6 +180,8 @@ pub(super) struct Case {
     pub(super) is_merged: bool,
     /// What was named as ours and belongs to another of ours: such a word binds nothing.
     anothers: BTreeSet<String>,
+    /// Failures found beside what our own request had named.
+    pub(super) beside: BTreeSet<String>,
     /// An answer to our own request named what is not ours.
     pub(super) answered_amiss: bool,
 }
@@ -201,6 +203,9 @@ pub(super) fn uids(pieces: &[Piece]) -> BTreeSet<String> {
     .collect()
 }
 
+/// What stands behind the uid that was asked for when another was told.
+const ANOTHER: &str = ", another";
+
 impl Case {
     /// Collects what was said. `owners`: to whom the uids belong.
     pub(super) fn collect(
@@ -214,6 +219,13 @@ impl Case {
         case.anothers = says
             .filter_map(|saying| match saying {
                 Saying::Anothers(uid) => Some(uid.to_string()),
+                _ => None,
+            })
+            .collect();
+        let says = pieces.iter().flat_map(|piece| &piece.says);
+        case.beside = says
+            .filter_map(|saying| match saying {
+                Saying::Beside(uid) => Some(uid.to_string()),
                 _ => None,
             })
             .collect();
@@ -291,13 +303,12 @@ impl Case {
             }
             // An answer to our own request that tells of another's transaction is doubt.
             Saying::TaskResult(id, told) => {
-                self.task(id).refusals.push(word_about_another(told));
                 self.answered_amiss = true;
+                self.task(id).refusals.push(word_about_another(told));
             }
             Saying::Named(attempt, told) if !self.names_ours(asked, told) => {
-                let word = word_about_another(told);
-                self.attempt(*attempt).refusals.push(word);
                 self.answered_amiss = true;
+                (self.attempt(*attempt).refusals).push(word_about_another(told));
             }
             Saying::Proved {
                 at,
@@ -323,6 +334,7 @@ impl Case {
             | Saying::TakenOver
             | Saying::LookedOver
             | Saying::Anothers(_)
+            | Saying::Beside(_)
             | Saying::Merged(..)
             | Saying::Offered(..)
             | Saying::Opened(_)
@@ -451,12 +463,15 @@ fn see(
             let owner = owners.get(told.uid.as_str());
             let anothers = owner.is_some_and(|owner| *owner != asked.id);
             // A look-up of one uid that was answered with another says nothing.
+            let subject = subject.as_deref();
             let crossed = subject
-                .as_ref()
                 .is_some_and(|subject| subject != told.uid.as_str() && known.contains(subject));
+            // Where that is said, it goes by the name that it bears.
+            let strays = subject.is_some_and(|subject| subject.ends_with(ANOTHER));
+            let is_nobodys = strays && owner.is_none() && told.tracking_id.is_none();
             let taken_over =
                 asked.origin == Origin::Gateway && piece.position == 1 && owner == Some(&asked.id);
-            (!anothers && !crossed).then(|| seen(told, taken_over))
+            (!anothers && !crossed && !is_nobodys).then(|| seen(told, taken_over))
         }
         _ => None,
     }

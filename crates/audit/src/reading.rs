@@ -92,6 +92,8 @@ pub(super) enum Saying {
     LookedOver,
     /// This uid was named as ours, and belongs to another of ours.
     Anothers(Uid),
+    /// The failure of this one was found beside what our own request had named.
+    Beside(Uid),
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its
     /// body.
     Merged(Told, [u8; 32]),
@@ -161,7 +163,7 @@ fn is_success(status: i32) -> bool {
     (200..=299).contains(&status)
 }
 
-/// What stands behind the number of an attempt when its answer is not whole.
+/// What stands behind the subject of an answer that is not whole.
 const CUT_OFF: &str = ", cut off";
 
 fn is_cut_off(row: &AuditedEvidence) -> bool {

@@ -206,21 +206,32 @@ fn speaks_of_another(text: &str) -> bool {
     holds(text, ANOTHER) || exists(text) || phrases::speak_of_another(&phrases::spaced(text))
 }
 
-/// Whether a text leaves open what came of the request.
-fn leaves_open(text: &str, of: Of) -> bool {
-    let text = &text.to_lowercase().replace('\u{2019}', "'");
-    let in_errors = [Of::Field, Of::Whole].contains(&of);
-    let at_large = [Of::Whole, Of::Message].contains(&of);
+/// Words of vain waiting, "time out" among them, and not "time out of range".
+fn waited_in_vain(text: &str) -> bool {
     let mut ends = text.split("time out").skip(1);
     let time_out = ends.any(|after| {
         let letter = after.chars().next().is_some_and(char::is_alphabetic);
         !letter && !after.starts_with(" of")
     });
+    time_out || holds(text, VAIN)
+}
+
+/// Whether a text of any kind says that something may have been made of the request.
+fn speaks_of_the_request(text: &str) -> bool {
+    let text = &text.to_lowercase().replace('\u{2019}', "'");
+    let unknown = holds(text, OUTCOME) && holds(text, NOT_KNOWN);
+    speaks_of_another(text) || waited_in_vain(text) || unknown
+}
+
+/// Whether a text leaves open what came of the request.
+fn leaves_open(text: &str, of: Of) -> bool {
+    let text = &text.to_lowercase().replace('\u{2019}', "'");
+    let in_errors = [Of::Field, Of::Whole].contains(&of);
+    let at_large = [Of::Whole, Of::Message].contains(&of);
     let outcome = holds(text, OUTCOME) || (at_large && holds(text, STATUS));
     let expired = holds(text, EXPIRED) && holds(text, WORKED_ON) && !holds(text, GIVEN);
     speaks_of_another(text)
-        || time_out
-        || holds(text, VAIN)
+        || waited_in_vain(text)
         || (in_errors && holds(text, PROGRESS))
         || (at_large && (holds(text, FAULT) || expired))
         || (outcome && holds(text, NOT_KNOWN))
@@ -249,7 +260,7 @@ impl Error {
         let mut all = texts.chain(&self.messages).chain(&self.for_payers);
         self.accompanies
             || self.codes.iter().any(open)
-            || all.any(|text| speaks_of_another(&text.to_lowercase()))
+            || all.any(|text| speaks_of_the_request(text))
     }
 
     /// Whether a task can have ended with it.

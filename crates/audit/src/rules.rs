@@ -238,7 +238,8 @@ fn adopt<'a, 'b>(
         let ending = candidate
             .agreed
             .map_or(Ending::Open, |seen| seen.told.ending);
-        let believed = candidate.bound || candidate.succeeded || some_ended_in_doubt;
+        let alone = some_ended_in_doubt && !case.beside.contains(candidate.uid);
+        let believed = candidate.bound || candidate.succeeded || alone;
         // A failure found by name alone, and nothing of ours ever left: somebody else's.
         if ending.is_final() && !believed && !on_its_way {
             continue;

@@ -245,6 +245,13 @@ pub enum Fact {
         /// Its description.
         snapshot: Box<Snapshot>,
     },
+    /// A failure that was found by tracking id alone while this one was open and our own request had named
+    /// another transaction: it says nothing of what became of ours. Recorded before the failure can end
+    /// anything, so that no end is ever taken back by it.
+    Beside {
+        /// The one that failed.
+        uid: Uid,
+    },
     /// The gateway answered 404 to a look-up of this uid.
     UidMissing {
         /// Which uid.

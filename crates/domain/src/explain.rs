@@ -150,6 +150,10 @@ fn of_transactions(fact: &Fact) -> Option<String> {
              counts for nothing here",
             described(snapshot)
         ),
+        Fact::Beside { uid } => format!(
+            "transaction {uid} has failed beside the one that our own request named, so that its failure \
+             ends nothing here"
+        ),
         Fact::Merged { from, snapshot } => format!(
             "what was known as ~{from} turned out to be this one: transaction {}",
             described(snapshot)

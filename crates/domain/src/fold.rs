@@ -178,14 +178,14 @@ impl Adopted<'_> {
 /// monotone; then what our own task named; then success; then the earlier; then the smaller uid.
 ///
 /// A failure found by tracking id alone ends it only once some attempt of ours is known to have
-/// ended in doubt, or when the same one had succeeded before. Until then it is adopted as not
+/// ended in doubt and it was not found beside what our own request had named, or when the same one had
+/// succeeded before. Until then it is adopted as not
 /// final while something of ours is on its way, and not at all when nothing ever left us.
 fn adopt<'a>(
     opening: &Opening,
     summary: &'a Summary,
     fates: &[(u32, Fate)],
 ) -> Option<Adopted<'a>> {
-    let ended = summary.has_ended_in_doubt();
     let on_its_way = fates
         .iter()
         .any(|(_, fate)| matches!(fate, Fate::Running(_) | Fate::Submitting));
@@ -195,7 +195,8 @@ fn adopt<'a>(
         .filter(|(_, candidate)| summary.is_eligible(opening, candidate))
         .filter_map(|(uid, candidate)| {
             let class = candidate.class();
-            let believed = candidate.bound || candidate.ever_succeeded() || ended;
+            let believed =
+                candidate.bound || candidate.ever_succeeded() || summary.believes_failure_of(uid);
             if class.is_final() && !believed && !on_its_way {
                 return None;
             }

@@ -4,6 +4,7 @@
 //! in as an argument, so that the same evidence always gives the same answer.
 
 pub mod absence;
+mod beside;
 pub mod candidate;
 pub mod discrepancy;
 pub mod earlier;

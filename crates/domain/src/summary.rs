@@ -17,6 +17,9 @@ use uuid::Uuid;
 /// a wrong date is noticed.
 const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
 
+/// The code of what the gateway takes for a duplicate.
+pub(crate) const DUPLICATE: &str = "E.1018";
+
 /// Everything that the evidence so far amounts to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -51,6 +54,10 @@ pub struct Summary {
     /// is known: they bear another name, or are another's. Beside one of these absence is not proved.
     #[serde(rename = "mn", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub misnamed: BTreeSet<Uid>,
+    /// Failures that were found beside what our own request had named. They end nothing, unless they turn out to
+    /// be bound or once to have succeeded.
+    #[serde(rename = "bs", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub beside: BTreeSet<Uid>,
     /// Transactions that were named as ours and belong to another of ours, by their greatest snapshot.
     #[serde(rename = "an", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub anothers: BTreeMap<Uid, Box<Snapshot>>,
@@ -228,6 +235,7 @@ impl Summary {
             | Fact::Merged { .. }
             | Fact::MergedInto { .. }
             | Fact::Contested { .. }
+            | Fact::Beside { .. }
             | Fact::UidMissing { .. }
             | Fact::MismatchAccepted(_) => self.join_sight(opening, fact),
         }
@@ -259,6 +267,9 @@ impl Summary {
             Fact::Contested { snapshot } => {
                 self.contested.insert(snapshot.uid.clone());
                 keep_greatest(&mut self.contested_as, snapshot);
+            }
+            Fact::Beside { uid } => {
+                self.beside.insert(uid.clone());
             }
             Fact::UidMissing { uid } => {
                 self.missing.insert(uid.clone());
@@ -500,6 +511,12 @@ impl Summary {
                 .any(|t| t.unknown || t.outlived || t.refused.is_some())
     }
 
+    /// Whether a failure of this one may be believed where nothing but its tracking id says that it is ours: some
+    /// attempt is known to have ended in doubt, and our own request had named no other.
+    pub(crate) fn believes_failure_of(&self, uid: &Uid) -> bool {
+        self.has_ended_in_doubt() && !self.beside.contains(uid)
+    }
+
     /// All candidates that may be ours.
     pub fn eligible<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Candidate> {
         self.candidates
@@ -544,7 +561,7 @@ impl Summary {
 /// What an answer about our own request amounts to when the transaction in it cannot be ours: doubt, or
 /// the duplicate that its code tells of.
 fn no_word_of_ours(snapshot: &Snapshot) -> Refusal {
-    let duplicate = snapshot.code.as_deref() == Some("E.1018");
+    let duplicate = snapshot.code.as_deref() == Some(DUPLICATE);
     Refusal {
         kind: if duplicate {
             RefusalKind::Duplicate

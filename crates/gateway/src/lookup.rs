@@ -19,6 +19,8 @@ pub const FULL_LIST: usize = 10;
 pub enum UidReading {
     /// The transaction.
     Found(Box<Snapshot>),
+    /// Another transaction than the one that was asked for. It says nothing of that one.
+    Another(Box<Snapshot>),
     /// The gateway has no such uid.
     Missing,
     /// The answer is about the read: ask again.
@@ -79,7 +81,7 @@ pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
         Shape::Transaction(fields) if received.is_success() => {
             match transaction::snapshot(&fields, received.source()) {
                 Ok(snapshot) if snapshot.uid == *asked => UidReading::Found(Box::new(snapshot)),
-                Ok(_) => unreadable("a transaction of another uid"),
+                Ok(snapshot) => UidReading::Another(Box::new(snapshot)),
                 Err(malformed) => unreadable(&format!("a transaction whose {malformed}")),
             }
         }
@@ -209,11 +211,13 @@ mod tests {
             &json!({"transaction": transaction(UID)})
         )));
         assert!(found(by_uid(200, &transaction(UID))));
-        let unreadable = |reading| matches!(reading, UidReading::Unreadable { .. });
-        assert!(unreadable(by_uid(
+        let another =
+            |reading| matches!(reading, UidReading::Another(s) if s.uid.as_str() == "other");
+        assert!(another(by_uid(
             200,
             &json!({"transaction": transaction("other")})
         )));
+        let unreadable = |reading| matches!(reading, UidReading::Unreadable { .. });
         assert!(unreadable(by_uid(422, &transaction(UID))));
         assert!(unreadable(by_uid(200, &json!({"transactions": []}))));
         assert!(unreadable(by_uid(200, &json!({}))));
@@ -344,7 +348,9 @@ mod tests {
         let rows = json!({"transactions": [
             transaction("a"), {"transaction": transaction("b")},
             {"uid": "c", "status": "failed", "transaction": {"status": "failed"}},
+            {"status": "failed", "amount": 5, "transaction": {"uid": "acquirer"}},
             {"no": "uid"}, 5, {"uid": {}, "transaction": {"uid": "acquirer"}},
+            {"amount": 1500, "transaction": {"uid": "acquirer"}},
             {"uid": "d", "status": "successful", "amount": "1,5", "transaction": {"uid": "acquirer"}},
         ]});
         let TrackingReading::Found {
@@ -356,7 +362,7 @@ mod tests {
             panic!("nothing found")
         };
         let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
-        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 3));
+        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 4));
         assert_eq!(
             snapshots[3].unread.as_deref(),
             Some("amount \"1,5\""),

@@ -72,9 +72,7 @@ pub(super) fn is_of_the_task(
 pub(super) fn leaves_open(error: &ErrorBody) -> bool {
     let open =
         |code: &String| code.starts_with(['P', 'S', 'F']) || code == "E.1018" || is_left_open(code);
-    error.is_beside_a_transaction
-        || error.codes.iter().any(open)
-        || speaks_of_another_attempt(error)
+    error.is_beside_a_transaction || error.codes.iter().any(open) || is_left_open_by_texts(error)
 }
 
 fn kind(
@@ -95,7 +93,7 @@ fn kind(
         // Whatever the error says, something was made of the request.
         Some(RefusalKind::Rejected) | None if error.is_beside_a_transaction => RefusalKind::Doubt,
         Some(kind) => kind,
-        None if credentials && !speaks_of_another_attempt(error) => RefusalKind::Rejected,
+        None if credentials && !is_left_open_by_texts(error) => RefusalKind::Rejected,
         None if !credentials && by_errors(asked, http_status, error) => RefusalKind::Rejected,
         None => RefusalKind::Doubt,
     }
@@ -160,11 +158,13 @@ pub(super) fn is_open_text(text: &str) -> bool {
     words::leave_open(text, About::Field)
 }
 
-fn speaks_of_another_attempt(error: &ErrorBody) -> bool {
+/// Whether a text speaks of another attempt, of vain waiting, or of an outcome that nobody knows: whatever the
+/// HTTP status says, something may have been made of the request.
+fn is_left_open_by_texts(error: &ErrorBody) -> bool {
     let messages = [&error.own_message, &error.friendly_message];
     let texts = error.texts.iter().map(|(_, text)| text);
     let mut all = texts.chain(messages.into_iter().flatten());
-    all.any(|text| words::speaks_of_another(&text.to_lowercase()))
+    all.any(|text| words::speak_of_the_request(text))
 }
 
 #[cfg(test)]

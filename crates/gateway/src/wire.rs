@@ -96,8 +96,10 @@ fn shape_of_object(mut fields: Fields<'_>) -> Shape<'_> {
     if says(&fields, "uid") {
         return Shape::Transaction(fields);
     }
+    let is_section = is_flat(&fields);
     if let Some(Json::Object(inner)) = fields.get_mut("transaction")
         && has_uid(inner)
+        && !is_section
     {
         return Shape::Transaction(std::mem::take(inner));
     }
@@ -120,7 +122,14 @@ pub(super) fn row<'b, 'a>(row: &'b Json<'a>) -> Option<&'b Fields<'a>> {
         return Some(fields);
     }
     let inner = fields.get("transaction").and_then(Json::as_object);
-    inner.filter(|inner| has_uid(inner))
+    inner.filter(|inner| has_uid(inner) && !is_flat(fields))
+}
+
+/// Whether an object is a transaction of version 3 itself: what it has under `transaction` is the acquirer's
+/// section, and the uid in there is the acquirer's, also where the object's own is missing.
+fn is_flat(fields: &Fields<'_>) -> bool {
+    let own = ["amount", "currency", "type", "tracking_id"];
+    own.iter().any(|name| says(fields, name))
 }
 
 /// Whether there is something under a name, readable or not.
@@ -219,11 +228,15 @@ fn error(fields: &Fields<'_>) -> Option<ErrorBody> {
             collect_texts(errors, "", &mut texts);
         }
     }
-    let cut = |text: Cow<'_, str>| clean(&text, MAX_TEXT);
+    // What these texts repeat of the body's own card fields is kept nowhere.
+    let secrets = redact::Secrets::of_fields(fields);
+    let cut = |text: Cow<'_, str>| clean(&secrets.strike(text.into_owned()), MAX_TEXT);
     let own_message = text("message").map(Cow::into_owned);
+    let message = text("message").map(cut);
+    let message = message.or_else(|| summary(&texts).map(|text| secrets.strike(text)));
     told.then(|| ErrorBody {
         codes,
-        message: text("message").map(cut).or_else(|| summary(&texts)),
+        message,
         own_message,
         friendly_message: text("friendly_message").map(cut),
         texts,

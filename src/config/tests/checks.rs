@@ -280,6 +280,15 @@ fn a_shop_without_a_public_key_is_a_warning() {
 
 /// A webhook's signature is all that tells for which shop it was written.
 #[test]
+fn many_shops_are_named_by_the_first_few() {
+    let of = |count| super::super::named_shops(&["1", "2", "3", "4", "5", "6", "7"][..count]);
+    assert_eq!(of(1), "shop 1");
+    assert_eq!(of(2), "shops 1 and 2");
+    assert_eq!(of(3), "shops 1, 2 and 3");
+    assert_eq!(of(7), "shops 1, 2, 3, 4, 5 and 2 more");
+}
+
+#[test]
 fn the_same_public_key_at_two_shops_is_no_promise_kept() {
     let shop = |id: &str, key: &str| {
         format!("[[shops]]\nid = \"{id}\"\nsecret_key = \"s{id}\"\npublic_key = {key}\n")

@@ -5,8 +5,8 @@
 
 use crate::engine::Shared;
 use crate::metrics::ShopLevel;
+use crate::store::subscribers::Covered;
 use crate::store::{StoreError, subscribers};
-use domain::ShopId;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Updates the gauges until the service stops.
-pub(super) async fn run(shared: Arc<Shared>, covered: Vec<(ShopId, Vec<String>)>) {
+pub(super) async fn run(shared: Arc<Shared>, covered: Arc<Covered>) {
     while !shared.dispatch.is_stopping() {
         if let Err(error) = read(&shared, &covered).await {
             tracing::debug!(error = error.chain(), "failed to refresh delivery gauges");
@@ -26,20 +26,18 @@ pub(super) async fn run(shared: Arc<Shared>, covered: Vec<(ShopId, Vec<String>)>
     }
 }
 
-async fn read(shared: &Shared, covered: &[(ShopId, Vec<String>)]) -> Result<(), StoreError> {
+async fn read(shared: &Shared, covered: &Covered) -> Result<(), StoreError> {
     let mut pending = 0;
     let mut disabled = Vec::new();
-    for (shop, names) in covered {
-        for row in subscribers::backlog(&shared.store, shop, names).await? {
-            if !row.disabled {
-                pending += row.pending;
-            }
-            disabled.push(ShopLevel {
-                shop: shop.to_string(),
-                label: row.subscriber,
-                value: i64::from(row.disabled),
-            });
+    for row in subscribers::backlog(&shared.store, covered).await? {
+        if !row.disabled {
+            pending += row.pending;
         }
+        disabled.push(ShopLevel {
+            shop: row.shop,
+            label: row.subscriber,
+            value: i64::from(row.disabled),
+        });
     }
     shared.metrics.set_outbox_pending(pending);
     shared.metrics.set_subscribers_disabled(&disabled);

@@ -13,24 +13,25 @@ mod message;
 mod retry;
 mod signature;
 mod ssrf;
+mod waiting;
 mod window;
 mod worker;
 
 use crate::config::Live;
 use crate::engine::Shared;
+use crate::store::subscribers::Covered;
 use deliver::SubscriberEndpoint;
 use domain::ShopId;
 use std::sync::Arc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use worker::DeliveryWorker;
 
 /// Starts a delivery worker for each subscriber of each shop that it covers, and the gauges of all.
 pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<JoinHandle<()>> {
     let mut loops = Vec::new();
-    let mut covered: Vec<(ShopId, Vec<String>)> = shops
-        .iter()
-        .map(|shop| (shop.clone(), Vec::new()))
-        .collect();
+    let mut covered = Covered::default();
+    let mut workers = waiting::Workers::new();
     for subscriber in &live.now().subscribers {
         let receiver = match SubscriberEndpoint::new(subscriber, live) {
             Ok(receiver) => Arc::new(receiver),
@@ -45,23 +46,30 @@ pub(crate) fn start(live: &Live, shared: &Arc<Shared>, shops: &[ShopId]) -> Vec<
             .iter()
             .map(|name| name.as_str().to_owned())
             .collect();
-        for (shop, names) in &mut covered {
+        for shop in shops {
             if !subscriber.shops.contains(shop.as_str()) {
                 continue;
             }
-            names.push(subscriber.name.clone());
+            covered.push(shop, &subscriber.name);
+            let waiting = Arc::<Notify>::default();
+            let whose = (shop.to_string(), subscriber.name.clone());
+            workers.insert(whose, Arc::clone(&waiting));
             let lane = DeliveryWorker {
                 shared: Arc::clone(shared),
                 shop: shop.clone(),
                 receiver: Arc::clone(&receiver),
                 kinds: Arc::clone(&kinds),
+                waiting,
             };
             loops.push(tokio::spawn(lane.run()));
         }
     }
-    covered.retain(|(_, names)| !names.is_empty());
-    if !covered.is_empty() {
-        loops.push(tokio::spawn(gauges::run(Arc::clone(shared), covered)));
+    if !workers.is_empty() {
+        let covered = Arc::new(covered);
+        let gauges = gauges::run(Arc::clone(shared), Arc::clone(&covered));
+        loops.push(tokio::spawn(gauges));
+        let waiting = waiting::run(Arc::clone(shared), covered, workers);
+        loops.push(tokio::spawn(waiting));
     }
     loops
 }

@@ -16,6 +16,7 @@ use domain::ShopId;
 use leaves::clock::BootInstant;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -27,8 +28,8 @@ const FEED_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between polls while changes keep arriving.
 const WAKEUP_DELAY: Duration = Duration::from_millis(20);
 
-/// Maximum interval between attempts to acquire the lease.
-const LEASE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Time without work after which the lease is released.
+const IDLE_TIME: Duration = Duration::from_secs(5);
 
 /// Maximum number of events per read of the feed.
 const PAGE_ROWS: i64 = 200;
@@ -55,11 +56,15 @@ pub(super) struct DeliveryWorker {
     pub(super) receiver: Arc<SubscriberEndpoint>,
     /// Event types that the subscriber receives.
     pub(super) kinds: Arc<[String]>,
+    /// Wakes when something is to be delivered and nobody serves the subscriber.
+    pub(super) waiting: Arc<Notify>,
 }
 
 /// Reason why this replica stops serving a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SessionEnd {
+    /// Nothing is left to do for now.
+    Idle,
     /// The service stops.
     Stopping,
     /// The lease is lost, or the in-memory state cannot be trusted any more.
@@ -79,6 +84,8 @@ struct LeaseSession {
     unsaved_since: Option<Instant>,
     polled_at: Instant,
     next_poll: Instant,
+    /// Time of the last work.
+    busy_at: Instant,
     turn: usize,
     is_degraded: bool,
 }
@@ -86,15 +93,22 @@ struct LeaseSession {
 impl DeliveryWorker {
     /// Runs until the service stops.
     pub(super) async fn run(self) {
-        while !self.shared.dispatch.is_stopping() {
-            if let Err(error) = self.serve_lease().await {
-                tracing::debug!(shop = %self.shop, subscriber = self.name(), error = error.chain(),
-                    "failed to acquire subscriber lease");
-            }
-            let standby = LEASE_RETRY_INTERVAL.min(self.shared.settings.lease / 3);
+        let watch = self.shared.ledger.watch_shop(&self.shop);
+        let mut is_refused = false;
+        loop {
             tokio::select! {
-                () = sleep(standby) => {}
-                () = self.shared.dispatch.stopping() => {}
+                () = self.waiting.notified() => {}
+                () = watch.changed(), if !is_refused => {}
+                () = self.shared.dispatch.stopping() => return,
+            }
+            match self.serve_lease().await {
+                // While another replica serves, local changes are not ours to deliver.
+                Ok(served) => is_refused = !served,
+                Err(error) => {
+                    is_refused = true;
+                    tracing::debug!(shop = %self.shop, subscriber = self.name(), error = error.chain(),
+                        "failed to acquire subscriber lease");
+                }
             }
         }
     }
@@ -103,8 +117,9 @@ impl DeliveryWorker {
         &self.receiver.name
     }
 
-    /// Acquires the lease if it is free, serves while it is held, and releases it.
-    async fn serve_lease(&self) -> Result<(), StoreError> {
+    /// Acquires the lease if it is free, serves while it is held, and releases it. Returns whether it was
+    /// free.
+    async fn serve_lease(&self) -> Result<bool, StoreError> {
         let holder = Holder {
             shop: self.shop.clone(),
             subscriber: self.name().to_owned(),
@@ -112,13 +127,11 @@ impl DeliveryWorker {
             lease: self.shared.settings.lease,
         };
         let store = &self.shared.store;
-        let name = std::slice::from_ref(&holder.subscriber);
-        subscribers::ensure(store, &self.shop, name).await?;
         // Measured before the lease is acquired, so that the local end of the lease is never too
         // late.
         let until = BootInstant::now() + holder.lease;
         let Some(next) = subscribers::lease(store, &holder).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let mut serving = LeaseSession {
             window: FeedWindow::new(next),
@@ -127,12 +140,14 @@ impl DeliveryWorker {
             unsaved_since: None,
             polled_at: Instant::now(),
             next_poll: Instant::now(),
+            busy_at: Instant::now(),
             turn: 0,
             is_degraded: false,
             holder,
         };
         let end = self.serve(&mut serving).await;
-        self.end_session(serving, end).await
+        self.end_session(serving, end).await?;
+        Ok(true)
     }
 
     async fn serve(&self, serving: &mut LeaseSession) -> SessionEnd {
@@ -153,6 +168,9 @@ impl DeliveryWorker {
                     }
                     serving.next_poll = Instant::now() + FEED_POLL_INTERVAL;
                 }
+            }
+            if serving.is_idle() {
+                return SessionEnd::Idle;
             }
             let rest = serving.rest();
             tokio::select! {
@@ -362,6 +380,14 @@ impl LeaseSession {
                 || self.sending.is_empty()
         });
         ripe || self.until.remaining() < self.holder.lease * 2 / 3
+    }
+
+    /// Returns whether there has been nothing to do for a while.
+    fn is_idle(&mut self) -> bool {
+        if self.window.queued() > 0 || !self.sending.is_empty() || self.unsaved_since.is_some() {
+            self.busy_at = Instant::now();
+        }
+        self.busy_at.elapsed() >= IDLE_TIME
     }
 
     /// Returns the time until the next scheduled work.

@@ -127,6 +127,25 @@ impl Batch<'_> {
         self.learn(id, &noted, Vec::new(), Verdict::Applied);
     }
 
+    /// Keeps as evidence which failures, known or among these facts, were found beside what our own request had
+    /// named, before one of them can end the transaction. By the order of arrival alone nobody could tell later.
+    pub(super) fn note_beside(&mut self, id: Uuid, facts: &[Cow<'_, Fact>]) {
+        let row = self.rows.get(id);
+        let open = row.filter(|row| row.opening.origin == Origin::Api && !row.state.is_final());
+        let counted = facts
+            .iter()
+            .filter_map(|fact| self.as_it_counts(id, Cow::Borrowed(&**fact)));
+        let counted: Vec<Cow<'_, Fact>> = counted.collect();
+        let facts: Vec<&Fact> = counted.iter().map(AsRef::as_ref).collect();
+        let beside = open.map(|row| row.summary.found_beside(&row.opening, &facts));
+        for uid in beside.unwrap_or_default() {
+            let fact = Fact::Beside { uid: uid.clone() };
+            let act = json!({ "uid": uid.as_str() });
+            let noted = Observation::local(Channel::Local, "beside", &act, vec![fact.clone()]);
+            self.join(id, &noted, vec![Cow::Owned(fact)], Verdict::Applied);
+        }
+    }
+
     /// Notes the uids among these facts that are this transaction's from now on. Only those have been
     /// looked up before the batch locked anything.
     pub(super) fn note_claims(&mut self, id: Uuid, facts: &[Cow<'_, Fact>]) {

@@ -155,11 +155,12 @@ impl Batch<'_> {
         bare: Verdict,
     ) -> (Verdict, bool) {
         let taken_over = self.take_it_over(id, learned);
+        self.note_beside(id, &facts);
         let (verdict, look_again) = self.join(id, learned, facts, bare);
         (verdict, look_again || taken_over)
     }
 
-    fn join(
+    pub(super) fn join(
         &mut self,
         id: Uuid,
         learned: &Observation,

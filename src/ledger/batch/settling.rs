@@ -4,7 +4,7 @@ use super::{Batch, CheckDecision, Row};
 use crate::ledger::Record;
 use crate::store::{CheckRow, StoredTransaction};
 use domain::schedule::{self, Course};
-use domain::{Channel, Derived, Fact, State, Timestamp, Uid};
+use domain::{Channel, Derived, State, Timestamp, Uid};
 use uuid::Uuid;
 
 impl Batch<'_> {
@@ -106,7 +106,7 @@ impl Batch<'_> {
         if !mine {
             return Some(schedule::before_it_is_forgotten(summary, planned, at));
         }
-        let misses = (!is_about_it(record)).then_some(misses);
+        let misses = (!record.learned.is_about_it()).then_some(misses);
         let planned = record.next_check.unwrap_or(planned);
         let pause = record.learned.pause.map(|pause| at.plus(pause));
         let pace = &self.settings.pace;
@@ -127,7 +127,7 @@ impl Batch<'_> {
             let until = schedule::resubmit_at(&stored.summary, &self.settings.pace);
             return Some(until.map_or(at, |until| until.max(at)));
         }
-        let told = is_about_it(record);
+        let told = record.learned.is_about_it();
         let kind = stored.opening.kind;
         let forecast = self.forecasts.get(&kind).filter(|_| told);
         let pace = &self.settings.pace;
@@ -199,12 +199,6 @@ impl Batch<'_> {
 /// So often in a row a look at something final that was wished for is taken again.
 const MOST_IN_VAIN: u16 = 30;
 
-/// Whether an answer says anything about the transaction, and not of the read alone.
-fn is_about_it(record: &Record) -> bool {
-    let mut facts = record.learned.facts.iter();
-    facts.any(|fact| !matches!(fact, Fact::Nothing))
-}
-
 impl Row {
     /// Whether there is nothing to be looked at.
     fn rests(&self) -> bool {
@@ -231,7 +225,7 @@ impl Row {
             Channel::TaskStatus | Channel::TaskResult | Channel::Query
         );
         let (summary, derived, course) = (&self.stored.summary, &self.derived, &mut self.course);
-        let told = schedule::tells(&learned.facts, summary.sent_at(), at);
+        let told = !learned.strays && schedule::tells(&learned.facts, summary.sent_at(), at);
         if mine && is_look {
             let by_uid = || derived.uid.as_ref().map(Uid::as_str) == learned.subject.as_deref();
             let own_way = match learned.channel {

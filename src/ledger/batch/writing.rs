@@ -8,7 +8,11 @@ use crate::store::batch::{Changed, Writes};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use domain::{Uid, schedule};
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 use uuid::Uuid;
+
+/// What becomes due so soon is told to the loop that looks for it: the database is asked a little more often.
+const DUE_SOON: Duration = Duration::from_secs(2);
 
 /// Of what is open already, what is said of it last. What is about no transaction says what it said when
 /// it was opened.
@@ -195,24 +199,25 @@ impl Batch<'_> {
         let moved = self.events.iter().filter_map(|event| event.transaction_id);
         let fed = (!self.events.is_empty()).then(Uuid::nil);
         shared.waiters.wake(self.shop, moved.chain(fed));
-        if self.makes_due() {
-            shared.waiters.wake_due(self.shop);
+        for after in self.due_soon() {
+            shared.waiters.tell_due(self.shop, after);
         }
     }
 
-    /// Whether something has become due that does not wait for the next turn. A doubt that rests on `E.1018`
-    /// does: what the gateway calls a duplicate it may show only a moment later, and the next look at it is a
-    /// minute away.
-    fn makes_due(&self) -> bool {
-        let mut rows = self.rows.map.values();
-        rows.any(|row| {
-            if schedule::is_duplicate_doubt(&row.derived) {
-                return false;
-            }
-            let put = row.write.as_ref();
-            put.is_some_and(|put| {
-                matches!(put, CheckDecision::Put { due_at, lease: None, .. } if *due_at <= self.at)
-            })
+    /// In how long what this has made due soon is due. What is due later is found in the database, and so is a doubt
+    /// that rests on `E.1018`: what the gateway calls a duplicate it may show only a moment later, and the next look
+    /// at it is a minute away.
+    fn due_soon(&self) -> impl Iterator<Item = Duration> {
+        let until = self.at.plus(DUE_SOON);
+        let rows = self.rows.map.values();
+        let rows = rows.filter(|row| !schedule::is_duplicate_doubt(&row.derived));
+        rows.filter_map(move |row| match row.write.as_ref()? {
+            CheckDecision::Put {
+                due_at,
+                lease: None,
+                ..
+            } if *due_at <= until => Some(due_at.since(self.at)),
+            _ => None,
         })
     }
 

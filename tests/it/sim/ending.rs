@@ -3,11 +3,11 @@
 
 use super::books::Transaction;
 use super::invariants::{self, ours, rule};
-use super::plan::{HOUR, Order, Router, Stranger};
-use super::rules::{is_alike, is_hidden, is_honest, names};
+use super::plan::{HOUR, Notices, Order, Router, Stranger};
+use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
 use super::world::World;
 use domain::absence::{Ability, is_duplicate_provable};
-use domain::schedule::is_duplicate_doubt;
+use domain::schedule::{is_duplicate_doubt, is_settled};
 use domain::{DiscrepancyKind, State};
 use reconciler::store::StoredTransaction;
 use std::time::Duration;
@@ -86,6 +86,7 @@ impl World {
             })
         };
         let is_strange = (self.strangers_of(order).next().is_some()
+            || self.beside(order).next().is_some()
             || !row.summary.misnamed.is_empty())
             && is_told(DiscrepancyKind::AmbiguousTrackingId);
         let is_doubtful = is_doubtful || is_strange;
@@ -102,21 +103,31 @@ impl World {
             let unlike = !is_alike(row, truth);
             (open && !named || (open || ended) && unlike) && self.is_told_of(row, truth)
         });
-        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told.
+        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told: under a
+        // finding that names it, or says that it has not ended for days.
         let is_misled = truth.is_some_and(|truth| {
             let name = truth.name.as_str();
             let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
-            row.state == State::Pending
+            let told = self.is_told_of(row, truth) || is_told(DiscrepancyKind::PendingTooLong);
+            // An end that it had stands as well, where no signed webhook tells of the correction.
+            let had = truth.had(row.state.as_str()) && self.plan.notices != Notices::Signed;
+            (row.state == State::Pending && told || had)
                 && !by_name
                 && !is_honest(&self.plan, "uid", &truth.uid)
-                && self.is_told_of(row, truth)
         });
+        // So does a refusal that the books contradict, where no look can show it.
+        let is_refused = row.state == State::Rejected
+            && truth.is_some_and(|truth| self.with(|state| is_unseen(state, row, truth)));
+        let is_spoilt = truth.is_some_and(|truth| self.is_spoilt(row, truth));
+        let is_misled = is_misled || is_refused || is_spoilt;
         // What goes by a strange name, and nobody told of, cannot be found.
-        let is_lost = row.state == State::NotFound
+        let unfound = row.state == State::InDoubt && is_told(DiscrepancyKind::PendingTooLong);
+        let is_lost = (row.state == State::NotFound || unfound)
             && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
-        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved.
+        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved: those of the
+        // control neither.
         let is_unproved = row.state == State::InDoubt
-            && (self.plan.router != Router::All || !is_honest(&self.plan, "name", &order.name))
+            && (self.plan.router != Router::All || !self.are_names_honest())
             && is_told(DiscrepancyKind::PendingTooLong);
         // So it is of an `E.1018` where look-ups were never seen to show such a transaction.
         let kind = row.opening.kind;
@@ -134,6 +145,20 @@ impl World {
                 order.name, row.state
             )
         })
+    }
+
+    /// Whether look-ups by every name tell the truth.
+    fn are_names_honest(&self) -> bool {
+        let mut orders = self.plan.orders.iter();
+        orders.all(|order| is_honest(&self.plan, "name", &order.name))
+    }
+
+    /// Whether a success that two ways have told needs no more looks, and the webhook of its correction, which a
+    /// later look would have stood in for, came spoilt.
+    fn is_spoilt(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        let mut exchanges = self.plan.exchanges.iter();
+        is_settled(&row.summary, &row.derived())
+            && exchanges.any(|one| one.channel == "webhook" && one.about == truth.uid)
     }
 
     /// Whether an open finding about a row names a transaction.

@@ -1,7 +1,7 @@
 //! Runs seeds, and tells what came of them.
 
 use super::invariants::{Seen, rule};
-use super::mutant::{Mutant, UNSEEN};
+use super::mutant::{Mutant, PLANS};
 use super::plan::Plan;
 use super::rules;
 use super::world::World;
@@ -24,6 +24,8 @@ pub struct Told {
     pub turns: u64,
     /// What chance has added to the plan.
     pub happened: Plan,
+    /// The plan that it is, where no seed makes it.
+    pub file: Option<&'static str>,
 }
 
 impl Told {
@@ -34,8 +36,12 @@ impl Told {
             .map(|mutant| format!(" RECONCILER_MUTANT={mutant:?}"));
         let (seed, mutant) = (self.seed, mutant.unwrap_or_default());
         let broken = self.broken.as_deref().unwrap_or("nothing is broken");
+        let (what, test) = match self.file {
+            Some(file) => (format!("RECONCILER_PLAN={file}"), "one_plan"),
+            None => (format!("RECONCILER_SEED={seed}"), "one_seed"),
+        };
         format!(
-            "RECONCILER_SEED={seed}{mutant} cargo test --locked --test it sim::one_seed -- --nocapture # {}",
+            "{what}{mutant} cargo test --locked --test it sim::{test} -- --nocapture # {}",
             broken.replace('\n', " ")
         )
     }
@@ -109,6 +115,7 @@ pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
         counts,
         turns,
         happened,
+        file: None,
     }
 }
 
@@ -213,8 +220,17 @@ impl fmt::Display for Report {
     }
 }
 
-/// Looks for a seed that shows a mutant: first the one that is known to, then others up to `most`.
+/// Looks for what shows a mutant: its own plan, or a seed; first the one that is known to, then others up to
+/// `most`.
 pub fn find(mutant: Mutant, known: u64, rules: &[&str], most: u64) -> Option<Told> {
+    if let Some((_, file)) = PLANS.iter().find(|(of, _)| *of == mutant) {
+        let told = run_plan(super::red::kept_plan(file), Some(mutant), false);
+        let told = Told {
+            file: Some(file),
+            ..told
+        };
+        return Some(told).filter(|told| told.breaks(rules));
+    }
     std::iter::once(known)
         .chain(0..most)
         .map(|seed| run(seed, Some(mutant), false))
@@ -231,9 +247,6 @@ pub fn find_all(most: u64) -> (Vec<Told>, Vec<Mutant>) {
         let Some((mutant, known, rules)) = one else {
             return ControlFlow::Break(());
         };
-        if UNSEEN.contains(mutant) {
-            return ControlFlow::Continue(());
-        }
         let told = find(*mutant, *known, rules, most);
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         match told {

@@ -439,7 +439,14 @@ fn contradicts(row: &Row, truth: &Truth) -> bool {
 pub fn is_documented_refusal(row: &Row) -> bool {
     let asks_task_or_post = matches!(row.get(), Channel::Ack | Channel::TaskResult);
     let documented = row.is(Code::E1065) || (row.is(Code::E1025) && row.is(Errors::OurField));
-    asks_task_or_post && documented && matches!(row.get(), Http::S400 | Http::S422)
+    // The status that is right for an error of the gateway's is 422.
+    let shaped = [
+        Envelope::ErrorResponse,
+        Envelope::ErrorErrors,
+        Envelope::ErrorCode,
+    ];
+    let right = row.is(Http::Right) && shaped.contains(&row.envelope());
+    asks_task_or_post && documented && (right || matches!(row.get(), Http::S400 | Http::S422))
 }
 
 fn is_missing(row: &Row) -> bool {

@@ -428,7 +428,10 @@ fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
         }
         // What was refused against the books is judged by the rule of a false no.
         State::Rejected => (made || !refused) && !world.wire.contradicted.contains_key(&name),
-        State::NotFound => (made && !is_hidden(world, &name, row)) || !is_proved(world, row),
+        // Look-ups that show what is hidden are empty by the design, though their lists are not: the rule of
+        // proofs counts those.
+        State::NotFound if made => !is_hidden(world, &name, row),
+        State::NotFound => !is_proved(world, row),
         State::NotSent => may_have_arrived,
         State::Accepted => may_have_arrived,
         State::Submitting | State::Processing | State::Pending | State::InDoubt | State::Merged => {

@@ -4,8 +4,8 @@
 use super::books::Transaction;
 use super::bytes::End;
 use super::grammar::{
-    Amount, Bytes, Channel, Envelope, Errors, Http, List, Named, Row, Status, Truth, Whose,
-    holds_transaction, is_allowed, is_documented_refusal,
+    Amount, Bytes, Channel, Envelope, Errors, Http, List, Named, Row, Status, Truth, Updated,
+    Whose, holds_transaction, is_allowed, is_documented_refusal,
 };
 use super::one_step::may_reject;
 use super::plan::{Plan, plain};
@@ -13,6 +13,7 @@ use super::render::{Card, Entry, Names, Scene, beside, render, told};
 use super::replies::{ORIGIN, Reply};
 use super::world::State;
 use domain::Timestamp;
+use std::time::Duration;
 
 fn entry(t: &Transaction) -> Entry {
     Entry {
@@ -89,10 +90,11 @@ impl State {
         if !is_allowed(row, &truth) {
             return None;
         }
-        // No task refuses what is still under way, but by a documented refusal.
+        // No task refuses what is still under way. What was made, a documented refusal may contradict.
         let live = || self.books.live(&name, now).next().is_some();
         let asks_task = matches!(row.get(), Channel::TaskStatus | Channel::TaskResult);
-        let refuses = asks_task && may_reject(row, false) && !is_documented_refusal(row);
+        let refuses = asks_task && may_reject(row, false);
+        let refuses = refuses && !(own.is_some() && is_documented_refusal(row));
         if refuses && live() {
             return None;
         }
@@ -166,6 +168,7 @@ impl State {
             standing.extend(of(&shown.uid).map(|found| Transaction {
                 name: said.name.clone().unwrap_or_default(),
                 status: said.status.clone(),
+                updated_at: said_when(row, found.updated_at),
                 ..found
             }));
             if row.envelope() == Envelope::List {
@@ -233,6 +236,18 @@ impl State {
         let all = &mut self.books.transactions;
         all.entry(other.uid.clone()).or_insert(made);
     }
+}
+
+/// The time of a change as a row tells it: what has no readable time, or one too far ahead, is older than all.
+fn said_when(row: &Row, at: Timestamp) -> Timestamp {
+    let behind = match row.get() {
+        Updated::Right | Updated::Before => 0,
+        Updated::Behind3Min => 180,
+        Updated::Behind1H => 3600,
+        Updated::Behind25H => 25 * 3600,
+        Updated::Absent | Updated::NoZone | Updated::Ahead => return Timestamp::from_micros(0),
+    };
+    at.minus(Duration::from_secs(behind))
 }
 
 /// Something to make an answer from that shows no transaction.

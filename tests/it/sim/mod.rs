@@ -103,15 +103,27 @@ fn one_seed() {
     assert_eq!(told.broken, None, "{}", told.line());
 }
 
-/// Repeats one plan with its whole story: `RECONCILER_PLAN=tests/data/plans/x.plan`.
+/// Repeats one plan with its whole story: `RECONCILER_PLAN=tests/data/plans/x.plan`, and `RECONCILER_MUTANT`
+/// as above.
 #[test]
 fn one_plan() {
     let Ok(file) = std::env::var("RECONCILER_PLAN") else {
         return;
     };
-    let told = explore::run_plan(red::kept_plan(&file), None, true);
+    let mutant = std::env::var("RECONCILER_MUTANT").ok();
+    let mutant = mutant.map(|name| Mutant::named(&name).expect("a mutant of that name"));
+    let told = explore::run_plan(red::kept_plan(&file), mutant, true);
     println!("{}", told.story());
     assert_eq!(told.broken, None);
+}
+
+/// What shows a mutant by a plan of its own breaks nothing without it.
+#[test]
+fn plans_of_mutants_break_nothing_by_themselves() {
+    for (mutant, file) in mutant::PLANS {
+        let told = explore::run_plan(red::kept_plan(file), None, false);
+        assert_eq!(told.broken, None, "{mutant:?}");
+    }
 }
 
 /// The same seed gives the same run, to the last microsecond.
@@ -138,7 +150,8 @@ fn every_mutant_is_found() {
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
     // What the line says is enough to see the same again.
-    let told = found.first().expect("some were found");
+    let told = found.iter().find(|told| told.file.is_none());
+    let told = told.expect("some were found by a seed");
     let line = told.line();
     assert!(!line.contains('\n'), "{line}");
     let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name));

@@ -58,9 +58,18 @@ pub enum Mutant {
     AgeIsBelieved,
 }
 
-/// Those that ordinary schedules do not show any more, since a proof of absence asks for more than they leave
-/// out: each needs a plan of its own.
-pub const UNSEEN: &[Mutant] = &[Mutant::TwoLookupsProve, Mutant::AgeIsBelieved];
+/// Those that ordinary schedules do not show, since a proof of absence asks for more than they leave out: each
+/// has a plan of its own, which breaks nothing without the mutant.
+pub const PLANS: &[(Mutant, &str)] = &[
+    (
+        Mutant::TwoLookupsProve,
+        "tests/data/plans/mutants/two-lookups-prove.plan",
+    ),
+    (
+        Mutant::AgeIsBelieved,
+        "tests/data/plans/mutants/age-is-believed.plan",
+    ),
+];
 
 impl Mutant {
     /// All of them, each with a seed that is known to show it, and with the rules that it breaks. A
@@ -120,7 +129,13 @@ impl Mutant {
         (
             Self::AgeIsBelieved,
             70,
-            &[rule::EVIDENCE, name::PROOFS, name::NO_FALSE_NO],
+            &[
+                rule::EVIDENCE,
+                name::PROOFS,
+                name::NO_FALSE_NO,
+                // What is not looked at stands nowhere, long before its absence is proved.
+                name::KNOWN,
+            ],
         ),
     ];
 

@@ -14,7 +14,7 @@ use super::grammar::{
     Bytes, Channel, Code, Database, Envelope, Errors, FACTORS, Http, Lasts, Named, Row, Status,
     Value, When, Whose,
 };
-use judge::{Broken, judge};
+use judge::{Broken, is_by_design, judge};
 use leaves::clock::BootInstant;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -24,6 +24,16 @@ use std::collections::BTreeMap;
 
 /// How many random rows the sample has beside those that hold every pair with every state.
 const MORE: usize = 3_000;
+
+/// What came of one row.
+#[derive(Default)]
+struct Judged {
+    broken: Vec<Broken>,
+    /// It changed something.
+    decides: bool,
+    /// The design itself lets it end falsely.
+    is_by_design: bool,
+}
 
 /// The stages, each made once.
 struct Stages(BTreeMap<(When, bool, Way), Stage>);
@@ -47,20 +57,24 @@ impl Stages {
         Self(stages)
     }
 
-    /// What a row breaks, and whether it changed anything; nothing, when no such answer can come.
-    fn judged(&self, row: &Row) -> (Vec<Broken>, bool) {
+    /// What a row does; nothing, when no such answer can come.
+    fn judged(&self, row: &Row) -> Judged {
         // A webhook over the limit is refused before it is read.
         let refused = row.is(Channel::Webhook) && row.is(Bytes::Long);
         if refused || !row.is_possible() || !is_natural(row.get(), row.get()) {
-            return (Vec::new(), false);
+            return Judged::default();
         }
         let stage = &self.0[&(row.get(), row.is_child(), Way::of(row.get()))];
         let done = stage.take(row);
-        (judge(stage, row, &done), done.changes(stage))
+        Judged {
+            broken: judge(stage, row, &done),
+            decides: done.changes(stage),
+            is_by_design: is_by_design(stage, row, &done),
+        }
     }
 
     fn broken(&self, row: &Row) -> Vec<Broken> {
-        self.judged(row).0
+        self.judged(row).broken
     }
 
     fn breaks(&self, row: &Row, rule: &str) -> bool {
@@ -181,6 +195,8 @@ fn everything() -> impl Iterator<Item = Row> {
 struct Report {
     red: Vec<Fault>,
     steps: usize,
+    /// Steps in which the design itself allows a false end.
+    by_design: usize,
     known: BTreeMap<String, usize>,
     unknown: BTreeMap<(&'static str, Row), (usize, String)>,
     /// How often each value stood in an answer that changed something.
@@ -195,6 +211,7 @@ impl Report {
         Self {
             red: red(),
             steps: 0,
+            by_design: 0,
             known: BTreeMap::new(),
             unknown: BTreeMap::new(),
             decided: BTreeMap::new(),
@@ -208,14 +225,15 @@ impl Report {
     }
 
     fn add(&mut self, stages: &Stages, row: &Row) {
-        let (broken, decided) = stages.judged(row);
+        let judged = stages.judged(row);
         self.steps += 1;
-        if decided {
+        self.by_design += usize::from(judged.is_by_design);
+        if judged.decides {
             for factor in 0..FACTORS.len() {
                 *self.decided.entry((factor, row.at(factor))).or_default() += 1;
             }
         }
-        for Broken { rule, what } in broken {
+        for Broken { rule, what } in judged.broken {
             if let Some(file) = self.fault(row, rule) {
                 *self.known.entry(file).or_default() += 1;
                 continue;
@@ -246,7 +264,10 @@ impl Report {
     }
 
     fn print(&self) {
-        println!("{} steps", self.steps);
+        println!(
+            "{} steps, {} ended falsely by design",
+            self.steps, self.by_design
+        );
         for (file, times) in &self.known {
             println!("{times:6} {file}");
         }

@@ -197,6 +197,7 @@ impl World {
         (told, holds): (Vec<Transaction>, Vec<Transaction>),
     ) -> bool {
         let sha256: [u8; 32] = Sha256::digest(&body).into();
+        let names = told.iter().chain(&holds).any(|shown| shown.uid == uid);
         let now = self.exec.now();
         self.note(|| format!("webhook of {uid}, signed {signed}"));
         self.with(|state| {
@@ -210,7 +211,7 @@ impl World {
             let now = self.exec.now();
             self.with(|state| {
                 invariants::acknowledged(state, sha256);
-                super::rules::acknowledged(state, uid, signed, now);
+                super::rules::acknowledged(state, uid, (signed, names), now);
             });
         }
         taken
@@ -364,6 +365,7 @@ fn check(id: Uuid) -> Observation {
     let act = serde_json::json!({"asked": id});
     let mut learned = Observation::local(Channel::Operator, "check", &act, Vec::new());
     learned.look_again = true;
+    learned.wishes.by_name = true;
     learned
 }
 

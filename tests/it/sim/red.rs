@@ -266,6 +266,36 @@ const MENDED: &[Fault] = &[
         name::TRUTH,
         "look-ups that fail for a day are told",
     ),
+    (
+        "strange-failure-beside-our-own-uid",
+        name::NO_FALSE_YES,
+        "a failure found beside what our own request named ends nothing",
+    ),
+    (
+        "strange-failure-beside-a-misnamed-uid",
+        name::NO_FALSE_YES,
+        "a failure found beside what our own request named ends nothing",
+    ),
+    (
+        "look-ups-break-off-for-days",
+        name::TRUTH,
+        "a list that broke off is a look-up that failed",
+    ),
+    (
+        "acquirers-uid-alone-is-taken-for-the-transaction",
+        name::NO_FALSE_YES,
+        "the acquirer's section names no transaction, with or without the outer uid",
+    ),
+    (
+        "check-of-a-task-that-hangs-never-asks-by-name",
+        name::LIVELY,
+        "where a read of the task hangs, the name that a person asked for comes first",
+    ),
+    (
+        "check-by-a-name-that-hangs-never-asks-by-uid",
+        name::LIVELY,
+        "where the look-up by name hangs, the uid has its turn alone",
+    ),
 ];
 
 /// Rules that answers drawn at random still break, while each of these faults has no shrunk plan of its

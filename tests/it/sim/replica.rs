@@ -1,6 +1,7 @@
 //! One replica of the service while it lives: the committer, the engine's loop, the submits, and
 //! what its HTTP listeners do. Where the service has pure code, it is the service's own that runs.
 
+use super::db::{Check, Db};
 use super::exec::{Group, TaskId};
 use super::hands::SimHands;
 use super::invariants::{self, rule};
@@ -9,8 +10,9 @@ use super::plan::Notices;
 use super::tx::{After, Committed, Tx};
 use super::world::World;
 use domain::schedule::Pace;
-use domain::{ShopId, Uid};
+use domain::{DiscrepancyKind, ShopId, Timestamp, Uid};
 use leaves::clock::BootInstant;
+use reconciler::engine::sweep::{TOO_LONG, stuck};
 use reconciler::engine::{hints, step};
 use reconciler::ledger::{
     Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
@@ -20,6 +22,7 @@ use reconciler::store::StoreError;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use uuid::Uuid;
 
 type Slot = Arc<Mutex<Option<Result<(Answer, Lasting), LedgerError>>>>;
 
@@ -402,6 +405,40 @@ impl Replica {
                     }
                 });
             }
+            self.tell_stuck().await;
         }
     }
+
+    /// Tells of what has not ended for days.
+    async fn tell_stuck(self: &Arc<Self>) {
+        let now = self.world.exec.now();
+        for (id, state) in self
+            .world
+            .with(|state| open_for_long(&state.db, now, TOO_LONG))
+        {
+            self.world.point("stuck").await;
+            // One that is not recorded is told in the next turn.
+            self.record_once(stuck(id, &state)).await.ok();
+        }
+    }
+}
+
+/// What has been open for so long, and is not told of.
+fn open_for_long(db: &Db, now: Timestamp, longer_than: Duration) -> Vec<(Uuid, String)> {
+    let states = ["accepted", "processing", "pending", "in_doubt"];
+    let is_told = |id: &Uuid, check: &Check| {
+        let mut findings = db.findings.iter();
+        findings.any(|finding| {
+            finding.transaction_id == Some(*id)
+                && finding.kind == DiscrepancyKind::PendingTooLong
+                && finding.opened_at >= check.since
+        })
+    };
+    let stuck = db.checks.iter().filter(|(id, check)| {
+        let open = states.contains(&check.state.as_str());
+        open && now.since(check.since) > longer_than && !is_told(id, check)
+    });
+    stuck
+        .map(|(id, check)| (*id, check.state.clone()))
+        .collect()
 }

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::grammar::{
     Bytes, CardData, Channel, Code, Database, Envelope, Errors, FACTORS, Http, Lasts, Row, Value,
-    When,
+    When, is_documented_refusal,
 };
 use super::plan::{
     Act, Exchange, Fate, HOUR, Notices, Order, Plan, Router, Stranger, Thirty, What, plain,
@@ -264,7 +264,8 @@ pub fn may_be_taken(row: &Row) -> bool {
             row.get(),
             Errors::TimeOut | Errors::InProgress | Errors::Already | Errors::NotUnique
         );
-    let documented = row.is(Code::E1025) && row.is(Errors::OurField);
+    // The one refusal that the threat model lets contradict the books, under the statuses that refuse.
+    let documented = is_documented_refusal(row);
     let refuses = matches!(
         row.get(),
         Http::S400 | Http::S401 | Http::S403 | Http::S422 | Http::S429

@@ -186,6 +186,11 @@ fn coded() -> Vec<Value> {
         "",
     ] {
         all.push(json!({"uid": "u-1", "status": word, "transaction": {"acquirer": 1}}));
+        let section = json!({"uid": "ACQ-1", "status": word});
+        all.push(json!({"request_id": "t-1", "transaction": section}));
+        for own in ["amount", "currency", "type", "tracking_id"] {
+            all.push(json!({"status": word, own: "x", "transaction": section}));
+        }
     }
     all
 }

@@ -1,7 +1,10 @@
 //! Which of the gateway's transactions may be ours, checked against a second, naive reading.
 
 use super::facts::{cases, histories, snapshots};
-use super::given::{TOLERANCE, at, currency, fold, payment, seen, summed, tracking, uid};
+use super::given::{
+    TOLERANCE, acked, at, currency, fold, payment, result, seen, silent, snapshot, stamped, state,
+    summed, tracking, uid,
+};
 use crate::evidence::FoundBy;
 use crate::fold::{Basis, Differences};
 use crate::{Fact, Opening, Snapshot, State, Timestamp, Uid, derive};
@@ -153,4 +156,69 @@ proptest! {
         // What rests on no proof, such as a refusal, may stand behind it.
         prop_assert!(before == after || (presumed && after.state != State::NotFound));
     }
+}
+
+/// Our task names u-1, beside an attempt that ended in doubt; u-2 fails under our tracking id.
+fn beside() -> (Opening, Vec<Fact>, Snapshot) {
+    let opening = payment();
+    let named = snapshot(&opening, "u-1", "incomplete", 5);
+    let facts = vec![
+        stamped(1, 0),
+        silent(1),
+        acked(1, "t-1", 1),
+        result("t-1", &named),
+    ];
+    let strange = snapshot(&opening, "u-2", "failed", 6);
+    (opening, facts, strange)
+}
+
+#[test]
+fn a_failure_found_beside_our_own_ends_nothing() {
+    let (opening, mut facts, strange) = beside();
+    let found = summed(&opening, &facts).found_beside(&opening, &[&seen(&strange)]);
+    assert_eq!(found, [uid("u-2")].into());
+    facts.extend([Fact::Beside { uid: uid("u-2") }, seen(&strange)]);
+    assert_eq!(state(&opening, &facts), State::Pending);
+    assert_eq!(
+        fold(&opening, &facts).uid,
+        Some(uid("u-1")),
+        "and ours is shown"
+    );
+    // It is noted once, and in any order it says the same.
+    let again = summed(&opening, &facts).found_beside(&opening, &[&seen(&strange)]);
+    assert!(again.is_empty());
+    facts.reverse();
+    assert_eq!(state(&opening, &facts), State::Pending);
+    // A success of it ends the transaction like any other.
+    facts.push(seen(&snapshot(&opening, "u-2", "successful", 9)));
+    assert_eq!(state(&opening, &facts), State::Successful);
+}
+
+#[test]
+fn a_failure_is_found_beside_what_was_named_and_not_beside_itself() {
+    let (opening, facts, strange) = beside();
+    let of = |known: &[Fact], told: &Fact| summed(&opening, known).found_beside(&opening, &[told]);
+    assert!(of(&facts[..2], &seen(&strange)).is_empty(), "none is named");
+    let own = seen(&snapshot(&opening, "u-1", "failed", 7));
+    assert!(of(&facts, &own).is_empty(), "it is the one that is named");
+    let open = seen(&snapshot(&opening, "u-2", "incomplete", 7));
+    assert!(of(&facts, &open).is_empty(), "it has not failed");
+    // What was found before is noted when our own is named.
+    let early = [stamped(1, 0), acked(1, "t-1", 1), seen(&strange)];
+    let named = of(&early, &facts[3]);
+    assert_eq!(named, [uid("u-2")].into());
+    // So it is where our task names one under another tracking id, which binds nothing.
+    let misnamed = Snapshot {
+        tracking_id: Some(tracking("somebody-elses")),
+        ..snapshot(&opening, "u-1", "incomplete", 5)
+    };
+    let known = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &misnamed)];
+    assert_eq!(of(&known, &seen(&strange)), [uid("u-2")].into());
+    // What a duplicate clashed with is not what was made of our request.
+    let clash = Snapshot {
+        code: Some("E.1018".to_owned()),
+        ..misnamed
+    };
+    let known = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &clash)];
+    assert!(of(&known, &seen(&strange)).is_empty());
 }

@@ -324,9 +324,28 @@ fn with_a_uid_on_both_levels_the_outer_one_counts() {
         result(200, &garbled),
         TaskReading::Unreadable { .. }
     ));
-    let mut two = three;
-    two["uid"] = Value::Null;
-    assert!(matches!(result(200, &two), TaskReading::Transaction(s)
+    // Without a uid of its own what describes a transaction is none; its section is the acquirer's.
+    for uid in [Value::Null, json!("")] {
+        let mut bare = three.clone();
+        bare["uid"] = uid;
+        let read = result(200, &bare);
+        assert!(matches!(read, TaskReading::Unreadable { .. }), "{read:?}");
+    }
+}
+
+#[test]
+fn the_acquirers_section_is_no_transaction_without_the_outer_uid() {
+    let section = json!({"uid": "ACQ-778899", "status": "successful", "amount": 1});
+    for own in ["amount", "currency", "type", "tracking_id"] {
+        let flat = json!({"uid": null, "status": "successful", own: "x", "transaction": section});
+        assert!(
+            !matches!(result(200, &flat), TaskReading::Transaction(_)),
+            "{own}"
+        );
+    }
+    // What stands around an envelope does not make it a section.
+    let envelope = json!({"request_id": "t-1", "message": "done", "transaction": section});
+    assert!(matches!(result(200, &envelope), TaskReading::Transaction(s)
         if s.uid.as_str() == "ACQ-778899"));
 }
 

@@ -366,16 +366,24 @@ fn words_about_the_fields_of_the_request_stay_a_refusal() {
 }
 
 #[test]
-fn a_429_is_no_processing_unless_its_code_leaves_it_open() {
+fn a_429_is_no_processing_unless_its_code_or_text_leaves_it_open() {
     for code in [
         "E.1000", "E.1018", "E.1019", "E.1023", "E.1035", "E.1036", "P.1019", "F.0108", "S.0000",
     ] {
         assert!(leaves_open(&error_of(&coded(code))), "{code}");
     }
     for body in [
+        json!({"message": "Acquirer timeout"}),
+        json!({"errors": {"base": ["The acquirer did not answer in time, the result is not known"]}}),
+        json!({"message": "x", "friendly_message": "The outcome is unknown"}),
+    ] {
+        assert!(leaves_open(&error_of(&body)), "{body}");
+    }
+    for body in [
         coded("E.1025"),
         coded("E.1099"),
         json!({"message": "Too many requests"}),
+        json!({"message": "Too many requests, try again later"}),
     ] {
         assert!(!leaves_open(&error_of(&body)), "{body}");
     }

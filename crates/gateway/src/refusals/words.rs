@@ -214,6 +214,17 @@ const RUNNING: [&str; 9] = [
 ];
 const GIVEN: [&str; 7] = ["date", "card", "token", "month", "карт", "дат", "токен"];
 
+/// Whether a text, whatever it is about, speaks of another attempt, of vain waiting, or of an outcome that
+/// nobody knows.
+pub(super) fn speak_of_the_request(text: &str) -> bool {
+    let text = text.to_lowercase().replace('’', "'");
+    let holds = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    speaks_of_another(&text)
+        || holds(&TIME_OUT)
+        || is_out_of_time(&text)
+        || (holds(&OUTCOMES[..NO_FIELDS]) && holds(&UNKNOWN))
+}
+
 /// Whether a text leaves open what came of the request.
 pub(super) fn leave_open(text: &str, about: About) -> bool {
     let text = text.to_lowercase().replace('’', "'");
@@ -237,7 +248,7 @@ pub(super) fn leave_open(text: &str, about: About) -> bool {
 }
 
 /// Whether a text speaks of another attempt at the same thing. In small letters.
-pub(super) fn speaks_of_another(text: &str) -> bool {
+fn speaks_of_another(text: &str) -> bool {
     ANOTHER_ATTEMPT.iter().any(|word| text.contains(word))
         || says_that_it_exists(text)
         || Phrase::of(text).speaks_of_another()

@@ -65,6 +65,14 @@ pub fn judge(stage: &Stage, row: &Row, done: &Done) -> Vec<Broken> {
     broken.collect()
 }
 
+/// Whether the design itself lets a row end on what it did not make: such steps are counted apart.
+pub fn is_by_design(stage: &Stage, row: &Row, done: &Done) -> bool {
+    let case = Case { stage, row, done };
+    let (before, after) = (done.before.state, done.after.state);
+    let entry = case.about();
+    before != after && case.is_nameless() && !case.may_end_on(&entry, after)
+}
+
 struct Case<'a> {
     stage: &'a Stage,
     row: &'a Row,
@@ -146,9 +154,24 @@ impl Case<'_> {
             return strange.then(|| format!("it is bound to {uid}, which is no transaction"));
         }
         let entry = self.about();
-        let right = self.row.is(List::Empty) || entry.uid != uid;
-        let right = !right && self.may_end_on(&entry, after.state);
+        let other = self.row.is(List::Empty) || entry.uid != uid;
+        let right = !other && (self.may_end_on(&entry, after.state) || self.is_nameless());
         (!right).then(|| format!("it is {} by {uid}", after.state))
+    }
+
+    /// What our own task, the answer to our own request, or a look-up by our name shows without a tracking
+    /// id and alike in everything else is ours by design: refunds and voids have none as a rule.
+    fn is_nameless(&self) -> bool {
+        let answers_ours = !matches!(self.row.get(), Channel::ByUid | Channel::Webhook);
+        let named = self.row.with(Named::True);
+        let mut entry = self.about();
+        entry.name = None;
+        let case = Case {
+            row: &named,
+            ..*self
+        };
+        let alike = case.may_end_on(&entry, self.done.after.state);
+        answers_ours && self.row.is(Named::Absent) && alike
     }
 
     /// Whether our own task has named our transaction before.
@@ -209,10 +232,18 @@ impl Case<'_> {
         if !self.is_named() || uid == OURS {
             return None;
         }
+        // What was told without an amount can be named without one.
+        let has_amount = matches!(
+            self.row.get(),
+            Amount::Equal | Amount::Other | Amount::Text | Amount::TextDecimals
+        );
         let told = self.done.db.findings.iter().any(|row| {
-            let text = format!("{row:?}");
-            let amounts = text.matches("1500").count() + text.matches("15.00").count();
-            row.is_open && text.contains(OURS) && text.contains(&uid) && amounts > 2
+            let names = |uid: &str, amount: bool| {
+                let mut all = row.uids.iter();
+                let named = all.find(|mention| mention.uid == uid);
+                named.is_some_and(|mention| mention.amount.is_some() || !amount)
+            };
+            row.is_open && names(OURS, true) && names(&uid, has_amount)
         });
         (!told).then(|| format!("no finding names {OURS} and {uid} with their amounts"))
     }
@@ -357,6 +388,11 @@ impl Case<'_> {
         );
         let open = !self.done.after.state.is_final();
         let soon = check < self.stage.now.plus(Duration::from_secs(1));
+        // What nobody asked for in its own time moves no look, not even one that is late already.
+        let before = self.stage.db.checks.get(&self.stage.id);
+        let unmoved = before.is_some_and(|before| before.due_at == check);
+        let is_look = !matches!(self.row.get(), Channel::Ack | Channel::Query);
+        let soon = soon && (is_look || !unmoved);
         (read && open && soon).then(|| "it is asked again at once".to_owned())
     }
 
@@ -390,8 +426,10 @@ impl Case<'_> {
     fn notes(&self) -> Option<String> {
         let holds = self.tells() && self.row.is(Whose::Own);
         let by_name = self.is_own_name(&self.about());
-        let foreign = self.row.is(Whose::Foreign) && self.tells();
-        let right = (holds || foreign) && by_name;
+        // Whoever made it, it is found under our name.
+        let under_ours =
+            self.row.is(Whose::Foreign) || (self.row.is(Whose::New) && self.row.is(Named::Own));
+        let right = (holds || (under_ours && self.tells())) && by_name;
         (self.done.noted && !right).then(|| "\"look-ups work\" is noted".to_owned())
     }
 

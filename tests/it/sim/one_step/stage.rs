@@ -20,7 +20,9 @@ use reconciler::engine::{Settings, step};
 use reconciler::ledger::{
     self, LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target, Work,
 };
-use reconciler::observation::{Observation, query, submit, webhook};
+use reconciler::observation::query::{self, Asked};
+use reconciler::observation::webhook::Opened;
+use reconciler::observation::{Observation, submit};
 use reconciler::store::checks::Leased;
 use reconciler::store::{EvidenceRow, StoreError, StoredTransaction};
 use sha2::{Digest, Sha256};
@@ -43,6 +45,9 @@ pub const BEGAN: Duration = Duration::from_secs(3_610);
 /// When the answer comes, for what is open and for what has been final for long.
 const SOON: Duration = Duration::from_secs(3_630);
 const LATE: Duration = Duration::from_secs(3_610 + 30 * 3_600);
+
+/// The longest body of a webhook, as it is set by default.
+const MAX_WEBHOOK: usize = 256 * 1024;
 
 /// In which way an answer comes: as the answer to the POST, by way of a task, or by asking or being told,
 /// which happens at any age.
@@ -276,7 +281,7 @@ impl Stage {
         let hands = OneAnswer::new(&self.world, answer_of(&rendered), row);
         let done = match row.get() {
             Channel::Ack => now(hands.acknowledged(self.id)),
-            Channel::Webhook => now(hands.told(&rendered.body)),
+            Channel::Webhook => now(hands.told(&rendered)),
             Channel::Query => now(hands.queried(row)),
             Channel::TaskStatus | Channel::TaskResult => now(hands.step(self, &self.views.task)),
             Channel::ByUid => now(hands.step(self, &self.views.uid)),
@@ -442,11 +447,16 @@ impl<'a> OneAnswer<'a> {
         self.commit(record).await.map(drop)
     }
 
-    /// A webhook whose signature held.
-    async fn told(&self, body: &[u8]) -> Result<(), String> {
+    /// A webhook whose signature held. One whose content coding cannot be undone is refused.
+    async fn told(&self, rendered: &Rendered) -> Result<(), String> {
+        let mut headers = rendered.headers.iter();
+        let coding = headers.find(|(name, _)| *name == "content-encoding");
+        let coding = coding.map(|(_, coding)| coding.as_str());
+        let opened = Opened::of(coding, &rendered.body, MAX_WEBHOOK);
+        let opened = opened.map_err(|error| error.to_string())?;
         let record = Record {
             target: Target::Snapshots,
-            learned: webhook::observe(body, true, self.world.exec.now()),
+            learned: opened.observe(&rendered.body, true, self.world.exec.now()),
             lease: None,
             next_check: None,
         };
@@ -455,18 +465,27 @@ impl<'a> OneAnswer<'a> {
 
     /// The answer to a status query by name.
     async fn queried(&self, row: &Row) -> Result<(), String> {
-        let answer = self.taken().filter(|_| !self.broken_off);
+        // What had come of one that broke off counts as well.
+        let answer = self.taken().expect("an answer");
         let name = if row.is(Named::Parents) {
             names().parents
         } else {
             names().own
         };
-        let learned = answer.and_then(|answer| query::observe_tracking_id(&answer, &name));
-        let Some(learned) = learned else {
+        let named = self.world.with(|state| {
+            let mut all = state.db.transactions.iter();
+            let bears = |row: &StoredTransaction| {
+                let own = row.opening.tracking_id.as_ref();
+                row.opening.origin == Origin::Api && own.is_some_and(|own| own.as_str() == name)
+            };
+            all.find(|(_, row)| bears(row)).map(|(id, _)| *id)
+        });
+        let asked = Asked::TrackingId(&name);
+        let Some(learned) = query::observe(&answer, asked, named.is_some()) else {
             return Ok(());
         };
         let record = Record {
-            target: Target::Snapshots,
+            target: named.map_or(Target::Snapshots, Target::Transaction),
             learned,
             lease: None,
             next_check: None,

@@ -64,7 +64,10 @@ pub fn as_the_books(state: &State, _: Timestamp) -> Option<String> {
         if ours(state).any(equal) && is_told(state, &[&found.uid]) {
             return None;
         }
-        let shown = state.plan.router.shows(name, &found.name) || is_parents(row, &found.name);
+        // Under the parent's name a look-up by that name shows it, where the router lets it.
+        let router = state.plan.router;
+        let by_parents = is_parents(row, &found.name) && router.shows(&found.name, &found.name);
+        let shown = router.shows(name, &found.name) || by_parents;
         let single = state.books.of(name).count() == 1;
         let clocks = state.plan.behind.is_zero() && state.plan.ahead.is_zero();
         let honest = is_honest(&state.plan, "name", name);

@@ -12,11 +12,11 @@ mod violated;
 
 pub use notices::acknowledged;
 pub use pace::is_honest;
-pub use truth::{is_alike, is_hidden};
+pub use truth::{is_alike, is_hidden, is_unseen};
 
 use super::invariants;
 use super::world::State;
-use domain::{Origin, Timestamp};
+use domain::{Channel, Origin, Timestamp};
 use reconciler::ledger::Work;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
 
@@ -90,14 +90,15 @@ fn look(state: &mut State, rules: &[(&str, Rule)], now: Timestamp) {
 /// A commit has taken place.
 pub fn committed(state: &mut State, works: &[Work], now: Timestamp) {
     let records = works.iter().filter_map(|work| match work {
-        Work::Record(record) => Some(record.learned.body_sha256),
+        Work::Record(record) => Some((record.learned.body_sha256, record.learned.channel)),
         _ => None,
     });
-    let read: Vec<[u8; 32]> = records.collect();
+    let read: Vec<([u8; 32], Channel)> = records.collect();
     read.iter()
-        .for_each(|sha256| notices::recorded(state, sha256, now));
+        .for_each(|recorded| notices::recorded(state, recorded, now));
     look(state, &AFTER_COMMITS, now);
-    read.iter().for_each(|sha256| notices::shown(state, sha256));
+    read.iter()
+        .for_each(|recorded| notices::shown(state, recorded));
 }
 
 /// A POST has arrived.

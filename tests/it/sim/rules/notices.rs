@@ -6,7 +6,7 @@ use super::super::wire::{Owed, Read};
 use super::super::world::State;
 use super::truth::{is_alike, is_own};
 use super::{is_told, is_told_in_full, name, name_of, ours};
-use domain::{DiscrepancyKind, Timestamp};
+use domain::{Channel, DiscrepancyKind, Timestamp};
 use std::time::Duration;
 
 /// How late a look may be that a webhook without a signature asks for.
@@ -18,10 +18,24 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// Within which time an older transaction may be ours after all.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// What has come with these bytes by this channel. Another channel may bring the same bytes, and what it brings
+/// is recorded by itself.
+fn reads(state: &State, (sha256, channel): &([u8; 32], Channel)) -> Vec<Read> {
+    let comes_by = |read: &&Read| match channel {
+        Channel::Ack => read.channel == "ack",
+        Channel::TaskStatus => read.channel == "status",
+        Channel::TaskResult => read.channel == "result",
+        Channel::Webhook => read.channel == "webhook",
+        Channel::Query => matches!(read.channel.as_str(), "name" | "uid"),
+        _ => true,
+    };
+    let all = state.wire.of(sha256).iter();
+    all.filter(comes_by).cloned().collect()
+}
+
 /// A recorded piece shows transactions: from now on they are known.
-pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
-    let reads: Vec<Read> = state.wire.of(sha256).to_vec();
-    for read in reads {
+pub fn recorded(state: &mut State, recorded: &([u8; 32], Channel), now: Timestamp) {
+    for read in reads(state, recorded) {
         for told in &read.told {
             state.wire.is_told(told, now);
             if read.channel != "webhook" && told.is_final() {
@@ -39,9 +53,8 @@ pub fn recorded(state: &mut State, sha256: &[u8; 32], now: Timestamp) {
 }
 
 /// What a recorded piece has shown is known from then on.
-pub fn shown(state: &mut State, sha256: &[u8; 32]) {
-    let reads: Vec<Read> = state.wire.of(sha256).to_vec();
-    for read in reads {
+pub fn shown(state: &mut State, recorded: &([u8; 32], Channel)) {
+    for read in reads(state, recorded) {
         let wrong = read.told.iter().find_map(|told| unknown(state, &told.uid));
         if let Some(wrong) = wrong {
             state.breaks(name::KNOWN, format!("{wrong}, told by {}", read.channel));
@@ -71,7 +84,12 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
             found.name
         ));
     }
-    let row = row.filter(|row| !is_own(row, found))?;
+    // What a request of ours has made is that request's, under whatever name the gateway files it: children
+    // under their parent's too. It is bound there, or told as doubtful, and never one of origin `gateway`.
+    if ours(state).any(|row| is_own(row, found)) {
+        return None;
+    }
+    let row = row?;
     let stamps = row.summary.attempts.values().filter_map(|a| a.stamped_at);
     let first = stamps.min()?;
     let is_others = !is_alike(row, found) || found.created_at < first.minus(DAY);
@@ -84,11 +102,15 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
 }
 
 /// A webhook was answered 200: a look of what it names is owed when nobody signed it, and one of our
-/// task when it contradicts what we have.
-pub fn acknowledged(state: &mut State, uid: &str, signed: bool, now: Timestamp) {
+/// task when it contradicts what we have. `names`: the uid can be read in it; by a uid that stands nowhere
+/// nobody can look.
+pub fn acknowledged(state: &mut State, uid: &str, (signed, names): (bool, bool), now: Timestamp) {
     let Some(found) = state.books.transactions.get(uid).cloned() else {
         return;
     };
+    if !signed && !names {
+        return;
+    }
     if !signed {
         state.wire.owed.push(Owed {
             uid: uid.to_owned(),

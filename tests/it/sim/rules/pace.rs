@@ -60,8 +60,31 @@ pub fn is_honest(plan: &Plan, channel: &str, about: &str) -> bool {
     !planned.any(|one| one.channel == channel && one.about == about && one.last == u64::MAX)
 }
 
-/// Whether a channel that can decide the row tells the truth about it.
-fn is_decidable(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+/// When an exchange that the plan has spoilt last took place, of those that end.
+fn spoilt(state: &State, channel: &str, about: &str) -> Option<Timestamp> {
+    let asked = state
+        .wire
+        .asked
+        .get(&(channel.to_owned(), about.to_owned()))?;
+    let planned = state
+        .plan
+        .exchanges
+        .iter()
+        .filter(|one| one.channel == channel && one.about == about && one.last != u64::MAX);
+    let nth = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let had = planned.filter(|one| nth(one.first) <= asked.len());
+    had.filter_map(|one| asked.get(asked.len().min(nth(one.last)).checked_sub(1)?))
+        .max()
+        .copied()
+}
+
+/// Since when a channel that can decide the row tells the truth about it, if one does. One of which single
+/// answers are spoilt is honest from the last of these on.
+fn decidable_since(
+    state: &State,
+    row: &StoredTransaction,
+    found: &Transaction,
+) -> Option<Timestamp> {
     let plan = &state.plan;
     let task = found.uid.replacen("uid-", "task-", 1);
     let asked = is_honest(plan, "result", &task) && is_honest(plan, "status", &task);
@@ -90,7 +113,18 @@ fn is_decidable(state: &State, row: &StoredTransaction, found: &Transaction) -> 
     let ended = found.history.last().map(|(at, _)| *at);
     let in_time = (state.books.tasks.get(&task)).is_some_and(|task| ended <= Some(task.done_at));
     let shown = in_time || is_honest(plan, "uid", &found.uid);
-    by_name || (asked && by_task && acked && shown)
+    let changes = found.history.last().map_or(found.created_at, |(at, _)| *at);
+    let since = changes.max(found.visible_at);
+    let name = by_name.then(|| spoilt(state, "name", name_of(row)));
+    let task = (asked && by_task && acked && shown).then(|| {
+        let uid = spoilt(state, "uid", &found.uid).filter(|_| !in_time);
+        let task = spoilt(state, "result", &task).max(spoilt(state, "status", &task));
+        task.max(uid)
+    });
+    let honest = name.into_iter().chain(task);
+    honest
+        .map(|spoilt| spoilt.unwrap_or(since).max(since))
+        .min()
 }
 
 /// While one channel that can decide a row is honest, the row is right in time.
@@ -111,11 +145,9 @@ pub fn lively(state: &State, now: Timestamp) -> Option<String> {
         // What our own task names under a strange name is left for a person.
         let parents = row.opening.parent_tracking_id.as_ref();
         let is_named = found.name == name || parents.is_some_and(|p| p.as_str() == found.name);
-        if !found.is_final() || !is_named || !is_decidable(state, row, found) {
-            return None;
-        }
-        let changes = found.history.last().map_or(found.created_at, |(at, _)| *at);
-        let since = changes.max(found.visible_at);
+        let since = (found.is_final() && is_named)
+            .then(|| decidable_since(state, row, found))
+            .flatten()?;
         let age = since.since(row.record.created_at);
         let most = longest(age) * 3 + 2 * MINUTE;
         let waits = matches!(derived.basis, Basis::Differs(_));
@@ -149,7 +181,11 @@ pub fn silent(state: &State, _: Timestamp) -> Option<String> {
             let count = u32::try_from(in_a_row.count()).unwrap_or(1);
             let least = Duration::from_secs(2_u64.pow(count.min(6))).min(MINUTE);
             let all = state.wire.asked.get(&(channel.clone(), about.clone()))?;
-            let next = all.iter().find(|asked| *asked >= at)?;
+            // A name is asked by its own row and by those of its children, each at its own pace.
+            let below = state.plan.orders.iter();
+            let below = below.filter(|order| order.parent.as_ref() == Some(about));
+            let others = if channel == "name" { below.count() } else { 0 };
+            let next = all.iter().filter(|asked| *asked >= at).nth(others)?;
             let gap = next.since(*at);
             (gap < least.mul_f64(0.8)).then(|| {
                 format!("{about}: asked again {gap:.1?} after {count} reads without an answer")

@@ -2,7 +2,7 @@
 
 use super::super::books::Transaction;
 use super::super::world::State;
-use super::{is_told, is_told_in_full, name_of, ours};
+use super::{is_honest, is_told, is_told_in_full, name_of, ours};
 use domain::fold::Basis;
 use domain::{Currency, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
@@ -34,16 +34,38 @@ pub fn no_false_no(state: &State, now: Timestamp) -> Option<String> {
         if live.is_none() && !travels || is_by_design(state, row, derived.state) {
             return None;
         }
+        let made = live.and_then(|arrival| arrival.made.as_ref());
         let contradicted = state.wire.contradicted.get(name);
-        if contradicted.is_some_and(|since| now.since(*since) < BELIEVED) {
+        let found = made.and_then(|uid| state.books.transactions.get(uid));
+        let unseen = found.is_some_and(|found| is_unseen(state, row, found));
+        if unseen || contradicted.is_some_and(|since| now.since(*since) < BELIEVED) {
             return None;
         }
-        let made = live.and_then(|arrival| arrival.made.as_ref());
         Some(format!(
             "{name} is {}, and the gateway has {made:?} or may yet have it",
             derived.state
         ))
     })
+}
+
+/// Whether a documented refusal contradicts a transaction that no look can show, and that nobody has told of. Such
+/// a refusal stands: it may be believed until the first look that shows what it contradicts.
+pub fn is_unseen(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    state.wire.contradicted.contains_key(name_of(row))
+        && !state.wire.told.contains_key(&found.uid)
+        && !can_be_shown(state, row, found)
+}
+
+/// Whether look-ups by a name of this row can show a transaction: its own, and its parent's.
+fn can_be_shown(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
+    let plan = &state.plan;
+    let parents = row.opening.parent_tracking_id.iter();
+    let parents = parents.map(|name| name.as_str());
+    let shows =
+        |asked: &str| plan.router.shows(asked, &found.name) && is_honest(plan, "name", asked);
+    let mut names = std::iter::once(name_of(row)).chain(parents);
+    let visible = plan.children_shown || found.parent.is_none();
+    !plan.empty && visible && names.any(shows)
 }
 
 /// Where the design itself allows a false no; such runs are counted apart.
@@ -63,11 +85,13 @@ fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     }
 }
 
-/// Whether what we asked for is filed under a name that is not ours, and our own task has never told so.
+/// Whether what we asked for is filed under a name that is not ours, or is of another type by now, and our own
+/// task has never told so: a row of another type makes a look-up empty, by design.
 pub fn is_hidden(state: &State, row: &StoredTransaction, found: &Transaction) -> bool {
     let parents = row.opening.parent_tracking_id.as_ref();
     let named = found.name == name_of(row) || parents.is_some_and(|p| p.as_str() == found.name);
-    !named && !state.wire.named_by_task.contains(&found.uid)
+    let is_other = found.kind != row.opening.kind.as_str();
+    (!named || is_other) && !state.wire.named_by_task.contains(&found.uid)
 }
 
 /// Whether a transaction of the books is what a row asked for.
@@ -164,10 +188,12 @@ fn others_are_told(state: &State, row: &StoredTransaction, uid: &str) -> bool {
     let oldest = first.minus(TOLERANCE);
     let mut others = state.books.of(name_of(row)).filter(|t| {
         let is_candidate = t.created_at >= oldest && t.created_at <= row.state_since;
-        // What look-ups showed only later could not be known of, by design.
+        // What look-ups showed only later could not be known of, by design. Of what somebody else makes "the only
+        // candidate" (design, binding) is the only one that was told: a webhook tells of one alone, and whatever
+        // else bears the name the re-checks find. What our own request has made must be seen all the same.
         let told = state.wire.told.get(&t.uid);
         let told = told.is_some_and(|at| *at <= row.state_since);
-        let is_shown = told || t.visible_at <= row.state_since;
+        let is_shown = told || is_own(row, t) && t.visible_at <= row.state_since;
         t.uid != uid && is_candidate && is_shown && is_alike(row, t)
     });
     // An end stays one, whatever else appears: then both stand in a finding. What our own task has named only a

@@ -1,0 +1,103 @@
+//! Finds what is due, for all shops by one statement, and tells the loops of those shops.
+//!
+//! A shop at which nothing is due costs no statement of its own. What this process makes due it tells by itself
+//! ([`crate::ledger::Ledger::due`]); here is found what others made due, what a lease has run out of, and what
+//! was there at the start.
+
+use crate::engine::Shared;
+use crate::ledger::Due;
+use crate::store::{StoreError, checks, hints};
+use domain::ShopId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How often the database is asked.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How often the hints that were looked up are removed.
+const FORGET_HINTS: Duration = Duration::from_secs(60);
+
+/// Whom to tell of one shop.
+struct Told {
+    due: Arc<Due>,
+    hints: Arc<Notify>,
+}
+
+/// The agenda of all shops.
+pub(crate) struct Agenda {
+    names: Vec<String>,
+    told: HashMap<String, Told>,
+}
+
+impl Agenda {
+    /// Of these shops.
+    pub(crate) fn of(shared: &Shared, shops: &[ShopId]) -> Self {
+        let told = shops.iter().map(|shop| {
+            let told = Told {
+                due: shared.ledger.due(shop),
+                hints: Arc::default(),
+            };
+            (shop.to_string(), told)
+        });
+        Self {
+            names: shops.iter().map(ToString::to_string).collect(),
+            told: told.collect(),
+        }
+    }
+
+    /// Wakes when a hint is due at a shop.
+    pub(crate) fn hints(&self, shop: &ShopId) -> Arc<Notify> {
+        let told = self.told.get(shop.as_str());
+        told.map(|told| Arc::clone(&told.hints)).unwrap_or_default()
+    }
+
+    /// Asks the database again and again until the service stops.
+    pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let mut forget_at = Instant::now() + FORGET_HINTS;
+        let mut trouble = false;
+        while !shared.dispatch.is_stopping() {
+            let began = Instant::now();
+            let read = self.read(&shared).await;
+            // Said once for each outage, not each time.
+            if let Err(error) = &read
+                && !std::mem::replace(&mut trouble, true)
+            {
+                tracing::error!(
+                    error = error.chain(),
+                    "failed to read what is due; retrying"
+                );
+            }
+            trouble = read.is_err();
+            if Instant::now() >= forget_at {
+                forget_at = Instant::now() + FORGET_HINTS;
+                if let Err(error) = hints::forget(&shared.store, &self.names).await {
+                    tracing::debug!(error = error.chain(), "failed to remove old hints");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(began + EVERY) => {}
+                () = shared.dispatch.stopping() => {}
+            }
+        }
+    }
+
+    async fn read(&self, shared: &Shared) -> Result<(), StoreError> {
+        // Until after the next time, should that be late.
+        let due = checks::due_soon(&shared.store, &self.names, EVERY * 2).await?;
+        for soon in due {
+            let Some(told) = self.told.get(&soon.shop) else {
+                continue;
+            };
+            if let Some(at) = soon.check {
+                told.due.tell(at.since(soon.now));
+            }
+            if soon.hint {
+                told.hints.notify_one();
+            }
+        }
+        Ok(())
+    }
+}
