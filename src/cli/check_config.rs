@@ -2,7 +2,6 @@
 //! are hidden.
 
 use crate::config;
-use std::collections::BTreeMap;
 use std::path::Path;
 use words::money;
 
@@ -13,12 +12,15 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {
 
 /// Returns a warning for each valid but risky setting, one sentence each.
 pub(super) fn warnings(config: &config::Config) -> Vec<String> {
-    let mut disputed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut disputed: Vec<(String, Vec<&str>)> = Vec::new();
     for shop in &config.shops {
         let codes = money::disputed(&shop.currency_exponents);
         let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
-        if !codes.is_empty() {
-            disputed.entry(codes.join(" ")).or_default().push(&shop.id);
+        let codes = codes.join(" ");
+        match disputed.iter_mut().find(|(same, _)| *same == codes) {
+            _ if codes.is_empty() => {}
+            Some((_, shops)) => shops.push(&shop.id),
+            None => disputed.push((codes, vec![&shop.id])),
         }
     }
     let disputed = disputed.iter().map(|(codes, shops)| {

@@ -130,6 +130,12 @@ impl Task {
         let ended = self.unknown || self.outlived;
         self.acked && !ended && self.refusals.is_empty() && self.results.is_empty()
     }
+
+    /// It answered an attempt.
+    fn ack(&mut self, attempt: u32) {
+        self.attempt = self.attempt.max(attempt);
+        self.acked = true;
+    }
 }
 
 /// One description of one of the gateway's transactions.
@@ -288,11 +294,7 @@ impl Case {
             Saying::Deferred(attempt) => self.attempt(*attempt).deferred = true,
             Saying::Silent(attempt) => self.attempt(*attempt).silent = true,
             Saying::Refused(attempt, refusal) => self.attempt(*attempt).refusals.push(*refusal),
-            Saying::Acked(attempt, id) => {
-                let task = self.task(id);
-                task.attempt = task.attempt.max(*attempt);
-                task.acked = true;
-            }
+            Saying::Acked(attempt, id) => self.task(id).ack(*attempt),
             Saying::TaskUnknown(id) => self.task(id).unknown = true,
             Saying::TaskOutlived(id) => self.task(id).outlived = true,
             Saying::TaskRefused(id, refusal) => self.task(id).refusals.push(*refusal),

@@ -362,7 +362,7 @@ mod tests {
             panic!("nothing found")
         };
         let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
-        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 4));
+        assert_eq!((uids, full, unread), (vec!["a", "b", "c", "d"], false, 5));
         assert_eq!(
             snapshots[3].unread.as_deref(),
             Some("amount \"1,5\""),

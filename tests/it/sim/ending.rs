@@ -123,7 +123,15 @@ impl World {
         let is_refused = row.state == State::Rejected
             && truth.is_some_and(|truth| self.with(|state| is_unseen(state, row, truth)));
         let is_spoilt = truth.is_some_and(|truth| self.is_spoilt(row, truth));
-        let is_misled = is_misled || is_refused || is_spoilt;
+        // Of several that have ended, the one that our own task named counts first: under a finding that names both.
+        let derived = row.derived();
+        let is_named = derived.uid.as_ref().is_some_and(|uid| {
+            let by_task = self.with(|state| state.wire.named_by_task.contains(uid.as_str()));
+            let told =
+                truth.is_some_and(|truth| truth.uid != uid.as_str() && self.is_told_of(row, truth));
+            by_task && told
+        });
+        let is_misled = is_misled || is_refused || is_spoilt || is_named;
         // What goes by a strange name, and nobody told of, cannot be found.
         let unfound = row.state == State::InDoubt && is_told(DiscrepancyKind::PendingTooLong);
         let is_lost = (row.state == State::NotFound || unfound)
