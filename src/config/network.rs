@@ -20,8 +20,13 @@ impl Network {
             None => (text, None),
         };
         let address: IpAddr = address.parse().ok()?;
+        let prefix = prefix.unwrap_or(width(address));
+        // Those that are written as IPv6 are compared as IPv4.
+        let (address, prefix) = match address.to_canonical() {
+            four @ IpAddr::V4(_) if address.is_ipv6() => (four, prefix.checked_sub(96)?),
+            canonical => (canonical, prefix),
+        };
         let bits = width(address);
-        let prefix = prefix.unwrap_or(bits);
         let network = Self { address, prefix };
         (prefix <= bits && network.first_bits(address) == number(address)).then_some(network)
     }
@@ -96,6 +101,7 @@ mod tests {
         assert!(!holds("10.0.0.0/8", "11.0.0.0"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
         assert!(holds("10.0.0.0/8", "::ffff:10.1.2.3"));
+        assert!(holds("::ffff:10.0.0.0/104", "10.1.2.3") && holds("::ffff:10.0.0.1", "10.0.0.1"));
         assert!(holds("2001:db8::/32", "2001:db8:1::2"));
         assert!(!holds("2001:db8::/32", "2001:db9::") && !holds("::/0", "10.0.0.1"));
         assert!(holds("0.0.0.0/0", "203.0.113.9") && holds("::/0", "2001:db8::1"));

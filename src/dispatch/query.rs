@@ -12,6 +12,7 @@ use gateway::redact::redact;
 use gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
 use gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
 use gateway::{UidReading, read_by_uid, read_value};
+use leaves::clock::BootInstant;
 use serde_json::{Map, Value};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -102,18 +103,20 @@ impl Dispatch {
             return Err(QueryError::Unreachable);
         };
         let deadline = Instant::now() + self.0.request_timeout;
+        // The gateway may have looked as soon as it was asked.
+        let asked_at = BootInstant::now();
         let asked = timeout_at(deadline, self.ask(&entry, &query, deadline)).await;
         let (request_id, answer) = match asked.unwrap_or(Err(QueryError::Timeout.into())) {
             Ok(answered) => answered,
             Err(Unanswered { error, partial }) => {
                 // What had come of it is evidence all the same.
                 if let Some(partial) = partial {
-                    self.learn_from(shop, &query, &partial).await?;
+                    self.learn_from(shop, &query, &partial, asked_at).await?;
                 }
                 return Err(error);
             }
         };
-        self.learn_from(shop, &query, &answer).await?;
+        self.learn_from(shop, &query, &answer, asked_at).await?;
         conclude(&query, request_id, &answer)
     }
 
@@ -240,6 +243,7 @@ impl Dispatch {
         shop: &ShopId,
         query: &Query,
         answer: &Answer,
+        asked_at: BootInstant,
     ) -> Result<(), QueryError> {
         let unread = |_: StoreError| QueryError::NotRecorded;
         let store = &self.0.store;
@@ -257,9 +261,14 @@ impl Dispatch {
                 (found.map(|stored| stored.record.id), observed)
             }
         };
-        let Some(learned) = observed else {
+        let Some(mut learned) = observed else {
             return Ok(());
         };
+        learned.answered = Some(asked_at);
+        if answer.status == 404 {
+            // That the gateway knows nothing of it, or of the query's own task, is no riddle.
+            learned.unknown = None;
+        }
         let record = Record {
             target: about.map_or(Target::Snapshots, Target::Transaction),
             learned,

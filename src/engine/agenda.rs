@@ -6,7 +6,7 @@
 
 use crate::engine::Shared;
 use crate::ledger::Due;
-use crate::store::{StoreError, checks, hints};
+use crate::store::{StoreError, checks};
 use domain::ShopId;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use tokio::time::Instant;
 
 /// How often the database is asked.
 const EVERY: Duration = Duration::from_secs(1);
-
-/// How often the hints that were looked up are removed.
-const FORGET_HINTS: Duration = Duration::from_secs(60);
 
 /// Whom to tell of one shop.
 struct Told {
@@ -56,7 +53,6 @@ impl Agenda {
 
     /// Asks the database again and again until the service stops.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
-        let mut forget_at = Instant::now() + FORGET_HINTS;
         let mut trouble = false;
         while !shared.dispatch.is_stopping() {
             let began = Instant::now();
@@ -71,12 +67,6 @@ impl Agenda {
                 );
             }
             trouble = read.is_err();
-            if Instant::now() >= forget_at {
-                forget_at = Instant::now() + FORGET_HINTS;
-                if let Err(error) = hints::forget(&shared.store, &self.names).await {
-                    tracing::debug!(error = error.chain(), "failed to remove old hints");
-                }
-            }
             tokio::select! {
                 () = tokio::time::sleep_until(began + EVERY) => {}
                 () = shared.dispatch.stopping() => {}

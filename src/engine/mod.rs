@@ -2,7 +2,7 @@
 //!
 //! Level-triggered: a step re-reads the state and acts on nothing else, so that timer, webhook,
 //! operator and start-up all end here. Each shop has a loop of its own, so that one shop's storm
-//! does not age another's checks; one at which nothing is due rests ([`agenda`]). What it deliberately cannot do: change a state.
+//! does not age another's checks; one at which nothing is due rests (`agenda`). What it deliberately cannot do: change a state.
 
 mod absence;
 mod agenda;

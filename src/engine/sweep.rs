@@ -6,7 +6,7 @@ use crate::observation::Observation;
 use crate::store::StoreError;
 use crate::store::sweeps::Sweepable;
 use crate::store::waiting;
-use crate::store::{discrepancies, sweeps};
+use crate::store::{discrepancies, hints, sweeps};
 use domain::{Channel, DiscrepancyKind, ShopId};
 use leaves::clock::now_utc;
 use serde_json::json;
@@ -21,6 +21,9 @@ const ORPHANS: Duration = Duration::from_secs(5);
 
 /// How many orphans of a shop are tried in one round.
 const AT_ONCE: i64 = 100;
+
+/// How often the hints that were looked up are removed.
+const FORGET_HINTS: Duration = Duration::from_secs(60);
 
 /// How often the rest is done.
 const SLOW: Duration = Duration::from_secs(3600);
@@ -57,12 +60,19 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     }
     let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
     let mut slow_at = Instant::now();
+    let mut forget_at = Instant::now() + FORGET_HINTS;
     let mut places = HashMap::new();
     while !shared.dispatch.is_stopping() {
         match sweeps::sweepable(&shared.store, &names, earlier::APART).await {
             Ok(found) => quick(&shared, &found, &mut places).await,
             Err(error) => {
                 note(&shared, "orphans", Err(error));
+            }
+        }
+        if Instant::now() >= forget_at {
+            forget_at = Instant::now() + FORGET_HINTS;
+            if let Err(error) = hints::forget(&shared.store, &names).await {
+                tracing::debug!(error = error.chain(), "failed to remove old hints");
             }
         }
         if Instant::now() >= slow_at {

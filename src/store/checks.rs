@@ -143,12 +143,12 @@ pub async fn postpone(
     Ok(done.rows_affected() == 1)
 }
 
-/// What is due soon at a shop.
+/// Something that is due soon at a shop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueSoon {
     /// The shop.
     pub shop: String,
-    /// When the first check is due, if one is.
+    /// When a check is due, if one is.
     pub check: Option<Timestamp>,
     /// The time of the server.
     pub now: Timestamp,
@@ -156,7 +156,7 @@ pub struct DueSoon {
     pub hint: bool,
 }
 
-/// At which of these shops something is due within a time.
+/// What is due within a time at these shops: the first few checks of each, and whether hints are.
 pub async fn due_soon(
     store: &Store,
     shops: &[String],
@@ -169,7 +169,7 @@ pub async fn due_soon(
         FROM unnest($1::text[]) AS s(shop_id)
         LEFT JOIN LATERAL (SELECT due_at FROM due_checks
             WHERE shop_id = s.shop_id AND due_at <= statement_timestamp() + make_interval(secs => $2)
-            ORDER BY due_at LIMIT 1) c ON true
+            ORDER BY due_at LIMIT 16) c ON true
         LEFT JOIN LATERAL (SELECT due_at FROM hinted_uids
             WHERE shop_id = s.shop_id AND due_at <= statement_timestamp()
             ORDER BY due_at LIMIT 1) h ON true

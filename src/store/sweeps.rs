@@ -129,7 +129,7 @@ pub async fn sweepable(
         &kinds as &[&str],
         rounds_apart.as_secs_f64()
     )
-    .fetch_all(store.pool())
+    .fetch_all(store.slow_pool())
     .await?)
 }
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 impl Summary {
     /// The failures that must not end this transaction, known or among these facts, and are not noted as such
-    /// yet: found by tracking id alone, while our own request has named another, or another that may be ours has not
-    /// ended. What it named and is another transaction's, or told of as a duplicate, is not what it made.
+    /// yet: found by tracking id alone, while our own request has named another. What it named and is another
+    /// transaction's, or told of as a duplicate, is not what it made.
     pub fn found_beside(&self, opening: &Opening, facts: &[&Fact]) -> BTreeSet<Uid> {
         let mut named: BTreeSet<&Uid> = BTreeSet::new();
         let mut failed: BTreeSet<&Uid> = BTreeSet::new();
@@ -19,8 +19,7 @@ impl Summary {
         for (uid, candidate) in &self.candidates {
             let is_clash = candidate.latest.as_deref().is_some_and(clashed);
             let misnamed = self.misnamed.contains(uid) && !self.anothers.contains_key(uid);
-            let is_open = !candidate.class().is_final() && self.is_eligible(opening, candidate);
-            if candidate.bound || misnamed && !is_clash || is_open {
+            if candidate.bound || misnamed && !is_clash {
                 named.insert(uid);
             } else if fails(candidate.class()) && !candidate.ever_succeeded() {
                 failed.insert(uid);

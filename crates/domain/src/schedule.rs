@@ -322,9 +322,11 @@ fn gives_up(summary: &Summary) -> Option<String> {
 }
 
 /// What is final, and what has been pending for long, is looked up by its name: the same request shows whatever
-/// else goes by it. While it is young its uid alone is asked for.
+/// else goes by it. While it is young its uid alone is asked for; so it is where an attempt has ended in doubt,
+/// since there a strange failure under its name would end it.
 fn look_up(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
     let young = summary.sent_at().is_none_or(|sent| now.since(sent) < YOUNG);
+    let young = young || summary.has_ended_in_doubt();
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
         (Some(uid), Some(_)) if (derived.state.is_final() || !young) && is_named(opening) => {
             Step::LookUpBoth(uid.clone())

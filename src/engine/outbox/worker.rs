@@ -167,9 +167,11 @@ impl DeliveryWorker {
                             error = error.chain(), "failed to save delivery results; retrying");
                     }
                     serving.next_poll = Instant::now() + FEED_POLL_INTERVAL;
+                    serving.busy_at = Instant::now();
                 }
             }
-            if serving.is_idle() {
+            // While the database is away, the lease cannot be released.
+            if serving.is_idle() && !serving.is_degraded {
                 return SessionEnd::Idle;
             }
             let rest = serving.rest();

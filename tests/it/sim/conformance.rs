@@ -370,7 +370,7 @@ impl Pair {
         }
         let (shops, ever) = ([shop.to_string()], Duration::from_secs(10_000_000_000));
         let soon = checks::due_soon(store, &shops, ever).await.expect("rows");
-        let next = soon.first().and_then(|due| due.check);
+        let next = soon.iter().filter_map(|due| due.check).min();
         assert_eq!(next, self.model(Db::next_due), "due_soon");
     }
 

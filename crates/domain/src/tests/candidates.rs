@@ -214,10 +214,6 @@ fn a_failure_is_found_beside_what_was_named_and_not_beside_itself() {
     };
     let known = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &misnamed)];
     assert_eq!(of(&known, &seen(&strange)), [uid("u-2")].into());
-    // So it is where one that was found by name after doubt has not ended.
-    let found = seen(&snapshot(&opening, "u-1", "incomplete", 5));
-    let known = [stamped(1, 0), silent(1), found];
-    assert_eq!(of(&known, &seen(&strange)), [uid("u-2")].into());
     // What a duplicate clashed with is not what was made of our request.
     let clash = Snapshot {
         code: Some("E.1018".to_owned()),
