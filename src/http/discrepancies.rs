@@ -101,15 +101,7 @@ pub(crate) async fn resolve(
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Operate)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
-    let fields = json.fields()?;
-    let mut errors = operate::unknown_fields(fields, &["reason"]);
-    let reason = match operate::reason(fields) {
-        Ok(reason) if errors.is_empty() => reason,
-        told => {
-            errors.extend(told.err());
-            return Err(Problem::validation(errors));
-        }
-    };
+    let reason = operate::reason(json.fields()?).map_err(|e| Problem::validation(vec![e]))?;
     let found = find(&context, &caller, &req).await?;
     if !found.is_open {
         return Ok(reply::json(StatusCode::OK, &discrepancy_view(&found)));

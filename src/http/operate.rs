@@ -136,12 +136,11 @@ pub(crate) async fn resolve(
     let caller = context.authorize_plain(&req, Scope::Operate)?;
     let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
     let fields = json.fields()?;
-    let unknown = unknown_fields(fields, &["state", "reason", "uid"]);
     let (state, reason, uid) = match (decided_state(fields), reason(fields), named_uid(fields)) {
-        (Ok(state), Ok(reason), Ok(uid)) if unknown.is_empty() => (state, reason, uid),
+        (Ok(state), Ok(reason), Ok(uid)) => (state, reason, uid),
         (state, reason, uid) => {
             let errors = [state.err(), reason.err(), uid.err()];
-            let errors = errors.into_iter().flatten().chain(unknown);
+            let errors = errors.into_iter().flatten();
             return Err(Problem::validation(errors.collect()));
         }
     };
@@ -258,17 +257,6 @@ fn named_uid(fields: &Map<String, Value>) -> Result<Option<Uid>, FieldError> {
             uid.map(Some).ok_or_else(problem)
         }
     }
-}
-
-/// An error for each field that is none of these: a misspelt one must not count as left out.
-pub(crate) fn unknown_fields(fields: &Map<String, Value>, known: &[&str]) -> Vec<FieldError> {
-    let unknown = fields.keys().filter(|name| !known.contains(&name.as_str()));
-    let errors = unknown.map(|name| {
-        let name: String = redact_text(name).chars().take(64).collect();
-        let message = format!("is unknown here, known are {}", known.join(", "));
-        FieldError::new(format!("/{name}"), message)
-    });
-    errors.collect()
 }
 
 /// The reason that a person gives, as it may be kept.
