@@ -6,6 +6,7 @@
 
 use crate::http::budget::Held;
 use crate::http::connection::Connection;
+use crate::http::in_hand;
 use crate::http::problem::{Kind, Problem};
 use crate::http::request;
 use actix_web::HttpRequest;
@@ -223,6 +224,9 @@ pub(crate) async fn read(
         room.ok_or_else(no_room)
     });
     let held = held.transpose()?;
+    if let Some(connection) = connection {
+        connection.want(in_hand::length(req.headers()));
+    }
     let read = collect(payload, told, limit, held);
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(read) => {

@@ -13,7 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -22,8 +22,9 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 const HEAD: Duration = Duration::from_secs(5);
 /// The longest head.
 const MAX_HEAD: usize = 32 * 1024;
-/// So much of a head is given on before the library looks whether the head is complete.
-const SLICE: usize = 16 * 1024;
+/// So much of a head is given on before the library looks whether the head is complete. So much each connection has
+/// room for anyway.
+const SLICE: usize = 8 * 1024;
 /// For how long the rest of what nobody reads is taken, so that the answer to it arrives.
 pub(super) const LINGER: Duration = Duration::from_secs(3);
 /// In each of these, a reader that is not done takes [`READ`] bytes at least.
@@ -64,6 +65,8 @@ pub(crate) struct Connection {
     given: Cell<usize>,
     /// How many bytes of the request in hand may come.
     wanted: Cell<usize>,
+    /// The library waits for bytes that it does not get before they are wanted.
+    held: Cell<Option<Waker>>,
 }
 
 impl Connection {
@@ -77,46 +80,58 @@ impl Connection {
         &self.place
     }
 
-    /// A request begins. `length` is that of its body, `None` when it is not known. False when the last answer of the
-    /// connection is given already.
-    pub(crate) fn begin(&self, length: Option<usize>) -> bool {
+    /// A request begins, of whose body not much may come yet. False when the last answer of the connection is given
+    /// already.
+    pub(crate) fn begin(&self) -> bool {
         if self.phase.get() == Phase::Closing {
             return false;
         }
         self.phase.set(Phase::Busy);
         self.place.hold(0);
         self.given.set(0);
+        self.wanted.set(AHEAD);
+        self.wake_held();
+        true
+    }
+
+    /// The body of the request in hand is wanted. `length`: `None` when it is not known.
+    pub(crate) fn want(&self, length: Option<usize>) {
         let wanted = length.map_or(usize::MAX, |length| length.saturating_add(AHEAD));
         self.wanted.set(wanted);
-        true
+        self.wake_held();
+    }
+
+    /// Lets the library read on.
+    fn wake_held(&self) {
+        if let Some(waker) = self.held.take() {
+            waker.wake();
+        }
     }
 
     /// The answer is given, and is the `last` one.
     pub(crate) fn end(&self, last: bool) {
-        let (phase, stays) = if last {
-            (Phase::Closing, LINGER)
-        } else {
-            (Phase::Idle, self.listener.keep_alive)
+        // What came behind the body is the beginning of the next head.
+        let body = self.wanted.get().saturating_sub(AHEAD);
+        let ahead = self.given.get().saturating_sub(body);
+        let (phase, stays) = match (last, ahead) {
+            (true, _) => (Phase::Closing, LINGER),
+            (false, 0) => (Phase::Idle, self.listener.keep_alive),
+            (false, _) => (Phase::Head, HEAD),
         };
         self.phase.set(phase);
-        self.given.set(0);
+        self.given.set(if last { 0 } else { ahead });
         self.deadline.set(Instant::now() + stays);
+        self.wake_held();
     }
 
     /// Bytes came that belong to no request in hand.
-    fn came(&self, bytes: usize) -> Result<(), Closed> {
+    fn came(&self, bytes: usize) {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
             let deadline = self.deadline.get().min(Instant::now() + HEAD);
             self.deadline.set(deadline);
         }
-        let given = self.given.get() + bytes;
-        self.given.set(given);
-        // So much each connection has room for anyway.
-        if given > SLICE / 2 && !self.place.hold(given) {
-            return Err(Closed::Memory);
-        }
-        Ok(())
+        self.given.set(self.given.get() + bytes);
     }
 }
 
@@ -129,8 +144,6 @@ pub(crate) struct Stream<T> {
     blocked: Option<(Pin<Box<Sleep>>, usize)>,
     /// What was given since the library has looked at it.
     slice: usize,
-    /// The library waits for bytes that it does not get before the request in hand is answered.
-    is_held: bool,
     /// The library was told that nothing more comes.
     is_over: bool,
 }
@@ -145,6 +158,7 @@ impl<T> Stream<T> {
             deadline: Cell::new(deadline),
             given: Cell::new(0),
             wanted: Cell::new(0),
+            held: Cell::new(None),
         };
         Self {
             io,
@@ -152,7 +166,6 @@ impl<T> Stream<T> {
             timer: Box::pin(sleep_until(deadline)),
             blocked: None,
             slice: 0,
-            is_held: false,
             is_over: false,
         }
     }
@@ -227,30 +240,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.is_late(cx) {
-            let why = match self.connection.phase.get() {
-                Phase::Head => Closed::SlowHead,
-                Phase::Idle | Phase::Busy | Phase::Closing => Closed::Idle,
-            };
-            return self.close(cx, why);
-        }
-        if self.connection.given.get() > MAX_HEAD {
-            return self.close(cx, Closed::LargeHead);
-        }
         if self.slice >= SLICE {
-            // First the library looks at what it has.
+            // First the library looks at what it has: it may be a whole head with a body behind it.
             self.slice = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        let given = self.connection.given.get();
+        if given > MAX_HEAD {
+            return self.close(cx, Closed::LargeHead);
+        }
+        if self.slice == 0 && given >= SLICE && !self.connection.place.hold(given) {
+            return self.close(cx, Closed::Memory);
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         let bytes = buffer.filled().len() - before;
         self.slice = if bytes == 0 { 0 } else { self.slice + bytes };
-        if bytes > 0
-            && let Err(why) = self.connection.came(bytes)
-        {
-            buffer.set_filled(before);
+        if bytes > 0 {
+            self.connection.came(bytes);
+        }
+        // What has come in time is read first, however late this is looked at.
+        if read.is_pending() && self.is_late(cx) {
+            let why = match self.connection.phase.get() {
+                Phase::Head => Closed::SlowHead,
+                Phase::Idle | Phase::Busy | Phase::Closing => Closed::Idle,
+            };
             return self.close(cx, why);
         }
         read
@@ -273,7 +288,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<T> {
                 this.slice = 0;
                 let given = this.connection.given.get();
                 if given > this.connection.wanted.get() {
-                    this.is_held = true;
+                    this.connection.held.set(Some(cx.waker().clone()));
                     return Poll::Pending;
                 }
                 let before = buffer.filled().len();
@@ -331,9 +346,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
         this.blocked = None;
         if this.connection.phase.get() != Phase::Busy {
             this.watch(cx);
-            if std::mem::take(&mut this.is_held) {
-                cx.waker().wake_by_ref();
-            }
         }
         Pin::new(&mut this.io).poll_flush(cx)
     }

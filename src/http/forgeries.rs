@@ -2,7 +2,7 @@
 //! come.
 //!
 //! All are counted by their metric. Of each shop and reason the first is told at once; those that follow are told
-//! together, after ten seconds and then once a minute, until none comes.
+//! together, after a second, after ten more and then once a minute, until none has come for a minute.
 
 use crate::http::context::Shop;
 use crate::ledger::{Ledger, Record, Target};
@@ -15,10 +15,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
-/// After these, what came meanwhile is told.
-const SOON: Duration = Duration::from_secs(10);
-const LATER: Duration = Duration::from_secs(60);
+/// So long after one telling the next one may follow: the second, the third, and each later one.
+const GAPS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+const GAP: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether one may.
+const LOOK: Duration = Duration::from_secs(1);
 
 type Kind = (ShopId, Reason);
 
@@ -51,31 +55,71 @@ impl Forgeries {
         untold.insert(kind.clone(), 0);
         drop(untold);
         let (store, ledger) = (self.store.clone(), self.ledger.clone());
-        let told = tell(kind, store, ledger, Arc::clone(&self.untold));
-        self.tasks.spawn(told);
+        let telling = Telling {
+            kind,
+            untold: Arc::clone(&self.untold),
+            is_over: false,
+        };
+        self.tasks.spawn(tell(telling, store, ledger));
         true
     }
 }
 
-/// Tells of one kind until none comes.
-async fn tell(kind: Kind, store: Store, ledger: Ledger, untold: Arc<Mutex<HashMap<Kind, u64>>>) {
-    let (mut count, mut pause) = (1, SOON);
-    loop {
-        let (shop, reason) = (&kind.0, kind.1);
-        tracing::warn!(shop = %shop, reason = reason.as_str(), count, "webhooks refused");
-        record(shop, reason, &store, &ledger).await;
-        tokio::time::sleep(pause).await;
-        pause = LATER;
-        let mut untold = untold.lock().unwrap_or_else(PoisonError::into_inner);
-        count = untold.get_mut(&kind).map_or(0, std::mem::take);
-        if count == 0 {
-            untold.remove(&kind);
-            return;
+/// Of which kind a task tells. However the task ends, the next one of that kind is told anew.
+struct Telling {
+    kind: Kind,
+    untold: Arc<Mutex<HashMap<Kind, u64>>>,
+    is_over: bool,
+}
+
+impl Telling {
+    /// Takes how many came since. Where none did and it `may_end`, it is over.
+    fn take(&mut self, may_end: bool) -> u64 {
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = untold.get_mut(&self.kind).map_or(0, std::mem::take);
+        if more == 0 && may_end {
+            untold.remove(&self.kind);
+            self.is_over = true;
+        }
+        more
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            untold.remove(&self.kind);
         }
     }
 }
 
-/// Opens the finding, or brings it up to date. One that somebody has closed within the last day stays closed.
+/// Tells of one kind until none has come for a while.
+async fn tell(mut telling: Telling, store: Store, ledger: Ledger) {
+    let (shop, reason) = (telling.kind.0.clone(), telling.kind.1);
+    let mut gaps = GAPS.into_iter();
+    let mut count = 1;
+    loop {
+        tracing::warn!(shop = %shop, reason = reason.as_str(), count, "webhooks refused");
+        record(&shop, reason, &store, &ledger).await;
+        let (told_at, gap) = (Instant::now(), gaps.next().unwrap_or(GAP));
+        count = loop {
+            tokio::time::sleep(LOOK).await;
+            if told_at.elapsed() < gap {
+                continue;
+            }
+            let more = telling.take(told_at.elapsed() >= GAP);
+            if more > 0 {
+                break more;
+            }
+            if telling.is_over {
+                return;
+            }
+        };
+    }
+}
+
+/// Brings the finding up to date, or opens one where none is open.
 async fn record(shop: &ShopId, reason: Reason, store: &Store, ledger: &Ledger) {
     let subject = reason.as_str();
     let now = Timestamp::from(clock::now_utc()).to_rfc3339();

@@ -27,7 +27,7 @@ impl InHand {
         let connection = req.conn_data::<Rc<Connection>>().cloned();
         let length = length(req.headers());
         if let Some(connection) = &connection
-            && !connection.begin(length)
+            && !connection.begin()
         {
             return None;
         }
@@ -76,7 +76,7 @@ impl Drop for InHand {
 }
 
 /// The length of a body; `None` when it does not say how long it is.
-fn length(headers: &HeaderMap) -> Option<usize> {
+pub(super) fn length(headers: &HeaderMap) -> Option<usize> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return None;
     }

@@ -25,6 +25,9 @@ const SHARDS: usize = 16;
 /// For this part of what bodies may take, long heads may be half sent.
 const HEADS: usize = 8;
 
+/// On this part of a peer's connections, answers may wait because it has shown wrong credentials.
+const SLOWED: u32 = 8;
+
 /// How often it is logged that a peer has too many connections.
 const LOGGED: Duration = Duration::from_secs(60);
 
@@ -91,10 +94,12 @@ impl Listener {
         let crowd = (connections / 4 * 3).max(1);
         // However few connections there may be, one peer does not have them all.
         let per_peer = u32::try_from(crowd).unwrap_or(u32::MAX);
+        let per_peer = limits.max_connections_per_peer.min(per_peer);
+        let slowed = usize::try_from(per_peer / SLOWED).unwrap_or(usize::MAX);
         Self {
             name,
             keep_alive,
-            per_peer: limits.max_connections_per_peer.min(per_peer),
+            per_peer,
             trusted: limits.trusted_proxies.clone(),
             crowd,
             open: AtomicUsize::new(0),
@@ -102,7 +107,7 @@ impl Listener {
             hasher: RandomState::new(),
             budget: Arc::new(Budget::new(limits.max_body_total)),
             heads: Arc::new(Budget::new(limits.max_body_total / HEADS)),
-            slowed: Slowed::new(connections / 4),
+            slowed: Slowed::new(connections / 4, slowed.max(1)),
             metrics,
             logged: Throttle::new(LOGGED),
         }

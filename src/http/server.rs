@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 
 /// The most connections of one worker.
 const CONNECTIONS: u64 = 8_192;
+/// What the system keeps of answers that are not read yet, for each connection. It doubles it for itself.
+const SEND_BUFFER: usize = 64 * 1024;
 /// The bytes of heads that the operations listener keeps.
 const PROBES: usize = 8 * 1024 * 1024;
 /// So many open files are left for everything but listeners: the database, the gateway, subscribers,
@@ -230,6 +232,9 @@ fn enter(
     let from = io.peer_addr()?;
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
     let place = listener.enter(from).ok_or_else(refused)?;
+    // The system tells of room in lumps of a third: a reader that keeps up is seen to. Where it cannot be set, a slow
+    // reader has less patience.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&io, SEND_BUFFER);
     Ok((Stream::new(io, Arc::clone(listener), place), Some(from)))
 }
 

@@ -1,12 +1,12 @@
 //! Slows the answers to wrong credentials, for each peer by itself.
 //!
-//! Whoever shows the right credentials is never slowed and never refused, so that a stranger behind the same address as
-//! the gateway keeps nobody out. Nothing here is touched by a request that is let through.
+//! Whoever shows the right credentials is never slowed, and of the connections that one peer may have only some wait,
+//! so that a stranger behind the same address as the gateway does not take them all by that. Nothing here is touched
+//! by a request that is let through.
 
 use leaves::clock::BootInstant;
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,17 +23,21 @@ const PEERS: usize = 4_096;
 #[derive(Debug)]
 pub(crate) struct Slowed {
     peers: Mutex<HashMap<Option<IpAddr>, (f64, BootInstant)>>,
-    waiting: AtomicUsize,
+    /// How many answers of each peer wait, and how many of all.
+    waiting: Mutex<(HashMap<IpAddr, usize>, usize)>,
     /// So many answers wait at one time: each has a connection.
     most: usize,
+    /// So many of one peer.
+    of_one: usize,
 }
 
 impl Slowed {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize, of_one: usize) -> Self {
         Self {
             peers: Mutex::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: Mutex::default(),
             most,
+            of_one,
         }
     }
 
@@ -43,11 +47,23 @@ impl Slowed {
         if delay.is_zero() {
             return;
         }
-        let waits = Waits(&self.waiting);
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < self.most {
+        if let Some(waits) = self.begin(peer) {
             tokio::time::sleep(delay).await;
+            drop(waits);
         }
-        drop(waits);
+    }
+
+    /// One more that waits; `None` when too many do.
+    fn begin(&self, peer: IpAddr) -> Option<Waits<'_>> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (peers, all) = &mut *waiting;
+        let of_peer = peers.get(&peer).copied().unwrap_or_default();
+        if *all >= self.most || of_peer >= self.of_one {
+            return None;
+        }
+        *all += 1;
+        peers.insert(peer, of_peer + 1);
+        Some(Waits { slowed: self, peer })
     }
 
     fn delay(&self, peer: IpAddr, now: BootInstant) -> Duration {
@@ -72,11 +88,23 @@ impl Slowed {
 }
 
 /// One that waits, also when its peer goes away meanwhile.
-struct Waits<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+struct Waits<'a> {
+    slowed: &'a Slowed,
+    peer: IpAddr,
+}
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let waiting = self.slowed.waiting.lock();
+        let (peers, all) = &mut *waiting.unwrap_or_else(PoisonError::into_inner);
+        *all -= 1;
+        if let Some(of_peer) = peers.get_mut(&self.peer) {
+            *of_peer -= 1;
+            if *of_peer == 0 {
+                peers.remove(&self.peer);
+            }
+        }
     }
 }
 
@@ -90,8 +118,20 @@ mod tests {
     }
 
     #[test]
+    fn of_one_peer_only_some_wait() {
+        let slowed = Slowed::new(5, 2);
+        let waits = [1, 1, 1, 2, 2, 3, 4].map(|n| slowed.begin(peer(n)));
+        let who: Vec<bool> = waits.iter().map(Option::is_some).collect();
+        assert_eq!(who, [true, true, false, true, true, true, false]);
+        drop(waits);
+        assert!(slowed.begin(peer(1)).is_some());
+        let known = slowed.waiting.lock().map_or(1, |waiting| waiting.0.len());
+        assert_eq!(known, 0);
+    }
+
+    #[test]
     fn a_peer_is_slowed_by_its_own_wrong_ones() {
-        let (slowed, now) = (Slowed::new(10), BootInstant::now());
+        let (slowed, now) = (Slowed::new(10, 5), BootInstant::now());
         for _ in 0..20 {
             assert!(slowed.delay(peer(1), now).is_zero());
         }
@@ -107,7 +147,7 @@ mod tests {
 
     #[test]
     fn peers_without_end_are_not_remembered_without_end() {
-        let (slowed, now) = (Slowed::new(10), BootInstant::now());
+        let (slowed, now) = (Slowed::new(10, 5), BootInstant::now());
         for n in 0..10_000 {
             slowed.delay(peer(n), now);
         }

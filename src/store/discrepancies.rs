@@ -53,8 +53,7 @@ impl TryFrom<RawDiscrepancy> for DiscrepancyRow {
     }
 }
 
-/// Brings a finding about no transaction up to date that is open, or was closed within the last day and stays closed.
-/// Returns whether there is one.
+/// Brings an open finding about no transaction up to date. Returns whether there is one.
 pub async fn refresh(
     store: &Store,
     shop: &ShopId,
@@ -63,8 +62,9 @@ pub async fn refresh(
     let refreshed = sqlx::query!(
         "-- refresh_discrepancy
         UPDATE discrepancies SET detail_now = $4
-        WHERE shop_id = $1 AND kind = $2 AND subject = $3 AND transaction_id IS NULL
-          AND (status = 'open' OR resolved_at > now() - interval '1 day')",
+        WHERE shop_id = $1 AND kind = $2 AND subject = $3 AND status = 'open'
+          AND coalesce(transaction_id, '00000000-0000-0000-0000-000000000000'::uuid)
+            = '00000000-0000-0000-0000-000000000000'::uuid",
         shop.as_str(),
         kind.as_str(),
         subject,
