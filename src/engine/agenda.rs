@@ -51,22 +51,23 @@ impl Agenda {
         told.map(|told| Arc::clone(&told.hints)).unwrap_or_default()
     }
 
-    /// Asks the database again and again until the service stops.
+    /// Asks the database again and again until the service stops. Every shop's loop waits for it: not even a panic
+    /// ends it.
     pub(crate) async fn run(self, shared: Arc<Shared>) {
+        let agenda = Arc::new(self);
         let mut trouble = false;
         while !shared.dispatch.is_stopping() {
             let began = Instant::now();
-            let read = self.read(&shared).await;
+            let reading = tokio::spawn(Arc::clone(&agenda).read(Arc::clone(&shared)));
+            let failed = match reading.await {
+                Ok(read) => read.err().map(|error| error.chain()),
+                Err(_) => Some("it panicked".to_owned()),
+            };
             // Said once for each outage, not each time.
-            if let Err(error) = &read
-                && !std::mem::replace(&mut trouble, true)
-            {
-                tracing::error!(
-                    error = error.chain(),
-                    "failed to read what is due; retrying"
-                );
+            if let Some(error) = failed.as_ref().filter(|_| !trouble) {
+                tracing::error!(error, "failed to read what is due; retrying");
             }
-            trouble = read.is_err();
+            trouble = failed.is_some();
             tokio::select! {
                 () = tokio::time::sleep_until(began + EVERY) => {}
                 () = shared.dispatch.stopping() => {}
@@ -74,7 +75,7 @@ impl Agenda {
         }
     }
 
-    async fn read(&self, shared: &Shared) -> Result<(), StoreError> {
+    async fn read(self: Arc<Self>, shared: Arc<Shared>) -> Result<(), StoreError> {
         // Until after the next time, should that be late.
         let due = checks::due_soon(&shared.store, &self.names, EVERY * 2).await?;
         for soon in due {

@@ -90,11 +90,12 @@ impl Waiters {
         Arc::clone(due.entry(shop.clone()).or_default())
     }
 
-    /// Something of a shop is due after a while.
-    pub(crate) fn tell_due(&self, shop: &ShopId, after: Duration) {
+    /// These things of a shop are due after a while each.
+    pub(crate) fn tell_due(&self, shop: &ShopId, after: impl Iterator<Item = Duration>) {
         let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(due) = due.get(shop) {
-            due.tell(after);
+        let due = due.get(shop).cloned();
+        if let Some(due) = due {
+            after.for_each(|after| due.tell(after));
         }
     }
 

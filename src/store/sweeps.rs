@@ -120,7 +120,8 @@ pub async fn sweepable(
                 AND o.kind = 'transaction' AND o.signed) AS orphans,
             EXISTS (SELECT 1 FROM discrepancies d WHERE d.shop_id = s.shop_id AND d.status = 'open'
                 AND d.kind = ANY($2::text[])) AS findings,
-            EXISTS (SELECT 1 FROM shop_controls c WHERE c.shop_id = s.shop_id
+            EXISTS (SELECT 1 FROM transactions t WHERE t.shop_id = s.shop_id)
+            AND EXISTS (SELECT 1 FROM shop_controls c WHERE c.shop_id = s.shop_id
                 AND (c.looked_over_to IS NOT NULL OR coalesce(
                     c.looked_over_at < statement_timestamp() - make_interval(secs => $3), true))) AS earlier
             FROM unnest($1::text[]) AS s(shop_id)) AS found

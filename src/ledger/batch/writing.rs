@@ -199,9 +199,7 @@ impl Batch<'_> {
         let moved = self.events.iter().filter_map(|event| event.transaction_id);
         let fed = (!self.events.is_empty()).then(Uuid::nil);
         shared.waiters.wake(self.shop, moved.chain(fed));
-        for after in self.due_soon() {
-            shared.waiters.tell_due(self.shop, after);
-        }
+        shared.waiters.tell_due(self.shop, self.due_soon());
     }
 
     /// In how long what this has made due soon is due. What is due later is found in the database, and so is a doubt
