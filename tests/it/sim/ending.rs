@@ -2,10 +2,8 @@
 //! has it.
 
 use super::books::Transaction;
-use super::grammar::holds_transaction;
 use super::invariants::{self, ours, rule};
-use super::misled::is_text;
-use super::plan::{Fate, HOUR, Notices, Order, Router, Stranger};
+use super::plan::{HOUR, Notices, Order, Router, Stranger};
 use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
 use super::world::World;
 use domain::absence::{Ability, is_duplicate_provable};
@@ -62,101 +60,118 @@ impl World {
         row: &StoredTransaction,
         truth: Option<&Transaction>,
     ) -> Option<String> {
-        let told = truth.map_or("nothing", |t| t.status.as_str());
-        let ends = match truth {
-            Some(truth) => match truth.status.as_str() {
-                "successful" => vec![State::Successful],
-                "failed" => vec![State::Failed],
-                "expired" => vec![State::Expired],
-                _ => vec![State::Pending],
-            },
-            None => vec![State::Rejected, State::NotFound, State::NotSent],
-        };
-        // What look-ups cannot show stays in doubt.
-        let is_hopeless = row.state == State::InDoubt && !self.provable(row, truth);
-        // What may only seem to be older is left for a person.
-        let apart = self.plan.behind > Duration::from_secs(60);
-        let nearly = |one: &Stranger| !one.age.is_zero() && one.age < 24 * HOUR;
-        let is_doubtful = apart || self.strangers_of(order).any(nearly);
-        // So is what is there under its name, could be it, and is not what was asked for.
-        let is_told = |kind| {
-            self.with(|state| {
-                let mut findings = state.db.findings.iter().filter(|finding| finding.is_open);
-                findings.any(|finding| {
-                    finding.kind == kind && finding.transaction_id == Some(row.record.id)
-                })
-            })
-        };
-        let is_strange = (self.strangers_of(order).next().is_some()
-            || self.beside(order).next().is_some()
-            || !row.summary.misnamed.is_empty())
-            && is_told(DiscrepancyKind::AmbiguousTrackingId);
-        let is_doubtful = is_doubtful || is_strange;
-        let waits = is_doubtful && row.state == State::InDoubt;
-        // So is what the gateway has otherwise than it was asked for, or under another name, and is told.
-        let is_unlike = truth.is_some_and(|truth| {
-            let named = truth.name == order.name || Some(&truth.name) == order.parent.as_ref();
-            let open = matches!(row.state, State::InDoubt | State::Pending);
-            // An end stays one that agreed when it was told.
-            let ended = matches!(
-                row.state,
-                State::Successful | State::Failed | State::Expired
-            );
-            let unlike = !is_alike(row, truth);
-            (open && !named || (open || ended) && unlike) && self.is_told_of(row, truth)
-        });
-        // What the look by its uid tells otherwise to the end, and no name shows, stays as it was told: under a
-        // finding that names it, or says that it has not ended for days.
-        let is_misled = truth.is_some_and(|truth| {
-            let name = truth.name.as_str();
-            let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
-            let told = self.is_told_of(row, truth)
-                || is_told(DiscrepancyKind::PendingTooLong)
-                || self.tells_nothing("uid", &truth.uid);
-            // An end that it had stands as well, where no signed webhook tells of the correction.
-            let had = truth.had(row.state.as_str()) && self.plan.notices != Notices::Signed;
-            (row.state == State::Pending && told || had)
-                && !by_name
-                && !is_honest(&self.plan, "uid", &truth.uid)
-        });
-        // So does a refusal that the books contradict, where no look can show it.
-        let is_refused = row.state == State::Rejected
-            && truth.is_some_and(|truth| self.with(|state| is_unseen(state, row, truth)));
-        let is_spoilt = truth.is_some_and(|truth| self.is_spoilt(row, truth));
-        // Of several that have ended, the one that our own task named counts first: under a finding that names both.
-        let derived = row.derived();
-        let is_named = derived.uid.as_ref().is_some_and(|uid| {
-            let by_task = self.with(|state| state.wire.named_by_task.contains(uid.as_str()));
-            let told =
-                truth.is_some_and(|truth| truth.uid != uid.as_str() && self.is_told_of(row, truth));
-            by_task && told
-        });
-        let is_misled = is_misled || is_refused || is_spoilt || is_named;
-        // What goes by a strange name, and nobody told of, cannot be found.
-        let unfound = row.state == State::InDoubt && is_told(DiscrepancyKind::PendingTooLong);
-        let is_lost = (row.state == State::NotFound || unfound)
-            && truth.is_some_and(|truth| self.with(|state| is_hidden(state, row, truth)));
-        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved: those of the
-        // control neither.
-        let is_unproved = row.state == State::InDoubt
-            && (self.plan.router != Router::All || !self.are_names_honest())
-            && is_told(DiscrepancyKind::PendingTooLong);
-        // So it is of an `E.1018` where look-ups were never seen to show such a transaction.
-        let kind = row.opening.kind;
-        let is_shown = self.with(|state| is_duplicate_provable(kind, &state.db.abilities));
-        let is_unshown = !is_shown
-            && is_duplicate_doubt(&row.derived())
-            && is_told(DiscrepancyKind::PendingTooLong);
-        let waits = waits || is_unlike || is_misled || is_unproved || is_lost || is_unshown;
         // The other mode waits for a person.
-        let is_mixed = row.state == State::Pending && is_told(DiscrepancyKind::TestLiveMix);
-        let fits = ends.contains(&row.state) || is_hopeless || waits || is_mixed;
+        let is_mixed =
+            row.state == State::Pending && self.is_told(row, DiscrepancyKind::TestLiveMix);
+        let about = |judge: fn(&Self, &StoredTransaction, &Transaction) -> bool| {
+            truth.is_some_and(|truth| judge(self, row, truth))
+        };
+        let fits = ends(truth).contains(&row.state)
+            || is_mixed
+            || self.is_in_doubt_for_good(order, row, truth)
+            || truth.is_some_and(|truth| self.is_unlike(order, row, truth))
+            || about(Self::is_misled)
+            || about(Self::is_unshown_refusal)
+            || about(Self::is_spoilt)
+            || about(Self::is_named)
+            || about(Self::is_lost);
+        let told = truth.map_or("nothing", |t| t.status.as_str());
         (!fits).then(|| {
             format!(
                 "{} is {}, and the gateway has {told}",
                 order.name, row.state
             )
         })
+    }
+
+    /// Whether a finding of a kind is open about a row.
+    fn is_told(&self, row: &StoredTransaction, kind: DiscrepancyKind) -> bool {
+        self.with(|state| {
+            let mut findings = state.db.findings.iter().filter(|finding| finding.is_open);
+            findings.any(|finding| {
+                finding.kind == kind && finding.transaction_id == Some(row.record.id)
+            })
+        })
+    }
+
+    /// Whether it is in doubt, and nothing that the service can see resolves it.
+    fn is_in_doubt_for_good(
+        &self,
+        order: &Order,
+        row: &StoredTransaction,
+        truth: Option<&Transaction>,
+    ) -> bool {
+        let is_stuck = self.is_told(row, DiscrepancyKind::PendingTooLong);
+        // An `E.1018` stays in doubt where look-ups were never seen to show such a transaction.
+        let kind = row.opening.kind;
+        let is_shown = self.with(|state| is_duplicate_provable(kind, &state.db.abilities));
+        if !is_shown && is_duplicate_doubt(&row.derived()) && is_stuck {
+            return true;
+        }
+        if row.state != State::InDoubt {
+            return false;
+        }
+        // What may only seem to be older is left for a person.
+        let apart = self.plan.behind > Duration::from_secs(60);
+        let nearly = |one: &Stranger| !one.age.is_zero() && one.age < 24 * HOUR;
+        let is_doubtful = apart || self.strangers_of(order).any(nearly);
+        // So is what is there under its name, could be it, and is not what was asked for.
+        let is_strange = (self.strangers_of(order).next().is_some()
+            || self.beside(order).next().is_some()
+            || !row.summary.misnamed.is_empty())
+            && self.is_told(row, DiscrepancyKind::AmbiguousTrackingId);
+        // Where look-ups are seen not to show what exists, or tell nothing, absence cannot be proved: those of the
+        // control neither.
+        let is_unproved = (self.plan.router != Router::All || !self.are_names_honest()) && is_stuck;
+        is_doubtful || is_strange || is_unproved || !self.provable(row, truth)
+    }
+
+    /// Whether the gateway has it otherwise than it was asked for, or under another name, and that is told.
+    fn is_unlike(&self, order: &Order, row: &StoredTransaction, truth: &Transaction) -> bool {
+        let named = truth.name == order.name || Some(&truth.name) == order.parent.as_ref();
+        let open = matches!(row.state, State::InDoubt | State::Pending);
+        // An end stays one that agreed when it was told.
+        let ended = matches!(
+            row.state,
+            State::Successful | State::Failed | State::Expired
+        );
+        let unlike = !is_alike(row, truth);
+        (open && !named || (open || ended) && unlike) && self.is_told_of(row, truth)
+    }
+
+    /// Whether the look by its uid tells otherwise to the end, and no name shows it: it stays as it was told, under a
+    /// finding that names it, or says that it has not ended for days.
+    fn is_misled(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        let name = truth.name.as_str();
+        let by_name = is_honest(&self.plan, "name", name) && self.provable(row, Some(truth));
+        let told =
+            self.is_told_of(row, truth) || self.is_told(row, DiscrepancyKind::PendingTooLong);
+        // An end that it had stands as well, where no signed webhook tells of the correction.
+        let had = truth.had(row.state.as_str()) && self.plan.notices != Notices::Signed;
+        (row.state == State::Pending && told || had)
+            && !by_name
+            && !is_honest(&self.plan, "uid", &truth.uid)
+    }
+
+    /// Whether it is a refusal that the books contradict, where no look can show it.
+    fn is_unshown_refusal(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        row.state == State::Rejected && self.with(|state| is_unseen(state, row, truth))
+    }
+
+    /// Whether it rests on what our own task named: of several that have ended that one counts first, under a finding
+    /// that names both.
+    fn is_named(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        row.derived().uid.is_some_and(|uid| {
+            let by_task = self.with(|state| state.wire.named_by_task.contains(uid.as_str()));
+            by_task && truth.uid != uid.as_str() && self.is_told_of(row, truth)
+        })
+    }
+
+    /// Whether it goes by a strange name, and nobody told of it, so that it cannot be found.
+    fn is_lost(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
+        let is_stuck = self.is_told(row, DiscrepancyKind::PendingTooLong);
+        let unfound = row.state == State::InDoubt && is_stuck;
+        (row.state == State::NotFound || unfound) && self.with(|state| is_hidden(state, row, truth))
     }
 
     /// Whether look-ups by every name tell the truth.
@@ -182,19 +197,6 @@ impl World {
         })
     }
 
-    /// Whether a channel shows no transaction to the end. What stays open for that is told by the sweep of what
-    /// is stuck for days, which is no part of the model.
-    fn tells_nothing(&self, channel: &str, about: &str) -> bool {
-        let mut planned = self.plan.exchanges.iter();
-        let to_the_end = planned.find(|one| {
-            (one.channel.as_str(), one.about.as_str()) == (channel, about) && one.last == u64::MAX
-        });
-        to_the_end.is_some_and(|one| match &one.fate {
-            Fate::Row(row, _) => !is_text(row) || !holds_transaction(row.envelope()),
-            _ => true,
-        })
-    }
-
     /// Whether it can be found, or its absence proved.
     fn provable(&self, row: &StoredTransaction, truth: Option<&Transaction>) -> bool {
         let kind = row.opening.kind;
@@ -212,5 +214,16 @@ impl World {
             Some(_) => self.plan.own_children && self.plan.children_shown,
             None => self.with(|state| state.db.abilities.iter().any(|a| a.word == word)),
         }
+    }
+}
+
+/// The states that fit what the gateway has.
+fn ends(truth: Option<&Transaction>) -> Vec<State> {
+    match truth.map(|truth| truth.status.as_str()) {
+        Some("successful") => vec![State::Successful],
+        Some("failed") => vec![State::Failed],
+        Some("expired") => vec![State::Expired],
+        Some(_) => vec![State::Pending],
+        None => vec![State::Rejected, State::NotFound, State::NotSent],
     }
 }
