@@ -14,6 +14,6 @@ if [[ ! -x $tools/bin/sqlx ]] || [[ $("$tools/bin/sqlx" --version) != *"$version
 fi
 cargo build --quiet --locked -p reconciler-testkit --bin with-postgres
 export PATH=$tools/bin:$PATH SQLX_OFFLINE=false
-exec "${CARGO_TARGET_DIR:-target}/debug/with-postgres" sh -c '
-    sqlx migrate run --source migrations >/dev/null
+exec "${CARGO_TARGET_DIR:-target}/debug/with-postgres" sh -ec '
+    applied=$(sqlx migrate run --source migrations) || { echo "$applied" >&2; exit 1; }
     exec cargo sqlx prepare --workspace "$@" -- --all-targets' sh "$@"

@@ -148,12 +148,24 @@ metrics! {
     retention_dropped: IntCounterVec("reconciler_retention_dropped_total", ["what"]);
     /// Months after this one for which there is a partition of evidence.
     evidence_months_ahead: Gauge("reconciler_evidence_months_ahead");
+    /// Rows of evidence in the default partition that belong into a month of their own, a thousand at most.
+    evidence_default_rows: Gauge("reconciler_evidence_default_rows");
     /// Whether the database took writes when it was last looked at: 1 when it did.
     database_writable: IntGauge("reconciler_database_writable");
     /// Whether a commit is of unknown fate that no later one covers: 1 when there is one.
     database_unconfirmed: IntGauge("reconciler_database_unconfirmed");
     /// Waits for the database that were given up and cancelled at the server.
     database_given_up: IntCounter("reconciler_database_waits_given_up_total");
+    /// How far the gateway's clock is ahead of ours, in seconds, by the last `Date` header (`header`) or by the last
+    /// webhook that was dated ahead of its receipt (`body`). Negative: behind.
+    clock_skew: GaugeVec("reconciler_gateway_clock_skew_seconds", ["shop", "source"]);
+    /// The difference of clocks that the proofs allow for, in seconds: `follow.clock_tolerance`.
+    clock_tolerance: Gauge("reconciler_clock_tolerance_seconds");
+    /// Whether nothing is submitted because the database may lack commits: 1 when so.
+    submits_withheld: IntGauge("reconciler_submits_withheld");
+    /// After a restore, until when each transaction is looked up before it is submitted, in seconds since 1970; 0
+    /// when none is.
+    lookups_first_until: Gauge("reconciler_lookups_before_submits_until_timestamp_seconds");
     /// Always 1; the labels say which build this is.
     build_info: IntGaugeVec("reconciler_build_info", ["version", "revision"]);
 }
@@ -365,6 +377,11 @@ impl Metrics {
         self.evidence_months_ahead.set(months as f64);
     }
 
+    /// Sets how many rows of evidence lie in the default partition by mistake.
+    pub fn set_evidence_default_rows(&self, rows: i64) {
+        self.evidence_default_rows.set(rows as f64);
+    }
+
     /// Sets how the database stands.
     pub fn set_database(&self, is_writable: bool, is_unconfirmed: bool, given_up: u64) {
         self.database_writable.set(i64::from(is_writable));
@@ -372,6 +389,27 @@ impl Metrics {
         let counted = self.database_given_up.get();
         self.database_given_up
             .inc_by(given_up.saturating_sub(counted));
+    }
+
+    /// Sets the difference of clocks that is allowed for.
+    pub fn set_clock_tolerance(&self, tolerance: Duration) {
+        self.clock_tolerance.set(tolerance.as_secs_f64());
+    }
+
+    /// Sets how far the gateway's clock is ahead of ours, in microseconds. A header has whole seconds: what is within
+    /// one is no difference.
+    pub fn set_clock_skew(&self, shop: &str, source: &'static str, ahead: i64) {
+        let ahead = if ahead.abs() <= 1_000_000 { 0 } else { ahead };
+        let ahead = ahead as f64 / 1e6;
+        self.clock_skew
+            .with_label_values(&[shop, source])
+            .set(ahead);
+    }
+
+    /// Sets whether submits are withheld, and until when each is looked up first, in seconds since 1970.
+    pub fn set_history(&self, is_withheld: bool, lookups_until: f64) {
+        self.submits_withheld.set(i64::from(is_withheld));
+        self.lookups_first_until.set(lookups_until);
     }
 
     /// Sets how many messages wait for delivery.

@@ -444,6 +444,11 @@ class Chart(unittest.TestCase):
             [deployment] = of_kind(render(values), "Deployment")
             self.assertEqual("--after-restore" in deployment["spec"]["template"]["spec"]["containers"][0]["args"], expected)
 
+    def test_after_a_failover_the_database_is_accepted(self):
+        for values, expected in (({"afterFailover": True}, True), ({}, False), ({"afterFailover": True, "afterRestore": True}, False)):
+            [deployment] = of_kind(render(values), "Deployment")
+            self.assertEqual("--after-failover" in deployment["spec"]["template"]["spec"]["containers"][0]["args"], expected)
+
     def test_the_package_has_what_templates_read(self):
         with tempfile.TemporaryDirectory() as directory:
             code, out, error = helm("package", CHART, "-d", directory)

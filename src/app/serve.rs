@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::http;
 use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
+use crate::store::history::Acceptance;
 use crate::store::migrate::MigrateError;
 use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::roles::may_rewrite_evidence;
@@ -121,6 +122,7 @@ pub struct App {
     servers: http::Servers,
     ledger: Ledger,
     learning: JoinHandle<()>,
+    history: JoinHandle<()>,
     drain: Duration,
     prepared: Option<JoinHandle<Result<(), AppError>>>,
 }
@@ -139,14 +141,15 @@ impl App {
         config: Arc<Config>,
         listeners: Listeners,
         roles: Roles,
-        after_restore: bool,
+        acceptance: Option<Acceptance>,
     ) -> Result<Self, AppError> {
         let metrics = Arc::new(Metrics::new());
+        metrics.set_clock_tolerance(config.follow.clock_tolerance);
         let database = &config.database;
         let store = Store::connect_lazy(database.url.expose(), database.max_connections)?;
         let shops = shop_ids(&config);
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
-        let prepared = begin_preparing(&store, names, key_ids(&config)).await?;
+        let prepared = begin_preparing(&store, names.clone(), key_ids(&config), acceptance).await?;
         let ledger = Ledger::start(
             store.clone(),
             shops,
@@ -163,7 +166,6 @@ impl App {
             ledger.clone(),
             gateway,
             Arc::clone(&metrics),
-            after_restore,
         );
         let engine = roles.engine.then(|| {
             Engine::start(
@@ -192,6 +194,7 @@ impl App {
         Ok(Self {
             config: live,
             learning: spawn_forecast_sync(&ledger, &dispatch),
+            history: spawn_history(&store, names),
             store,
             dispatch,
             engine,
@@ -255,6 +258,7 @@ impl App {
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), shared).await;
         self.learning.abort();
+        self.history.abort();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
     }
 }
@@ -264,6 +268,12 @@ impl App {
 fn spawn_forecast_sync(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
     let (ledger, dispatch) = (ledger.clone(), dispatch.clone());
     tokio::spawn(async move { ledger.keep_learning(dispatch.stopping()).await })
+}
+
+/// Follows the history of the database, in every role: every role knows commits.
+fn spawn_history(store: &Store, shops: Vec<String>) -> JoinHandle<()> {
+    let store = store.clone();
+    tokio::spawn(async move { store.follow_history(&shops).await })
 }
 
 /// Checks whether the connection to the database is suitable, and logs a warning if its settings
@@ -296,12 +306,18 @@ pub(crate) async fn dropped_key(
 
 /// Fails if the connection to the database is unsuitable, or if a key that stored data needs is
 /// missing.
-async fn fits(store: &Store, shops: &[String], listed: &[String]) -> Result<(), AppError> {
+async fn fits(
+    store: &Store,
+    shops: &[String],
+    listed: &[String],
+    acceptance: Option<Acceptance>,
+) -> Result<(), AppError> {
     check_pooler(store).await?;
-    match dropped_key(store, shops, listed).await? {
-        Some(key) => Err(AppError::DroppedKey(key)),
-        None => Ok(()),
+    if let Some(key) = dropped_key(store, shops, listed).await? {
+        return Err(AppError::DroppedKey(key));
     }
+    store.read_history(shops, acceptance).await?;
+    Ok(())
 }
 
 /// Checks the database now, if it is available, and starts a task that prepares it.
@@ -309,13 +325,15 @@ async fn begin_preparing(
     store: &Store,
     shops: Vec<String>,
     listed: Vec<String>,
+    acceptance: Option<Acceptance>,
 ) -> Result<JoinHandle<Result<(), AppError>>, AppError> {
-    let known = match fits(store, &shops, &listed).await {
+    let known = match fits(store, &shops, &listed, acceptance).await {
         Ok(()) => true,
         Err(AppError::Pooler(PoolerError::Store(_)) | AppError::Store(_)) => false,
         Err(unfit) => return Err(unfit),
     };
-    Ok(tokio::spawn(prepare(store.clone(), shops, listed, known)))
+    let preparing = prepare(store.clone(), shops, listed, acceptance, known);
+    Ok(tokio::spawn(preparing))
 }
 
 /// Creates the row of each shop. Waits until the database is available, and checks the connection
@@ -324,11 +342,12 @@ async fn prepare(
     store: Store,
     shops: Vec<String>,
     listed: Vec<String>,
+    acceptance: Option<Acceptance>,
     mut known: bool,
 ) -> Result<(), AppError> {
     let step = async |known: &mut bool| -> Result<(), AppError> {
         if !*known {
-            fits(&store, &shops, &listed).await?;
+            fits(&store, &shops, &listed, acceptance).await?;
             *known = true;
         }
         Ok(controls::ensure(&store, &shops).await?)

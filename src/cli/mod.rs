@@ -31,7 +31,7 @@ enum Command {
     /// Run the service
     Serve(serve::ServeArgs),
     /// Apply pending database migrations
-    Migrate,
+    Migrate(serve::MigrateArgs),
     /// Validate the configuration and print every setting with its source
     CheckConfig,
     /// Print the OpenAPI 3.1 description of the REST API
@@ -72,7 +72,7 @@ pub fn run(cli: Cli) -> ExitCode {
         let path = cli.config.as_deref();
         match cli.command {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
-            Command::Migrate => outcome(serve::migrate(path).await),
+            Command::Migrate(args) => outcome(serve::migrate(path, args).await),
             Command::CheckConfig => outcome(check_config::check(path)),
             Command::Openapi => outcome(print(&crate::http::openapi::text())),
             Command::Show(args) => outcome(show::show_transaction(path, args).await),

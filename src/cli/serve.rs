@@ -2,9 +2,11 @@
 
 use crate::app::{App, ConfigReloader, Listeners, Roles};
 use crate::cli::check_config::{load, warnings};
+use crate::cli::output;
 use crate::config::{self, Loaded, Source};
+use crate::store::history::Acceptance;
 use crate::store::pooler::{PoolerError, Sessions};
-use crate::store::{Store, migrate as schema};
+use crate::store::{Store, migrate as schema, plan};
 use anyhow::Context;
 use leaves::telemetry;
 use std::path::Path;
@@ -24,6 +26,16 @@ pub(super) struct ServeArgs {
     /// 36 h
     #[arg(long)]
     after_restore: bool,
+    /// After a failover or a move that lost no commit: accept the database as it is
+    #[arg(long, conflicts_with = "after_restore")]
+    after_failover: bool,
+}
+
+impl ServeArgs {
+    fn acceptance(&self) -> Option<Acceptance> {
+        let restore = self.after_restore.then_some(Acceptance::Restore);
+        restore.or(self.after_failover.then_some(Acceptance::Failover))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,7 +83,8 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     if args.migrate {
         apply(&config).await?;
     }
-    let mut app = App::start(Arc::new(config), listeners, roles, args.after_restore).await?;
+    let acceptance = args.acceptance();
+    let mut app = App::start(Arc::new(config), listeners, roles, acceptance).await?;
     let reload = ConfigReloader::new(source, settings, app.config(), app.store());
     let reloading = tokio::spawn(reload.run(hangup));
     tracing::info!(version = crate::metrics::VERSION, "service started");
@@ -98,10 +111,61 @@ pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Resul
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Applies pending migrations.
-pub(super) async fn migrate(path: Option<&Path>) -> anyhow::Result<()> {
+/// Options of `migrate`.
+#[derive(Debug, clap::Args)]
+pub(super) struct MigrateArgs {
+    /// Print what the pending migrations lock and how long they are expected to take; change nothing
+    #[arg(long)]
+    plan: bool,
+    /// Print the plan as JSON
+    #[arg(long, requires = "plan")]
+    json: bool,
+}
+
+/// Applies pending migrations, or prints what they would lock.
+pub(super) async fn migrate(path: Option<&Path>, args: MigrateArgs) -> anyhow::Result<()> {
     let config = load(path)?;
+    if args.plan {
+        return print_plan(&config, args.json).await;
+    }
     apply(&config).await
+}
+
+async fn print_plan(config: &config::Config, json: bool) -> anyhow::Result<()> {
+    let store = Store::for_a_person(config.database.migrate_url().expose(), 1)?;
+    let plan = plan::plan(&store).await;
+    store.close().await;
+    let plan = plan.context("failed to read the applied migrations")?;
+    if json {
+        return output::print_json(&plan);
+    }
+    let rows = plan.statements.iter().map(|one| {
+        vec![
+            one.version.to_string(),
+            one.action.to_owned(),
+            one.table.clone(),
+            one.lock.to_owned(),
+            one.waits.as_str().to_owned(),
+            format!("{} MB", one.table_bytes / 1_000_000),
+            format!("{} s", one.expected_seconds),
+        ]
+    });
+    let names = [
+        "migration",
+        "statement",
+        "table",
+        "lock",
+        "who waits",
+        "size",
+        "expected",
+    ];
+    if !plan.statements.is_empty() {
+        output::print(&output::table(&names, rows.collect()))?;
+    }
+    let pending = plan.pending.len();
+    output::print(&format!(
+        "{pending} migrations are pending; nothing was changed"
+    ))
 }
 
 async fn apply(config: &config::Config) -> anyhow::Result<()> {

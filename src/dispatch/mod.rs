@@ -31,7 +31,6 @@ use gateway::{SensitiveBody, forwarded};
 use leaves::clock::BootInstant;
 use leaves::secret::Secret;
 use leaves::telemetry::traces::{TraceSpan, with_current_trace};
-use restored::Restored;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +66,6 @@ struct Inner {
     shops: HashMap<ShopId, Arc<Shop>>,
     request_timeout: Duration,
     metrics: Arc<Metrics>,
-    restored: Option<Restored>,
     submits: TaskTracker,
     stopping: CancellationToken,
 }
@@ -110,7 +108,6 @@ impl Dispatch {
         ledger: Ledger,
         gateway: GatewayClient,
         metrics: Arc<Metrics>,
-        after_restore: bool,
     ) -> Self {
         let now = config.now();
         let shops = now
@@ -137,7 +134,6 @@ impl Dispatch {
             shops,
             request_timeout: now.gateway.request_timeout,
             metrics,
-            restored: after_restore.then(Restored::now),
             submits: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
@@ -271,11 +267,19 @@ impl Dispatch {
             .metrics
             .gateway_request(shop.id.as_str(), operation, label, started.elapsed());
         told(span, answer);
+        self.compare_clocks(shop, answer);
         let hangs = matches!(read, Read::Interrupted { .. });
         if let Some(wait) = self.mind(shop, answer, hangs) {
             shop.budget.hold(wait).await;
         }
         read
+    }
+
+    fn compare_clocks(&self, shop: &Shop, answer: Option<&Answer>) {
+        if let Some(date) = answer.and_then(|answer| answer.date) {
+            let ahead = date.micros().saturating_sub(self.database_time().micros());
+            (self.0.metrics).set_clock_skew(shop.id.as_str(), "header", ahead);
+        }
     }
 
     /// Tells the breaker whether the gateway has answered, and if not, whether it could be reached. Gives
@@ -359,6 +363,7 @@ impl Dispatch {
             Submission::NotSent { .. } | Submission::Unclear { .. } => None,
         };
         told(span, answer);
+        self.compare_clocks(&shop, answer);
         if let Some(wait) = self.mind(&shop, answer, outcome::hangs(&submission)) {
             shop.budget.hold_background(wait).await;
         }

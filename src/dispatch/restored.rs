@@ -4,52 +4,40 @@
 use crate::dispatch::Dispatch;
 use crate::observation::Observation;
 use crate::observation::submit::{self as outcome, BeforeStamp};
+use crate::store::history::{History, NOT_ACCEPTED};
 use crate::store::{StoreError, StoredTransaction, controls, read};
 use domain::absence::is_provable;
 use domain::{Fact, Opening, Origin, ShopId, Timestamp};
 use gateway::Credentials;
-use leaves::clock::BootInstant;
-use std::time::Duration;
-
-/// For how long new submits are looked up first after a restore: longer than the gateway's webhooks
-/// and its keys live.
-const AFTER_RESTORE: Duration = Duration::from_secs(36 * 3600);
-
-/// When this process began after a restore.
-pub(super) struct Restored {
-    at: Timestamp,
-    until: BootInstant,
-}
-
-impl Restored {
-    pub(super) fn now() -> Self {
-        Self {
-            at: Timestamp::from(leaves::clock::now_utc()),
-            until: BootInstant::now() + AFTER_RESTORE,
-        }
-    }
-}
 
 impl Dispatch {
     /// Whether each stamp waits for a look-up now.
     pub(crate) fn is_restored(&self) -> bool {
-        self.since_restore().is_some()
+        self.restored_at().is_some()
     }
 
-    fn since_restore(&self) -> Option<&Restored> {
-        let restored = self.0.restored.as_ref()?;
-        (restored.until > BootInstant::now()).then_some(restored)
+    /// When the operator said that the database was restored, for as long as that counts.
+    fn restored_at(&self) -> Option<Timestamp> {
+        match self.0.store.history_now()? {
+            History::Restored { at, until } if until > self.database_time() => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Whether submits may leave, as far as the database's history goes.
+    pub(crate) async fn accepts_history(&self) -> bool {
+        self.0.store.history().await.is_accepted()
     }
 
     /// What speaks against stamping an attempt; nothing except for a time after a restore.
     pub(crate) async fn before_stamp(&self, transaction: &StoredTransaction) -> BeforeStamp {
-        let Some(restored) = self.since_restore() else {
+        let Some(restored_at) = self.restored_at() else {
             return BeforeStamp::Clear;
         };
         let opening = &transaction.opening;
         let released = transaction.summary.released_at().is_some();
         if opening.kind.is_child() && !released {
-            match self.unseen_child(opening, restored.at).await {
+            match self.unseen_child(opening, restored_at).await {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
                     let now = self.database_time();
@@ -132,6 +120,9 @@ impl Dispatch {
         attempt: u32,
         looked: bool,
     ) -> Option<Observation> {
+        if !self.accepts_history().await {
+            return Some(outcome::not_sent(attempt, NOT_ACCEPTED));
+        }
         if looked {
             return None;
         }

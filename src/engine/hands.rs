@@ -155,7 +155,11 @@ impl Hands for Real<'_> {
                 .await
                 .unwrap_or(false)
         };
-        self.shop.paused || paused().await.unwrap_or(true) || refused().await
+        let is_history_accepted = async || dispatch.accepts_history().await;
+        self.shop.paused
+            || paused().await.unwrap_or(true)
+            || refused().await
+            || !is_history_accepted().await
     }
 
     async fn postpone(&self, id: Uuid, lease: Uuid, until: Timestamp) -> Result<bool, StoreError> {

@@ -140,6 +140,14 @@ async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
     let made = sweeps::ensure_partitions(&shared.store, MONTHS_AHEAD).await;
     let ahead = sweeps::months_ahead(&shared.store).await?;
     shared.metrics.set_evidence_months_ahead(ahead);
+    if made.is_ok() && ahead < i64::from(MONTHS_AHEAD) {
+        tracing::warn!(
+            ahead,
+            "partitions of evidence are missing; the server's log has the reason"
+        );
+    }
+    let misplaced = sweeps::misplaced_evidence(&shared.store).await?;
+    shared.metrics.set_evidence_default_rows(misplaced);
     made
 }
 

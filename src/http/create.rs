@@ -25,6 +25,7 @@ use crate::http::wait;
 use crate::ledger::{Open, ParentLimit, Record, Target};
 use crate::observation::submit::released;
 use crate::store::StoredTransaction;
+use crate::store::history::NOT_ACCEPTED;
 use crate::store::read::{self, Name};
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
@@ -46,6 +47,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// When a submit to a paused shop should be tried again.
 const PAUSED: Duration = Duration::from_secs(30);
+
+/// What a caller is told to wait while the database's history is not accepted.
+const HISTORY_ACCEPTED: Duration = Duration::from_secs(10);
 
 /// Everything but the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -395,6 +399,9 @@ impl Post {
             return Err(problem.retry_after(PAUSED));
         }
         let (dispatch, shop) = (&self.context.dispatch, &self.caller.shop.id);
+        if !dispatch.accepts_history().await {
+            return Err(Problem::unavailable(NOT_ACCEPTED).retry_after(HISTORY_ACCEPTED));
+        }
         if self.may_try_key || dispatch.admits_key(shop, now).await? {
             return Ok(());
         }

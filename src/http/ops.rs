@@ -6,6 +6,7 @@ use crate::http::context::Context;
 use crate::http::reply;
 use crate::metrics::{REVISION, VERSION};
 use crate::store::StoreError;
+use crate::store::history::History;
 use crate::store::migrate::{self, MigrateError};
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -69,6 +70,15 @@ async fn database(context: &Context) -> Result<(), String> {
 pub(crate) async fn metrics(context: web::Data<Context>) -> HttpResponse {
     let now = context.store.condition();
     (context.metrics).set_database(now.is_writable, now.is_unconfirmed, now.given_up);
+    let history = context.store.history_now();
+    let lookups_until = match history {
+        Some(History::Restored { until, .. }) => {
+            Duration::from_micros(u64::try_from(until.micros()).unwrap_or_default()).as_secs_f64()
+        }
+        _ => 0.0,
+    };
+    let is_withheld = history.is_some_and(|history| !history.is_accepted());
+    context.metrics.set_history(is_withheld, lookups_until);
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(context.metrics.render())

@@ -139,6 +139,9 @@ async fn take(
     raw.clear();
     drop(raw);
     look_up(context, shop, &learned, scanned).await?;
+    if believed {
+        compare_clocks(context, shop, &learned);
+    }
     let named = named(&learned);
     request::about(req, |about| about.tracking_id = named);
     let record = Record {
@@ -151,6 +154,19 @@ async fn take(
     drop(room);
     context.metrics.webhook_committed(started.elapsed());
     Ok(recorded)
+}
+
+/// A webhook comes after what it tells of. One that is dated later shows that the gateway's clock is ahead.
+fn compare_clocks(context: &Context, shop: &Shop, learned: &Observation) {
+    let now = Timestamp::from(leaves::clock::now_utc());
+    let snapshots = learned.facts.iter().filter_map(|fact| match fact {
+        Fact::Seen { snapshot, .. } => snapshot.updated_at,
+        _ => None,
+    });
+    if let Some(dated) = snapshots.max() {
+        let ahead = dated.micros().saturating_sub(now.micros()).max(0);
+        (context.metrics).set_clock_skew(shop.id.as_str(), "body", ahead);
+    }
 }
 
 /// The tracking ID that a webhook names, as the log may show it.

@@ -126,6 +126,8 @@ struct Batch<'a> {
     known: HashSet<(Uuid, Uuid)>,
     evidence: Vec<EvidenceWrite>,
     events: Vec<EventWrite>,
+    /// The number of the last event, once they are written.
+    last_seq: Option<i64>,
     opened: Vec<DiscrepancyRow>,
     healed: Vec<rows::Healed>,
     closings: Vec<Close>,
@@ -192,6 +194,9 @@ pub(crate) async fn run(
         .metrics
         .ledger_committed(works.len(), started.elapsed());
     fold.batch.tell(shared);
+    if let Some(last_seq) = fold.batch.last_seq {
+        shared.store.saw_committed(shop, last_seq);
+    }
     // It has taken place: who is not answered must not be told that it has not.
     let answers = fold.answers(&shared.store).await;
     answers.map_err(|error| Failure {
@@ -302,6 +307,7 @@ impl<'a> Batch<'a> {
             known: HashSet::new(),
             evidence: Vec::new(),
             events: Vec::new(),
+            last_seq: None,
             opened: Vec::new(),
             healed: Vec::new(),
             closings: Vec::new(),

@@ -50,6 +50,7 @@ fn answer(kept: &KeptAnswer, truncated: bool) -> Option<Answer> {
         retry_after: None,
         content_type: None,
         request_id: None,
+        date: None,
         body: Bytes::copy_from_slice(&kept.body),
         sha256: [0; 32],
         truncated,

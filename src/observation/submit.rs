@@ -312,6 +312,7 @@ mod tests {
                 retry_after: after.map(Duration::from_secs),
                 content_type: None,
                 request_id: None,
+                date: None,
                 body: Bytes::new(),
                 sha256: [0; 32],
                 truncated: false,

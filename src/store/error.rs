@@ -56,6 +56,14 @@ impl StoreError {
         }
     }
 
+    /// The server does not offer what was asked for, or not to this role.
+    pub(super) fn is_not_provided(&self) -> bool {
+        let Self::Broken(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        matches!(error.code().as_deref(), Some("42501" | "42883" | "0A000"))
+    }
+
     /// The whole chain in one line, for a log. It holds no values of rows.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

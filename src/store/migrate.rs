@@ -2,7 +2,7 @@
 
 use crate::store::{Store, StoreError};
 use sqlx::PgConnection;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migration, Migrator};
 use std::time::Duration;
 
 /// The embedded migrations. One that a newer release has applied is no error: after a step back, the
@@ -73,6 +73,16 @@ pub async fn check(store: &Store) -> Result<(), MigrateError> {
         Some(missing) => Err(MigrateError::Behind(missing.version)),
         None => Ok(()),
     }
+}
+
+/// The migrations that are still to be applied, in their order.
+pub(super) async fn pending(store: &Store) -> Result<Vec<Migration>, MigrateError> {
+    let applied = applied(store).await?;
+    let migrator = migrator();
+    let pending = migrator
+        .iter()
+        .filter(|one| !applied.contains(&one.version));
+    Ok(pending.cloned().collect())
 }
 
 async fn applied(store: &Store) -> Result<Vec<i64>, StoreError> {

@@ -14,9 +14,11 @@ pub mod earlier;
 pub mod error;
 pub mod feed;
 pub mod hints;
+pub mod history;
 mod lent;
 pub mod migrate;
 pub mod pacing;
+pub mod plan;
 pub mod pooler;
 pub mod read;
 pub mod roles;
@@ -50,6 +52,7 @@ use std::time::Duration;
 pub struct Store {
     pool: PgPool,
     standing: Arc<Standing>,
+    known_history: Arc<history::KnownHistory>,
 }
 
 /// How long a statement outside a batch may take.
@@ -121,7 +124,12 @@ impl Store {
 
     fn with(pool: sqlx::postgres::PgPoolOptions, standing: Arc<Standing>) -> Self {
         let pool = pool.connect_lazy_with(standing.first());
-        Self { pool, standing }
+        let known_history = Arc::clone(&standing.history);
+        Self {
+            pool,
+            standing,
+            known_history,
+        }
     }
 
     /// From here on nothing is set on a connection outside of a transaction.

@@ -5,11 +5,12 @@
 //! time looks at it and all others are told at once what the last look found.
 
 use super::bounded::{PING, failure, within};
+use super::history::KnownHistory;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{ConnectOptions, Connection, Error, Executor, Row};
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex as Plain, PoisonError};
+use std::sync::{Arc, Mutex as Plain, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -84,6 +85,8 @@ pub(super) struct Standing {
     doubts: AtomicU64,
     proven: AtomicU64,
     given_up: AtomicU64,
+    /// Told at which server sessions are.
+    pub(super) history: Arc<KnownHistory>,
 }
 
 impl Standing {
@@ -100,6 +103,7 @@ impl Standing {
             doubts: AtomicU64::new(0),
             proven: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
+            history: Arc::default(),
         }
     }
 
@@ -154,6 +158,7 @@ impl Standing {
         if is_read_only && !self.reads {
             return Err(read_only());
         }
+        self.history.at_server(process.server);
         Ok(process)
     }
 

@@ -29,6 +29,16 @@ pub async fn months_ahead(store: &Store) -> Result<i64, StoreError> {
     .await?)
 }
 
+/// How many rows of evidence lie in the default partition and belong into a month, a thousand at most.
+pub async fn misplaced_evidence(store: &Store) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"-- misplaced_evidence
+        SELECT misplaced_evidence() AS "rows!""#
+    )
+    .fetch_one(store.slow_pool())
+    .await?)
+}
+
 /// A webhook that had belonged to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrphanRow {

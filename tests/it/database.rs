@@ -1,5 +1,6 @@
 //! The danger: a schema that drifts from the program, and a database that goes away.
 
+use crate::terminal::reconciler_with;
 use crate::world::{Database, SHOP, Setup, eventually, payment, private_cluster};
 use domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
 use reconciler::store::{Store, migrate};
@@ -111,7 +112,8 @@ fn every_key_begins_with_the_shop() {
                    AND c.relname <> '_sqlx_migrations' AND a.attname <> 'shop_id'",
             )
             .await;
-        assert!(others.is_empty(), "{others:?}");
+        // What is known of the server is about no shop.
+        assert_eq!(others, ["database_histories"]);
         let without = database
             .all::<String>(
                 "SELECT c.relname::text FROM pg_class c
@@ -385,5 +387,72 @@ fn a_lease_that_was_given_while_a_batch_waited_is_seen_and_kept() {
         let (answer, ()) = tokio::join!(world.check("never-leased"), let_go);
         answer.expect(202);
         assert_eq!(world.database.one::<i64>(KEPT).await, 1);
+    });
+}
+
+/// Months ahead that nobody has made: what is written then falls into the default partition.
+#[test]
+fn evidence_outside_of_its_month_is_moved_into_it() {
+    const FALL: &str = "INSERT INTO evidence SELECT shop_id, uuid_v7_floor(now() + make_interval(months => n)), \
+        gen_random_uuid(), position, channel, verdict, received_at, http_status, subject, signed, note, body, \
+        body_sha256, chain FROM (SELECT * FROM evidence LIMIT 1) AS e, generate_series(5, 6) AS n";
+    const MISPLACED: &str = "SELECT misplaced_evidence()";
+    Setup::default().run(async |world| {
+        world.pay_and_wait("ok-month").await.expect(200);
+        let database = &world.database;
+        assert_eq!(database.execute(FALL).await, 2);
+        assert_eq!(database.one::<i64>(MISPLACED).await, 2);
+        let all = "SELECT count(*) FROM evidence";
+        let before = database.one::<i64>(all).await;
+        // One month cannot be made, and keeps the other from nothing.
+        let name = "SELECT 'evidence_' || to_char(now() + make_interval(months => 5), 'YYYY_MM')";
+        let name = database.one::<String>(name).await;
+        let run = async |sql: String| {
+            let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+            sql.execute(&database.pool).await.unwrap();
+        };
+        run(format!("CREATE DOMAIN {name} AS text")).await;
+        let make = "SELECT ensure_evidence_partitions(3)";
+        assert_eq!(database.one::<i32>(make).await, 1);
+        assert_eq!(database.one::<i64>(MISPLACED).await, 1);
+        run(format!("DROP DOMAIN {name}")).await;
+        assert_eq!(database.one::<i32>(make).await, 1);
+        assert_eq!(database.one::<i64>(MISPLACED).await, 0);
+        assert_eq!(database.one::<i64>(all).await, before);
+        assert_eq!(
+            database
+                .one::<i64>("SELECT count(*) FROM evidence_default")
+                .await,
+            0
+        );
+    });
+}
+
+#[test]
+fn a_plan_of_migrations_names_locks_and_changes_nothing() {
+    Setup::default().service_down().run(async |world| {
+        let database = Database::empty().await;
+        let plan = async || {
+            let url = [("DATABASE_URL", database.url.as_str())];
+            let asked = reconciler_with(world, &url, &["migrate", "--plan", "--json"]);
+            asked.await.expect_success().json()
+        };
+        let empty = plan().await;
+        assert!(empty["pending"].as_array().unwrap().len() > 10);
+        let present = "SELECT to_regclass('transactions')::text";
+        assert_eq!(database.one::<Option<String>>(present).await, None);
+        let store = Store::connect_lazy(&database.url, 2).unwrap();
+        migrate::migrate(&store).await.unwrap();
+        store.close().await;
+        assert_eq!(plan().await, json!({"pending": [], "statements": []}));
+        let forget =
+            "DELETE FROM _sqlx_migrations WHERE version IN (20261201010302, 20261201010402)";
+        assert_eq!(database.execute(forget).await, 2);
+        let left = plan().await;
+        let left = left["statements"].as_array().unwrap().iter();
+        let locks: Vec<_> = left.map(|one| (&one["lock"], &one["waits"])).collect();
+        let online = (&json!("SHARE UPDATE EXCLUSIVE"), &json!("nobody"));
+        assert_eq!(locks, [online; 4]);
+        database.remove().await;
     });
 }

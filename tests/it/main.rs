@@ -30,6 +30,7 @@ mod doubt;
 mod feed;
 mod following;
 mod hints;
+mod history;
 mod hostile;
 mod idle;
 mod manners;

@@ -1,8 +1,8 @@
 //! The danger: a dashboard and alerts that ask for what the service does not tell.
 
 use crate::subscribers::{entry, receiver};
-use crate::world::{Prometheus, Setup, World, eventually, eventually_within, payment};
-use serde_json::Value;
+use crate::world::{Prometheus, SHOP, Setup, World, eventually, eventually_within, payment};
+use serde_json::{Value, json};
 use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
@@ -104,4 +104,31 @@ fn every_panel_shows_something_and_every_alert_can_be_evaluated() {
                 assert!(values.contains(&value.into()), "{label}: {values:?}");
             }
         });
+}
+
+#[test]
+fn the_difference_of_clocks_is_measured() {
+    Setup::default().run(async |world| {
+        world.pay_and_wait("ok-clock").await.expect(200);
+        let ahead = json!({"uid": "ahead-1", "tracking_id": "ahead-1", "amount": 100,
+            "currency": "EUR", "created_offset_seconds": 80, "test": true});
+        world.twin().make(ahead).await;
+        let skew = async |source: &str| {
+            let metrics = world.metrics().await;
+            metrics.sum(
+                "reconciler_gateway_clock_skew_seconds",
+                &[("source", source)],
+            )
+        };
+        assert!(skew("header").await.abs() < 5.0);
+        assert!(skew("body").await.abs() < 5.0);
+        let webhook = json!({"url": world.hook_url(), "shop": SHOP, "uid": "ahead-1"});
+        world.twin().send_webhook(webhook).await;
+        assert!((70.0..=80.0).contains(&skew("body").await));
+        let tolerance = world
+            .metrics()
+            .await
+            .sum("reconciler_clock_tolerance_seconds", &[]);
+        assert!(tolerance > 0.0);
+    });
 }

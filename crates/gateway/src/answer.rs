@@ -36,6 +36,8 @@ pub struct Answer {
     pub content_type: Option<String>,
     /// `X-Request-Id`: the gateway's own name for this exchange, for its support.
     pub request_id: Option<String>,
+    /// `Date`: the sender's clock when it answered, in whole seconds.
+    pub date: Option<Timestamp>,
     /// The body, decompressed.
     pub body: Bytes,
     /// SHA-256 of the body, as it came below `gzip`.
@@ -114,6 +116,7 @@ pub(super) async fn arrive(mut response: Response) -> Arrived {
         retry_after: retry_after(&headers),
         content_type: header(&headers, &CONTENT_TYPE),
         request_id: header(&headers, &HeaderName::from_static("x-request-id")),
+        date: date(&headers).map(Timestamp::from),
         sha256,
         body: decoded(&headers, body.freeze()),
         truncated,
@@ -139,15 +142,18 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(clean(&text, MAX_HEADER))
 }
 
+fn date(headers: &HeaderMap) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(headers.get(DATE)?.to_str().ok()?, &Rfc2822).ok()
+}
+
 /// Seconds, or a date that is read against the sender's own `Date`: no clock of ours takes part.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let date = |text: &str| OffsetDateTime::parse(text, &Rfc2822).ok();
-            let until = date(text)?;
-            let now = date(headers.get(DATE)?.to_str().ok()?)?;
+            let until = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+            let now = date(headers)?;
             Duration::try_from(until - now).unwrap_or_default()
         }
     };

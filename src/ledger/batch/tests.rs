@@ -48,6 +48,7 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
         known: HashSet::new(),
         evidence: Vec::new(),
         events: Vec::new(),
+        last_seq: None,
         opened: Vec::new(),
         healed: Vec::new(),
         closings: Vec::new(),

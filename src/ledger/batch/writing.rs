@@ -57,9 +57,8 @@ impl Batch<'_> {
         }
         let closed = self.write_findings(tables).await?;
         if !self.events.is_empty() {
-            tables
-                .append_events(self.shop, self.at, &self.events)
-                .await?;
+            let appended = tables.append_events(self.shop, self.at, &self.events);
+            self.last_seq = Some(appended.await?);
         }
         Ok(Some(closed))
     }

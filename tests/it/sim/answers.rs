@@ -198,6 +198,7 @@ pub fn answer_of(reply: &Reply) -> Answer {
         retry_after: reply.retry_after,
         content_type: None,
         request_id: None,
+        date: None,
         sha256: Sha256::digest(&reply.body).into(),
         body: reply.body.clone().into(),
         truncated: reply.cut,

@@ -171,6 +171,14 @@ impl World {
         (process, merchant)
     }
 
+    /// Starts the real binary as another replica, with options of `serve`.
+    pub async fn process_with(&self, options: &[&str]) -> Process {
+        let addresses = Addresses::reserve();
+        let process = Process::start_with_options(&self.config_text(&addresses), options);
+        Merchant::new(&addresses, KEY).until_ready().await;
+        process
+    }
+
     /// Returns the current metrics of the first service.
     pub async fn metrics(&self) -> Metrics {
         self.merchant.metrics().await

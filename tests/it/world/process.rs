@@ -32,13 +32,29 @@ impl Process {
         Self::begin(command, config, environment)
     }
 
-    fn begin(mut command: Command, config: &str, environment: &[(String, String)]) -> Self {
+    /// Starts the service with options of `serve`.
+    pub fn start_with_options(config: &str, options: &[&str]) -> Self {
+        let command = Command::new(env!("CARGO_BIN_EXE_reconciler"));
+        Self::begin_with(command, config, &[], options)
+    }
+
+    fn begin(command: Command, config: &str, environment: &[(String, String)]) -> Self {
+        Self::begin_with(command, config, environment, &[])
+    }
+
+    fn begin_with(
+        mut command: Command,
+        config: &str,
+        environment: &[(String, String)],
+        options: &[&str],
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         std::fs::write(&path, config).expect("a file");
         let log = std::fs::File::create(directory.path().join("log")).expect("a file");
         let child = command
             .arg("serve")
+            .args(options)
             .arg("--config")
             .arg(&path)
             .env_clear()

@@ -58,7 +58,7 @@ impl Service {
             webhooks: Some(bind(addresses.webhooks)),
             ops: bind(addresses.ops),
         };
-        let app = App::start(Arc::new(config), listeners, Roles::ALL, false).await;
+        let app = App::start(Arc::new(config), listeners, Roles::ALL, None).await;
         Self {
             app: app.expect("the service starts"),
         }

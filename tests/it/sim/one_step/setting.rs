@@ -333,6 +333,7 @@ fn plain(status: u16, body: &str) -> Answer {
         retry_after: None,
         content_type: None,
         request_id: None,
+        date: None,
         sha256: Sha256::digest(body.as_bytes()).into(),
         body: body.to_owned().into_bytes().into(),
         truncated: false,

@@ -348,6 +348,7 @@ fn answer_of(rendered: &Rendered) -> Answer {
         retry_after: rendered.retry_after,
         content_type: None,
         request_id: None,
+        date: None,
         sha256: Sha256::digest(body).into(),
         body: body.clone().into(),
         truncated: rendered.end == End::Broken,
