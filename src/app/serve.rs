@@ -1,9 +1,9 @@
 //! Starts and stops the service.
 
 use crate::config::{Config, Live};
-use crate::dispatch::Dispatch;
-use crate::engine::Engine;
-use crate::http;
+use crate::delivery::Deliveries;
+use crate::follow::Engine;
+use crate::http::{self, HttpContext};
 use crate::ledger::{Ledger, Settings};
 use crate::metrics::Metrics;
 use crate::store::history::Acceptance;
@@ -12,6 +12,8 @@ use crate::store::pooler::{PoolerError, Sessions};
 use crate::store::roles::may_rewrite_evidence;
 use crate::store::waiting::keys_in_use;
 use crate::store::{Store, StoreError, controls};
+use crate::submit::Dispatch;
+use crate::{api, ops, webhooks};
 use domain::ShopId;
 use domain::schedule::Pace;
 use gateway::{ClientError, GatewayClient};
@@ -119,6 +121,7 @@ pub struct App {
     store: Store,
     dispatch: Dispatch,
     engine: Option<Engine>,
+    deliveries: Option<Deliveries>,
     servers: http::Servers,
     ledger: Ledger,
     learning: JoinHandle<()>,
@@ -176,21 +179,24 @@ impl App {
                 Arc::clone(&metrics),
             )
         });
-        let parts = http::Parts {
-            config: live.clone(),
-            store: store.clone(),
-            ledger: ledger.clone(),
-            dispatch: dispatch.clone(),
-            metrics,
-        };
-        let context = Arc::new(http::Context::new(parts, tokio::runtime::Handle::current()));
+        let deliveries = roles.engine.then(|| {
+            Deliveries::start(
+                &live,
+                store.clone(),
+                ledger.clone(),
+                dispatch.clone(),
+                Arc::clone(&metrics),
+            )
+        });
+        let context = Arc::new(HttpContext::new(live.clone(), dispatch.clone(), metrics));
+        let routes = routes(&context, &store, &ledger, &dispatch);
         let sockets = http::Sockets {
             api: listeners.api,
             webhooks: listeners.webhooks,
             ops: Some(listeners.ops),
         };
-        let servers =
-            http::start(context, sockets, http::Workers::default()).map_err(AppError::Http)?;
+        let servers = http::start(context, sockets, http::Workers::default(), routes)
+            .map_err(AppError::Http)?;
         Ok(Self {
             config: live,
             learning: spawn_forecast_sync(&ledger, &dispatch),
@@ -198,6 +204,7 @@ impl App {
             store,
             dispatch,
             engine,
+            deliveries,
             servers,
             ledger,
             drain,
@@ -239,6 +246,9 @@ impl App {
     pub async fn stop(mut self) {
         self.dispatch.stop();
         let drained = async {
+            if let Some(deliveries) = self.deliveries.take() {
+                deliveries.stopped().await;
+            }
             if let Some(engine) = self.engine.take() {
                 engine.stopped(READ_DRAIN_TIMEOUT).await;
             }
@@ -260,6 +270,34 @@ impl App {
         self.learning.abort();
         self.history.abort();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.store.close()).await;
+    }
+}
+
+/// Returns the routes of the three listeners, each with the context of its own handlers.
+fn routes(
+    context: &Arc<HttpContext>,
+    store: &Store,
+    ledger: &Ledger,
+    dispatch: &Dispatch,
+) -> http::Routes {
+    // Work that must complete even if the caller disconnects runs in this runtime.
+    let tasks = tokio::runtime::Handle::current();
+    let (http, store, ledger) = (Arc::clone(context), store.clone(), ledger.clone());
+    http::Routes {
+        webhooks: webhooks::configure(webhooks::WebhookContext::new(
+            context,
+            store.clone(),
+            ledger.clone(),
+            tasks.clone(),
+        )),
+        ops: ops::configure(ops::OpsContext::new(Arc::clone(context), store.clone())),
+        api: api::configure(api::ApiContext::new(
+            http,
+            store,
+            ledger,
+            dispatch.clone(),
+            tasks,
+        )),
     }
 }
 

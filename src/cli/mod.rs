@@ -74,7 +74,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Command::Serve(args) => outcome(Box::pin(serve::serve(path, args)).await),
             Command::Migrate(args) => outcome(serve::migrate(path, args).await),
             Command::CheckConfig => outcome(check_config::check(path)),
-            Command::Openapi => outcome(print(&crate::http::openapi::text())),
+            Command::Openapi => outcome(print(&crate::api::openapi::text())),
             Command::Show(args) => outcome(show::show_transaction(path, args).await),
             Command::List(args) => outcome(show::list_transactions(path, args).await),
             Command::Discrepancies(args) => outcome(show::list_discrepancies(path, args).await),

@@ -378,7 +378,7 @@ fn serve(mut fields: Fields<'_>, request_timeout: Duration) -> Option<ServeConfi
 fn telemetry(mut fields: Fields<'_>) -> Option<TelemetryConfig> {
     let log = fields.or_checked("log", "info".to_owned(), |filter: &String| {
         EnvFilter::try_new(filter).map(|_| ()).map_err(|error| {
-            format!("expected a log filter such as info,reconciler::engine=debug: {error}")
+            format!("expected a log filter such as info,reconciler::follow=debug: {error}")
         })
     });
     let format = fields.or("format", LogFormat::Auto);

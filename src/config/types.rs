@@ -278,7 +278,7 @@ choices! {
 /// Logs and traces.
 #[derive(Clone, Debug)]
 pub struct TelemetryConfig {
-    /// The filter, such as `info` or `info,reconciler::engine=debug`.
+    /// The filter, such as `info` or `info,reconciler::follow=debug`.
     pub log: String,
     /// How lines are written.
     pub format: LogFormat,

@@ -231,7 +231,7 @@ pub(crate) async fn read(
     match tokio::time::timeout(PATIENCE, read).await {
         Ok(read) => {
             let (bytes, held) = read?;
-            request::about(req, |about| about.is_read = true);
+            request::add_log_fields(req, |fields| fields.is_read = true);
             let room = Room(held.map(Arc::new));
             Ok(Body { bytes, room })
         }

@@ -2,7 +2,7 @@
 //! webhooks may cost.
 //!
 //! What it deliberately cannot do: know of other replicas. The limit towards the gateway, which all
-//! replicas share, is another one (`dispatch`).
+//! replicas share, is another one (`submit`).
 
 use leaves::clock::BootInstant;
 use std::collections::HashMap;

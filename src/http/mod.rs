@@ -1,45 +1,25 @@
-//! The REST API, the webhook listener and the operations listener.
+//! What all listeners share: sockets, connections, limits, bodies, problems and the access log.
 //!
-//! Handlers parse, allow, hand on, and read. What this deliberately cannot do: change a
-//! transaction. Whatever moves one goes through the ledger as evidence; whatever is sent to the
-//! gateway is sent by the dispatcher; and no text of an inner error is shown outside.
+//! The listeners themselves are `api`, `webhooks` and `ops`. Handlers parse, authorise, pass on, and
+//! read. No text of an inner error is shown outside.
+//!
+//! Not responsible for: changing a transaction. Every change goes through the ledger as evidence,
+//! and every submit goes through the dispatcher.
 
-mod attempts;
-mod auth;
-mod body;
+pub(crate) mod access_log;
+pub(crate) mod body;
 mod budget;
-mod connection;
+pub(crate) mod connection;
 mod context;
-mod create;
-pub mod cursor;
-mod deadline;
-mod discrepancies;
-mod events;
-mod forgeries;
-pub mod idempotency;
 mod in_hand;
-mod limits;
+pub(crate) mod limits;
 mod listener;
-mod observe;
-pub mod openapi;
-mod operate;
-mod ops;
-mod parents;
-mod prefer;
-mod problem;
-mod queries;
-mod reply;
-mod request;
-mod routes;
+pub(crate) mod problem;
+pub(crate) mod request;
+pub(crate) mod respond;
+pub(crate) mod routes;
 mod server;
 mod slowed;
-mod stream;
-mod submission;
-mod transactions;
-mod turns;
-mod wait;
-pub mod webhooks;
 
-pub use context::{Context, Parts};
-pub use routes::{configure_api, configure_ops, configure_webhooks};
-pub use server::{Servers, Sockets, Workers, start};
+pub use context::HttpContext;
+pub use server::{Configure, Routes, Servers, Sockets, Workers, start};

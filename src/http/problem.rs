@@ -8,9 +8,9 @@ mod kind;
 
 pub(crate) use kind::Kind;
 
-use crate::dispatch::NoBudget;
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
+use crate::submit::NoBudget;
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};

@@ -4,11 +4,10 @@
 //! a test can take any free port. Signals are the caller's business as well.
 
 use crate::config::Limits;
+use crate::http::access_log::observe;
 use crate::http::connection::{LINGER, Stream};
-use crate::http::context::Context;
+use crate::http::context::HttpContext;
 use crate::http::listener::Listener;
-use crate::http::observe::observe;
-use crate::http::routes;
 use actix_http::error::DispatchError;
 use actix_http::{Extensions, HttpService, KeepAlive, Response};
 use actix_server::{ServerBuilder, ServerHandle};
@@ -67,9 +66,23 @@ impl Default for Workers {
     }
 }
 
+/// Registers the routes of one listener, with the context that its handlers need. Called once for
+/// each worker.
+pub type Configure = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// The routes of each listener.
+pub struct Routes {
+    /// The REST API.
+    pub api: Configure,
+    /// The gateway's webhooks.
+    pub webhooks: Configure,
+    /// Probes and metrics.
+    pub ops: Configure,
+}
+
 /// The running listeners.
 pub struct Servers {
-    context: Arc<Context>,
+    context: Arc<HttpContext>,
     work: Vec<Running>,
     ops: Option<Running>,
 }
@@ -80,7 +93,12 @@ struct Running {
 }
 
 /// Starts to serve. Must be called inside the runtime that is to drive the listeners.
-pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::Result<Servers> {
+pub fn start(
+    context: Arc<HttpContext>,
+    sockets: Sockets,
+    workers: Workers,
+    routes: Routes,
+) -> io::Result<Servers> {
     let share = Share::of(open_files());
     let config = context.config.now();
     let serve = |socket: Option<TcpListener>, plan: Plan| {
@@ -93,7 +111,7 @@ pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::R
         connections: share.work,
         keep_alive: config.api.keep_alive,
         limits: config.api.limits.clone(),
-        configure: routes::configure_api,
+        configure: routes.api,
     };
     let webhooks = Plan {
         name: "webhooks",
@@ -101,7 +119,7 @@ pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::R
         connections: share.work,
         keep_alive: config.webhooks.keep_alive,
         limits: config.webhooks.limits.clone(),
-        configure: routes::configure_webhooks,
+        configure: routes.webhooks,
     };
     // Probes have no body to speak of, and come from few addresses.
     let limits = Limits {
@@ -115,7 +133,7 @@ pub fn start(context: Arc<Context>, sockets: Sockets, workers: Workers) -> io::R
         connections: share.ops,
         keep_alive: config.ops.keep_alive,
         limits,
-        configure: routes::configure_ops,
+        configure: routes.ops,
     };
     let api = serve(sockets.api, api)?;
     let webhooks = serve(sockets.webhooks, webhooks)?;
@@ -168,10 +186,10 @@ struct Plan {
     connections: u64,
     keep_alive: Duration,
     limits: Limits,
-    configure: fn(&mut web::ServiceConfig),
+    configure: Configure,
 }
 
-fn run(context: Arc<Context>, socket: TcpListener, plan: Plan) -> io::Result<Running> {
+fn run(context: Arc<HttpContext>, socket: TcpListener, plan: Plan) -> io::Result<Running> {
     let workers = plan.workers.max(1);
     let each = plan.connections / u64::try_from(workers).unwrap_or(1);
     let each = usize::try_from(each.clamp(4, CONNECTIONS)).unwrap_or(4);
@@ -195,10 +213,11 @@ fn run(context: Arc<Context>, socket: TcpListener, plan: Plan) -> io::Result<Run
         .disable_signals()
         .listen(plan.name, socket, move || {
             let (listener, leaving) = (Arc::clone(&listener), leaving.clone());
+            let configure = Arc::clone(&configure);
             let app = App::new()
                 .app_data(data.clone())
                 .wrap(from_fn(observe))
-                .configure(configure);
+                .configure(|service| configure(service));
             let app = app
                 .into_factory()
                 .map_err(|error: Error| Response::from(error));

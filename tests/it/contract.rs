@@ -372,7 +372,7 @@ fn every_kind_of_transaction_has_its_collection() {
 #[test]
 fn no_line_of_the_log_is_lost_however_much_is_held_back() {
     // What other crates say below `info` is held back; it must not take our own lines with it.
-    for filter in ["\"info\"", "\"info,reconciler::engine=debug\"", "\"trace\""] {
+    for filter in ["\"info\"", "\"info,reconciler::follow=debug\"", "\"trace\""] {
         Setup::default()
             .set("telemetry", "log", filter)
             .service_down()

@@ -17,7 +17,7 @@ fn root() -> &'static Path {
 fn the_kept_description_is_the_one_that_the_code_makes() {
     let kept = std::fs::read_to_string(root().join("docs/openapi.json")).unwrap_or_default();
     assert!(
-        kept == reconciler::http::openapi::text(),
+        kept == reconciler::api::openapi::text(),
         "the API changed: cargo run -- openapi > docs/openapi.json, and look at what differs"
     );
 }

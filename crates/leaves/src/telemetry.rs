@@ -80,7 +80,7 @@ pub enum TelemetryError {
 
 /// Initialises logging for the whole process, panics included.
 ///
-/// `filter` is a filter such as `info` or `info,reconciler::engine=debug`.
+/// `filter` is a filter such as `info` or `info,reconciler::follow=debug`.
 ///
 /// # Errors
 ///

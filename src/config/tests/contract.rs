@@ -69,7 +69,7 @@ events = "91d"
 drain_timeout = "34s"
 shutdown_delay = "7s"
 [telemetry]
-log = "info,reconciler::engine=debug"
+log = "info,reconciler::follow=debug"
 format = "json"
 otlp_endpoint = "https://traces.example.com/v1/traces"
 [[shops]]
@@ -183,7 +183,7 @@ fn every_key_arrives_in_its_field() {
     assert_eq!(config.retention.evidence, seconds(401 * 86_400));
     assert_eq!(config.retention.events, seconds(91 * 86_400));
     assert_eq!(config.serve.drain_timeout, seconds(34));
-    assert_eq!(config.telemetry.log, "info,reconciler::engine=debug");
+    assert_eq!(config.telemetry.log, "info,reconciler::follow=debug");
     assert_eq!(config.telemetry.format, LogFormat::Json);
     assert!(config.telemetry.otlp_endpoint.is_some());
 }

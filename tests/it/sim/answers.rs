@@ -10,7 +10,7 @@ use super::replies::{Reply, odd, page};
 use super::world::{State, World};
 use domain::Timestamp;
 use gateway::Answer;
-use reconciler::engine::hands::Question;
+use reconciler::follow::effects::Question;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Duration;

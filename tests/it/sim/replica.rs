@@ -12,8 +12,8 @@ use super::world::World;
 use domain::schedule::Pace;
 use domain::{DiscrepancyKind, ShopId, Timestamp, Uid};
 use leaves::clock::BootInstant;
-use reconciler::engine::sweep::{TOO_LONG, stuck};
-use reconciler::engine::{hints, step};
+use reconciler::follow::sweep::{TOO_LONG, stuck};
+use reconciler::follow::{hints, step};
 use reconciler::ledger::{
     Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
     Work, evidence_of,

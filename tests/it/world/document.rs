@@ -2,7 +2,7 @@
 //! body.
 
 use jsonschema::Validator;
-use reconciler::http::openapi;
+use reconciler::api::openapi;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::LazyLock;

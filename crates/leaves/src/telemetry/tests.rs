@@ -73,7 +73,7 @@ fn other_crates_never_log_below_info() {
 fn the_filter_applies() {
     let text = written("warn,reconciler_leaves::telemetry::tests=debug", || {
         tracing::debug!("seen");
-        tracing::info!(target: "reconciler::engine", "not seen");
+        tracing::info!(target: "reconciler::follow", "not seen");
     });
     assert!(
         text.contains("seen") && !text.contains("not seen"),

@@ -15,8 +15,8 @@ use domain::schedule::Course;
 use domain::{Origin, ShopId, Timestamp};
 use gateway::{Answer, Submission};
 use reconciler::config::Follow;
-use reconciler::engine::hands::{Hands, Question};
-use reconciler::engine::{Settings, step};
+use reconciler::follow::effects::{Hands, Question};
+use reconciler::follow::{Settings, step};
 use reconciler::ledger::{
     self, LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target, Work,
 };
