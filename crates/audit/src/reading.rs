@@ -6,7 +6,7 @@
 use crate::acts;
 use crate::body::{self, Body, Ending, Told};
 use crate::earlier::Kept;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Refusal, names_open_code};
 use crate::sql::AuditedEvidence;
 use serde_json::Value;
 use url::Url;
@@ -201,13 +201,19 @@ fn ack(
             task.map_or(Saying::Silent(attempt), |task| Saying::Acked(attempt, task))
         }
         Body::Error(error) => match error.refusal(status, true, asked) {
-            Refusal::Doubt | Refusal::Rejected if status == 429 && !error.may_be_at_work() => {
+            Refusal::Doubt | Refusal::Rejected
+                if status == 429 && !error.may_be_at_work() && !names_open_code(&row.body) =>
+            {
                 Saying::Deferred(attempt)
+            }
+            Refusal::Rejected if names_open_code(&row.body) => {
+                Saying::Refused(attempt, Refusal::Doubt)
             }
             refusal => Saying::Refused(attempt, refusal),
         },
         // What is missing of it could have said more.
         Body::Other if is_cut_off(row) => Saying::Silent(attempt),
+        Body::Other if names_open_code(&row.body) => Saying::Silent(attempt),
         Body::Other if status == 429 && is_nothing_known(&row.body) => Saying::Deferred(attempt),
         Body::Other if [401, 403].contains(&status) && is_nothing_known(&row.body) => {
             Saying::Refused(attempt, Refusal::Rejected)
@@ -254,7 +260,10 @@ fn of_task(row: &AuditedEvidence, asked: Option<TransactionType>) -> Vec<Saying>
             vec![Saying::TaskUnknown(task)]
         }
         Body::Error(error) if error.is_of_a_task(status, asked) => {
-            let refusal = error.refusal(status, false, asked);
+            let refusal = match error.refusal(status, false, asked) {
+                Refusal::Rejected if names_open_code(&row.body) => Refusal::Doubt,
+                refusal => refusal,
+            };
             vec![Saying::TaskRefused(task, refusal)]
         }
         Body::Error(_)

@@ -114,7 +114,7 @@ const PROGRESS: &str = "processing awaiting not_completed not_finished обра�
     procesando в_ожидании";
 
 /// Words of vain waiting.
-const VAIN: &str = "timeout time-out timed_out timed-out deadline not_answer n't_answer no_answer \
+const VAIN: &str = "timeout time_limit time-out timed_out timed-out deadline not_answer n't_answer no_answer \
     not_respond n't_respond no_response not_reply n't_reply no_reply таймаут тайм-аут тайм_аут \
     не_ответил не_отвеча нет_ответа без_ответа ответ_не_получен не_получен_ответ не_дождал \
     время_ожидания превышено_время время_истекло истекло_время лимит_времени вышло_время";
@@ -148,6 +148,15 @@ const WITHOUT_PARENT: &str = "currency credit_card encrypted_credit_card custome
     city state zip address phone";
 const OF_PAYOUTS: &str = "recipient_credit_card encrypted_recipient_credit_card recipient \
     recipient_billing_address recipient_customer sender sender_billing_address";
+
+/// What a refusal says. A text under `base` that says nothing of it may say anything.
+const REFUSES: &str = "invalid not_valid n't_valid required must should blank empty missing absent not_allow \
+    n't_allow not_permit n't_permit not_support n't_support unsupported forbid prohibit denied declin refus reject \
+    restrict exceed limit is_too_ are_too_ wrong incorrect malformed mismatch not_match n't_match not_exist n't_exist \
+    not_found no_such not_possible impossible not_enabled disabled not_active inactive blocked blacklist black_list \
+    stop_list insufficient not_enough expired is_not_a unknown unacceptable illegal bad_ not_specified not_provided \
+    less_than greater_than more_than can't_be cannot_be can_not_be stolen истек истёк not_been_accept not_accept невер недопуст некоррект неправильн обязат долж не_может нельзя запре отказ \
+    отклон превыш лимит не_поддерж не_найден не_существу не_указан отсутств слишком невозможн заблокир недостат";
 
 /// What a text is about.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -233,6 +242,7 @@ fn leaves_open(text: &str, of: Of) -> bool {
     speaks_of_another(text)
         || waited_in_vain(text)
         || (in_errors && holds(text, PROGRESS))
+        || (of == Of::Whole && !holds(text, REFUSES))
         || (at_large && (holds(text, FAULT) || expired))
         || (outcome && holds(text, NOT_KNOWN))
         || phrases::leave_open(&phrases::spaced(text), of)
@@ -244,6 +254,30 @@ const OPEN: [&str; 5] = ["E.1000", "E.1019", "E.1023", "E.1035", "E.1036"];
 /// `E.1000` to `E.1065`.
 fn is_own(code: &str) -> bool {
     code.len() == 6 && ("E.1000"..="E.1065").contains(&code)
+}
+
+/// Whether a body names a code that leaves the outcome open, in whatever layout: `E.1018` in a text, or its number
+/// behind a name with `code` in it.
+pub(super) fn names_open_code(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_uppercase();
+    let is_open = |code: &str| code == "E.1018" || OPEN.contains(&code);
+    let words = text
+        .split(|c: char| !c.is_alphanumeric() && c != '.')
+        .filter(|word| !word.is_empty());
+    let mut last = "";
+    for word in words {
+        let code = word.trim_matches('.');
+        let is_code = matches!(code.split_once('.'), Some((letter, digits))
+            if letter.len() == 1 && digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()));
+        if is_code && (ends_processing(code) || is_open(code)) {
+            return true;
+        }
+        if last.ends_with("CODE") && is_open(&format!("E.{code}")) {
+            return true;
+        }
+        last = code;
+    }
+    false
 }
 
 fn ends_processing(code: &str) -> bool {

@@ -32,7 +32,7 @@ pub enum CodingError {
 const LOST: char = '\u{fffd}';
 
 /// Undoes a content coding: `gzip` or `deflate`, one at most. `coding` is the value of
-/// `Content-Encoding`, `None` where there is none; `limit` is the longest body that may come out, in
+/// `Content-Encoding`, `None` where there is none (gzip is known by its first bytes then); `limit` is the longest body that may come out, in
 /// bytes. `None` means that there was nothing to undo.
 ///
 /// # Errors
@@ -49,6 +49,13 @@ pub fn undo(
         .filter(|coding| !coding.is_empty() && coding != "identity")
         .collect();
     match named.as_slice() {
+        // A proxy on the way may have taken the name of the coding away.
+        [] if bytes.starts_with(&[0x1f, 0x8b, 0x08]) => {
+            match unpack(MultiGzDecoder::new(bytes), limit) {
+                Err(CodingError::Broken) => Ok(None),
+                unpacked => unpacked.map(Some),
+            }
+        }
         [] => Ok(None),
         [one] => match one.as_str() {
             "gzip" | "x-gzip" => unpack(MultiGzDecoder::new(bytes), limit).map(Some),

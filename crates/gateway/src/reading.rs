@@ -160,6 +160,9 @@ pub fn read_submit_of(
         Shape::Unknown if speaks_of_a_transaction(received.body) => {
             unclear(status, "a transaction without a uid")
         }
+        Shape::Unknown | Shape::NotJson if refusals::names_open_code(received.body) => {
+            unclear(status, "a code that leaves the outcome open")
+        }
         Shape::Unknown | Shape::NotJson if status == 429 => SubmitReading::Deferred {
             retry_after: received.retry_after,
         },
@@ -198,11 +201,15 @@ fn submit_error(
     received: &Received<'_>,
     error: &ErrorBody,
 ) -> SubmitReading {
-    let refusal = refusals::read(Place::Submit, asked, received.http_status, error);
+    let mut refusal = refusals::read(Place::Submit, asked, received.http_status, error);
+    let is_open = refusals::names_open_code(received.body);
+    if is_open && refusal.kind == RefusalKind::Rejected {
+        refusal.kind = RefusalKind::Doubt;
+    }
     // 429 is the gateway's word that nothing was processed, unless the body knows better.
     match refusal.kind {
         RefusalKind::Rejected | RefusalKind::Doubt
-            if received.http_status == 429 && !refusals::leaves_open(error) =>
+            if received.http_status == 429 && !is_open && !refusals::leaves_open(error) =>
         {
             SubmitReading::Deferred {
                 retry_after: received.retry_after,
@@ -267,7 +274,11 @@ pub fn read_task_of(
         Shape::Task(task) => read_task_word(received, which, &task),
         Shape::Error(error) if refusals::is_of_the_task(asked, received.http_status, &error) => {
             let status = received.http_status;
-            TaskReading::Refused(refusals::read(Place::Task, asked, status, &error))
+            let mut refusal = refusals::read(Place::Task, asked, status, &error);
+            if refusal.kind == RefusalKind::Rejected && refusals::names_open_code(received.body) {
+                refusal.kind = RefusalKind::Doubt;
+            }
+            TaskReading::Refused(refusal)
         }
         Shape::Error(_) => not_about_task(received, "an error that the task cannot have produced"),
         Shape::Unknown if !matches!(received.http_status, 200..=299 | 400 | 422) => {

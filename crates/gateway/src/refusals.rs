@@ -75,6 +75,28 @@ pub(super) fn leaves_open(error: &ErrorBody) -> bool {
     error.is_beside_a_transaction || error.codes.iter().any(open) || is_left_open_by_texts(error)
 }
 
+/// Whether a body names, wherever and in whatever form, a code that leaves the outcome open: as `E.1018` in a text, or
+/// as a number under a name with `code` in it. Other layouts than the documented ones are known of sister services.
+pub(super) fn names_open_code(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_ascii_uppercase();
+    let is_open = |code: &str| code == "E.1018" || is_left_open(code);
+    let is_code = |word: &str| {
+        let parts = word.split_once('.');
+        parts.is_some_and(|(letter, digits)| {
+            letter.len() == 1 && digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '.');
+    let mut before = "";
+    words.filter(|word| !word.is_empty()).any(|word| {
+        let word = word.trim_matches('.');
+        let by_letter = is_code(word) && (word.starts_with(['P', 'S', 'F']) || is_open(word));
+        let by_number = before.ends_with("CODE") && is_open(&format!("E.{word}"));
+        before = word;
+        by_letter || by_number
+    })
+}
+
 fn kind(
     place: Place,
     asked: Option<TransactionType>,

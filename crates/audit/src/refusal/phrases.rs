@@ -38,7 +38,7 @@ const DONE_RU: &str = "отправлен отправлял проведен в
     зачислен сделан";
 
 /// Not confirmed, and what customers confirm themselves.
-const UNCONFIRMED: &str = "not_confirm t_confirm not_be_confirm t_be_confirm not_been_confirm t_been_confirm \
+const UNCONFIRMED: &str = "not_verif not_be_verif t_verif t_be_verif cannot_be_verif cannot_be_confirm not_confirm t_confirm not_be_confirm t_be_confirm not_been_confirm t_been_confirm \
     unconfirmed no_confirmation without_confirmation not_acknowledge не_подтвержд неподтвержд \
     без_подтвержд нет_подтвержд";
 const OF_CUSTOMERS: &str = "email e_mail phone почт телефон address";

@@ -186,7 +186,13 @@ const DONE_RU: [&str; 12] = [
 ];
 
 /// What is not confirmed.
-const NOT_CONFIRMED: [&str; 14] = [
+const NOT_CONFIRMED: [&str; 20] = [
+    " not verif",
+    " not be verif",
+    " t verif",
+    " t be verif",
+    " cannot be verif",
+    " cannot be confirm",
     " not confirm",
     " t confirm",
     " not be confirm",

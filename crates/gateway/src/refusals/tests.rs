@@ -453,3 +453,71 @@ fn an_error_beside_a_transaction_or_a_task_is_doubt() {
         );
     }
 }
+
+#[test]
+fn a_text_of_the_whole_request_that_refuses_nothing_leaves_the_outcome_open() {
+    let open = [
+        "Payment could not be verified with the bank",
+        "result is not yet known",
+        "similar transaction found",
+        "took too long",
+        "time limit exceeded",
+        "please wait",
+        "acquirer error",
+        "communication failure",
+        "indeterminate",
+        "ambiguous",
+        "locked",
+        "incomplete",
+        "ошибка связи",
+        "не удалось получить результат",
+        "не удалось подтвердить оплату",
+        "такой заказ есть",
+        "ждите",
+        "hm",
+    ];
+    for text in open {
+        assert!(words::leave_open(text, About::Whole), "{text}");
+    }
+    let refused = [
+        "Amount must be greater than 0",
+        "Payments of this type are not allowed for the shop",
+        "Currency is not supported",
+        "Превышен лимит суммы",
+        "Терминал не найден",
+    ];
+    for text in refused {
+        assert!(!words::leave_open(text, About::Whole), "{text}");
+    }
+}
+
+#[test]
+fn a_code_that_leaves_the_outcome_open_is_found_wherever_it_stands() {
+    let open = [
+        "Duplicate transaction E.1018",
+        r#""e.1018""#,
+        r#"["E.1018"]"#,
+        "<html>E.1036</html>",
+        r#"{"error":{"code":"E.1018"}}"#,
+        r#"{"response":{"errors":{"base":["E.1018"]}}}"#,
+        r#"{"error_code":1018}"#,
+        r#"{"status_code":"E.1018"}"#,
+        r#"{"code":["E.1018"]}"#,
+        r#"{"friendly_message":"(E.1036) Request expired."}"#,
+        r#"{"code":"P.0001"}"#,
+    ];
+    for body in open {
+        assert!(names_open_code(body.as_bytes()), "{body}");
+    }
+    let silent = [
+        "",
+        "too many requests",
+        r#"{"code":"E.1025"}"#,
+        r#"{"amount":1018,"code":null,"n":1018}"#,
+        r#"{"code":429}"#,
+        "see www.s.2024.example and E.10180",
+    ];
+    for body in silent {
+        assert!(!names_open_code(body.as_bytes()), "{body}");
+    }
+}

@@ -99,8 +99,9 @@ const PROGRESS: [&str; 10] = [
 ];
 
 /// Somebody was waited for in vain.
-const TIME_OUT: [&str; 30] = [
+const TIME_OUT: [&str; 31] = [
     "timeout",
+    "time limit",
     "time-out",
     "timed out",
     "timed-out",
@@ -225,6 +226,103 @@ pub(super) fn speak_of_the_request(text: &str) -> bool {
         || (holds(&OUTCOMES[..NO_FIELDS]) && holds(&UNKNOWN))
 }
 
+/// Beginnings of what a refusal says. A text about the request as a whole that says nothing of the kind may say
+/// anything, above all that nobody knows.
+const REFUSES: [&str; 92] = [
+    "invalid",
+    "not valid",
+    "n't valid",
+    "required",
+    "must",
+    "should",
+    "blank",
+    "empty",
+    "missing",
+    "absent",
+    "not allow",
+    "n't allow",
+    "not permit",
+    "n't permit",
+    "not support",
+    "n't support",
+    "unsupported",
+    "forbid",
+    "prohibit",
+    "denied",
+    "declin",
+    "refus",
+    "reject",
+    "restrict",
+    "exceed",
+    "limit",
+    "is too ",
+    "are too ",
+    "wrong",
+    "incorrect",
+    "malformed",
+    "mismatch",
+    "not match",
+    "n't match",
+    "not exist",
+    "n't exist",
+    "not found",
+    "no such",
+    "not possible",
+    "impossible",
+    "not enabled",
+    "disabled",
+    "not active",
+    "inactive",
+    "blocked",
+    "blacklist",
+    "black list",
+    "stop list",
+    "insufficient",
+    "not enough",
+    "expired",
+    "is not a",
+    "unknown",
+    "not a valid",
+    "unacceptable",
+    "illegal",
+    "bad ",
+    "not specified",
+    "not provided",
+    "less than",
+    "greater than",
+    "more than",
+    "невер",
+    "недопуст",
+    "некоррект",
+    "неправильн",
+    "обязат",
+    "долж",
+    "не может",
+    "нельзя",
+    "запре",
+    "отказ",
+    "отклон",
+    "превыш",
+    "лимит",
+    "не поддерж",
+    "не найден",
+    "не существу",
+    "не указан",
+    "отсутств",
+    "слишком",
+    "невозможн",
+    "заблокир",
+    "недостат",
+    "can't be",
+    "cannot be",
+    "can not be",
+    "stolen",
+    "истек",
+    "истёк",
+    "not been accept",
+    "not accept",
+];
+
 /// Whether a text leaves open what came of the request.
 pub(super) fn leave_open(text: &str, about: About) -> bool {
     let text = text.to_lowercase().replace('’', "'");
@@ -242,6 +340,7 @@ pub(super) fn leave_open(text: &str, about: About) -> bool {
         || is_out_of_time(&text)
         || (errors && holds(&PROGRESS))
         || (whole && holds(&BROKEN))
+        || (about == About::Whole && !holds(&REFUSES))
         || (whole && expired && holds(&RUNNING) && !holds(&GIVEN))
         || (holds(outcomes) && holds(&UNKNOWN))
         || Phrase::of(&text).leaves_open(about)
