@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::value::{FromRaw, Raw};
+use super::value::{FromSetting, SettingValue};
 
 /// All addresses that begin with the same bits. A single address is a network as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,13 @@ impl fmt::Display for Network {
     }
 }
 
-impl FromRaw for Network {
+impl FromSetting for Network {
     fn expected() -> String {
         "an ip address or a network such as 10.0.0.0/8 or 2001:db8::/32, with no bit set behind the prefix"
             .to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         Self::parse(raw.text()?.trim())
     }
 

@@ -127,14 +127,14 @@ mod tests {
         let signed = observe(&raw, true, now());
         assert!(matches!(signed.facts.as_slice(), [Fact::Seen { .. }]));
         assert_eq!(
-            (signed.signed, signed.verdict, signed.look_again),
+            (signed.signed, signed.verdict, signed.recheck_now),
             (Some(true), None, false)
         );
         assert_eq!(signed.body, raw);
         assert!(hinted(&signed).is_none());
         let hint = observe(&raw, false, now());
         assert_eq!(hint.verdict, Some(Verdict::Hint));
-        assert_eq!((hint.signed, hint.look_again), (Some(false), false));
+        assert_eq!((hint.signed, hint.recheck_now), (Some(false), false));
         assert_eq!(hinted(&hint).map(|s| s.uid.as_str()), Some("u"));
     }
 

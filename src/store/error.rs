@@ -29,7 +29,7 @@ pub enum StoreError {
     /// Any other code: a mistake in a statement or the schema, or a trigger's own. Whether it is about the
     /// item shows when it comes again while others pass.
     #[error("the database and this program do not fit together")]
-    Broken(#[source] sqlx::Error),
+    SchemaMismatch(#[source] sqlx::Error),
 }
 
 impl StoreError {
@@ -85,7 +85,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::RowNotFound => return Self::Broken(error),
+            | sqlx::Error::RowNotFound => return Self::SchemaMismatch(error),
             _ => return Self::Unavailable(error),
         };
         let code = database.code().unwrap_or_default();
@@ -94,7 +94,7 @@ impl From<sqlx::Error> for StoreError {
             About::Writers => Self::Conflict(error),
             About::Server => Self::Unavailable(error),
             About::Item => Self::Data(error),
-            About::Other => Self::Broken(error),
+            About::Other => Self::SchemaMismatch(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The danger: something that happened is told as never having been, and the merchant does it again.
 
-use crate::world::{FakeGateway, Reply, Request, Setup, World, ack, eventually, transaction};
+use crate::world::{FakeGateway, FakeReply, Request, Setup, World, ack, eventually, transaction};
 use domain::Timestamp;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,19 @@ use std::time::Duration;
 
 /// A gateway that takes one payment as a task; what the task and the look-ups say comes from the test.
 fn gateway(
-    task: impl Fn(usize) -> Reply + Send + Sync + 'static,
-    look_up: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    task: impl Fn(usize) -> FakeReply + Send + Sync + 'static,
+    look_up: impl Fn(usize) -> FakeReply + Send + Sync + 'static,
 ) -> FakeGateway {
     let origin = Arc::new(Mutex::new(String::new()));
     let (at_task, at_look_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let told = Arc::clone(&origin);
     let fake = FakeGateway::start(move |request: Request| {
         let reply = if request.is_submit() {
-            Reply::Json(200, ack(&told.lock().unwrap(), "t-1"))
+            FakeReply::Json(200, ack(&told.lock().unwrap(), "t-1"))
         } else if request.path.contains("/async/") {
             task(at_task.fetch_add(1, Ordering::SeqCst))
         } else if !request.path.contains("tracking_id") {
-            Reply::Json(503, json!({"message": "not now"}))
+            FakeReply::Json(503, json!({"message": "not now"}))
         } else {
             look_up(at_look_up.fetch_add(1, Ordering::SeqCst))
         };
@@ -31,14 +31,14 @@ fn gateway(
     fake
 }
 
-fn refused() -> Reply {
+fn refused() -> FakeReply {
     let body = json!({"response": {"code": "E.1025", "message": "Amount is too small",
         "errors": {"amount": ["is too small"]}}});
-    Reply::Json(422, body)
+    FakeReply::Json(422, body)
 }
 
-fn nothing() -> Reply {
-    Reply::Json(200, json!({"transactions": []}))
+fn nothing() -> FakeReply {
+    FakeReply::Json(200, json!({"transactions": []}))
 }
 
 /// How often the gateway was looked up by tracking id.
@@ -84,7 +84,7 @@ fn a_refusal_is_shown_and_not_final_while_look_ups_fail() {
     let fake = gateway(
         |_| refused(),
         move |_| match is_open.load(Ordering::SeqCst) {
-            0 => Reply::Json(503, json!({"message": "not now"})),
+            0 => FakeReply::Json(503, json!({"message": "not now"})),
             _ => nothing(),
         },
     );
@@ -115,7 +115,7 @@ fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
         |_| refused(),
         |_| {
             let made = transaction("made-1", "refused-3", "successful");
-            Reply::Json(200, json!({"transactions": [made]}))
+            FakeReply::Json(200, json!({"transactions": [made]}))
         },
     );
     Setup::default().gateway(&fake).run(async |world| {
@@ -144,9 +144,9 @@ fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
             let now = Timestamp::from(leaves::clock::now_utc());
             if now.since(begun) < Duration::from_secs(6) {
                 *noted.lock().unwrap() = Some(now);
-                return Reply::Json(200, json!({"status": "processing", "request_id": "t-1"}));
+                return FakeReply::Json(200, json!({"status": "processing", "request_id": "t-1"}));
             }
-            Reply::Json(404, json!({"status": "unknown", "request_id": "t-1"}))
+            FakeReply::Json(404, json!({"status": "unknown", "request_id": "t-1"}))
         },
         |_| nothing(),
     );

@@ -3,21 +3,23 @@
 //! After every way to an end the second opinion must agree.
 
 use crate::world::{KEY, SHOP, Setup, World, card_payment, eventually, payment};
-use audit::{Plan, Report, run};
+use audit::{AuditReport, AuditScope, run};
 use reconciler::store::Store;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
 /// What the audit says of a world.
-pub async fn audit(world: &World) -> Report {
+pub async fn audit(world: &World) -> AuditReport {
     let store = Store::connect_lazy(&world.database.url, 1).unwrap();
-    let report = run(store.unbounded_pool(), &Plan::default()).await.unwrap();
+    let report = run(store.unbounded_pool(), &AuditScope::default())
+        .await
+        .unwrap();
     store.close().await;
     report
 }
 
 /// Fails when it says anything.
-pub async fn agrees(world: &World) -> Report {
+pub async fn agrees(world: &World) -> AuditReport {
     let report = audit(world).await;
     assert!(report.is_clean(), "{}", report.table());
     report

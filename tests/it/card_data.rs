@@ -1,6 +1,6 @@
 //! The danger: a card number that stays somewhere.
 
-use crate::world::{CANARY_CVC, CANARY_PAN, FakeGateway, Reply, SHOP, Setup, World, ack};
+use crate::world::{CANARY_CVC, CANARY_PAN, FakeGateway, FakeReply, SHOP, Setup, World, ack};
 use crate::world::{card_payment, eventually, payment};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -94,8 +94,8 @@ fn a_request_that_waited_is_forwarded_to_the_digit() {
     let gateway = FakeGateway::start(|request| async move {
         let origin = format!("http://{}", request.header("host").unwrap());
         match request.method.as_str() {
-            "POST" => Reply::Json(200, ack(&origin, "task-1")),
-            _ => Reply::Json(200, json!({"status": "processing"})),
+            "POST" => FakeReply::Json(200, ack(&origin, "task-1")),
+            _ => FakeReply::Json(200, json!({"status": "processing"})),
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {

@@ -2,7 +2,7 @@
 
 use crate::world::{Merchant, SHOP, Setup, World, eventually, payment};
 use domain::ShopId;
-use reconciler::store::{Store, sweeps};
+use reconciler::store::{Store, maintenance};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -143,7 +143,7 @@ fn a_reader_who_comes_too_late_is_told_so() {
         let store = Store::connect_lazy(&world.database.url, 1).unwrap();
         let shop = ShopId::parse(SHOP).unwrap();
         let mut gone = 0;
-        while let Ok(dropped) = sweeps::forget_events(&store, &shop, Duration::ZERO).await
+        while let Ok(dropped) = maintenance::drop_old_events(&store, &shop, Duration::ZERO).await
             && dropped > 0
         {
             gone += dropped;

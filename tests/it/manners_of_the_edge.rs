@@ -1,6 +1,6 @@
 //! The danger: balancers, proxies, probes and strangers that expect of HTTP what we do not do.
 
-use crate::world::{FakeGateway, KEY, Reply, SHOP, Setup, World, ack, eventually, payment};
+use crate::world::{FakeGateway, FakeReply, KEY, SHOP, Setup, World, ack, eventually, payment};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -119,7 +119,7 @@ fn requests_to_the_gateway_go_through_the_proxy() {
             "{}",
             request.path
         );
-        Reply::Json(
+        FakeReply::Json(
             422,
             json!({"errors": {"amount": ["is wrong"]}, "message": "amount"}),
         )
@@ -159,9 +159,9 @@ fn a_name_that_moved_is_followed_since_no_connection_gets_old() {
     let gateway = FakeGateway::start(async |request| match request.is_submit() {
         true => {
             let origin = format!("http://{}", request.header("host").unwrap());
-            Reply::Json(200, ack(&origin, "task-1"))
+            FakeReply::Json(200, ack(&origin, "task-1"))
         }
-        false => Reply::Json(425, json!({"status": "processing"})),
+        false => FakeReply::Json(425, json!({"status": "processing"})),
     });
     let setup = Setup::default()
         .gateway(&gateway)

@@ -1,7 +1,7 @@
 //! The danger: a pooler between the service and PostgreSQL that loses what the service relies on, and
 //! that is found out by payments.
 
-use crate::terminal::reconciler;
+use crate::cli::reconciler;
 use crate::world::{Pooler, Process, Setup, World, private_cluster};
 use testkit::postgres::PostgresCluster;
 

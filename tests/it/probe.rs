@@ -1,15 +1,15 @@
 //! The danger: what the gateway does is guessed; or finding out costs money, or is taken for a
 //! merchant's transaction.
 
-use crate::terminal::{Said, reconciler, reconciler_with};
-use crate::world::{FakeGateway, Reply, Setup, World, ack, transaction, wrapped};
+use crate::cli::{CliOutput, reconciler, reconciler_with};
+use crate::world::{FakeGateway, FakeReply, Setup, World, ack, transaction, wrapped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const PROBE: [&str; 5] = ["probe", "--test-card", "--timeout", "10", "--json"];
 
 /// The answers of a report, by question; an open question is null.
-fn answers(said: &Said) -> BTreeMap<String, Value> {
+fn answers(said: &CliOutput) -> BTreeMap<String, Value> {
     let report = said.json();
     let findings = report["findings"].as_array().expect("findings");
     let pair = |f: &Value| {
@@ -22,7 +22,7 @@ fn answers(said: &Said) -> BTreeMap<String, Value> {
 }
 
 #[track_caller]
-fn assert_answers(said: &Said, expected: &[(&str, &str)]) {
+fn assert_answers(said: &CliOutput, expected: &[(&str, &str)]) {
     let answers = answers(said);
     for (question, answer) in expected {
         assert_eq!(answers[*question], *answer, "{question}: {said:?}");
@@ -230,11 +230,11 @@ fn a_gateway_on_another_machine_is_not_probed_unasked() {
 fn a_gateway_that_does_not_call_it_a_test_is_sent_nothing_more() {
     let gateway = FakeGateway::start(async |request| {
         if request.is_submit() {
-            return Reply::Json(200, ack("http://127.0.0.1", "task-1"));
+            return FakeReply::Json(200, ack("http://127.0.0.1", "task-1"));
         }
         let mut paid = transaction("uid-1", "probe-1", "successful");
         paid["test"] = json!(false);
-        Reply::Json(200, wrapped(&paid))
+        FakeReply::Json(200, wrapped(&paid))
     });
     Setup::default()
         .gateway(&gateway)

@@ -4,7 +4,7 @@
 use crate::subscribers::{OTHER_SECRET, SECRET as SIGNING, entry, hearing, receiver, until_told};
 use crate::webhooks::{to, untold};
 use crate::world::{
-    FakeGateway, KEY, Process, Reply, Request, SECRET, SHOP, Setup, World, ack, eventually,
+    FakeGateway, FakeReply, KEY, Process, Request, SECRET, SHOP, Setup, World, ack, eventually,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -48,11 +48,11 @@ async fn reads(world: &World, key: &str) -> u16 {
 fn busy_gateway() -> FakeGateway {
     FakeGateway::start(|request: Request| async move {
         if !request.is_submit() {
-            return Reply::Json(425, json!({"status": "processing"}));
+            return FakeReply::Json(425, json!({"status": "processing"}));
         }
         let name = request.json()["request"]["tracking_id"].clone();
         let task = format!("task-{}", name.as_str().unwrap_or_default());
-        Reply::Json(200, ack("http://127.0.0.1:1", &task))
+        FakeReply::Json(200, ack("http://127.0.0.1:1", &task))
     })
 }
 

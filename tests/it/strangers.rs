@@ -1,6 +1,6 @@
 //! The danger: a few addresses take all connections, all memory or all of the log for themselves.
 
-use crate::world::{Addresses, FakeGateway, KEY, Merchant, Process, Reply, SECRET, SHOP};
+use crate::world::{Addresses, FakeGateway, FakeReply, KEY, Merchant, Process, SECRET, SHOP};
 use crate::world::{Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -538,7 +538,7 @@ async fn large_payment(to: SocketAddr, name: String, filling: &str) -> u16 {
 fn requests_that_wait_for_the_gateway_take_room_for_what_is_made_of_them() {
     let gateway = FakeGateway::start(async |_| {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        Reply::Close
+        FakeReply::Close
     });
     let setup = Setup::default()
         .gateway(&gateway)

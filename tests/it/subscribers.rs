@@ -1,8 +1,8 @@
 //! The danger: a neighbour is not told, is told by somebody else, or holds the others up.
 
-use crate::terminal::reconciler;
+use crate::cli::reconciler;
 use crate::world::{
-    Addresses, FakeGateway, Merchant, Reply, Request, Service, Setup, World, eventually,
+    Addresses, FakeGateway, FakeReply, Merchant, Request, Service, Setup, World, eventually,
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ pub const OTHER_SECRET: &str = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZW
 pub fn receiver(status: impl Fn(&Request) -> u16 + Send + Sync + 'static) -> FakeGateway {
     FakeGateway::start(move |request| {
         let status = status(&request);
-        async move { Reply::Json(status, json!({})) }
+        async move { FakeReply::Json(status, json!({})) }
     })
 }
 

@@ -3,8 +3,8 @@
 
 use crate::subscribers::{entry, receiver, until_told};
 use crate::world::{
-    CANARY_CVC, CANARY_PAN, FakeGateway, KEY, Reply, SECRET, Setup, ack, card_payment, eventually,
-    payment,
+    CANARY_CVC, CANARY_PAN, FakeGateway, FakeReply, KEY, SECRET, Setup, ack, card_payment,
+    eventually, payment,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -85,14 +85,14 @@ fn a_trace_goes_on_to_the_gateway_and_is_exported() {
 fn a_trace_is_passed_on_although_nothing_is_exported() {
     let gateway = FakeGateway::start(|request| async move {
         match request.method.as_str() {
-            "POST" => Reply::Json(
+            "POST" => FakeReply::Json(
                 200,
                 ack(
                     &format!("http://{}", request.header("host").unwrap()),
                     "task-1",
                 ),
             ),
-            _ => Reply::Json(200, json!({"status": "processing"})),
+            _ => FakeReply::Json(200, json!({"status": "processing"})),
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {

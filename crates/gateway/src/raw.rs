@@ -6,8 +6,8 @@
 //!
 //! What it deliberately cannot do: say that something is no JSON. It takes what the strict reader has taken.
 
-use super::card::SensitiveBody;
 use super::requests::plain_amount;
+use super::sensitive_body::SensitiveBody;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -288,9 +288,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-type Fields<'a> = Vec<(&'a [u8], Cow<'a, str>, Node<'a>)>;
+type NodeFields<'a> = Vec<(&'a [u8], Cow<'a, str>, Node<'a>)>;
 
-fn last_of_each(mut fields: Fields<'_>) -> Fields<'_> {
+fn last_of_each(mut fields: NodeFields<'_>) -> NodeFields<'_> {
     let mut seen = HashSet::with_capacity(fields.len());
     let stays: Vec<bool> = fields
         .iter()

@@ -15,7 +15,7 @@ pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
         return false;
     }
     // Read as what follows from it is read: mended where it is damaged.
-    let Ok(body) = super::sparse::read_value(&super::decode::readable(body)) else {
+    let Ok(body) = super::webhook_json::read_value(&super::decode::readable(body)) else {
         return false;
     };
     let transaction = &body["transaction"];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Follow, Origin, Scope, ShopSet};
+use super::super::{FollowMode, Scope, SettingOrigin, ShopSelection};
 use super::{
     File, PUBLIC_KEY, errors_with_env, minimal, minimal_and, no_file, only, only_error, with_env,
 };
@@ -44,7 +44,7 @@ fn every_type_can_be_written_as_text() {
         config.gateway.base_url.as_str(),
         "https://other.example.com/"
     );
-    assert_eq!(config.gateway.follow, Follow::Status);
+    assert_eq!(config.gateway.follow, FollowMode::Status);
     assert_eq!(config.api.listen.to_string(), "0.0.0.0:80");
     let minutes = [Duration::from_secs(60), Duration::from_secs(120)];
     assert_eq!(config.follow.recheck_after_final, minutes);
@@ -79,7 +79,7 @@ fn lists_are_toml_arrays_or_separated_by_commas() {
         assert!(config.clients[0].shops.contains("1001"), "{shops}");
     }
     let config = with_env(&clients(), &[("RECONCILER__CLIENTS__0__SHOPS", "*")]);
-    assert_eq!(config.clients[0].shops, ShopSet::All);
+    assert_eq!(config.clients[0].shops, ShopSelection::All);
     let config = with_env(
         &minimal(),
         &[("RECONCILER__FOLLOW__RECHECK_AFTER_FINAL", "")],
@@ -360,9 +360,9 @@ fn every_setting_says_where_it_came_from() {
     assert_eq!(of("gateway.request_timeout").value, "20s");
     assert_eq!(
         of("gateway.request_timeout").origin,
-        Origin::Env("RECONCILER__GATEWAY__REQUEST_TIMEOUT".to_owned())
+        SettingOrigin::Env("RECONCILER__GATEWAY__REQUEST_TIMEOUT".to_owned())
     );
-    assert_eq!(of("webhooks.public_url").origin, Origin::File);
+    assert_eq!(of("webhooks.public_url").origin, SettingOrigin::File);
     assert_eq!(
         of("follow.lease").to_string(),
         "follow.lease = 45s  # default"

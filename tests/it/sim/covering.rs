@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 const CANDIDATES: usize = 30;
 
 /// The most values of one factor.
-const MOST: usize = 20;
+const MAX_ROUNDS: usize = 20;
 
 /// A value of a factor, by number.
 type Place = (usize, u8);
@@ -23,7 +23,7 @@ struct Exclusions(Vec<bool>);
 
 impl Exclusions {
     fn new() -> Self {
-        let width = FACTORS.len() * MOST;
+        let width = FACTORS.len() * MAX_ROUNDS;
         let mut table = vec![false; width * width];
         let places = || {
             FACTORS.iter().enumerate().flat_map(|(factor, of)| {
@@ -39,8 +39,8 @@ impl Exclusions {
     }
 
     fn cell(a: Place, b: Place) -> usize {
-        let at = |(factor, nth): Place| factor * MOST + usize::from(nth);
-        at(a) * FACTORS.len() * MOST + at(b)
+        let at = |(factor, nth): Place| factor * MAX_ROUNDS + usize::from(nth);
+        at(a) * FACTORS.len() * MAX_ROUNDS + at(b)
     }
 
     fn exclude(&self, a: Place, b: Place) -> bool {
@@ -101,7 +101,7 @@ struct Open {
 
 impl Open {
     fn new(mut waiting: Vec<Together>, strength: usize, dice: &mut StdRng) -> Self {
-        let width = FACTORS.len() * MOST;
+        let width = FACTORS.len() * MAX_ROUNDS;
         let mut cells = vec![false; width.pow(u32::try_from(strength).unwrap_or(2))];
         for values in &waiting {
             cells[Self::cell(values)] = true;
@@ -117,7 +117,7 @@ impl Open {
     /// `values` by factor.
     fn cell(values: &[Place]) -> usize {
         values.iter().fold(0, |cell, (factor, nth)| {
-            cell * FACTORS.len() * MOST + factor * MOST + usize::from(*nth)
+            cell * FACTORS.len() * MAX_ROUNDS + factor * MAX_ROUNDS + usize::from(*nth)
         })
     }
 

@@ -206,7 +206,7 @@ impl Row {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// Reads what [`Row::text`] writes. The error names the word that is not known.
+    /// Reads what [`BatchRow::text`] writes. The error names the word that is not known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut row = Self::default();
         for word in text.split_whitespace() {

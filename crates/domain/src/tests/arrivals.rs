@@ -6,15 +6,15 @@ use super::given::{
     stamped, summed, tracking, uid,
 };
 use crate::fold::Candidate;
-use crate::verdict::{Change, apply};
-use crate::{DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, Verdict};
+use crate::verdict::{AppliedChange, apply};
+use crate::{DiscrepancyKind, Fact, RefusalKind, Snapshot, State, TransactionRequest, Verdict};
 use proptest::prelude::*;
 
-fn arrive(opening: &Opening, known: &[Fact], fact: Fact) -> Change {
+fn arrive(opening: &TransactionRequest, known: &[Fact], fact: Fact) -> AppliedChange {
     apply(opening, &summed(opening, known), &[fact])
 }
 
-fn kinds(change: &Change) -> Vec<DiscrepancyKind> {
+fn kinds(change: &AppliedChange) -> Vec<DiscrepancyKind> {
     change.opened.iter().map(|finding| finding.kind).collect()
 }
 
@@ -34,7 +34,7 @@ proptest! {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
             prop_assert_eq!(&change.summary, &known);
             prop_assert!(change.opened.is_empty() && change.healed.is_empty());
-            prop_assert!(!change.moved() && !change.look_again);
+            prop_assert!(!change.has_changed_state() && !change.recheck_now);
             let idle = [Verdict::Stale, Verdict::NothingNew, Verdict::Mismatch];
             prop_assert!(idle.contains(&change.verdict), "{:?}", change.verdict);
         }
@@ -74,7 +74,7 @@ proptest! {
                 _ => false,
             };
             prop_assert_eq!(opened, expected);
-            prop_assert!(!opened || change.look_again);
+            prop_assert!(!opened || change.recheck_now);
             known = change.summary;
         }
     }
@@ -85,7 +85,7 @@ proptest! {
         for fact in &more {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
             prop_assert_eq!(change.verdict == Verdict::Correction, change.is_correction());
-            if change.moved() {
+            if change.has_changed_state() {
                 prop_assert!([Verdict::Correction, Verdict::Applied].contains(&change.verdict));
             }
             if matches!(change.verdict, Verdict::Stale | Verdict::NothingNew) {
@@ -103,7 +103,7 @@ fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
     let newer = snapshot(&opening, "u-1", "incomplete", 9);
     let change = arrive(&opening, &known, seen(&newer));
     assert_eq!(kinds(&change), [DiscrepancyKind::StatusConflict]);
-    assert!(!change.moved() && change.look_again);
+    assert!(!change.has_changed_state() && change.recheck_now);
     // The look-up finds the same in another body.
     let same = Snapshot {
         body_sha256: [77; 32],
@@ -114,7 +114,7 @@ fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
         &[known.clone(), vec![seen(&newer)]].concat(),
         seen(&same),
     );
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     let older = snapshot(&opening, "u-1", "incomplete", 4);
     let change = arrive(&opening, &known, seen(&older));
     assert_eq!((kinds(&change), change.verdict), (vec![], Verdict::Stale));
@@ -134,7 +134,7 @@ fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() 
         let change = arrive(&opening, &known, seen(&snapshot(&opening, "u-1", is, 9)));
         assert_eq!(kinds(&change), [kind], "{was} to {is}");
         assert_eq!(
-            (change.verdict, change.look_again),
+            (change.verdict, change.recheck_now),
             (Verdict::Correction, true)
         );
         assert_eq!(change.after.state.as_str(), is);
@@ -156,13 +156,13 @@ fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
     let failed = arrive(&opening, &known, seen(&undated("failed", 3)));
     assert_eq!(kinds(&failed), [DiscrepancyKind::StatusConflict]);
     assert_eq!(
-        (failed.look_again, failed.look_at),
+        (failed.recheck_now, failed.look_at),
         (true, Some(uid("u-1")))
     );
     // The look that follows finds the same, and asks for no other.
     let known = [known, vec![seen(&undated("failed", 3))]].concat();
     let again = arrive(&opening, &known, seen(&undated("failed", 4)));
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     // With a time it counts.
     let dated = snapshot(&opening, "u-1", "failed", 9);
     let moved = arrive(&opening, &known, seen(&dated));
@@ -180,21 +180,21 @@ fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time
     };
     let change = arrive(&opening, &running, seen(&failed(5, 1)));
     assert_eq!(
-        (change.after.state, change.look_again),
+        (change.after.state, change.recheck_now),
         (State::Pending, true)
     );
     let known = [running.clone(), vec![seen(&failed(5, 1))]].concat();
-    assert!(!arrive(&opening, &known, seen(&failed(5, 2))).look_again);
-    assert!(!arrive(&opening, &known, seen(&failed(4, 2))).look_again);
-    assert!(arrive(&opening, &known, seen(&failed(9, 2))).look_again);
+    assert!(!arrive(&opening, &known, seen(&failed(5, 2))).recheck_now);
+    assert!(!arrive(&opening, &known, seen(&failed(4, 2))).recheck_now);
+    assert!(arrive(&opening, &known, seen(&failed(9, 2))).recheck_now);
     // What is not ours asks for nothing, and nor does what has no task to be asked.
     let other = Snapshot {
         tracking_id: Some(tracking("other")),
         ..failed(5, 3)
     };
-    assert!(!arrive(&opening, &running, seen(&other)).look_again);
+    assert!(!arrive(&opening, &running, seen(&other)).recheck_now);
     let silent = [stamped(1, 0), silent(1)];
-    assert!(!arrive(&opening, &silent, seen(&failed(5, 1))).look_again);
+    assert!(!arrive(&opening, &silent, seen(&failed(5, 1))).recheck_now);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
     };
     let change = arrive(&opening, &bound(&odd)[..2], result("t-1", &odd));
     assert_eq!(
-        (kinds(&change), change.look_again),
+        (kinds(&change), change.recheck_now),
         (vec![DiscrepancyKind::AmountMismatch], true)
     );
     let known = bound(&odd);
@@ -250,12 +250,12 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
         ..odd.clone()
     };
     let again = arrive(&opening, &known, seen(&same));
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     let newer = Snapshot {
         updated_at: Some(at(9)),
         ..odd.clone()
     };
-    assert!(arrive(&opening, &known, seen(&newer)).look_again);
+    assert!(arrive(&opening, &known, seen(&newer)).recheck_now);
     let change = arrive(
         &opening,
         &known,
@@ -267,7 +267,7 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
     assert_eq!(change.healed.len(), 1);
     assert_eq!(change.after.state, State::Successful);
     let change = arrive(&opening, &known, accepted(&odd));
-    assert_eq!((change.healed.len(), change.look_again), (1, false));
+    assert_eq!((change.healed.len(), change.recheck_now), (1, false));
     assert_eq!(change.after.state, State::Successful);
 }
 
@@ -281,7 +281,10 @@ fn an_older_transaction_under_our_name_is_ambiguous_and_moves_nothing() {
     };
     let change = arrive(&opening, &known, seen(&old));
     assert_eq!(kinds(&change), [DiscrepancyKind::AmbiguousTrackingId]);
-    assert_eq!((change.verdict, change.moved()), (Verdict::Mismatch, false));
+    assert_eq!(
+        (change.verdict, change.has_changed_state()),
+        (Verdict::Mismatch, false)
+    );
 }
 
 #[test]
@@ -347,7 +350,7 @@ fn two_successes_under_one_name_are_told() {
 
 #[test]
 fn unknown_words_missing_uids_contested_ones_and_test_for_live_are_told() {
-    let opening = Opening {
+    let opening = TransactionRequest {
         test: Some(false),
         ..payment()
     };
@@ -388,6 +391,6 @@ fn a_persons_decision_is_no_discrepancy() {
         &bound(&failed),
         decided(9, State::Successful, Some(failed.key())),
     );
-    assert_eq!((kinds(&change), change.look_again), (vec![], false));
+    assert_eq!((kinds(&change), change.recheck_now), (vec![], false));
     assert_eq!(change.verdict, Verdict::Correction);
 }

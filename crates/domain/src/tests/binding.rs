@@ -5,10 +5,12 @@ use super::given::{
     not_sent, payment, refund, refused, result, seen, silent, snapshot, stamped, state, summed,
     task_unknown, tracking, uid,
 };
-use crate::discrepancy::findings;
-use crate::explain::{summary, would_change};
-use crate::fold::Basis;
-use crate::{DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+use crate::discrepancy::indicated_discrepancies;
+use crate::explain::{describe_state, would_change};
+use crate::fold::StateBasis;
+use crate::{
+    DiscrepancyKind, Fact, RefusalKind, Snapshot, State, StatusClass, TransactionRequest, derive,
+};
 
 fn running() -> Vec<Fact> {
     vec![stamped(1, 0), acked(1, "t-1", 1)]
@@ -143,11 +145,11 @@ fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
     }
     let told = seen(&made(-3_600));
     let known = summed(&opening, &with(doubt(), std::slice::from_ref(&told)));
-    let said = summary(&opening, &known, &derive(&opening, &known));
+    let said = describe_state(&opening, &known, &derive(&opening, &known));
     assert!(said.contains("u-1") && said.contains("a person"), "{said}");
     let changes = would_change(&opening, &known, State::InDoubt);
     assert!(!changes.iter().any(|change| change.contains("proof")));
-    let found = findings(&opening, &known, &derive(&opening, &known));
+    let found = indicated_discrepancies(&opening, &known, &derive(&opening, &known));
     let kind = DiscrepancyKind::AmbiguousTrackingId;
     assert!(
         found
@@ -237,7 +239,7 @@ fn a_foreign_failure_leaves_what_never_left_as_it_is() {
     assert_eq!(state(&opening, &facts), State::NotSent);
     assert_eq!(
         state(
-            &Opening {
+            &TransactionRequest {
                 card_data: false,
                 ..opening
             },
@@ -300,7 +302,7 @@ fn another_amount_or_currency_keeps_it_pending_until_accepted_or_a_greater_one_a
             (derived.state, derived.uid),
             (State::Pending, Some(uid("u-1")))
         );
-        assert_eq!(derived.basis, Basis::Differs(odd.key()));
+        assert_eq!(derived.basis, StateBasis::Differs(odd.key()));
         assert_eq!(
             state(&opening, &with(facts.clone(), &[accepted(&odd)])),
             State::Successful

@@ -6,13 +6,13 @@ use super::given::{
     summed, tracking, uid,
 };
 use crate::evidence::FoundBy;
-use crate::fold::{Basis, Differences};
-use crate::{Fact, Opening, Snapshot, State, Timestamp, Uid, derive};
+use crate::fold::{Mismatch, StateBasis};
+use crate::{Fact, Snapshot, State, Timestamp, TransactionRequest, Uid, derive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Every snapshot of every candidate that may be ours, read straight from the facts.
-pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
+pub(super) fn oracle(opening: &TransactionRequest, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
     let first: Option<Timestamp> = facts
         .iter()
         .filter_map(|fact| match fact {
@@ -24,7 +24,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
     for fact in facts {
         let (snapshot, bound, accepted) = match fact {
             Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. } => {
-                let misnamed = Differences::between(opening, snapshot).tracking_id;
+                let misnamed = Mismatch::between(opening, snapshot).tracking_id;
                 (snapshot, !misnamed, false)
             }
             Fact::Seen { snapshot, found_by } => (snapshot, *found_by == FoundBy::OwnTask, false),
@@ -32,7 +32,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
             Fact::MismatchAccepted(snapshot) => (snapshot, false, true),
             _ => continue,
         };
-        let differences = Differences::between(opening, snapshot);
+        let differences = Mismatch::between(opening, snapshot);
         let agrees = accepted || differences.agree();
         let young = first.is_some_and(|first| snapshot.created_at.is_none_or(|at| at >= first));
         let entry = all.entry(snapshot.uid.clone()).or_default();
@@ -46,7 +46,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
 }
 
 /// Makes a snapshot somebody else's, in one way.
-fn spoil(opening: &Opening, snapshot: Snapshot, way: u8) -> Snapshot {
+fn spoil(opening: &TransactionRequest, snapshot: Snapshot, way: u8) -> Snapshot {
     let ours = Snapshot {
         uid: uid("u-9"),
         kind: None,
@@ -131,7 +131,7 @@ proptest! {
         summary.join(&opening, &foreign);
         let after = derive(&opening, &summary);
         // What bears our name and type may be ours after all: nothing is proved absent beside it.
-        let proved = before.basis == Basis::Absence
+        let proved = before.basis == StateBasis::Absence
             || (before.state == State::Rejected && summary.no_duplicate.is_some());
         let hindered = proved && summary.unlike(&opening).next().is_some();
         let presumes = !hindered && before != after;
@@ -159,7 +159,7 @@ proptest! {
 }
 
 /// Our task names u-1, beside an attempt that ended in doubt; u-2 fails under our tracking id.
-fn beside() -> (Opening, Vec<Fact>, Snapshot) {
+fn beside() -> (TransactionRequest, Vec<Fact>, Snapshot) {
     let opening = payment();
     let named = snapshot(&opening, "u-1", "incomplete", 5);
     let facts = vec![

@@ -3,13 +3,13 @@
 use super::given::{
     acked, at, given_up, not_sent, payment, refund, refused, result, snapshot, stamped, summed, uid,
 };
-use crate::family::{Child, DUPLICATE_WINDOW, Member, back_twice, left, wait};
-use crate::{Fact, Opening, RefusalKind, TransactionType};
+use crate::family::{Child, DUPLICATE_WINDOW, Member, back_twice, remaining_amount, wait};
+use crate::{Fact, RefusalKind, TransactionRequest, TransactionType};
 
 use TransactionType::{Authorization, Capture, Chargeback, Payment, Refund, Void};
 
-fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> Opening {
-    Opening {
+fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> TransactionRequest {
+    TransactionRequest {
         kind,
         amount: Some(amount),
         parent_uid: parent.map(uid),
@@ -22,7 +22,7 @@ fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> Opening {
 }
 
 /// One that the gateway calls so, under this uid, with this amount.
-fn known(opening: &Opening, name: &str, status: &str, amount: i64) -> Member {
+fn known(opening: &TransactionRequest, name: &str, status: &str, amount: i64) -> Member {
     let mut told = snapshot(opening, name, status, 5);
     told.amount = Some(amount);
     let facts = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &told)];
@@ -45,7 +45,7 @@ fn left_for(kind: TransactionType, parent: (&str, &Member), others: &[Member]) -
         amount: Some(1),
         parent: &name,
     };
-    left(child, parent.1, others)
+    remaining_amount(child, parent.1, others)
 }
 
 #[test]

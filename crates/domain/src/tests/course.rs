@@ -7,7 +7,7 @@ use super::given::{
 use crate::schedule::{
     MOST_PUT_OFFS, Pace, Step, floor, misses_after, plan, read_again, resubmit_at, tells, turn,
 };
-use crate::{Fact, Opening, Origin, Timestamp, derive};
+use crate::{Fact, Origin, Timestamp, TransactionRequest, derive};
 use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn put_off(count: u32, seconds: i64) -> Vec<Fact> {
     each.collect()
 }
 
-fn step(opening: &Opening, facts: &[Fact]) -> Step {
+fn step(opening: &TransactionRequest, facts: &[Fact]) -> Step {
     let summary = summed(opening, facts);
     plan(opening, &summary, &derive(opening, &summary), at(DAY))
 }
@@ -49,7 +49,7 @@ fn after_three_reads_that_told_nothing_look_ups_by_tracking_id_take_turns() {
     let by_uid = Step::LookUpUid(uid("u-1"));
     assert_eq!(turn(by_uid.clone(), &opening, 3), name);
     // A transaction that was not made here has no name of ours.
-    let theirs = Opening {
+    let theirs = TransactionRequest {
         origin: Origin::Gateway,
         ..payment()
     };

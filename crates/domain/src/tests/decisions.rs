@@ -6,7 +6,7 @@ use super::given::{
     absent, acked, decided, fold, payment, result, seen, silent, snapshot, stamped, state, summed,
 };
 use crate::evidence::Decision;
-use crate::fold::Basis;
+use crate::fold::StateBasis;
 use crate::{Fact, Snapshot, SnapshotKey, State};
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ proptest! {
             facts.iter().filter(|fact| !matches!(fact, Fact::Decided(_))).cloned().collect();
         let (with, without) = (fold(&opening, &facts), fold(&opening, &without));
         let greatest = oracle(&opening, &facts).into_values().flatten().map(|s| s.key()).max();
-        let ended = without.state.is_final() && matches!(without.basis, Basis::Snapshot(_));
+        let ended = without.state.is_final() && matches!(without.basis, StateBasis::Snapshot(_));
         let doubt = decision.state == State::InDoubt;
         let sent = decision.state == State::NotSent
             && summed(&opening, &facts).sent_at() > Some(decision.at);
@@ -38,10 +38,10 @@ proptest! {
         let news = greatest.map(SnapshotKey::says) > decision.basis.map(SnapshotKey::says);
         if news || (doubt && ended) || sent {
             prop_assert_eq!(with, without);
-        } else if with.basis == Basis::Absence {
+        } else if with.basis == StateBasis::Absence {
             prop_assert!(doubt && with.state == State::NotFound && with.uid.is_none());
         } else {
-            prop_assert_eq!(with.basis, Basis::Operator);
+            prop_assert_eq!(with.basis, StateBasis::Operator);
             prop_assert_eq!(with.state, decision.state);
             prop_assert_eq!(with.uid, without.uid);
         }

@@ -7,8 +7,8 @@ use super::given::{
     absent, acked, card_payment, not_sent, payment, refused, replayed, result, seen, silent,
     snapshot, stamped, state, summed, task_refused, task_unknown,
 };
-use crate::fold::Basis;
-use crate::{Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+use crate::fold::StateBasis;
+use crate::{Fact, RefusalKind, Snapshot, State, StatusClass, TransactionRequest, derive};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn proved(facts: &[Fact], duplicate: bool) -> bool {
 }
 
 /// Whether a state has something among the facts that it may rest on.
-fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
+fn has_grounds(opening: &TransactionRequest, facts: &[Fact], state: State) -> bool {
     if decided(facts, state) {
         return true;
     }
@@ -77,7 +77,7 @@ fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
 }
 
 /// Silence, errors that say nothing, and tasks that went away; snapshots that are not final.
-fn doubtful() -> impl Strategy<Value = (Opening, Vec<Fact>)> {
+fn doubtful() -> impl Strategy<Value = (TransactionRequest, Vec<Fact>)> {
     openings().prop_flat_map(|opening| {
         let fact = prop_oneof![dealings(), sightings(opening.clone())];
         vec(fact, 0..10).prop_map(move |facts| {
@@ -107,7 +107,7 @@ proptest! {
         for fact in facts.iter().chain(&more) {
             summary.join(&opening, fact);
             let derived = derive(&opening, &summary);
-            ended |= derived.state.is_final() && matches!(derived.basis, Basis::Snapshot(_));
+            ended |= derived.state.is_final() && matches!(derived.basis, StateBasis::Snapshot(_));
             prop_assert!(!ended || derived.state.is_final(), "{derived:?} after {fact:?}");
         }
     }
@@ -231,7 +231,7 @@ fn a_late_answer_counts_for_more_than_the_silence_before_it() {
 
 #[test]
 fn another_attempt_may_be_stamped_only_when_none_can_have_been_processed() {
-    let clear = |facts: &[Fact]| summed(&payment(), facts).is_clear_to_send();
+    let clear = |facts: &[Fact]| summed(&payment(), facts).can_send();
     assert!(clear(&[]));
     assert!(clear(&[stamped(1, 0), not_sent(1)]));
     assert!(!clear(&[stamped(1, 0)]));

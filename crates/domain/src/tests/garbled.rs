@@ -1,10 +1,10 @@
 //! Descriptions that cannot be read in full: they are seen, they end nothing, and a person is told.
 
 use super::given::{accepted, acked, payment, result, seen, snapshot, stamped, state, summed};
-use crate::discrepancy::findings;
-use crate::{DiscrepancyKind, Fact, Opening, Snapshot, State, derive};
+use crate::discrepancy::indicated_discrepancies;
+use crate::{DiscrepancyKind, Fact, Snapshot, State, TransactionRequest, derive};
 
-fn garbled(opening: &Opening) -> Snapshot {
+fn garbled(opening: &TransactionRequest) -> Snapshot {
     Snapshot {
         amount: None,
         unread: Some("amount \"1500.4\"".to_owned()),
@@ -12,9 +12,9 @@ fn garbled(opening: &Opening) -> Snapshot {
     }
 }
 
-fn told(opening: &Opening, facts: &[Fact]) -> Vec<(DiscrepancyKind, String)> {
+fn told(opening: &TransactionRequest, facts: &[Fact]) -> Vec<(DiscrepancyKind, String)> {
     let summary = summed(opening, facts);
-    let found = findings(opening, &summary, &derive(opening, &summary));
+    let found = indicated_discrepancies(opening, &summary, &derive(opening, &summary));
     found.into_iter().map(|f| (f.kind, f.detail)).collect()
 }
 

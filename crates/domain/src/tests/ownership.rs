@@ -6,12 +6,14 @@ use super::given::{
     tracking, uid,
 };
 use crate::Mention;
-use crate::discrepancy::findings;
+use crate::discrepancy::indicated_discrepancies;
 use crate::evidence::Namer;
 use crate::explain;
-use crate::fold::Basis;
-use crate::verdict::{Change, apply};
-use crate::{DiscrepancyKind, Fact, Finding, Opening, RefusalKind, Snapshot, State, derive};
+use crate::fold::StateBasis;
+use crate::verdict::{AppliedChange, apply};
+use crate::{
+    Discrepancy, DiscrepancyKind, Fact, RefusalKind, Snapshot, State, TransactionRequest, derive,
+};
 
 fn running() -> Vec<Fact> {
     vec![stamped(1, 0), acked(1, "t-1", 1)]
@@ -22,12 +24,12 @@ fn with(facts: Vec<Fact>, more: &[Fact]) -> Vec<Fact> {
 }
 
 /// What the facts indicate.
-fn told(opening: &Opening, facts: &[Fact]) -> Vec<Finding> {
+fn told(opening: &TransactionRequest, facts: &[Fact]) -> Vec<Discrepancy> {
     let known = summed(opening, facts);
-    findings(opening, &known, &derive(opening, &known))
+    indicated_discrepancies(opening, &known, &derive(opening, &known))
 }
 
-fn arrive(opening: &Opening, known: &[Fact], fact: Fact) -> Change {
+fn arrive(opening: &TransactionRequest, known: &[Fact], fact: Fact) -> AppliedChange {
     apply(opening, &summed(opening, known), &[fact])
 }
 
@@ -92,7 +94,7 @@ fn a_duplicate_that_shows_another_transaction_goes_the_way_of_a_duplicate() {
     };
     let derived = fold(&opening, &with(running(), &[result("t-1", &other)]));
     assert_eq!(derived.state, State::InDoubt);
-    let Basis::Refusal(refusal) = &derived.basis else {
+    let StateBasis::Refusal(refusal) = &derived.basis else {
         panic!("{derived:?}");
     };
     assert_eq!(refusal.kind, RefusalKind::Duplicate);
@@ -128,7 +130,7 @@ fn an_answer_of_the_other_mode_never_ends_anything_without_a_person() {
             let kinds: Vec<_> = found.iter().map(|f| f.kind).collect();
             assert_eq!(kinds, [DiscrepancyKind::TestLiveMix]);
             let known = summed(&opening, &facts);
-            let said = explain::summary(&opening, &known, &derive(&opening, &known));
+            let said = explain::describe_state(&opening, &known, &derive(&opening, &known));
             assert!(said.contains("mode"), "{said}");
         }
         let odd = Snapshot {
@@ -304,7 +306,8 @@ fn absence_is_not_proved_of_what_our_own_request_was_answered_with() {
     for word in words {
         let facts = with(running(), &[word, absent_of(&[1], 90_000)]);
         assert_eq!(state(&opening, &facts), State::InDoubt);
-        let why = explain::summary(&opening, &summed(&opening, &facts), &fold(&opening, &facts));
+        let why =
+            explain::describe_state(&opening, &summed(&opening, &facts), &fold(&opening, &facts));
         assert!(why.contains("answered it with u-1"), "{why}");
         // A person ends it, and nothing else does.
         let facts = with(facts, &[decided(90_001, State::NotFound, None)]);

@@ -6,7 +6,7 @@ use super::given::{
     task_refused,
 };
 use crate::evidence::RefusalCheck;
-use crate::fold::Basis;
+use crate::fold::StateBasis;
 use crate::{Fact, RefusalKind, State, derive};
 
 #[test]
@@ -33,10 +33,10 @@ fn a_refusal_that_a_task_told_waits_for_a_look_up_that_finds_nothing() {
     let waiting = fold(&opening, &told_by_task(&[]));
     assert_eq!(waiting.state, State::Processing);
     // It is shown meanwhile.
-    assert!(matches!(waiting.basis, Basis::Refusal(r) if r.kind == RefusalKind::Rejected));
+    assert!(matches!(waiting.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Rejected));
     let overdue = fold(&opening, &told_by_task(&[Overdue]));
     assert_eq!(overdue.state, State::InDoubt);
-    assert!(matches!(overdue.basis, Basis::Refusal(r) if r.kind == RefusalKind::Doubt));
+    assert!(matches!(overdue.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Doubt));
     for ends in [FoundNothing, CannotBeShown, LookupsFailed] {
         for checks in [vec![ends], vec![Overdue, ends], vec![ends, Overdue]] {
             assert_eq!(state(&opening, &told_by_task(&checks)), State::Rejected);
@@ -92,7 +92,7 @@ fn a_refused_replay_is_never_rejected() {
         let derived = fold(&opening, &facts);
         assert_eq!(derived.state, State::InDoubt);
         // It leaves the outcome open, whatever it would have meant for the first attempt.
-        assert!(matches!(derived.basis, Basis::Refusal(r) if r.kind == RefusalKind::Doubt));
+        assert!(matches!(derived.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Doubt));
         // Nor when it is the only attempt that can have been processed.
         let alone = [
             stamped(1, 0),
@@ -167,7 +167,7 @@ fn what_was_proved_absent_is_never_accepted_again() {
         not_sent(1),
     ];
     assert_eq!(state(&opening, &facts), State::NotFound);
-    assert!(!summed(&opening, &facts).is_clear_to_send());
+    assert!(!summed(&opening, &facts).can_send());
     // One that covers fewer attempts than were stamped ends nothing.
     let more = [
         stamped(1, 0),

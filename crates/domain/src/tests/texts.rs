@@ -5,14 +5,14 @@ use super::given::{
     acked, at, decided, fold, payment, refused, result, seen, silent, snapshot, stamped, summed,
     task_unknown, uid,
 };
-use crate::explain::{next, note, summary, would_change};
+use crate::explain::{describe_fact, describe_state, describe_step, would_change};
 use crate::schedule::plan;
 use crate::{Fact, RefusalKind, Snapshot, State, derive};
 use proptest::prelude::*;
 
 fn text(facts: &[Fact]) -> String {
     let opening = payment();
-    summary(&opening, &summed(&opening, facts), &fold(&opening, facts))
+    describe_state(&opening, &summed(&opening, facts), &fold(&opening, facts))
 }
 
 proptest! {
@@ -22,10 +22,10 @@ proptest! {
     fn everything_can_be_explained((opening, facts) in histories()) {
         let known = summed(&opening, &facts);
         let derived = derive(&opening, &known);
-        let said = summary(&opening, &known, &derived);
+        let said = describe_state(&opening, &known, &derived);
         prop_assert!(said.ends_with('.') && !said.contains("  ") && !said.contains(".."), "{said}");
         let step = plan(&opening, &known, &derived, at(100));
-        let parts = [vec![next(&step)], facts.iter().map(note).collect()].concat();
+        let parts = [vec![describe_step(&step)], facts.iter().map(describe_fact).collect()].concat();
         let changes = would_change(&opening, &known, derived.state);
         for part in parts.iter().map(String::as_str).chain(changes) {
             prop_assert!(!part.is_empty() && !part.ends_with('.'), "{part}");
@@ -76,6 +76,6 @@ fn a_decision_says_who_and_why() {
 
 #[test]
 fn an_unknown_task_says_that_its_text_may_be_lost() {
-    assert!(note(&task_unknown("t-1")).contains("the text of the error is lost"));
-    assert!(note(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
+    assert!(describe_fact(&task_unknown("t-1")).contains("the text of the error is lost"));
+    assert!(describe_fact(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
 }

@@ -191,17 +191,17 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// Fails when a card number is left where nothing exempts it.
-fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
+fn assert_clean(value: &Value, class: FieldSensitivity, nested: bool) {
     match value {
-        Value::String(text) if class == KeyClass::Plain => {
+        Value::String(text) if class == FieldSensitivity::Plain => {
             match serde_json::from_str::<Value>(text) {
                 Ok(Value::Null | Value::Bool(_) | Value::Number(_)) | Err(_) => {
                     assert!(scan::first_hit(text.as_bytes(), 0).is_none(), "{text}");
                 }
-                Ok(document) => assert_clean(&document, KeyClass::Plain, true),
+                Ok(document) => assert_clean(&document, FieldSensitivity::Plain, true),
             }
         }
-        Value::Number(number) if class == KeyClass::Plain => {
+        Value::Number(number) if class == FieldSensitivity::Plain => {
             assert!(
                 !scan::has_any_unbroken_hit(number.to_string().as_bytes()),
                 "{number}"
@@ -210,12 +210,12 @@ fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
         Value::Array(items) => {
             items
                 .iter()
-                .for_each(|item| assert_clean(item, KeyClass::Plain, nested));
+                .for_each(|item| assert_clean(item, FieldSensitivity::Plain, nested));
         }
         Value::Object(fields) => fields.iter().for_each(|(name, value)| {
             assert!(scan::first_hit(name.as_bytes(), 0).is_none(), "{name}");
             let class = if nested {
-                KeyClass::Plain
+                FieldSensitivity::Plain
             } else {
                 keys::classify(name.as_bytes())
             };
@@ -231,7 +231,7 @@ proptest! {
         let body = serde_json::to_vec(&value).unwrap();
         let redacted = redact(&body);
         let back: Value = serde_json::from_slice(&redacted.bytes).unwrap();
-        assert_clean(&back, KeyClass::Plain, false);
+        assert_clean(&back, FieldSensitivity::Plain, false);
         prop_assert!(!carries_card_data(&back), "{} from {}", back, value);
         prop_assert!(redacted.changed || !carries_card_data(&value));
         prop_assert!(!redact(&redacted.bytes).changed);

@@ -1,15 +1,15 @@
 //! Each rule can be broken: a small world that breaks it is handed to each.
 
-use super::super::books::{Met, Post};
+use super::super::books::{Post, PostHandling};
 use super::super::plan::{Course, Ends, Notices, Order, Plan, SHOP, Stranger};
 use super::super::replies::Reply;
 use super::super::wire::Owed;
-use super::super::world::{State, World};
+use super::super::world::{SimState, State};
 use super::{absence, ending, money, notices, pace, truth};
 use domain::evidence::{AbsenceProof, FoundBy};
 use domain::{
-    Currency, DiscrepancyKind, Fact, Opening, Origin, ShopId, Summary, TaskId, Timestamp,
-    TrackingId, TransactionType, Uid, derive,
+    Currency, DiscrepancyKind, Fact, Origin, ShopId, Summary, TaskId, Timestamp, TrackingId,
+    TransactionRequest, TransactionType, Uid, derive,
 };
 use reconciler::observation::webhook::observe;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
@@ -65,8 +65,8 @@ fn order(name: &str) -> Order {
 }
 
 /// A world of one plan in which nothing runs.
-fn world(plan: Plan) -> Arc<World> {
-    World::new(plan, None, false)
+fn world(plan: Plan) -> Arc<SimState> {
+    SimState::new(plan, None, false)
 }
 
 fn calm() -> Plan {
@@ -87,7 +87,7 @@ fn take(state: &mut State, post: &Post, now: Timestamp) {
     let plan = Arc::clone(&state.plan);
     let (_, turns) = state
         .books
-        .submit(post, now, &mut state.cup, &plan, Met::Taken);
+        .submit(post, now, &mut state.cup, &plan, PostHandling::Taken);
     for turn in turns {
         state.books.turn(&turn, now.plus(turn.after), &plan);
     }
@@ -138,7 +138,7 @@ fn named(state: &State, uid: &str) -> Fact {
 /// Our row under a name, with what is known of it.
 fn row(state: &mut State, name: &str, facts: &[Fact], since: Timestamp) -> Uuid {
     let id = state.id(name, since);
-    let opening = Opening {
+    let opening = TransactionRequest {
         shop: ShopId::parse(SHOP).expect("a shop"),
         tracking_id: Some(TrackingId::parse(name).expect("a name")),
         kind: TransactionType::Payment,
