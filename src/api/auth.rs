@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_keeps_what_it_has_used_of_its_limit() {
+    fn a_client_keeps_its_used_limit_after_a_reload() {
         let start = BootInstant::now();
         let limited = |rate| ClientConfig {
             max_requests_per_second: Some(rate),

@@ -533,7 +533,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_escapes_what_a_path_would_not_keep() {
+    fn a_location_header_is_escaped() {
         let name = utf8_percent_encode("a:b+c&d=\"e\"~f", ESCAPED).to_string();
         assert_eq!(name, "a%3Ab%2Bc%26d%3D%22e%22~f");
     }

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_carries_what_it_is_about() {
+    fn an_event_carries_its_transaction_or_discrepancy() {
         let at = "1970-01-01T00:00:00Z";
         assert_eq!(
             told("transaction.updated", r#"{"id":1}"#).unwrap(),

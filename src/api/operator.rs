@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_names_an_end_or_doubt() {
+    fn a_decision_is_a_final_state_or_doubt() {
         for state in [
             "successful",
             "failed",

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_two_counts_and_the_longest_is_shorter_than_a_proxys() {
+    fn the_first_preference_counts_and_wait_is_capped() {
         assert_eq!(prefer(&["wait=5, wait=9"]).wait, wait(5));
         assert_eq!(prefer(&["wait=0"]).wait, wait(0));
         assert_eq!(prefer(&["wait=3600"]).wait, wait(55));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_passed_over() {
+    fn unreadable_preferences_are_ignored() {
         for header in [
             "wait", "wait=", "wait=-1", "wait=1.5", "wait=x", "xwait=5", ",;=,",
         ] {

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_asked_by_one_name() {
+    fn a_status_query_takes_one_identifier() {
         let by = |value| status_query(&fields(value));
         assert!(matches!(
             by(json!({"uid": "a-1"})),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_is_asked_by_account_currency_or_gateway() {
+    fn a_balance_query_takes_account_currency_or_gateway() {
         let by = |value| balance_query(&fields(value));
         for good in [
             json!({"account": "a"}),

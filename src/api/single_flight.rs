@@ -63,7 +63,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test]
-    async fn turns_of_one_tracking_id_never_overlap_and_leave_nothing_behind() {
+    async fn guards_of_one_tracking_id_never_overlap() {
         let turns = SingleFlight::default();
         let inside = AtomicUsize::new(0);
         let shop = ShopId::parse("1001").unwrap();

@@ -169,7 +169,7 @@ mod tests {
     use domain::Timestamp;
 
     #[test]
-    fn a_stream_is_given_to_those_who_ask_for_one() {
+    fn a_stream_needs_the_accept_header() {
         let wanted = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));

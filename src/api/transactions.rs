@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_whether_there_is_another() {
+    fn a_page_has_a_cursor_if_there_are_more() {
         let mut page = vec![3, 2, 1];
         assert_eq!(next_cursor(&mut page, 3, i32::to_string), None);
         assert_eq!(

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_what_begins_like_it() {
+    fn a_network_contains_addresses_with_its_prefix() {
         assert!(holds("10.0.0.0/8", "10.255.1.2"));
         assert!(!holds("10.0.0.0/8", "11.0.0.0"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_not_read() {
+    fn an_invalid_network_is_rejected() {
         for text in [
             "",
             "10.0.0.1/8",

@@ -124,7 +124,7 @@ mod tests {
     const REQUEST: &[u8] = br#"{"amount":1.2345678901234567890123}"#;
 
     #[test]
-    fn what_was_sealed_comes_back_byte_for_byte_under_any_listed_key() {
+    fn a_sealed_body_opens_under_any_listed_key() {
         let sealed = seal(&keys(&["a"]), "1001", &[1; 16], REQUEST).unwrap();
         assert!(!sealed.bytes.windows(6).any(|window| window == b"amount"));
         for listed in [keys(&["a"]), keys(&["b", "a"])] {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bound_to_its_shop_and_transaction_and_cannot_be_changed() {
+    fn a_sealed_body_is_bound_to_its_transaction() {
         let listed = keys(&["a"]);
         let sealed = seal(&listed, "1001", &[1; 16], REQUEST).unwrap();
         let spoiled = Err(OpenError::Spoiled);

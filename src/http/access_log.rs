@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_safe_request_id_is_taken_over() {
+    fn a_safe_request_id_is_kept() {
         assert_eq!(id_for("req-1:a/b.c"), "req-1:a/b.c");
         let long = "a".repeat(129);
         let long = HeaderValue::from_str(&long).ok();
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn only_traces_of_the_standard_are_taken_over() {
+    fn only_valid_trace_headers_are_continued() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert!(is_trace_parent(good));
         for bad in [

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_a_body_counts_and_stays_possible() {
+    fn a_parsed_body_counts_and_is_always_granted() {
         let budget = Arc::new(MemoryBudget::new(80_000));
         let mut held = budget.take(1_000).unwrap();
         assert!(held.grow_by(1_000_000, 1_000) && held.bytes == 21_000);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_becomes_large() {
+    fn a_growing_body_becomes_large() {
         let budget = Arc::new(MemoryBudget::new(80_000));
         let mut held = budget.take(1_000).unwrap();
         assert!(held.grow_to(500) && held.bytes == 1_000);

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_has_so_many_places() {
+    fn connections_of_each_peer_are_limited() {
         let listener = listener(2, &["192.0.2.1"]);
         let enter = |address| listener.enter(from(address));
         let held = [enter("203.0.113.1"), enter("::ffff:203.0.113.1")];
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_never_has_all_places() {
+    fn one_peer_never_gets_all_connections() {
         let listener = listener(1_000, &[]);
         let held: Vec<_> = (0..100)
             .map_while(|_| listener.enter(from("203.0.113.1")))

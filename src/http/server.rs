@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listeners_never_take_the_last_file() {
+    fn listeners_leave_file_descriptors_for_the_rest() {
         for files in [0, 100, 600, 1_024, 20_000, 1 << 30] {
             let ConnectionShares { work, ops } = ConnectionShares::of(files);
             let taken = 2 * work + ops + RESERVED_FILE_DESCRIPTORS;

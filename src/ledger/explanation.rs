@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_explanation_leaves_out_what_only_repeats() {
+    fn an_explanation_omits_repetitions() {
         let rows = [
             row(1, Verdict::Applied, b""),
             row(2, Verdict::NothingNew, b""),

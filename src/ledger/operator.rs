@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_tells_nothing_of_the_transaction_and_makes_a_check_due() {
+    fn a_requested_check_is_due_at_once() {
         let learned = request_check("ops", Timestamp::from_micros(0));
         assert!(learned.recheck_now && learned.facts.is_empty());
         assert_eq!(learned.verdict, Some(Verdict::Hint));

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_told_comes_when_it_is_due_and_once() {
+    async fn a_wakeup_comes_once_when_due() {
         let (due, began) = (Due::default(), Instant::now());
         for after in [300, 105, 100, 200] {
             due.notify_after(Duration::from_millis(after));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_told_meanwhile_and_is_sooner_is_not_waited_past() {
+    async fn an_earlier_wakeup_replaces_a_later_one() {
         let (due, began) = (Arc::new(Due::default()), Instant::now());
         due.notify_after(Duration::from_secs(60));
         let later = Arc::clone(&due);

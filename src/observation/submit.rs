@@ -306,7 +306,7 @@ mod tests {
     use bytes::Bytes;
 
     #[test]
-    fn a_pause_that_the_gateway_asks_for_is_obeyed_up_to_an_hour() {
+    fn retry_after_is_respected_up_to_an_hour() {
         let ours = GatewayAddress::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap();
         let (now, kind) = (
             Timestamp::from_micros(1_800_000_000_000_000),

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn card_data_is_gone_and_the_hash_is_of_what_came() {
+    fn card_data_is_redacted_and_the_original_hashed() {
         let raw =
             br#"{"transaction":{"uid":"u","status":"failed","credit_card":{"holder":"A B"}}}"#;
         let learned = observe(raw, true, now());

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_uid_is_looked_up() {
+    fn only_a_plain_uid_is_accepted_as_a_hint() {
         for good in [
             "a",
             "2623d115-aa60-4c03-b889-07b1c9a4a63b",

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_on_the_wire_when_it_opened_does_not_make_the_pause_longer() {
+    async fn requests_in_flight_do_not_extend_the_open_time() {
         let breaker = GatewayBreaker::default();
         for _ in 0..200 {
             breaker.record_failure(false);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_not_been_tried_gets_through_where_the_gateway_hangs_for_others() {
+    async fn untried_transactions_pass_a_half_open_breaker() {
         let breaker = GatewayBreaker::default();
         for _ in 0..FAILURES_TO_OPEN {
             breaker.record_failure(true);

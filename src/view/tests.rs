@@ -128,7 +128,7 @@ fn a_mismatch_shows_both_amounts() {
 }
 
 #[test]
-fn a_caller_that_waits_is_answered_at_the_end_or_with_a_place_to_send_the_payer() {
+fn prefer_wait_ends_with_a_final_state_or_redirect() {
     let redirect = Snapshot {
         redirect_url: Some("https://acs.example".to_owned()),
         ..snapshot("incomplete")

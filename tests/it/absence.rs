@@ -54,7 +54,7 @@ async fn explained(world: &World, tracking_id: &str) -> String {
 }
 
 #[test]
-fn a_refusal_that_a_task_told_is_final_after_one_look_up_that_found_nothing() {
+fn a_task_refusal_is_final_after_one_empty_lookup() {
     let fake = gateway(|_| refused(), |_| nothing());
     Setup::default().gateway(&fake).run(async |world| {
         world.pay("refused-1").await.expect(202);
@@ -78,7 +78,7 @@ fn a_refusal_that_a_task_told_is_final_after_one_look_up_that_found_nothing() {
 }
 
 #[test]
-fn a_refusal_is_shown_and_not_final_while_look_ups_fail() {
+fn a_refusal_is_not_final_while_lookups_fail() {
     let open = Arc::new(AtomicUsize::new(0));
     let is_open = Arc::clone(&open);
     let fake = gateway(
@@ -110,7 +110,7 @@ fn a_refusal_is_shown_and_not_final_while_look_ups_fail() {
 }
 
 #[test]
-fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
+fn a_refused_transaction_that_the_gateway_has_is_not_rejected() {
     let fake = gateway(
         |_| refused(),
         |_| {
@@ -136,7 +136,7 @@ fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
 }
 
 #[test]
-fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
+fn the_horizon_starts_at_the_last_proof_that_the_task_exists() {
     let last: Arc<Mutex<Option<Timestamp>>> = Arc::default();
     let (noted, begun) = (Arc::clone(&last), Timestamp::from(leaves::clock::now_utc()));
     let fake = gateway(
@@ -176,7 +176,7 @@ fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
 }
 
 #[test]
-fn a_name_with_signs_is_proved_absent_only_where_another_such_name_is_found() {
+fn an_id_with_signs_needs_a_control_lookup_with_signs() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay_and_wait("ok-plain").await.expect(200);
@@ -200,7 +200,7 @@ fn a_name_with_signs_is_proved_absent_only_where_another_such_name_is_found() {
 }
 
 #[test]
-fn a_child_is_looked_up_under_its_parents_name_too() {
+fn a_child_is_looked_up_by_its_parents_tracking_id() {
     Setup::default().impatient().run(async |world| {
         world.pay_and_wait("ok-parent").await.expect(200);
         let parent = world.twin().uid("ok-parent").await;
@@ -218,7 +218,7 @@ fn a_child_is_looked_up_under_its_parents_name_too() {
 }
 
 #[test]
-fn a_childs_absence_is_not_proved_where_children_were_never_shown() {
+fn child_absence_needs_a_gateway_that_lists_children() {
     Setup::default().impatient().run(async |world| {
         world.pay_and_wait("ok-parent").await.expect(200);
         let parent = world.twin().uid("ok-parent").await;

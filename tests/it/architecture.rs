@@ -191,7 +191,7 @@ fn imports_are_read_in_every_spelling() {
 
 /// Cargo refuses circles between rooms; which rooms a room may know at all is said here.
 #[test]
-fn rooms_depend_on_what_they_may() {
+fn crates_depend_only_on_allowed_crates() {
     let cargo = std::process::Command::new(env!("CARGO"))
         .args([
             "metadata",
@@ -388,7 +388,7 @@ fn pub_types_are_found_in_every_spelling() {
 }
 
 #[test]
-fn every_file_says_what_it_is_for() {
+fn every_file_begins_with_a_module_comment() {
     for source in all_sources() {
         assert!(
             source.text.starts_with("//!"),

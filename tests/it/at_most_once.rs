@@ -92,7 +92,7 @@ fn the_stamp_and_the_lease_are_committed_before_a_byte_leaves() {
 }
 
 #[test]
-fn the_request_is_what_the_gateway_documents() {
+fn a_submit_matches_the_gateways_documentation() {
     let fake = taking();
     Setup::default().gateway(&fake).run(async |world| {
         let mut body = payment("wire-1");
@@ -204,7 +204,7 @@ fn a_cut_connection_is_never_a_second_post() {
 }
 
 #[test]
-fn a_submit_never_goes_over_a_used_connection() {
+fn a_submit_never_reuses_a_connection() {
     // A connection that has been used may be dead in a way that shows after the POST is written.
     let fake = taking();
     Setup::default().gateway(&fake).run(async |world| {
@@ -282,7 +282,7 @@ fn an_address_of_another_origin_is_refused_and_kept() {
 }
 
 #[test]
-fn a_caller_who_goes_away_stops_nothing() {
+fn a_disconnected_caller_cancels_nothing() {
     let fake = FakeGateway::start(async |request| {
         if request.is_submit() {
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -74,7 +74,7 @@ fn a_query_that_meets_a_429_slows_its_whole_shop_down() {
 }
 
 #[test]
-fn what_a_query_meets_is_told_to_the_breaker() {
+fn a_query_failure_counts_for_the_circuit_breaker() {
     Setup::default().impatient().run(async |world| {
         world.twin().down().await;
         for _ in 0..5 {

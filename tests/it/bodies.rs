@@ -74,7 +74,7 @@ fn zlib(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
+fn a_signed_success_counts_in_every_encoding() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         let utf16 = |name: &str| -> Vec<u8> {
@@ -124,7 +124,7 @@ fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
 }
 
 #[test]
-fn of_a_webhook_that_cannot_be_read_the_uid_is_looked_up() {
+fn the_uid_of_an_unreadable_webhook_is_looked_up() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         let whole = success("torn").to_string();
@@ -137,7 +137,7 @@ fn of_a_webhook_that_cannot_be_read_the_uid_is_looked_up() {
 }
 
 #[test]
-fn a_webhook_that_cannot_be_decoded_is_refused_and_never_acknowledged() {
+fn an_undecodable_webhook_is_rejected() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         world.pay("coded").await.expect(202);
@@ -168,7 +168,7 @@ fn a_webhook_that_cannot_be_decoded_is_refused_and_never_acknowledged() {
 }
 
 #[test]
-fn of_a_body_of_version_three_the_outer_uid_and_its_amount_count() {
+fn a_version_three_body_counts_by_its_outer_uid() {
     let gateway = taking(|name| {
         let mut told = transaction("outer", name, "successful");
         told["transaction"] = json!({"uid": "ACQ-778899", "status": "successful", "amount": 1});
@@ -221,7 +221,7 @@ fn an_amount_counts_when_it_is_a_whole_number_of_minor_units() {
 }
 
 #[test]
-fn an_error_that_the_task_cannot_have_produced_is_about_the_read() {
+fn a_foreign_error_concerns_the_task_read_only() {
     let gateway = taking(|name| {
         let missing = json!({"response": {"message": "Record not found",
             "errors": {"base": ["Record not found"]}}});
@@ -265,7 +265,7 @@ fn cut(status: u16, body: &str) -> FakeReply {
 }
 
 #[test]
-fn what_had_come_of_an_answer_that_broke_off_is_evidence() {
+fn a_truncated_response_is_recorded_as_evidence() {
     let gateway = FakeGateway::start(|request: Request| async move {
         let name = request.json()["request"]["tracking_id"].clone();
         let task = format!("t-{}", name.as_str().unwrap_or_default());

@@ -16,7 +16,7 @@ fn refund(tracking_id: &str, parent_uid: &str, amount: i64) -> Value {
 }
 
 #[test]
-fn no_more_goes_back_than_came_in_unless_an_operator_insists() {
+fn refunds_are_limited_to_the_payment_unless_forced() {
     let setup = Setup::default().client("till", "till-key", "[\"1001\"]", "[\"submit\"]");
     setup.run(async |world| {
         let uid = paid(world, "ok-parent").await;
@@ -52,7 +52,7 @@ fn no_more_goes_back_than_came_in_unless_an_operator_insists() {
 }
 
 #[test]
-fn a_child_equal_to_one_just_sent_waits_until_it_is_no_duplicate_for_the_gateway() {
+fn an_equal_child_waits_out_the_gateways_duplicate_window() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         let equal = |name: &str| {
@@ -71,7 +71,7 @@ fn a_child_equal_to_one_just_sent_waits_until_it_is_no_duplicate_for_the_gateway
 }
 
 #[test]
-fn a_child_of_what_has_not_succeeded_is_not_sent() {
+fn a_child_of_an_unsuccessful_parent_is_not_sent() {
     Setup::default().run(async |world| {
         world.pay("threedsfail-parent").await;
         let open = world.until_state("threedsfail-parent", "pending").await;
@@ -84,7 +84,7 @@ fn a_child_of_what_has_not_succeeded_is_not_sent() {
 }
 
 #[test]
-fn a_refund_made_in_the_back_office_is_adopted_and_lessens_what_is_left() {
+fn a_back_office_refund_is_adopted_and_counted() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         let total = world.status("ok-parent").await["amount"].as_i64().unwrap();
@@ -123,7 +123,7 @@ fn pointer(problem: &Value) -> &str {
 }
 
 #[test]
-fn what_was_not_sent_is_asked_again_what_its_parent_has_left_before_it_is_sent() {
+fn a_retried_child_checks_the_parents_remaining_amount() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         world
@@ -151,7 +151,7 @@ fn what_was_not_sent_is_asked_again_what_its_parent_has_left_before_it_is_sent()
 }
 
 #[test]
-fn a_child_that_no_longer_fits_when_its_turn_comes_ends_unsent_and_says_why() {
+fn a_queued_child_that_no_longer_fits_ends_not_sent() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         world.post("refunds", child("first", &uid, 100)).await.expect(202);
@@ -173,7 +173,7 @@ fn a_child_that_no_longer_fits_when_its_turn_comes_ends_unsent_and_says_why() {
 }
 
 #[test]
-fn a_parent_that_is_not_known_here_is_looked_up_and_taken_over_first() {
+fn an_unknown_parent_is_looked_up_and_adopted_first() {
     Setup::default().run(async |world| {
         let made = json!({"type": "payment", "status": "successful", "amount": 1500,
             "currency": "EUR", "tracking_id": "of-old", "uid": "parent-of-old", "test": true});
@@ -216,7 +216,7 @@ fn a_parent_that_is_not_known_here_is_looked_up_and_taken_over_first() {
 }
 
 #[test]
-fn what_the_gateway_does_not_have_is_no_parent_and_what_cannot_be_asked_waits() {
+fn a_missing_parent_rejects_and_a_failed_lookup_delays() {
     Setup::default().run(async |world| {
         let missing = world.post("refunds", refund("of-none", "nobody", 1)).await;
         let problem = missing.expect_problem(422, "validation").json;
@@ -235,7 +235,7 @@ fn what_the_gateway_does_not_have_is_no_parent_and_what_cannot_be_asked_waits() 
 }
 
 #[test]
-fn what_is_left_is_counted_by_what_the_gateway_has() {
+fn the_remaining_amount_follows_the_gateway() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         let made = json!({"type": "void", "status": "successful", "amount": 3245,
@@ -277,7 +277,7 @@ fn what_is_left_is_counted_by_what_the_gateway_has() {
 }
 
 #[test]
-fn a_chargeback_of_what_was_refunded_is_told() {
+fn a_chargeback_of_a_refunded_payment_opens_a_discrepancy() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         let wait = [("prefer", "wait=20")];
@@ -301,7 +301,7 @@ async fn hear(world: &World, transaction: Value) {
 }
 
 #[test]
-fn what_went_back_before_its_parent_was_known_here_is_counted() {
+fn refunds_before_the_parent_was_known_are_counted() {
     Setup::default().run(async |world| {
         let made = json!({"type": "payment", "status": "successful", "amount": 1500,
             "currency": "EUR", "tracking_id": "of-old", "uid": "old-parent", "test": true});
@@ -344,7 +344,7 @@ fn what_went_back_before_its_parent_was_known_here_is_counted() {
 }
 
 #[test]
-fn captures_and_what_went_back_of_them_are_counted_though_they_came_before_their_parents() {
+fn captures_and_their_refunds_count_before_their_parents() {
     Setup::default().run(async |world| {
         let made = json!({"type": "authorization", "status": "successful", "amount": 1500,
             "currency": "EUR", "tracking_id": "held-of-old", "uid": "old-held", "test": true});
@@ -373,7 +373,7 @@ fn captures_and_what_went_back_of_them_are_counted_though_they_came_before_their
 }
 
 #[test]
-fn a_child_with_card_data_equal_to_one_just_sent_is_turned_away_and_not_opened() {
+fn an_equal_child_with_card_data_is_rejected() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         world
@@ -417,7 +417,7 @@ fn a_child_in_another_currency_than_its_parent_is_refused() {
 }
 
 #[test]
-fn a_chargeback_that_names_its_parent_by_the_embedded_body_alone_is_its_child() {
+fn a_chargeback_finds_its_parent_in_the_embedded_body() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         hear(
@@ -442,7 +442,7 @@ fn a_chargeback_that_names_its_parent_by_the_embedded_body_alone_is_its_child() 
 }
 
 #[test]
-fn that_money_went_back_twice_is_told_until_one_of_them_has_failed() {
+fn a_double_refund_is_open_until_one_of_them_fails() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         let wait = [("prefer", "wait=20")];
@@ -466,7 +466,7 @@ fn that_money_went_back_twice_is_told_until_one_of_them_has_failed() {
 }
 
 #[test]
-fn what_was_told_under_the_name_of_a_child_before_it_was_sent_has_one_owner() {
+fn evidence_before_a_childs_submit_has_one_owner() {
     Setup::default().run(async |world| {
         let uid = paid(world, "ok-parent").await;
         world

@@ -109,7 +109,7 @@ fn a_transaction_is_shown_with_everything_that_led_to_its_state() {
 }
 
 #[test]
-fn lists_are_narrowed_down_and_tell_of_more() {
+fn lists_are_filtered_and_report_more_rows() {
     Setup::default().run(async |world| {
         for id in ["ok-one", "ok-two", "decline-three", "mismatch-four"] {
             world.pay_and_wait(id).await;
@@ -158,7 +158,7 @@ fn lists_are_narrowed_down_and_tell_of_more() {
 }
 
 #[test]
-fn a_look_asked_for_at_a_terminal_is_evidence_and_is_taken_by_the_service() {
+fn a_check_requested_by_command_is_evidence() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("ok-looked").await.expect(202);
@@ -209,7 +209,7 @@ fn a_shop_is_stopped_and_started_from_a_terminal() {
 }
 
 #[test]
-fn currencies_in_dispute_are_told_in_one_line_for_each_shop() {
+fn conflicting_exponents_are_logged_once_per_shop() {
     let setup = Setup::default().shop_set("currency_exponents", "{ IDR = 0, UGX = 2 }");
     // No two shops may have one key.
     let key = json!(twin::SigningKey::Rotated.public()).to_string();

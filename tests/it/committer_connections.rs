@@ -33,7 +33,7 @@ fn with_store(connections: u32, test: impl AsyncFnOnce(&Store)) {
 }
 
 #[test]
-fn while_there_is_work_a_committer_stays_with_one_process_of_the_server() {
+fn a_busy_committer_keeps_its_connection() {
     // One more is reserved.
     with_store(4, async |store| {
         let mut all = [(); 3].map(|()| PinnedConnection::new(store.clone()));

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 #[test]
-fn a_payment_is_taken_and_ends_successful() {
+fn a_payment_becomes_successful() {
     Setup::default().run(async |world| {
         let taken = world.pay("ok-1").await.expect(202);
         let location = format!("/v1/shops/{SHOP}/transactions/ok-1");
@@ -68,7 +68,7 @@ fn absent_values_are_null_and_never_missing() {
 }
 
 #[test]
-fn the_same_request_again_is_answered_with_the_transaction_and_not_sent() {
+fn a_replayed_request_is_not_sent_again() {
     Setup::default().run(async |world| {
         world.pay("ok-again").await.expect(202);
         world.until_final("ok-again").await;
@@ -126,7 +126,7 @@ fn sixty_four_callers_at_once_make_one_payment() {
 }
 
 #[test]
-fn a_caller_who_does_not_wait_is_answered_when_the_row_is_committed() {
+fn respond_async_answers_after_the_commit() {
     Setup::default().run(async |world| {
         // The gateway would hold the request for ever.
         world
@@ -143,7 +143,7 @@ fn a_caller_who_does_not_wait_is_answered_when_the_row_is_committed() {
 }
 
 #[test]
-fn what_waits_in_the_database_is_sent_once() {
+fn a_queued_request_is_sent_once() {
     Setup::default().run(async |world| {
         let names: Vec<String> = (0..20).map(|n| format!("ok-later-{n}")).collect();
         join_all(names.iter().map(|name| world.pay_async(name))).await;
@@ -192,7 +192,7 @@ fn a_tracking_id_keeps_every_character_that_it_may_have() {
 }
 
 #[test]
-fn a_caller_over_its_own_limit_is_told_when_to_come_back() {
+fn a_client_over_its_limit_gets_retry_after() {
     let limited = ("limited", "key-of-limited");
     Setup::default()
         .limited_client(

@@ -191,7 +191,7 @@ fn an_auditor_reads_everything_and_writes_nothing() {
 }
 
 #[test]
-fn functions_with_their_owners_rights_cannot_be_given_other_tables() {
+fn security_definer_functions_have_a_fixed_search_path() {
     let (_kept, url) = block_on(as_member("reconciler_service", "intruder"));
     Setup::default().service_down().database(&url).run(async |world| {
         let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
@@ -217,7 +217,7 @@ fn functions_with_their_owners_rights_cannot_be_given_other_tables() {
 }
 
 #[test]
-fn where_nobody_may_create_roles_they_are_made_and_granted_later() {
+fn roles_can_be_created_after_the_migration() {
     use reconciler::store::migrate::migrate;
     use testkit::postgres::{ClusterOptions, PostgresCluster};
     block_on(async {

@@ -28,7 +28,7 @@ async fn last_error(world: &World) -> String {
 }
 
 #[test]
-fn what_was_not_taken_is_told_again_with_the_same_id() {
+fn a_failed_message_is_redelivered_with_the_same_id() {
     // The first message fails twice: with a status, then by silence on the wire.
     let neighbour = FakeGateway::start(|request: Request| async move {
         match request.place.0 {
@@ -83,7 +83,7 @@ fn what_was_not_taken_is_told_again_with_the_same_id() {
 }
 
 #[test]
-fn a_message_that_is_never_taken_is_given_up_in_the_end() {
+fn a_message_is_abandoned_after_the_last_retry() {
     let neighbour = receiver(|_| 400);
     hearing(&neighbour).run(async |world| {
         world.pay_and_wait("ok-never-taken").await.expect(200);
@@ -107,7 +107,7 @@ fn a_message_that_is_never_taken_is_given_up_in_the_end() {
 }
 
 #[test]
-fn a_receiver_that_asks_for_a_pause_has_it() {
+fn a_subscribers_retry_after_is_respected() {
     let neighbour = FakeGateway::start(|request: Request| async move {
         if request.place == (0, 0) {
             let head = "HTTP/1.1 429 X\r\nRetry-After: 6\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -127,7 +127,7 @@ fn a_receiver_that_asks_for_a_pause_has_it() {
 }
 
 #[test]
-fn a_receiver_that_is_gone_is_told_nothing_more_until_a_person_says_so() {
+fn a_subscriber_that_answers_410_is_disabled() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     let gone = Arc::new(AtomicBool::new(true));
@@ -173,7 +173,7 @@ fn a_receiver_that_is_gone_is_told_nothing_more_until_a_person_says_so() {
 }
 
 #[test]
-fn a_receiver_that_does_not_answer_holds_up_nobody_else() {
+fn a_hanging_subscriber_does_not_delay_others() {
     let stuck = FakeGateway::start(|_| async { FakeReply::Hang });
     let quick = receiver(|_| 200);
     let setup = hearing(&quick).subscriber(&entry("stuck", &stuck, ""));
@@ -197,7 +197,7 @@ fn a_receiver_that_does_not_answer_holds_up_nobody_else() {
 }
 
 #[test]
-fn a_receiver_that_takes_nothing_is_tried_with_one_message_at_a_time() {
+fn a_failing_subscriber_gets_one_trial_message() {
     let broken = receiver(|_| 503);
     hearing(&broken).run(async |world| {
         let names: Vec<String> = (0..40).map(|n| format!("ok-broken-{n}")).collect();

@@ -82,7 +82,7 @@ impl Stream {
 }
 
 #[test]
-fn a_stream_tells_what_the_feed_tells_and_goes_on() {
+fn a_stream_sends_the_feed_and_continues() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-stream-1").await.expect(200);
         let mut stream = Stream::follow(world, "", None).await;
@@ -124,7 +124,7 @@ fn a_silent_stream_shows_that_it_lives() {
 }
 
 #[test]
-fn a_stop_ends_streams() {
+fn a_stop_closes_streams() {
     Setup::default().run(async |world| {
         let mut stream = Stream::follow(world, "", None).await;
         let (ended, ()) = tokio::join!(stream.next(), async {
@@ -138,7 +138,7 @@ fn a_stop_ends_streams() {
 }
 
 #[test]
-fn a_client_has_so_many_streams_and_no_more() {
+fn streams_are_limited_per_client() {
     Setup::default().run(async |world| {
         let mut open = Vec::new();
         for _ in 0..32 {
@@ -161,7 +161,7 @@ fn a_client_has_so_many_streams_and_no_more() {
 const MANY: usize = 300;
 
 #[test]
-fn nobody_who_reads_while_replicas_write_ever_meets_a_gap() {
+fn readers_see_no_gap_while_replicas_write() {
     Setup::default()
         .set("follow", "lease", "\"20s\"")
         .run(async |world| {

@@ -101,7 +101,7 @@ fn a_task_that_cannot_be_read_does_not_hide_the_transaction() {
 }
 
 #[test]
-fn reads_that_tell_nothing_are_not_repeated_without_end_whatever_the_gateway_asks_for() {
+fn uninformative_reads_become_rare_despite_retry_after() {
     for wish in ["0", "Sun, 06 Nov 1994 08:49:37 GMT", "86400"] {
         let fake = FakeGateway::start(move |request: Request| async move {
             if request.is_submit() {
@@ -134,7 +134,7 @@ fn reads_that_tell_nothing_are_not_repeated_without_end_whatever_the_gateway_ask
 }
 
 #[test]
-fn a_submit_that_is_put_off_without_end_is_given_up_and_begins_anew_when_it_is_posted_again() {
+fn a_deferred_submit_is_abandoned_and_can_be_posted_again() {
     let fake = FakeGateway::start(async |request| {
         if request.is_submit() {
             page("429 Too Many Requests", "Retry-After: 0\r\n", "")
@@ -240,7 +240,7 @@ fn a_pause_stops_repeats_under_the_same_request_id_too() {
 }
 
 #[test]
-fn a_second_success_under_one_name_is_seen_when_it_is_looked_at_again() {
+fn a_recheck_finds_a_second_success() {
     let rows: Arc<Mutex<usize>> = Arc::new(Mutex::new(1));
     let listed = Arc::clone(&rows);
     let fake = FakeGateway::start(move |request| {
@@ -285,7 +285,7 @@ fn a_second_success_under_one_name_is_seen_when_it_is_looked_at_again() {
 }
 
 #[test]
-fn what_hangs_does_not_keep_what_is_well_from_ending() {
+fn hanging_reads_do_not_block_other_checks() {
     let fake = FakeGateway::start(async |request| {
         let name = about(&request);
         if request.is_submit() {
@@ -332,7 +332,7 @@ fn what_hangs_does_not_keep_what_is_well_from_ending() {
 }
 
 #[test]
-fn a_look_that_is_never_answered_is_recorded_once_and_owed_for_a_day_only() {
+fn an_unanswered_recheck_is_retried_for_a_day() {
     let fake = FakeGateway::start(async |request| {
         if request.is_submit() {
             taken(&request)
@@ -372,7 +372,7 @@ fn a_look_that_is_never_answered_is_recorded_once_and_owed_for_a_day_only() {
 }
 
 #[test]
-fn a_decline_is_final_as_soon_as_its_task_has_confirmed_the_webhook() {
+fn a_decline_is_final_once_its_task_confirms_it() {
     // By the pace alone the task would be asked in an hour.
     let setup = Setup::default()
         .set("follow", "first_check", "\"1h\"")

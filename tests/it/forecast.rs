@@ -61,7 +61,7 @@ fn wide() -> Setup {
 }
 
 #[test]
-fn what_was_learned_places_the_looks_also_after_a_restart() {
+fn a_forecast_survives_a_restart() {
     wide().run(async |world| {
         pay(world, "ok-before", 60).await;
         until_stored(world, 55.0).await;
@@ -80,7 +80,7 @@ fn what_was_learned_places_the_looks_also_after_a_restart() {
 }
 
 #[test]
-fn where_webhooks_arrive_hardly_anything_is_asked_until_the_end() {
+fn checks_are_rare_while_webhooks_arrive() {
     wide().run(async |world| {
         // Tasks run for a while, some of them ten times as long.
         let delay = json!({"bimodal": {"fast": 0.2, "slow": 2.0, "slow_share": 0.2}});
@@ -100,7 +100,7 @@ fn where_webhooks_arrive_hardly_anything_is_asked_until_the_end() {
 }
 
 #[test]
-fn no_more_than_the_longest_interval_passes_whatever_was_learned() {
+fn a_forecast_never_exceeds_max_interval() {
     Setup::default().run(async |world| {
         pay(world, "ok-known", 60).await;
         until_stored(world, 55.0).await;
@@ -117,7 +117,7 @@ fn no_more_than_the_longest_interval_passes_whatever_was_learned() {
 }
 
 #[test]
-fn replicas_add_what_they_learn_to_what_others_have() {
+fn replicas_merge_their_forecasts() {
     Setup::default().run(async |world| {
         let (second, other) = world.replica().await;
         for n in 0..40 {
@@ -140,7 +140,7 @@ fn replicas_add_what_they_learn_to_what_others_have() {
 }
 
 #[test]
-fn what_cannot_be_read_is_learned_anew() {
+fn an_unreadable_forecast_is_rebuilt() {
     Setup::default().run(async |world| {
         world.stop().await;
         let sql = "INSERT INTO pacing (shop_id, type, counts, told, missed, at) VALUES
@@ -172,7 +172,7 @@ async fn until_planned(world: &World, name: &str, planned: bool) {
 }
 
 #[test]
-fn looks_after_the_end_are_spared_where_two_ways_agree_on_a_success() {
+fn rechecks_are_skipped_if_two_channels_agree() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1h\"]");
     setup.quiet().run(async |world| {
         world.pay_and_wait("ok-told").await.expect(200);
@@ -185,7 +185,7 @@ fn looks_after_the_end_are_spared_where_two_ways_agree_on_a_success() {
 }
 
 #[test]
-fn one_look_after_the_end_is_enough_where_a_webhook_told_of_it() {
+fn one_recheck_follows_a_webhook() {
     let setup = Setup::default()
         .set("follow", "recheck_after_final", "[\"1s\", \"2s\"]")
         .set("follow", "first_check", "\"10s\"")
@@ -210,7 +210,7 @@ fn one_look_after_the_end_is_enough_where_a_webhook_told_of_it() {
 }
 
 #[test]
-fn a_failure_is_looked_at_again_however_many_tell_of_it() {
+fn a_failure_is_always_rechecked() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1h\"]");
     setup.run(async |world| {
         world.pay_and_wait("decline-both").await.expect(200);
@@ -226,7 +226,7 @@ fn a_failure_is_looked_at_again_however_many_tell_of_it() {
 }
 
 #[test]
-fn looks_after_the_end_are_spared_when_the_webhook_comes_last() {
+fn rechecks_are_skipped_if_the_webhook_comes_last() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1h\"]");
     setup.run(async |world| {
         world.pay_and_wait("lost-first").await.expect(200);

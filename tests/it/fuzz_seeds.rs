@@ -106,7 +106,7 @@ fn try_all(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn a_body_of_the_gateway_is_read_whatever_it_is() {
+fn every_seed_of_a_gateway_body_is_read() {
     try_all("gateway", checks::gateway);
 }
 
@@ -124,11 +124,11 @@ fn a_webhook_is_believed_only_as_it_was_signed() {
 }
 
 #[test]
-fn a_request_is_checked_and_known_again_whatever_it_is() {
+fn every_seed_of_a_request_is_checked_and_fingerprinted() {
     try_all("request", checks::request);
 }
 
 #[test]
-fn a_name_stays_what_it_is_and_where_it_belongs() {
+fn every_seed_of_a_path_name_survives_escaping() {
     try_all("names", checks::names);
 }

@@ -44,7 +44,7 @@ fn a_crashed_task_is_doubt_and_the_success_is_found() {
 }
 
 #[test]
-fn absence_is_proved_by_look_ups_that_are_named() {
+fn absence_is_proved_by_recorded_lookups() {
     Setup::default().impatient().run(async |world| {
         world.pay("crashnone-1").await.expect(202);
         let done = world.until_final("crashnone-1").await;
@@ -102,7 +102,7 @@ fn time(value: &Value) -> Timestamp {
 }
 
 #[test]
-fn a_look_up_that_failed_proves_nothing() {
+fn a_failed_lookup_proves_nothing() {
     Setup::default().impatient().run(async |world| {
         let broken = json!({"operation": "lookup", "act": {"answer": {"status": 503}}});
         world.twin().fault(broken).await;
@@ -126,7 +126,7 @@ fn a_look_up_that_failed_proves_nothing() {
 }
 
 #[test]
-fn look_ups_that_find_nothing_at_all_prove_nothing() {
+fn lookups_without_a_control_lookup_prove_nothing() {
     Setup::default().impatient().run(async |world| {
         // One is known to exist, so that the look-ups can be tried on it.
         world.pay_and_wait("ok-known").await.expect(200);
@@ -148,7 +148,7 @@ fn look_ups_that_find_nothing_at_all_prove_nothing() {
 }
 
 #[test]
-fn a_submit_that_is_never_answered_is_looked_up() {
+fn a_submit_without_a_response_is_looked_up() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         let asked = world.pay("hang-1").await.expect(202);
@@ -163,7 +163,7 @@ fn a_submit_that_is_never_answered_is_looked_up() {
 }
 
 #[test]
-fn a_submit_that_was_cut_off_or_met_an_error_is_looked_up() {
+fn a_truncated_or_failed_submit_is_looked_up() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         for name in ["reset-1", "e500-1", "e502-1", "e503-1"] {
@@ -181,7 +181,7 @@ fn a_submit_that_was_cut_off_or_met_an_error_is_looked_up() {
 }
 
 #[test]
-fn a_submit_that_left_nothing_behind_ends_only_by_proof() {
+fn a_lost_submit_ends_only_by_a_proof_of_absence() {
     Setup::default().impatient().run(async |world| {
         let names = [
             "resetnone-1",
@@ -207,7 +207,7 @@ fn a_submit_that_left_nothing_behind_ends_only_by_proof() {
 }
 
 #[test]
-fn a_gateway_that_nobody_reaches_is_waited_for() {
+fn an_unreachable_gateway_leaves_the_transaction_open() {
     Setup::default().gateway_down().run(async |world| {
         let asked = world.pay("ok-down").await.expect(202);
         assert_eq!(asked.json["state"], "accepted");
@@ -245,7 +245,7 @@ fn a_task_that_the_gateway_does_not_know_proves_nothing() {
 }
 
 #[test]
-fn a_duplicate_by_the_gateways_word_is_looked_up_and_not_refused() {
+fn a_duplicate_error_is_looked_up_and_not_rejected() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         let asked = world.pay("dup-1").await.expect(202);
@@ -267,7 +267,7 @@ fn a_duplicate_by_the_gateways_word_is_looked_up_and_not_refused() {
 }
 
 #[test]
-fn what_existed_before_we_sent_is_somebody_elses() {
+fn a_transaction_older_than_the_first_stamp_is_foreign() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         let older = json!({"uid": "older-1", "tracking_id": "hangnone-old", "amount": 3245,
@@ -295,7 +295,7 @@ fn what_existed_before_we_sent_is_somebody_elses() {
 }
 
 #[test]
-fn a_gateway_whose_clock_is_behind_does_not_make_us_pay_twice() {
+fn a_slow_gateway_clock_causes_no_double_payment() {
     Setup::default().impatient().run(async |world| {
         world
             .twin()

@@ -4,7 +4,7 @@ use crate::world::{Setup, eventually};
 use serde_json::{Value, json};
 
 #[test]
-fn a_look_can_be_asked_for_at_any_time() {
+fn a_check_can_be_requested_at_any_time() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("ok-asked").await.expect(202);
@@ -23,7 +23,7 @@ fn a_look_can_be_asked_for_at_any_time() {
 }
 
 #[test]
-fn a_person_decides_what_nobody_else_can() {
+fn an_operator_resolves_a_transaction_in_doubt() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("dupnone-decided").await.expect(202);
@@ -59,7 +59,7 @@ fn a_person_decides_what_nobody_else_can() {
 }
 
 #[test]
-fn what_the_gateway_says_later_outranks_a_decision() {
+fn a_later_snapshot_overrides_a_decision() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("stuck-decided").await.expect(202);
@@ -84,7 +84,7 @@ fn what_the_gateway_says_later_outranks_a_decision() {
 }
 
 #[test]
-fn what_the_gateway_calls_final_cannot_be_doubted_away() {
+fn a_final_state_cannot_be_resolved_to_in_doubt() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-settled").await.expect(200);
         let refused = world.resolve("ok-settled", "in_doubt", "hm").await;
@@ -105,7 +105,7 @@ fn what_the_gateway_calls_final_cannot_be_doubted_away() {
 }
 
 #[test]
-fn a_mismatch_that_a_person_accepts_ends_the_payment() {
+fn an_accepted_mismatch_makes_the_payment_final() {
     Setup::default().run(async |world| {
         world.pay("mismatch-accepted").await.expect(202);
         let found = world.until_found("amount_mismatch").await;
@@ -163,7 +163,7 @@ fn a_mismatch_that_a_person_accepts_ends_the_payment() {
 }
 
 #[test]
-fn a_finding_that_comes_again_is_a_new_one() {
+fn a_recurring_discrepancy_is_opened_again() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-found").await.expect(200);
         let uid = world.twin().uid("ok-found").await;
@@ -191,7 +191,7 @@ fn a_finding_that_comes_again_is_a_new_one() {
 }
 
 #[test]
-fn a_paused_shop_takes_nothing_new_and_is_still_followed() {
+fn a_paused_shop_rejects_submits_and_is_still_checked() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("ok-before").await.expect(202);
@@ -272,7 +272,7 @@ fn every_state_is_explained() {
 }
 
 #[test]
-fn evidence_is_told_in_the_order_of_arrival_with_what_was_said() {
+fn evidence_is_listed_in_order_of_arrival() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-evidence").await.expect(200);
         let evidence = world.evidence("ok-evidence").await;
@@ -311,7 +311,7 @@ fn evidence_is_told_in_the_order_of_arrival_with_what_was_said() {
 }
 
 #[test]
-fn queries_are_answered_and_what_they_tell_is_evidence() {
+fn queries_are_answered_and_recorded_as_evidence() {
     for asynchronous in [true, false] {
         Setup::default().quiet().run(async |world| {
             world
@@ -370,7 +370,7 @@ fn a_query_that_is_not_answered_is_a_timeout_and_not_an_answer() {
 }
 
 #[test]
-fn what_a_status_query_tells_is_evidence_at_the_transaction_that_it_is_about() {
+fn a_status_query_is_evidence_of_its_transaction() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-asked").await.expect(200);
         // One of its uids is gone at the gateway.
@@ -386,7 +386,7 @@ fn what_a_status_query_tells_is_evidence_at_the_transaction_that_it_is_about() {
 }
 
 #[test]
-fn a_query_whose_answer_cannot_be_recorded_is_not_answered() {
+fn a_query_that_cannot_be_recorded_fails() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-held").await.expect(200);
         let uid = world.twin().uid("ok-held").await;
@@ -405,7 +405,7 @@ fn a_query_whose_answer_cannot_be_recorded_is_not_answered() {
 }
 
 #[test]
-fn who_closed_a_finding_is_kept_with_it() {
+fn a_resolved_discrepancy_names_its_operator() {
     Setup::default().quiet().run(async |world| {
         let body = json!("no webhook");
         let webhook = json!({"url": world.hook_url(), "shop": crate::world::SHOP, "body": body});
@@ -433,7 +433,7 @@ fn who_closed_a_finding_is_kept_with_it() {
 }
 
 #[test]
-fn a_parameter_that_a_resource_does_not_know_is_refused_on_every_method() {
+fn unknown_parameters_are_rejected_on_every_method() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-plain").await;
         let one = "transactions/ok-plain";

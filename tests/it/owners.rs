@@ -91,7 +91,7 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
 }
 
 #[test]
-fn a_result_under_another_name_is_not_taken_for_ours() {
+fn a_result_with_another_tracking_id_is_not_ours() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() {
             return taken(&request);
@@ -123,7 +123,7 @@ fn a_result_under_another_name_is_not_taken_for_ours() {
 }
 
 #[test]
-fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
+fn a_foreign_transaction_can_become_ours() {
     let alike = Arc::new(AtomicBool::new(false));
     let is_alike = Arc::clone(&alike);
     let gateway = FakeGateway::start(move |request: Request| {
@@ -193,7 +193,7 @@ fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
 }
 
 #[test]
-fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
+fn an_operator_cannot_bind_a_uid_of_another() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() && name_of(&request) == "pay-a" {
             return FakeReply::Json(200, wrapped(&transaction("uid-a", "pay-a", "successful")));
@@ -246,7 +246,7 @@ fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
 }
 
 #[test]
-fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_that_one() {
+fn a_result_for_another_of_our_ids_is_routed_to_it() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() {
             return taken(&request);
@@ -289,7 +289,7 @@ fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_th
 }
 
 #[test]
-fn what_is_told_between_two_attempts_does_not_hold_up_the_second() {
+fn evidence_between_attempts_does_not_block_the_second() {
     Setup::default().run(async |world| {
         let name = "429-told-between";
         let put_off = world.post("payments", card_payment(name)).await;

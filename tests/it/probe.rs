@@ -73,7 +73,7 @@ async fn assert_harmless(world: &World) {
 }
 
 #[test]
-fn a_gateway_that_does_what_is_hoped_for() {
+fn a_gateway_with_all_capabilities_is_recognised() {
     Setup::default().service_down().run(async |world| {
         slow_tasks(world, json!({})).await;
         let said = reconciler(world, &PROBE).await.expect_success();
@@ -121,7 +121,7 @@ fn a_gateway_that_does_what_is_hoped_for() {
 }
 
 #[test]
-fn a_gateway_that_does_the_opposite_and_words_that_no_longer_hold_are_forgotten() {
+fn lost_capabilities_are_removed() {
     Setup::default().service_down().run(async |world| {
         let before = "INSERT INTO shop_controls (shop_id, capabilities) VALUES
             ('1001', 'own_tracking_id:refund,request_id:honoured,something_else')
@@ -169,7 +169,7 @@ fn a_gateway_that_does_the_opposite_and_words_that_no_longer_hold_are_forgotten(
 }
 
 #[test]
-fn an_error_is_handed_out_once_by_its_result_and_not_by_its_status() {
+fn the_result_returns_an_error_once_the_status_does_not() {
     Setup::default().service_down().run(async |world| {
         slow_tasks(world, json!({"refusals_at": "task"})).await;
         let token = [

@@ -82,7 +82,7 @@ const BY_KEY: [(&str, &[&str]); 6] = [
 
 /// All indexes begin with the shop, so that with next to no rows any of them looks as good as any other.
 #[test]
-fn each_key_is_looked_up_in_its_own_index_even_where_there_is_nothing_yet() {
+fn each_key_uses_its_own_index() {
     Setup::default().run(async |world| {
         world.database.execute("VACUUM ANALYZE").await;
         let mut tx = PgConnection::connect(&world.database.url).await.unwrap();

@@ -18,7 +18,7 @@ async fn posted(world: &World, tracking_id: &str) -> (u64, Value) {
 }
 
 #[test]
-fn what_never_arrived_is_repeated_under_its_key() {
+fn a_lost_submit_is_resent_under_its_request_id() {
     trusting().run(async |world| {
         world.pay("hangnone-1").await.expect(202);
         assert_eq!(world.until_final("hangnone-1").await["state"], "successful");
@@ -37,7 +37,7 @@ fn what_never_arrived_is_repeated_under_its_key() {
 }
 
 #[test]
-fn what_did_arrive_is_not_made_twice_by_a_repeat() {
+fn a_resend_creates_no_second_transaction() {
     trusting().run(async |world| {
         // It is taken, runs for a while, and no look-up knows it before its task ends.
         let script = json!({"task": {"delay": {"fixed": {"seconds": 3.0}}}});
@@ -74,7 +74,7 @@ fn a_request_with_card_data_is_never_repeated() {
 }
 
 #[test]
-fn a_look_up_that_failed_is_no_reason_to_repeat() {
+fn a_failed_lookup_causes_no_resend() {
     for status in [401, 403, 500, 503] {
         trusting().run(async |world| {
             let answer = json!({"answer": {"status": status, "body": {"message": "not now"}}});
@@ -97,7 +97,7 @@ fn a_look_up_that_failed_is_no_reason_to_repeat() {
 }
 
 #[test]
-fn the_refusal_of_a_repeat_says_nothing_of_the_first() {
+fn a_refused_resend_says_nothing_about_the_first_attempt() {
     let gateway = FakeGateway::start(|request: Request| async move {
         match (request.is_submit(), request.posts_before) {
             (true, 0) => FakeReply::Close,

@@ -230,7 +230,7 @@ async fn changes_nothing(world: &World, process: &Process, bad: &str) {
 }
 
 #[test]
-fn a_file_with_a_mistake_changes_nothing_and_is_told() {
+fn an_invalid_file_changes_nothing_and_is_logged() {
     Setup::default().service_down().run(async |world| {
         let process = world.process().await;
         let text = world.config_text(&world.addresses());
@@ -294,7 +294,7 @@ fn a_fingerprint_key_that_is_still_needed_cannot_be_dropped() {
 }
 
 #[test]
-fn what_is_no_key_is_named_and_left_as_it_is() {
+fn changed_settings_that_need_a_restart_are_logged() {
     let neighbour = receiver(|_| 204);
     hearing(&neighbour).service_down().run(async |world| {
         let process = world.process().await;
@@ -337,7 +337,7 @@ fn exchange(mount: &Path, version: &str, secret: &str) {
 }
 
 #[test]
-fn a_secret_in_a_mounted_file_is_taken_over_without_being_asked() {
+fn a_changed_secret_file_is_reloaded() {
     let fake = busy_gateway();
     let mount = tempfile::tempdir().unwrap();
     exchange(mount.path(), "1", SECRET);

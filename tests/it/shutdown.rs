@@ -89,7 +89,7 @@ fn a_stop_waits_for_the_submit_that_is_on_the_wire() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_those_who_only_wait() {
+fn a_stop_answers_waiting_requests() {
     Setup::default().service_down().run(async |world| {
         let mut process = world.process().await;
         let headers = [("prefer", "wait=60")];
@@ -107,7 +107,7 @@ fn a_stop_does_not_wait_for_those_who_only_wait() {
 }
 
 #[test]
-fn the_end_of_the_drain_leaves_doubt_and_never_a_second_post() {
+fn an_expired_drain_leaves_doubt_and_no_second_post() {
     let held = Arc::new(Notify::new());
     let fake = holding(&held);
     let setup = Setup::default()
@@ -143,7 +143,7 @@ fn the_end_of_the_drain_leaves_doubt_and_never_a_second_post() {
 }
 
 #[test]
-fn a_killed_process_leaves_doubt_that_another_resolves_without_a_second_post() {
+fn a_kill_leaves_doubt_that_another_replica_resolves() {
     let held = Arc::new(Notify::new());
     let waiting = Arc::clone(&held);
     // The gateway takes the POST, and nobody is left to hear that.

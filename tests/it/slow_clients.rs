@@ -52,7 +52,7 @@ async fn others_are_served(world: &World, name: &str) {
 
 /// No memory is kept for what a stranger sends.
 #[test]
-fn a_webhook_of_a_stranger_is_refused_before_its_body_comes() {
+fn an_unauthenticated_webhook_is_rejected_before_its_body() {
     Setup::default().quiet().run(async |world| {
         let head = format!("POST /webhooks/{SHOP} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n");
         for more in ["", "authorization: Basic eDp5\r\n"] {
@@ -158,7 +158,7 @@ async fn fresh(to: SocketAddr, path: &str) -> String {
 }
 
 #[test]
-fn a_listener_that_is_full_leaves_the_others_and_the_probes_alone() {
+fn a_full_listener_does_not_affect_the_others() {
     // Far more connections come than the process may have files.
     const FILES: u32 = 600;
     const COMING: usize = 1_500;
@@ -230,7 +230,7 @@ async fn post(to: SocketAddr, head: &str, body: &[u8], sent: &AtomicUsize) -> u1
 }
 
 #[test]
-fn a_flood_that_has_to_wait_is_kept_or_turned_away_and_piles_up_no_further() {
+fn a_webhook_flood_is_recorded_or_rejected() {
     Setup::default().service_down().run(async |world| {
         let process = world.process().await;
         world.pay_and_wait("ok-before-flood").await.expect(200);
@@ -300,7 +300,7 @@ fn told(n: usize) -> RecordEvidence {
 }
 
 #[test]
-fn what_does_not_fit_into_the_queue_is_turned_away_at_once_and_the_rest_is_kept() {
+fn commands_beyond_the_queue_are_rejected_at_once() {
     // More than may wait, and than one commit takes beside.
     const COMING: usize = 9_000;
     Setup::default().run(async |world| {

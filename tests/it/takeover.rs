@@ -238,7 +238,7 @@ async fn nothing_is_sent(world: &World) {
 }
 
 #[test]
-fn a_database_of_the_last_release_is_taken_over_under_load() {
+fn a_database_of_the_last_release_is_upgraded_under_load() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(async {
         let database = Database::empty().await;

@@ -31,7 +31,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_trace_goes_on_to_the_gateway_and_is_exported() {
+fn a_trace_continues_to_the_gateway_and_is_exported() {
     let collector = receiver(|_| 200);
     let endpoint = format!("\"{}/v1/traces\"", collector.base());
     let setup = Setup::default().set("telemetry", "otlp_endpoint", &endpoint);
@@ -123,7 +123,7 @@ fn a_trace_is_passed_on_although_nothing_is_exported() {
 }
 
 #[test]
-fn a_subscriber_is_told_of_the_trace_of_its_message() {
+fn a_message_carries_its_trace() {
     let (collector, neighbour) = (receiver(|_| 200), receiver(|_| 200));
     let endpoint = format!("\"{}/v1/traces\"", collector.base());
     let setup = Setup::default()

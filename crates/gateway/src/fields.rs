@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_with_a_point_is_told_as_it_was_written() {
+    fn a_decimal_amount_is_kept_verbatim() {
         let written = |value: Value| {
             of(&json!({ "amount": value }), |fields| {
                 minor(fields, "amount").unwrap().unwrap().written

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn by_uid_finds_only_the_uid_that_was_asked() {
+    fn a_lookup_by_uid_accepts_only_that_uid() {
         let found = |reading| matches!(reading, UidReading::Found(s) if s.uid.as_str() == UID);
         assert!(found(by_uid(
             200,
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_is_missing_only_by_the_gateways_own_word() {
+    fn a_uid_is_missing_only_if_the_gateway_reports_it() {
         let gone = json!({"response": {"message": "Record not found"}});
         assert_eq!(by_uid(404, &gone), UidReading::Missing);
         assert_eq!(

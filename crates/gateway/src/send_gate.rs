@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_gate_stays_closed_however_late_the_body_is_asked_for() {
+    async fn a_closed_send_gate_stays_closed() {
         let gate = SendGate::default();
         let mut stream = Box::pin(gate.body(body(), || true));
         assert!(gate.close() && gate.close());

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_name_its_shop_in_several_places_and_ways() {
+    fn a_shop_is_found_in_every_field_of_a_body() {
         for other in [json!(1001), json!("1001"), json!(" 1001 ")] {
             for body in [
                 json!({"transaction": {"uid": "u", "shop": {"id": other}}}),

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_object_counts_however_deep_it_is_and_with_strays_behind_it() {
+    fn a_deep_object_with_trailing_bytes_is_read() {
         let deep = |depth: usize| {
             let nested = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
             format!(r#"{{"transaction":{{"x":{nested},"uid":"u","status":"successful"}}}}"#)
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_cannot_be_read_a_uid_is_found() {
+    fn a_uid_is_found_in_an_unreadable_webhook() {
         for (body, uid) in [
             (r#"{"transaction":{"uid" : "u-1","x":tru"#, Some("u-1")),
             (r#"{"uid":{},"a":{"uid":"u-2"},"#, Some("u-2")),
@@ -293,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_unread_changes_nothing(body in any_fields()) {
+        fn skipped_fields_change_nothing(body in any_fields()) {
             read(&body);
         }
     }

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_left_out_and_what_is_kept_is_as_it_came() {
+    fn unused_fields_are_skipped_others_kept_verbatim() {
         let body = json!({"transaction": {"uid": "u", "amount": 5, "test": true, "code": null, "fee": 1.5,
             "payment": {"status": "x"}, "credit_card": {"brand": "visa", "exp_month": 1}, "recipient": {}},
             "extra": [1, [2], {"a": "b"}]});
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_none_for_this_reader_either() {
+    fn the_webhook_reader_rejects_what_is_not_json() {
         for body in [&b"{\"a\":1"[..], b"", b"{} {}", b"{\"a\":\"\xff", b"[1,]"] {
             assert_eq!(
                 read(body).is_ok(),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_json_but_for_its_damage_is_read_and_is_no_json_of_ours() {
+    fn damaged_json_is_read_leniently() {
         let deep = format!("{{\"unknown\":{}{}}}", "[".repeat(200), "]".repeat(200));
         for body in [
             deep.as_bytes(),

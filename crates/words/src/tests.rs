@@ -216,7 +216,7 @@ fn times_are_parsed_with_any_offset_and_fraction() {
 }
 
 #[test]
-fn every_word_survives_parsing() {
+fn every_word_round_trips() {
     for word in State::ALL {
         assert_eq!(State::parse(word.as_str()), Some(*word));
         assert!(!word.is_presumed() || word.is_final());

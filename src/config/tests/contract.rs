@@ -242,7 +242,7 @@ fn every_key_of_the_lists_arrives_in_its_field() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn a_missing_setting_has_its_default() {
     let config = parse(&minimal());
     assert_eq!(config.database.max_connections, 16);
     assert_eq!(
@@ -323,7 +323,7 @@ fn the_pace_follows_a_single_setting() {
 }
 
 #[test]
-fn what_must_be_there_is_named_when_it_is_not() {
+fn a_missing_required_setting_is_named() {
     let errors = no_file(&[]).unwrap_err();
     let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
     let required = [

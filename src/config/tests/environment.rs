@@ -52,7 +52,7 @@ fn every_type_can_be_written_as_text() {
 }
 
 #[test]
-fn text_that_looks_like_a_number_stays_text_where_text_is_wanted() {
+fn text_that_looks_like_a_number_stays_text() {
     let env = [
         ("RECONCILER__SHOPS__0__ID", "2002"),
         ("RECONCILER__SHOPS__0__SECRET_KEY", "123"),
@@ -113,7 +113,7 @@ fn entries_of_lists_are_found_by_id_name_or_index() {
 }
 
 #[test]
-fn names_that_a_variable_cannot_tell_apart_are_refused() {
+fn ambiguous_variable_names_are_rejected() {
     let second = clients()
         .replace(
             "[[clients]]\nname = \"orders-api\"",
@@ -229,7 +229,7 @@ fn database_url_overrides_database_url() {
 }
 
 #[test]
-fn unknown_keys_in_variables_are_errors_with_the_key_and_the_variable() {
+fn an_unknown_variable_is_an_error_with_its_key() {
     for (variable, expected) in [
         (
             "RECONCILER__GATEWAY__BASE_ULR",
@@ -270,7 +270,7 @@ fn other_variables_are_left_alone() {
 }
 
 #[test]
-fn a_wrong_value_names_the_variable_and_what_is_allowed() {
+fn an_invalid_value_names_its_variable_and_range() {
     for (variable, value, expected) in [
         (
             "DATABASE__MAX_CONNECTIONS",
@@ -343,7 +343,7 @@ fn a_number_for_an_id_in_the_file_is_not_guessed_at() {
 }
 
 #[test]
-fn every_setting_says_where_it_came_from() {
+fn every_setting_has_a_source() {
     let file = File::new(&minimal_and(
         "[[subscribers]]\nname='s'\nurl='https://x.example/h?token=hunter3'\nshops=['*']\n\
          secret='whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz'",

@@ -39,7 +39,7 @@ async fn no_detail_keeps_a_card_number() {
 }
 
 #[actix_web::test]
-async fn waiting_is_told_in_whole_seconds() {
+async fn retry_after_is_in_whole_seconds() {
     for (after, header) in [(0, "1"), (999, "1"), (1_000, "1"), (1_001, "2")] {
         let problem = Problem::new(ProblemKind::TooManyRequests, "slow")
             .retry_after(Duration::from_millis(after));
@@ -58,7 +58,7 @@ async fn the_cause_is_for_the_log_alone() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_stored_now_is_asked_to_come_again() {
+async fn an_unavailable_store_has_retry_after() {
     for error in [
         LedgerError::Overloaded,
         LedgerError::Unavailable,

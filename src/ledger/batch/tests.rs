@@ -127,7 +127,7 @@ const ANOTHERS: Uuid = Uuid::from_u128(2);
 const NEXT: Uuid = Uuid::from_u128(3);
 
 #[test]
-fn what_an_earlier_run_has_left_of_a_lease_is_what_the_row_says() {
+fn a_retried_batch_reads_the_lease_from_the_row() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
@@ -286,7 +286,7 @@ fn look(batch: &mut Batch<'_>, id: Uuid, learned: Observation, wish: Option<u64>
 }
 
 #[test]
-fn looks_that_tell_nothing_come_ever_more_rarely_whatever_the_gateway_asks_for() {
+fn uninformative_checks_become_rare() {
     let (shop, settings) = (shop(), settings());
     for wish in [None, Some(0), Some(86_400)] {
         let mut batch = batch(&shop, &settings);
@@ -303,7 +303,7 @@ fn looks_that_tell_nothing_come_ever_more_rarely_whatever_the_gateway_asks_for()
 }
 
 #[test]
-fn an_answer_that_tells_something_begins_the_count_anew() {
+fn an_informative_response_resets_the_count() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
@@ -325,7 +325,7 @@ fn an_answer_that_tells_something_begins_the_count_anew() {
 }
 
 #[test]
-fn a_look_that_was_not_answered_counts_and_what_it_was_for_is_still_wished() {
+fn an_unanswered_check_counts_and_is_still_wanted() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);

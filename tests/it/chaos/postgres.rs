@@ -76,7 +76,7 @@ fn backends_are_terminated_one_by_one() {
 }
 
 #[test]
-fn another_client_takes_all_connections() {
+fn another_client_uses_all_connections() {
     let name = "another client takes all PostgreSQL connections";
     with_server(name, async |case, cluster| {
         let url = cluster.url("own");

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_that_can_stand_together_does() {
+    fn every_possible_pair_is_covered() {
         let factors: Vec<usize> = (0..FACTORS.len()).collect();
         let wanted = possible(&factors, 2);
         let rows = rows(&factors, 2, 1);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_channel_carries_is_not_wanted() {
+    fn impossible_pairs_are_not_required() {
         use crate::sim::grammar::{Bytes, List};
         let gzip = (Bytes::FACTOR, Bytes::Gzip.index());
         let older = (List::FACTOR, List::Older.index());
@@ -279,7 +279,7 @@ mod tests {
 
     /// Every triple of the whole grammar: some minutes. `RECONCILER_EXPLORE_ALL=1`.
     #[test]
-    fn every_triple_when_everything_is_asked_for() {
+    fn every_triple_is_covered_on_request() {
         if std::env::var_os("RECONCILER_EXPLORE_ALL").is_none() {
             return;
         }

@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_body_excludes_an_empty_one() {
+    fn a_value_that_needs_a_body_excludes_an_empty_one() {
         let row = Row::default().with(Bytes::Empty).with(Whose::Anothers);
         assert!(!row.is_possible());
         let row = Row::default().with(Envelope::Empty).with(Amount::Other);

@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_answer_says_what_the_books_say() {
+    fn an_honest_response_matches_the_gateways_records() {
         let row = Row::honest(Channel::TaskResult, When::Processing);
         let told = &body(row)["transaction"];
         assert_eq!(
@@ -560,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn values_change_what_they_name() {
+    fn each_value_changes_its_own_field() {
         let result = Row::honest(Channel::TaskResult, When::Processing);
         let amount = |value| body(result.with(value))["transaction"]["amount"].clone();
         assert_eq!(amount(Amount::TextDecimals), json!("1500.00"));

@@ -493,7 +493,7 @@ fn lists_are_read_alike() {
 }
 
 #[test]
-fn a_body_that_is_no_text_says_nothing() {
+fn a_body_that_is_not_text_has_no_statement() {
     for bytes in [
         &b""[..],
         b"<html>",

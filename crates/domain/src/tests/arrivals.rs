@@ -26,7 +26,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn what_is_known_already_opens_nothing_and_asks_for_nothing(
+    fn known_evidence_changes_nothing(
         (opening, facts, more) in histories_and_more()
     ) {
         let known = summed(&opening, &[facts.clone(), more.clone()].concat());
@@ -41,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn a_status_conflict_opens_when_a_newer_open_one_follows_an_end_or_another_end_has_no_time(
+    fn a_status_conflict_opens_on_a_contradicting_status(
         (opening, facts, more) in histories_and_more()
     ) {
         let mut known = summed(&opening, &facts);
@@ -80,7 +80,7 @@ proptest! {
     }
 
     #[test]
-    fn a_verdict_says_what_happened_to_the_state((opening, facts, more) in histories_and_more()) {
+    fn a_verdict_describes_the_state_change((opening, facts, more) in histories_and_more()) {
         let mut known = summed(&opening, &facts);
         for fact in &more {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
@@ -97,7 +97,7 @@ proptest! {
 }
 
 #[test]
-fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
+fn a_newer_open_status_after_a_final_one_triggers_one_check() {
     let opening = payment();
     let known = bound(&snapshot(&opening, "u-1", "successful", 5));
     let newer = snapshot(&opening, "u-1", "incomplete", 9);
@@ -121,7 +121,7 @@ fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
 }
 
 #[test]
-fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() {
+fn a_greater_final_snapshot_is_an_immediate_correction() {
     let opening = payment();
     let cases = [
         ("failed", "successful", DiscrepancyKind::LateSuccess),
@@ -142,7 +142,7 @@ fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() 
 }
 
 #[test]
-fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
+fn a_contradicting_final_without_a_time_is_checked_once() {
     let opening = payment();
     let undated = |status: &str, sha: u8| Snapshot {
         updated_at: None,
@@ -171,7 +171,7 @@ fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
 }
 
 #[test]
-fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time() {
+fn a_failure_during_a_running_task_triggers_one_task_read() {
     let opening = payment();
     let running = vec![stamped(1, 0), acked(1, "t-1", 1)];
     let failed = |updated: i64, sha: u8| Snapshot {
@@ -198,7 +198,7 @@ fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time
 }
 
 #[test]
-fn a_success_after_a_presumed_end_is_late_and_a_failure_is_no_news() {
+fn a_success_after_a_presumed_final_is_late() {
     let opening = payment();
     let known = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     let change = arrive(
@@ -231,7 +231,7 @@ fn a_success_after_a_presumed_end_is_late_and_a_failure_is_no_news() {
 }
 
 #[test]
-fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_agrees() {
+fn a_mismatch_resolves_when_a_greater_snapshot_agrees() {
     let opening = payment();
     let agrees = snapshot(&opening, "u-1", "successful", 5);
     let odd = Snapshot {
@@ -272,7 +272,7 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
 }
 
 #[test]
-fn an_older_transaction_under_our_name_is_ambiguous_and_moves_nothing() {
+fn an_older_transaction_with_our_tracking_id_is_ambiguous() {
     let opening = payment();
     let known = [stamped(1, 0), silent(1)];
     let old = Snapshot {
@@ -288,7 +288,7 @@ fn an_older_transaction_under_our_name_is_ambiguous_and_moves_nothing() {
 }
 
 #[test]
-fn parents_siblings_and_children_found_by_name_are_no_discrepancy() {
+fn relatives_found_by_tracking_id_are_no_discrepancy() {
     let opening = refund();
     let known = [stamped(1, 0), silent(1)];
     let parents_name = Some(tracking("order-1"));
@@ -323,7 +323,7 @@ fn parents_siblings_and_children_found_by_name_are_no_discrepancy() {
 }
 
 #[test]
-fn two_successes_under_one_name_are_told() {
+fn two_successes_under_one_tracking_id_are_a_discrepancy() {
     let opening = payment();
     let known = bound(&snapshot(&opening, "u-1", "successful", 5));
     let change = arrive(
@@ -349,7 +349,7 @@ fn two_successes_under_one_name_are_told() {
 }
 
 #[test]
-fn unknown_words_missing_uids_contested_ones_and_test_for_live_are_told() {
+fn unreadable_or_contested_snapshots_are_discrepancies() {
     let opening = TransactionRequest {
         test: Some(false),
         ..payment()

@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn what_may_be_ours_is_what_the_facts_say((opening, facts) in histories()) {
+    fn candidates_follow_from_the_facts((opening, facts) in histories()) {
         let summary = summed(&opening, &facts);
         let expected = oracle(&opening, &facts);
         let eligible: Vec<Uid> = summary
@@ -110,14 +110,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_adopted_may_be_ours((opening, facts) in histories()) {
+    fn an_adopted_transaction_is_a_candidate((opening, facts) in histories()) {
         if let Some(uid) = fold(&opening, &facts).uid {
             prop_assert!(oracle(&opening, &facts).contains_key(&uid));
         }
     }
 
     #[test]
-    fn what_is_somebody_elses_never_moves_the_state(
+    fn a_foreign_transaction_never_changes_the_state(
         (opening, facts) in histories(), snapshot in snapshots(payment()), way in 0..7_u8
     ) {
         // A payment has no parent, and a refund no currency and no mode, so that these do not differ there.
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_a_little_older_moves_nothing_but_a_presumption_of_absence(
+    fn a_slightly_older_transaction_only_prevents_not_found(
         (opening, facts) in histories(), snapshot in snapshots(payment())
     ) {
         let older = Snapshot {
@@ -173,7 +173,7 @@ fn beside() -> (TransactionRequest, Vec<Fact>, Snapshot) {
 }
 
 #[test]
-fn a_failure_found_beside_our_own_ends_nothing() {
+fn a_failure_beside_our_own_transaction_is_ignored() {
     let (opening, mut facts, strange) = beside();
     let found = summed(&opening, &facts).found_beside(&opening, &[&seen(&strange)]);
     assert_eq!(found, [uid("u-2")].into());
@@ -195,7 +195,7 @@ fn a_failure_found_beside_our_own_ends_nothing() {
 }
 
 #[test]
-fn a_failure_is_found_beside_what_was_named_and_not_beside_itself() {
+fn a_failure_is_not_beside_itself() {
     let (opening, facts, strange) = beside();
     let of = |known: &[Fact], told: &Fact| summed(&opening, known).found_beside(&opening, &[told]);
     assert!(of(&facts[..2], &seen(&strange)).is_empty(), "none is named");

@@ -49,7 +49,7 @@ fn left_for(kind: TransactionType, parent: (&str, &Member), others: &[Member]) -
 }
 
 #[test]
-fn everything_that_goes_back_of_a_payment_shares_its_amount() {
+fn refunds_and_chargebacks_share_the_payments_amount() {
     let parent = done(Payment, "p", None, 1_500);
     let others = [
         done(Void, "v", Some("p"), 300),
@@ -63,7 +63,7 @@ fn everything_that_goes_back_of_a_payment_shares_its_amount() {
 }
 
 #[test]
-fn what_is_accepted_in_flight_in_doubt_or_done_counts_and_nothing_else() {
+fn open_and_successful_children_count() {
     let parent = done(Payment, "p", None, 1_500);
     let counts = |facts: &[Fact]| {
         let others = [of(Refund, "p", 400, facts)];
@@ -89,7 +89,7 @@ fn the_amounts_are_those_that_the_gateway_has() {
 }
 
 #[test]
-fn captures_and_voids_share_what_is_held_and_refunds_what_was_captured() {
+fn captures_and_voids_share_the_authorized_amount() {
     let parent = done(Authorization, "a", None, 1_500);
     let held = |others: &[Member]| left_for(Capture, ("a", &parent), others);
     let back = |others: &[Member]| left_for(Refund, ("a", &parent), others);
@@ -111,7 +111,7 @@ fn captures_and_voids_share_what_is_held_and_refunds_what_was_captured() {
 }
 
 #[test]
-fn children_of_captures_share_what_was_captured_of_their_authorization() {
+fn children_of_captures_share_the_captured_amount() {
     let (first, second) = (
         done(Capture, "c1", Some("a"), 400),
         done(Capture, "c2", Some("a"), 600),
@@ -158,7 +158,7 @@ fn an_equal_child_is_waited_for_from_when_it_was_sent() {
 }
 
 #[test]
-fn what_was_refunded_and_charged_back_went_back_twice() {
+fn a_refund_and_a_chargeback_are_a_double_refund() {
     let parent = done(Payment, "p", None, 1_500);
     let over = |others: &[Member]| back_twice(&uid("p"), &parent, others);
     let charged = |amount| done(Chargeback, "c", Some("p"), amount);

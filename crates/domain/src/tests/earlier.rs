@@ -64,7 +64,7 @@ fn other_mode(opening: &TransactionRequest) -> Vec<Fact> {
 }
 
 #[test]
-fn what_an_earlier_release_ended_as_not_sent_is_not_sent_again_once_an_attempt_was_put_off() {
+fn an_earlier_not_sent_after_a_deferral_is_not_sent_again() {
     let put_off = vec![stamped(1, 0), deferred(1, 60)];
     assert!(summed(&payment(), &put_off).can_send());
     let ended = kept(&payment(), put_off, State::NotSent, None);
@@ -75,7 +75,7 @@ fn what_an_earlier_release_ended_as_not_sent_is_not_sent_again_once_an_attempt_w
 }
 
 #[test]
-fn a_presumed_end_of_before_stays_until_a_snapshot_says_more() {
+fn an_earlier_presumed_final_stays_until_a_snapshot() {
     let opening = payment();
     let facts = absent_beside_unlike(&opening);
     let known = summed(&opening, &facts);
@@ -94,7 +94,7 @@ fn a_presumed_end_of_before_stays_until_a_snapshot_says_more() {
 }
 
 #[test]
-fn an_end_by_a_snapshot_is_corrected_and_never_opened() {
+fn an_earlier_final_snapshot_is_only_corrected() {
     let opening = payment();
     let facts = other_mode(&opening);
     assert_eq!(state(&opening, &facts), State::Successful);
@@ -143,7 +143,7 @@ fn a_new_attempt_is_not_covered_by_it() {
 }
 
 #[test]
-fn what_the_rules_would_say_is_told_and_looked_up() {
+fn a_state_of_earlier_rules_is_looked_up() {
     let opening = payment();
     let known = summed(&opening, &absent_beside_unlike(&opening));
     let derived = derive(&opening, &known);
@@ -159,7 +159,7 @@ fn what_the_rules_would_say_is_told_and_looked_up() {
 }
 
 #[test]
-fn a_summary_says_who_has_written_it() {
+fn a_summary_names_its_version() {
     let mut summary = Summary::default();
     assert!(summary.is_by_our_rules(0) && !summary.is_by_our_rules(3));
     summary.written = Some(Written(RULES, 3));
@@ -188,7 +188,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn it_stays_what_it_was_and_order_does_not_matter((opening, facts, was, more) in taken_over()) {
+    fn an_earlier_state_stays_in_every_order((opening, facts, was, more) in taken_over()) {
         let name = (!was.is_presumed()).then_some("u-1");
         let act = end(&opening, &facts, was, name);
         let merged = |facts: &[Fact]| {

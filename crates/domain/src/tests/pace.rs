@@ -37,7 +37,7 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn what_is_not_final_has_a_next_check_and_something_to_do(
+    fn every_open_transaction_has_a_next_check_and_a_step(
         (opening, facts) in histories(), age in 0_i64..200_000
     ) {
         let summary = summed(&opening, &facts);
@@ -73,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_step_may_end_it_ends(
+    fn a_step_completes_its_transaction(
         hour in 0_i64..48, failed in any::<bool>(), ack in any::<bool>()
     ) {
         // Found by name alone while our own request was open: no history stays pending for ever.
@@ -131,7 +131,7 @@ fn each_state_has_its_step() {
 }
 
 #[test]
-fn what_has_been_pending_for_long_is_looked_up_by_its_name() {
+fn a_long_pending_transaction_is_looked_up_by_tracking_id() {
     let opening = payment();
     let open = result("t-1", &snapshot(&opening, "u-1", "incomplete", 5));
     let pending = [stamped(1, 0), acked(1, "t-1", 1), open];
@@ -165,13 +165,13 @@ fn a_replay_comes_after_a_pause_and_never_for_a_duplicate() {
 }
 
 #[test]
-fn a_later_attempt_that_never_left_does_not_hide_the_unanswered_one() {
+fn an_unsent_attempt_does_not_hide_an_unanswered_one() {
     let facts = [stamped(1, 0), stamped(2, 9), not_sent(2)];
     assert_eq!(step(&payment(), &facts, 100), Step::TakeOver { attempt: 1 });
 }
 
 #[test]
-fn doubt_decided_by_a_person_still_asks_a_task_that_runs() {
+fn decided_doubt_still_reads_a_running_task() {
     let facts = [
         stamped(1, 0),
         acked(1, "t-1", 1),
@@ -181,7 +181,7 @@ fn doubt_decided_by_a_person_still_asks_a_task_that_runs() {
 }
 
 #[test]
-fn an_end_found_by_name_is_checked_against_our_own_task_and_transaction() {
+fn a_final_by_tracking_id_is_checked_against_our_task() {
     let opening = payment();
     let found = |status| seen(&snapshot(&opening, "u-2", status, 5));
     let running = [stamped(1, 0), acked(1, "t-1", 1)];
@@ -205,7 +205,7 @@ fn checks_grow_from_the_first_to_the_longest_interval() {
 }
 
 #[test]
-fn what_is_final_is_looked_at_again_as_often_as_the_setting_says() {
+fn a_final_state_is_rechecked_as_configured() {
     let paid = snapshot(&payment(), "u-1", "successful", 5);
     let facts = [stamped(1, 0), result("t-1", &paid)];
     assert_eq!(due(&facts, 0, 0), Some(at(3_600)));
@@ -216,7 +216,7 @@ fn what_is_final_is_looked_at_again_as_often_as_the_setting_says() {
 }
 
 #[test]
-fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
+fn a_failed_recheck_is_retried_for_a_day() {
     let paid = snapshot(&payment(), "u-1", "successful", 5);
     let facts = [stamped(1, 0), result("t-1", &paid)];
     let ended = fold(&payment(), &facts);
@@ -235,7 +235,7 @@ fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
 }
 
 #[test]
-fn a_duplicate_is_looked_up_at_once_and_after_one_five_and_fifteen_minutes() {
+fn a_duplicate_is_looked_up_after_0_1_5_and_15_minutes() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
     assert_eq!(due(&facts, 0, 0), Some(at(0)));
     assert_eq!(due(&facts, 0, 1), Some(at(60)));
@@ -259,7 +259,7 @@ fn a_mismatch_waits_for_a_person_at_the_slow_pace() {
 }
 
 #[test]
-fn a_request_is_repeated_for_twenty_hours_from_its_first_stamp_and_not_for_ever() {
+fn a_request_is_resent_for_twenty_hours() {
     let opening = payment();
     let may = |facts: &[Fact], now| can_resend(&opening, &summed(&opening, facts), at(now));
     let once = [stamped(1, 0), silent(1)];

@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn whatever_was_learned_the_settings_bound_the_pause(
+    fn the_settings_bound_every_forecast(
         experience in experiences(), dear in 1_f64..300.0, age in 0_f64..400_000.0,
         least in 0_f64..100.0, more in 0_f64..20_000.0
     ) {
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lost_webhook_is_found_within_the_longest_pause_of_the_settings(
+    fn a_lost_webhook_is_found_within_max_interval(
         known in proptest::option::of(experiences()), dear in 1_f64..300.0, age in 0_u64..400_000_000,
         before in 0_u64..100_000_000, random in any::<u64>(), pending in any::<bool>(),
         first in 1_u64..20_000, more in 0_u64..200_000
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn the_more_webhooks_are_lost_the_earlier_it_looks(
+    fn lost_webhooks_make_checks_earlier(
         times in proptest::collection::vec(0.5_f64..500.0, 40..200), told in 0_f32..300.0, less in 0_f32..300.0
     ) {
         let counts = asked(times).counts().to_vec();
@@ -136,7 +136,7 @@ fn too_little_is_no_forecast() {
 }
 
 #[test]
-fn it_looks_where_most_have_ended_and_not_before() {
+fn checks_wait_for_the_common_time_to_final() {
     let ages = looks(&forecast(&asked(spread(20.0, 24.0, 200))), 1);
     assert!(ages[0] > 20.0 && ages[0] < 30.0, "{ages:?}");
 }
@@ -152,7 +152,7 @@ fn it_follows_a_distribution_that_has_moved() {
 }
 
 #[test]
-fn it_does_not_look_in_the_gap_between_two_modes() {
+fn no_check_falls_between_two_modes() {
     let known = asked(spread(1.5, 2.0, 140).chain(spread(90.0, 120.0, 60)));
     let ages = looks(&forecast(&known), 4);
     assert!(ages[0] > 1.5 && ages[0] < 4.0, "{ages:?}");
@@ -164,14 +164,14 @@ fn it_does_not_look_in_the_gap_between_two_modes() {
 }
 
 #[test]
-fn what_outlives_all_that_was_seen_is_still_looked_at() {
+fn a_transaction_older_than_all_samples_is_still_checked() {
     let ages = looks(&forecast(&asked(spread(1.0, 2.0, 1_000))), 40);
     assert!(ages.windows(2).all(|pair| pair[1] - pair[0] < 600.1));
     assert!(ages[39] > 3_600.0, "{ages:?}");
 }
 
 #[test]
-fn where_webhooks_tell_it_hardly_asks() {
+fn reliable_webhooks_make_checks_rare() {
     let mut known = LatencyHistory::default();
     for time in spread(1.0, 5.0, 300) {
         known.see(CompletionSample::ByWebhook(Some(secs(time))), at(0));
@@ -186,7 +186,7 @@ fn where_webhooks_tell_it_hardly_asks() {
 }
 
 #[test]
-fn webhooks_that_never_failed_leave_the_longest_pause_and_one_that_fails_ends_it() {
+fn one_missed_webhook_ends_the_longest_interval() {
     let longest = Duration::from_secs(60);
     let mut known = LatencyHistory::default();
     for time in spread(1.0, 5.0, 200) {
@@ -240,7 +240,7 @@ fn short_requests_are_dear_and_bought_less() {
 }
 
 #[test]
-fn a_quiet_night_is_not_forgotten_and_counts_less_than_the_morning() {
+fn old_samples_decay_and_are_kept_without_traffic() {
     let mut known = asked(spread(1.5, 2.0, 1_000));
     known.see(CompletionSample::ByAsking(Some(secs(40.0))), at(12 * 3_600));
     assert!(
@@ -251,7 +251,7 @@ fn a_quiet_night_is_not_forgotten_and_counts_less_than_the_morning() {
 }
 
 #[test]
-fn what_is_stored_comes_back_and_nonsense_does_not() {
+fn a_stored_forecast_is_restored_and_nonsense_rejected() {
     let known = asked([1.0, 2.0, 90_000_000.0]);
     let (told, missed) = known.webhook_hits_and_misses();
     let again = LatencyHistory::restore(known.counts(), told, missed, known.at());
@@ -305,7 +305,7 @@ fn pace() -> Pace {
 }
 
 #[test]
-fn what_was_learned_places_looks_at_what_runs_and_at_nothing_else() {
+fn a_forecast_schedules_only_checks_of_open_transactions() {
     let learned = forecast(&asked(spread(20.0, 24.0, 200)));
     let due = |facts: &[Fact], now| {
         let derived = fold(&payment(), facts);
@@ -347,7 +347,7 @@ fn what_was_learned_places_looks_at_what_runs_and_at_nothing_else() {
 }
 
 #[test]
-fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
+fn two_agreeing_channels_skip_rechecks_of_a_success() {
     let settled = |status: &str, channels: &[Channel]| {
         let found = snapshot(&payment(), "u-1", status, 5);
         let facts = [stamped(1, 0), seen(&found), result("t-1", &found)];

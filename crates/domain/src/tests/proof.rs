@@ -48,7 +48,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn a_proof_has_what_the_design_asks_for(
+    fn a_proof_meets_every_condition(
         times in vec(0_i64..5_000, 0..9),
         controls in vec(0_i64..5_000, 0..3),
         horizon in 0_i64..4_000,
@@ -117,7 +117,7 @@ proptest! {
 }
 
 #[test]
-fn three_empty_look_ups_apart_the_last_after_the_horizon() {
+fn a_proof_needs_three_spaced_lookups_past_the_horizon() {
     let judged = |times: &[i64], horizon| evaluate(&lookups(times), &[], rules(horizon, false));
     assert_eq!(
         judged(&[], 0),
@@ -142,7 +142,7 @@ fn three_empty_look_ups_apart_the_last_after_the_horizon() {
 }
 
 #[test]
-fn one_look_up_told_three_times_is_one() {
+fn one_lookup_recorded_three_times_counts_once() {
     let same = [empty(0); 3];
     let hasty = AbsenceRules {
         interval: Duration::ZERO,
@@ -155,7 +155,7 @@ fn one_look_up_told_three_times_is_one() {
 }
 
 #[test]
-fn a_control_look_up_in_between_shows_that_look_ups_work() {
+fn a_proof_needs_a_control_lookup_in_between() {
     let times = lookups(&[0, 600, 1_200]);
     let judged = |controls: &[Ability]| evaluate(&times, controls, rules(0, true));
     assert_eq!(judged(&[]), ProofStatus::ControlMissing);
@@ -173,7 +173,7 @@ fn a_control_look_up_in_between_shows_that_look_ups_work() {
 }
 
 #[test]
-fn a_duplicate_takes_look_ups_at_once_and_after_one_five_and_fifteen_minutes() {
+fn a_duplicate_proof_takes_lookups_at_0_1_5_and_15_minutes() {
     let judged = |times: &[i64]| evaluate_duplicate(&lookups(times), at(0));
     assert_eq!(judged(&[]), ProofStatus::LookUpAt(at(0)));
     assert_eq!(judged(&[1]), ProofStatus::LookUpAt(at(60)));
@@ -192,7 +192,7 @@ fn a_duplicate_takes_look_ups_at_once_and_after_one_five_and_fifteen_minutes() {
 }
 
 #[test]
-fn a_childs_absence_can_be_proved_only_where_its_kind_was_seen_under_its_own_name() {
+fn child_absence_needs_a_child_seen_by_its_own_id() {
     let seen = [ability("shows:capture", 5), control(6)];
     assert!(is_provable(TransactionType::Payment, &[]));
     assert!(!is_provable(TransactionType::Refund, &[]));
@@ -201,7 +201,7 @@ fn a_childs_absence_can_be_proved_only_where_its_kind_was_seen_under_its_own_nam
 }
 
 #[test]
-fn a_childs_look_up_counts_only_together_with_the_one_under_its_parents_name() {
+fn a_childs_lookup_counts_only_with_its_parents() {
     let own = lookups(&[0, 600, 1_200]);
     assert_eq!(pair(&own, &[]), []);
     // The second has none of its own: what came before it was asked is about the first.
@@ -233,7 +233,7 @@ fn a_control_has_each_of_the_signs_of_our_name() {
 }
 
 #[test]
-fn an_e1018_is_judged_only_where_look_ups_were_seen_to_show_such_a_transaction() {
+fn an_e1018_is_evaluated_only_with_that_capability() {
     let shown = [Ability {
         word: Ability::shows(TransactionType::Payout),
         transaction: Uuid::nil(),

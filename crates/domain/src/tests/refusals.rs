@@ -10,7 +10,7 @@ use crate::fold::StateBasis;
 use crate::{Fact, RefusalKind, State, derive};
 
 #[test]
-fn a_documented_refusal_of_the_submit_ends_it_at_once() {
+fn a_documented_refusal_of_a_submit_is_final_at_once() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     assert_eq!(state(&payment(), &facts), State::Rejected);
 }
@@ -27,7 +27,7 @@ fn told_by_task(checks: &[RefusalCheck]) -> Vec<Fact> {
 }
 
 #[test]
-fn a_refusal_that_a_task_told_waits_for_a_look_up_that_finds_nothing() {
+fn a_task_refusal_waits_for_an_empty_lookup() {
     use RefusalCheck::{CannotBeShown, FoundNothing, LookupsFailed, Overdue};
     let opening = payment();
     let waiting = fold(&opening, &told_by_task(&[]));
@@ -106,7 +106,7 @@ fn a_refused_replay_is_never_rejected() {
 }
 
 #[test]
-fn one_rejected_attempt_says_nothing_of_another() {
+fn one_refused_attempt_does_not_affect_another() {
     let opening = payment();
     let facts = [
         stamped(1, 0),
@@ -118,7 +118,7 @@ fn one_rejected_attempt_says_nothing_of_another() {
 }
 
 #[test]
-fn a_429_goes_back_to_accepted_and_with_card_data_to_not_sent() {
+fn a_429_returns_to_accepted_or_not_sent() {
     let facts = [
         stamped(1, 0),
         Fact::Deferred {
@@ -132,7 +132,7 @@ fn a_429_goes_back_to_accepted_and_with_card_data_to_not_sent() {
 }
 
 #[test]
-fn a_duplicate_is_rejected_only_when_it_was_the_first_and_only_attempt() {
+fn a_duplicate_is_rejected_only_on_a_single_attempt() {
     let opening = payment();
     let only = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
     assert_eq!(state(&opening, &only), State::InDoubt);
@@ -149,7 +149,7 @@ fn a_duplicate_is_rejected_only_when_it_was_the_first_and_only_attempt() {
 }
 
 #[test]
-fn a_proof_of_absence_counts_only_for_what_was_sent_before_it() {
+fn a_proof_of_absence_covers_only_earlier_attempts() {
     let opening = payment();
     let facts = [stamped(1, 0), silent(1), absent(90_000)];
     assert_eq!(state(&opening, &facts), State::NotFound);
@@ -158,7 +158,7 @@ fn a_proof_of_absence_counts_only_for_what_was_sent_before_it() {
 }
 
 #[test]
-fn what_was_proved_absent_is_never_accepted_again() {
+fn a_transaction_proved_absent_is_not_accepted_again() {
     let opening = payment();
     let facts = [
         stamped(1, 0),
@@ -194,7 +194,7 @@ fn a_short_proof_does_not_displace_a_full_one() {
 }
 
 #[test]
-fn what_was_given_up_is_not_sent_until_it_is_begun_anew() {
+fn an_abandoned_submit_is_not_sent_until_posted_again() {
     let opening = payment();
     for (facts, expected) in [
         (vec![given_up(0)], State::NotSent),

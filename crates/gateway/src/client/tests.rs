@@ -105,7 +105,7 @@ async fn without_leave_nothing_leaves() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn no_listener_is_a_connection_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(listener.local_addr().unwrap().port());
     drop(listener);
@@ -120,7 +120,7 @@ async fn nobody_there() {
 }
 
 #[tokio::test]
-async fn a_submit_that_is_read_and_not_answered_is_unclear_and_goes_out_once() {
+async fn an_unanswered_submit_is_unclear_and_sent_once() {
     for act in [
         ServerAction::Close,
         ServerAction::AnswerAndClose(b"HTTP/1.1 200 OK\r\ncont".to_vec()),
@@ -163,7 +163,7 @@ async fn submits_never_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_cut_pooled_connection_interrupts_a_read_and_repeats_nothing() {
+async fn a_cut_pooled_connection_is_not_retried() {
     let (client, seen) = serve(vec![
         vec![
             ServerAction::Answer(plain("200 OK", "{}")),
@@ -308,7 +308,7 @@ async fn compressed_answers() {
 }
 
 #[tokio::test]
-async fn a_coding_that_nobody_asked_for_is_undone_and_the_hash_is_of_what_came() {
+async fn an_unrequested_coding_is_decoded_and_hashed_as_received() {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
     packed.write_all(ACK.as_bytes()).unwrap();
     let packed = packed.finish().unwrap();

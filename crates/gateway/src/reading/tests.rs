@@ -161,7 +161,7 @@ fn pages_that_answer_a_submit() {
 }
 
 #[test]
-fn a_task_runs_whatever_the_http_status_says() {
+fn a_running_task_is_read_under_any_http_status() {
     for status in [200, 202, 404, 425, 500] {
         let body = sample("async_result_processing");
         assert_eq!(result(status, &body), TaskReading::Running, "{status}");
@@ -179,7 +179,7 @@ fn a_task_runs_whatever_the_http_status_says() {
 }
 
 #[test]
-fn what_a_task_ends_with() {
+fn a_task_result_is_classified() {
     let kind = |status, body: &Value| match result(status, body) {
         TaskReading::Refused(refusal) => refusal.kind,
         other => panic!("{other:?}"),
@@ -334,7 +334,7 @@ fn with_a_uid_on_both_levels_the_outer_one_counts() {
 }
 
 #[test]
-fn the_acquirers_section_is_no_transaction_without_the_outer_uid() {
+fn an_acquirer_section_without_a_uid_is_no_transaction() {
     let section = json!({"uid": "ACQ-778899", "status": "successful", "amount": 1});
     for own in ["amount", "currency", "type", "tracking_id"] {
         let flat = json!({"uid": null, "status": "successful", own: "x", "transaction": section});

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_alone() {
+    fn harmless_keys_are_kept() {
         assert_eq!(classify(b"tracking_id"), FieldSensitivity::Id);
         assert_eq!(classify(b"paid_at"), FieldSensitivity::Time);
         assert_eq!(classify(b"expired_at"), FieldSensitivity::Time);

@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_recurs_goes_too() {
+    fn recurring_secrets_are_redacted() {
         assert_eq!(
             clean("holder=IVAN+PETROV&cvc=987&m=987 and ivan petrov"),
             "holder=[redacted]&cvc=[redacted]&m=[redacted] and [redacted]"
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exempt_stays_in_broken_json_too() {
+    fn exempt_fields_stay_in_broken_json() {
         let whole = r#"{"uid":"4200000000000000","redirect_url":"https://x/?o=4200000000000000","#;
         assert_eq!(clean(whole), whole);
         assert_eq!(

@@ -230,7 +230,7 @@ fn wrong_credentials_refuse_a_submit_only() {
 }
 
 #[test]
-fn what_was_said_is_kept_without_card_data() {
+fn a_refusal_is_kept_without_card_data() {
     let body = json!({"code": "E.1025", "friendly_message": "no",
         "errors": {"credit_card": {"holder": ["JOHN is too short"], "token": ["is bad"]},
                    "base": ["card 4200000000000000"]}});
@@ -256,7 +256,7 @@ fn error_of(body: &Value) -> ErrorBody {
 }
 
 #[test]
-fn what_a_task_can_have_produced() {
+fn only_possible_task_errors_are_accepted() {
     let fields = json!({"errors": {"amount": ["is wrong"]}});
     let of_the_task = |status, body: &Value| is_of_the_task(None, status, &error_of(body));
     for (yes, no) in [
@@ -338,7 +338,7 @@ fn of_text(name: &str, text: &str) -> RefusalKind {
 }
 
 #[test]
-fn words_of_a_duplicate_of_progress_of_time_and_of_the_unknown_are_doubt() {
+fn ambiguous_words_of_an_error_are_doubt() {
     for text in [
         "is not unique",
         "tracking_id must be unique",
@@ -410,7 +410,7 @@ fn words_about_the_fields_of_the_request_stay_a_refusal() {
 }
 
 #[test]
-fn a_429_is_no_processing_unless_its_code_or_text_leaves_it_open() {
+fn a_429_is_unprocessed_unless_it_is_ambiguous() {
     for code in [
         "E.1000", "E.1018", "E.1019", "E.1023", "E.1035", "E.1036", "P.1019", "F.0108", "S.0000",
     ] {

@@ -188,7 +188,7 @@ fn no_message_repeats_a_value() {
 }
 
 #[test]
-fn encrypted_cards_stand_for_cards() {
+fn encrypted_cards_count_as_cards() {
     let encrypted = with(
         "encrypted_credit_card",
         json!({"number": "$begatewaycse_x"}),
@@ -374,7 +374,7 @@ fn the_schemas_of_queries_and_their_checks_agree() {
 }
 
 #[test]
-fn long_names_and_many_findings_stay_small() {
+fn long_names_and_many_violations_are_bounded() {
     let item = json!({"uid": "4200000000000000"});
     let mut body = with("credit_card", json!({"number": "4200 0000 0000 0000"}));
     body["k".repeat(100_000)] = json!(vec![item; 1_000]);

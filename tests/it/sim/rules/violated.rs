@@ -220,7 +220,7 @@ fn an_absence_beside_a_transaction_is_seen() {
 }
 
 #[test]
-fn an_end_by_what_is_not_ours_is_seen() {
+fn a_final_state_by_a_foreign_transaction_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1400, None), at(1));
         let fact = named(state, "uid-a-1");
@@ -259,7 +259,7 @@ fn a_uid_that_is_shown_and_not_claimed_is_seen() {
 }
 
 #[test]
-fn an_end_by_another_uid_is_seen_until_it_is_told() {
+fn a_final_state_by_another_uid_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         stranger(state, "uid-y", TransactionType::Payment, None);
@@ -302,7 +302,7 @@ fn finding(state: &mut State, kind: DiscrepancyKind, detail: &str) {
 }
 
 #[test]
-fn what_was_told_and_stands_nowhere_is_seen() {
+fn lost_evidence_is_detected() {
     world(calm()).with(|state| {
         row(state, "a", &[silent()], at(0));
         stranger(state, "uid-y", TransactionType::Payment, None);
@@ -317,7 +317,7 @@ fn what_was_told_and_stands_nowhere_is_seen() {
 }
 
 #[test]
-fn doubt_about_what_is_settled_is_seen() {
+fn doubt_about_a_known_state_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         let fact = named(state, "uid-a-1");
@@ -330,7 +330,7 @@ fn doubt_about_what_is_settled_is_seen() {
 }
 
 #[test]
-fn money_that_goes_back_twice_is_seen() {
+fn a_double_refund_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         let id = row(state, "a", &[], at(0));
@@ -379,7 +379,7 @@ fn equals_that_leave_together_and_a_stamp_in_a_pause_are_seen() {
 }
 
 #[test]
-fn a_look_that_is_owed_or_late_is_seen() {
+fn a_missing_or_late_check_is_detected() {
     world(calm()).with(|state| {
         state.wire.owed.push(Owed {
             uid: "uid-y".to_owned(),
