@@ -28,7 +28,7 @@ use crate::store::{Store, StoreError, StoredTransaction, read};
 use breaker::GatewayBreaker;
 use budget::RequestBudget;
 use circuit::Circuit;
-use domain::{Channel, GatewayIdempotencyKey, ShopId, Timestamp};
+use domain::{Channel, GatewayIdempotencyKey, ShopId, Timestamp, TransactionType};
 use gateway::redact::REDACTION_MARK;
 use gateway::{GatewayClient, GatewayResponse, ReadExchange, ShopCredentials, SubmitExchange};
 use gateway::{SensitiveBody, forwarded};
@@ -341,20 +341,17 @@ impl Dispatcher {
             lease: Some(lease.token),
             next_check,
         };
+        let not_sent = |reason| {
+            let evidence = record(outcome::not_sent(attempt, reason), None);
+            self.record_result(&opening.shop, evidence)
+        };
         let (Some(shop), Some(tracking_id)) = (self.shop(&opening.shop), &opening.tracking_id)
         else {
-            let learned = outcome::not_sent(attempt, "the shop is not configured here");
-            return self
-                .record_result(&opening.shop, record(learned, None))
-                .await;
+            return not_sent("the shop is not configured here").await;
         };
         let place = tokio::time::timeout(PERMIT_TIMEOUT, shop.in_flight.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            let learned =
-                outcome::not_sent(attempt, "too many requests of this shop are in flight");
-            return self
-                .record_result(&opening.shop, record(learned, None))
-                .await;
+            return not_sent("too many requests of this shop are in flight").await;
         };
         let key = GatewayIdempotencyKey::of(&opening.shop, tracking_id);
         let timeout = self.0.request_timeout;
@@ -364,31 +361,21 @@ impl Dispatcher {
             self.0.metrics.lease_lost();
         }
         if let Some(learned) = self.withheld(transaction, attempt, looked).await {
-            return self
-                .record_result(&opening.shop, record(learned, None))
-                .await;
+            let evidence = record(learned, None);
+            return self.record_result(&opening.shop, evidence).await;
         }
         // Asked for last: it may have been changed while this one waited.
         let Some(secret) = shop.secret() else {
-            let learned = outcome::not_sent(attempt, "the shop has no secret key here");
-            return self
-                .record_result(&opening.shop, record(learned, None))
-                .await;
-        };
-        let credentials = ShopCredentials {
-            shop_id: shop.id.as_str(),
-            secret: secret.expose(),
+            return not_sent("the shop has no secret key here").await;
         };
         let started = BootInstant::now();
         let gateway = &self.0.gateway;
-        let span = TraceSpan::for_gateway_call("gateway submit");
-        let submitting = gateway.submit(credentials, opening.kind, body, key, may_send);
-        let submission = span.instrument(submitting).await;
+        let sending = self.post(&shop, &secret, opening.kind, body, key, may_send);
+        let submission = sending.await;
         let answer = match &submission {
             SubmitExchange::Answered(answer) => Some(answer),
             SubmitExchange::NotSent { .. } | SubmitExchange::Unclear { .. } => None,
         };
-        finish_span(span, answer);
         if let Some(wait) = self.apply_backpressure(&shop, answer, outcome::hangs(&submission)) {
             shop.budget.pause_background(wait).await;
         }
@@ -400,15 +387,39 @@ impl Dispatcher {
         let took = started.elapsed();
         (self.0.metrics).gateway_request(shop.id.as_str(), "submit", outcome.label, took);
         let next = outcome.retry_after.map(|after| now.plus(after));
-        let settled = self
-            .record_result(&opening.shop, record(outcome.observation, next))
-            .await;
+        let evidence = record(outcome.observation, next);
+        let recorded = self.record_result(&opening.shop, evidence).await;
         // What the gateway said is recorded first: it is said once.
         if answer.is_some() {
             let refused = outcome.label == outcome::UNAUTHORIZED;
             shop.circuit.record_response(refused).await;
         }
-        settled
+        recorded
+    }
+
+    /// Sends the POST, in a span of its own.
+    async fn post(
+        &self,
+        shop: &GatewayShop,
+        secret: &Secret,
+        kind: TransactionType,
+        body: SensitiveBody,
+        key: GatewayIdempotencyKey,
+        may_send: impl Fn() -> bool + Send + 'static,
+    ) -> SubmitExchange {
+        let credentials = ShopCredentials {
+            shop_id: shop.id.as_str(),
+            secret: secret.expose(),
+        };
+        let span = TraceSpan::for_gateway_call("gateway submit");
+        let submitting = (self.0.gateway).submit(credentials, kind, body, key, may_send);
+        let submission = span.instrument(submitting).await;
+        let answer = match &submission {
+            SubmitExchange::Answered(answer) => Some(answer),
+            SubmitExchange::NotSent { .. } | SubmitExchange::Unclear { .. } => None,
+        };
+        finish_span(span, answer);
+        submission
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.

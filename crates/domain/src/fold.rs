@@ -315,7 +315,16 @@ fn presume(
     if let Some(AttemptOutcome::Unconfirmed(_, refusal)) = in_question(&live) {
         return bare(State::Processing, StateBasis::Refusal(refusal.clone()));
     }
-    let said = match live.as_slice() {
+    let said = refusal_in_doubt(&live);
+    bare(
+        State::InDoubt,
+        said.map_or(StateBasis::Attempts, StateBasis::Refusal),
+    )
+}
+
+/// The refusal that a state of doubt quotes.
+fn refusal_in_doubt(live: &[&AttemptOutcome]) -> Option<Refusal> {
+    match live {
         [AttemptOutcome::Duplicate(refusal)] => Some(refusal.clone()),
         // Beside other attempts, or for a replay, no answer tells more than doubt.
         _ => live.iter().rev().find_map(|fate| match fate {
@@ -329,11 +338,7 @@ fn presume(
             }),
             _ => None,
         }),
-    };
-    bare(
-        State::InDoubt,
-        said.map_or(StateBasis::Attempts, StateBasis::Refusal),
-    )
+    }
 }
 
 /// The refusal that look-ups have still to confirm, where it decides: everything that may have been
