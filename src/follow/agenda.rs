@@ -1,7 +1,7 @@
 //! Finds what is due, for all shops by one statement, and tells the loops of those shops.
 //!
 //! A shop at which nothing is due costs no statement of its own. What this process makes due it tells by itself
-//! ([`crate::ledger::Ledger::due_retries`]); here is found what others made due, what a lease has run out of, and what
+//! ([`crate::ledger::Ledger::due`]); here is found what others made due, what a lease has run out of, and what
 //! was there at the start.
 
 use crate::follow::EngineContext;

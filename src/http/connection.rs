@@ -2,10 +2,10 @@
 //! buffered of a head, and an end for connections that are answered for the last time.
 //!
 //! The HTTP library times only the first head of a connection. [`Connection`] is what the stream and the requests on it
-//! share: the stream sees bytes, the requests say where one begins and where its answer ends ([`super::observe`]).
+//! share: the stream sees bytes, the requests say where one begins and where its answer ends ([`super::access_log`]).
 //! In the usual course of a request no timer is touched: one that fires early is set again.
 //!
-//! Not responsible for: the time of a body ([`super::body`]) and of an answer ([`super::deadline`]).
+//! Not responsible for: the time of a body ([`super::body`]) and of an answer (`api::deadline`).
 
 use crate::http::listener::{CloseReason, ConnectionPermit, Listener};
 use std::cell::Cell;

@@ -47,7 +47,7 @@ pub(super) fn filled<'a>(
     }
 }
 
-/// A text for people: redacted, cut to [`MAX_TEXT_LEN`]; what is no text is absent.
+/// A text for people: redacted, cut to [`MAX_KEPT_TEXT_LEN`]; what is no text is absent.
 pub(super) fn text(fields: &ObjectFields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
         .ok()
