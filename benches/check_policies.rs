@@ -4,9 +4,9 @@
 //! final. The forecast-based policy is the function that the ledger calls, and it learns during the
 //! measurement. `check_policies_live` confirms the results with the real service.
 
-use domain::fold::{Basis, Derived};
-use domain::pacing::{self, Learner, Seen};
-use domain::schedule::{Pace, next_look};
+use domain::fold::{DerivedState, StateBasis};
+use domain::forecast::{self, CompletionSample, ForecastModel};
+use domain::schedule::{Pace, next_check};
 use domain::{State, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -151,7 +151,7 @@ struct Replay {
     policy: Policy,
     payments: Vec<Payment>,
     queue: BinaryHeap<Reverse<(i64, usize, Event)>>,
-    learner: Learner,
+    learner: ForecastModel,
     random: StdRng,
 }
 
@@ -176,7 +176,7 @@ fn replay(distribution: &str, loss: f64, policy: Policy) -> Outcome {
         policy,
         payments,
         queue,
-        learner: Learner::default(),
+        learner: ForecastModel::default(),
         random: StdRng::seed_from_u64(8),
     };
     while let Some(Reverse((at, n, event))) = replay.queue.pop() {
@@ -204,7 +204,7 @@ impl Replay {
                 return self.plan(now, n);
             }
             Event::Webhook if payment.known.is_some() => {
-                return self.see(Seen::WebhookAfterAll, now);
+                return self.see(CompletionSample::WebhookAfterAll, now);
             }
             Event::Look if payment.known.is_some() => return,
             Event::Look => {
@@ -217,18 +217,19 @@ impl Replay {
         }
         payment.known = Some(age);
         let ended = payment.sent.plus(Duration::from_secs_f64(payment.took));
-        let took = pacing::took(payment.sent, Some(ended), now, by_webhook, Duration::ZERO);
+        let took =
+            forecast::gateway_duration(payment.sent, Some(ended), now, by_webhook, Duration::ZERO);
         self.see(
             if by_webhook {
-                Seen::ByWebhook(took)
+                CompletionSample::ByWebhook(took)
             } else {
-                Seen::ByAsking(took)
+                CompletionSample::ByAsking(took)
             },
             now,
         );
     }
 
-    fn see(&mut self, seen: Seen, now: Timestamp) {
+    fn see(&mut self, seen: CompletionSample, now: Timestamp) {
         if let Policy::Learned(thrift) = self.policy {
             self.learner.see(seen, now, thrift);
         }
@@ -246,15 +247,15 @@ impl Replay {
                 now.plus(Duration::from_secs_f64(payment.pause))
             }
             Policy::Learned(_) | Policy::Configured => {
-                let running = Derived {
+                let running = DerivedState {
                     state: State::Processing,
-                    basis: Basis::Attempts,
+                    basis: StateBasis::Attempts,
                     uid: None,
                 };
                 let forecast = self.learner.forecast().map(AsRef::as_ref);
                 let sent = payment.sent;
                 let random = self.random.random();
-                next_look(&running, sent, Some(sent), now, &pace(), forecast, random).unwrap()
+                next_check(&running, sent, Some(sent), now, &pace(), forecast, random).unwrap()
             }
         };
         self.queue.push(Reverse((due.micros(), n, Event::Look)));

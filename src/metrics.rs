@@ -8,7 +8,7 @@
 //! (`set_*`): every replica reports the same number, so a dashboard takes the maximum
 //! over replicas. All others belong to this process and are summed.
 
-mod levels;
+mod gauge_sets;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,9 +20,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use levels::{MoneyInDoubt, OpenTransactions, ShopLevel};
+pub use gauge_sets::{MoneyInDoubt, OpenTransactions, ShopGauge};
 
-use levels::{Levels, levels, replace};
+use gauge_sets::{GaugeSets, gauge_values, replace};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -34,20 +34,20 @@ pub const REVISION: &str = match option_env!("RECONCILER_REVISION") {
 };
 
 /// Commits and other work inside one machine room.
-const FAST: &[f64] = &[
+const FAST_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// Calls that another company answers, and requests that wait for them.
-const SLOW: &[f64] = &[
+const SLOW_BUCKETS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0,
 ];
 /// From a second to the last look at a transaction that nobody could explain.
-const LIFE: &[f64] = &[
+const TIME_TO_FINAL_BUCKETS: &[f64] = &[
     0.25, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0, 259_200.0,
     604_800.0,
 ];
 /// Items in one group commit.
-const SIZE: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+const BATCH_SIZE_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
 /// Declares the struct, the registration and the list of families from one table.
 macro_rules! metrics {
@@ -55,8 +55,8 @@ macro_rules! metrics {
         /// The registry and every metric in it. One is made at start and shared.
         pub struct Metrics {
             registry: Registry,
-            families: Vec<Family>,
-            levels: Levels,
+            families: Vec<MetricFamily>,
+            levels: GaugeSets,
             $( $(#[doc = $help])+ $field: $kind, )+
         }
 
@@ -68,9 +68,9 @@ macro_rules! metrics {
                     let help = concat!($($help),+).trim();
                     let $field = make!($kind, $name, help $(, [$($label),+])? $(, $buckets)?);
                     registry.register(Box::new($field.clone()))?;
-                    families.push(Family::of($name, help, &$field));
+                    families.push(MetricFamily::of($name, help, &$field));
                 )+
-                Ok(Self { registry, families, levels: Levels::default(), $($field),+ })
+                Ok(Self { registry, families, levels: GaugeSets::default(), $($field),+ })
             }
         }
     };
@@ -95,15 +95,15 @@ metrics! {
     /// Webhooks answered, by shop and what became of them.
     webhooks: IntCounterVec("reconciler_webhooks_total", ["shop", "outcome"]);
     /// Time from a webhook's last byte to its commit.
-    webhook_commit: Histogram("reconciler_webhook_commit_seconds", FAST);
+    webhook_commit: Histogram("reconciler_webhook_commit_seconds", FAST_BUCKETS);
     /// Evidence recorded, by channel and by what it changed.
     evidence: IntCounterVec("reconciler_evidence_total", ["channel", "verdict"]);
     /// Requests to the gateway, by shop, by operation and by how they ended.
     gateway_requests: IntCounterVec("reconciler_gateway_requests_total", ["shop", "operation", "outcome"]);
     /// Time of requests to the gateway, from the first byte to the last, by operation.
-    gateway_request: HistogramVec("reconciler_gateway_request_seconds", ["operation"], SLOW);
+    gateway_request: HistogramVec("reconciler_gateway_request_seconds", ["operation"], SLOW_BUCKETS);
     /// Time that requests to the gateway waited for the shop's budget.
-    gateway_budget_wait: Histogram("reconciler_gateway_budget_wait_seconds", SLOW);
+    gateway_budget_wait: Histogram("reconciler_gateway_budget_wait_seconds", SLOW_BUCKETS);
     /// Whether requests to a shop's gateway are held back after failures: 1 when they are.
     breaker_open: IntGaugeVec("reconciler_breaker_open", ["shop"]);
     /// Whether submits of a shop are held back since the gateway refuses its key: 1 when they are.
@@ -115,7 +115,7 @@ metrics! {
     /// Money whose fate is in doubt, in minor units, by shop, currency and type.
     money_in_doubt: GaugeVec("reconciler_money_in_doubt_minor", ["shop", "currency", "type"]);
     /// Time from creation to a final state, by type and by the channel that told.
-    time_to_final: HistogramVec("reconciler_time_to_final_seconds", ["type", "channel"], LIFE);
+    time_to_final: HistogramVec("reconciler_time_to_final_seconds", ["type", "channel"], TIME_TO_FINAL_BUCKETS);
     /// Checks that are due now and not yet taken.
     checks_due: Gauge("reconciler_checks_due");
     /// How late the most overdue check is.
@@ -135,13 +135,13 @@ metrics! {
     /// Whether a subscriber has answered 410 Gone and is told nothing more of a shop: 1 when it has.
     subscriber_disabled: GaugeVec("reconciler_subscriber_disabled", ["shop", "subscriber"]);
     /// Time of HTTP requests to this service, by route template and status.
-    http_request: HistogramVec("reconciler_http_request_seconds", ["route", "status"], SLOW);
+    http_request: HistogramVec("reconciler_http_request_seconds", ["route", "status"], SLOW_BUCKETS);
     /// Connections that this service closed before their peer did, by listener and reason.
     connections_closed: IntCounterVec("reconciler_connections_closed_total", ["listener", "reason"]);
     /// Items in one group commit.
-    ledger_batch_size: Histogram("reconciler_ledger_batch_size", SIZE);
+    ledger_batch_size: Histogram("reconciler_ledger_batch_size", BATCH_SIZE_BUCKETS);
     /// Time of one group commit, from its first lock to its answer.
-    ledger_commit: Histogram("reconciler_ledger_commit_seconds", FAST);
+    ledger_commit: Histogram("reconciler_ledger_commit_seconds", FAST_BUCKETS);
     /// When each sweep last came through, in seconds since 1970; at the start of the process at first.
     sweep_done: GaugeVec("reconciler_sweep_last_success_timestamp_seconds", ["sweep"]);
     /// What was dropped since it was older than it is kept: events, and whole months of evidence.
@@ -273,9 +273,9 @@ impl Metrics {
 
     /// Counts a submit as on the wire until the guard is dropped.
     #[must_use = "the submit counts as on the wire while the guard lives"]
-    pub fn submit_in_flight(&self) -> InFlight {
+    pub fn submit_in_flight(&self) -> InFlightGuard {
         self.submits_in_flight.inc();
-        InFlight(self.submits_in_flight.clone())
+        InFlightGuard(self.submits_in_flight.clone())
     }
 
     /// Counts an item that was put aside.
@@ -328,11 +328,11 @@ impl Metrics {
     }
 
     /// Replaces the open discrepancies by shop and kind; what is not named falls to 0.
-    pub fn set_discrepancies_open(&self, rows: &[ShopLevel]) {
+    pub fn set_discrepancies_open(&self, rows: &[ShopGauge]) {
         replace(
             &self.discrepancies_open,
             &self.levels.discrepancies_open,
-            levels(rows),
+            gauge_values(rows),
         );
     }
 
@@ -350,16 +350,16 @@ impl Metrics {
     }
 
     /// Replaces which subscribers are told nothing more; what is not named falls to 0.
-    pub fn set_subscribers_disabled(&self, rows: &[ShopLevel]) {
+    pub fn set_subscribers_disabled(&self, rows: &[ShopGauge]) {
         replace(
             &self.subscriber_disabled,
             &self.levels.subscriber_disabled,
-            levels(rows),
+            gauge_values(rows),
         );
     }
 
     /// Notes that a sweep came through, so long after the beginning of 1970.
-    pub fn swept(&self, sweep: &'static str, at: Duration) {
+    pub fn sweep_succeeded(&self, sweep: &'static str, at: Duration) {
         self.sweep_done
             .with_label_values(&[sweep])
             .set(at.as_secs_f64());
@@ -426,22 +426,22 @@ impl Default for Metrics {
 
 /// A submit that counts as on the wire until this is dropped.
 #[derive(Debug)]
-pub struct InFlight(IntGauge);
+pub struct InFlightGuard(IntGauge);
 
-impl Drop for InFlight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
 /// The head of a family, for when it has no values yet.
-struct Family {
+struct MetricFamily {
     name: &'static str,
     help: &'static str,
     kind: &'static str,
 }
 
-impl Family {
+impl MetricFamily {
     fn of(name: &'static str, help: &'static str, metric: &impl Collector) -> Self {
         use prometheus::proto::MetricType;
         let kind = match metric

@@ -1,11 +1,11 @@
 //! A transaction as it is told to the outside: the object of the API, the feed and subscribers.
 
 use domain::candidate::mode;
-use domain::fold::{Basis, Derived, Summary};
+use domain::fold::{DerivedState, StateBasis, Summary};
 use domain::snapshot::Card;
 use domain::{
-    Currency, DiscrepancyKind, DiscrepancyStatus, Mention, Opening, Origin, Refusal, Snapshot,
-    State, StatusClass, Timestamp, TrackingId, TransactionType, Uid,
+    Currency, DiscrepancyKind, DiscrepancyStatus, Mention, Origin, Refusal, Snapshot, State,
+    StatusClass, Timestamp, TrackingId, TransactionRequest, TransactionType, Uid,
 };
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -141,34 +141,34 @@ pub struct CardView<'a> {
 impl<'a> From<&'a Card> for CardView<'a> {
     fn from(c: &'a Card) -> Self {
         Self {
-            brand: lent(c.brand.as_deref()),
-            last_4: lent(c.last_4.as_deref()),
-            first_1: lent(c.first_1.as_deref()),
-            bin: lent(c.bin.as_deref()),
-            token: lent(c.token.as_deref()),
-            stamp: lent(c.stamp.as_deref()),
-            issuer_country: lent(c.issuer_country.as_deref()),
-            issuer_name: lent(c.issuer_name.as_deref()),
-            product: lent(c.product.as_deref()),
+            brand: borrow_text(c.brand.as_deref()),
+            last_4: borrow_text(c.last_4.as_deref()),
+            first_1: borrow_text(c.first_1.as_deref()),
+            bin: borrow_text(c.bin.as_deref()),
+            token: borrow_text(c.token.as_deref()),
+            stamp: borrow_text(c.stamp.as_deref()),
+            issuer_country: borrow_text(c.issuer_country.as_deref()),
+            issuer_name: borrow_text(c.issuer_name.as_deref()),
+            product: borrow_text(c.product.as_deref()),
         }
     }
 }
 
-fn lent(text: Option<&str>) -> Option<Cow<'_, str>> {
+fn borrow_text(text: Option<&str>) -> Option<Cow<'_, str>> {
     text.map(Cow::Borrowed)
 }
 
 impl<'a> TransactionView<'a> {
     /// Puts together what the outside sees. It is told at once as a rule, so that nearly nothing is copied.
     pub fn of(
-        opening: &'a Opening,
+        opening: &'a TransactionRequest,
         summary: &'a Summary,
-        derived: &Derived,
+        derived: &DerivedState,
         record: &'a Record,
     ) -> Self {
-        let snapshot = shown(summary, derived);
+        let snapshot = best_snapshot(summary, derived);
         let refusal = match (&derived.basis, snapshot) {
-            (Basis::Refusal(refusal), None) => Some(refusal),
+            (StateBasis::Refusal(refusal), None) => Some(refusal),
             _ => None,
         };
         // What the snapshot says, or else the refusal, which is not kept anywhere to be lent.
@@ -193,22 +193,22 @@ impl<'a> TransactionView<'a> {
         Self {
             id: record.id,
             shop_id: opening.shop.as_str(),
-            tracking_id: lent(opening.tracking_id.as_ref().map(TrackingId::as_str)),
+            tracking_id: borrow_text(opening.tracking_id.as_ref().map(TrackingId::as_str)),
             kind: opening.kind.as_str(),
             origin: opening.origin.as_str(),
             state: derived.state.as_str(),
             is_final: derived.state.is_final(),
             amount: opening.amount,
-            currency: lent(opening.currency.as_ref().map(Currency::as_str)),
-            description: lent(record.description.as_deref()),
-            uid: lent(adopted.map(|(uid, _)| uid.as_str())),
-            parent_uid: lent(opening.parent_uid.as_ref().map(Uid::as_str)),
-            request_id: lent(task.map(|(id, _)| id.as_str())),
-            status: lent(snapshot.map(|s| s.status.as_str())),
+            currency: borrow_text(opening.currency.as_ref().map(Currency::as_str)),
+            description: borrow_text(record.description.as_deref()),
+            uid: borrow_text(adopted.map(|(uid, _)| uid.as_str())),
+            parent_uid: borrow_text(opening.parent_uid.as_ref().map(Uid::as_str)),
+            request_id: borrow_text(task.map(|(id, _)| id.as_str())),
+            status: borrow_text(snapshot.map(|s| s.status.as_str())),
             code: told(|s| &s.code, |r| &r.code),
-            message: told(|s| &s.message, |r| &r.message).or_else(|| lent(given_up)),
+            message: told(|s| &s.message, |r| &r.message).or_else(|| borrow_text(given_up)),
             friendly_message: told(|s| &s.friendly_message, |r| &r.friendly_message),
-            redirect_url: snapshot.and_then(|s| lent(s.redirect_url.as_deref())),
+            redirect_url: snapshot.and_then(|s| borrow_text(s.redirect_url.as_deref())),
             card: snapshot.and_then(|s| s.card.as_ref()).map(CardView::from),
             test: mode(opening)
                 .or(snapshot.and_then(|s| s.test))
@@ -220,7 +220,7 @@ impl<'a> TransactionView<'a> {
             paid_at: snapshot.and_then(|s| s.paid_at),
             gateway_updated_at: snapshot.and_then(|s| s.updated_at),
             gateway_amount: latest.and_then(|s| s.amount),
-            gateway_currency: lent(
+            gateway_currency: borrow_text(
                 latest
                     .and_then(|s| s.currency.as_ref())
                     .map(Currency::as_str),
@@ -242,11 +242,11 @@ impl<'a> TransactionView<'a> {
 }
 
 /// The snapshot that the state rests on, or the greatest one of the adopted transaction.
-fn shown<'a>(summary: &'a Summary, derived: &Derived) -> Option<&'a Snapshot> {
+fn best_snapshot<'a>(summary: &'a Summary, derived: &DerivedState) -> Option<&'a Snapshot> {
     let candidate = summary.candidates.get(derived.uid.as_ref()?)?;
     match derived.basis {
-        Basis::Differs(_) => candidate.latest.as_deref(),
-        _ => candidate.shown(),
+        StateBasis::Differs(_) => candidate.latest.as_deref(),
+        _ => candidate.best_snapshot(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! Bodies of the gateway, and what the redactor makes of any.
 
-use super::{digits, first_line};
+use super::{first_line, pan_oracle};
 use domain::{RefusalKind, Snapshot, Timestamp, Uid};
 use gateway::{
-    Address, Received, SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading,
-    carries_card_data, decode, read_by_tracking_id, read_by_uid, read_submit, read_task,
-    read_webhook, redact, redact_text, take_webhook,
+    GatewayAddress, ReceivedResponse, SubmitReading, TaskEndpoint, TaskReading, TrackingIdReading,
+    UidReading, carries_card_data, decode, read_by_tracking_id, read_by_uid, read_submit,
+    read_task, read_webhook, redact, redact_text, take_webhook,
 };
 use serde_json::Value;
 use url::Url;
@@ -15,7 +15,7 @@ use url::Url;
 pub fn gateway(data: &[u8]) {
     let (head, body) = first_line(data);
     let head = String::from_utf8_lossy(head);
-    let received = Received {
+    let received = ReceivedResponse {
         http_status: head.trim_end_matches('+').trim().parse().unwrap_or(200),
         retry_after: None,
         body,
@@ -31,9 +31,9 @@ pub fn gateway(data: &[u8]) {
     assert_eq!(kept, redact(body));
 }
 
-fn submitted(received: &Received<'_>) {
+fn submitted(received: &ReceivedResponse<'_>) {
     let ours = Url::parse("https://gateway.example").expect("an address");
-    let ours = Address::new(&ours).expect("an address");
+    let ours = GatewayAddress::new(&ours).expect("an address");
     let status = received.http_status;
     match read_submit(received, &ours) {
         SubmitReading::Ack { task, .. } => {
@@ -54,9 +54,9 @@ fn submitted(received: &Received<'_>) {
     }
 }
 
-fn asked(received: &Received<'_>) {
+fn asked(received: &ReceivedResponse<'_>) {
     let about_the_read = matches!(received.http_status, 300..=399 | 401 | 403 | 429 | 502..=504);
-    for which in [TaskUrl::Status, TaskUrl::Result] {
+    for which in [TaskEndpoint::Status, TaskEndpoint::Result] {
         match read_task(received, which) {
             TaskReading::NotAboutTask { .. } => {}
             reading => {
@@ -68,7 +68,7 @@ fn asked(received: &Received<'_>) {
                         assert_texts(texts);
                     }
                     TaskReading::Other(value) => {
-                        digits::assert_none_in_body(value.to_string().as_bytes());
+                        pan_oracle::assert_none_in_body(value.to_string().as_bytes());
                     }
                     _ => {}
                 }
@@ -77,7 +77,7 @@ fn asked(received: &Received<'_>) {
     }
 }
 
-fn looked_up(received: &Received<'_>) {
+fn looked_up(received: &ReceivedResponse<'_>) {
     let uid = Uid::from_gateway("6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001").expect("a uid");
     match read_by_uid(received, &uid) {
         UidReading::Found(snapshot) => {
@@ -92,8 +92,8 @@ fn looked_up(received: &Received<'_>) {
         UidReading::NotAbout { .. } | UidReading::Unreadable { .. } => {}
     }
     match read_by_tracking_id(received) {
-        TrackingReading::Found { snapshots, .. } => snapshots.iter().for_each(assert_clean),
-        TrackingReading::Empty => {
+        TrackingIdReading::Found { snapshots, .. } => snapshots.iter().for_each(assert_clean),
+        TrackingIdReading::Empty => {
             // The one answer on which "it does not exist" can rest.
             assert_eq!(received.http_status, 200);
             assert!(!received.truncated);
@@ -101,13 +101,13 @@ fn looked_up(received: &Received<'_>) {
             let body: Value = serde_json::from_slice(&body).expect("json");
             assert_eq!(body["transactions"], Value::Array(Vec::new()));
         }
-        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => {}
+        TrackingIdReading::NotAbout { .. } | TrackingIdReading::Unreadable { .. } => {}
     }
 }
 
 /// Card data is out of a snapshot before it comes to be.
 fn assert_clean(snapshot: &Snapshot) {
-    digits::assert_none(snapshot.status.as_bytes());
+    pan_oracle::assert_none(snapshot.status.as_bytes());
     assert_texts([&snapshot.kind, &snapshot.code, &snapshot.message]);
     assert_texts([
         &snapshot.friendly_message,
@@ -121,7 +121,7 @@ fn assert_clean(snapshot: &Snapshot) {
 
 fn assert_texts(texts: [&Option<String>; 3]) {
     for text in texts.into_iter().flatten() {
-        digits::assert_none(text.as_bytes());
+        pan_oracle::assert_none(text.as_bytes());
         assert!(!text.contains('\0'), "{text:?}");
     }
 }
@@ -136,7 +136,7 @@ pub fn redactor(data: &[u8]) {
         "not stable: {:?}",
         String::from_utf8_lossy(&again.bytes)
     );
-    digits::assert_none_in_body(&once.bytes);
+    pan_oracle::assert_none_in_body(&once.bytes);
     if let Ok(text) = std::str::from_utf8(data) {
         let once = redact_text(text);
         assert_eq!(redact_text(&once), once, "not stable");

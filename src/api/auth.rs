@@ -7,8 +7,8 @@
 use crate::api::context::{ApiContext, HttpShop};
 use crate::api::{request, stream};
 use crate::config::{ClientConfig, Config, KeyDigest, Scope};
-use crate::http::limits::Bucket;
-use crate::http::problem::{Kind, Problem};
+use crate::http::limits::TokenBucket;
+use crate::http::problem::{Problem, ProblemKind};
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderMap};
 use arc_swap::ArcSwap;
@@ -22,42 +22,42 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const STREAM_RETRY: Duration = Duration::from_secs(5);
 
 /// All clients of the API: those of the configuration in use, with what they have used of their limits.
-pub(crate) struct Clients {
-    known: ArcSwap<Known>,
+pub(crate) struct ClientRegistry {
+    known: ArcSwap<ClientTable>,
     renewing: Mutex<()>,
 }
 
 /// The clients of one configuration.
-struct Known {
+struct ClientTable {
     config: Arc<Config>,
-    clients: Vec<Arc<Client>>,
+    clients: Vec<Arc<ApiClient>>,
 }
 
 /// A client, with its limit.
-pub(crate) struct Client {
+pub(crate) struct ApiClient {
     pub(crate) config: ClientConfig,
-    bucket: Option<Arc<Bucket>>,
+    bucket: Option<Arc<TokenBucket>>,
     streams: Arc<Semaphore>,
 }
 
 /// A client at a shop that it may address.
-pub(crate) struct Caller {
-    pub(crate) client: Arc<Client>,
+pub(crate) struct AuthorizedCaller {
+    pub(crate) client: Arc<ApiClient>,
     pub(crate) shop: Arc<HttpShop>,
 }
 
-impl Clients {
+impl ClientRegistry {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         let clients = clients(&config.clients, &[], BootInstant::now());
         Self {
-            known: ArcSwap::from_pointee(Known { config, clients }),
+            known: ArcSwap::from_pointee(ClientTable { config, clients }),
             renewing: Mutex::new(()),
         }
     }
 
     /// Those of this configuration. Made when it is first seen, and not by whoever changes it, so that
     /// nobody meets the keys of one configuration beside the clients of another.
-    fn of(&self, config: &Arc<Config>) -> Arc<Known> {
+    fn of(&self, config: &Arc<Config>) -> Arc<ClientTable> {
         let known = self.known.load_full();
         if Arc::ptr_eq(&known.config, config) {
             return known;
@@ -68,7 +68,7 @@ impl Clients {
         if Arc::ptr_eq(&before.config, config) {
             return before;
         }
-        let renewed = Arc::new(Known {
+        let renewed = Arc::new(ClientTable {
             config: Arc::clone(config),
             clients: clients(&config.clients, &before.clients, BootInstant::now()),
         });
@@ -78,17 +78,21 @@ impl Clients {
 }
 
 /// The clients of a configuration. Who was there `before` goes on with what it has used of its limits.
-fn clients(configs: &[ClientConfig], before: &[Arc<Client>], now: BootInstant) -> Vec<Arc<Client>> {
+fn clients(
+    configs: &[ClientConfig],
+    before: &[Arc<ApiClient>],
+    now: BootInstant,
+) -> Vec<Arc<ApiClient>> {
     let client = |config: &ClientConfig| {
         let rate = config.max_requests_per_second;
-        let fresh = || rate.map(|rate| Arc::new(Bucket::new(rate, now)));
+        let fresh = || rate.map(|rate| Arc::new(TokenBucket::new(rate, now)));
         let old = before.iter().find(|old| old.config.name == config.name);
         let kept = old.filter(|old| old.config.max_requests_per_second == rate);
-        Arc::new(Client {
+        Arc::new(ApiClient {
             config: config.clone(),
             bucket: kept.map_or_else(fresh, |old| old.bucket.clone()),
             streams: old.map_or_else(
-                || Arc::new(Semaphore::new(stream::PER_CLIENT)),
+                || Arc::new(Semaphore::new(stream::MAX_STREAMS_PER_CLIENT)),
                 |old| Arc::clone(&old.streams),
             ),
         })
@@ -96,7 +100,7 @@ fn clients(configs: &[ClientConfig], before: &[Arc<Client>], now: BootInstant) -
     configs.iter().map(client).collect()
 }
 
-fn by_key<'a>(clients: &'a [Arc<Client>], key: &[u8]) -> Option<&'a Arc<Client>> {
+fn by_key<'a>(clients: &'a [Arc<ApiClient>], key: &[u8]) -> Option<&'a Arc<ApiClient>> {
     let digest = KeyDigest::of(key);
     let mut found = None;
     for client in clients {
@@ -107,25 +111,25 @@ fn by_key<'a>(clients: &'a [Arc<Client>], key: &[u8]) -> Option<&'a Arc<Client>>
     found
 }
 
-impl Client {
-    pub(crate) fn may(&self, scope: Scope) -> bool {
+impl ApiClient {
+    pub(crate) fn has_scope(&self, scope: Scope) -> bool {
         self.config.scopes.contains(&scope)
     }
 }
 
-impl Caller {
+impl AuthorizedCaller {
     /// The name that stands in evidence.
     pub(crate) fn name(&self) -> &str {
         &self.client.config.name
     }
 
     /// A place for one more stream of the client.
-    pub(crate) fn stream_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
         Arc::clone(&self.client.streams)
             .try_acquire_owned()
             .map_err(|_| {
                 Problem::new(
-                    Kind::TooManyRequests,
+                    ProblemKind::TooManyRequests,
                     "this client reads as many streams as it may",
                 )
                 .retry_after(STREAM_RETRY)
@@ -134,11 +138,11 @@ impl Caller {
 
     /// Fails unless the client has this scope as well.
     pub(crate) fn require(&self, scope: Scope) -> Result<(), Problem> {
-        if self.client.may(scope) {
+        if self.client.has_scope(scope) {
             return Ok(());
         }
         Err(Problem::new(
-            Kind::Forbidden,
+            ProblemKind::Forbidden,
             format!("this needs the scope {:?}", scope.as_str()),
         ))
     }
@@ -150,15 +154,19 @@ impl ApiContext {
         &self,
         req: &HttpRequest,
         scope: Scope,
-    ) -> Result<Caller, Problem> {
+    ) -> Result<AuthorizedCaller, Problem> {
         let caller = self.authorize(req, scope)?;
-        request::Params::of(req, &[]).finish()?;
+        request::QueryParams::of(req, &[]).finish()?;
         Ok(caller)
     }
 
     /// Lets a request through to the shop in its path, when its key allows that.
-    pub(crate) fn authorize(&self, req: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {
-        let known = self.clients.of(&self.config.now());
+    pub(crate) fn authorize(
+        &self,
+        req: &HttpRequest,
+        scope: Scope,
+    ) -> Result<AuthorizedCaller, Problem> {
+        let known = self.clients.of(&self.config.current());
         let client = bearer(req.headers())
             .and_then(|key| by_key(&known.clients, key))
             .ok_or_else(unauthorized)?;
@@ -167,35 +175,43 @@ impl ApiContext {
             fields.is_known = true;
         });
         if let Some(bucket) = &client.bucket {
-            bucket.take(BootInstant::now()).map_err(|after| {
-                Problem::new(Kind::TooManyRequests, "the limit of this client is reached")
-                    .retry_after(after)
+            bucket.try_acquire(BootInstant::now()).map_err(|after| {
+                Problem::new(
+                    ProblemKind::TooManyRequests,
+                    "the limit of this client is reached",
+                )
+                .retry_after(after)
             })?;
         }
-        let name = request::segment(req, request::SHOP).unwrap_or_default();
+        let name = request::segment(req, request::SHOP_SEGMENT).unwrap_or_default();
         if !client.config.shops.contains(&name) {
             return Err(Problem::new(
-                Kind::Forbidden,
+                ProblemKind::Forbidden,
                 "the key is not for this shop",
             ));
         }
-        if !client.may(scope) {
+        if !client.has_scope(scope) {
             let detail = format!("this needs the scope {:?}", scope.as_str());
-            return Err(Problem::new(Kind::Forbidden, detail));
+            return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
         let shop = self
             .shop(&name)
             .ok_or_else(|| Problem::not_found("there is no such shop"))?;
         request::add_log_fields(req, |fields| fields.shop = Some(shop.id.clone()));
-        Ok(Caller {
+        Ok(AuthorizedCaller {
             client: Arc::clone(client),
             shop: Arc::clone(shop),
         })
     }
 
     /// Whether a key that was good when a long answer began is good still.
-    pub(crate) fn still_may(&self, client: &Client, shop: &ShopId, scope: Scope) -> bool {
-        let now = self.config.now();
+    pub(crate) fn is_still_authorized(
+        &self,
+        client: &ApiClient,
+        shop: &ShopId,
+        scope: Scope,
+    ) -> bool {
+        let now = self.config.current();
         let mut same = now
             .clients
             .iter()
@@ -206,7 +222,7 @@ impl ApiContext {
 
 fn unauthorized() -> Problem {
     Problem::new(
-        Kind::Unauthorized,
+        ProblemKind::Unauthorized,
         "a valid key is needed: Authorization: Bearer <key>",
     )
     .header(header::WWW_AUTHENTICATE, "Bearer")
@@ -227,14 +243,14 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::config::ShopSet;
+    use crate::config::ShopSelection;
     use actix_web::http::header::HeaderValue;
 
     fn client(name: &str, key: &str) -> ClientConfig {
         ClientConfig {
             name: name.to_owned(),
             key_sha256: KeyDigest::of(key.as_bytes()),
-            shops: ShopSet::All,
+            shops: ShopSelection::All,
             scopes: [Scope::Read].into(),
             max_requests_per_second: None,
         }
@@ -259,19 +275,19 @@ mod tests {
         for wrong in ["", "k", "kab", "KB", "kb "] {
             assert!(by_key(&all, wrong.as_bytes()).is_none(), "{wrong:?}");
         }
-        assert!(by_key(&all, b"ka").unwrap().may(Scope::Read));
-        assert!(!by_key(&all, b"ka").unwrap().may(Scope::Operate));
+        assert!(by_key(&all, b"ka").unwrap().has_scope(Scope::Read));
+        assert!(!by_key(&all, b"ka").unwrap().has_scope(Scope::Operate));
     }
 
     #[test]
-    fn a_client_keeps_what_it_has_used_of_its_limit() {
+    fn a_client_keeps_its_used_limit_after_a_reload() {
         let start = BootInstant::now();
         let limited = |rate| ClientConfig {
             max_requests_per_second: Some(rate),
             ..client("a", "ka")
         };
         let first = clients(&[limited(1)], &[], start);
-        let take = |all: &[Arc<Client>]| all[0].bucket.as_ref().unwrap().take(start);
+        let take = |all: &[Arc<ApiClient>]| all[0].bucket.as_ref().unwrap().try_acquire(start);
         assert_eq!(take(&first), Ok(()));
         let renewed = clients(&[client("b", "kb"), limited(1)], &first, start);
         assert!(take(&renewed[1..]).is_err());

@@ -2,14 +2,14 @@
 //!
 //! Not responsible for: the state of transactions, which handlers read from the store each time.
 
-use crate::api::auth::Clients;
-use crate::api::single_flight::Turns;
-use crate::config::{Live, Submits};
+use crate::api::auth::ClientRegistry;
+use crate::api::single_flight::SingleFlight;
+use crate::config::{LiveConfig, SubmitsMode};
 use crate::http::HttpContext;
 use crate::http::problem::Problem;
 use crate::ledger::Ledger;
-use crate::store::{Store, controls};
-use crate::submit::Dispatch;
+use crate::store::{Store, shop_controls};
+use crate::submit::Dispatcher;
 use domain::ShopId;
 use leaves::clock::BootInstant;
 use leaves::telemetry::traces;
@@ -21,12 +21,12 @@ use tokio::runtime::Handle;
 /// What the handlers of the REST API share.
 pub struct ApiContext {
     pub(crate) http: Arc<HttpContext>,
-    pub(crate) config: Live,
+    pub(crate) config: LiveConfig,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
-    pub(crate) dispatch: Dispatch,
-    pub(crate) clients: Clients,
-    pub(crate) turns: Turns,
+    pub(crate) dispatch: Dispatcher,
+    pub(crate) clients: ClientRegistry,
+    pub(crate) turns: SingleFlight,
     shops: HashMap<String, Arc<HttpShop>>,
     tasks: Handle,
 }
@@ -34,13 +34,13 @@ pub struct ApiContext {
 /// A shop, as the handlers need it.
 pub(crate) struct HttpShop {
     pub(crate) id: ShopId,
-    submits: Submits,
+    submits: SubmitsMode,
     pub(crate) notification_url: String,
     paused: Mutex<Option<(BootInstant, bool)>>,
 }
 
 /// How long it may take until a pause at another replica is noticed here.
-const PAUSE_NOTICED: Duration = Duration::from_secs(1);
+const PAUSE_CACHE_TTL: Duration = Duration::from_secs(1);
 
 impl ApiContext {
     /// Creates the context. `tasks` is the runtime that outlives the listeners: work that must
@@ -49,11 +49,11 @@ impl ApiContext {
         http: Arc<HttpContext>,
         store: Store,
         ledger: Ledger,
-        dispatch: Dispatch,
+        dispatch: Dispatcher,
         tasks: Handle,
     ) -> Self {
         let config = http.config.clone();
-        let now = config.now();
+        let now = config.current();
         let shops = now.shops.iter().filter_map(|shop| {
             // The configuration accepts the same IDs, so no shop is left out here.
             let id = ShopId::parse(&shop.id).ok()?;
@@ -70,8 +70,8 @@ impl ApiContext {
         });
         Self {
             shops: shops.collect(),
-            clients: Clients::new(now.clone()),
-            turns: Turns::default(),
+            clients: ClientRegistry::new(now.clone()),
+            turns: SingleFlight::default(),
             http,
             config,
             store,
@@ -93,16 +93,16 @@ impl ApiContext {
 
     /// Returns whether new submits of a shop are paused, by its configuration or by an operator.
     pub(crate) async fn is_paused(&self, shop: &HttpShop) -> Result<bool, Problem> {
-        if shop.submits == Submits::Paused {
+        if shop.submits == SubmitsMode::Paused {
             return Ok(true);
         }
         let now = BootInstant::now();
         if let Some((at, paused)) = *shop.paused.lock().unwrap_or_else(PoisonError::into_inner)
-            && now.duration_since(at) < PAUSE_NOTICED
+            && now.duration_since(at) < PAUSE_CACHE_TTL
         {
             return Ok(paused);
         }
-        let paused = controls::is_paused(&self.store, &shop.id).await?;
+        let paused = shop_controls::is_paused(&self.store, &shop.id).await?;
         shop.note_paused(now, paused);
         Ok(paused)
     }
@@ -114,13 +114,13 @@ impl ApiContext {
         paused: bool,
         by: &str,
     ) -> Result<bool, Problem> {
-        controls::set_paused(&self.store, &shop.id, paused, by).await?;
+        shop_controls::set_paused(&self.store, &shop.id, paused, by).await?;
         shop.note_paused(BootInstant::now(), paused);
         self.is_paused(shop).await
     }
 
     /// Runs work to completion even if the caller who requested it disconnects.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
+    pub(crate) async fn spawn_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {

@@ -5,47 +5,46 @@
 //! goes away in between must not leave a stamp behind that nobody acts on. What this deliberately
 //! cannot do: change a state. It opens, hands the attempt to the dispatcher, and reads.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
-use crate::api::idempotency::{self, Match};
-use crate::api::openapi::params::{Forcing, Preferring};
+use crate::api::idempotency::{self, RequestMatch};
+use crate::api::openapi::params::{CreatePreferHeader, ForceParam};
 use crate::api::parents;
-use crate::api::prefer::Prefer;
-use crate::api::request::{self, Params};
+use crate::api::prefer::Preference;
+use crate::api::request::{self, QueryParams};
 use crate::api::respond;
-use crate::api::single_flight::Turn;
-use crate::api::submission::Submission;
+use crate::api::single_flight::TrackingIdGuard;
+use crate::api::submission::TransactionSubmission;
 use crate::api::wait;
 use crate::config::Scope;
 use crate::config::sealing::{self, Sealed};
-use crate::http::body::{self, Room};
-use crate::http::problem::{Kind, OVER_BUDGET, Problem};
-use crate::ledger::{Open, ParentLimit, Record, Target};
+use crate::http::body::{self, BodyPermit};
+use crate::http::problem::{OVER_BUDGET, Problem, ProblemKind};
+use crate::ledger::{EvidenceTarget, OpenTransaction, ParentLimit, RecordEvidence};
 use crate::observation::submit::released;
 use crate::store::StoredTransaction;
 use crate::store::history::NOT_ACCEPTED;
-use crate::store::read::{self, Name};
-use crate::submit::{KEY_PROBE, NextAttempt, Sent, StartResult, StartedAttempt};
+use crate::store::read::{self, TransactionRef};
+use crate::submit::{
+    BUDGET_TIMEOUT, KEY_PROBE, NextAttempt, SendResult, StartResult, StartedAttempt,
+};
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::family::Unfit;
-use domain::{Opening, Origin, State, Timestamp, TransactionType};
-use gateway::card::SensitiveBody;
+use domain::{Origin, State, Timestamp, TransactionRequest, TransactionType};
+use gateway::sensitive_body::SensitiveBody;
 use leaves::clock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-/// How long a request waits for the shop's budget.
-const BUDGET_WAIT: Duration = Duration::from_secs(2);
-
 /// What the dispatcher needs beyond the request's own timeout to store the answer.
-const MARGIN: Duration = Duration::from_secs(1);
+const LEASE_SAFETY_MARGIN: Duration = Duration::from_secs(1);
 
 /// When a submit to a paused shop should be tried again.
-const PAUSED: Duration = Duration::from_secs(30);
+const PAUSED_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// What a caller is told to wait while the database's history is not accepted.
 const HISTORY_ACCEPTED: Duration = Duration::from_secs(10);
@@ -58,17 +57,17 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// One POST, read and allowed.
-struct Post {
+struct CreateRequest {
     context: web::Data<ApiContext>,
-    caller: Caller,
-    submission: Submission,
-    prefer: Prefer,
+    caller: AuthorizedCaller,
+    submission: TransactionSubmission,
+    prefer: Preference,
     force: bool,
     started: Instant,
     /// It has asked whether the shop's key may be tried, and may.
     may_try_key: bool,
     /// What the body takes of the listener's budget.
-    room: Room,
+    room: BodyPermit,
 }
 
 /// Open a transaction
@@ -81,7 +80,7 @@ struct Post {
     path = "/v1/shops/{shop}/{collection}",
     tag = "Transactions",
     operation_id = "create",
-    params(Forcing, Preferring),
+    params(ForceParam, CreatePreferHeader),
     responses(
         (status = 200, description = "It has ended, or it was opened by an earlier, equal request.",
             body = TransactionView,
@@ -106,21 +105,21 @@ pub(crate) async fn create(
     let started = Instant::now();
     let caller = context.authorize(&req, Scope::Submit)?;
     let force = is_forced(&req, &caller)?;
-    let (json, raw) = body::forwarded(&req, payload, context.config.now().api.max_body).await?;
-    let submission = Submission::read(kind, json, &raw)?;
+    let (json, raw) = body::forwarded(&req, payload, context.config.current().api.max_body).await?;
+    let submission = TransactionSubmission::read(kind, json, &raw)?;
     let room = raw.room();
     drop(raw);
     request::add_log_fields(&req, |fields| {
         fields.tracking_id = Some(submission.tracking_id.to_string())
     });
-    let given = Prefer::of(req.headers());
+    let given = Preference::of(req.headers());
     // Card data waits in no database, so that it is sent while its caller waits.
     let prefer = if submission.card_data {
         given.waiting()
     } else {
         given
     };
-    let mut post = Post {
+    let mut post = CreateRequest {
         context,
         caller,
         submission,
@@ -131,11 +130,11 @@ pub(crate) async fn create(
         room,
     };
     let turn = (post.context.turns)
-        .take(&post.caller.shop.id, &post.submission.tracking_id)
+        .acquire(&post.caller.shop.id, &post.submission.tracking_id)
         .await;
     // A repeat of a child's request asks nobody for its parent.
     if post.submission.kind.is_child()
-        && let Some(known) = post.known().await?
+        && let Some(known) = post.find_known().await?
     {
         drop(turn);
         return post.again(known).await;
@@ -144,7 +143,7 @@ pub(crate) async fn create(
     // stands already is answered whatever speaks against a new one.
     match post.prepare().await {
         Ok(parent) => post.open(parent, turn).await,
-        Err(problem) => match post.known().await? {
+        Err(problem) => match post.find_known().await? {
             Some(known) => {
                 drop(turn);
                 post.again(known).await
@@ -177,7 +176,7 @@ fn unfitting(unfit: Unfit) -> Problem {
 /// Why nothing is sent while the gateway refuses the shop's key.
 fn key_refused() -> Problem {
     let detail = "the gateway refuses this shop's key; nothing was sent";
-    Problem::new(Kind::Unavailable, detail).retry_after(KEY_PROBE)
+    Problem::new(ProblemKind::Unavailable, detail).retry_after(KEY_PROBE)
 }
 
 /// Why an equal child is not sent while its caller waits.
@@ -187,8 +186,8 @@ fn too_soon(until: Timestamp) -> Problem {
     Problem::unavailable(detail).retry_after(until.since(now))
 }
 
-fn is_forced(req: &HttpRequest, caller: &Caller) -> Result<bool, Problem> {
-    let mut params = Params::of(req, &["force"]);
+fn is_forced(req: &HttpRequest, caller: &AuthorizedCaller) -> Result<bool, Problem> {
+    let mut params = QueryParams::of(req, &["force"]);
     let force = params
         .read("force", "true or false", |text| text.parse().ok())
         .unwrap_or(false);
@@ -199,10 +198,10 @@ fn is_forced(req: &HttpRequest, caller: &Caller) -> Result<bool, Problem> {
     Ok(force)
 }
 
-impl Post {
+impl CreateRequest {
     /// The transaction that was made through the API under this tracking id.
-    async fn known(&self) -> Result<Option<Box<StoredTransaction>>, Problem> {
-        let name = Name::TrackingId(self.submission.tracking_id.to_string());
+    async fn find_known(&self) -> Result<Option<Box<StoredTransaction>>, Problem> {
+        let name = TransactionRef::TrackingId(self.submission.tracking_id.to_string());
         let found = read::find(&self.context.store, &self.caller.shop.id, &name).await?;
         Ok(found
             .filter(|known| known.opening.origin == Origin::Api)
@@ -247,11 +246,15 @@ impl Post {
     }
 
     /// Opens a transaction.
-    async fn open(self, parent: Option<ParentLimit>, turn: Turn) -> Result<HttpResponse, Problem> {
+    async fn open(
+        self,
+        parent: Option<ParentLimit>,
+        turn: TrackingIdGuard,
+    ) -> Result<HttpResponse, Problem> {
         let send_now = self.send_now();
         let (fingerprint, fingerprint_key) = self.fingerprint()?;
         let id = Uuid::now_v7();
-        let open = Open {
+        let open = OpenTransaction {
             id,
             opening: self.opening(),
             description: self.submission.description.clone(),
@@ -266,7 +269,7 @@ impl Post {
         };
         let body = send_now.then(|| self.body()).transpose()?;
         let work = self.context.dispatch.clone().open_and_send(open, body);
-        let beginning = self.to_the_end(work).await??;
+        let beginning = self.spawn_to_completion(work).await??;
         drop(turn);
         match beginning {
             StartResult::Begun(begun) => self.answer(begun, false).await,
@@ -286,7 +289,7 @@ impl Post {
     }
 
     /// Runs something to its end, which keeps the body's room as long.
-    async fn to_the_end<T: Send + 'static>(
+    async fn spawn_to_completion<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -296,14 +299,14 @@ impl Post {
             drop(room);
             done
         };
-        self.context.to_the_end(kept).await
+        self.context.spawn_to_completion(kept).await
     }
 
     /// Gives back what was taken for a request that is not made.
     async fn give_back(&self, taken: bool) {
         if taken {
             let shop = &self.caller.shop.id;
-            self.context.dispatch.give_back_budget(shop).await;
+            self.context.dispatch.release_budget(shop).await;
         }
     }
 
@@ -329,7 +332,7 @@ impl Post {
         let sealed = self.sealed(known.record.id)?;
         let dispatch = self.context.dispatch.clone();
         let work = dispatch.stamp_and_send(known, parent, self.body()?, sealed);
-        match self.to_the_end(work).await?? {
+        match self.spawn_to_completion(work).await?? {
             NextAttempt::Begun(begun) => self.answer(begun, true).await,
             NextAttempt::Wait(until) => {
                 self.give_back(true).await;
@@ -352,9 +355,9 @@ impl Post {
             return Ok(known);
         }
         let now = Timestamp::from(leaves::clock::now_utc());
-        let record = Record {
-            target: Target::Transaction(known.record.id),
-            learned: released(&self.caller.client.config.name, now),
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(known.record.id),
+            observation: released(&self.caller.client.config.name, now),
             lease: None,
             next_check: None,
         };
@@ -364,23 +367,23 @@ impl Post {
     }
 
     fn require_same(&self, known: &StoredTransaction) -> Result<(), Problem> {
-        let config = self.context.config.now();
+        let config = self.context.config.current();
         let keys = &config.security.fingerprint_key;
-        let (kind, body) = (self.submission.kind, self.submission.told());
+        let (kind, body) = (self.submission.kind, self.submission.fingerprint_input());
         let stored = (known.fingerprint.as_slice(), known.fingerprint_key.as_str());
         let compared = idempotency::compare(keys, kind, body, stored)
             .map_err(|error| Problem::internal(error.to_string()))?;
         let detail = match compared {
-            Match::Same if known.opening.kind == kind => return Ok(()),
-            Match::Same | Match::Different => {
+            RequestMatch::Same if known.opening.kind == kind => return Ok(()),
+            RequestMatch::Same | RequestMatch::Different => {
                 "another request was made under this tracking id; use a new one"
             }
-            Match::UnknownKey => {
+            RequestMatch::UnknownKey => {
                 "it cannot be told whether this is the same request: the key of its fingerprint is \
                  no longer configured"
             }
         };
-        Err(Problem::new(Kind::TrackingIdConflict, detail))
+        Err(Problem::new(ProblemKind::TrackingIdConflict, detail))
     }
 
     /// Fails when nothing may be sent now.
@@ -389,8 +392,8 @@ impl Post {
             return Err(Problem::unavailable("this replica is about to stop"));
         }
         if self.context.is_paused(&self.caller.shop).await? {
-            let problem = Problem::new(Kind::Unavailable, "submits of this shop are paused");
-            return Err(problem.retry_after(PAUSED));
+            let problem = Problem::new(ProblemKind::Unavailable, "submits of this shop are paused");
+            return Err(problem.retry_after(PAUSED_RETRY_AFTER));
         }
         let (dispatch, shop) = (&self.context.dispatch, &self.caller.shop.id);
         if !dispatch.accepts_history().await {
@@ -404,28 +407,32 @@ impl Post {
 
     /// Counted from the request's beginning: time spent in a queue of equals is part of it.
     fn budget_wait(&self) -> Duration {
-        BUDGET_WAIT.saturating_sub(self.started.elapsed())
+        BUDGET_TIMEOUT.saturating_sub(self.started.elapsed())
     }
 
     async fn take_budget(&self) -> Result<(), Problem> {
         let shop = &self.caller.shop.id;
         self.context
             .dispatch
-            .take_budget(shop, self.budget_wait())
+            .acquire_budget(shop, self.budget_wait())
             .await
             .map_err(|none| Problem::no_budget(none, OVER_BUDGET))
     }
 
     fn fingerprint(&self) -> Result<(Vec<u8>, String), Problem> {
-        let config = self.context.config.now();
+        let config = self.context.config.current();
         let keys = &config.security.fingerprint_key;
-        idempotency::fingerprint(keys, self.submission.kind, self.submission.told())
-            .map_err(|error| Problem::internal(error.to_string()))
+        idempotency::fingerprint(
+            keys,
+            self.submission.kind,
+            self.submission.fingerprint_input(),
+        )
+        .map_err(|error| Problem::internal(error.to_string()))
     }
 
-    fn opening(&self) -> Opening {
+    fn opening(&self) -> TransactionRequest {
         let asked = &self.submission;
-        Opening {
+        TransactionRequest {
             shop: self.caller.shop.id.clone(),
             tracking_id: Some(asked.tracking_id.clone()),
             kind: asked.kind,
@@ -455,7 +462,7 @@ impl Post {
         if self.submission.card_data {
             return Ok(None);
         }
-        let config = self.context.config.now();
+        let config = self.context.config.current();
         let (keys, shop) = (&config.security.fingerprint_key, &self.caller.shop.id);
         let raw = self.submission.raw.as_bytes();
         let sealed = sealing::seal(keys, shop.as_str(), id.as_bytes(), raw);
@@ -466,7 +473,7 @@ impl Post {
     /// Waits as long as was preferred, and answers with the transaction as it is then.
     async fn answer(self, begun: StartedAttempt, replayed: bool) -> Result<HttpResponse, Problem> {
         let sent_by_us = begun.sending.is_some();
-        let stored = self.settle(begun).await;
+        let stored = self.await_result(begun).await;
         if sent_by_us && stored.state == State::NotSent {
             return Err(Problem::not_sent(&stored.view()));
         }
@@ -476,7 +483,7 @@ impl Post {
         } else {
             StatusCode::ACCEPTED
         };
-        let mut response = respond::head(status, &stored, self.prefer);
+        let mut response = respond::transaction_response(status, &stored, self.prefer);
         response.insert_header((header::LOCATION, self.location()));
         if replayed {
             response.insert_header(("Idempotent-Replayed", "true"));
@@ -486,7 +493,7 @@ impl Post {
 
     /// The transaction when the wait is over. When it cannot be read, as it was last seen: it is
     /// stored, and a caller who is told of a failure would not know that.
-    async fn settle(&self, begun: StartedAttempt) -> StoredTransaction {
+    async fn await_result(&self, begun: StartedAttempt) -> StoredTransaction {
         let StartedAttempt {
             transaction,
             sending,
@@ -495,10 +502,10 @@ impl Post {
         if let Some(wait) = self.prefer.wait {
             let done = |stored: &StoredTransaction| stored.view().is_answer();
             let deadline = self.started + wait;
-            let waited = wait::transaction(&self.context, shop, id, deadline, done).await;
+            let waited = wait::wait_for_transaction(&self.context, shop, id, deadline, done).await;
             return waited.unwrap_or(*transaction);
         }
-        let longest = self.context.config.now().gateway.request_timeout + MARGIN;
+        let longest = self.context.config.current().gateway.request_timeout + LEASE_SAFETY_MARGIN;
         let Some(sending) = sending else {
             let waits = transaction.state == State::Accepted && self.looks_first();
             if !waits || self.prefer.respond_async {
@@ -509,12 +516,12 @@ impl Post {
                 !under_way || stored.summary.held_back().is_some()
             };
             let deadline = self.started + longest;
-            let waited = wait::transaction(&self.context, shop, id, deadline, done).await;
+            let waited = wait::wait_for_transaction(&self.context, shop, id, deadline, done).await;
             return waited.unwrap_or(*transaction);
         };
         match timeout(longest, sending).await {
-            Ok(Ok(Sent::Recorded(stored))) => *stored,
-            Ok(Ok(Sent::Lost(_)) | Err(_)) | Err(_) => {
+            Ok(Ok(SendResult::Recorded(stored))) => *stored,
+            Ok(Ok(SendResult::Lost(_)) | Err(_)) | Err(_) => {
                 let now = read::by_id(&self.context.store, shop, id).await;
                 now.ok().flatten().unwrap_or(*transaction)
             }
@@ -533,7 +540,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_location_escapes_what_a_path_would_not_keep() {
+    fn a_location_header_is_escaped() {
         let name = utf8_percent_encode("a:b+c&d=\"e\"~f", ESCAPED).to_string();
         assert_eq!(name, "a%3Ab%2Bc%26d%3D%22e%22~f");
     }

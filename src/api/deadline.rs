@@ -4,8 +4,8 @@
 //! break off goes on in a task of its own. What it deliberately cannot do: end such work.
 
 use crate::api::context::ApiContext;
-use crate::api::prefer::Prefer;
-use crate::http::body::PATIENCE;
+use crate::api::prefer::Preference;
+use crate::http::body::BODY_READ_TIMEOUT;
 use crate::http::problem::Problem;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -28,15 +28,16 @@ pub(crate) async fn in_time(
     let Some(context) = req.app_data::<web::Data<ApiContext>>().cloned() else {
         return Ok(next.call(req).await?.map_into_boxed_body());
     };
-    let wait = Prefer::of(req.headers()).wait.unwrap_or_default();
-    let longest = context.config.now().gateway.request_timeout.max(wait) + SLACK;
+    let wait = Preference::of(req.headers()).wait.unwrap_or_default();
+    let longest = context.config.current().gateway.request_timeout.max(wait) + SLACK;
     // A body that does not come has an answer of its own.
-    let longest = longest.max(PATIENCE + Duration::from_millis(500));
+    let longest = longest.max(BODY_READ_TIMEOUT + Duration::from_millis(500));
     let asked = req.request().clone();
     match timeout(longest, next.call(req)).await {
         Ok(answered) => Ok(answered?.map_into_boxed_body()),
         Err(_) => {
-            let problem = Problem::unavailable(TOO_LATE).caused("the time for an answer is over");
+            let problem =
+                Problem::unavailable(TOO_LATE).with_cause("the time for an answer is over");
             Ok(ServiceResponse::from_err(problem, asked).map_into_boxed_body())
         }
     }

@@ -3,18 +3,18 @@
 //! Closing a mismatch accepts what the gateway has: that is evidence, from which the state follows.
 //! What it deliberately cannot do: open one, or hide one that new evidence indicates again.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
-use crate::api::cursor::{self, List};
+use crate::api::cursor::{self, ListKind};
 use crate::api::openapi::params::DiscrepancyFilter;
 use crate::api::operator;
-use crate::api::request::{self, Params};
+use crate::api::request::{self, QueryParams};
 use crate::api::respond;
-use crate::api::transactions::{next_cursor, one_of};
+use crate::api::transactions::{next_cursor, parse_enum};
 use crate::config::Scope;
 use crate::http::body;
 use crate::http::problem::Problem;
-use crate::ledger::{Close, act, discrepancy_view};
+use crate::ledger::{ResolveDiscrepancy, discrepancy_view, operator_observation};
 use crate::store::{DiscrepancyRow, StoredTransaction, discrepancies, read};
 use crate::view::DiscrepancyView;
 use actix_web::http::StatusCode;
@@ -25,8 +25,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-/// The page size when none is asked for, and the largest.
-const PAGE: (i64, i64) = (50, 200);
+/// Rows of a page, unless `limit` is given.
+const DEFAULT_LIMIT: i64 = 50;
+
+/// Most rows of a page.
+const MAX_LIMIT: i64 = 200;
 
 /// A page of findings.
 #[derive(Serialize, ToSchema)]
@@ -54,7 +57,7 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize(&req, Scope::Read)?;
     let shop = &caller.shop.id;
-    let mut params = Params::of(&req, &["status", "kind", "limit", "cursor"]);
+    let mut params = QueryParams::of(&req, &["status", "kind", "limit", "cursor"]);
     let status = params.read("status", "open, resolved or all", |text| match text {
         "open" => Some(Some(true)),
         "resolved" => Some(Some(false)),
@@ -62,16 +65,16 @@ pub(crate) async fn list(
         _ => None,
     });
     let open = status.flatten();
-    let kinds = one_of(DiscrepancyKind::ALL);
+    let kinds = parse_enum(DiscrepancyKind::ALL);
     let kind = params.read("kind", &kinds, DiscrepancyKind::parse);
     let before = params.read("cursor", "a next_cursor of this list", |text| {
-        cursor::read(List::Discrepancies, shop, text)
+        cursor::decode(ListKind::Discrepancies, shop, text)
     });
-    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    let limit = request::limit(&mut params, DEFAULT_LIMIT, MAX_LIMIT);
     params.finish()?;
     let mut page = discrepancies::list(&context.store, shop, open, kind, before, limit + 1).await?;
     let next = next_cursor(&mut page, limit, |last| {
-        cursor::write(List::Discrepancies, shop, last.id)
+        cursor::encode(ListKind::Discrepancies, shop, last.id)
     });
     let found: Vec<DiscrepancyView> = page.iter().map(discrepancy_view).collect();
     let page = DiscrepancyPage {
@@ -91,7 +94,7 @@ pub(crate) async fn list(
     path = "/v1/shops/{shop}/discrepancies/{id}/resolve",
     tag = "Discrepancies",
     operation_id = "resolveDiscrepancy",
-    request_body = operator::Reason,
+    request_body = operator::ReasonBody,
     responses((status = 200, description = "The finding, closed.", body = DiscrepancyView))
 )]
 pub(crate) async fn resolve(
@@ -100,7 +103,7 @@ pub(crate) async fn resolve(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Operate)?;
-    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.current().api.max_body).await?;
     let reason = operator::reason(json.fields()?).map_err(|e| Problem::validation(vec![e]))?;
     let found = find(&context, &caller, &req).await?;
     if !found.is_open {
@@ -112,21 +115,24 @@ pub(crate) async fn resolve(
             record(&context, &caller, &found, stored, &reason).await?;
         }
     }
-    let close = Close {
+    let close = ResolveDiscrepancy {
         id: found.id,
         by: Some(caller.name().to_owned()),
         reason,
     };
-    let closed = context.ledger.close(&caller.shop.id, close).await?;
+    let closed = context
+        .ledger
+        .resolve_discrepancy(&caller.shop.id, close)
+        .await?;
     Ok(respond::json(StatusCode::OK, &discrepancy_view(&closed)))
 }
 
 async fn find(
     context: &ApiContext,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     req: &HttpRequest,
 ) -> Result<DiscrepancyRow, Problem> {
-    let id = request::finding_id(req)?;
+    let id = request::discrepancy_id(req)?;
     discrepancies::by_id(&context.store, &caller.shop.id, id)
         .await?
         .ok_or_else(|| Problem::not_found("there is no such discrepancy"))
@@ -135,7 +141,7 @@ async fn find(
 /// Leaves the decision in the evidence of the transaction, before the finding is closed.
 async fn record(
     context: &web::Data<ApiContext>,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     found: &DiscrepancyRow,
     stored: StoredTransaction,
     reason: &str,
@@ -154,9 +160,9 @@ async fn record(
             // The whole snapshot, so that an auditor can derive the state again.
             told["snapshot"] = whole(snapshot)?;
             let fact = Fact::MismatchAccepted(Box::new(snapshot.clone()));
-            act("mismatch_accepted", &told, vec![fact])
+            operator_observation("mismatch_accepted", &told, vec![fact])
         }
-        None => act("discrepancy_resolved", &told, Vec::new()),
+        None => operator_observation("discrepancy_resolved", &told, Vec::new()),
     };
     let (by, kind) = (caller.name(), found.kind);
     learned.reason = Some(reason.to_owned());

@@ -3,14 +3,14 @@
 //! What it deliberately cannot do: remember who has read what. A reader keeps `next_after` and goes
 //! on from there.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
-use crate::api::openapi::params::{EventType, FeedPlace, Resumption, Waiting};
-use crate::api::prefer::{self, Prefer};
-use crate::api::request::{self, Params};
+use crate::api::openapi::params::{EventTypeSchema, FeedParams, LastEventIdHeader, WaitHeader};
+use crate::api::prefer::{self, Preference};
+use crate::api::request::{self, QueryParams};
 use crate::api::{stream, wait};
 use crate::config::Scope;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::store::feed::{self, EventRow};
 use crate::view::{DiscrepancyView, TransactionView};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -21,8 +21,11 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-/// The page size when none is asked for, and the largest.
-const PAGE: (i64, i64) = (100, 500);
+/// Rows of a page, unless `limit` is given.
+const DEFAULT_LIMIT: i64 = 100;
+
+/// Most rows of a page.
+const MAX_LIMIT: i64 = 500;
 
 /// An event: with the transaction, or with the discrepancy, as it was then.
 #[derive(Serialize, ToSchema)]
@@ -32,7 +35,7 @@ pub(crate) struct Event {
     pub(crate) seq: i64,
     /// What happened.
     #[serde(rename = "type")]
-    #[schema(value_type = EventType)]
+    #[schema(value_type = EventTypeSchema)]
     pub(crate) kind: String,
     /// When it was committed.
     #[schema(format = DateTime)]
@@ -70,7 +73,7 @@ pub(crate) struct EventPage {
     path = "/v1/shops/{shop}/events",
     tag = "Feed",
     operation_id = "readEvents",
-    params(FeedPlace, Waiting, Resumption),
+    params(FeedParams, WaitHeader, LastEventIdHeader),
     responses(
         (status = 200, description = "What follows `after`, which may be nothing yet.",
             headers(("Preference-Applied" = String, description = "What was done of `Prefer`.")),
@@ -85,33 +88,36 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
     let caller = context.authorize(&req, Scope::Read)?;
-    let mut params = Params::of(&req, &["after", "limit"]);
+    let mut params = QueryParams::of(&req, &["after", "limit"]);
     let after = params
         .read("after", "a whole number from 0", number)
         .unwrap_or(0);
-    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    let limit = request::limit(&mut params, DEFAULT_LIMIT, MAX_LIMIT);
     params.finish()?;
-    if stream::is_wanted(req.headers()) {
+    if stream::accepts_event_stream(req.headers()) {
         // A reader that comes back asks as it did at first, and says in the header how far it came.
         let after = resumed(&req)?.unwrap_or(after);
-        let place = caller.stream_place()?;
-        return stream::open(context, &caller, after, place).await;
+        let place = caller.stream_permit()?;
+        return stream::open_stream(context, &caller, after, place).await;
     }
-    let prefer = Prefer::of(req.headers()).waiting();
+    let prefer = Preference::of(req.headers()).waiting();
     let deadline = started + prefer.wait.unwrap_or_default();
     let rows = rows(&context, &caller, (after, limit), deadline).await?;
     let next_after = rows.last().map_or(after, |row| row.seq);
-    let events = rows.into_iter().map(event).collect::<Result<_, _>>()?;
+    let events = rows
+        .into_iter()
+        .map(parse_event)
+        .collect::<Result<_, _>>()?;
     let mut response = HttpResponse::Ok();
     if let Some(applied) = prefer.applied() {
-        response.insert_header((prefer::APPLIED, applied));
+        response.insert_header((prefer::PREFERENCE_APPLIED, applied));
     }
     Ok(response.json(EventPage { events, next_after }))
 }
 
 async fn rows(
     context: &ApiContext,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     (after, limit): (i64, i64),
     deadline: Instant,
 ) -> Result<Vec<EventRow>, Problem> {
@@ -119,15 +125,15 @@ async fn rows(
     let watch = context.ledger.watch_shop(shop);
     loop {
         let changed = watch.changed();
-        let rows = piece(context, shop, after, limit).await?;
-        if !rows.is_empty() || !wait::more_time(context, deadline, changed).await {
+        let rows = event_page(context, shop, after, limit).await?;
+        if !rows.is_empty() || !wait::wait_for_change(context, deadline, changed).await {
             return Ok(rows);
         }
     }
 }
 
 /// What follows an event and is there now; an error when the next one is no longer kept.
-pub(crate) async fn piece(
+pub(crate) async fn event_page(
     context: &ApiContext,
     shop: &ShopId,
     after: i64,
@@ -169,10 +175,10 @@ fn truncated(first_kept: i64) -> Problem {
         "the first event that is kept is {first_kept}; read the transactions again, then go on \
          with after={after}"
     );
-    Problem::new(Kind::FeedTruncated, detail).member("first_after", json!(after))
+    Problem::new(ProblemKind::FeedTruncated, detail).member("first_after", json!(after))
 }
 
-pub(crate) fn event(row: EventRow) -> Result<Event, Problem> {
+pub(crate) fn parse_event(row: EventRow) -> Result<Event, Problem> {
     let object = RawValue::from_string(row.payload)
         .map_err(|_| Problem::internal(format!("the payload of event {} is not json", row.seq)))?;
     let (transaction, discrepancy) = if row.kind.starts_with("discrepancy.") {
@@ -203,11 +209,11 @@ mod tests {
             transaction_id: None,
             payload: payload.to_owned(),
         };
-        event(row).map(|event| serde_json::to_value(event).unwrap())
+        parse_event(row).map(|event| serde_json::to_value(event).unwrap())
     }
 
     #[test]
-    fn an_event_carries_what_it_is_about() {
+    fn an_event_carries_its_transaction_or_discrepancy() {
         let at = "1970-01-01T00:00:00Z";
         assert_eq!(
             told("transaction.updated", r#"{"id":1}"#).unwrap(),

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 
 /// How a request compares to the one that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Match {
+pub enum RequestMatch {
     /// It is the same.
     Same,
     /// It is another.
@@ -50,12 +50,16 @@ pub fn compare(
     kind: TransactionType,
     body: Told<'_>,
     (stored, key_id): (&[u8], &str),
-) -> io::Result<Match> {
+) -> io::Result<RequestMatch> {
     let Some(key) = keys.iter().find(|key| key.id() == key_id) else {
-        return Ok(Match::UnknownKey);
+        return Ok(RequestMatch::UnknownKey);
     };
     let same: bool = mac(key, kind, body)?.as_ref().ct_eq(stored).into();
-    Ok(if same { Match::Same } else { Match::Different })
+    Ok(if same {
+        RequestMatch::Same
+    } else {
+        RequestMatch::Different
+    })
 }
 
 fn mac(key: &FingerprintKey, kind: TransactionType, told: Told<'_>) -> io::Result<hmac::Tag> {
@@ -137,7 +141,7 @@ mod tests {
         kind: TransactionType,
         body: &str,
         stored: (&[u8], &str),
-    ) -> Match {
+    ) -> RequestMatch {
         let (value, long) = (value(body), long_numbers(body.as_bytes()));
         compare(
             keys,
@@ -157,7 +161,7 @@ mod tests {
 
     const PAYMENT: TransactionType = TransactionType::Payment;
 
-    fn compared(first: &str, second: &str) -> Match {
+    fn compared(first: &str, second: &str) -> RequestMatch {
         let keys = keys(&["a"]);
         let (stored, id) = made(&keys, PAYMENT, first);
         matched(&keys, PAYMENT, second, (&stored, &id))
@@ -171,7 +175,7 @@ mod tests {
             r#"{"b":{"y":100.0,"x":"Ж"},"amount":1.0e2}"#,
             r#"{"amount":7,"b":{"y":100,"x":"Ж"},"amount":100}"#,
         ] {
-            assert_eq!(compared(first, second), Match::Same, "{second}");
+            assert_eq!(compared(first, second), RequestMatch::Same, "{second}");
         }
         for second in [
             r#"{"amount":101,"b":{"x":"Ж","y":100}}"#,
@@ -179,7 +183,7 @@ mod tests {
             r#"{"amount":100,"b":{"x":"Ж","y":100},"c":null}"#,
             r#"{"amount":100}"#,
         ] {
-            assert_eq!(compared(first, second), Match::Different, "{second}");
+            assert_eq!(compared(first, second), RequestMatch::Different, "{second}");
         }
     }
 
@@ -189,19 +193,19 @@ mod tests {
         let long = "1.2345678901234567890123";
         assert_eq!(
             compared(&body(long), &body("12.345678901234567890123e-1")),
-            Match::Same
+            RequestMatch::Same
         );
         assert_eq!(
             compared(&body(long), &body("1.2345678901234567890124")),
-            Match::Different
+            RequestMatch::Different
         );
         assert_eq!(
             compared(&body("0.1"), &body("0.10000000000000000555")),
-            Match::Different
+            RequestMatch::Different
         );
-        assert_eq!(compared(&body("1e2"), &body("100.0")), Match::Same);
+        assert_eq!(compared(&body("1e2"), &body("100.0")), RequestMatch::Same);
         let (one, other) = ("9007199254740992", "9007199254740993");
-        assert_eq!(compared(&body(one), &body(other)), Match::Different);
+        assert_eq!(compared(&body(one), &body(other)), RequestMatch::Different);
     }
 
     #[test]
@@ -209,12 +213,12 @@ mod tests {
         let card = |n: &str| format!(r#"{{"credit_card":{{"number":"{n}"}}}}"#);
         assert_eq!(
             compared(&card("4200000000000000"), &card("4012000000000009")),
-            Match::Different
+            RequestMatch::Different
         );
         let keys = keys(&["a"]);
         let (stored, id) = made(&keys, PAYMENT, "{}");
         let other = matched(&keys, TransactionType::Authorization, "{}", (&stored, &id));
-        assert_eq!(other, Match::Different);
+        assert_eq!(other, RequestMatch::Different);
     }
 
     #[test]
@@ -223,8 +227,11 @@ mod tests {
         let body = r#"{"amount":1}"#;
         let (stored, id) = made(&old, PAYMENT, body);
         let known = (stored.as_slice(), id.as_str());
-        assert_eq!(matched(&both, PAYMENT, body, known), Match::Same);
-        assert_eq!(matched(&new, PAYMENT, body, known), Match::UnknownKey);
+        assert_eq!(matched(&both, PAYMENT, body, known), RequestMatch::Same);
+        assert_eq!(
+            matched(&new, PAYMENT, body, known),
+            RequestMatch::UnknownKey
+        );
         let (fresh, fresh_id) = made(&both, PAYMENT, body);
         assert_eq!(fresh_id, new.current().id());
         assert_ne!(fresh, stored);
@@ -237,7 +244,7 @@ mod tests {
         for stored in [&[][..], &[0; 31], &[0; 32]] {
             assert_eq!(
                 matched(&keys, PAYMENT, "{}", (stored, id)),
-                Match::Different
+                RequestMatch::Different
             );
         }
     }

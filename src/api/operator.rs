@@ -5,15 +5,15 @@
 //! says what it amounts to.
 
 use crate::api::context::ApiContext;
-use crate::api::openapi::params::Waiting;
-use crate::api::prefer::Prefer;
+use crate::api::openapi::params::WaitHeader;
+use crate::api::prefer::Preference;
 use crate::api::respond;
-use crate::api::transactions::named;
+use crate::api::transactions::find_by_path;
 use crate::api::wait;
 use crate::config::Scope;
 use crate::http::body;
 use crate::http::problem::{FieldError, Problem};
-use crate::ledger::{act, look};
+use crate::ledger::{operator_observation, request_check};
 use crate::observation::Observation;
 use crate::store::{StoredTransaction, read};
 use crate::view::TransactionView;
@@ -37,8 +37,9 @@ const MAX_REASON: usize = 1_000;
 
 /// A reason that a person gives.
 #[derive(ToSchema)]
+#[schema(as = Reason)]
 #[expect(dead_code, reason = "described here, read field by field")]
-pub(crate) struct Reason {
+pub(crate) struct ReasonBody {
     /// Why. Kept as evidence, redacted.
     #[schema(min_length = 1, max_length = 1000, pattern = "\\S")]
     reason: String,
@@ -48,9 +49,9 @@ pub(crate) struct Reason {
 #[derive(ToSchema)]
 #[schema(as = Decision)]
 #[expect(dead_code, reason = "described here, read field by field")]
-pub(crate) struct DecisionRequest {
+pub(crate) struct ResolveRequest {
     /// What it is to count as: any final state, or `in_doubt`.
-    state: DecidedState,
+    state: ResolvableState,
     /// Why. Kept as evidence, redacted.
     #[schema(min_length = 1, max_length = 1000, pattern = "\\S")]
     reason: String,
@@ -61,9 +62,9 @@ pub(crate) struct DecisionRequest {
 }
 
 /// The states that a person may decide.
-pub(crate) struct DecidedState;
+pub(crate) struct ResolvableState;
 
-impl PartialSchema for DecidedState {
+impl PartialSchema for ResolvableState {
     fn schema() -> RefOr<Schema> {
         let allowed = State::ALL.iter().filter(|state| state.can_be_decided());
         let words = allowed.map(|state| (state.as_str(), state.meaning()));
@@ -71,11 +72,16 @@ impl PartialSchema for DecidedState {
     }
 }
 
-impl ToSchema for DecidedState {}
+impl ToSchema for ResolvableState {
+    fn name() -> std::borrow::Cow<'static, str> {
+        std::borrow::Cow::Borrowed("DecidedState")
+    }
+}
 
 /// Whether submits of a shop are stopped.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct ShopSwitch {
+#[schema(as = ShopSwitch)]
+pub(crate) struct SubmitsStatus {
     /// The shop.
     shop_id: String,
     /// Whether new submits are refused now. A shop that its configuration pauses stays paused.
@@ -91,7 +97,7 @@ pub(crate) struct ShopSwitch {
     path = "/v1/shops/{shop}/transactions/{tracking_id}/check",
     tag = "Transactions",
     operation_id = "checkTransaction",
-    params(Waiting),
+    params(WaitHeader),
     responses((status = 202, description = "The transaction as it is known now; a check is due.",
         body = TransactionView,
         headers(("ETag" = String, description = "Names this version of the transaction."),
@@ -103,14 +109,14 @@ pub(crate) async fn check(
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
     let caller = context.authorize_plain(&req, Scope::Operate)?;
-    let stored = named(&context, &caller, &req).await?;
-    let learned = look(caller.name(), now());
+    let stored = find_by_path(&context, &caller, &req).await?;
+    let learned = request_check(caller.name(), now());
     let mut stored = record(&context, stored, learned).await?;
-    let prefer = Prefer::of(req.headers()).waiting();
+    let prefer = Preference::of(req.headers()).waiting();
     if let Some(wait) = prefer.wait {
         let done = |stored: &StoredTransaction| stored.view().is_answer();
         let (shop, id) = (&caller.shop.id, stored.record.id);
-        stored = wait::transaction(&context, shop, id, started + wait, done).await?;
+        stored = wait::wait_for_transaction(&context, shop, id, started + wait, done).await?;
     }
     Ok(respond::transaction(StatusCode::ACCEPTED, &stored, prefer))
 }
@@ -124,7 +130,7 @@ pub(crate) async fn check(
     path = "/v1/shops/{shop}/transactions/{tracking_id}/resolve",
     tag = "Transactions",
     operation_id = "resolveTransaction",
-    request_body = DecisionRequest,
+    request_body = ResolveRequest,
     responses((status = 200, description = "The transaction, decided.", body = TransactionView,
         headers(("ETag" = String, description = "Names this version of the transaction."))))
 )]
@@ -134,7 +140,7 @@ pub(crate) async fn resolve(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Operate)?;
-    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.current().api.max_body).await?;
     let fields = json.fields()?;
     let (state, reason, uid) = match (decided_state(fields), reason(fields), named_uid(fields)) {
         (Ok(state), Ok(reason), Ok(uid)) => (state, reason, uid),
@@ -144,7 +150,7 @@ pub(crate) async fn resolve(
             return Err(Problem::validation(errors.collect()));
         }
     };
-    let stored = named(&context, &caller, &req).await?;
+    let stored = find_by_path(&context, &caller, &req).await?;
     let known_of_it = match &uid {
         Some(uid) => free(&context, &stored, uid).await?,
         None => None,
@@ -157,13 +163,13 @@ pub(crate) async fn resolve(
         let known = stored.summary.candidates.get(uid);
         known.is_none_or(|candidate| candidate.latest.is_none())
     });
-    let mut learned = act("decided", &told, vec![Fact::Decided(decision)]);
-    learned.look_again = is_news;
+    let mut learned = operator_observation("decided", &told, vec![Fact::Decided(decision)]);
+    learned.recheck_now = is_news;
     let stored = record(&context, stored, learned).await?;
     Ok(respond::transaction(
         StatusCode::OK,
         &stored,
-        Prefer::default(),
+        Preference::default(),
     ))
 }
 
@@ -292,7 +298,7 @@ pub(crate) async fn record(
     path = "/v1/shops/{shop}/pause",
     tag = "Shops",
     operation_id = "pauseShop",
-    responses((status = 200, description = "How it is now.", body = ShopSwitch))
+    responses((status = 200, description = "How it is now.", body = SubmitsStatus))
 )]
 pub(crate) async fn pause(
     context: web::Data<ApiContext>,
@@ -309,7 +315,7 @@ pub(crate) async fn pause(
     path = "/v1/shops/{shop}/resume",
     tag = "Shops",
     operation_id = "resumeShop",
-    responses((status = 200, description = "How it is now.", body = ShopSwitch))
+    responses((status = 200, description = "How it is now.", body = SubmitsStatus))
 )]
 pub(crate) async fn resume(
     context: web::Data<ApiContext>,
@@ -335,7 +341,7 @@ async fn set_paused(
         client = caller.name(),
         "an operator switched submits of a shop"
     );
-    let switch = ShopSwitch {
+    let switch = SubmitsStatus {
         shop_id: shop.to_owned(),
         paused,
     };
@@ -357,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_names_an_end_or_doubt() {
+    fn a_decision_is_a_final_state_or_doubt() {
         for state in [
             "successful",
             "failed",

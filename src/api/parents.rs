@@ -3,9 +3,9 @@
 //! One that we have never heard of is looked up at the gateway first, and recorded: it may be older than
 //! this service. What is still left of a parent is not judged here but under its lock, by the ledger.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
-use crate::api::submission::Submission;
+use crate::api::submission::TransactionSubmission;
 use crate::http::problem::{OVER_BUDGET, Problem};
 use crate::ledger::ParentLimit;
 use crate::store::{StoredTransaction, read};
@@ -15,7 +15,7 @@ use domain::{State, Uid};
 use std::time::Duration;
 
 /// In a service with more shops than this, a parent is not sought among the others.
-const SOUGHT_AMONG: usize = 32;
+const MAX_PARENT_CANDIDATES: usize = 32;
 
 /// What a caller should wait when the parent could not be looked up.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -24,8 +24,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// `budget`: how long it may wait for the shop's budget, should the gateway have to be asked.
 pub(crate) async fn find(
     context: &ApiContext,
-    caller: &Caller,
-    submission: &Submission,
+    caller: &AuthorizedCaller,
+    submission: &TransactionSubmission,
     force: bool,
     budget: Duration,
 ) -> Result<Option<ParentLimit>, Problem> {
@@ -36,12 +36,12 @@ pub(crate) async fn find(
     else {
         return Ok(None);
     };
-    let known = match known(context, caller, uid).await? {
+    let known = match find_known(context, caller, uid).await? {
         Some(known) => Some(known),
         None => {
             elsewhere(context, caller, uid).await?;
             match look_up(context, caller, uid, budget).await {
-                Ok(()) => known(context, caller, uid).await?,
+                Ok(()) => find_known(context, caller, uid).await?,
                 Err(_) if force => None,
                 Err(problem) => return Err(problem),
             }
@@ -63,9 +63,9 @@ pub(crate) async fn find(
     }))
 }
 
-async fn known(
+async fn find_known(
     context: &ApiContext,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     uid: &Uid,
 ) -> Result<Option<StoredTransaction>, Problem> {
     let shop = &caller.shop.id;
@@ -89,12 +89,12 @@ fn is_successful(parent: &StoredTransaction) -> Result<(), Problem> {
 /// Asks the gateway for a parent, which is recorded as everything that it tells.
 async fn look_up(
     context: &ApiContext,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     uid: &Uid,
     budget: Duration,
 ) -> Result<(), Problem> {
     let (dispatch, shop) = (&context.dispatch, &caller.shop.id);
-    let taken = dispatch.take_budget(shop, budget).await;
+    let taken = dispatch.acquire_budget(shop, budget).await;
     taken.map_err(|none| Problem::no_budget(none, OVER_BUDGET))?;
     match dispatch.look_up_parent(shop, uid).await {
         ParentLookup::Recorded => Ok(()),
@@ -111,8 +111,12 @@ fn unread(detail: &'static str) -> Problem {
 }
 
 /// Fails when the parent is known to belong to another shop.
-async fn elsewhere(context: &ApiContext, caller: &Caller, uid: &Uid) -> Result<(), Problem> {
-    if context.shops().len() > SOUGHT_AMONG {
+async fn elsewhere(
+    context: &ApiContext,
+    caller: &AuthorizedCaller,
+    uid: &Uid,
+) -> Result<(), Problem> {
+    if context.shops().len() > MAX_PARENT_CANDIDATES {
         return Ok(());
     }
     for other in context.shops().filter(|other| other.id != caller.shop.id) {

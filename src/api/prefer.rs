@@ -6,21 +6,21 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use std::time::Duration;
 
 /// The name of the header in answers.
-pub(crate) const APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// The longest wait: shorter than the 60 seconds after which most proxies give up.
 const MAX_WAIT: u64 = 55;
 
 /// The preferences that we know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Prefer {
+pub(crate) struct Preference {
     /// `wait=N`: answer when there is something to act on, or after this time.
     pub(crate) wait: Option<Duration>,
     /// `respond-async`: answer as soon as the request is stored.
     pub(crate) respond_async: bool,
 }
 
-impl Prefer {
+impl Preference {
     /// Reads all `Prefer` headers. Where one preference is named twice the first counts.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut prefer = Self::default();
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use actix_web::http::header::HeaderValue;
 
-    fn prefer(headers: &[&'static str]) -> Prefer {
+    fn prefer(headers: &[&'static str]) -> Preference {
         let mut map = HeaderMap::new();
         for header in headers {
             map.append(
@@ -97,7 +97,7 @@ mod tests {
                 HeaderValue::from_static(header),
             );
         }
-        Prefer::of(&map)
+        Preference::of(&map)
     }
 
     fn wait(seconds: u64) -> Option<Duration> {
@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn preferences_in_one_header_or_in_many() {
-        assert_eq!(prefer(&[]), Prefer::default());
-        let both = Prefer {
+        assert_eq!(prefer(&[]), Preference::default());
+        let both = Preference {
             wait: wait(5),
             respond_async: true,
         };
@@ -119,11 +119,11 @@ mod tests {
         );
         assert_eq!(both.applied().as_deref(), Some("respond-async, wait=5"));
         assert_eq!(both.waiting().applied().as_deref(), Some("wait=5"));
-        assert_eq!(Prefer::default().applied(), None);
+        assert_eq!(Preference::default().applied(), None);
     }
 
     #[test]
-    fn the_first_of_two_counts_and_the_longest_is_shorter_than_a_proxys() {
+    fn the_first_preference_counts_and_wait_is_capped() {
         assert_eq!(prefer(&["wait=5, wait=9"]).wait, wait(5));
         assert_eq!(prefer(&["wait=0"]).wait, wait(0));
         assert_eq!(prefer(&["wait=3600"]).wait, wait(55));
@@ -131,11 +131,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_passed_over() {
+    fn unreadable_preferences_are_ignored() {
         for header in [
             "wait", "wait=", "wait=-1", "wait=1.5", "wait=x", "xwait=5", ",;=,",
         ] {
-            assert_eq!(prefer(&[header]), Prefer::default(), "{header}");
+            assert_eq!(prefer(&[header]), Preference::default(), "{header}");
         }
         assert_eq!(prefer(&["wait=x, wait=4"]).wait, wait(4));
         assert_eq!(

@@ -3,24 +3,20 @@
 //! What it deliberately cannot do: change a transaction. What a status query tells is recorded as
 //! evidence by the dispatcher, through the one door.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
 use crate::api::respond;
 use crate::config::Scope;
 use crate::http::body;
-use crate::http::problem::{FieldError, Kind, Problem};
-use crate::submit::{Query, QueryAnswer, QueryError};
+use crate::http::problem::{FieldError, Problem, ProblemKind};
+use crate::submit::{BUDGET_TIMEOUT, GatewayQuery, QueryError, QueryReply};
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use gateway::redact::redact_value;
-use gateway::{self, FieldProblem};
+use gateway::{self, FieldViolation};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::time::Duration;
 use utoipa::ToSchema;
-
-/// How long a query waits for the shop's budget.
-const BUDGET_WAIT: Duration = Duration::from_secs(2);
 
 /// The answer of a query.
 #[derive(Serialize, ToSchema)]
@@ -50,7 +46,7 @@ pub(crate) async fn status(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Submit)?;
-    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.current().api.max_body).await?;
     let query = status_query(json.fields()?)?;
     ask(&context, &caller, query).await
 }
@@ -72,26 +68,26 @@ pub(crate) async fn balance(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Submit)?;
-    let (json, _) = body::json(&req, payload, context.config.now().api.max_body).await?;
+    let (json, _) = body::json(&req, payload, context.config.current().api.max_body).await?;
     let query = balance_query(json.fields()?)?;
     ask(&context, &caller, query).await
 }
 
-fn status_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
+fn status_query(fields: &Map<String, Value>) -> Result<GatewayQuery, Problem> {
     only(fields, &["uid", "tracking_id"])?;
     read(gateway::status_query(fields))
 }
 
-fn balance_query(fields: &Map<String, Value>) -> Result<Query, Problem> {
+fn balance_query(fields: &Map<String, Value>) -> Result<GatewayQuery, Problem> {
     only(fields, &["account", "currency", "gateway_id"])?;
     read(gateway::balance_query(fields))
 }
 
-fn read(parsed: Result<gateway::Query, Vec<FieldProblem>>) -> Result<Query, Problem> {
+fn read(parsed: Result<gateway::QueryKind, Vec<FieldViolation>>) -> Result<GatewayQuery, Problem> {
     match parsed {
-        Ok(gateway::Query::ByUid(uid)) => Ok(Query::StatusByUid(uid)),
-        Ok(gateway::Query::ByTrackingId(name)) => Ok(Query::StatusByTrackingId(name)),
-        Ok(gateway::Query::Balance(fields)) => Ok(Query::Balance(fields)),
+        Ok(gateway::QueryKind::ByUid(uid)) => Ok(GatewayQuery::StatusByUid(uid)),
+        Ok(gateway::QueryKind::ByTrackingId(name)) => Ok(GatewayQuery::StatusByTrackingId(name)),
+        Ok(gateway::QueryKind::Balance(fields)) => Ok(GatewayQuery::Balance(fields)),
         Err(problems) => Err(Problem::validation(
             problems.into_iter().map(FieldError::from).collect(),
         )),
@@ -115,14 +111,18 @@ fn only(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Problem> {
     }
 }
 
-async fn ask(context: &ApiContext, caller: &Caller, query: Query) -> Result<HttpResponse, Problem> {
+async fn ask(
+    context: &ApiContext,
+    caller: &AuthorizedCaller,
+    query: GatewayQuery,
+) -> Result<HttpResponse, Problem> {
     if context.http.is_draining() {
         return Err(Problem::unavailable("this replica is about to stop"));
     }
     let shop = &caller.shop.id;
     context
         .dispatch
-        .take_budget(shop, BUDGET_WAIT)
+        .acquire_budget(shop, BUDGET_TIMEOUT)
         .await
         .map_err(|none| {
             Problem::no_budget(
@@ -131,7 +131,7 @@ async fn ask(context: &ApiContext, caller: &Caller, query: Query) -> Result<Http
             )
         })?;
     let answer = context.dispatch.query(shop, query).await.map_err(failed)?;
-    let QueryAnswer {
+    let QueryReply {
         request_id,
         status,
         result,
@@ -148,18 +148,19 @@ async fn ask(context: &ApiContext, caller: &Caller, query: Query) -> Result<Http
 fn failed(error: QueryError) -> Problem {
     match error {
         QueryError::Timeout => Problem::new(
-            Kind::GatewayTimeout,
+            ProblemKind::GatewayTimeout,
             "the gateway's answer did not come in time",
         ),
         QueryError::NotRecorded => {
             Problem::unavailable("the gateway's answer could not be recorded; ask again")
         }
-        QueryError::Unreachable => {
-            Problem::new(Kind::GatewayUnreachable, "the gateway could not be reached")
-        }
+        QueryError::Unreachable => Problem::new(
+            ProblemKind::GatewayUnreachable,
+            "the gateway could not be reached",
+        ),
         QueryError::Refused { status, result } => {
             let detail = format!("the gateway answered the query with HTTP {status}");
-            let problem = Problem::new(Kind::GatewayUnreachable, detail);
+            let problem = Problem::new(ProblemKind::GatewayUnreachable, detail);
             problem.member("result", redact_value(&result))
         }
     }
@@ -176,15 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_asked_by_one_name() {
+    fn a_status_query_takes_one_identifier() {
         let by = |value| status_query(&fields(value));
         assert!(matches!(
             by(json!({"uid": "a-1"})),
-            Ok(Query::StatusByUid(_))
+            Ok(GatewayQuery::StatusByUid(_))
         ));
         assert!(matches!(
             by(json!({"tracking_id": "a b"})),
-            Ok(Query::StatusByTrackingId(_))
+            Ok(GatewayQuery::StatusByTrackingId(_))
         ));
         // What looks like a card number may be anybody's name.
         assert!(by(json!({"tracking_id": "4200000000000000"})).is_ok());
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_balance_is_asked_by_account_currency_or_gateway() {
+    fn a_balance_query_takes_account_currency_or_gateway() {
         let by = |value| balance_query(&fields(value));
         for good in [
             json!({"account": "a"}),

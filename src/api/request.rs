@@ -2,7 +2,7 @@
 
 use crate::http::problem::{FieldError, Problem};
 pub(crate) use crate::http::request::{add_log_fields, segment};
-use crate::store::read::Name;
+use crate::store::read::TransactionRef;
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use gateway::redact::redact_text;
@@ -10,27 +10,27 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 /// Where the shop stands in `/v1/shops/{shop}/…`.
-pub(crate) const SHOP: usize = 3;
+pub(crate) const SHOP_SEGMENT: usize = 3;
 /// Where a transaction or a finding stands in `/v1/shops/{shop}/…/{name}`.
-pub(crate) const NAME: usize = 5;
+pub(crate) const TRACKING_ID_SEGMENT: usize = 5;
 
 /// The transaction that the path names: by tracking id, or by our own id after `~`.
-pub(crate) fn name(req: &HttpRequest) -> Result<Name, Problem> {
-    let text = segment(req, NAME).ok_or_else(no_transaction)?;
+pub(crate) fn name(req: &HttpRequest) -> Result<TransactionRef, Problem> {
+    let text = segment(req, TRACKING_ID_SEGMENT).ok_or_else(transaction_not_found)?;
     add_log_fields(req, |fields| {
         fields.tracking_id = Some(redact_text(&text).into_owned())
     });
-    Name::parse(&text).ok_or_else(no_transaction)
+    TransactionRef::parse(&text).ok_or_else(transaction_not_found)
 }
 
 /// The finding that the path names.
-pub(crate) fn finding_id(req: &HttpRequest) -> Result<Uuid, Problem> {
-    segment(req, NAME)
+pub(crate) fn discrepancy_id(req: &HttpRequest) -> Result<Uuid, Problem> {
+    segment(req, TRACKING_ID_SEGMENT)
         .and_then(|text| Uuid::parse_str(&text).ok())
         .ok_or_else(|| Problem::not_found("there is no such discrepancy"))
 }
 
-pub(crate) fn no_transaction() -> Problem {
+pub(crate) fn transaction_not_found() -> Problem {
     Problem::not_found("there is no such transaction")
 }
 
@@ -54,12 +54,12 @@ fn names_tag(header: &str, tag: &str) -> bool {
 }
 
 /// The parameters of a query string. Those that are unknown, given twice or unreadable are errors.
-pub(crate) struct Params {
+pub(crate) struct QueryParams {
     given: Vec<(String, String)>,
     errors: Vec<FieldError>,
 }
 
-impl Params {
+impl QueryParams {
     /// Reads the query string; only `known` parameters may be in it.
     pub(crate) fn of(req: &HttpRequest, known: &[&str]) -> Self {
         Self::parse(req.query_string(), known)
@@ -121,7 +121,7 @@ impl Params {
 }
 
 /// Reads a page size.
-pub(crate) fn limit(params: &mut Params, default: i64, most: i64) -> i64 {
+pub(crate) fn limit(params: &mut QueryParams, default: i64, most: i64) -> i64 {
     let expected = format!("a whole number from 1 to {most}");
     params
         .read("limit", &expected, |text| {
@@ -135,13 +135,13 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
-    fn named(path: &str) -> Option<Name> {
+    fn named(path: &str) -> Option<TransactionRef> {
         let path = format!("/v1/shops/1001/transactions/{path}");
         name(&TestRequest::with_uri(&path).to_http_request()).ok()
     }
 
-    fn by_tracking_id(text: &str) -> Option<Name> {
-        Some(Name::TrackingId(text.to_owned()))
+    fn by_tracking_id(text: &str) -> Option<TransactionRef> {
+        Some(TransactionRef::TrackingId(text.to_owned()))
     }
 
     #[test]
@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn a_tilde_names_our_own_id() {
         let id = Uuid::now_v7();
-        assert_eq!(named(&format!("~{id}")), Some(Name::Id(id)));
-        assert_eq!(named(&format!("%7E{id}")), Some(Name::Id(id)));
+        assert_eq!(named(&format!("~{id}")), Some(TransactionRef::Id(id)));
+        assert_eq!(named(&format!("%7E{id}")), Some(TransactionRef::Id(id)));
         assert_eq!(named("~order-1"), None);
         assert_eq!(named("a~b"), by_tracking_id("a~b"));
     }
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn parameters_are_known_single_and_readable() {
         let known = ["limit", "state"];
-        let mut good = Params::parse("limit=20&state=a%20b", &known);
+        let mut good = QueryParams::parse("limit=20&state=a%20b", &known);
         assert_eq!(limit(&mut good, 50, 200), 20);
         assert_eq!(
             good.read("state", "a word", |t| Some(t.to_owned()))
@@ -198,7 +198,7 @@ mod tests {
             "limit=1&limit=1",
             "lim~it=1",
         ] {
-            let mut params = Params::parse(bad, &known);
+            let mut params = QueryParams::parse(bad, &known);
             assert_eq!(
                 limit(&mut params, 50, 200).clamp(1, 50),
                 limit_of(bad),

@@ -1,6 +1,6 @@
 //! Responses that show a transaction.
 
-use crate::api::prefer::{self, Prefer};
+use crate::api::prefer::{self, Preference};
 pub(crate) use crate::http::respond::json;
 use crate::store::StoredTransaction;
 use crate::view::TransactionView;
@@ -8,20 +8,20 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 
 /// The tag of a transaction as it is now.
-pub(crate) fn tag(stored: &StoredTransaction) -> String {
+pub(crate) fn etag(stored: &StoredTransaction) -> String {
     format!("\"{}\"", stored.record.sequence)
 }
 
 /// The head of an answer about a transaction.
-pub(crate) fn head(
+pub(crate) fn transaction_response(
     status: StatusCode,
     stored: &StoredTransaction,
-    applied: Prefer,
+    applied: Preference,
 ) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
-    response.insert_header((header::ETAG, tag(stored)));
+    response.insert_header((header::ETAG, etag(stored)));
     if let Some(applied) = applied.applied() {
-        response.insert_header((prefer::APPLIED, applied));
+        response.insert_header((prefer::PREFERENCE_APPLIED, applied));
     }
     response
 }
@@ -30,12 +30,12 @@ pub(crate) fn head(
 pub(crate) fn transaction(
     status: StatusCode,
     stored: &StoredTransaction,
-    applied: Prefer,
+    applied: Preference,
 ) -> HttpResponse {
-    head(status, stored, applied).json(shown(stored))
+    transaction_response(status, stored, applied).json(transaction_view(stored))
 }
 
 /// What the outside sees of a transaction.
-pub(crate) fn shown(stored: &StoredTransaction) -> TransactionView<'_> {
+pub(crate) fn transaction_view(stored: &StoredTransaction) -> TransactionView<'_> {
     stored.view()
 }

@@ -14,26 +14,26 @@ type Locks = Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>;
 
 /// Who is opening what.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Turns(Arc<Locks>);
+pub(crate) struct SingleFlight(Arc<Locks>);
 
 /// The turn of one request; dropping it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct TrackingIdGuard {
     locks: Arc<Locks>,
     key: Key,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
-impl Turns {
+impl SingleFlight {
     /// Waits for the turn.
-    pub(crate) async fn take(&self, shop: &ShopId, tracking_id: &TrackingId) -> Turn {
+    pub(crate) async fn acquire(&self, shop: &ShopId, tracking_id: &TrackingId) -> TrackingIdGuard {
         let key = (shop.clone(), tracking_id.clone());
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(locks.entry(key.clone()).or_default())
         };
         let guard = Some(lock.lock_owned().await);
-        Turn {
+        TrackingIdGuard {
             locks: Arc::clone(&self.0),
             key,
             guard,
@@ -41,7 +41,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for TrackingIdGuard {
     fn drop(&mut self) {
         self.guard = None;
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,18 +58,18 @@ impl Drop for Turn {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
-    use super::Turns;
+    use super::SingleFlight;
     use domain::{ShopId, TrackingId};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[tokio::test]
-    async fn turns_of_one_tracking_id_never_overlap_and_leave_nothing_behind() {
-        let turns = Turns::default();
+    async fn guards_of_one_tracking_id_never_overlap() {
+        let turns = SingleFlight::default();
         let inside = AtomicUsize::new(0);
         let shop = ShopId::parse("1001").unwrap();
         let name = TrackingId::parse("a").unwrap();
         let one = async || {
-            let _turn = turns.take(&shop, &name).await;
+            let _turn = turns.acquire(&shop, &name).await;
             assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
             tokio::task::yield_now().await;
             inside.fetch_sub(1, Ordering::SeqCst);

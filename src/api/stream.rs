@@ -4,9 +4,9 @@
 //! by every client of the kind. What it deliberately cannot do: hold up a stop. A stream ends when
 //! the service stops, and the reader comes back to another replica.
 
-use crate::api::auth::{Caller, Client};
+use crate::api::auth::{ApiClient, AuthorizedCaller};
 use crate::api::context::ApiContext;
-use crate::api::events::{Event, event, piece};
+use crate::api::events::{Event, event_page, parse_event};
 use crate::config::Scope;
 use crate::http::problem::Problem;
 use crate::store::feed::EventRow;
@@ -26,16 +26,16 @@ use tokio::time::{Instant, sleep};
 const MEDIA_TYPE: &str = "text/event-stream";
 
 /// The most streams of one client, at each replica.
-pub(crate) const PER_CLIENT: usize = 32;
+pub(crate) const MAX_STREAMS_PER_CLIENT: usize = 32;
 
 /// A silent stream says so in these intervals, so that nobody between takes it for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How often the feed is read again although nobody told of a change.
-const READ_AGAIN: Duration = Duration::from_secs(1);
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many events are read at once.
-const PAGE: i64 = 100;
+const PAGE_ROWS: i64 = 100;
 
 /// After how long a reader comes back, in milliseconds.
 const GREETING: &str = "retry: 1000\n\n";
@@ -44,7 +44,7 @@ const GREETING: &str = "retry: 1000\n\n";
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Whether a stream is asked for, and not rather a page.
-pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let ranges = headers
         .get_all(header::ACCEPT)
         .filter_map(|value| value.to_str().ok())
@@ -59,9 +59,9 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// One reader.
-struct Reader {
+struct StreamReader {
     context: web::Data<ApiContext>,
-    client: Arc<Client>,
+    client: Arc<ApiClient>,
     shop: ShopId,
     after: i64,
     /// Pieces of text that are not sent yet.
@@ -72,15 +72,15 @@ struct Reader {
 }
 
 /// Opens a stream after an event. What is no longer kept is an error before anything is sent.
-pub(crate) async fn open(
+pub(crate) async fn open_stream(
     context: web::Data<ApiContext>,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     after: i64,
     place: OwnedSemaphorePermit,
 ) -> Result<HttpResponse, Problem> {
     let shop = caller.shop.id.clone();
-    let first = piece(&context, &shop, after, PAGE).await?;
-    let mut reader = Reader {
+    let first = event_page(&context, &shop, after, PAGE_ROWS).await?;
+    let mut reader = StreamReader {
         context,
         client: Arc::clone(&caller.client),
         shop,
@@ -97,14 +97,14 @@ pub(crate) async fn open(
         .streaming(text(reader)))
 }
 
-fn text(reader: Reader) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn text(reader: StreamReader) -> impl Stream<Item = Result<Bytes, Infallible>> {
     unfold(reader, |mut reader| async move {
         let text = reader.next().await?;
         Some((Ok(Bytes::from(text)), reader))
     })
 }
 
-impl Reader {
+impl StreamReader {
     /// The next piece of text; `None` at the end.
     async fn next(&mut self) -> Option<String> {
         let context = self.context.clone();
@@ -115,13 +115,13 @@ impl Reader {
                 return Some(std::mem::take(&mut self.ready));
             }
             // A key that was taken away, or no longer may read this, ends what it opened.
-            let may_read = context.still_may(&self.client, &self.shop, Scope::Read);
+            let may_read = context.is_still_authorized(&self.client, &self.shop, Scope::Read);
             if context.http.is_draining() || !may_read {
                 return None;
             }
             // Made before the feed is read, so that no change falls between the two.
             let changed = watch.changed();
-            let read = piece(&context, &self.shop, self.after, PAGE).await;
+            let read = event_page(&context, &self.shop, self.after, PAGE_ROWS).await;
             // A reader that can be told no more comes back and is told why.
             self.take(read.ok()?).ok()?;
             if !self.ready.is_empty() {
@@ -134,7 +134,7 @@ impl Reader {
             }
             tokio::select! {
                 () = changed => {}
-                () = sleep(left.min(READ_AGAIN)) => {}
+                () = sleep(left.min(REREAD_INTERVAL)) => {}
                 () = context.dispatch.stopping() => return None,
             }
         }
@@ -143,7 +143,7 @@ impl Reader {
     fn take(&mut self, rows: Vec<EventRow>) -> Result<(), Problem> {
         for row in rows {
             self.after = row.seq;
-            write(&mut self.ready, &event(row)?)?;
+            write(&mut self.ready, &parse_event(row)?)?;
         }
         Ok(())
     }
@@ -169,18 +169,18 @@ mod tests {
     use domain::Timestamp;
 
     #[test]
-    fn a_stream_is_given_to_those_who_ask_for_one() {
+    fn a_stream_needs_the_accept_header() {
         let wanted = |accept: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-            is_wanted(&headers)
+            accepts_event_stream(&headers)
         };
         assert!(wanted("text/event-stream"));
         assert!(wanted("Text/Event-Stream; q=1, */*"));
         assert!(wanted("text/event-stream, application/json"));
         assert!(!wanted("application/json, text/event-stream"));
         assert!(!wanted("*/*"));
-        assert!(!is_wanted(&HeaderMap::new()));
+        assert!(!accepts_event_stream(&HeaderMap::new()));
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             payload: "{\"id\":\n1}".to_owned(),
         };
         let mut text = String::new();
-        write(&mut text, &event(row).unwrap()).unwrap();
+        write(&mut text, &parse_event(row).unwrap()).unwrap();
         assert_eq!(
             text,
             "id: 7\nevent: transaction.updated\n\

@@ -2,19 +2,19 @@
 //!
 //! What it deliberately cannot do: look anything up at the gateway. It tells what is known.
 
-use crate::api::auth::Caller;
+use crate::api::auth::AuthorizedCaller;
 use crate::api::context::ApiContext;
-use crate::api::cursor::{self, List};
-use crate::api::openapi::params::{Condition, TransactionFilter, Waiting};
-use crate::api::prefer::Prefer;
-use crate::api::request::{self, Params, no_transaction};
+use crate::api::cursor::{self, ListKind};
+use crate::api::openapi::params::{IfNoneMatchHeader, TransactionFilter, WaitHeader};
+use crate::api::prefer::Preference;
+use crate::api::request::{self, QueryParams, transaction_not_found};
 use crate::api::respond;
 use crate::api::wait;
 use crate::config::Scope;
 use crate::http::problem::Problem;
-use crate::ledger::{Explanation, Piece};
+use crate::ledger::{EvidenceView, Explanation};
 use crate::store::StoredTransaction;
-use crate::store::read::{self, Filter};
+use crate::store::read::{self, TransactionQuery};
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -24,19 +24,22 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-/// The page size when none is asked for, and the largest.
-const PAGE: (i64, i64) = (50, 200);
+/// Rows of a page, unless `limit` is given.
+const DEFAULT_LIMIT: i64 = 50;
+
+/// Most rows of a page.
+const MAX_LIMIT: i64 = 200;
 
 /// The transaction that the path names.
-pub(crate) async fn named(
+pub(crate) async fn find_by_path(
     context: &ApiContext,
-    caller: &Caller,
+    caller: &AuthorizedCaller,
     req: &HttpRequest,
 ) -> Result<StoredTransaction, Problem> {
     let name = request::name(req)?;
     read::find(&context.store, &caller.shop.id, &name)
         .await?
-        .ok_or_else(no_transaction)
+        .ok_or_else(transaction_not_found)
 }
 
 /// A page of transactions.
@@ -52,7 +55,7 @@ pub(crate) struct TransactionPage<'a> {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EvidenceList {
     /// In order of arrival.
-    evidence: Vec<Piece>,
+    evidence: Vec<EvidenceView>,
 }
 
 /// Read a transaction
@@ -64,7 +67,7 @@ pub(crate) struct EvidenceList {
     path = "/v1/shops/{shop}/transactions/{tracking_id}",
     tag = "Transactions",
     operation_id = "getTransaction",
-    params(Waiting, Condition),
+    params(WaitHeader, IfNoneMatchHeader),
     responses(
         (status = 200, description = "The transaction.", body = TransactionView,
             headers(("ETag" = String, description = "Names this version of the transaction."),
@@ -79,9 +82,9 @@ pub(crate) async fn get(
 ) -> Result<HttpResponse, Problem> {
     let started = Instant::now();
     let caller = context.authorize_plain(&req, Scope::Read)?;
-    let prefer = Prefer::of(req.headers()).waiting();
-    let mut stored = named(&context, &caller, &req).await?;
-    let is_known = |stored: &StoredTransaction| request::none_match(&req, &respond::tag(stored));
+    let prefer = Preference::of(req.headers()).waiting();
+    let mut stored = find_by_path(&context, &caller, &req).await?;
+    let is_known = |stored: &StoredTransaction| request::none_match(&req, &respond::etag(stored));
     if let Some(wait) = prefer.wait {
         let wanted = |stored: &StoredTransaction| match is_known(stored) {
             Some(known) => !known,
@@ -89,11 +92,13 @@ pub(crate) async fn get(
         };
         let (shop, id) = (&caller.shop.id, stored.record.id);
         if !wanted(&stored) {
-            stored = wait::transaction(&context, shop, id, started + wait, wanted).await?;
+            stored = wait::wait_for_transaction(&context, shop, id, started + wait, wanted).await?;
         }
     }
     if is_known(&stored) == Some(true) {
-        return Ok(respond::head(StatusCode::NOT_MODIFIED, &stored, prefer).finish());
+        return Ok(
+            respond::transaction_response(StatusCode::NOT_MODIFIED, &stored, prefer).finish(),
+        );
     }
     Ok(respond::transaction(StatusCode::OK, &stored, prefer))
 }
@@ -119,7 +124,7 @@ pub(crate) async fn list(
     // One more than asked for tells whether there is another page.
     let mut page = read::list(&context.store, shop, &filter, limit + 1).await?;
     let next = next_cursor(&mut page, limit, |last| {
-        cursor::write(List::Transactions, shop, last.record.id)
+        cursor::encode(ListKind::Transactions, shop, last.record.id)
     });
     let transactions: Vec<TransactionView<'_>> = page.iter().map(StoredTransaction::view).collect();
     let page = TransactionPage {
@@ -143,8 +148,8 @@ pub(crate) fn next_cursor<T>(
     page.last().map(write)
 }
 
-fn filter(req: &HttpRequest, shop: &ShopId) -> Result<(Filter, i64), Problem> {
-    let mut params = Params::of(
+fn filter(req: &HttpRequest, shop: &ShopId) -> Result<(TransactionQuery, i64), Problem> {
+    let mut params = QueryParams::of(
         req,
         &[
             "state",
@@ -161,36 +166,36 @@ fn filter(req: &HttpRequest, shop: &ShopId) -> Result<(Filter, i64), Problem> {
     );
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let time = "a time of RFC 3339, such as 2026-11-22T10:00:00Z";
-    let filter = Filter {
-        state: params.read("state", &one_of(State::ALL), State::parse),
+    let filter = TransactionQuery {
+        state: params.read("state", &parse_enum(State::ALL), State::parse),
         kind: params.read(
             "type",
-            &one_of(TransactionType::ALL),
+            &parse_enum(TransactionType::ALL),
             TransactionType::parse,
         ),
-        origin: params.read("origin", &one_of(Origin::ALL), Origin::parse),
+        origin: params.read("origin", &parse_enum(Origin::ALL), Origin::parse),
         tracking_id: params.read("tracking_id", "a tracking id", text),
         uid: params.read("uid", "a uid of the gateway", text),
         parent_uid: params.read("parent_uid", "a uid of the gateway", text),
-        created_from: params.read("created_from", time, moment),
-        created_to: params.read("created_to", time, moment),
+        created_from: params.read("created_from", time, parse_time),
+        created_to: params.read("created_to", time, parse_time),
         before: params.read("cursor", "a next_cursor of this list", |text| {
-            cursor::read(List::Transactions, shop, text)
+            cursor::decode(ListKind::Transactions, shop, text)
         }),
     };
-    let limit = request::limit(&mut params, PAGE.0, PAGE.1);
+    let limit = request::limit(&mut params, DEFAULT_LIMIT, MAX_LIMIT);
     params.finish()?;
     Ok((filter, limit))
 }
 
 /// The words that a parameter may have.
-pub(crate) fn one_of(words: &[impl ToString]) -> String {
+pub(crate) fn parse_enum(words: &[impl ToString]) -> String {
     let words: Vec<String> = words.iter().map(ToString::to_string).collect();
     format!("one of {}", words.join(", "))
 }
 
 /// A plus that nobody escaped comes out of a query string as a blank.
-fn moment(text: &str) -> Option<Timestamp> {
+fn parse_time(text: &str) -> Option<Timestamp> {
     Timestamp::parse(text).or_else(|| Timestamp::parse(&text.replace(' ', "+")))
 }
 
@@ -210,9 +215,9 @@ pub(crate) async fn evidence(
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Read)?;
-    let stored = named(&context, &caller, &req).await?;
+    let stored = find_by_path(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
-    let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
+    let evidence: Vec<EvidenceView> = rows.into_iter().map(EvidenceView::from).collect();
     Ok(respond::json(StatusCode::OK, &EvidenceList { evidence }))
 }
 
@@ -232,11 +237,11 @@ pub(crate) async fn explain(
     req: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let caller = context.authorize_plain(&req, Scope::Read)?;
-    let stored = named(&context, &caller, &req).await?;
+    let stored = find_by_path(&context, &caller, &req).await?;
     let rows = read::evidence(&context.store, &caller.shop.id, stored.record.id).await?;
-    let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());
+    let explanation = Explanation::explain(&stored, &rows, clock::now_utc().into());
     let response = HttpResponse::Ok()
-        .insert_header((header::ETAG, respond::tag(&stored)))
+        .insert_header((header::ETAG, respond::etag(&stored)))
         .json(explanation);
     Ok(response)
 }
@@ -247,7 +252,7 @@ mod tests {
     use super::*;
     use actix_web::test::TestRequest;
 
-    fn read_filter(query: &str) -> Result<(Filter, i64), Problem> {
+    fn read_filter(query: &str) -> Result<(TransactionQuery, i64), Problem> {
         let path = format!("/v1/shops/1001/transactions?{query}");
         let req = TestRequest::with_uri(&path).to_http_request();
         filter(&req, &ShopId::parse("1001").unwrap())
@@ -288,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_whether_there_is_another() {
+    fn a_page_has_a_cursor_if_there_are_more() {
         let mut page = vec![3, 2, 1];
         assert_eq!(next_cursor(&mut page, 3, i32::to_string), None);
         assert_eq!(

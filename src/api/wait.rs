@@ -5,7 +5,7 @@
 //! about to stop everybody is answered with what there is.
 
 use crate::api::context::ApiContext;
-use crate::api::request::no_transaction;
+use crate::api::request::transaction_not_found;
 use crate::http::problem::Problem;
 use crate::store::{StoredTransaction, read};
 use domain::ShopId;
@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// How often the row is read again although nobody told of a change.
-const READ_AGAIN: Duration = Duration::from_secs(1);
+const REREAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads a transaction until it is as wanted, or until the deadline; whatever it is then.
-pub(crate) async fn transaction(
+pub(crate) async fn wait_for_transaction(
     context: &ApiContext,
     shop: &ShopId,
     id: Uuid,
@@ -30,15 +30,15 @@ pub(crate) async fn transaction(
         let changed = watch.changed();
         let stored = read::by_id(&context.store, shop, id)
             .await?
-            .ok_or_else(no_transaction)?;
-        if wanted(&stored) || !more_time(context, deadline, changed).await {
+            .ok_or_else(transaction_not_found)?;
+        if wanted(&stored) || !wait_for_change(context, deadline, changed).await {
             return Ok(stored);
         }
     }
 }
 
 /// Waits for a wake-up, a second, or the deadline. `false` when the time is up.
-pub(crate) async fn more_time(
+pub(crate) async fn wait_for_change(
     context: &ApiContext,
     deadline: Instant,
     changed: impl Future<Output = ()>,
@@ -50,7 +50,7 @@ pub(crate) async fn more_time(
     // Woken or not: the row is read again.
     tokio::select! {
         () = changed => {}
-        () = sleep(left.min(READ_AGAIN)) => {}
+        () = sleep(left.min(REREAD_INTERVAL)) => {}
         () = context.dispatch.stopping() => {}
     }
     true

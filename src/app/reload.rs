@@ -8,7 +8,7 @@
 //! still being written.
 
 use crate::app::serve::{AppError, dropped_key, key_ids};
-use crate::config::{ConfigErrors, Live, Loaded, Setting, Source};
+use crate::config::{ConfigErrors, ConfigSource, EffectiveSetting, LiveConfig, LoadedConfig};
 use crate::store::Store;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -30,11 +30,11 @@ type FilesDigest = [u8; 32];
 
 /// Keeps the keys in use equal to the configured ones.
 pub struct ConfigReloader {
-    source: Source,
-    live: Live,
+    source: ConfigSource,
+    live: LiveConfig,
     store: Store,
     /// Settings at start-up. Settings other than keys keep these values until a restart.
-    started: Vec<Setting>,
+    started: Vec<EffectiveSetting>,
     files: BTreeSet<PathBuf>,
     /// Digest at the last load, and digest at the last poll.
     read: Option<FilesDigest>,
@@ -45,8 +45,13 @@ pub struct ConfigReloader {
 
 impl ConfigReloader {
     /// Creates a reloader for the source that the service was started from.
-    pub fn new(source: Source, started: Vec<Setting>, live: Live, store: Store) -> Self {
-        let files = source.files(&started);
+    pub fn new(
+        source: ConfigSource,
+        started: Vec<EffectiveSetting>,
+        live: LiveConfig,
+        store: Store,
+    ) -> Self {
+        let files = source.watched_files(&started);
         Self {
             source,
             live,
@@ -93,7 +98,7 @@ impl ConfigReloader {
             // A failed load may have named a file that did not exist yet. The set of files is known
             // once a load succeeds.
             if let Ok(loaded) = self.load().await {
-                self.files = self.source.files(&loaded.settings);
+                self.files = self.source.watched_files(&loaded.settings);
             }
         }
         let now = self.content().await;
@@ -125,8 +130,8 @@ impl ConfigReloader {
     }
 
     /// Fails if a removed fingerprint key is still named by stored data, or if that cannot be read.
-    async fn keeps_keys(&self, loaded: &Loaded) -> Result<(), String> {
-        let (before, after) = (key_ids(&self.live.now()), key_ids(&loaded.config));
+    async fn keeps_keys(&self, loaded: &LoadedConfig) -> Result<(), String> {
+        let (before, after) = (key_ids(&self.live.current()), key_ids(&loaded.config));
         if before.iter().all(|key| after.contains(key)) {
             return Ok(());
         }
@@ -142,8 +147,8 @@ impl ConfigReloader {
         }
     }
 
-    fn apply_keys(&mut self, loaded: &Loaded, cause: Option<&'static str>) {
-        let changes = self.live.take_over(loaded, &self.started);
+    fn apply_keys(&mut self, loaded: &LoadedConfig, cause: Option<&'static str>) {
+        let changes = self.live.apply_keys(loaded, &self.started);
         let failed = self.failure.take().is_some();
         if !changes.taken_over.is_empty() || cause.is_some() || failed {
             let keys = list(&changes.taken_over);
@@ -156,11 +161,11 @@ impl ConfigReloader {
     }
 
     /// Loads the configuration and records the digest of its files.
-    async fn load_known(&mut self) -> Result<Loaded, String> {
+    async fn load_known(&mut self) -> Result<LoadedConfig, String> {
         // Recorded before the load, so that the next poll sees a change made during the load.
         self.read = self.content().await;
         let first = self.load().await?;
-        let files = self.source.files(&first.settings);
+        let files = self.source.watched_files(&first.settings);
         if files == self.files {
             return Ok(first);
         }
@@ -169,7 +174,7 @@ impl ConfigReloader {
         self.load().await
     }
 
-    async fn load(&self) -> Result<Loaded, String> {
+    async fn load(&self) -> Result<LoadedConfig, String> {
         let source = self.source.clone();
         let loaded = tokio::task::spawn_blocking(move || source.load()).await;
         match loaded {

@@ -1,18 +1,18 @@
 //! Starts and stops the service.
 
-use crate::config::{Config, Live};
+use crate::config::{Config, LiveConfig};
 use crate::delivery::Deliveries;
 use crate::follow::Engine;
 use crate::http::{self, HttpContext};
-use crate::ledger::{Ledger, Settings};
+use crate::ledger::{Ledger, LedgerSettings};
 use crate::metrics::Metrics;
 use crate::store::history::Acceptance;
 use crate::store::migrate::MigrateError;
-use crate::store::pooler::{PoolerError, Sessions};
+use crate::store::pooler::{PoolerError, PoolingMode};
 use crate::store::roles::may_rewrite_evidence;
 use crate::store::waiting::keys_in_use;
-use crate::store::{Store, StoreError, controls};
-use crate::submit::Dispatch;
+use crate::store::{Store, StoreError, shop_controls};
+use crate::submit::Dispatcher;
 use crate::{api, ops, webhooks};
 use domain::ShopId;
 use domain::schedule::Pace;
@@ -117,12 +117,12 @@ impl Listeners {
 
 /// The running service. [`App::stop`] stops it.
 pub struct App {
-    config: Live,
+    config: LiveConfig,
     store: Store,
-    dispatch: Dispatch,
+    dispatch: Dispatcher,
     engine: Option<Engine>,
     deliveries: Option<Deliveries>,
-    servers: http::Servers,
+    servers: http::RunningServers,
     ledger: Ledger,
     learning: JoinHandle<()>,
     history: JoinHandle<()>,
@@ -162,8 +162,8 @@ impl App {
         let gateway = GatewayClient::new(&config.gateway.client())?;
         let drain = config.serve.drain_timeout;
         // Only the live configuration is read below: start-up keys must not outlive a rotation.
-        let live = Live::new(config);
-        let dispatch = Dispatch::new(
+        let live = LiveConfig::new(config);
+        let dispatch = Dispatcher::new(
             &live,
             store.clone(),
             ledger.clone(),
@@ -190,12 +190,12 @@ impl App {
         });
         let context = Arc::new(HttpContext::new(live.clone(), dispatch.clone(), metrics));
         let routes = routes(&context, &store, &ledger, &dispatch);
-        let sockets = http::Sockets {
+        let sockets = http::ListenerSockets {
             api: listeners.api,
             webhooks: listeners.webhooks,
             ops: Some(listeners.ops),
         };
-        let servers = http::start(context, sockets, http::Workers::default(), routes)
+        let servers = http::start(context, sockets, http::WorkerCounts::default(), routes)
             .map_err(AppError::Http)?;
         Ok(Self {
             config: live,
@@ -229,14 +229,14 @@ impl App {
     }
 
     /// Returns the live configuration.
-    pub fn config(&self) -> Live {
+    pub fn config(&self) -> LiveConfig {
         self.config.clone()
     }
 
     /// Turns readiness off, and waits for as long as load balancers may need to notice.
     pub async fn withdraw(&self) {
         self.servers.withdraw();
-        tokio::time::sleep(self.config.now().serve.shutdown_delay).await;
+        tokio::time::sleep(self.config.current().serve.shutdown_delay).await;
     }
 
     /// Stops the service.
@@ -257,14 +257,14 @@ impl App {
         };
         if tokio::time::timeout(self.drain, drained).await.is_err() {
             tracing::warn!(
-                submits = self.dispatch.on_the_wire(),
+                submits = self.dispatch.in_flight(),
                 "drain timeout expired with submits in flight; their transactions will be looked up"
             );
         }
         self.servers.stop_ops().await;
         let shared = async {
             let _ = (&mut self.learning).await;
-            self.ledger.share_learning().await;
+            self.ledger.sync_forecasts().await;
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), shared).await;
         self.learning.abort();
@@ -278,7 +278,7 @@ fn routes(
     context: &Arc<HttpContext>,
     store: &Store,
     ledger: &Ledger,
-    dispatch: &Dispatch,
+    dispatch: &Dispatcher,
 ) -> http::Routes {
     // Work that must complete even if the caller disconnects runs in this runtime.
     let tasks = tokio::runtime::Handle::current();
@@ -303,9 +303,9 @@ fn routes(
 
 /// Starts the synchronisation of forecasts. It runs in every role, because every role observes
 /// final states or schedules checks.
-fn spawn_forecast_sync(ledger: &Ledger, dispatch: &Dispatch) -> JoinHandle<()> {
+fn spawn_forecast_sync(ledger: &Ledger, dispatch: &Dispatcher) -> JoinHandle<()> {
     let (ledger, dispatch) = (ledger.clone(), dispatch.clone());
-    tokio::spawn(async move { ledger.keep_learning(dispatch.stopping()).await })
+    tokio::spawn(async move { ledger.run_forecast_sync(dispatch.stopping()).await })
 }
 
 /// Follows the history of the database, in every role: every role knows commits.
@@ -317,7 +317,7 @@ fn spawn_history(store: &Store, shops: Vec<String>) -> JoinHandle<()> {
 /// Checks whether the connection to the database is suitable, and logs a warning if its settings
 /// are risky.
 async fn check_pooler(store: &Store) -> Result<(), PoolerError> {
-    if store.sessions().await? == (Sessions::Shared { by_index: false }) {
+    if store.sessions().await? == (PoolingMode::Shared { by_index: false }) {
         tracing::warn!(
             "database.url uses a pooler that shares connections, and the database role allows \
                  sequential scans; run once: ALTER ROLE … SET enable_seqscan = off"
@@ -388,7 +388,7 @@ async fn prepare(
             fits(&store, &shops, &listed, acceptance).await?;
             *known = true;
         }
-        Ok(controls::ensure(&store, &shops).await?)
+        Ok(shop_controls::ensure_rows(&store, &shops).await?)
     };
     loop {
         match step(&mut known).await {
@@ -419,8 +419,8 @@ fn shop_ids(config: &Config) -> Vec<ShopId> {
 }
 
 /// Returns the ledger's settings from the configuration.
-pub fn ledger_settings(config: &Config) -> Settings {
-    Settings {
+pub fn ledger_settings(config: &Config) -> LedgerSettings {
+    LedgerSettings {
         pace: Pace {
             first_check: config.follow.first_check,
             max_interval: config.follow.max_interval,

@@ -3,7 +3,7 @@
 use crate::cli::check_config::load;
 use crate::store::Store;
 use anyhow::Context;
-use audit::{Plan, Report};
+use audit::{AuditReport, AuditScope};
 use domain::{ShopId, Timestamp};
 use leaves::clock;
 use std::path::Path;
@@ -63,7 +63,7 @@ pub(super) async fn audit(path: Option<&Path>, args: AuditArgs) -> ExitCode {
     }
 }
 
-async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report> {
+async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<AuditReport> {
     let shop = args
         .shop
         .as_deref()
@@ -92,7 +92,7 @@ async fn report(path: Option<&Path>, args: &AuditArgs) -> anyhow::Result<Report>
     let store = Store::for_a_person(url, 1)?;
     let report = audit::run(
         store.unbounded_pool(),
-        &Plan {
+        &AuditScope {
             shop,
             since,
             gateway,

@@ -14,7 +14,7 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<config::Config> {
 pub(super) fn warnings(config: &config::Config) -> Vec<String> {
     let mut disputed: Vec<(String, Vec<&str>)> = Vec::new();
     for shop in &config.shops {
-        let codes = money::disputed(&shop.currency_exponents);
+        let codes = money::conflicting_exponents(&shop.currency_exponents);
         let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
         let codes = codes.join(" ");
         match disputed.iter_mut().find(|(same, _)| *same == codes) {
@@ -38,7 +38,7 @@ pub(super) fn warnings(config: &config::Config) -> Vec<String> {
 /// Prints every setting with its source; fails if the configuration breaks a promised limit.
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
-    let settings = config::explain(path, config::environment())
+    let settings = config::effective_settings(path, config::environment())
         .map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let width = settings
         .iter()

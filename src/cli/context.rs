@@ -9,7 +9,7 @@ use crate::cli::check_config::load;
 use crate::config::{Config, ShopConfig};
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
-use crate::store::read::{self, Name};
+use crate::store::read::{self, TransactionRef};
 use crate::store::{Store, StoredTransaction};
 use anyhow::{Context, bail};
 use domain::ShopId;
@@ -57,7 +57,7 @@ impl CommandContext {
 
     /// Returns the transaction with a tracking ID, or with `~` followed by its transaction ID.
     pub(super) async fn find(&self, name: &str) -> anyhow::Result<StoredTransaction> {
-        let Some(parsed) = Name::parse(name) else {
+        let Some(parsed) = TransactionRef::parse(name) else {
             bail!("the part after ~ must be a transaction ID (UUID)");
         };
         let found = read::find(&self.store, &self.id, &parsed).await?;

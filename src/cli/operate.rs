@@ -3,9 +3,9 @@
 
 use crate::cli::context::{CommandContext, ShopArg, current_user};
 use crate::cli::output;
-use crate::config::Submits;
-use crate::ledger::look;
-use crate::store::controls;
+use crate::config::SubmitsMode;
+use crate::ledger::request_check;
+use crate::store::shop_controls;
 use leaves::clock;
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) struct PauseArgs {
 pub(super) async fn check(path: Option<&Path>, args: CheckArgs) -> anyhow::Result<()> {
     let desk = CommandContext::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
-    let asked = look(&current_user(), clock::now_utc().into());
+    let asked = request_check(&current_user(), clock::now_utc().into());
     let stored = desk.ledger().record_about(stored, asked).await?;
     let due = stored.record.next_check_at.is_some();
     output::print(if due {
@@ -46,14 +46,14 @@ pub(super) async fn set_paused(
     paused: bool,
 ) -> anyhow::Result<()> {
     let desk = CommandContext::open(path, &args.shop)?;
-    controls::set_paused(&desk.store, &desk.id, paused, &current_user()).await?;
+    shop_controls::set_paused(&desk.store, &desk.id, paused, &current_user()).await?;
     let shop = &desk.id;
     output::print(&match (paused, desk.shop.submits) {
         (true, _) => format!(
             "submits of shop {shop} paused, effective within 1 s; open transactions are still followed"
         ),
-        (false, Submits::On) => format!("submits of shop {shop} resumed"),
-        (false, Submits::Paused) => {
+        (false, SubmitsMode::On) => format!("submits of shop {shop} resumed"),
+        (false, SubmitsMode::Paused) => {
             format!("shop {shop} resumed, but its configuration still sets submits = paused")
         }
     })

@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use domain::{Currency, Timestamp};
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
-use words::money::{self, Overrides};
+use words::money::{self, ExponentOverrides};
 
 /// Prints a text. A closed pipe (`… | head`) is not an error.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
@@ -95,7 +95,7 @@ impl DisplayAmount {
     pub(super) fn of(
         minor: Option<i64>,
         currency: Option<&str>,
-        overrides: &Overrides,
+        overrides: &ExponentOverrides,
     ) -> Option<Self> {
         let minor = minor?;
         let currency = currency.and_then(Currency::parse);
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn amounts_use_the_exponents_of_the_shop() {
-        let own = Overrides::from([("IDR".to_owned(), 2)]);
+        let own = ExponentOverrides::from([("IDR".to_owned(), 2)]);
         let amount =
             |currency, overrides| DisplayAmount::of(Some(3_245), Some(currency), overrides);
         let shown = |currency, overrides| amount(currency, overrides).unwrap().to_long_string();
-        let none = Overrides::new();
+        let none = ExponentOverrides::new();
         assert_eq!(shown("EUR", &none), "32.45 EUR (3245 minor units)");
         assert_eq!(shown("IDR", &none), "3245 IDR (3245 minor units)");
         assert_eq!(shown("IDR", &own), "32.45 IDR (3245 minor units)");

@@ -66,7 +66,7 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     }
     eprintln!(
         "Each transaction has \"test\": true and an amount of about {}.",
-        shown(&desk, &options)
+        describe_options(&desk, &options)
     );
     if !args.yes_live && !is_here(gateway) {
         agree()?;
@@ -76,7 +76,7 @@ pub(super) async fn probe(path: Option<&Path>, args: ProbeArgs) -> anyhow::Resul
     if args.json {
         output::print_json(&report)?;
     } else {
-        output::print(&told(&report))?;
+        output::print(&describe_report(&report))?;
     }
     match report.stopped {
         Some(why) => bail!(why),
@@ -98,7 +98,7 @@ fn card(args: &ProbeArgs) -> anyhow::Result<TestCard> {
     }
 }
 
-fn shown(desk: &CommandContext, options: &ProbeOptions) -> String {
+fn describe_options(desk: &CommandContext, options: &ProbeOptions) -> String {
     let overrides = &desk.shop.currency_exponents;
     let currency = options.currency.to_string();
     let amount = output::DisplayAmount::of(Some(options.amount), Some(&currency), overrides);
@@ -136,7 +136,7 @@ fn agree() -> anyhow::Result<()> {
     }
 }
 
-fn told(report: &ProbeReport) -> String {
+fn describe_report(report: &ProbeReport) -> String {
     let findings = report.findings.iter().map(|finding| {
         let answer = finding.answer.as_deref().unwrap_or("open");
         vec![

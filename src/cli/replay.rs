@@ -7,7 +7,7 @@
 use crate::cli::context::{CommandContext, ShopArg};
 use crate::cli::output;
 use crate::config::SubscriberConfig;
-use crate::store::subscribers::{self, Again};
+use crate::store::subscribers::{self, ReplaySelection};
 use anyhow::{Context, bail};
 use domain::Timestamp;
 use leaves::clock;
@@ -58,7 +58,7 @@ pub(super) async fn replay(path: Option<&Path>, args: ReplayArgs) -> anyhow::Res
         .collect();
     let (store, shop, name) = (&desk.store, &desk.id, &subscriber.name);
     let covered = subscribers::Covered::one(shop, name);
-    subscribers::ensure(store, &covered).await?;
+    subscribers::ensure_rows(store, &covered).await?;
     let was_disabled = subscribers::backlog(store, &covered)
         .await?
         .iter()
@@ -108,16 +108,16 @@ fn covering<'a>(desk: &'a CommandContext, name: &str) -> anyhow::Result<&'a Subs
     Ok(found)
 }
 
-async fn which(desk: &CommandContext, args: &ReplayArgs) -> anyhow::Result<Again> {
-    let after = args.after.map(Again::After);
-    if let Some(again) = after.or(args.since.map(Again::Since)) {
+async fn which(desk: &CommandContext, args: &ReplayArgs) -> anyhow::Result<ReplaySelection> {
+    let after = args.after.map(ReplaySelection::After);
+    if let Some(again) = after.or(args.since.map(ReplaySelection::Since)) {
         return Ok(again);
     }
     let name = args
         .id
         .as_deref()
         .context("one of --after, --since or --id is required")?;
-    Ok(Again::About(desk.find(name).await?.record.id))
+    Ok(ReplaySelection::About(desk.find(name).await?.record.id))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use crate::app::{App, ConfigReloader, Listeners, Roles};
 use crate::cli::check_config::{load, warnings};
 use crate::cli::output;
-use crate::config::{self, Loaded, Source};
+use crate::config::{self, ConfigSource, LoadedConfig};
 use crate::store::history::Acceptance;
-use crate::store::pooler::{PoolerError, Sessions};
+use crate::store::pooler::{PoolerError, PoolingMode};
 use crate::store::{Store, migrate as schema, plan};
 use anyhow::Context;
 use leaves::telemetry;
@@ -58,11 +58,11 @@ fn roles(given: &[Role]) -> Roles {
 
 /// Serves until SIGTERM or SIGINT. SIGHUP reloads the keys.
 pub(super) async fn serve(path: Option<&Path>, args: ServeArgs) -> anyhow::Result<()> {
-    let source = Source::new(path);
+    let source = ConfigSource::new(path);
     let loaded = source
         .load()
         .map_err(|errors| anyhow::anyhow!("{errors}"))?;
-    let Loaded { config, settings } = loaded;
+    let LoadedConfig { config, settings } = loaded;
     let format = telemetry::LogFormat::from_word(config.telemetry.format.as_str())
         .unwrap_or(telemetry::LogFormat::Auto);
     telemetry::init(&config.telemetry.log, format)?;
@@ -174,7 +174,8 @@ async fn apply(config: &config::Config) -> anyhow::Result<()> {
     let sessions = store.sessions().await;
     let shared = matches!(
         sessions,
-        Ok(Sessions::Shared { .. }) | Err(PoolerError::Forgets(_) | PoolerError::NoTransactions(_))
+        Ok(PoolingMode::Shared { .. })
+            | Err(PoolerError::NoPreparedStatements(_) | PoolerError::NoTransactions(_))
     );
     anyhow::ensure!(
         !shared,

@@ -2,8 +2,8 @@
 
 use crate::cli::context::{CommandContext, ShopArg};
 use crate::cli::output::{self, DisplayAmount, format_time};
-use crate::ledger::{Explanation, Piece, discrepancy_view};
-use crate::store::read::{self, Filter};
+use crate::ledger::{EvidenceView, Explanation, discrepancy_view};
+use crate::store::read::{self, TransactionQuery};
 use crate::store::{StoredTransaction, discrepancies};
 use crate::view::TransactionView;
 use domain::{DiscrepancyKind, State, TransactionType};
@@ -87,8 +87,8 @@ pub(super) async fn show_transaction(path: Option<&Path>, args: ShowArgs) -> any
     let desk = CommandContext::open(path, &args.shop)?;
     let stored = desk.find(&args.tracking_id).await?;
     let rows = read::evidence(&desk.store, &desk.id, stored.record.id).await?;
-    let explanation = Explanation::of(&stored, &rows, clock::now_utc().into());
-    let evidence: Vec<Piece> = rows.into_iter().map(Piece::from).collect();
+    let explanation = Explanation::explain(&stored, &rows, clock::now_utc().into());
+    let evidence: Vec<EvidenceView> = rows.into_iter().map(EvidenceView::from).collect();
     let view = stored.view();
     let amount = amount(&desk, &view);
     if args.json {
@@ -101,7 +101,7 @@ pub(super) async fn show_transaction(path: Option<&Path>, args: ShowArgs) -> any
     }
     let parts = [
         facts(&desk, &view, amount),
-        told(&explanation),
+        describe_explanation(&explanation),
         everything(&evidence),
     ];
     output::print(&parts.join("\n\n"))
@@ -178,7 +178,7 @@ fn owned(text: &Option<Cow<'_, str>>) -> Option<String> {
     text.as_deref().map(str::to_owned)
 }
 
-fn told(explanation: &Explanation) -> String {
+fn describe_explanation(explanation: &Explanation) -> String {
     let mut lines = vec![output::strip_control_chars(&explanation.summary)];
     if let Some(next) = &explanation.next {
         lines.push(format!(
@@ -193,7 +193,7 @@ fn told(explanation: &Explanation) -> String {
     lines.join("\n")
 }
 
-fn everything(evidence: &[Piece]) -> String {
+fn everything(evidence: &[EvidenceView]) -> String {
     let rows = evidence.iter().map(|piece| {
         vec![
             piece.position.to_string(),
@@ -211,10 +211,10 @@ fn everything(evidence: &[Piece]) -> String {
 /// Prints a list of transactions, newest first.
 pub(super) async fn list_transactions(path: Option<&Path>, args: ListArgs) -> anyhow::Result<()> {
     let desk = CommandContext::open(path, &args.shop)?;
-    let filter = Filter {
+    let filter = TransactionQuery {
         state: args.state,
         kind: args.kind,
-        ..Filter::default()
+        ..TransactionQuery::default()
     };
     let mut page = read::list(&desk.store, &desk.id, &filter, args.limit + 1).await?;
     let more = cut(&mut page, args.limit);

@@ -4,7 +4,7 @@
 use url::{Host, Url};
 
 /// Checks what every address must be. `allow_key` is the setting that allows plain http.
-pub(super) fn web_address(url: &Url, allow_http: bool, allow_key: &str) -> Result<(), String> {
+pub(super) fn parse_http_url(url: &Url, allow_http: bool, allow_key: &str) -> Result<(), String> {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),

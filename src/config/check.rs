@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use domain::schedule::TASK_LIFETIME;
+
 use super::error::ConfigError;
-use super::load::Sections;
+use super::load::ParsedSections;
 use super::types::{
-    ClientConfig, Config, FollowConfig, GatewayConfig, ShopConfig, ShopSet, SubscriberConfig,
+    ClientConfig, Config, FollowConfig, GatewayConfig, ShopConfig, ShopSelection, SubscriberConfig,
     WebhookSignature,
 };
-use super::value::FromRaw;
+use super::value::FromSetting;
 
 /// What a lease must leave beyond the request timeout: a submit is written only while
 /// more than the timeout remains, and getting from the lease to the write takes a moment.
-const LEASE_MARGIN: Duration = Duration::from_millis(200);
-/// As long as the gateway lets a task be followed.
-const TASK_LIFE: Duration = Duration::from_secs(24 * 3_600);
+const MIN_LEASE_MARGIN: Duration = Duration::from_millis(200);
 
 /// Checks what could be read; a part with an error of its own is left out.
 pub(super) fn check(
-    sections: &Sections,
+    sections: &ParsedSections,
     shops: &[Option<ShopConfig>],
     clients: &[Option<ClientConfig>],
     subscribers: &[Option<SubscriberConfig>],
@@ -80,7 +80,7 @@ fn error(key: impl Into<String>, problem: impl Into<String>) -> ConfigError {
 }
 
 fn pace(gateway: &GatewayConfig, follow: &FollowConfig, errors: &mut Vec<ConfigError>) {
-    let least = gateway.request_timeout + LEASE_MARGIN;
+    let least = gateway.request_timeout + MIN_LEASE_MARGIN;
     if follow.lease < least {
         errors.push(error(
             "follow.lease",
@@ -114,7 +114,7 @@ fn pace(gateway: &GatewayConfig, follow: &FollowConfig, errors: &mut Vec<ConfigE
     }
 }
 
-fn listeners(sections: &Sections, errors: &mut Vec<ConfigError>) {
+fn listeners(sections: &ParsedSections, errors: &mut Vec<ConfigError>) {
     let all = [
         ("api.listen", sections.api.as_ref().map(|api| api.listen)),
         (
@@ -159,11 +159,11 @@ fn distinct<V: Ord>(
 fn references<'a>(
     section: &str,
     known: &[&str],
-    named: impl Iterator<Item = Option<&'a ShopSet>>,
+    named: impl Iterator<Item = Option<&'a ShopSelection>>,
     errors: &mut Vec<ConfigError>,
 ) {
     for (index, shops) in named.enumerate() {
-        let Some(ShopSet::Only(ids)) = shops else {
+        let Some(ShopSelection::Only(ids)) = shops else {
             continue;
         };
         for id in ids.iter().filter(|id| !known.contains(&id.as_str())) {
@@ -224,7 +224,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
             .to_owned(),
     );
     warn_if(
-        follow.in_doubt_horizon < TASK_LIFE,
+        follow.in_doubt_horizon < TASK_LIFETIME,
         "follow.in_doubt_horizon is shorter than the 24h for which the gateway keeps a task: \
          absence may be declared while the task still runs"
             .to_owned(),

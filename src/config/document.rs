@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use toml::Value;
 
 use super::error::ConfigError;
-use super::explain::Origin;
-use super::value::Raw;
+use super::provenance::SettingOrigin;
+use super::value::SettingValue;
 
 /// The sections with one table each.
-pub(super) const TABLES: [&str; 11] = [
+pub(super) const SECTIONS: [&str; 11] = [
     "database",
     "api",
     "webhooks",
@@ -28,7 +28,7 @@ pub(super) const TABLES: [&str; 11] = [
 ];
 
 /// The sections that repeat, each with the key by which its entries are told apart.
-pub(super) const LISTS: [(&str, &str); 3] = [
+pub(super) const REPEATED_SECTIONS: [(&str, &str); 3] = [
     ("shops", "id"),
     ("clients", "name"),
     ("subscribers", "name"),
@@ -36,22 +36,22 @@ pub(super) const LISTS: [(&str, &str); 3] = [
 
 /// A written value and where it was written.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) raw: Raw,
-    pub(super) origin: Origin,
+pub(super) struct RawSetting {
+    pub(super) raw: SettingValue,
+    pub(super) origin: SettingOrigin,
 }
 
 /// The keys of one table.
-pub(super) type Entries = BTreeMap<String, Given>;
+pub(super) type RawTable = BTreeMap<String, RawSetting>;
 
 /// Everything that was written.
 #[derive(Debug, Default)]
-pub(super) struct Document {
-    pub(super) tables: BTreeMap<&'static str, Entries>,
-    pub(super) lists: BTreeMap<&'static str, Vec<Entries>>,
+pub(super) struct ConfigDocument {
+    pub(super) tables: BTreeMap<&'static str, RawTable>,
+    pub(super) lists: BTreeMap<&'static str, Vec<RawTable>>,
 }
 
-impl Document {
+impl ConfigDocument {
     /// Reads the text of a file; the error is for text that is no TOML at all.
     pub(super) fn parse(text: &str, errors: &mut Vec<ConfigError>) -> Result<Self, ConfigError> {
         let table = text.parse::<toml::Table>().map_err(|error| ConfigError {
@@ -75,14 +75,17 @@ impl Document {
                 problem,
             });
         };
-        if let Some(section) = TABLES.iter().find(|section| **section == name) {
+        if let Some(section) = SECTIONS.iter().find(|section| **section == name) {
             match value {
                 Value::Table(table) => {
                     self.tables.insert(section, from_file(table));
                 }
                 _ => wrong(format!("expected a table, write [{name}]")),
             }
-        } else if let Some((section, _)) = LISTS.iter().find(|(section, _)| *section == name) {
+        } else if let Some((section, _)) = REPEATED_SECTIONS
+            .iter()
+            .find(|(section, _)| *section == name)
+        {
             match tables(value) {
                 Some(tables) => {
                     self.lists
@@ -100,8 +103,8 @@ impl Document {
 
 /// The problem with a section that does not exist.
 pub(super) fn unknown_section() -> String {
-    let lists = LISTS.iter().map(|(name, _)| *name);
-    let known: Vec<&str> = TABLES.into_iter().chain(lists).collect();
+    let lists = REPEATED_SECTIONS.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = SECTIONS.into_iter().chain(lists).collect();
     format!("unknown section, known are {}", known.join(", "))
 }
 
@@ -119,19 +122,19 @@ pub(super) fn tables(value: Value) -> Option<Vec<toml::Table>> {
         .collect()
 }
 
-fn from_file(table: toml::Table) -> Entries {
-    given(table, &Origin::File)
+fn from_file(table: toml::Table) -> RawTable {
+    to_raw_table(table, &SettingOrigin::File)
 }
 
 /// A table whose values all have one origin.
-pub(super) fn given(table: toml::Table, origin: &Origin) -> Entries {
+pub(super) fn to_raw_table(table: toml::Table, origin: &SettingOrigin) -> RawTable {
     table
         .into_iter()
         .map(|(key, value)| {
             (
                 key,
-                Given {
-                    raw: Raw::Toml(value),
+                RawSetting {
+                    raw: SettingValue::Toml(value),
                     origin: origin.clone(),
                 },
             )

@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 
 use toml::Value;
 
-use super::document::{Document, Entries, Given, LISTS, TABLES, given, tables, unknown_section};
+use super::document::{
+    ConfigDocument, REPEATED_SECTIONS, RawSetting, RawTable, SECTIONS, tables, to_raw_table,
+    unknown_section,
+};
 use super::error::ConfigError;
-use super::explain::Origin;
-use super::value::{Raw, toml_value};
+use super::provenance::SettingOrigin;
+use super::value::{SettingValue, toml_value};
 
 const PREFIX: &str = "RECONCILER__";
 /// Settings that are tables themselves, of which the environment can give one entry.
@@ -33,16 +36,16 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 /// One variable, taken apart.
-struct Override {
+struct EnvOverride {
     name: String,
     /// The parts after the section.
     path: Vec<String>,
     value: String,
 }
 
-impl Override {
-    fn origin(&self) -> Origin {
-        Origin::Env(self.name.clone())
+impl EnvOverride {
+    fn origin(&self) -> SettingOrigin {
+        SettingOrigin::Env(self.name.clone())
     }
 
     fn error(&self, key: String, problem: impl Into<String>) -> ConfigError {
@@ -55,12 +58,12 @@ impl Override {
 }
 
 /// Applies every variable that is ours, in the order of their names.
-pub(super) fn overlay(
-    document: &mut Document,
+pub(super) fn apply_environment(
+    document: &mut ConfigDocument,
     env: impl IntoIterator<Item = (String, String)>,
     errors: &mut Vec<ConfigError>,
 ) {
-    let mut sections: BTreeMap<String, Vec<Override>> = BTreeMap::new();
+    let mut sections: BTreeMap<String, Vec<EnvOverride>> = BTreeMap::new();
     let mut database_url = None;
     let sorted: BTreeMap<String, String> = env.into_iter().collect();
     for (name, value) in sorted {
@@ -73,7 +76,7 @@ pub(super) fn overlay(
         };
         let mut parts = rest.split("__").map(str::to_owned);
         let section = parts.next().unwrap_or_default().to_lowercase();
-        let variable = Override {
+        let variable = EnvOverride {
             path: parts.collect(),
             value,
             name,
@@ -85,14 +88,16 @@ pub(super) fn overlay(
         sections.entry(section).or_default().push(variable);
     }
     for (section, variables) in sections {
-        if let Some(table) = TABLES.iter().find(|table| **table == section) {
+        if let Some(table) = SECTIONS.iter().find(|table| **table == section) {
             overlay_table(
                 document.tables.entry(table).or_default(),
                 table,
                 variables,
                 errors,
             );
-        } else if let Some((list, id_key)) = LISTS.iter().find(|(list, _)| *list == section) {
+        } else if let Some((list, id_key)) =
+            REPEATED_SECTIONS.iter().find(|(list, _)| *list == section)
+        {
             let entries = document.lists.entry(list).or_default();
             overlay_list(entries, list, id_key, variables, errors);
         } else {
@@ -111,11 +116,11 @@ pub(super) fn overlay(
     if let Some(url) = database_url {
         let table = document.tables.entry("database").or_default();
         table.remove("url_file");
-        let origin = Origin::Env("DATABASE_URL".to_owned());
+        let origin = SettingOrigin::Env("DATABASE_URL".to_owned());
         table.insert(
             "url".to_owned(),
-            Given {
-                raw: Raw::Text(url),
+            RawSetting {
+                raw: SettingValue::Text(url),
                 origin,
             },
         );
@@ -123,9 +128,9 @@ pub(super) fn overlay(
 }
 
 fn overlay_table(
-    entries: &mut Entries,
+    entries: &mut RawTable,
     section: &str,
-    variables: Vec<Override>,
+    variables: Vec<EnvOverride>,
     errors: &mut Vec<ConfigError>,
 ) {
     let keys = variables
@@ -145,14 +150,14 @@ fn overlay_table(
 /// Sets one key. The file's value for it goes, and so does what the file says of its
 /// other spelling.
 fn set(
-    entries: &mut Entries,
+    entries: &mut RawTable,
     path: &str,
     key: &str,
-    variable: Override,
+    variable: EnvOverride,
     errors: &mut Vec<ConfigError>,
 ) {
-    if let Some(Given {
-        origin: Origin::Env(earlier),
+    if let Some(RawSetting {
+        origin: SettingOrigin::Env(earlier),
         ..
     }) = entries.get(key)
     {
@@ -166,15 +171,15 @@ fn set(
     };
     if entries
         .get(&other)
-        .is_some_and(|given| given.origin == Origin::File)
+        .is_some_and(|given| given.origin == SettingOrigin::File)
     {
         entries.remove(&other);
     }
     let origin = variable.origin();
     entries.insert(
         key.to_owned(),
-        Given {
-            raw: Raw::Text(variable.value),
+        RawSetting {
+            raw: SettingValue::Text(variable.value),
             origin,
         },
     );
@@ -182,13 +187,13 @@ fn set(
 
 /// Sorts the variables of a list section by the entry they are about, then applies them.
 fn overlay_list(
-    list: &mut Vec<Entries>,
+    list: &mut Vec<RawTable>,
     section: &str,
     id_key: &str,
-    variables: Vec<Override>,
+    variables: Vec<EnvOverride>,
     errors: &mut Vec<ConfigError>,
 ) {
-    let mut by_entry: BTreeMap<String, Vec<(Vec<String>, Override)>> = BTreeMap::new();
+    let mut by_entry: BTreeMap<String, Vec<(Vec<String>, EnvOverride)>> = BTreeMap::new();
     for variable in variables {
         if variable.path.is_empty() {
             replace_list(list, section, &variable, errors);
@@ -248,7 +253,7 @@ fn is_key(key: &[String], name: &str) -> bool {
 
 /// The entry that an id, a name or an index in a variable means. Names of variables
 /// cannot hold every character of an id, so `a-b` is also found as `A_B`.
-fn find(list: &[Entries], id_key: &str, id: &str) -> Result<Option<usize>, String> {
+fn find(list: &[RawTable], id_key: &str, id: &str) -> Result<Option<usize>, String> {
     let ids: Vec<Option<&str>> = list
         .iter()
         .map(|entries| entries.get(id_key).and_then(|given| given.raw.text()))
@@ -284,13 +289,13 @@ fn variable_name(id: &str) -> String {
 
 /// Adds an entry that the file does not have, with its id unless the variables give one.
 fn add(
-    list: &mut Vec<Entries>,
+    list: &mut Vec<RawTable>,
     id_key: &str,
     id: &str,
     renames: bool,
-    variables: &[(Vec<String>, Override)],
+    variables: &[(Vec<String>, EnvOverride)],
 ) -> usize {
-    let mut entries = Entries::new();
+    let mut entries = RawTable::new();
     if let (false, Some((_, variable))) = (renames, variables.first()) {
         // Shop ids are case sensitive and stand in the variable as they are; names are
         // written small.
@@ -299,10 +304,10 @@ fn add(
         } else {
             id.to_lowercase()
         };
-        let raw = Raw::Toml(Value::String(id));
+        let raw = SettingValue::Toml(Value::String(id));
         entries.insert(
             id_key.to_owned(),
-            Given {
+            RawSetting {
                 raw,
                 origin: variable.origin(),
             },
@@ -313,23 +318,23 @@ fn add(
 }
 
 fn set_in_entry(
-    entries: &mut Entries,
+    entries: &mut RawTable,
     path: &str,
     key: &[String],
-    variable: Override,
+    variable: EnvOverride,
     errors: &mut Vec<ConfigError>,
 ) {
     match key {
         [map, entry] => {
             let map = map.to_lowercase();
             let origin = variable.origin();
-            let empty = || Given {
-                raw: Raw::Toml(Value::Table(toml::Table::new())),
+            let empty = || RawSetting {
+                raw: SettingValue::Toml(Value::Table(toml::Table::new())),
                 origin,
             };
             let given = entries.entry(map.clone()).or_insert_with(empty);
             given.origin = variable.origin();
-            if let Raw::Toml(Value::Table(table)) = &mut given.raw {
+            if let SettingValue::Toml(Value::Table(table)) = &mut given.raw {
                 table.insert(entry.clone(), Value::String(variable.value));
             } else {
                 let problem = "the whole table is set by another variable";
@@ -347,9 +352,9 @@ fn set_in_entry(
 }
 
 fn replace_list(
-    list: &mut Vec<Entries>,
+    list: &mut Vec<RawTable>,
     section: &str,
-    variable: &Override,
+    variable: &EnvOverride,
     errors: &mut Vec<ConfigError>,
 ) {
     match toml_value(&variable.value).and_then(tables) {
@@ -357,7 +362,7 @@ fn replace_list(
             let origin = variable.origin();
             *list = tables
                 .into_iter()
-                .map(|table| given(table, &origin))
+                .map(|table| to_raw_table(table, &origin))
                 .collect();
         }
         None => {

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_takes_no_writes_is_not_asked_for() {
+    fn a_database_url_without_writes_is_rejected() {
         for bad in ["standby", "read-only", "prefer-standby", ""] {
             assert!(hosts(&format!("postgres://a/db?target_session_attrs={bad}")).is_err());
         }

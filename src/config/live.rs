@@ -11,25 +11,25 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::error::ConfigErrors;
-use super::explain::Setting;
+use super::provenance::EffectiveSetting;
 use super::types::{ClientConfig, Config, SubscriberConfig};
 
 /// A configuration as it was read, with where everything came from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The values.
     pub config: Config,
     /// The same for people; secrets are hidden.
-    pub settings: Vec<Setting>,
+    pub settings: Vec<EffectiveSetting>,
 }
 
 /// Where a configuration is read from: a file, if there is one, and the environment of the process.
 #[derive(Clone, Debug)]
-pub struct Source {
+pub struct ConfigSource {
     path: Option<PathBuf>,
 }
 
-impl Source {
+impl ConfigSource {
     /// The file at `path`, and the environment over it.
     pub fn new(path: Option<&Path>) -> Self {
         Self {
@@ -38,13 +38,13 @@ impl Source {
     }
 
     /// Reads and checks everything.
-    pub fn load(&self) -> Result<Loaded, ConfigErrors> {
+    pub fn load(&self) -> Result<LoadedConfig, ConfigErrors> {
         let (config, settings) = super::read(self.path.as_deref(), super::environment())?;
-        Ok(Loaded { config, settings })
+        Ok(LoadedConfig { config, settings })
     }
 
     /// The file itself and, as far as is known from `settings`, those that it names.
-    pub fn files(&self, settings: &[Setting]) -> BTreeSet<PathBuf> {
+    pub fn watched_files(&self, settings: &[EffectiveSetting]) -> BTreeSet<PathBuf> {
         let named = settings.iter().flat_map(|setting| &setting.read_from);
         self.path.iter().chain(named).cloned().collect()
     }
@@ -52,38 +52,38 @@ impl Source {
 
 /// The configuration in use. Cheap to clone; all clones see the same.
 #[derive(Clone, Debug)]
-pub struct Live(Arc<ArcSwap<Config>>);
+pub struct LiveConfig(Arc<ArcSwap<Config>>);
 
 /// What became of a configuration that was read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ReloadChanges {
     /// The keys that are in use from now on, by their names.
     pub taken_over: BTreeSet<String>,
     /// What differs and was left as it is, by its names.
     pub needs_restart: BTreeSet<String>,
 }
 
-impl Live {
+impl LiveConfig {
     /// Begins with the configuration of the start.
     pub fn new(config: Arc<Config>) -> Self {
         Self(Arc::new(ArcSwap::new(config)))
     }
 
     /// The configuration as it is now. Not to be kept: a key that was removed would go on working.
-    pub fn now(&self) -> Arc<Config> {
+    pub fn current(&self) -> Arc<Config> {
         self.0.load_full()
     }
 
     /// Takes the keys of a configuration that was read again, all at once. `started` are the settings
     /// of the start, by which it is told what else differs.
-    pub fn take_over(&self, read: &Loaded, started: &[Setting]) -> Changes {
-        let running = self.now();
-        let (merged, taken_over) = merged(&running, &read.config);
+    pub fn apply_keys(&self, read: &LoadedConfig, started: &[EffectiveSetting]) -> ReloadChanges {
+        let running = self.current();
+        let (merged, taken_over) = merge(&running, &read.config);
         let needs_restart = others(&running, started, read);
         if !taken_over.is_empty() {
             self.0.store(Arc::new(merged));
         }
-        Changes {
+        ReloadChanges {
             taken_over,
             needs_restart,
         }
@@ -91,7 +91,7 @@ impl Live {
 }
 
 /// What runs, with the keys of what was read.
-fn merged(running: &Config, read: &Config) -> (Config, BTreeSet<String>) {
+fn merge(running: &Config, read: &Config) -> (Config, BTreeSet<String>) {
     let mut merged = running.clone();
     let mut changed = BTreeSet::new();
     if replace(
@@ -147,7 +147,7 @@ fn differing(running: &[ClientConfig], read: &[ClientConfig]) -> BTreeSet<String
 }
 
 /// The names of what differs from the start and is no key.
-fn others(running: &Config, started: &[Setting], read: &Loaded) -> BTreeSet<String> {
+fn others(running: &Config, started: &[EffectiveSetting], read: &LoadedConfig) -> BTreeSet<String> {
     let (before, after) = (
         fixed(running, started),
         fixed(&read.config, read.settings.as_slice()),
@@ -176,7 +176,7 @@ fn others(running: &Config, started: &[Setting], read: &Loaded) -> BTreeSet<Stri
 }
 
 /// Every setting that is no key, by a name that does not depend on the order of entries.
-fn fixed<'a>(config: &Config, settings: &'a [Setting]) -> BTreeMap<String, &'a str> {
+fn fixed<'a>(config: &Config, settings: &'a [EffectiveSetting]) -> BTreeMap<String, &'a str> {
     let name = |key: &str| -> Option<String> {
         let Some((section, rest)) = key.split_once('[') else {
             return (key != "security.fingerprint_key").then(|| key.to_owned());

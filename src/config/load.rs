@@ -10,17 +10,17 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::document::Document;
-use super::fields::{Fields, Notes};
+use super::document::ConfigDocument;
 use super::hosts::hosts;
 use super::keys::FingerprintKey;
 use super::network::Network;
+use super::section_reader::{Diagnostics, SectionReader};
 use super::types::{
-    ApiConfig, DatabaseConfig, DeliveryConfig, Follow, FollowConfig, GatewayConfig, Limits,
+    ApiConfig, DatabaseConfig, DeliveryConfig, FollowConfig, FollowMode, GatewayConfig, Limits,
     LogFormat, OpsConfig, RetentionConfig, SecurityConfig, ServeConfig, TelemetryConfig,
     WebhooksConfig,
 };
-use super::value::FromRaw;
+use super::value::FromSetting;
 use gateway::Proxy;
 use leaves::secret::{Rotating, Secret};
 
@@ -32,7 +32,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SPAN: RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(100 * 365 * 86_400);
 /// The time of one call.
-const CALL: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+const REQUEST_TIMEOUT_RANGE: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(600);
 
 const MIB: usize = 1_048_576;
 /// So much a listener keeps of bodies.
@@ -41,11 +42,11 @@ const BODIES: usize = 64 * MIB;
 const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_LEASE: Duration = Duration::from_secs(45);
 /// What the default lease leaves beyond the request timeout.
-const LEASE_MARGIN: Duration = Duration::from_secs(15);
+const DEFAULT_LEASE_MARGIN: Duration = Duration::from_secs(15);
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 
 /// What was read; `None` where something is wrong.
-pub(super) struct Sections {
+pub(super) struct ParsedSections {
     pub(super) database: Option<DatabaseConfig>,
     pub(super) api: Option<ApiConfig>,
     pub(super) webhooks: Option<WebhooksConfig>,
@@ -60,7 +61,7 @@ pub(super) struct Sections {
 }
 
 /// Reads every section that is not a list.
-pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
+pub(super) fn sections(document: &mut ConfigDocument, notes: &mut Diagnostics) -> ParsedSections {
     let database = database(open(document, notes, "database"));
     let api = api(open(document, notes, "api"));
     let webhooks = webhooks(open(document, notes, "webhooks"));
@@ -75,7 +76,7 @@ pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
     let retention = retention(open(document, notes, "retention"));
     let serve = serve(open(document, notes, "serve"), request_timeout);
     let telemetry = telemetry(open(document, notes, "telemetry"));
-    Sections {
+    ParsedSections {
         database,
         api,
         webhooks,
@@ -90,8 +91,12 @@ pub(super) fn sections(document: &mut Document, notes: &mut Notes) -> Sections {
     }
 }
 
-fn open<'a>(document: &mut Document, notes: &'a mut Notes, name: &str) -> Fields<'a> {
-    Fields::new(
+fn open<'a>(
+    document: &mut ConfigDocument,
+    notes: &'a mut Diagnostics,
+    name: &str,
+) -> SectionReader<'a> {
+    SectionReader::new(
         name.to_owned(),
         document.tables.remove(name).unwrap_or_default(),
         notes,
@@ -99,7 +104,7 @@ fn open<'a>(document: &mut Document, notes: &'a mut Notes, name: &str) -> Fields
 }
 
 /// A rule: the value is within the range.
-pub(super) fn within<T: FromRaw + PartialOrd>(
+pub(super) fn within<T: FromSetting + PartialOrd>(
     range: RangeInclusive<T>,
 ) -> impl FnOnce(&T) -> Result<(), String> {
     move |value| {
@@ -111,17 +116,17 @@ pub(super) fn within<T: FromRaw + PartialOrd>(
     }
 }
 
-fn database(mut fields: Fields<'_>) -> Option<DatabaseConfig> {
-    let url = fields.guarded("url", false, database_url, show_database_url);
+fn database(mut fields: SectionReader<'_>) -> Option<DatabaseConfig> {
+    let url = fields.secret_values("url", false, database_url, show_database_url);
     if url.as_ref().is_some_and(Vec::is_empty) {
-        fields.missing(
+        fields.report_missing(
             "url",
             "is missing, set it, database.url_file or DATABASE_URL",
         );
     }
-    let migrate_url = fields.guarded("migrate_url", false, database_url, show_database_url);
+    let migrate_url = fields.secret_values("migrate_url", false, database_url, show_database_url);
     // One of them is reserved for looking at the server and for cancelling.
-    let max_connections = fields.or_checked("max_connections", 16, within(2..=10_000));
+    let max_connections = fields.with_default_checked("max_connections", 16, within(2..=10_000));
     fields.finish();
     Some(DatabaseConfig {
         url: url?.into_iter().next()?,
@@ -166,10 +171,10 @@ fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-fn api(mut fields: Fields<'_>) -> Option<ApiConfig> {
-    let listen = fields.or("listen", local(8080));
+fn api(mut fields: SectionReader<'_>) -> Option<ApiConfig> {
+    let listen = fields.with_default("listen", local(8080));
     let keep_alive = keep_alive(&mut fields);
-    let max_body = fields.or_checked("max_body", MIB, within(1_024..=64 * MIB));
+    let max_body = fields.with_default_checked("max_body", MIB, within(1_024..=64 * MIB));
     let limits = limits(&mut fields, max_body);
     fields.finish();
     Some(ApiConfig {
@@ -181,9 +186,10 @@ fn api(mut fields: Fields<'_>) -> Option<ApiConfig> {
 }
 
 /// What a listener takes of others. Bodies in memory may be few, and at least two of the largest must fit.
-fn limits(fields: &mut Fields<'_>, max_body: Option<usize>) -> Option<Limits> {
-    let per_peer = fields.or_checked("max_connections_per_peer", 256, within(1..=1_000_000));
-    let trusted = fields.or_checked(
+fn limits(fields: &mut SectionReader<'_>, max_body: Option<usize>) -> Option<Limits> {
+    let per_peer =
+        fields.with_default_checked("max_connections_per_peer", 256, within(1..=1_000_000));
+    let trusted = fields.with_default_checked(
         "trusted_proxies",
         Vec::new(),
         |all: &Vec<Network>| match all.iter().find(|network| network.is_everything()) {
@@ -195,7 +201,7 @@ fn limits(fields: &mut Fields<'_>, max_body: Option<usize>) -> Option<Limits> {
     );
     let least = max_body.unwrap_or(0).saturating_mul(2).max(MIB);
     let default = BODIES.max(least);
-    let total = fields.or_checked("max_body_total", default, |total: &usize| {
+    let total = fields.with_default_checked("max_body_total", default, |total: &usize| {
         if *total >= least {
             return within(MIB..=64 * 1_024 * MIB)(total);
         }
@@ -211,16 +217,16 @@ fn limits(fields: &mut Fields<'_>, max_body: Option<usize>) -> Option<Limits> {
     })
 }
 
-fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
-    let listen = fields.or("listen", local(8081));
-    let allow_http = fields.or("allow_http", false);
+fn webhooks(mut fields: SectionReader<'_>) -> Option<WebhooksConfig> {
+    let listen = fields.with_default("listen", local(8081));
+    let allow_http = fields.with_default("allow_http", false);
     let public_url = fields.base_url("public_url", None, allow_http.unwrap_or(true));
     if matches!(public_url, Some(None)) {
         let problem = "is missing, expected the address at which the gateway reaches this listener";
-        fields.missing("public_url", problem);
+        fields.report_missing("public_url", problem);
     }
     let keep_alive = keep_alive(&mut fields);
-    let max_body = fields.or_checked("max_body", 262_144, within(1_024..=64 * MIB));
+    let max_body = fields.with_default_checked("max_body", 262_144, within(1_024..=64 * MIB));
     let limits = limits(&mut fields, max_body);
     fields.finish();
     Some(WebhooksConfig {
@@ -233,8 +239,8 @@ fn webhooks(mut fields: Fields<'_>) -> Option<WebhooksConfig> {
     })
 }
 
-fn ops(mut fields: Fields<'_>) -> Option<OpsConfig> {
-    let listen = fields.or("listen", local(9090));
+fn ops(mut fields: SectionReader<'_>) -> Option<OpsConfig> {
+    let listen = fields.with_default("listen", local(9090));
     let keep_alive = keep_alive(&mut fields);
     fields.finish();
     Some(OpsConfig {
@@ -244,17 +250,17 @@ fn ops(mut fields: Fields<'_>) -> Option<OpsConfig> {
 }
 
 /// Longer than a balancer keeps its own, which is 60 seconds most often: it must be the one that closes.
-fn keep_alive(fields: &mut Fields<'_>) -> Option<Duration> {
-    fields.or_checked("keep_alive", 75 * SECOND, within(SECOND..=HOUR))
+fn keep_alive(fields: &mut SectionReader<'_>) -> Option<Duration> {
+    fields.with_default_checked("keep_alive", 75 * SECOND, within(SECOND..=HOUR))
 }
 
-fn security(mut fields: Fields<'_>) -> Option<SecurityConfig> {
-    let keys = fields.guarded("fingerprint_key", true, FingerprintKey::parse, |key| {
+fn security(mut fields: SectionReader<'_>) -> Option<SecurityConfig> {
+    let keys = fields.secret_values("fingerprint_key", true, FingerprintKey::parse, |key| {
         format!("*** (id {})", key.id())
     });
     if keys.as_ref().is_some_and(Vec::is_empty) {
         let problem = "is missing, expected 32 bytes or more, or fingerprint_key_file";
-        fields.missing("fingerprint_key", problem);
+        fields.report_missing("fingerprint_key", problem);
     }
     fields.finish();
     Some(SecurityConfig {
@@ -262,19 +268,27 @@ fn security(mut fields: Fields<'_>) -> Option<SecurityConfig> {
     })
 }
 
-fn gateway(mut fields: Fields<'_>) -> Option<GatewayConfig> {
-    let allow_http = fields.or("allow_http", false);
+fn gateway(mut fields: SectionReader<'_>) -> Option<GatewayConfig> {
+    let allow_http = fields.with_default("allow_http", false);
     // With a broken allow_http the addresses cannot be judged: one error is enough.
     let lenient = allow_http.unwrap_or(true);
     let base_url = fields.base_url("base_url", Some("https://gateway.unonapay.com"), lenient);
     let reports_url = fields.base_url("reports_url", Some("https://online.unonapay.com"), lenient);
-    let follow = fields.or("follow", Follow::Result);
-    let trust_request_id = fields.or("trust_request_id", false);
-    let request_timeout =
-        fields.or_checked("request_timeout", DEFAULT_REQUEST_TIMEOUT, within(CALL));
+    let follow = fields.with_default("follow", FollowMode::Result);
+    let trust_request_id = fields.with_default("trust_request_id", false);
+    let request_timeout = fields.with_default_checked(
+        "request_timeout",
+        DEFAULT_REQUEST_TIMEOUT,
+        within(REQUEST_TIMEOUT_RANGE),
+    );
     let connect_default = (5 * SECOND).min(request_timeout.unwrap_or(DEFAULT_REQUEST_TIMEOUT));
-    let connect_timeout = fields.or_checked("connect_timeout", connect_default, within(CALL));
-    let max_connection_age = fields.or_checked("max_connection_age", 5 * MINUTE, within(SPAN));
+    let connect_timeout = fields.with_default_checked(
+        "connect_timeout",
+        connect_default,
+        within(REQUEST_TIMEOUT_RANGE),
+    );
+    let max_connection_age =
+        fields.with_default_checked("max_connection_age", 5 * MINUTE, within(SPAN));
     let proxy = proxy(&mut fields);
     let ca_file = fields.optional_checked("ca_file", |_: &String| Ok(()));
     let ca_file = ca_file.map(|file| file.map(|file| fields.file(&file)));
@@ -293,14 +307,14 @@ fn gateway(mut fields: Fields<'_>) -> Option<GatewayConfig> {
     })
 }
 
-fn delivery(mut fields: Fields<'_>) -> Option<DeliveryConfig> {
+fn delivery(mut fields: SectionReader<'_>) -> Option<DeliveryConfig> {
     let proxy = proxy(&mut fields);
     fields.finish();
     Some(DeliveryConfig { proxy: proxy? })
 }
 
 /// A proxy is asked in plain http most often, and is on a network of one's own.
-fn proxy(fields: &mut Fields<'_>) -> Option<Proxy> {
+fn proxy(fields: &mut SectionReader<'_>) -> Option<Proxy> {
     let url = fields.optional_checked("proxy", |url: &Url| {
         if ["http", "https"].contains(&url.scheme()) {
             Ok(())
@@ -308,31 +322,33 @@ fn proxy(fields: &mut Fields<'_>) -> Option<Proxy> {
             Err("expected an address such as http://proxy.internal:3128".to_owned())
         }
     });
-    let except = fields.or("no_proxy", Vec::new());
+    let except = fields.with_default("no_proxy", Vec::new());
     Some(Proxy {
         url: url?,
         except: except?,
     })
 }
 
-fn follow(mut fields: Fields<'_>, request_timeout: Duration) -> Option<FollowConfig> {
-    let max_interval = fields.or_checked("max_interval", MINUTE, within(SPAN));
+fn follow(mut fields: SectionReader<'_>, request_timeout: Duration) -> Option<FollowConfig> {
+    let max_interval = fields.with_default_checked("max_interval", MINUTE, within(SPAN));
     let fastest = max_interval.unwrap_or(MINUTE);
-    let first_check = fields.or_checked("first_check", SECOND.min(fastest), within(SPAN));
+    let first_check = fields.with_default_checked("first_check", SECOND.min(fastest), within(SPAN));
     let max_interval_old =
-        fields.or_checked("max_interval_old", (6 * HOUR).max(fastest), within(SPAN));
-    let clock_tolerance = fields.or_checked(
+        fields.with_default_checked("max_interval_old", (6 * HOUR).max(fastest), within(SPAN));
+    let clock_tolerance = fields.with_default_checked(
         "clock_tolerance",
         2 * MINUTE,
         within(Duration::ZERO..=*SPAN.end()),
     );
-    let absence_interval = fields.or_checked("absence_interval", 10 * MINUTE, within(SPAN));
-    let in_doubt_horizon = fields.or_checked("in_doubt_horizon", DAY, within(SPAN));
-    let lease_default = DEFAULT_LEASE.max(request_timeout + LEASE_MARGIN);
-    let lease = fields.or_checked("lease", lease_default, within(SPAN));
-    let recheck = fields.or_checked("recheck_after_final", vec![HOUR, DAY], |list: &Vec<_>| {
-        list.iter().try_for_each(|after| within(SPAN)(after))
-    });
+    let absence_interval =
+        fields.with_default_checked("absence_interval", 10 * MINUTE, within(SPAN));
+    let in_doubt_horizon = fields.with_default_checked("in_doubt_horizon", DAY, within(SPAN));
+    let lease_default = DEFAULT_LEASE.max(request_timeout + DEFAULT_LEASE_MARGIN);
+    let lease = fields.with_default_checked("lease", lease_default, within(SPAN));
+    let recheck =
+        fields.with_default_checked("recheck_after_final", vec![HOUR, DAY], |list: &Vec<_>| {
+            list.iter().try_for_each(|after| within(SPAN)(after))
+        });
     fields.finish();
     Some(FollowConfig {
         first_check: first_check?,
@@ -346,9 +362,9 @@ fn follow(mut fields: Fields<'_>, request_timeout: Duration) -> Option<FollowCon
     })
 }
 
-fn retention(mut fields: Fields<'_>) -> Option<RetentionConfig> {
-    let evidence = fields.or_checked("evidence", 400 * DAY, within(SPAN));
-    let events = fields.or_checked("events", 90 * DAY, within(SPAN));
+fn retention(mut fields: SectionReader<'_>) -> Option<RetentionConfig> {
+    let evidence = fields.with_default_checked("evidence", 400 * DAY, within(SPAN));
+    let events = fields.with_default_checked("events", 90 * DAY, within(SPAN));
     fields.finish();
     Some(RetentionConfig {
         evidence: evidence?,
@@ -356,14 +372,14 @@ fn retention(mut fields: Fields<'_>) -> Option<RetentionConfig> {
     })
 }
 
-fn serve(mut fields: Fields<'_>, request_timeout: Duration) -> Option<ServeConfig> {
+fn serve(mut fields: SectionReader<'_>, request_timeout: Duration) -> Option<ServeConfig> {
     let default = request_timeout + DRAIN_MARGIN;
-    let drain_timeout = fields.or_checked(
+    let drain_timeout = fields.with_default_checked(
         "drain_timeout",
         default,
         within(Duration::ZERO..=*SPAN.end()),
     );
-    let shutdown_delay = fields.or_checked(
+    let shutdown_delay = fields.with_default_checked(
         "shutdown_delay",
         5 * SECOND,
         within(Duration::ZERO..=5 * MINUTE),
@@ -375,14 +391,14 @@ fn serve(mut fields: Fields<'_>, request_timeout: Duration) -> Option<ServeConfi
     })
 }
 
-fn telemetry(mut fields: Fields<'_>) -> Option<TelemetryConfig> {
-    let log = fields.or_checked("log", "info".to_owned(), |filter: &String| {
+fn telemetry(mut fields: SectionReader<'_>) -> Option<TelemetryConfig> {
+    let log = fields.with_default_checked("log", "info".to_owned(), |filter: &String| {
         EnvFilter::try_new(filter).map(|_| ()).map_err(|error| {
             format!("expected a log filter such as info,reconciler::follow=debug: {error}")
         })
     });
-    let format = fields.or("format", LogFormat::Auto);
-    let allow_http = fields.or("allow_http", false);
+    let format = fields.with_default("format", LogFormat::Auto);
+    let allow_http = fields.with_default("allow_http", false);
     let otlp_endpoint = fields.url("otlp_endpoint", allow_http.unwrap_or(true));
     fields.finish();
     Some(TelemetryConfig {

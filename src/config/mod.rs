@@ -7,20 +7,20 @@
 
 mod address;
 mod check;
-mod choices;
 mod document;
-mod entries;
 mod env;
 mod error;
-mod explain;
-mod fields;
-mod guarded;
 mod hosts;
 mod keys;
 mod live;
 mod load;
 mod network;
+mod provenance;
+mod repeated_sections;
 pub mod sealing;
+mod secret_source;
+mod section_reader;
+mod string_enum;
 mod types;
 mod value;
 
@@ -34,20 +34,20 @@ use zeroize::Zeroizing;
 pub use check::{broken_promises, named_shops, warnings};
 pub use env::environment;
 pub use error::{ConfigError, ConfigErrors};
-pub use explain::{Origin, Setting};
 pub use hosts::hosts;
 pub use keys::{FingerprintKey, KeyDigest};
-pub use live::{Changes, Live, Loaded, Source};
+pub use live::{ConfigSource, LiveConfig, LoadedConfig, ReloadChanges};
 pub use network::Network;
+pub use provenance::{EffectiveSetting, SettingOrigin};
 pub use types::{
-    ApiConfig, ClientConfig, Config, DatabaseConfig, DeliveryConfig, EventName, Follow,
-    FollowConfig, GatewayConfig, Limits, LogFormat, OpsConfig, RetentionConfig, Scope,
-    SecurityConfig, ServeConfig, ShopConfig, ShopSet, Submits, SubscriberBody, SubscriberConfig,
+    ApiConfig, ClientConfig, Config, DatabaseConfig, DeliveryConfig, EventType, FollowConfig,
+    FollowMode, GatewayConfig, Limits, LogFormat, OpsConfig, PayloadStyle, RetentionConfig, Scope,
+    SecurityConfig, ServeConfig, ShopConfig, ShopSelection, SubmitsMode, SubscriberConfig,
     TelemetryConfig, WebhookSignature, WebhooksConfig,
 };
 
-use document::Document;
-use fields::Notes;
+use document::ConfigDocument;
+use section_reader::Diagnostics;
 
 /// Reads the file at `path`, if one is given, and lays the environment over it.
 ///
@@ -61,19 +61,19 @@ pub fn load(
 }
 
 /// As `load`, but gives every effective setting with where it came from.
-pub fn explain(
+pub fn effective_settings(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
-) -> Result<Vec<Setting>, ConfigErrors> {
+) -> Result<Vec<EffectiveSetting>, ConfigErrors> {
     read(path, env).map(|(_, settings)| settings)
 }
 
 fn read(
     path: Option<&Path>,
     env: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Config, Vec<Setting>), ConfigErrors> {
-    let mut notes = Notes::default();
-    let mut document = Document::default();
+) -> Result<(Config, Vec<EffectiveSetting>), ConfigErrors> {
+    let mut notes = Diagnostics::default();
+    let mut document = ConfigDocument::default();
     if let Some(path) = path {
         notes.directory = path.parent().map(Path::to_owned).unwrap_or_default();
         let text = std::fs::read_to_string(path)
@@ -88,18 +88,24 @@ fn read(
                 }])
             })?;
         // Whatever else could be said about a file that is not TOML would only distract.
-        document =
-            Document::parse(&text, &mut notes.errors).map_err(|error| ConfigErrors(vec![error]))?;
+        document = ConfigDocument::parse(&text, &mut notes.errors)
+            .map_err(|error| ConfigErrors(vec![error]))?;
     }
-    env::overlay(&mut document, env, &mut notes.errors);
+    env::apply_environment(&mut document, env, &mut notes.errors);
     let sections = load::sections(&mut document, &mut notes);
-    let shops = entries::entries(&mut document, &mut notes, "shops", entries::shop);
-    let clients = entries::entries(&mut document, &mut notes, "clients", entries::client);
-    let subscribers = entries::entries(
+    let shops =
+        repeated_sections::entries(&mut document, &mut notes, "shops", repeated_sections::shop);
+    let clients = repeated_sections::entries(
+        &mut document,
+        &mut notes,
+        "clients",
+        repeated_sections::client,
+    );
+    let subscribers = repeated_sections::entries(
         &mut document,
         &mut notes,
         "subscribers",
-        entries::subscriber,
+        repeated_sections::subscriber,
     );
     notes
         .errors
@@ -114,7 +120,7 @@ fn read(
 impl Config {
     /// All parts, if none is broken.
     fn assemble(
-        sections: load::Sections,
+        sections: load::ParsedSections,
         shops: Vec<Option<ShopConfig>>,
         clients: Vec<Option<ClientConfig>>,
         subscribers: Vec<Option<SubscriberConfig>>,

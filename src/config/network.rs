@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::value::{FromRaw, Raw};
+use super::value::{FromSetting, SettingValue};
 
 /// All addresses that begin with the same bits. A single address is a network as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,13 @@ impl fmt::Display for Network {
     }
 }
 
-impl FromRaw for Network {
+impl FromSetting for Network {
     fn expected() -> String {
         "an ip address or a network such as 10.0.0.0/8 or 2001:db8::/32, with no bit set behind the prefix"
             .to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         Self::parse(raw.text()?.trim())
     }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_what_begins_like_it() {
+    fn a_network_contains_addresses_with_its_prefix() {
         assert!(holds("10.0.0.0/8", "10.255.1.2"));
         assert!(!holds("10.0.0.0/8", "11.0.0.0"));
         assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.8"));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_not_read() {
+    fn an_invalid_network_is_rejected() {
         for text in [
             "",
             "10.0.0.1/8",

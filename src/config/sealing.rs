@@ -33,7 +33,7 @@ impl fmt::Debug for Sealed {
 
 /// Why something sealed is not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Closed {
+pub enum OpenError {
     /// The key is not configured here.
     #[error("its key is not configured here")]
     UnknownKey,
@@ -76,15 +76,15 @@ pub fn open(
     shop: &str,
     transaction: &[u8; 16],
     sealed: &Sealed,
-) -> Result<Zeroizing<Vec<u8>>, Closed> {
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let key = keys
         .iter()
         .find(|key| key.id() == sealed.key_id)
-        .ok_or(Closed::UnknownKey)?;
+        .ok_or(OpenError::UnknownKey)?;
     let (nonce, rest) = sealed
         .bytes
         .split_first_chunk::<NONCE_LEN>()
-        .ok_or(Closed::Spoiled)?;
+        .ok_or(OpenError::Spoiled)?;
     let mut text = Zeroizing::new(rest.to_vec());
     let bound = Aad::from(bound(shop, transaction));
     let length = derived(key)
@@ -92,7 +92,7 @@ pub fn open(
             let nonce = Nonce::assume_unique_for_key(*nonce);
             Some(key.open_in_place(nonce, bound, &mut text).ok()?.len())
         })
-        .ok_or(Closed::Spoiled)?;
+        .ok_or(OpenError::Spoiled)?;
     text[length..].zeroize();
     text.truncate(length);
     Ok(text)
@@ -124,7 +124,7 @@ mod tests {
     const REQUEST: &[u8] = br#"{"amount":1.2345678901234567890123}"#;
 
     #[test]
-    fn what_was_sealed_comes_back_byte_for_byte_under_any_listed_key() {
+    fn a_sealed_body_opens_under_any_listed_key() {
         let sealed = seal(&keys(&["a"]), "1001", &[1; 16], REQUEST).unwrap();
         assert!(!sealed.bytes.windows(6).any(|window| window == b"amount"));
         for listed in [keys(&["a"]), keys(&["b", "a"])] {
@@ -134,14 +134,14 @@ mod tests {
         let again = seal(&keys(&["a"]), "1001", &[1; 16], REQUEST).unwrap();
         assert_ne!(again.bytes, sealed.bytes);
         let other = open(&keys(&["b"]), "1001", &[1; 16], &sealed);
-        assert_eq!(other, Err(Closed::UnknownKey));
+        assert_eq!(other, Err(OpenError::UnknownKey));
     }
 
     #[test]
-    fn it_is_bound_to_its_shop_and_transaction_and_cannot_be_changed() {
+    fn a_sealed_body_is_bound_to_its_transaction() {
         let listed = keys(&["a"]);
         let sealed = seal(&listed, "1001", &[1; 16], REQUEST).unwrap();
-        let spoiled = Err(Closed::Spoiled);
+        let spoiled = Err(OpenError::Spoiled);
         assert_eq!(open(&listed, "1002", &[1; 16], &sealed), spoiled);
         assert_eq!(open(&listed, "1001", &[2; 16], &sealed), spoiled);
         for place in [0, 12, sealed.bytes.len() - 1] {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::choices::choices;
 use super::keys::{FingerprintKey, KeyDigest};
 use super::network::Network;
-use gateway::{ClientSettings, Credentials, Proxy, RsaPublicKey, WebhookKeys};
+use super::string_enum::choices;
+use gateway::{ClientSettings, Proxy, RsaPublicKey, ShopCredentials, WebhookKeys};
 use leaves::secret::{Rotating, Secret};
 
 /// Everything that can be configured.
@@ -150,7 +150,7 @@ pub struct SecurityConfig {
 
 choices! {
     /// What is asked first when a task is followed.
-    pub enum Follow {
+    pub enum FollowMode {
         /// `response_url`, which answers with the result once there is one.
         Result = "result",
         /// `status_url`, and `response_url` when the task is done.
@@ -166,7 +166,7 @@ pub struct GatewayConfig {
     /// The origin of its reports.
     pub reports_url: Url,
     /// What is asked first when a task is followed.
-    pub follow: Follow,
+    pub follow: FollowMode,
     /// Whether a submit in doubt may be sent again under the same RequestID.
     pub trust_request_id: bool,
     /// The longest time to connect.
@@ -206,8 +206,8 @@ impl GatewayConfig {
 
 impl ShopConfig {
     /// What requests of this shop are sent with: the secret that is used.
-    pub fn credentials(&self) -> Credentials<'_> {
-        Credentials {
+    pub fn credentials(&self) -> ShopCredentials<'_> {
+        ShopCredentials {
             shop_id: &self.id,
             secret: self.secret_key.current().expose(),
         }
@@ -290,7 +290,7 @@ pub struct TelemetryConfig {
 
 choices! {
     /// Whether new submits of a shop are sent.
-    pub enum Submits {
+    pub enum SubmitsMode {
         /// They are.
         On = "on",
         /// They are refused before anything is stamped; following goes on.
@@ -316,7 +316,7 @@ pub struct ShopConfig {
     /// The keys for Basic authentication: the first is used, all are accepted.
     pub secret_key: Rotating<Secret>,
     /// Whether new submits are sent.
-    pub submits: Submits,
+    pub submits: SubmitsMode,
     /// The keys that sign webhooks. Without one no signature holds, so that none is
     /// accepted while signatures are required.
     pub public_key: Vec<RsaPublicKey>,
@@ -332,14 +332,14 @@ pub struct ShopConfig {
 
 /// The shops that a client or subscriber has to do with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ShopSet {
+pub enum ShopSelection {
     /// `"*"`: every shop, also those added later.
     All,
     /// These.
     Only(BTreeSet<String>),
 }
 
-impl ShopSet {
+impl ShopSelection {
     /// Whether the shop is one of them.
     pub fn contains(&self, shop: &str) -> bool {
         match self {
@@ -369,7 +369,7 @@ pub struct ClientConfig {
     /// The SHA-256 of its bearer key.
     pub key_sha256: KeyDigest,
     /// The shops it may address.
-    pub shops: ShopSet,
+    pub shops: ShopSelection,
     /// What it may do there; never empty.
     pub scopes: BTreeSet<Scope>,
     /// Its limit; none when absent.
@@ -378,7 +378,7 @@ pub struct ClientConfig {
 
 choices! {
     /// An event that subscribers can be told.
-    pub enum EventName {
+    pub enum EventType {
         /// Anything about a transaction changed.
         TransactionUpdated = "transaction.updated",
         /// A transaction became final.
@@ -394,7 +394,7 @@ choices! {
 
 choices! {
     /// How much an outgoing message tells.
-    pub enum SubscriberBody {
+    pub enum PayloadStyle {
         /// The transaction or discrepancy.
         Full = "full",
         /// Only what it is about, to be read through the API.
@@ -416,9 +416,9 @@ pub struct SubscriberConfig {
     /// The signing keys, decoded.
     pub secret: Rotating<Secret<Vec<u8>>>,
     /// The shops it hears about.
-    pub shops: ShopSet,
+    pub shops: ShopSelection,
     /// The events it hears about; never empty.
-    pub events: BTreeSet<EventName>,
+    pub events: BTreeSet<EventType>,
     /// How much a message tells.
-    pub body: SubscriberBody,
+    pub body: PayloadStyle,
 }

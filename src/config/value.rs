@@ -12,18 +12,18 @@ use std::time::Duration;
 use toml::Value;
 use url::Url;
 
-use super::types::ShopSet;
+use super::types::ShopSelection;
 
 /// A value as it was written.
 #[derive(Clone, Debug)]
-pub(super) enum Raw {
+pub(super) enum SettingValue {
     /// From the file.
     Toml(Value),
     /// From the environment.
     Text(String),
 }
 
-impl Raw {
+impl SettingValue {
     /// What it is, without telling the content.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Raw {
     }
 
     /// What it is, with the content where that is short.
-    fn found(&self) -> String {
+    fn describe(&self) -> String {
         match self {
             Self::Text(text) | Self::Toml(Value::String(text)) if text.chars().count() <= 60 => {
                 format!("{text:?}")
@@ -63,10 +63,10 @@ impl Raw {
 
     /// The items, when it is a list. Text is a TOML array when it opens like one, else
     /// its parts between commas.
-    pub(super) fn items(&self) -> Option<Vec<Raw>> {
+    pub(super) fn items(&self) -> Option<Vec<SettingValue>> {
         match self {
             Self::Toml(Value::Array(values)) => {
-                Some(values.iter().cloned().map(Raw::Toml).collect())
+                Some(values.iter().cloned().map(SettingValue::Toml).collect())
             }
             Self::Toml(_) => None,
             Self::Text(text) if text.trim_start().starts_with('[') => match toml_value(text)? {
@@ -77,7 +77,7 @@ impl Raw {
                 text.split(',')
                     .map(str::trim)
                     .filter(|part| !part.is_empty())
-                    .map(|part| Raw::Text(part.to_owned()))
+                    .map(|part| SettingValue::Text(part.to_owned()))
                     .collect(),
             ),
         }
@@ -92,41 +92,43 @@ pub(super) fn toml_value(text: &str) -> Option<Value> {
 }
 
 /// Scalars of a list in the environment are text again, so that `[1001]` can be ids.
-fn untyped(value: Value) -> Raw {
+fn untyped(value: Value) -> SettingValue {
     match value {
-        Value::String(text) => Raw::Text(text),
-        Value::Integer(number) => Raw::Text(number.to_string()),
-        Value::Float(number) => Raw::Text(number.to_string()),
-        Value::Boolean(value) => Raw::Text(value.to_string()),
-        other @ (Value::Datetime(_) | Value::Array(_) | Value::Table(_)) => Raw::Toml(other),
+        Value::String(text) => SettingValue::Text(text),
+        Value::Integer(number) => SettingValue::Text(number.to_string()),
+        Value::Float(number) => SettingValue::Text(number.to_string()),
+        Value::Boolean(value) => SettingValue::Text(value.to_string()),
+        other @ (Value::Datetime(_) | Value::Array(_) | Value::Table(_)) => {
+            SettingValue::Toml(other)
+        }
     }
 }
 
 /// A type that a setting can have.
-pub(super) trait FromRaw: Sized {
+pub(super) trait FromSetting: Sized {
     /// What is allowed, after the word "expected".
     fn expected() -> String;
     /// The value, when `raw` is one.
-    fn from_raw(raw: &Raw) -> Option<Self>;
+    fn from_raw(raw: &SettingValue) -> Option<Self>;
     /// How it is printed for people.
     fn show(&self) -> String;
 
     /// The value or what is wrong.
-    fn read(raw: &Raw) -> Result<Self, String> {
+    fn read(raw: &SettingValue) -> Result<Self, String> {
         Self::from_raw(raw)
-            .ok_or_else(|| format!("expected {}, got {}", Self::expected(), raw.found()))
+            .ok_or_else(|| format!("expected {}, got {}", Self::expected(), raw.describe()))
     }
 }
 
-impl FromRaw for bool {
+impl FromSetting for bool {
     fn expected() -> String {
         "true or false".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         match raw {
-            Raw::Toml(value) => value.as_bool(),
-            Raw::Text(text) => text.trim().parse().ok(),
+            SettingValue::Toml(value) => value.as_bool(),
+            SettingValue::Text(text) => text.trim().parse().ok(),
         }
     }
 
@@ -137,15 +139,15 @@ impl FromRaw for bool {
 
 macro_rules! integers {
     ($($kind:ty),+) => {$(
-        impl FromRaw for $kind {
+        impl FromSetting for $kind {
             fn expected() -> String {
                 format!("an integer from 0 to {}", <$kind>::MAX)
             }
 
-            fn from_raw(raw: &Raw) -> Option<Self> {
+            fn from_raw(raw: &SettingValue) -> Option<Self> {
                 match raw {
-                    Raw::Toml(value) => value.as_integer()?.try_into().ok(),
-                    Raw::Text(text) => text.trim().parse().ok(),
+                    SettingValue::Toml(value) => value.as_integer()?.try_into().ok(),
+                    SettingValue::Text(text) => text.trim().parse().ok(),
                 }
             }
 
@@ -158,12 +160,12 @@ macro_rules! integers {
 
 integers!(u8, u32, usize);
 
-impl FromRaw for String {
+impl FromSetting for String {
     fn expected() -> String {
         "text in quotes".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         raw.text().map(|text| text.trim().to_owned())
     }
 
@@ -172,12 +174,12 @@ impl FromRaw for String {
     }
 }
 
-impl FromRaw for Duration {
+impl FromSetting for Duration {
     fn expected() -> String {
         "a duration such as 150ms, 30s, 24h or 400d".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         humantime::parse_duration(raw.text()?.trim()).ok()
     }
 
@@ -186,12 +188,12 @@ impl FromRaw for Duration {
     }
 }
 
-impl FromRaw for SocketAddr {
+impl FromSetting for SocketAddr {
     fn expected() -> String {
         "an ip address and port such as 127.0.0.1:8080 or [::1]:8080".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         raw.text()?.trim().parse().ok()
     }
 
@@ -200,12 +202,12 @@ impl FromRaw for SocketAddr {
     }
 }
 
-impl FromRaw for Url {
+impl FromSetting for Url {
     fn expected() -> String {
         "an absolute url such as https://host/path".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         Url::parse(raw.text()?.trim()).ok()
     }
 
@@ -219,18 +221,18 @@ impl FromRaw for Url {
     }
 
     /// An address may hold a password, so it is not repeated.
-    fn read(raw: &Raw) -> Result<Self, String> {
+    fn read(raw: &SettingValue) -> Result<Self, String> {
         Self::from_raw(raw)
             .ok_or_else(|| format!("expected {}, got other {}", Self::expected(), raw.kind()))
     }
 }
 
-impl<T: FromRaw> FromRaw for Vec<T> {
+impl<T: FromSetting> FromSetting for Vec<T> {
     fn expected() -> String {
         format!("a list of {}", T::expected())
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         raw.items()?.iter().map(T::from_raw).collect()
     }
 
@@ -240,22 +242,22 @@ impl<T: FromRaw> FromRaw for Vec<T> {
     }
 
     /// Names the item that is wrong.
-    fn read(raw: &Raw) -> Result<Self, String> {
+    fn read(raw: &SettingValue) -> Result<Self, String> {
         let items = raw
             .items()
-            .ok_or_else(|| format!("expected {}, got {}", Self::expected(), raw.found()))?;
+            .ok_or_else(|| format!("expected {}, got {}", Self::expected(), raw.describe()))?;
         let read = items.iter().enumerate();
         read.map(|(index, item)| T::read(item).map_err(|e| format!("item {}: {e}", index + 1)))
             .collect()
     }
 }
 
-impl<T: FromRaw + Ord> FromRaw for BTreeSet<T> {
+impl<T: FromSetting + Ord> FromSetting for BTreeSet<T> {
     fn expected() -> String {
         Vec::<T>::expected()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         Some(Vec::<T>::from_raw(raw)?.into_iter().collect())
     }
 
@@ -264,21 +266,21 @@ impl<T: FromRaw + Ord> FromRaw for BTreeSet<T> {
         format!("[{}]", shown.join(", "))
     }
 
-    fn read(raw: &Raw) -> Result<Self, String> {
+    fn read(raw: &SettingValue) -> Result<Self, String> {
         Ok(Vec::<T>::read(raw)?.into_iter().collect())
     }
 }
 
-impl FromRaw for ShopSet {
+impl FromSetting for ShopSelection {
     fn expected() -> String {
         "a list of shop ids, or [\"*\"] for every shop".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         let shops = match raw {
             // Without brackets a lone shop is as clear as a list of one.
-            Raw::Toml(Value::String(shop)) => BTreeSet::from([shop.clone()]),
-            Raw::Toml(_) | Raw::Text(_) => BTreeSet::from_raw(raw)?,
+            SettingValue::Toml(Value::String(shop)) => BTreeSet::from([shop.clone()]),
+            SettingValue::Toml(_) | SettingValue::Text(_) => BTreeSet::from_raw(raw)?,
         };
         Some(if shops.contains("*") {
             Self::All
@@ -296,24 +298,24 @@ impl FromRaw for ShopSet {
 }
 
 /// Currency exponents: a table in the file; `{ CVE = 0 }` or `CVE=0,…` in the environment.
-impl FromRaw for BTreeMap<String, u8> {
+impl FromSetting for BTreeMap<String, u8> {
     fn expected() -> String {
         "a table from currency code to exponent, such as { CVE = 0 }".to_owned()
     }
 
-    fn from_raw(raw: &Raw) -> Option<Self> {
+    fn from_raw(raw: &SettingValue) -> Option<Self> {
         match raw {
-            Raw::Toml(Value::Table(table)) => {
+            SettingValue::Toml(Value::Table(table)) => {
                 let pairs = table.iter();
                 pairs
                     .map(|(code, value)| Some((code.clone(), exponent(value)?)))
                     .collect()
             }
-            Raw::Toml(_) => None,
-            Raw::Text(text) if text.trim_start().starts_with('{') => {
-                Self::from_raw(&Raw::Toml(toml_value(text)?))
+            SettingValue::Toml(_) => None,
+            SettingValue::Text(text) if text.trim_start().starts_with('{') => {
+                Self::from_raw(&SettingValue::Toml(toml_value(text)?))
             }
-            Raw::Text(_) => raw
+            SettingValue::Text(_) => raw
                 .items()?
                 .iter()
                 .map(|item| {

@@ -5,7 +5,7 @@
 //! Not responsible for: response bodies. Only the status and `Retry-After` of a response count. A
 //! short body is read and discarded, so that the connection can be reused.
 
-use crate::config::{Live, SubscriberBody, SubscriberConfig};
+use crate::config::{LiveConfig, PayloadStyle, SubscriberConfig};
 use crate::delivery::breaker::CircuitBreaker;
 use crate::delivery::signature::signatures;
 use crate::delivery::ssrf::{AddressFilter, ForbiddenAddress, resolver};
@@ -43,10 +43,10 @@ pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// A subscriber's endpoint: HTTP client, circuit breaker and permits of this replica.
 pub(super) struct SubscriberEndpoint {
     pub(super) name: String,
-    pub(super) body: SubscriberBody,
+    pub(super) body: PayloadStyle,
     pub(super) breaker: CircuitBreaker,
     url: Url,
-    config: Live,
+    config: LiveConfig,
     guard: AddressFilter,
     client: Client,
     places: Semaphore,
@@ -82,12 +82,15 @@ impl DeliveryOutcome {
 
 impl SubscriberEndpoint {
     /// Creates the endpoint of a subscriber and its HTTP client.
-    pub(super) fn new(config: &SubscriberConfig, live: &Live) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(
+        config: &SubscriberConfig,
+        live: &LiveConfig,
+    ) -> Result<Self, reqwest::Error> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let guard = AddressFilter {
             allow_private: config.allow_private,
         };
-        let now = live.now();
+        let now = live.current();
         let proxy = &now.delivery.proxy;
         let builder =
             Client::builder().user_agent(concat!("reconciler/", env!("CARGO_PKG_VERSION")));
@@ -122,7 +125,7 @@ impl SubscriberEndpoint {
     /// Signs with the current secrets. Returns `None` if the live configuration has no such
     /// subscriber.
     fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> Option<String> {
-        let now = self.config.now();
+        let now = self.config.current();
         let subscriber = now.subscriber(&self.name)?;
         Some(signatures(&subscriber.secret, id, timestamp, body))
     }

@@ -4,7 +4,7 @@
 //! own, so that an alert on the backlog means that an active subscriber is waiting.
 
 use crate::delivery::DeliveryContext;
-use crate::metrics::ShopLevel;
+use crate::metrics::ShopGauge;
 use crate::store::subscribers::Covered;
 use crate::store::{StoreError, subscribers};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn read(shared: &DeliveryContext, covered: &Covered) -> Result<(), StoreEr
         if !row.disabled {
             pending += row.pending;
         }
-        disabled.push(ShopLevel {
+        disabled.push(ShopGauge {
             shop: row.shop,
             label: row.subscriber,
             value: i64::from(row.disabled),

@@ -5,7 +5,7 @@
 //! Not responsible for: current state. A message describes the transaction at the time of the
 //! event.
 
-use crate::config::SubscriberBody;
+use crate::config::PayloadStyle;
 use crate::store::feed::EventRow;
 use domain::ShopId;
 use serde::Serialize;
@@ -54,13 +54,13 @@ pub(super) fn id(shop: &ShopId, event: &EventRow) -> String {
 pub(super) fn body(
     shop: &ShopId,
     event: &EventRow,
-    how: SubscriberBody,
+    how: PayloadStyle,
 ) -> Result<Vec<u8>, serde_json::Error> {
     let is_transaction = event.kind.starts_with("transaction.");
     let data = match how {
-        SubscriberBody::Full if is_transaction => RawValue::from_string(event.payload.clone())?,
-        SubscriberBody::Full => with_shop(shop, &event.payload, |_| true)?,
-        SubscriberBody::Thin => with_shop(shop, &event.payload, |key| {
+        PayloadStyle::Full if is_transaction => RawValue::from_string(event.payload.clone())?,
+        PayloadStyle::Full => with_shop(shop, &event.payload, |_| true)?,
+        PayloadStyle::Thin => with_shop(shop, &event.payload, |key| {
             // A transaction's `status` is the gateway's; its `state` is ours.
             THIN_FIELDS.contains(&key) && !(is_transaction && key == "status")
         })?,
@@ -92,7 +92,7 @@ mod tests {
     use domain::Timestamp;
     use serde_json::json;
 
-    fn told(kind: &str, payload: &str, how: SubscriberBody) -> Value {
+    fn told(kind: &str, payload: &str, how: PayloadStyle) -> Value {
         let event = EventRow {
             seq: 7,
             kind: kind.to_owned(),
@@ -134,25 +134,25 @@ mod tests {
 
     #[test]
     fn a_full_message_contains_the_whole_object() {
-        let full = told("transaction.finalized", PAYMENT, SubscriberBody::Full);
+        let full = told("transaction.finalized", PAYMENT, PayloadStyle::Full);
         assert_eq!(full["type"], "transaction.finalized");
         assert_eq!(full["timestamp"], "1970-01-01T00:00:00Z");
         assert_eq!(
             full["data"],
             serde_json::from_str::<Value>(PAYMENT).unwrap()
         );
-        let found = told("discrepancy.opened", FINDING, SubscriberBody::Full);
+        let found = told("discrepancy.opened", FINDING, PayloadStyle::Full);
         assert_eq!(found["data"]["detail"], "words");
         assert_eq!(found["data"]["shop_id"], "1001");
     }
 
     #[test]
     fn a_thin_message_contains_identifiers_only() {
-        let thin = told("transaction.finalized", PAYMENT, SubscriberBody::Thin);
+        let thin = told("transaction.finalized", PAYMENT, PayloadStyle::Thin);
         let about = json!({"id": "i", "shop_id": "1001", "tracking_id": "t", "state": "failed",
             "final": true, "sequence": 3});
         assert_eq!(thin["data"], about);
-        let thin = told("discrepancy.opened", FINDING, SubscriberBody::Thin);
+        let thin = told("discrepancy.opened", FINDING, PayloadStyle::Thin);
         let about = json!({"id": "d", "shop_id": "1001", "tracking_id": "t",
             "kind": "amount_mismatch", "status": "open"});
         assert_eq!(thin["data"], about);

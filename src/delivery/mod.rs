@@ -17,12 +17,12 @@ mod waiting;
 mod window;
 mod worker;
 
-use crate::config::Live;
+use crate::config::LiveConfig;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::store::subscribers::Covered;
-use crate::submit::Dispatch;
+use crate::submit::Dispatcher;
 use deliver::SubscriberEndpoint;
 use domain::ShopId;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use worker::DeliveryWorker;
 pub(crate) struct DeliveryContext {
     store: Store,
     ledger: Ledger,
-    dispatch: Dispatch,
+    dispatch: Dispatcher,
     metrics: Arc<Metrics>,
     /// Duration of the lease on a cursor.
     lease: Duration,
@@ -49,13 +49,13 @@ pub struct Deliveries {
 impl Deliveries {
     /// Starts the delivery workers of all shops.
     pub fn start(
-        live: &Live,
+        live: &LiveConfig,
         store: Store,
         ledger: Ledger,
-        dispatch: Dispatch,
+        dispatch: Dispatcher,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let config = live.now();
+        let config = live.current();
         let shared = Arc::new(DeliveryContext {
             store,
             ledger,
@@ -70,7 +70,7 @@ impl Deliveries {
         }
     }
 
-    /// Waits until the workers have ended, after [`Dispatch::stop`].
+    /// Waits until the workers have ended, after [`Dispatcher::stop`].
     pub async fn stopped(self) {
         for worker in self.workers {
             let _ = worker.await;
@@ -79,11 +79,15 @@ impl Deliveries {
 }
 
 /// Starts a delivery worker for each subscriber of each shop that it covers, and the gauges of all.
-fn start(live: &Live, shared: &Arc<DeliveryContext>, shops: &[ShopId]) -> Vec<JoinHandle<()>> {
+fn start(
+    live: &LiveConfig,
+    shared: &Arc<DeliveryContext>,
+    shops: &[ShopId],
+) -> Vec<JoinHandle<()>> {
     let mut loops = Vec::new();
     let mut covered = Covered::default();
-    let mut workers = waiting::Workers::new();
-    for subscriber in &live.now().subscribers {
+    let mut workers = waiting::WorkerWakeups::new();
+    for subscriber in &live.current().subscribers {
         let receiver = match SubscriberEndpoint::new(subscriber, live) {
             Ok(receiver) => Arc::new(receiver),
             Err(error) => {

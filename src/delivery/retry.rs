@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_for_four_days_and_then_end() {
+    fn delays_grow_and_stop_after_four_days() {
         let pauses: Vec<u64> = (1..)
             .map_while(|n| retry_delay(n, None, 0.5))
             .map(|p| p.as_secs())

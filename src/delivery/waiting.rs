@@ -11,19 +11,23 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How often the database is asked. What this process commits wakes its workers at once.
-const EVERY: Duration = Duration::from_secs(2);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Workers by shop and subscriber.
-pub(super) type Workers = HashMap<(String, String), Arc<Notify>>;
+pub(super) type WorkerWakeups = HashMap<(String, String), Arc<Notify>>;
 
 /// Asks the database again and again until the service stops.
-pub(super) async fn run(shared: Arc<DeliveryContext>, covered: Arc<Covered>, workers: Workers) {
+pub(super) async fn run(
+    shared: Arc<DeliveryContext>,
+    covered: Arc<Covered>,
+    workers: WorkerWakeups,
+) {
     let mut is_ensured = false;
     let mut trouble = false;
     while !shared.dispatch.is_stopping() {
         let read = async {
             if !is_ensured {
-                subscribers::ensure(&shared.store, &covered).await?;
+                subscribers::ensure_rows(&shared.store, &covered).await?;
                 is_ensured = true;
             }
             subscribers::waiting(&shared.store, &covered).await
@@ -45,7 +49,7 @@ pub(super) async fn run(shared: Arc<DeliveryContext>, covered: Arc<Covered>, wor
             Err(_) => {}
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(GAUGE_INTERVAL) => {}
             () = shared.dispatch.stopping() => {}
         }
     }

@@ -8,7 +8,7 @@
 use crate::delivery::deliver::DeliveryOutcome;
 use crate::delivery::retry;
 use crate::store::feed::EventRow;
-use crate::store::subscribers::{Failed, Settlement};
+use crate::store::subscribers::{CursorCheckpoint, FailedDelivery};
 use std::collections::{BTreeSet, VecDeque};
 
 /// An event that is being delivered to a subscriber.
@@ -46,7 +46,7 @@ pub(super) struct FeedWindow {
     /// Retries in this window, sent or not.
     retrying: BTreeSet<i64>,
     /// Results that are not saved yet.
-    unsaved: Settlement,
+    unsaved: CursorCheckpoint,
     settled: i64,
 }
 
@@ -58,7 +58,7 @@ impl FeedWindow {
             fresh: VecDeque::new(),
             due: VecDeque::new(),
             retrying: BTreeSet::new(),
-            unsaved: Settlement::default(),
+            unsaved: CursorCheckpoint::default(),
             settled: next,
         }
     }
@@ -128,7 +128,7 @@ impl FeedWindow {
         let (reason, pause) = match outcome {
             DeliveryOutcome::Taken => {
                 self.close(item);
-                self.done(item.event.seq);
+                self.mark_done(item.event.seq);
                 return Disposition::Taken;
             }
             // The event stays open, so that the cursor does not pass it.
@@ -139,14 +139,14 @@ impl FeedWindow {
         let seq = item.event.seq;
         let tries = item.tries.saturating_add(1);
         let Some(delay) = retry::retry_delay(tries, pause, chance) else {
-            self.done(seq);
+            self.mark_done(seq);
             return Disposition::GivenUp;
         };
         // After a crash, an event may come both from the feed and from its row. One accepted
         // delivery is enough, and a checkpoint names the event once.
         if !self.unsaved.done.contains(&seq) {
             self.unsaved.failed.retain(|failed| failed.seq != seq);
-            self.unsaved.failed.push(Failed {
+            self.unsaved.failed.push(FailedDelivery {
                 seq,
                 tries,
                 delay,
@@ -157,7 +157,7 @@ impl FeedWindow {
     }
 
     /// Records that an event needs no further attempt.
-    pub(super) fn done(&mut self, seq: i64) {
+    pub(super) fn mark_done(&mut self, seq: i64) {
         self.unsaved.failed.retain(|failed| failed.seq != seq);
         self.unsaved.done.push(seq);
     }
@@ -177,7 +177,7 @@ impl FeedWindow {
     }
 
     /// Returns the results to save. They are kept until [`Self::checkpoint_saved`] is called.
-    pub(super) fn checkpoint(&mut self) -> &Settlement {
+    pub(super) fn checkpoint(&mut self) -> &CursorCheckpoint {
         self.unsaved.next_seq = self.low();
         &self.unsaved
     }
@@ -186,7 +186,7 @@ impl FeedWindow {
     /// since.
     pub(super) fn checkpoint_saved(&mut self) {
         self.settled = self.unsaved.next_seq;
-        self.unsaved = Settlement::default();
+        self.unsaved = CursorCheckpoint::default();
     }
 
     fn low(&self) -> i64 {

@@ -11,7 +11,7 @@ use crate::delivery::deliver::{DeliveryOutcome, MAX_IN_FLIGHT, SubscriberEndpoin
 use crate::delivery::message;
 use crate::delivery::window::{Disposition, FeedWindow, PendingDelivery};
 use crate::store::StoreError;
-use crate::store::subscribers::{self, Holder};
+use crate::store::subscribers::{self, CursorLease};
 use domain::ShopId;
 use leaves::clock::BootInstant;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ enum SessionEnd {
 
 /// State while the lease is held.
 struct LeaseSession {
-    holder: Holder,
+    holder: CursorLease,
     window: FeedWindow,
     sending: JoinSet<(PendingDelivery, DeliveryOutcome)>,
     /// Time until which the lease is certainly held.
@@ -120,7 +120,7 @@ impl DeliveryWorker {
     /// Acquires the lease if it is free, serves while it is held, and releases it. Returns whether it was
     /// free.
     async fn serve_lease(&self) -> Result<bool, StoreError> {
-        let holder = Holder {
+        let holder = CursorLease {
             shop: self.shop.clone(),
             subscriber: self.name().to_owned(),
             token: Uuid::new_v4(),
@@ -212,7 +212,8 @@ impl DeliveryWorker {
     async fn save_checkpoint(&self, serving: &mut LeaseSession) -> Result<bool, StoreError> {
         let until = BootInstant::now() + serving.holder.lease;
         let checkpoint = serving.window.checkpoint();
-        let held = subscribers::settle(&self.shared.store, &serving.holder, checkpoint).await?;
+        let held =
+            subscribers::save_checkpoint(&self.shared.store, &serving.holder, checkpoint).await?;
         if held {
             serving.window.checkpoint_saved();
             serving.until = until;
@@ -226,12 +227,13 @@ impl DeliveryWorker {
     /// Reads new events and due retries. Returns whether there may be more.
     async fn read_events(&self, serving: &mut LeaseSession) -> Result<bool, StoreError> {
         let store = &self.shared.store;
-        let (last, due) = subscribers::look(store, &serving.holder).await?;
+        let (last, due) = subscribers::poll(store, &serving.holder).await?;
         let window = &mut serving.window;
         let mut more = false;
         if last >= window.next() {
             let from = window.next();
-            let rows = subscribers::from(store, &self.shop, from, &self.kinds, PAGE_ROWS).await?;
+            let rows =
+                subscribers::events_from(store, &self.shop, from, &self.kinds, PAGE_ROWS).await?;
             let first = rows.first().map_or(last + 1, |row| row.seq);
             if first > from {
                 tracing::error!(shop = %self.shop, subscriber = self.name(), from, to = first - 1,
@@ -245,7 +247,7 @@ impl DeliveryWorker {
         if due {
             let retrying = window.retrying();
             let limit = i64::try_from(MAX_QUEUED.saturating_sub(retrying.len())).unwrap_or(0);
-            for row in subscribers::due(store, &serving.holder, &retrying, limit).await? {
+            for row in subscribers::due_retries(store, &serving.holder, &retrying, limit).await? {
                 match row.event {
                     Some(event) => window.push_retry(event, row.tries),
                     None => self.give_up(window, row.seq),
@@ -260,7 +262,7 @@ impl DeliveryWorker {
         tracing::error!(shop = %self.shop, subscriber = self.name(), seq,
             "event expired before a delivery retry succeeded");
         self.shared.metrics.delivery(self.name(), "given_up");
-        window.done(seq);
+        window.mark_done(seq);
     }
 
     /// Sends as many messages as the limits allow.

@@ -4,19 +4,19 @@
 //! What was proved is an act of its own. The ledger takes it only under the lease of whoever proved it, and
 //! only for the attempts that it covers.
 
-use crate::follow::effects::{Hands, Question};
+use crate::follow::effects::{GatewayRead, StepEffects};
 use crate::follow::lookups::{Case, Verdict, names};
 use crate::follow::step;
-use crate::ledger::{Record, Target};
-use crate::observation::read::{read_list, unanswered};
+use crate::ledger::{EvidenceTarget, RecordEvidence};
+use crate::observation::read::{observe_lookup, unanswered};
 use crate::observation::{Observation, of_answer, received};
-use crate::store::checks::Leased;
+use crate::store::checks::LeasedCheck;
 use crate::store::{StoreError, StoredTransaction};
 use domain::absence::{Ability, is_duplicate_provable, is_provable};
 use domain::evidence::{AbsenceProof, FoundBy, RefusalCheck};
-use domain::fold::Basis;
+use domain::fold::StateBasis;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, State, TaskId, Timestamp, schedule};
-use gateway::{TrackingReading, read_by_tracking_id};
+use gateway::{TrackingIdReading, read_by_tracking_id};
 use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 /// Whether a look-up of this transaction by tracking id may prove something.
 pub(super) fn concerns(transaction: &StoredTransaction) -> bool {
     let derived = transaction.derived();
-    let refused = matches!(derived.basis, Basis::Refusal(_));
+    let refused = matches!(derived.basis, StateBasis::Refusal(_));
     let open = match derived.state {
         State::InDoubt => true,
         State::Processing => refused,
@@ -34,9 +34,9 @@ pub(super) fn concerns(transaction: &StoredTransaction) -> bool {
 }
 
 /// Looks it up under each name that it may be filed under, and records what that proves.
-pub(super) async fn look<H: Hands>(
+pub(super) async fn look<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     is_ours: &(impl Fn() -> bool + Send + Sync),
 ) {
     let transaction = &leased.transaction;
@@ -44,7 +44,7 @@ pub(super) async fn look<H: Hands>(
         step::record(hands, leased, act, None).await;
         return;
     }
-    let told = ask(hands, leased, is_ours).await;
+    let told = look_up(hands, leased, is_ours).await;
     let all = told.len() == names(&transaction.opening).len();
     let empty = |told: &Observation| matches!(told.facts.as_slice(), [Fact::LookupEmpty]);
     if all
@@ -65,7 +65,10 @@ pub(super) async fn look<H: Hands>(
 }
 
 /// A refusal of a child that look-ups cannot show here stands at once: nothing could confirm it.
-async fn standing<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Option<Observation> {
+async fn standing<H: StepEffects>(
+    hands: &H,
+    transaction: &StoredTransaction,
+) -> Option<Observation> {
     let kind = transaction.opening.kind;
     let (task, ..) = transaction.summary.refusal_in_question()?;
     if !kind.is_child() {
@@ -77,21 +80,21 @@ async fn standing<H: Hands>(hands: &H, transaction: &StoredTransaction) -> Optio
 }
 
 /// Asks under each name, until one fails.
-async fn ask<H: Hands>(
+async fn look_up<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     is_ours: &(impl Fn() -> bool + Send + Sync),
 ) -> Vec<Observation> {
     let mut all: Vec<Observation> = Vec::new();
     for name in names(&leased.transaction.opening) {
-        if !all.is_empty() && (hands.admit().await.is_err() || !is_ours()) {
+        if !all.is_empty() && (hands.acquire_permission().await.is_err() || !is_ours()) {
             break;
         }
-        let Some(answer) = hands.ask(Question::TrackingId(&name)).await else {
+        let Some(answer) = hands.read_gateway(GatewayRead::TrackingId(&name)).await else {
             all.push(unanswered(Channel::Query, &name));
             break;
         };
-        let mut told = read_list(&answer, &name);
+        let mut told = observe_lookup(&answer, &name);
         told.answered = hands.now();
         let failed = told.facts.is_empty();
         all.push(told);
@@ -103,13 +106,13 @@ async fn ask<H: Hands>(
 }
 
 /// Records what was told, and what follows from it.
-async fn conclude<H: Hands>(
+async fn conclude<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     mut told: Vec<Observation>,
 ) -> Result<(), StoreError> {
     let transaction = &leased.transaction;
-    let foreseen = judged(hands, leased, transaction, &told).await;
+    let foreseen = evaluate(hands, leased, transaction, &told).await;
     let (verdict, unclear) = match &foreseen {
         Ok((verdict, case)) => (verdict.clone(), case.unclear()),
         Err(_) => (Verdict::Wait(None), None),
@@ -140,13 +143,13 @@ async fn conclude<H: Hands>(
         let learned = other.clone();
         let after = keep(hands, transaction.record.id, other).await;
         if let Some(after) = after {
-            note_working(hands, &after, &learned).await;
+            record_lookup_success(hands, &after, &learned).await;
         }
     }
     let learned = last.clone();
     let after = step::record(hands, leased, last, wish).await;
     if let Some(after) = after.and_then(|recorded| recorded.transaction) {
-        note_working(hands, &after, &learned).await;
+        record_lookup_success(hands, &after, &learned).await;
     }
     foreseen?;
     match verdict {
@@ -162,9 +165,9 @@ async fn conclude<H: Hands>(
 }
 
 /// Judges once more by what is recorded, and records the act.
-async fn act<H: Hands>(hands: &H, leased: &Leased) -> Result<(), StoreError> {
-    let (verdict, _) = judged(hands, leased, &leased.transaction, &[]).await?;
-    let attempts = leased.transaction.summary.stamped();
+async fn act<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> Result<(), StoreError> {
+    let (verdict, _) = evaluate(hands, leased, &leased.transaction, &[]).await?;
+    let attempts = leased.transaction.summary.stamped_attempts();
     let act = match verdict {
         Verdict::Proved {
             proof,
@@ -194,9 +197,9 @@ async fn act<H: Hands>(hands: &H, leased: &Leased) -> Result<(), StoreError> {
 }
 
 /// What the look-ups so far amount to, those at hand included.
-async fn judged<'a, H: Hands>(
+async fn evaluate<'a, H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     transaction: &'a StoredTransaction,
     told: &[Observation],
 ) -> Result<(Verdict, Case<'a>), StoreError> {
@@ -205,14 +208,14 @@ async fn judged<'a, H: Hands>(
         rows.push(told.as_row(leased.now));
     }
     let case = Case::of(hands, transaction, rows, leased.now).await?;
-    let verdict = case.judge(hands).await?;
+    let verdict = case.evaluate_absence(hands).await?;
     Ok((verdict, case))
 }
 
 /// Where the pace puts the next look.
-fn paced<H: Hands>(hands: &H, leased: &Leased) -> Timestamp {
+fn paced<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> Timestamp {
     let age = leased.now.since(leased.transaction.state_since);
-    let pause = schedule::interval(age, &hands.settings().pace);
+    let pause = schedule::check_interval(age, &hands.settings().pace);
     leased.now.plus(pause.max(Duration::from_millis(100)))
 }
 
@@ -271,7 +274,7 @@ fn anew(mut act: Observation) -> Observation {
 }
 
 /// What cannot be proved stays in doubt, and a person is told.
-async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction, text: String) {
+async fn too_long<H: StepEffects>(hands: &H, transaction: &StoredTransaction, text: String) {
     let act = json!({ "reason": text });
     let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
     learned.note = Some(text.clone());
@@ -280,10 +283,14 @@ async fn too_long<H: Hands>(hands: &H, transaction: &StoredTransaction, text: St
 }
 
 /// Records without giving the lease back.
-async fn keep<H: Hands>(hands: &H, id: Uuid, learned: Observation) -> Option<StoredTransaction> {
-    let record = Record {
-        target: Target::Transaction(id),
-        learned,
+async fn keep<H: StepEffects>(
+    hands: &H,
+    id: Uuid,
+    learned: Observation,
+) -> Option<StoredTransaction> {
+    let record = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: learned,
         lease: None,
         next_check: None,
     };
@@ -297,26 +304,26 @@ async fn keep<H: Hands>(hands: &H, id: Uuid, learned: Observation) -> Option<Sto
 }
 
 /// Looks up a transaction that is known to exist. When it is found, look-ups by such names work.
-async fn control_lookup<H: Hands>(
+async fn control_lookup<H: StepEffects>(
     hands: &H,
     transaction: &StoredTransaction,
     id: Uuid,
     (name, uid): (&str, &str),
 ) -> Result<(), StoreError> {
-    if hands.admit().await.is_err() {
+    if hands.acquire_permission().await.is_err() {
         return Ok(());
     }
-    let Some(answer) = hands.ask(Question::TrackingId(name)).await else {
+    let Some(answer) = hands.read_gateway(GatewayRead::TrackingId(name)).await else {
         return Ok(());
     };
     let answered = hands.now();
     let reading = read_by_tracking_id(&received(&answer));
     let hides = match &reading {
-        TrackingReading::Empty => true,
-        TrackingReading::Found {
+        TrackingIdReading::Empty => true,
+        TrackingIdReading::Found {
             snapshots, full, ..
         } => !full && snapshots.iter().all(|s| s.uid.as_str() != uid),
-        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => false,
+        TrackingIdReading::NotAbout { .. } | TrackingIdReading::Unreadable { .. } => false,
     };
     if hides {
         let text = format!(
@@ -325,7 +332,7 @@ async fn control_lookup<H: Hands>(
         );
         too_long(hands, transaction, text).await;
     }
-    if let TrackingReading::Found { snapshots, .. } = reading
+    if let TrackingIdReading::Found { snapshots, .. } = reading
         && (snapshots.iter()).any(|s| s.uid.as_str() == uid && is_filed_under(s, name))
     {
         let facts = snapshots
@@ -357,7 +364,7 @@ fn is_filed_under(row: &Snapshot, name: &str) -> bool {
 /// under the name that was asked teaches anything, whatever else became known of it meanwhile: that look-ups by
 /// such a name find what is there, and, where that name is its own, that this gateway shows transactions of
 /// its kind so.
-pub(super) async fn note_working<H: Hands>(
+pub(super) async fn record_lookup_success<H: StepEffects>(
     hands: &H,
     transaction: &StoredTransaction,
     learned: &Observation,

@@ -4,7 +4,7 @@
 //! ([`crate::ledger::Ledger::due`]); here is found what others made due, what a lease has run out of, and what
 //! was there at the start.
 
-use crate::follow::Shared;
+use crate::follow::EngineContext;
 use crate::ledger::Due;
 use crate::store::{StoreError, checks};
 use domain::ShopId;
@@ -15,10 +15,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// How often the database is asked.
-const EVERY: Duration = Duration::from_secs(1);
+const AGENDA_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whom to tell of one shop.
-struct Told {
+struct ReadOutcome {
     due: Arc<Due>,
     hints: Arc<Notify>,
 }
@@ -26,14 +26,14 @@ struct Told {
 /// The agenda of all shops.
 pub(crate) struct Agenda {
     names: Vec<String>,
-    told: HashMap<String, Told>,
+    told: HashMap<String, ReadOutcome>,
 }
 
 impl Agenda {
     /// Of these shops.
-    pub(crate) fn of(shared: &Shared, shops: &[ShopId]) -> Self {
+    pub(crate) fn of(shared: &EngineContext, shops: &[ShopId]) -> Self {
         let told = shops.iter().map(|shop| {
-            let told = Told {
+            let told = ReadOutcome {
                 due: shared.ledger.due(shop),
                 hints: Arc::default(),
             };
@@ -53,7 +53,7 @@ impl Agenda {
 
     /// Asks the database again and again until the service stops. Every shop's loop waits for it: not even a panic
     /// ends it.
-    pub(crate) async fn run(self, shared: Arc<Shared>) {
+    pub(crate) async fn run(self, shared: Arc<EngineContext>) {
         let agenda = Arc::new(self);
         let mut trouble = false;
         while !shared.dispatch.is_stopping() {
@@ -69,21 +69,21 @@ impl Agenda {
             }
             trouble = failed.is_some();
             tokio::select! {
-                () = tokio::time::sleep_until(began + EVERY) => {}
+                () = tokio::time::sleep_until(began + AGENDA_INTERVAL) => {}
                 () = shared.dispatch.stopping() => {}
             }
         }
     }
 
-    async fn read(self: Arc<Self>, shared: Arc<Shared>) -> Result<(), StoreError> {
+    async fn read(self: Arc<Self>, shared: Arc<EngineContext>) -> Result<(), StoreError> {
         // Until after the next time, should that be late.
-        let due = checks::due_soon(&shared.store, &self.names, EVERY * 2).await?;
+        let due = checks::due_soon(&shared.store, &self.names, AGENDA_INTERVAL * 2).await?;
         for soon in due {
             let Some(told) = self.told.get(&soon.shop) else {
                 continue;
             };
             if let Some(at) = soon.check {
-                told.due.tell(at.since(soon.now));
+                told.due.notify_after(at.since(soon.now));
             }
             if soon.hint {
                 told.hints.notify_one();

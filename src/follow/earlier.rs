@@ -1,11 +1,13 @@
 //! Looks over what earlier releases have ended. What the rules of now would leave open stays as it is, and is
 //! looked up at the gateway.
 
-use crate::follow::Shared;
-use crate::ledger::{LedgerError, Record, Target, look_it_up, looked_over, take_over};
+use crate::follow::EngineContext;
+use crate::ledger::{
+    EvidenceTarget, LedgerError, RecordEvidence, look_it_up, looked_over, take_over,
+};
 use crate::observation::again::{is_hollow, is_refused, reread};
 use crate::store::{StoreError, StoredTransaction, earlier, read};
-use domain::candidate::{Differences, is_misnamed};
+use domain::candidate::{Mismatch, is_misnamed};
 use domain::{Origin, ShopId, State, derive};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Goes on with the round of one of so many shops, if one is due.
 pub(super) async fn look_over(
-    shared: &Shared,
+    shared: &EngineContext,
     shop: &ShopId,
     shops: usize,
 ) -> Result<(), StoreError> {
@@ -60,10 +62,10 @@ pub(super) async fn look_over(
 
 /// Judges one. What cannot be read is told of and passed over; what a database that is away keeps from being
 /// judged is an error, and judged again.
-async fn look_at(shared: &Shared, shop: &ShopId, id: Uuid) -> Result<(), StoreError> {
+async fn look_at(shared: &EngineContext, shop: &ShopId, id: Uuid) -> Result<(), StoreError> {
     let judged = async {
         match read::by_id(&shared.store, shop, id).await? {
-            Some(stored) => judge(shared, stored).await,
+            Some(stored) => reevaluate(shared, stored).await,
             None => Ok(()),
         }
     };
@@ -78,7 +80,7 @@ async fn look_at(shared: &Shared, shop: &ShopId, id: Uuid) -> Result<(), StoreEr
 }
 
 /// Takes one over, if the rules of now would not end it.
-async fn judge(shared: &Shared, stored: StoredTransaction) -> Result<(), StoreError> {
+async fn reevaluate(shared: &EngineContext, stored: StoredTransaction) -> Result<(), StoreError> {
     let Some(ruled) = otherwise(shared, &stored).await? else {
         return Ok(());
     };
@@ -86,15 +88,15 @@ async fn judge(shared: &Shared, stored: StoredTransaction) -> Result<(), StoreEr
     let mut learned = take_over(&stored).unwrap_or_else(|| looked_over(&stored));
     look_it_up(&mut learned, stored.state, ruled);
     let (shop, id) = (stored.opening.shop.clone(), stored.record.id);
-    let record = Record {
-        target: Target::Transaction(id),
-        learned,
+    let record = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: learned,
         lease: None,
         next_check: None,
     };
     match shared.ledger.record(&shop, record).await {
         Ok(_) => Ok(()),
-        Err(error @ (LedgerError::Refused | LedgerError::NotFound)) => {
+        Err(error @ (LedgerError::DataRejected | LedgerError::NotFound)) => {
             tracing::error!(%shop, %id, %error, "an end of an earlier release was not taken over");
             Ok(())
         }
@@ -104,7 +106,7 @@ async fn judge(shared: &Shared, stored: StoredTransaction) -> Result<(), StoreEr
 
 /// What the rules of now would make of it, where that is no end.
 async fn otherwise(
-    shared: &Shared,
+    shared: &EngineContext,
     stored: &StoredTransaction,
 ) -> Result<Option<State>, StoreError> {
     let (opening, known, shop) = (&stored.opening, &stored.summary, &stored.opening.shop);
@@ -120,7 +122,7 @@ async fn otherwise(
         let told = known.candidates.get(uid).and_then(|c| c.latest.as_deref());
         let misnamed = told.is_some_and(|snapshot| is_misnamed(opening, snapshot));
         // What counts since as a difference was taken to agree.
-        let differs = told.map(|snapshot| Differences::between(opening, snapshot));
+        let differs = told.map(|snapshot| Mismatch::between(opening, snapshot));
         let differs = differs.is_some_and(|differs| differs.test || differs.unread);
         let ruled = match (anothers || misnamed, differs) {
             (true, _) => Some(State::InDoubt),

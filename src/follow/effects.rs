@@ -1,25 +1,24 @@
 //! What a step can do to the world. In the service these are the store, the ledger, the dispatcher
 //! and the gateway; in the simulation of `tests/it/sim`, models of them.
 
-use crate::follow::step::PUT_OFF;
-use crate::follow::{Settings, Shared, ShopPlan};
-use crate::ledger::{LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt};
+use crate::follow::step::RESCHEDULE_DELAY;
+use crate::follow::{EngineContext, EngineSettings, ShopContext};
+use crate::ledger::{
+    LedgerError, RecordEvidence, RecordResult, StampAttempt, StampResult, StampedAttempt,
+};
 use crate::observation::submit::BeforeStamp;
-use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, controls, read};
-use crate::submit::NoBudget;
+use crate::store::{EvidenceRow, StoreError, StoredTransaction, checks, read, shop_controls};
+use crate::submit::{BUDGET_TIMEOUT, NoBudget};
 use domain::absence::Ability;
 use domain::{Origin, ShopId, TaskId, Timestamp, Uid};
-use gateway::{Answer, Credentials, Read, SensitiveBody};
+use gateway::{GatewayResponse, ReadExchange, SensitiveBody, ShopCredentials};
 use leaves::clock::BootInstant;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long a check waits for the shop's budget before it is put off.
-const BUDGET_WAIT: Duration = Duration::from_secs(2);
-
 /// A question to the gateway.
 #[derive(Debug, Clone, Copy)]
-pub enum Question<'a> {
+pub enum GatewayRead<'a> {
     /// How far a task is.
     TaskStatus(&'a TaskId),
     /// What came of a task.
@@ -31,16 +30,16 @@ pub enum Question<'a> {
 }
 
 /// What a step can do, at one shop.
-pub trait Hands: Sync {
+pub trait StepEffects: Sync {
     /// A request that is ready to be sent.
     type Body: Send;
 
     /// At which shop.
     fn shop(&self) -> &ShopId;
     /// The engine's settings.
-    fn settings(&self) -> &Settings;
+    fn settings(&self) -> &EngineSettings;
     /// Asks leave to ask the gateway; else for how long the check is to be put off.
-    fn admit(&self) -> impl Future<Output = Result<(), Duration>> + Send;
+    fn acquire_permission(&self) -> impl Future<Output = Result<(), Duration>> + Send;
     /// Whether new submits are stopped.
     fn is_paused(&self) -> impl Future<Output = bool> + Send;
     /// Puts a leased check off, and gives the lease back.
@@ -51,13 +50,19 @@ pub trait Hands: Sync {
         until: Timestamp,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
     /// Records evidence, and does not let go of it while the database is away.
-    fn record(&self, record: Record) -> impl Future<Output = Result<Recorded, LedgerError>> + Send;
+    fn record(
+        &self,
+        record: RecordEvidence,
+    ) -> impl Future<Output = Result<RecordResult, LedgerError>> + Send;
     /// The last that is asked before a stamp: whether the gateway is to be sent anything with the shop's key.
     fn lets_key_go(&self) -> impl Future<Output = bool> + Send {
         async { true }
     }
     /// Stamps an attempt.
-    fn stamp(&self, stamp: Stamp) -> impl Future<Output = Result<Stamped, LedgerError>> + Send;
+    fn stamp(
+        &self,
+        stamp: StampAttempt,
+    ) -> impl Future<Output = Result<StampResult, LedgerError>> + Send;
     /// The body of a request that waits in the database.
     fn stored_body(
         &self,
@@ -68,7 +73,10 @@ pub trait Hands: Sync {
     /// Sends a stamped attempt and records what came of it.
     fn send(&self, stamped: StampedAttempt, body: Self::Body) -> impl Future<Output = ()> + Send;
     /// Asks the gateway. `None` when nothing of an answer came; one that broke off says so itself.
-    fn ask(&self, question: Question<'_>) -> impl Future<Output = Option<Answer>> + Send;
+    fn read_gateway(
+        &self,
+        question: GatewayRead<'_>,
+    ) -> impl Future<Output = Option<GatewayResponse>> + Send;
     /// A lease had ended before its work was done.
     fn lease_lost(&self);
     /// What speaks against stamping an attempt after a restore.
@@ -84,7 +92,7 @@ pub trait Hands: Sync {
         id: Uuid,
     ) -> impl Future<Output = Result<Vec<EvidenceRow>, StoreError>> + Send;
     /// A transaction known to exist whose tracking id has these signs: our id, its tracking id, its uid.
-    fn control(
+    fn known_transaction(
         &self,
         signs: &str,
     ) -> impl Future<Output = Result<Option<(Uuid, String, String)>, StoreError>> + Send;
@@ -109,46 +117,46 @@ pub trait Hands: Sync {
 }
 
 /// The service's own hands, at one shop.
-pub(crate) struct Real<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) shop: &'a ShopPlan,
+pub(crate) struct LiveEffects<'a> {
+    pub(crate) shared: &'a EngineContext,
+    pub(crate) shop: &'a ShopContext,
     /// The last look at this transaction had no answer at all.
     pub(crate) tried: bool,
 }
 
-impl Hands for Real<'_> {
+impl StepEffects for LiveEffects<'_> {
     type Body = SensitiveBody;
 
     fn shop(&self) -> &ShopId {
         &self.shop.id
     }
 
-    fn settings(&self) -> &Settings {
+    fn settings(&self) -> &EngineSettings {
         &self.shared.settings
     }
 
-    async fn admit(&self) -> Result<(), Duration> {
+    async fn acquire_permission(&self) -> Result<(), Duration> {
         let dispatch = &self.shared.dispatch;
         if dispatch.is_stopping() {
             return Err(Duration::ZERO);
         }
-        if !dispatch.may_ask(&self.shop.id, self.tried) {
-            return Err(PUT_OFF);
+        if !dispatch.allows_request(&self.shop.id, self.tried) {
+            return Err(RESCHEDULE_DELAY);
         }
         let taken = dispatch
-            .take_budget_quietly(&self.shop.id, BUDGET_WAIT)
+            .acquire_budget_for_background(&self.shop.id, BUDGET_TIMEOUT)
             .await;
         taken.map_err(|none| {
             if matches!(none, NoBudget::UsedUp { .. }) {
-                self.shared.ledger.short_of_budget(&self.shop.id);
+                self.shared.ledger.note_budget_shortage(&self.shop.id);
             }
-            PUT_OFF
+            RESCHEDULE_DELAY
         })
     }
 
     async fn is_paused(&self) -> bool {
         let dispatch = &self.shared.dispatch;
-        let paused = async || controls::is_paused(&self.shared.store, &self.shop.id).await;
+        let paused = async || shop_controls::is_paused(&self.shared.store, &self.shop.id).await;
         let refused = async || {
             !dispatch
                 .admits_key(&self.shop.id, true)
@@ -167,12 +175,12 @@ impl Hands for Real<'_> {
         let done = checks::postpone(store, shop, id, lease, until).await?;
         if done {
             let after = until.since(self.shared.dispatch.database_time());
-            self.shared.ledger.due(shop).tell(after);
+            self.shared.ledger.due(shop).notify_after(after);
         }
         Ok(done)
     }
 
-    async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+    async fn record(&self, record: RecordEvidence) -> Result<RecordResult, LedgerError> {
         self.shared.dispatch.record(&self.shop.id, record).await
     }
 
@@ -181,7 +189,7 @@ impl Hands for Real<'_> {
         dispatch.lets_key_go(&self.shop.id).await.unwrap_or(false)
     }
 
-    async fn stamp(&self, stamp: Stamp) -> Result<Stamped, LedgerError> {
+    async fn stamp(&self, stamp: StampAttempt) -> Result<StampResult, LedgerError> {
         self.shared.ledger.stamp(&self.shop.id, stamp).await
     }
 
@@ -200,38 +208,38 @@ impl Hands for Real<'_> {
         let _ = dispatch.send(stamped, body, true).await;
     }
 
-    async fn ask(&self, question: Question<'_>) -> Option<Answer> {
+    async fn read_gateway(&self, question: GatewayRead<'_>) -> Option<GatewayResponse> {
         let entry = self.shared.dispatch.shop(&self.shop.id)?;
         let secret = entry.secret()?;
-        let shop = Credentials {
+        let shop = ShopCredentials {
             shop_id: entry.id.as_str(),
             secret: secret.expose(),
         };
         let gateway = self.shared.dispatch.gateway();
         let dispatch = &self.shared.dispatch;
         let read = match question {
-            Question::TaskStatus(task) => {
+            GatewayRead::TaskStatus(task) => {
                 let asked = gateway.status(shop, task);
-                dispatch.heard(&entry, "task_status", asked).await
+                dispatch.observe_read(&entry, "task_status", asked).await
             }
-            Question::TaskResult(task) => {
+            GatewayRead::TaskResult(task) => {
                 let asked = gateway.result(shop, task);
-                dispatch.heard(&entry, "task_result", asked).await
+                dispatch.observe_read(&entry, "task_result", asked).await
             }
-            Question::Uid(uid) => {
+            GatewayRead::Uid(uid) => {
                 let asked = gateway.by_uid(shop, uid);
-                dispatch.heard(&entry, "by_uid", asked).await
+                dispatch.observe_read(&entry, "by_uid", asked).await
             }
-            Question::TrackingId(name) => {
+            GatewayRead::TrackingId(name) => {
                 let asked = gateway.by_tracking_id(shop, name);
-                dispatch.heard(&entry, "by_tracking_id", asked).await
+                dispatch.observe_read(&entry, "by_tracking_id", asked).await
             }
         };
         match read {
-            Read::Answered(answer) => Some(answer),
+            ReadExchange::Answered(answer) => Some(answer),
             // What had come of it is evidence: it may have been the only time that it is said.
-            Read::Interrupted { partial, .. } => partial.map(|answer| *answer),
-            Read::NotAsked { .. } => None,
+            ReadExchange::Interrupted { partial, .. } => partial.map(|answer| *answer),
+            ReadExchange::NotAsked { .. } => None,
         }
     }
 
@@ -247,18 +255,21 @@ impl Hands for Real<'_> {
         read::evidence(&self.shared.store, &self.shop.id, id).await
     }
 
-    async fn control(&self, signs: &str) -> Result<Option<(Uuid, String, String)>, StoreError> {
-        read::control(&self.shared.store, &self.shop.id, signs).await
+    async fn known_transaction(
+        &self,
+        signs: &str,
+    ) -> Result<Option<(Uuid, String, String)>, StoreError> {
+        read::known_transaction(&self.shared.store, &self.shop.id, signs).await
     }
 
     async fn abilities(&self) -> Result<Vec<Ability>, StoreError> {
-        controls::abilities(&self.shared.store, &self.shop.id).await
+        shop_controls::abilities(&self.shared.store, &self.shop.id).await
     }
 
     async fn teach(&self, word: &str, transaction: Uuid, evidence: Uuid) -> Result<(), StoreError> {
         let (store, shop) = (&self.shared.store, &self.shop.id);
         let apart = self.shared.settings.between_controls();
-        controls::teach(store, shop, word, transaction, evidence, apart).await
+        shop_controls::teach(store, shop, word, transaction, evidence, apart).await
     }
 
     async fn owners(&self, uids: &[String]) -> Result<Vec<(String, Uuid, Origin)>, StoreError> {

@@ -1,9 +1,9 @@
 //! Levels that are read from the database now and then, for the engineer on call.
 
-use crate::follow::Shared;
-use crate::metrics::{MoneyInDoubt, OpenTransactions, ShopLevel};
-use crate::store::checks::OpenGauge;
-use crate::store::{StoreError, checks, controls, discrepancies};
+use crate::follow::EngineContext;
+use crate::metrics::{MoneyInDoubt, OpenTransactions, ShopGauge};
+use crate::store::checks::OpenTransactionsRow;
+use crate::store::{StoreError, checks, discrepancies, shop_controls};
 use crate::submit::REFUSED_KEY;
 use domain::{DiscrepancyKind, ShopId, State};
 use std::collections::{HashMap, HashSet};
@@ -11,26 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the levels are read.
-const EVERY: Duration = Duration::from_secs(10);
+const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Reads the levels until the service stops.
-pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
+pub(crate) async fn run(shared: Arc<EngineContext>, shops: Vec<ShopId>) {
     let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
     while !shared.dispatch.is_stopping() {
         if let Err(error) = read(&shared, &names).await {
             tracing::debug!(error = error.chain(), "levels could not be read");
         }
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(GAUGE_INTERVAL) => {}
             () = shared.dispatch.stopping() => {}
         }
     }
 }
 
-async fn read(shared: &Shared, names: &[String]) -> Result<(), StoreError> {
+async fn read(shared: &EngineContext, names: &[String]) -> Result<(), StoreError> {
     let (store, metrics) = (&shared.store, &shared.metrics);
     let gauges = checks::open_gauges(store, names).await?;
-    let gauges: HashMap<(&str, State), &OpenGauge> = gauges
+    let gauges: HashMap<(&str, State), &OpenTransactionsRow> = gauges
         .iter()
         .map(|gauge| ((gauge.shop.as_str(), gauge.state), gauge))
         .collect();
@@ -50,7 +50,7 @@ async fn read(shared: &Shared, names: &[String]) -> Result<(), StoreError> {
                 oldest: Duration::from_secs_f64(known.map_or(0.0, |g| g.oldest_seconds.max(0.0))),
             });
         }
-        findings.extend(DiscrepancyKind::ALL.iter().map(|kind| ShopLevel {
+        findings.extend(DiscrepancyKind::ALL.iter().map(|kind| ShopGauge {
             shop: shop.clone(),
             label: kind.to_string(),
             value: counts.get(&(shop.as_str(), *kind)).copied().unwrap_or(0),
@@ -64,7 +64,7 @@ async fn read(shared: &Shared, names: &[String]) -> Result<(), StoreError> {
         value: sum.amount,
     });
     let (due, lag) = checks::lag(store, names).await?;
-    let refused = controls::refused_keys(store, names, REFUSED_KEY).await?;
+    let refused = shop_controls::refused_keys(store, names, REFUSED_KEY).await?;
     let refused: HashSet<String> = refused.into_iter().collect();
     for name in names {
         metrics.set_key_refused(name, refused.contains(name));

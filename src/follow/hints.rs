@@ -1,9 +1,9 @@
 //! Looks up what unsigned webhooks named: by its uid, whoever it belongs to. What the gateway tells then is
 //! evidence; what the webhook said is none.
 
-use crate::follow::effects::{Hands, Question, Real};
-use crate::follow::{Shared, ShopPlan};
-use crate::ledger::{Record, Target};
+use crate::follow::effects::{GatewayRead, LiveEffects, StepEffects};
+use crate::follow::{EngineContext, ShopContext};
+use crate::ledger::{EvidenceTarget, RecordEvidence};
 use crate::observation::query::{Asked, observe};
 use crate::store::{StoreError, hints};
 use domain::Uid;
@@ -13,26 +13,31 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// The pause after a turn that failed.
-const AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many of ours are looked up in one turn.
 const AT_ONCE: i64 = 8;
 
 /// Looks up what is hinted at one shop until the service stops. `rate`: the shop's requests a second. `due` wakes
 /// when something is.
-pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32, due: Arc<Notify>) {
+pub(crate) async fn run(
+    shared: Arc<EngineContext>,
+    shop: ShopContext,
+    rate: u32,
+    due: Arc<Notify>,
+) {
     while !shared.dispatch.is_stopping() {
         tokio::select! {
             () = due.notified() => {}
             () = shared.dispatch.stopping() => return,
         }
         while !shared.dispatch.is_stopping() {
-            match turn(&shared, &shop, rate).await {
+            match follow_hints(&shared, &shop, rate).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
                     tracing::debug!(shop = %shop.id, error = error.chain(), "hints could not be taken");
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                     break;
                 }
             }
@@ -41,7 +46,11 @@ pub(crate) async fn run(shared: Arc<Shared>, shop: ShopPlan, rate: u32, due: Arc
 }
 
 /// Those of ours first. Of the others a tenth of the shop's budget: as many in ten seconds as it has in one.
-async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, StoreError> {
+async fn follow_hints(
+    shared: &EngineContext,
+    shop: &ShopContext,
+    rate: u32,
+) -> Result<bool, StoreError> {
     let (store, lease) = (&shared.store, shared.settings.lease);
     let mut due = hints::lease(store, &shop.id, None, AT_ONCE, lease).await?;
     if due.is_empty() {
@@ -50,7 +59,7 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
     }
     // Behind every other check.
     let tried = true;
-    let hands = Real {
+    let hands = LiveEffects {
         shared,
         shop,
         tried,
@@ -61,7 +70,7 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
             Some(uid) => look_up(&hands, &uid).await?,
             None => true,
         };
-        hints::done(store, &shop.id, hint, told).await
+        hints::mark_done(store, &shop.id, hint, told).await
     });
     let done: Result<Vec<()>, StoreError> = join_all(looks).await.into_iter().collect();
     done.map(|_| !due.is_empty())
@@ -73,11 +82,11 @@ async fn turn(shared: &Shared, shop: &ShopPlan, rate: u32) -> Result<bool, Store
 /// # Errors
 ///
 /// Returns why the owner could not be read.
-pub async fn look_up<H: Hands>(hands: &H, uid: &Uid) -> Result<bool, StoreError> {
-    if hands.admit().await.is_err() {
+pub async fn look_up<H: StepEffects>(hands: &H, uid: &Uid) -> Result<bool, StoreError> {
+    if hands.acquire_permission().await.is_err() {
         return Ok(false);
     }
-    let Some(answer) = hands.ask(Question::Uid(uid)).await else {
+    let Some(answer) = hands.read_gateway(GatewayRead::Uid(uid)).await else {
         return Ok(false);
     };
     let owners = hands.owners(&[uid.to_string()]).await?;
@@ -88,9 +97,9 @@ pub async fn look_up<H: Hands>(hands: &H, uid: &Uid) -> Result<bool, StoreError>
         return Ok(is_missing);
     };
     let told = is_missing || learned.is_about_it();
-    let record = Record {
-        target: owner.map_or(Target::Snapshots, Target::Transaction),
-        learned,
+    let record = RecordEvidence {
+        target: owner.map_or(EvidenceTarget::Snapshots, EvidenceTarget::Transaction),
+        observation: learned,
         lease: None,
         next_check: None,
     };

@@ -1,17 +1,17 @@
 //! The stored look-ups of one transaction by tracking id: which were empty, and what they amount to.
 
-use crate::follow::effects::Hands;
+use crate::follow::effects::StepEffects;
 use crate::observation::read::CUT_OFF;
 use crate::store::{EvidenceRow, StoreError, StoredTransaction};
 use domain::absence::{
-    Ability, EmptyLookup, MADE_UP_AFTER, Proof, ProofRules, REFUSAL_LOOKUPS, is_duplicate_provable,
-    is_provable, judge as weigh, judge_duplicate, pair, signs,
+    Ability, AbsenceRules, EmptyLookup, MADE_UP_AFTER, ProofStatus, REFUSAL_LOOKUPS,
+    evaluate as weigh, evaluate_duplicate, is_duplicate_provable, is_provable, pair, signs,
 };
 use domain::evidence::{AbsenceProof, RefusalCheck};
-use domain::fold::{Basis, Differences};
-use domain::schedule::{interval, is_duplicate_doubt};
-use domain::{Channel, Opening, Origin, Snapshot, TaskId, Timestamp};
-use gateway::{Received, TaskReading, TaskUrl, TrackingReading};
+use domain::fold::{Mismatch, StateBasis};
+use domain::schedule::{check_interval, is_duplicate_doubt};
+use domain::{Channel, Origin, Snapshot, TaskId, Timestamp, TransactionRequest};
+use gateway::{ReceivedResponse, TaskEndpoint, TaskReading, TrackingIdReading};
 use gateway::{read_by_tracking_id, read_task};
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Verdict {
 }
 
 /// The names under which a transaction may be filed: its own, and for a child its parent's.
-pub(super) fn names(opening: &Opening) -> Vec<String> {
+pub(super) fn names(opening: &TransactionRequest) -> Vec<String> {
     let own = opening.tracking_id.iter();
     let parents = opening.parent_tracking_id.iter();
     let parents = parents
@@ -90,7 +90,7 @@ pub(super) struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// Reads the evidence of a transaction. Asks whose the uids in it are.
-    pub(super) async fn of<H: Hands>(
+    pub(super) async fn of<H: StepEffects>(
         hands: &H,
         transaction: &'a StoredTransaction,
         rows: Vec<EvidenceRow>,
@@ -101,14 +101,14 @@ impl<'a> Case<'a> {
             let query = row.channel == Channel::Query;
             query && names.iter().any(|name| name == asked_for(row))
         };
-        let readings: Vec<(&EvidenceRow, TrackingReading)> = rows
+        let readings: Vec<(&EvidenceRow, TrackingIdReading)> = rows
             .iter()
             .filter(|row| asked(row))
             .map(|row| (row, read_by_tracking_id(&as_received(row))))
             .collect();
         let mut uids: BTreeSet<String> = BTreeSet::new();
         for (_, reading) in &readings {
-            if let TrackingReading::Found { snapshots, .. } = reading {
+            if let TrackingIdReading::Found { snapshots, .. } = reading {
                 uids.extend(snapshots.iter().map(|s| s.uid.to_string()));
             }
         }
@@ -164,7 +164,10 @@ impl<'a> Case<'a> {
     }
 
     /// What all of it amounts to.
-    pub(super) async fn judge<H: Hands>(&self, hands: &H) -> Result<Verdict, StoreError> {
+    pub(super) async fn evaluate_absence<H: StepEffects>(
+        &self,
+        hands: &H,
+    ) -> Result<Verdict, StoreError> {
         let known = &self.transaction.summary;
         if let Some((task, told_at, overdue)) = known.refusal_in_question() {
             return self.judge_refusal(hands, task, told_at, overdue).await;
@@ -200,7 +203,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    async fn judge_refusal<H: Hands>(
+    async fn judge_refusal<H: StepEffects>(
         &self,
         hands: &H,
         task: TaskId,
@@ -221,7 +224,7 @@ impl<'a> Case<'a> {
         if let Some(empty) = found_nothing {
             let beside = empty.beside.map(|(evidence, _)| evidence);
             let lookups = [empty.evidence].into_iter().chain(beside).collect();
-            let ability = self.shown(&hands.abilities().await?);
+            let ability = self.shown_ability(&hands.abilities().await?);
             return Ok(verdict(RefusalCheck::FoundNothing, lookups, ability));
         }
         let until = told_at.plus(REFUSAL_LOOKUPS);
@@ -235,7 +238,7 @@ impl<'a> Case<'a> {
         if overdue && self.now >= horizon && failing && self.has_code() {
             return Ok(verdict(RefusalCheck::LookupsFailed, Vec::new(), None));
         }
-        let pause = interval(self.now.since(told_at), &hands.settings().pace);
+        let pause = check_interval(self.now.since(told_at), &hands.settings().pace);
         let next = self.now.plus(pause);
         let limit = if overdue { horizon } else { until };
         let next = if limit > self.now {
@@ -248,17 +251,17 @@ impl<'a> Case<'a> {
 
     /// Whether the refusal that the state rests on has a code of the table.
     fn has_code(&self) -> bool {
-        matches!(self.transaction.derived().basis, Basis::Refusal(refusal) if refusal.code.is_some())
+        matches!(self.transaction.derived().basis, StateBasis::Refusal(refusal) if refusal.code.is_some())
     }
 
     /// What taught that look-ups can show a transaction of this kind.
-    fn shown(&self, abilities: &[Ability]) -> Option<Ability> {
+    fn shown_ability(&self, abilities: &[Ability]) -> Option<Ability> {
         let word = Ability::shows(self.transaction.opening.kind);
         let mut shown = abilities.iter().filter(|ability| ability.word == word);
         shown.next().cloned()
     }
 
-    async fn judge_duplicate<H: Hands>(
+    async fn judge_duplicate<H: StepEffects>(
         &self,
         hands: &H,
         abilities: &[Ability],
@@ -268,10 +271,10 @@ impl<'a> Case<'a> {
         let since = since.unwrap_or(transaction.state_since);
         let kind = transaction.opening.kind;
         let age = self.now.since(since);
-        let (ids, last) = match judge_duplicate(&self.empties(), since) {
-            Proof::Complete(ids, _) => (ids, self.last_empty()),
-            Proof::LookUpAt(due) if due > self.now => return Ok(Verdict::Wait(Some(due))),
-            Proof::LookUpAt(_) | Proof::ControlMissing => {
+        let (ids, last) = match evaluate_duplicate(&self.empties(), since) {
+            ProofStatus::Complete(ids, _) => (ids, self.last_empty()),
+            ProofStatus::LookUpAt(due) if due > self.now => return Ok(Verdict::Wait(Some(due))),
+            ProofStatus::LookUpAt(_) | ProofStatus::ControlMissing => {
                 let last = self.lookups.iter().max_by_key(|looked| looked.at);
                 let failed = last.is_none_or(|looked| looked.said == Said::Failed);
                 if failed && age > hands.settings().in_doubt_horizon {
@@ -290,7 +293,7 @@ impl<'a> Case<'a> {
             .filter(|a| a.finds_all(&signs) && a.at >= since);
         let control = controls.next().cloned();
         if !signs.is_empty() && control.is_none() {
-            return Ok(match hands.control(&signs).await? {
+            return Ok(match hands.known_transaction(&signs).await? {
                 Some((id, name, uid)) => Verdict::Control(id, name, uid),
                 None => Verdict::TooLong(unnamed(&signs)),
             });
@@ -298,7 +301,7 @@ impl<'a> Case<'a> {
         Ok(self.proved(ids, last, true, control, abilities))
     }
 
-    async fn judge_absence<H: Hands>(
+    async fn judge_absence<H: StepEffects>(
         &self,
         hands: &H,
         abilities: &[Ability],
@@ -324,8 +327,8 @@ impl<'a> Case<'a> {
             });
         }
         let signs = self.needed_signs();
-        let control = hands.control(&signs).await?;
-        let rules = ProofRules {
+        let control = hands.known_transaction(&signs).await?;
+        let rules = AbsenceRules {
             interval: settings.absence_interval,
             horizon_at,
             control_needed: control.is_some() || !signs.is_empty(),
@@ -336,18 +339,18 @@ impl<'a> Case<'a> {
             .cloned()
             .collect();
         Ok(match weigh(&self.empties(), &controls, rules) {
-            Proof::Complete(ids, control) => {
+            ProofStatus::Complete(ids, control) => {
                 self.proved(ids, Some(last), false, control, abilities)
             }
             // One that failed, or showed what could be ours, is made again at the pace and not before.
-            Proof::LookUpAt(_) if !self.is_last_empty() => Verdict::Wait(None),
-            Proof::LookUpAt(due) => {
+            ProofStatus::LookUpAt(_) if !self.is_last_empty() => Verdict::Wait(None),
+            ProofStatus::LookUpAt(due) => {
                 let age = self.now.since(self.transaction.state_since);
-                let pause = interval(age, &settings.pace);
+                let pause = check_interval(age, &settings.pace);
                 let soonest = self.now.plus(settings.pace.first_check);
                 Verdict::Wait(Some(self.now.plus(pause).min(due.max(soonest))))
             }
-            Proof::ControlMissing => match control {
+            ProofStatus::ControlMissing => match control {
                 Some((id, name, uid)) => Verdict::Control(id, name, uid),
                 None => Verdict::TooLong(unnamed(&signs)),
             },
@@ -371,7 +374,7 @@ impl<'a> Case<'a> {
         Verdict::Proved {
             proof,
             control,
-            ability: self.shown(abilities),
+            ability: self.shown_ability(abilities),
         }
     }
 
@@ -390,7 +393,7 @@ impl<'a> Case<'a> {
     }
 
     /// The end of the last lease plus the request timeout, or the last answer that told that the task exists.
-    fn last_sign_of_life<H: Hands>(&self, hands: &H) -> Timestamp {
+    fn last_sign_of_life<H: StepEffects>(&self, hands: &H) -> Timestamp {
         let settings = hands.settings();
         let summary = &self.transaction.summary;
         let sent = summary.sent_at();
@@ -423,8 +426,8 @@ fn unnamed(signs: &str) -> String {
     )
 }
 
-fn as_received(row: &EvidenceRow) -> Received<'_> {
-    Received {
+fn as_received(row: &EvidenceRow) -> ReceivedResponse<'_> {
+    ReceivedResponse {
         http_status: row
             .http_status
             .and_then(|s| u16::try_from(s).ok())
@@ -452,8 +455,8 @@ fn is_cut_off(row: &EvidenceRow) -> bool {
 /// Whether an answer told that the task exists: running, 425, or completed.
 fn says_alive(row: &EvidenceRow) -> bool {
     let url = match row.channel {
-        Channel::TaskStatus => TaskUrl::Status,
-        Channel::TaskResult => TaskUrl::Result,
+        Channel::TaskStatus => TaskEndpoint::Status,
+        Channel::TaskResult => TaskEndpoint::Result,
         _ => return false,
     };
     matches!(
@@ -466,14 +469,14 @@ fn says_alive(row: &EvidenceRow) -> bool {
 fn said(
     transaction: &StoredTransaction,
     row: &EvidenceRow,
-    reading: &TrackingReading,
+    reading: &TrackingIdReading,
     owners: &HashMap<String, (Uuid, Origin)>,
 ) -> Said {
     match reading {
         // Of a list that broke off nobody knows what else it holds.
         _ if row.http_status != Some(200) || is_cut_off(row) => Said::Failed,
-        TrackingReading::Empty => Said::Empty,
-        TrackingReading::Found {
+        TrackingIdReading::Empty => Said::Empty,
+        TrackingIdReading::Found {
             snapshots,
             full,
             unread,
@@ -486,9 +489,9 @@ fn said(
             let ours = possible.iter().any(|snapshot| {
                 let candidate = known.candidates.get(&snapshot.uid);
                 // The look-up at hand is not joined yet: what it shows may become ours by it.
-                let alike = Differences::between(opening, snapshot) == Differences::default();
+                let alike = Mismatch::between(opening, snapshot) == Mismatch::default();
                 candidate.is_some_and(|c| known.is_eligible(opening, c))
-                    || (alike && !known.is_older(snapshot))
+                    || (alike && !known.predates_first_attempt(snapshot))
             });
             if ours || *full || *unread > 0 {
                 return Said::Other;
@@ -498,7 +501,7 @@ fn said(
             }
             Said::Unclear(possible.iter().map(|s| Mention::from(*s)).collect())
         }
-        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => Said::Failed,
+        TrackingIdReading::NotAbout { .. } | TrackingIdReading::Unreadable { .. } => Said::Failed,
     }
 }
 

@@ -14,12 +14,12 @@ mod lookups;
 pub mod step;
 pub mod sweep;
 
-use crate::config::{Config, Follow, Live, WebhookSignature};
+use crate::config::{Config, FollowMode, LiveConfig, WebhookSignature};
 use crate::follow::agenda::Agenda;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError, checks};
-use crate::submit::Dispatch;
+use crate::submit::Dispatcher;
 use domain::ShopId;
 use domain::schedule::Pace;
 use leaves::telemetry::traces::TraceSpan;
@@ -32,17 +32,17 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 /// What the steps need.
-pub(crate) struct Shared {
+pub(crate) struct EngineContext {
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
-    pub(crate) dispatch: Dispatch,
+    pub(crate) dispatch: Dispatcher,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: EngineSettings,
 }
 
 /// The settings that the engine reads.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EngineSettings {
     /// When checks come.
     pub pace: Pace,
     /// How long a lease lasts.
@@ -54,7 +54,7 @@ pub struct Settings {
     /// How long doubt lasts before absence can be proved.
     pub in_doubt_horizon: Duration,
     /// Which address of a task is asked.
-    pub follow: Follow,
+    pub follow: FollowMode,
     /// Whether requests in doubt are repeated under their `RequestID`.
     pub trust_request_id: bool,
     /// How long evidence is kept.
@@ -63,7 +63,7 @@ pub struct Settings {
     pub events_retention: Duration,
 }
 
-impl Settings {
+impl EngineSettings {
     /// The least time between two notes of one ability: far less than a proof's look-ups are apart.
     pub fn between_controls(&self) -> Duration {
         (self.absence_interval / 10).min(Duration::from_secs(60))
@@ -72,11 +72,11 @@ impl Settings {
 
 /// One shop, as the engine sees it.
 #[derive(Debug, Clone)]
-pub(crate) struct ShopPlan {
+pub(crate) struct ShopContext {
     pub(crate) id: ShopId,
     pub(crate) notification_url: String,
     pub(crate) paused: bool,
-    pub(crate) places: usize,
+    pub(crate) permits: usize,
 }
 
 /// The running loops.
@@ -86,30 +86,30 @@ pub struct Engine {
 }
 
 /// The pause after a look for due work that failed.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The pause where some work was found, or there is no place for more.
 const SOON: Duration = Duration::from_millis(50);
 
 /// The shortest.
-const BUSY: Duration = Duration::from_millis(10);
+const BUSY_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The most leases taken at once.
-const MOST: i64 = 256;
+const MAX_LEASED_CHECKS: i64 = 256;
 
 impl Engine {
     /// Starts a loop for each shop, and the sweeps.
     pub fn start(
-        live: &Live,
+        live: &LiveConfig,
         store: Store,
         ledger: Ledger,
-        dispatch: Dispatch,
+        dispatch: Dispatcher,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let now = live.now();
+        let now = live.current();
         let config = now.as_ref();
         let settings = settings(config);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(EngineContext {
             store,
             ledger,
             dispatch,
@@ -117,7 +117,7 @@ impl Engine {
             settings,
         });
         let steps = TaskTracker::new();
-        let shops: Vec<ShopPlan> = config
+        let shops: Vec<ShopContext> = config
             .shops
             .iter()
             .filter_map(|s| plan(config, s))
@@ -126,7 +126,13 @@ impl Engine {
         let agenda = Agenda::of(&shared, &ids);
         let mut loops: Vec<JoinHandle<()>> = shops
             .iter()
-            .map(|shop| tokio::spawn(follow(Arc::clone(&shared), shop.clone(), steps.clone())))
+            .map(|shop| {
+                tokio::spawn(run_shop_loop(
+                    Arc::clone(&shared),
+                    shop.clone(),
+                    steps.clone(),
+                ))
+            })
             .collect();
         for (plan, shop) in shops.iter().zip(&config.shops) {
             let rate = shop.max_requests_per_second;
@@ -147,7 +153,7 @@ impl Engine {
         Self { loops, steps }
     }
 
-    /// Waits until the loops have ended, after [`Dispatch::stop`]; reads on the wire get `patience`.
+    /// Waits until the loops have ended, after [`Dispatcher::stop`]; reads on the wire get `patience`.
     pub async fn stopped(self, patience: Duration) {
         for running in self.loops {
             let _ = running.await;
@@ -157,8 +163,8 @@ impl Engine {
     }
 }
 
-fn settings(config: &Config) -> Settings {
-    Settings {
+fn settings(config: &Config) -> EngineSettings {
+    EngineSettings {
         pace: Pace {
             first_check: config.follow.first_check,
             max_interval: config.follow.max_interval,
@@ -176,12 +182,12 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn plan(config: &Config, shop: &crate::config::ShopConfig) -> Option<ShopPlan> {
-    Some(ShopPlan {
+fn plan(config: &Config, shop: &crate::config::ShopConfig) -> Option<ShopContext> {
+    Some(ShopContext {
         id: ShopId::parse(&shop.id).ok()?,
         notification_url: config.webhooks.notification_url(&shop.id).to_string(),
-        paused: shop.submits == crate::config::Submits::Paused,
-        places: shop.max_in_flight as usize,
+        paused: shop.submits == crate::config::SubmitsMode::Paused,
+        permits: shop.max_in_flight as usize,
     })
 }
 
@@ -207,16 +213,16 @@ impl Places {
 
 fn free(places: &Semaphore) -> i64 {
     let free = i64::try_from(places.available_permits());
-    free.unwrap_or(MOST).min(MOST)
+    free.unwrap_or(MAX_LEASED_CHECKS).min(MAX_LEASED_CHECKS)
 }
 
 /// The loop of one shop: three lines around a step.
-async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
-    let places = Places::of(shop.places);
+async fn run_shop_loop(shared: Arc<EngineContext>, shop: ShopContext, steps: TaskTracker) {
+    let places = Places::of(shop.permits);
     let trouble = AtomicBool::new(false);
     let due = shared.ledger.due(&shop.id);
     while !shared.dispatch.is_stopping() {
-        let next = match turn(&shared, &shop, &steps, &places).await {
+        let next = match poll_due(&shared, &shop, &steps, &places).await {
             Ok(next) => {
                 trouble.store(false, Ordering::Relaxed);
                 next
@@ -226,13 +232,13 @@ async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
                 if !trouble.swap(true, Ordering::Relaxed) {
                     tracing::error!(shop = %shop.id, error = error.chain(), "due checks could not be leased");
                 }
-                Some(AGAIN)
+                Some(RETRY_INTERVAL)
             }
         };
         tokio::select! {
             () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => {}
             // What becomes due does not wait for the next turn.
-            () = due.come() => tokio::time::sleep(BUSY).await,
+            () = due.come() => tokio::time::sleep(BUSY_POLL_INTERVAL).await,
             () = shared.dispatch.stopping() => {}
         }
     }
@@ -240,9 +246,9 @@ async fn follow(shared: Arc<Shared>, shop: ShopPlan, steps: TaskTracker) {
 
 /// One turn: leases what is due and starts a step for each. Returns how soon the next one follows; `None` when
 /// nothing was due.
-async fn turn(
-    shared: &Arc<Shared>,
-    shop: &ShopPlan,
+async fn poll_due(
+    shared: &Arc<EngineContext>,
+    shop: &ShopContext,
     steps: &TaskTracker,
     places: &Places,
 ) -> Result<Option<Duration>, StoreError> {
@@ -267,18 +273,18 @@ async fn turn(
         begin(shared, shop, steps, &places.untried, leased, until);
     }
     if more || (taken == wanted && wanted > 0) {
-        return Ok(Some(BUSY));
+        return Ok(Some(BUSY_POLL_INTERVAL));
     }
     Ok((taken > 0 || wanted == 0).then_some(SOON))
 }
 
 /// Starts a step for each lease, as far as there are places.
 fn begin(
-    shared: &Arc<Shared>,
-    shop: &ShopPlan,
+    shared: &Arc<EngineContext>,
+    shop: &ShopContext,
     steps: &TaskTracker,
     places: &Arc<Semaphore>,
-    leased: Vec<checks::Leased>,
+    leased: Vec<checks::LeasedCheck>,
     until: leaves::clock::BootInstant,
 ) {
     for lease in leased {
@@ -287,7 +293,7 @@ fn begin(
         };
         let (shared, shop) = (Arc::clone(shared), shop.clone());
         steps.spawn(async move {
-            let hands = effects::Real {
+            let hands = effects::LiveEffects {
                 shared: &shared,
                 shop: &shop,
                 tried: lease.course.unanswered > 0,
@@ -295,7 +301,7 @@ fn begin(
             let timeout = shared.settings.request_timeout;
             let span = TraceSpan::for_step("check");
             span.set_attribute("reconciler.shop", shop.id.to_string());
-            let step = step::take(&hands, &lease, || until.remaining() >= timeout);
+            let step = step::execute(&hands, &lease, || until.remaining() >= timeout);
             Box::pin(span.instrument(step)).await;
             drop(place);
         });

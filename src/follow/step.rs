@@ -1,27 +1,29 @@
 //! One step for one leased transaction: plan from the state, do it, record what was learned.
 //!
-//! It acts through [`Hands`] alone, so that the simulation of `tests/it/sim` takes the same steps.
+//! It acts through [`StepEffects`] alone, so that the simulation of `tests/it/sim` takes the same steps.
 
-use crate::config::Follow;
+use crate::config::FollowMode;
 use crate::follow::absence;
-use crate::follow::effects::{Hands, Question};
+use crate::follow::effects::{GatewayRead, StepEffects};
 use crate::follow::lookups::names;
-use crate::ledger::{ParentLimit, Record, Recorded, Stamp, Stamped, Target};
+use crate::ledger::{
+    EvidenceTarget, ParentLimit, RecordEvidence, RecordResult, StampAttempt, StampResult,
+};
 use crate::observation::query::{Asked, observe};
-use crate::observation::read::{read_answer, read_list, read_uid, unanswered};
+use crate::observation::read::{observe_lookup, observe_task_read, observe_uid_lookup, unanswered};
 use crate::observation::submit::BeforeStamp;
 use crate::observation::{Observation, received, submit};
 use crate::store::StoredTransaction;
-use crate::store::checks::Leased;
+use crate::store::checks::LeasedCheck;
 use domain::family::Unfit;
 use domain::schedule::{self, Step, Wishes};
 use domain::{Channel, DiscrepancyKind, Fact, State, TaskId, Timestamp, Uid};
-use gateway::{FULL_LIST, TaskReading, TaskUrl, UidReading, read_by_uid, read_task};
+use gateway::{LOOKUP_PAGE_ROWS, TaskEndpoint, TaskReading, UidReading, read_by_uid, read_task};
 use serde_json::json;
 use std::time::Duration;
 
 /// Where a check goes when the shop is paused or the budget is used up.
-pub(crate) const PUT_OFF: Duration = Duration::from_secs(2);
+pub(crate) const RESCHEDULE_DELAY: Duration = Duration::from_secs(2);
 
 /// When a look-up before a stamp is made again that failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -29,7 +31,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const PARENT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Takes the step that the state asks for. `is_ours` tells whether the lease will outlast a request.
-pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bool + Send + Sync) {
+pub async fn execute<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    is_ours: impl Fn() -> bool + Send + Sync,
+) {
     let transaction = &leased.transaction;
     let derived = transaction.derived();
     let planned = schedule::plan(
@@ -42,10 +48,10 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
     let planned = schedule::turn(planned, &transaction.opening, leased.course.misses);
     let asks = !matches!(
         planned,
-        Step::GiveUp { .. } | Step::TakeOver { .. } | Step::OutliveTask(_) | Step::Rest
+        Step::GiveUp { .. } | Step::TakeOver { .. } | Step::ExpireTask(_) | Step::Idle
     );
-    if asks && let Err(by) = hands.admit().await {
-        return put_off(hands, leased, by).await;
+    if asks && let Err(by) = hands.acquire_permission().await {
+        return postpone_by(hands, leased, by).await;
     }
     // A worker whose lease ran out in between asks nobody: another has it by now.
     if asks && !is_ours() {
@@ -65,7 +71,7 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
             let learned = submit::went_silent(attempt, "the worker that was sending it is gone");
             record(hands, leased, learned, None).await;
         }
-        Step::OutliveTask(task) => {
+        Step::ExpireTask(task) => {
             let act = json!({ "task": task.as_str() });
             let facts = vec![Fact::TaskOutlived { task }];
             let learned = Observation::local(Channel::Local, "went_silent", &act, facts);
@@ -81,11 +87,11 @@ pub async fn take<H: Hands>(hands: &H, leased: &Leased, is_ours: impl Fn() -> bo
         }
         Step::LookUpTrackingId => look_up_tracking_id(hands, leased, is_ours).await,
         Step::LookUpBoth(uid) => Box::pin(look_up_both(hands, leased, &uid, is_ours)).await,
-        Step::Rest => put_off(hands, leased, Duration::from_secs(3600)).await,
+        Step::Idle => postpone_by(hands, leased, Duration::from_secs(3600)).await,
     }
 }
 
-async fn put_off<H: Hands>(hands: &H, leased: &Leased, by: Duration) {
+async fn postpone_by<H: StepEffects>(hands: &H, leased: &LeasedCheck, by: Duration) {
     let until = leased.now.plus(by);
     let id = leased.transaction.record.id;
     if let Err(error) = hands.postpone(id, leased.lease, until).await {
@@ -94,16 +100,16 @@ async fn put_off<H: Hands>(hands: &H, leased: &Leased, by: Duration) {
 }
 
 /// Records under the lease.
-pub(super) async fn record<H: Hands>(
+pub(super) async fn record<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     learned: Observation,
     next_check: Option<Timestamp>,
-) -> Option<Recorded> {
+) -> Option<RecordResult> {
     let id = leased.transaction.record.id;
-    let record = Record {
-        target: Target::Transaction(id),
-        learned,
+    let record = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: learned,
         lease: Some(leased.lease),
         next_check,
     };
@@ -112,9 +118,9 @@ pub(super) async fn record<H: Hands>(
 
 /// For how long a submit waits: the shop is paused, or something has made it due before the gateway wants it
 /// again.
-async fn submit_waits<H: Hands>(hands: &H, leased: &Leased) -> Option<Duration> {
+async fn submit_waits<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> Option<Duration> {
     if hands.is_paused().await {
-        return Some(PUT_OFF);
+        return Some(RESCHEDULE_DELAY);
     }
     let summary = &leased.transaction.summary;
     let until = schedule::resubmit_at(summary, &hands.settings().pace);
@@ -123,7 +129,7 @@ async fn submit_waits<H: Hands>(hands: &H, leased: &Leased) -> Option<Duration> 
 }
 
 /// The body of a waiting request. Where there is none, the next try is put off.
-async fn waiting_body<H: Hands>(hands: &H, leased: &Leased) -> Option<H::Body> {
+async fn waiting_body<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> Option<H::Body> {
     let id = leased.transaction.record.id;
     let wait = match hands.stored_body(id).await {
         Ok(Some(body)) => return Some(body),
@@ -134,17 +140,17 @@ async fn waiting_body<H: Hands>(hands: &H, leased: &Leased) -> Option<H::Body> {
         // A database that does not answer says nothing about what is stored.
         Err(error) => {
             tracing::warn!(shop = %hands.shop(), %id, error = error.chain(), "a stored body could not be read");
-            PUT_OFF
+            RESCHEDULE_DELAY
         }
     };
-    put_off(hands, leased, wait).await;
+    postpone_by(hands, leased, wait).await;
     None
 }
 
-async fn submit<H: Hands>(hands: &H, leased: &Leased) {
+async fn submit<H: StepEffects>(hands: &H, leased: &LeasedCheck) {
     let id = leased.transaction.record.id;
     if let Some(by) = submit_waits(hands, leased).await {
-        return put_off(hands, leased, by).await;
+        return postpone_by(hands, leased, by).await;
     }
     let Some(body) = waiting_body(hands, leased).await else {
         return;
@@ -155,45 +161,45 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
             record(hands, leased, *known, None).await;
             return;
         }
-        BeforeStamp::Failed => return put_off(hands, leased, LOOK_AGAIN).await,
+        BeforeStamp::Failed => return postpone_by(hands, leased, LOOK_AGAIN).await,
     }
     let child = ParentLimit::of(&leased.transaction, hands.checks_duplicates(&body));
-    let stamp = Stamp {
+    let stamp = StampAttempt {
         id,
         lease: Some(leased.lease),
         replay: false,
         child,
         sealed: None,
-        told_before: Stamp::told_before(&leased.transaction),
+        told_before: StampAttempt::told_before(&leased.transaction),
     };
     if !hands.lets_key_go().await {
-        return put_off(hands, leased, PUT_OFF).await;
+        return postpone_by(hands, leased, RESCHEDULE_DELAY).await;
     }
     let mut stamped = hands.stamp(stamp.clone()).await;
-    if let Ok(Stamped::Unfit { unfit, .. }) = &stamped
+    if let Ok(StampResult::Unfit { unfit, .. }) = &stamped
         && *unfit == Unfit::UnknownParent
     {
         match parent(hands, &leased.transaction).await {
             Some(true) => stamped = hands.stamp(stamp).await,
             Some(false) => return unfit_now(hands, leased, "the gateway has no such parent").await,
-            None => return put_off(hands, leased, PARENT_AGAIN).await,
+            None => return postpone_by(hands, leased, PARENT_AGAIN).await,
         }
     }
     match stamped {
-        Ok(Stamped::Ready(attempt)) => {
+        Ok(StampResult::Ready(attempt)) => {
             hands.send(attempt, body).await;
         }
-        Ok(Stamped::No { .. }) => hands.lease_lost(),
-        Ok(Stamped::Wait { until, .. }) => {
-            put_off(hands, leased, until.since(leased.now)).await;
+        Ok(StampResult::Denied { .. }) => hands.lease_lost(),
+        Ok(StampResult::Wait { until, .. }) => {
+            postpone_by(hands, leased, until.since(leased.now)).await;
         }
-        Ok(Stamped::Unfit {
+        Ok(StampResult::Unfit {
             unfit: Unfit::UnknownParent,
             ..
         }) => {
-            put_off(hands, leased, PARENT_AGAIN).await;
+            postpone_by(hands, leased, PARENT_AGAIN).await;
         }
-        Ok(Stamped::Unfit { unfit, .. }) => {
+        Ok(StampResult::Unfit { unfit, .. }) => {
             let kind = match unfit {
                 Unfit::Currency { .. } => DiscrepancyKind::CurrencyMismatch,
                 _ => DiscrepancyKind::AmountMismatch,
@@ -207,18 +213,18 @@ async fn submit<H: Hands>(hands: &H, leased: &Leased) {
 }
 
 /// Looks the parent of a child up. Whether the gateway has it; `None` when that was not learned.
-async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> {
+async fn parent<H: StepEffects>(hands: &H, child: &StoredTransaction) -> Option<bool> {
     let uid = child.opening.parent_uid.as_ref()?;
-    hands.admit().await.ok()?;
-    let answer = hands.ask(Question::Uid(uid)).await?;
+    hands.acquire_permission().await.ok()?;
+    let answer = hands.read_gateway(GatewayRead::Uid(uid)).await?;
     if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
         return Some(false);
     }
     let learned = observe(&answer, Asked::Uid(uid), false)?;
     let is_it = learned.is_about_it();
-    let record = Record {
-        target: Target::Snapshots,
-        learned,
+    let record = RecordEvidence {
+        target: EvidenceTarget::Snapshots,
+        observation: learned,
         lease: None,
         next_check: None,
     };
@@ -227,13 +233,18 @@ async fn parent<H: Hands>(hands: &H, child: &StoredTransaction) -> Option<bool> 
 }
 
 /// Ends what its parent does not allow any more.
-async fn unfit_now<H: Hands>(hands: &H, leased: &Leased, reason: &str) {
+async fn unfit_now<H: StepEffects>(hands: &H, leased: &LeasedCheck, reason: &str) {
     give_up(hands, leased, reason, DiscrepancyKind::AmountMismatch).await;
 }
 
 /// Ends what its parent does not allow any more, or the gateway has put off for too long, without a byte on
 /// the wire. The finding is of this kind.
-async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: DiscrepancyKind) {
+async fn give_up<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    reason: &str,
+    kind: DiscrepancyKind,
+) {
     let last = leased.transaction.summary.last_attempt();
     let mut learned = submit::given_up(last, reason);
     let text = format!("it is not sent any more: {reason}");
@@ -244,9 +255,9 @@ async fn give_up<H: Hands>(hands: &H, leased: &Leased, reason: &str, kind: Discr
 /// What was wished for: this transaction of the gateway, and, for a person, all under its tracking id. A task
 /// that runs is asked first: it says what nobody else can. Where the last look got no answer, what comes
 /// second has its turn alone: a read that hangs takes the lease, and nothing else would ever be asked.
-async fn as_wished<H: Hands>(
+async fn as_wished<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     planned: &Step,
     is_ours: impl Fn() -> bool + Send + Sync,
 ) {
@@ -284,13 +295,13 @@ async fn as_wished<H: Hands>(
 }
 
 /// Whether a look may ask once more: within the shop's budget, and under its lease.
-async fn may_go_on<H: Hands>(
+async fn may_go_on<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     is_ours: &(impl Fn() -> bool + Send + Sync),
 ) -> bool {
-    if let Err(by) = hands.admit().await {
-        put_off(hands, leased, by).await;
+    if let Err(by) = hands.acquire_permission().await {
+        postpone_by(hands, leased, by).await;
         return false;
     }
     if !is_ours() {
@@ -301,16 +312,16 @@ async fn may_go_on<H: Hands>(
 }
 
 /// Asks the task. `goes_on`: the look asks more after it, under the same lease.
-async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: bool) {
+async fn ask_task<H: StepEffects>(hands: &H, leased: &LeasedCheck, task: &TaskId, goes_on: bool) {
     let asked = leased.transaction.opening.kind;
-    if hands.settings().follow == Follow::Status {
-        let Some(answer) = hands.ask(Question::TaskStatus(task)).await else {
+    if hands.settings().follow == FollowMode::Status {
+        let Some(answer) = hands.read_gateway(GatewayRead::TaskStatus(task)).await else {
             let learned = unanswered(Channel::TaskStatus, task.as_str());
             return conclude(hands, leased, learned, goes_on).await;
         };
-        let told = read_answer(&answer, TaskUrl::Status, task, asked);
+        let told = observe_task_read(&answer, TaskEndpoint::Status, task, asked);
         let completed = matches!(
-            read_task(&received(&answer), TaskUrl::Status),
+            read_task(&received(&answer), TaskEndpoint::Status),
             TaskReading::Completed
         );
         if !completed {
@@ -318,9 +329,9 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: 
         }
         // What the status said is kept; the lease stays for the result.
         let id = leased.transaction.record.id;
-        let kept = Record {
-            target: Target::Transaction(id),
-            learned: told,
+        let kept = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: told,
             lease: None,
             next_check: None,
         };
@@ -328,30 +339,40 @@ async fn ask_task<H: Hands>(hands: &H, leased: &Leased, task: &TaskId, goes_on: 
             return;
         }
     }
-    let told = match hands.ask(Question::TaskResult(task)).await {
-        Some(answer) => read_answer(&answer, TaskUrl::Result, task, asked),
+    let told = match hands.read_gateway(GatewayRead::TaskResult(task)).await {
+        Some(answer) => observe_task_read(&answer, TaskEndpoint::Result, task, asked),
         None => unanswered(Channel::TaskResult, task.as_str()),
     };
     conclude(hands, leased, told, goes_on).await;
 }
 
 /// Records what was told.
-async fn conclude<H: Hands>(hands: &H, leased: &Leased, mut told: Observation, goes_on: bool) {
+async fn conclude<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    mut told: Observation,
+    goes_on: bool,
+) {
     told.goes_on = goes_on;
     record(hands, leased, told, None).await;
 }
 
 /// When a look by name after a final state is taken again that told nothing: what its uid tells does not show
 /// what else goes by that name.
-fn name_owed<H: Hands>(hands: &H, leased: &Leased) -> Option<Timestamp> {
+fn name_owed<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> Option<Timestamp> {
     let (transaction, pace) = (&leased.transaction, &hands.settings().pace);
     let derived = transaction.derived();
-    schedule::look_owed(&derived, transaction.state_since, leased.now, pace)
+    schedule::retry_missed_check(&derived, transaction.state_since, leased.now, pace)
 }
 
-async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid, next: Option<Timestamp>) {
-    let told = match hands.ask(Question::Uid(uid)).await {
-        Some(answer) => read_uid(&answer, uid),
+async fn look_up_uid<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    uid: &Uid,
+    next: Option<Timestamp>,
+) {
+    let told = match hands.read_gateway(GatewayRead::Uid(uid)).await {
+        Some(answer) => observe_uid_lookup(&answer, uid),
         None => unanswered(Channel::Query, uid.as_str()),
     };
     record(hands, leased, told, next).await;
@@ -359,28 +380,31 @@ async fn look_up_uid<H: Hands>(hands: &H, leased: &Leased, uid: &Uid, next: Opti
 
 /// Looks it up by tracking id, so that whatever else goes by that name is seen, and by uid as well unless
 /// that uid is among fewer than ten rows.
-async fn look_up_both<H: Hands>(
+async fn look_up_both<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     uid: &Uid,
     is_ours: impl Fn() -> bool + Send + Sync,
 ) {
     let Some(name) = leased.transaction.opening.tracking_id.clone() else {
         return look_up_uid(hands, leased, uid, None).await;
     };
-    let Some(answer) = hands.ask(Question::TrackingId(name.as_str())).await else {
+    let Some(answer) = hands
+        .read_gateway(GatewayRead::TrackingId(name.as_str()))
+        .await
+    else {
         let told = unanswered(Channel::Query, name.as_str());
         return conclude(hands, leased, told, false).await;
     };
-    let mut told = read_list(&answer, name.as_str());
+    let mut told = observe_lookup(&answer, name.as_str());
     let shown = told.snapshots().any(|snapshot| snapshot.uid == *uid);
-    let enough = shown && told.snapshots().count() < FULL_LIST;
+    let enough = shown && told.snapshots().count() < LOOKUP_PAGE_ROWS;
     told.goes_on = !enough;
     told.answered = hands.now();
     let is_refused = told.facts.is_empty();
     let recorded = record(hands, leased, told.clone(), None).await;
     if let Some(transaction) = recorded.and_then(|r| r.transaction) {
-        absence::note_working(hands, &transaction, &told).await;
+        absence::record_lookup_success(hands, &transaction, &told).await;
     }
     if !enough && may_go_on(hands, leased, &is_ours).await {
         let owed = is_refused.then(|| name_owed(hands, leased)).flatten();
@@ -389,24 +413,24 @@ async fn look_up_both<H: Hands>(
 }
 
 /// Looks it up under each name that it may be filed under, until one shows something.
-async fn look_up_tracking_id<H: Hands>(
+async fn look_up_tracking_id<H: StepEffects>(
     hands: &H,
-    leased: &Leased,
+    leased: &LeasedCheck,
     is_ours: impl Fn() -> bool + Send + Sync,
 ) {
     let mut names = names(&leased.transaction.opening).into_iter().peekable();
     while let Some(name) = names.next() {
-        let Some(answer) = hands.ask(Question::TrackingId(&name)).await else {
+        let Some(answer) = hands.read_gateway(GatewayRead::TrackingId(&name)).await else {
             let told = unanswered(Channel::Query, &name);
             return conclude(hands, leased, told, false).await;
         };
-        let mut told = read_list(&answer, &name);
+        let mut told = observe_lookup(&answer, &name);
         let goes_on = told.snapshots().next().is_none() && names.peek().is_some();
         told.goes_on = goes_on;
         told.answered = hands.now();
         let recorded = record(hands, leased, told.clone(), None).await;
         if let Some(transaction) = recorded.and_then(|r| r.transaction) {
-            absence::note_working(hands, &transaction, &told).await;
+            absence::record_lookup_success(hands, &transaction, &told).await;
         }
         if !goes_on || !may_go_on(hands, leased, &is_ours).await {
             return;
@@ -416,12 +440,12 @@ async fn look_up_tracking_id<H: Hands>(
 
 /// Whether what is in doubt may be sent again under the same `RequestID`: a submit like any other, which a
 /// pause stops and for which there must be leave to ask.
-pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
+pub(super) async fn may_replay<H: StepEffects>(hands: &H, leased: &LeasedCheck) -> bool {
     let transaction = &leased.transaction;
     let (opening, summary) = (&transaction.opening, &transaction.summary);
     hands.settings().trust_request_id
         && transaction.state == State::InDoubt
-        && schedule::may_repeat(opening, summary, leased.now)
+        && schedule::can_resend(opening, summary, leased.now)
         && schedule::may_repeat_now(
             summary,
             &transaction.derived(),
@@ -429,16 +453,20 @@ pub(super) async fn may_replay<H: Hands>(hands: &H, leased: &Leased) -> bool {
             &hands.settings().pace,
         )
         && !hands.is_paused().await
-        && hands.admit().await.is_ok()
+        && hands.acquire_permission().await.is_ok()
 }
 
 /// Records the empty look-up, and repeats the request. Returns whether it was sent.
-pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observation) -> bool {
+pub(super) async fn replay<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    told: &Observation,
+) -> bool {
     let id = leased.transaction.record.id;
     // The lease stays: the stamp needs it.
-    let kept = Record {
-        target: Target::Transaction(id),
-        learned: told.clone(),
+    let kept = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: told.clone(),
         lease: None,
         next_check: None,
     };
@@ -448,7 +476,7 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observat
     let Ok(Some(body)) = hands.stored_body(id).await else {
         return false;
     };
-    let stamp = Stamp {
+    let stamp = StampAttempt {
         id,
         lease: Some(leased.lease),
         replay: true,
@@ -460,11 +488,12 @@ pub(super) async fn replay<H: Hands>(hands: &H, leased: &Leased, told: &Observat
         return false;
     }
     match hands.stamp(stamp).await {
-        Ok(Stamped::Ready(attempt)) => {
+        Ok(StampResult::Ready(attempt)) => {
             hands.send(attempt, body).await;
             true
         }
         // What its parent does not allow is not sent once more; it stays in doubt.
-        Ok(Stamped::No { .. } | Stamped::Wait { .. } | Stamped::Unfit { .. }) | Err(_) => false,
+        Ok(StampResult::Denied { .. } | StampResult::Wait { .. } | StampResult::Unfit { .. })
+        | Err(_) => false,
     }
 }

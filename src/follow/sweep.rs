@@ -1,12 +1,12 @@
 //! Slow work beside the checks: partitions are made ahead, and orphans are tried again.
 
-use crate::follow::{Shared, earlier};
-use crate::ledger::{Close, Record, Target, evidence_of};
+use crate::follow::{EngineContext, earlier};
+use crate::ledger::{EvidenceTarget, RecordEvidence, ResolveDiscrepancy, observation_from_orphan};
 use crate::observation::Observation;
 use crate::store::StoreError;
-use crate::store::sweeps::Sweepable;
+use crate::store::maintenance::Sweepable;
 use crate::store::waiting;
-use crate::store::{discrepancies, hints, sweeps};
+use crate::store::{discrepancies, hints, maintenance};
 use domain::{Channel, DiscrepancyKind, ShopId};
 use leaves::clock::now_utc;
 use serde_json::json;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How often orphans are tried again.
-const ORPHANS: Duration = Duration::from_secs(5);
+const ORPHAN_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many orphans of a shop are tried in one round.
 const AT_ONCE: i64 = 100;
@@ -26,20 +26,20 @@ const AT_ONCE: i64 = 100;
 const FORGET_HINTS: Duration = Duration::from_secs(60);
 
 /// How often the rest is done.
-const SLOW: Duration = Duration::from_secs(3600);
+const SLOW_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Past this a transaction that has not ended is told to a person: the gateway's webhooks last a day
 /// and a half, its tasks one.
-pub const TOO_LONG: Duration = Duration::from_secs(3 * 86_400);
+pub const PENDING_TOO_LONG_AFTER: Duration = Duration::from_secs(3 * 86_400);
 
 /// How many months of partitions are made ahead.
 const MONTHS_AHEAD: i32 = 3;
 
 /// How soon the rest is tried again when it did not come through.
-const AGAIN: Duration = Duration::from_secs(60);
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// All sweeps by name.
-const NAMES: [&str; 7] = [
+const SWEEP_NAMES: [&str; 7] = [
     "orphans",
     "earlier",
     "partitions",
@@ -50,9 +50,9 @@ const NAMES: [&str; 7] = [
 ];
 
 /// Sweeps until the service stops.
-pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
+pub(crate) async fn run(shared: Arc<EngineContext>, shops: Vec<ShopId>) {
     // From here on each grows old until it comes through.
-    for name in NAMES {
+    for name in SWEEP_NAMES {
         swept(&shared, name);
     }
     for what in ["events", "evidence_months"] {
@@ -63,7 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
     let mut forget_at = Instant::now() + FORGET_HINTS;
     let mut places = HashMap::new();
     while !shared.dispatch.is_stopping() {
-        match sweeps::sweepable(&shared.store, &names, earlier::APART).await {
+        match maintenance::sweepable(&shared.store, &names, earlier::APART).await {
             Ok(found) => quick(&shared, &found, &mut places).await,
             Err(error) => {
                 note(&shared, "orphans", Err(error));
@@ -77,21 +77,21 @@ pub(crate) async fn run(shared: Arc<Shared>, shops: Vec<ShopId>) {
         }
         if Instant::now() >= slow_at {
             let pause = if slow(&shared, &names).await {
-                SLOW
+                SLOW_SWEEP_INTERVAL
             } else {
-                AGAIN
+                RETRY_INTERVAL
             };
             slow_at = Instant::now() + pause;
         }
         tokio::select! {
-            () = tokio::time::sleep(ORPHANS) => {}
+            () = tokio::time::sleep(ORPHAN_INTERVAL) => {}
             () = shared.dispatch.stopping() => {}
         }
     }
 }
 
 /// The sweeps that are made all the time, at the shops where they may find something.
-async fn quick(shared: &Shared, found: &[Sweepable], places: &mut HashMap<ShopId, Uuid>) {
+async fn quick(shared: &EngineContext, found: &[Sweepable], places: &mut HashMap<ShopId, Uuid>) {
     let with = |wanted: fn(&Sweepable) -> bool| -> Vec<ShopId> {
         let shops = found.iter().filter(|shop| wanted(shop));
         shops
@@ -110,7 +110,7 @@ async fn quick(shared: &Shared, found: &[Sweepable], places: &mut HashMap<ShopId
 }
 
 /// Whether all of the slow sweeps came through.
-async fn slow(shared: &Shared, shops: &[String]) -> bool {
+async fn slow(shared: &EngineContext, shops: &[String]) -> bool {
     let partitions = note(shared, "partitions", make_partitions(shared).await);
     let evidence = note(shared, "evidence", forget_evidence(shared).await);
     let events = note(shared, "events", forget_events(shared, shops).await);
@@ -120,7 +120,7 @@ async fn slow(shared: &Shared, shops: &[String]) -> bool {
     partitions && evidence && events && stuck && requests
 }
 
-fn note(shared: &Shared, sweep: &'static str, done: Result<(), StoreError>) -> bool {
+fn note(shared: &EngineContext, sweep: &'static str, done: Result<(), StoreError>) -> bool {
     match &done {
         Ok(()) => swept(shared, sweep),
         Err(error) => {
@@ -130,15 +130,17 @@ fn note(shared: &Shared, sweep: &'static str, done: Result<(), StoreError>) -> b
     done.is_ok()
 }
 
-fn swept(shared: &Shared, sweep: &'static str) {
+fn swept(shared: &EngineContext, sweep: &'static str) {
     let seconds = u64::try_from(now_utc().unix_timestamp()).unwrap_or(0);
-    shared.metrics.swept(sweep, Duration::from_secs(seconds));
+    shared
+        .metrics
+        .sweep_succeeded(sweep, Duration::from_secs(seconds));
 }
 
 /// Makes partitions ahead, and looks how many there are whatever came of it.
-async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
-    let made = sweeps::ensure_partitions(&shared.store, MONTHS_AHEAD).await;
-    let ahead = sweeps::months_ahead(&shared.store).await?;
+async fn make_partitions(shared: &EngineContext) -> Result<(), StoreError> {
+    let made = maintenance::ensure_partitions(&shared.store, MONTHS_AHEAD).await;
+    let ahead = maintenance::months_ahead(&shared.store).await?;
     shared.metrics.set_evidence_months_ahead(ahead);
     if made.is_ok() && ahead < i64::from(MONTHS_AHEAD) {
         tracing::warn!(
@@ -146,7 +148,7 @@ async fn make_partitions(shared: &Shared) -> Result<(), StoreError> {
             "partitions of evidence are missing; the server's log has the reason"
         );
     }
-    let misplaced = sweeps::misplaced_evidence(&shared.store).await?;
+    let misplaced = maintenance::misplaced_evidence(&shared.store).await?;
     shared.metrics.set_evidence_default_rows(misplaced);
     made
 }
@@ -166,7 +168,7 @@ async fn each<'a, F: Future<Output = Result<(), StoreError>>>(
 
 /// Tries orphans of each shop again, from where the last round ended.
 async fn rematch_all(
-    shared: &Shared,
+    shared: &EngineContext,
     shops: &[ShopId],
     places: &mut HashMap<ShopId, Uuid>,
 ) -> Result<(), StoreError> {
@@ -182,14 +184,14 @@ async fn rematch_all(
 }
 
 /// Closes findings about webhooks that belonged to nothing, once what they tell of has an owner.
-async fn close_owned(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
+async fn close_owned(shared: &EngineContext, shop: &ShopId) -> Result<(), StoreError> {
     for id in discrepancies::owned(&shared.store, shop, AT_ONCE).await? {
-        let close = Close {
+        let close = ResolveDiscrepancy {
             id,
             by: None,
             reason: "it belongs to a transaction now".to_owned(),
         };
-        if let Err(error) = shared.ledger.close(shop, close).await {
+        if let Err(error) = shared.ledger.resolve_discrepancy(shop, close).await {
             tracing::warn!(shop = %shop, %id, %error, "a finding was not closed");
         }
     }
@@ -197,27 +199,27 @@ async fn close_owned(shared: &Shared, shop: &ShopId) -> Result<(), StoreError> {
 }
 
 /// Tries orphans again whose owner, parent or name has appeared since. Gives the place where to go on.
-async fn rematch(shared: &Shared, shop: &ShopId, after: Uuid) -> Result<Uuid, StoreError> {
-    let orphans = sweeps::matchable_orphans(&shared.store, shop, after, AT_ONCE).await?;
+async fn rematch(shared: &EngineContext, shop: &ShopId, after: Uuid) -> Result<Uuid, StoreError> {
+    let orphans = maintenance::matchable_orphans(&shared.store, shop, after, AT_ONCE).await?;
     let is_full = i64::try_from(orphans.len()).is_ok_and(|count| count >= AT_ONCE);
     let last = orphans.last().map(|orphan| orphan.id).filter(|_| is_full);
     for orphan in orphans {
-        let Some(record) = evidence_of(&orphan) else {
+        let Some(record) = observation_from_orphan(&orphan) else {
             continue;
         };
         if let Ok(recorded) = shared.ledger.record(shop, record).await
             && let Some(owner) = recorded.owner
         {
-            sweeps::orphan_matched(&shared.store, shop, orphan.id, owner).await?;
+            maintenance::orphan_matched(&shared.store, shop, orphan.id, owner).await?;
         }
     }
     Ok(last.unwrap_or(Uuid::nil()))
 }
 
 /// Drops months of evidence that are older than they are kept.
-async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
+async fn forget_evidence(shared: &EngineContext) -> Result<(), StoreError> {
     let keep = shared.settings.evidence_retention;
-    let dropped = sweeps::forget_evidence(&shared.store, keep).await?;
+    let dropped = maintenance::drop_old_evidence(&shared.store, keep).await?;
     let number = u64::try_from(dropped).unwrap_or(0);
     shared.metrics.dropped("evidence_months", number);
     if dropped > 0 {
@@ -226,25 +228,28 @@ async fn forget_evidence(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What is told of one that has been in a state for longer than [`TOO_LONG`].
-pub fn stuck(id: Uuid, state: &str) -> Record {
-    let days = TOO_LONG.as_secs() / 86_400;
+/// What is told of one that has been in a state for longer than [`PENDING_TOO_LONG_AFTER`].
+pub fn stuck(id: Uuid, state: &str) -> RecordEvidence {
+    let days = PENDING_TOO_LONG_AFTER.as_secs() / 86_400;
     let text = format!("it has been {state} for more than {days} days");
     let act = json!({ "reason": text });
     let mut learned = Observation::local(Channel::Local, "pending_too_long", &act, Vec::new());
     learned.note = Some(text.clone());
     learned.finding = Some((DiscrepancyKind::PendingTooLong, text));
-    Record {
-        target: Target::Transaction(id),
-        learned,
+    RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: learned,
         lease: None,
         next_check: None,
     }
 }
 
 /// Tells of transactions that have not ended for longer than the gateway itself would take.
-async fn tell_stuck(shared: &Shared, shops: &[String]) -> Result<(), StoreError> {
-    for (shop, id, state) in sweeps::stuck(&shared.store, shops, TOO_LONG, 1_000).await? {
+async fn tell_stuck(shared: &EngineContext, shops: &[String]) -> Result<(), StoreError> {
+    for (shop, id, state) in
+        maintenance::overdue_transactions(&shared.store, shops, PENDING_TOO_LONG_AFTER, 1_000)
+            .await?
+    {
         let Ok(shop) = ShopId::parse(&shop) else {
             continue;
         };
@@ -257,12 +262,12 @@ async fn tell_stuck(shared: &Shared, shops: &[String]) -> Result<(), StoreError>
 }
 
 /// Drops events that are older than they are kept.
-async fn forget_events(shared: &Shared, shops: &[String]) -> Result<(), StoreError> {
+async fn forget_events(shared: &EngineContext, shops: &[String]) -> Result<(), StoreError> {
     let keep = shared.settings.events_retention;
-    let old = sweeps::with_old_events(&shared.store, shops, keep).await?;
+    let old = maintenance::with_old_events(&shared.store, shops, keep).await?;
     for shop in old.iter().filter_map(|shop| ShopId::parse(shop).ok()) {
         while !shared.dispatch.is_stopping() {
-            let number = sweeps::forget_events(&shared.store, &shop, keep).await?;
+            let number = maintenance::drop_old_events(&shared.store, &shop, keep).await?;
             shared.metrics.dropped("events", number);
             if number == 0 {
                 break;

@@ -33,7 +33,7 @@ pub(crate) async fn observe(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let started = Instant::now();
-    let method = known(req.method());
+    let method = method_name(req.method());
     let Some(in_hand) = InHand::begin(&req) else {
         // What comes behind the last request of a connection is not for us.
         let unwanted = HttpResponse::new(StatusCode::SERVICE_UNAVAILABLE);
@@ -58,7 +58,7 @@ pub(crate) async fn observe(
         .and_then(|e| e.as_error::<Problem>())
         .and_then(Problem::cause);
     let cause = cause.map(str::to_owned);
-    let mut response = told(response, &request_id);
+    let mut response = finalize_response(response, &request_id);
 
     let head = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -67,7 +67,7 @@ pub(crate) async fn observe(
     head.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let route = req.match_pattern();
     let fields = req.extensions().get::<RequestLogFields>().cloned();
-    let mut line = Line {
+    let mut line = AccessLogLine {
         method,
         route: route.as_deref().unwrap_or("unmatched"),
         status: response.status().as_u16(),
@@ -88,8 +88,11 @@ pub(crate) async fn observe(
         is_leaving = context.is_draining();
         // Whoever has no key does not fill the log.
         let is_sampled = !is_known && !line.fields.is_quiet && line.status < 500;
-        line.fields.is_quiet |=
-            is_sampled && context.strangers_logged.take(BootInstant::now()).is_err();
+        line.fields.is_quiet |= is_sampled
+            && context
+                .strangers_logged
+                .try_acquire(BootInstant::now())
+                .is_err();
     }
     line.log(span.as_ref().and_then(TraceSpan::trace_id));
     let response = in_hand.answer(response, is_known && !is_leaving, line.fields.is_read);
@@ -110,7 +113,7 @@ fn span_of(req: &ServiceRequest, method: &'static str) -> Option<TraceSpan> {
 }
 
 /// Problems are written here, where the request id is known; so is what no handler of ours refused.
-fn told(response: HttpResponse, request_id: &str) -> HttpResponse {
+fn finalize_response(response: HttpResponse, request_id: &str) -> HttpResponse {
     if let Some(problem) = response.error().and_then(|e| e.as_error::<Problem>()) {
         return problem.response(Some(request_id));
     }
@@ -135,7 +138,7 @@ fn request_id(given: Option<&HeaderValue>) -> String {
 }
 
 /// The method's name; a caller may send any word as one, which is not repeated.
-fn known(method: &Method) -> &'static str {
+fn method_name(method: &Method) -> &'static str {
     let known = [
         Method::GET,
         Method::HEAD,
@@ -190,7 +193,7 @@ fn is_trace_state(text: &str) -> bool {
         && !looks_like_card_number(text)
 }
 
-struct Line<'a> {
+struct AccessLogLine<'a> {
     method: &'static str,
     route: &'a str,
     status: u16,
@@ -199,7 +202,7 @@ struct Line<'a> {
     cause: Option<String>,
 }
 
-impl Line<'_> {
+impl AccessLogLine<'_> {
     /// What a span may know is what the log may know.
     fn trace(&self, span: &TraceSpan) {
         span.rename(format!("{} {}", self.method, self.route));
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_safe_request_id_is_taken_over() {
+    fn a_safe_request_id_is_kept() {
         assert_eq!(id_for("req-1:a/b.c"), "req-1:a/b.c");
         let long = "a".repeat(129);
         let long = HeaderValue::from_str(&long).ok();
@@ -280,13 +283,13 @@ mod tests {
 
     #[test]
     fn only_methods_of_the_standard_are_named() {
-        assert_eq!(known(&Method::PATCH), "PATCH");
+        assert_eq!(method_name(&Method::PATCH), "PATCH");
         let other = Method::from_bytes(b"GET4111111111111111").ok();
-        assert_eq!(other.as_ref().map(known), Some("other"));
+        assert_eq!(other.as_ref().map(method_name), Some("other"));
     }
 
     #[test]
-    fn only_traces_of_the_standard_are_taken_over() {
+    fn only_valid_trace_headers_are_continued() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         assert!(is_trace_parent(good));
         for bad in [

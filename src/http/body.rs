@@ -7,7 +7,7 @@
 use crate::http::budget::Held;
 use crate::http::connection::Connection;
 use crate::http::in_hand;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::request;
 use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
@@ -23,29 +23,29 @@ use std::time::Duration;
 use zeroize::{Zeroize, Zeroizing};
 
 /// The longest time that a body may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// So many bytes a value takes; one with a name counts twice.
 const VALUE: usize = 48;
 
 /// A body as it came, overwritten when it is dropped, and its room in the listener's budget.
-pub(crate) struct Body {
+pub(crate) struct RequestBody {
     bytes: Zeroizing<Vec<u8>>,
-    room: Room,
+    room: BodyPermit,
 }
 
 /// Room in the budget of a listener. It is given back with the last of its clones.
 #[derive(Clone, Default)]
-pub(crate) struct Room(Option<Arc<Held>>);
+pub(crate) struct BodyPermit(Option<Arc<Held>>);
 
-impl Body {
+impl RequestBody {
     /// The room that it takes.
-    pub(crate) fn room(&self) -> Room {
+    pub(crate) fn room(&self) -> BodyPermit {
         self.room.clone()
     }
 
     /// The room that it takes, and so many bytes more for what is made of it.
-    pub(crate) fn room_with(&mut self, more: usize) -> Result<Room, Problem> {
+    pub(crate) fn room_with(&mut self, more: usize) -> Result<BodyPermit, Problem> {
         let length = self.bytes.len();
         if let Some(held) = self.room.0.as_mut().and_then(Arc::get_mut)
             && !held.grow_by(more, length)
@@ -61,7 +61,7 @@ impl Body {
     }
 }
 
-impl Deref for Body {
+impl Deref for RequestBody {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -70,9 +70,9 @@ impl Deref for Body {
 }
 
 /// A JSON body, overwritten when it is dropped.
-pub(crate) struct Json(Value);
+pub(crate) struct SensitiveJson(Value);
 
-impl Json {
+impl SensitiveJson {
     /// Reads JSON. Of two fields with one name the last counts.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         Self::parse_by(read_value, bytes)
@@ -86,7 +86,7 @@ impl Json {
         read(bytes).map(Self).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             let detail = format!("the body is not json: line {line}, column {column}");
-            Problem::new(Kind::Malformed, detail)
+            Problem::new(ProblemKind::Malformed, detail)
         })
     }
 
@@ -131,7 +131,7 @@ impl std::io::Write for Counter<'_> {
     }
 }
 
-impl Drop for Json {
+impl Drop for SensitiveJson {
     fn drop(&mut self) {
         zeroize_value(&mut self.0);
     }
@@ -142,11 +142,11 @@ pub(crate) async fn json(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<(Json, Body), Problem> {
+) -> Result<(SensitiveJson, RequestBody), Problem> {
     require_json(req.headers())?;
     let mut body = read(req, payload, limit).await?;
     body.room_with(values(&body))?;
-    Ok((Json::parse(&body)?, body))
+    Ok((SensitiveJson::parse(&body)?, body))
 }
 
 /// The same of a request that is forwarded as it came: its numbers may be greater than any that are read.
@@ -154,11 +154,11 @@ pub(crate) async fn forwarded(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<(Json, Body), Problem> {
+) -> Result<(SensitiveJson, RequestBody), Problem> {
     require_json(req.headers())?;
     let mut body = read(req, payload, limit).await?;
     body.room_with(values(&body))?;
-    Ok((Json::parse_by(read_request, &body)?, body))
+    Ok((SensitiveJson::parse_by(read_request, &body)?, body))
 }
 
 /// About how many bytes the values of a JSON text take. A list of digits takes many times what its text does.
@@ -176,7 +176,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "send the body as application/json in utf-8, without a content encoding";
-    Err(Problem::new(Kind::UnsupportedMediaType, detail))
+    Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -195,7 +195,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// How long a body says it is; 0 when it does not say so. Fails when that is more than `limit`.
-pub(crate) fn told_length(req: &HttpRequest, limit: usize) -> Result<usize, Problem> {
+pub(crate) fn check_content_length(req: &HttpRequest, limit: usize) -> Result<usize, Problem> {
     let told = req.headers().get(header::CONTENT_LENGTH);
     let told = told
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
@@ -216,8 +216,8 @@ pub(crate) async fn read(
     req: &HttpRequest,
     payload: Payload,
     limit: usize,
-) -> Result<Body, Problem> {
-    let told = told_length(req, limit)?;
+) -> Result<RequestBody, Problem> {
+    let told = check_content_length(req, limit)?;
     let connection = req.conn_data::<Rc<Connection>>();
     let held = connection.map(|connection| {
         let room = connection.listener().budget().take(told);
@@ -228,17 +228,18 @@ pub(crate) async fn read(
         connection.want(in_hand::length(req.headers()));
     }
     let read = collect(payload, told, limit, held);
-    match tokio::time::timeout(PATIENCE, read).await {
+    match tokio::time::timeout(BODY_READ_TIMEOUT, read).await {
         Ok(read) => {
             let (bytes, held) = read?;
             request::add_log_fields(req, |fields| fields.is_read = true);
-            let room = Room(held.map(Arc::new));
-            Ok(Body { bytes, room })
+            let room = BodyPermit(held.map(Arc::new));
+            Ok(RequestBody { bytes, room })
         }
-        Err(_) => Err(
-            Problem::new(Kind::RequestTimeout, "the body did not come in 10 seconds")
-                .header(header::CONNECTION, "close"),
-        ),
+        Err(_) => Err(Problem::new(
+            ProblemKind::RequestTimeout,
+            "the body did not come in 10 seconds",
+        )
+        .header(header::CONNECTION, "close")),
     }
 }
 
@@ -276,15 +277,19 @@ fn no_room() -> Problem {
 
 fn too_large(limit: usize) -> Problem {
     Problem::new(
-        Kind::PayloadTooLarge,
+        ProblemKind::PayloadTooLarge,
         format!("at most {limit} bytes are taken"),
     )
 }
 
 fn broken(error: PayloadError) -> Problem {
     match error {
-        PayloadError::Overflow => Problem::new(Kind::PayloadTooLarge, "the body is too large"),
-        other => Problem::new(Kind::Malformed, "the body broke off").caused(other.to_string()),
+        PayloadError::Overflow => {
+            Problem::new(ProblemKind::PayloadTooLarge, "the body is too large")
+        }
+        other => {
+            Problem::new(ProblemKind::Malformed, "the body broke off").with_cause(other.to_string())
+        }
     }
 }
 
@@ -366,23 +371,28 @@ mod tests {
         for _ in 0..8 {
             body = json!({name: body.to_string()});
         }
-        let read = Json::parse(body.to_string().as_bytes()).unwrap();
+        let read = SensitiveJson::parse(body.to_string().as_bytes()).unwrap();
         assert_eq!(read.value(), &body);
     }
 
     #[test]
     fn an_error_repeats_nothing_of_the_body() {
-        let error = Json::parse(br#"{"number": 42000000000x"#).err().unwrap();
+        let error = SensitiveJson::parse(br#"{"number": 42000000000x"#)
+            .err()
+            .unwrap();
         assert!(!format!("{error:?}").contains("4200"));
         assert_eq!(error.status_code(), 400);
         assert_eq!(
-            Json::parse(b"[]")
+            SensitiveJson::parse(b"[]")
                 .unwrap()
                 .fields()
                 .unwrap_err()
                 .status_code(),
             422
         );
-        assert_eq!(Json::parse(br#"{"a":1,"a":2}"#).unwrap().value()["a"], 2);
+        assert_eq!(
+            SensitiveJson::parse(br#"{"a":1,"a":2}"#).unwrap().value()["a"],
+            2
+        );
     }
 }

@@ -14,12 +14,12 @@ const RESERVE: usize = 8;
 
 /// The budget of one listener.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct MemoryBudget {
     total: usize,
     used: AtomicUsize,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(crate) fn new(total: usize) -> Self {
         Self {
             total,
@@ -52,7 +52,7 @@ impl Budget {
 /// Room that was taken. Given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     bytes: usize,
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn large_bodies_leave_room_for_small_ones() {
-        let budget = Arc::new(Budget::new(8 * 100_000));
+        let budget = Arc::new(MemoryBudget::new(8 * 100_000));
         let held: Vec<_> = (0..7).map(|_| budget.take(100_000).unwrap()).collect();
         assert!(budget.take(SMALL + 1).is_none());
         let small: Vec<_> = std::iter::from_fn(|| budget.take(SMALL)).collect();
@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_a_body_counts_and_stays_possible() {
-        let budget = Arc::new(Budget::new(80_000));
+    fn a_parsed_body_counts_and_is_always_granted() {
+        let budget = Arc::new(MemoryBudget::new(80_000));
         let mut held = budget.take(1_000).unwrap();
         assert!(held.grow_by(1_000_000, 1_000) && held.bytes == 21_000);
         let mut large = budget.take(40_000).unwrap();
@@ -111,8 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_becomes_large() {
-        let budget = Arc::new(Budget::new(80_000));
+    fn a_growing_body_becomes_large() {
+        let budget = Arc::new(MemoryBudget::new(80_000));
         let mut held = budget.take(1_000).unwrap();
         assert!(held.grow_to(500) && held.bytes == 1_000);
         assert!(held.grow_to(70_000));

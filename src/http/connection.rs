@@ -2,12 +2,12 @@
 //! buffered of a head, and an end for connections that are answered for the last time.
 //!
 //! The HTTP library times only the first head of a connection. [`Connection`] is what the stream and the requests on it
-//! share: the stream sees bytes, the requests say where one begins and where its answer ends ([`super::observe`]).
+//! share: the stream sees bytes, the requests say where one begins and where its answer ends ([`super::access_log`]).
 //! In the usual course of a request no timer is touched: one that fires early is set again.
 //!
-//! Not responsible for: the time of a body ([`super::body`]) and of an answer ([`super::deadline`]).
+//! Not responsible for: the time of a body ([`super::body`]) and of an answer (`api::deadline`).
 
-use crate::http::listener::{Closed, Listener, Place};
+use crate::http::listener::{CloseReason, ConnectionPermit, Listener};
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -19,14 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// The longest time that the head of a request may take, and that a new connection may be without one.
-const HEAD: Duration = Duration::from_secs(5);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest head.
 const MAX_HEAD: usize = 32 * 1024;
 /// So much of a head is given on before the library looks whether the head is complete. So much each connection has
 /// room for anyway.
 const SLICE: usize = 8 * 1024;
 /// For how long the rest of what nobody reads is taken, so that the answer to it arrives.
-pub(super) const LINGER: Duration = Duration::from_secs(3);
+pub(super) const LINGER_TIMEOUT: Duration = Duration::from_secs(3);
 /// In each of these, a reader that is not done takes [`READ`] bytes at least.
 const WRITE: Duration = Duration::from_secs(10);
 const READ: usize = 64 * 1024;
@@ -57,7 +57,7 @@ enum Phase {
 /// What the stream of a connection and the requests on it share.
 pub(crate) struct Connection {
     listener: Arc<Listener>,
-    place: Place,
+    place: ConnectionPermit,
     phase: Cell<Phase>,
     /// When the phase ends the connection; not looked at while a request is in hand.
     deadline: Cell<Instant>,
@@ -76,7 +76,7 @@ impl Connection {
     }
 
     /// Who is at its other end.
-    pub(crate) fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &ConnectionPermit {
         &self.place
     }
 
@@ -114,9 +114,9 @@ impl Connection {
         let body = self.wanted.get().saturating_sub(AHEAD);
         let ahead = self.given.get().saturating_sub(body);
         let (phase, stays) = match (last, ahead) {
-            (true, _) => (Phase::Closing, LINGER),
+            (true, _) => (Phase::Closing, LINGER_TIMEOUT),
             (false, 0) => (Phase::Idle, self.listener.keep_alive),
-            (false, _) => (Phase::Head, HEAD),
+            (false, _) => (Phase::Head, HEADER_TIMEOUT),
         };
         self.phase.set(phase);
         self.given.set(if last { 0 } else { ahead });
@@ -128,7 +128,7 @@ impl Connection {
     fn came(&self, bytes: usize) {
         if self.phase.get() == Phase::Idle {
             self.phase.set(Phase::Head);
-            let deadline = self.deadline.get().min(Instant::now() + HEAD);
+            let deadline = self.deadline.get().min(Instant::now() + HEADER_TIMEOUT);
             self.deadline.set(deadline);
         }
         self.given.set(self.given.get() + bytes);
@@ -149,8 +149,8 @@ pub(crate) struct Stream<T> {
 }
 
 impl<T> Stream<T> {
-    pub(super) fn new(io: T, listener: Arc<Listener>, place: Place) -> Self {
-        let deadline = Instant::now() + HEAD;
+    pub(super) fn new(io: T, listener: Arc<Listener>, place: ConnectionPermit) -> Self {
+        let deadline = Instant::now() + HEADER_TIMEOUT;
         let connection = Connection {
             listener,
             place,
@@ -203,14 +203,14 @@ impl<T> Stream<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
     /// Ends the connection: the library is told that nothing more comes.
-    fn close(&mut self, cx: &mut Context<'_>, why: Closed) -> Poll<io::Result<()>> {
+    fn close(&mut self, cx: &mut Context<'_>, why: CloseReason) -> Poll<io::Result<()>> {
         let told = match why {
-            Closed::SlowHead => SLOW,
-            Closed::LargeHead => LARGE,
-            Closed::Memory => FULL,
-            Closed::Idle | Closed::SlowRead | Closed::PeerLimit => &[],
+            CloseReason::SlowHead => SLOW,
+            CloseReason::LargeHead => LARGE,
+            CloseReason::Memory => FULL,
+            CloseReason::Idle | CloseReason::SlowRead | CloseReason::PeerLimit => &[],
         };
-        self.connection.listener.closed(why);
+        self.connection.listener.record_close(why);
         if self.blocked.is_none() && !told.is_empty() {
             // Whoever does not take it is not owed it.
             let _ = Pin::new(&mut self.io).poll_write(cx, told);
@@ -248,10 +248,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         }
         let given = self.connection.given.get();
         if given > MAX_HEAD {
-            return self.close(cx, Closed::LargeHead);
+            return self.close(cx, CloseReason::LargeHead);
         }
         if self.slice == 0 && given >= SLICE && !self.connection.place.hold(given) {
-            return self.close(cx, Closed::Memory);
+            return self.close(cx, CloseReason::Memory);
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buffer);
@@ -263,8 +263,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream<T> {
         // What has come in time is read first, however late this is looked at.
         if read.is_pending() && self.is_late(cx) {
             let why = match self.connection.phase.get() {
-                Phase::Head => Closed::SlowHead,
-                Phase::Idle | Phase::Busy | Phase::Closing => Closed::Idle,
+                Phase::Head => CloseReason::SlowHead,
+                Phase::Idle | Phase::Busy | Phase::Closing => CloseReason::Idle,
             };
             return self.close(cx, why);
         }
@@ -327,7 +327,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<T> {
                     return Poll::Pending;
                 }
                 if *taken < READ {
-                    this.connection.listener.closed(Closed::SlowRead);
+                    this.connection.listener.record_close(CloseReason::SlowRead);
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
                 *taken = 0;

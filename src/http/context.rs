@@ -3,21 +3,21 @@
 //!
 //! Not responsible for: what the handlers of one listener need; each listener has its own context.
 
-use crate::config::Live;
-use crate::http::limits::Bucket;
+use crate::config::LiveConfig;
+use crate::http::limits::TokenBucket;
 use crate::metrics::Metrics;
-use crate::submit::Dispatch;
+use crate::submit::Dispatcher;
 use leaves::clock::BootInstant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// State that all listeners share.
 pub struct HttpContext {
-    pub(crate) config: Live,
+    pub(crate) config: LiveConfig,
     pub(crate) metrics: Arc<Metrics>,
     /// Limits how many requests without a valid key are logged.
-    pub(crate) strangers_logged: Bucket,
-    dispatch: Dispatch,
+    pub(crate) strangers_logged: TokenBucket,
+    dispatch: Dispatcher,
     draining: AtomicBool,
     withdrawn: AtomicBool,
 }
@@ -27,11 +27,11 @@ const STRANGERS_LOGGED: u32 = 5;
 
 impl HttpContext {
     /// Creates the shared state.
-    pub fn new(config: Live, dispatch: Dispatch, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: LiveConfig, dispatch: Dispatcher, metrics: Arc<Metrics>) -> Self {
         Self {
             config,
             metrics,
-            strangers_logged: Bucket::new(STRANGERS_LOGGED, BootInstant::now()),
+            strangers_logged: TokenBucket::new(STRANGERS_LOGGED, BootInstant::now()),
             dispatch,
             draining: AtomicBool::new(false),
             withdrawn: AtomicBool::new(false),
@@ -55,7 +55,7 @@ impl HttpContext {
     }
 
     /// Begins to stop: withdraws readiness and answers waiting requests.
-    pub fn drain(&self) {
+    pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
 }

@@ -1,6 +1,6 @@
 //! A request that is in hand, as its connection sees it: from its head to the last byte of its answer.
 //!
-//! Not responsible for: what the request is about ([`super::observe`]).
+//! Not responsible for: what the request is about ([`super::access_log`]).
 
 use crate::http::connection::Connection;
 use actix_web::HttpResponse;

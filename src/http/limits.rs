@@ -12,12 +12,12 @@ use std::time::Duration;
 
 /// A bucket that fills at a rate and holds one second's worth.
 #[derive(Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     rate: f64,
     level: Mutex<(f64, BootInstant)>,
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(crate) fn new(per_second: u32, now: BootInstant) -> Self {
         let rate = f64::from(per_second.max(1));
         Self {
@@ -27,7 +27,7 @@ impl Bucket {
     }
 
     /// Takes one, or tells after which time there is one again.
-    pub(crate) fn take(&self, now: BootInstant) -> Result<(), Duration> {
+    pub(crate) fn try_acquire(&self, now: BootInstant) -> Result<(), Duration> {
         let mut level = self.level.lock().unwrap_or_else(PoisonError::into_inner);
         let (tokens, at) = *level;
         let filled = tokens + now.duration_since(at).as_secs_f64() * self.rate;
@@ -76,16 +76,18 @@ mod tests {
     #[test]
     fn a_bucket_gives_a_seconds_worth_and_then_its_rate() {
         let start = BootInstant::now();
-        let bucket = Bucket::new(4, start);
+        let bucket = TokenBucket::new(4, start);
         for _ in 0..4 {
-            assert_eq!(bucket.take(start), Ok(()));
+            assert_eq!(bucket.try_acquire(start), Ok(()));
         }
-        assert_eq!(bucket.take(start), Err(Duration::from_millis(250)));
+        assert_eq!(bucket.try_acquire(start), Err(Duration::from_millis(250)));
         let later = start + Duration::from_millis(250);
-        assert_eq!(bucket.take(later), Ok(()));
-        assert!(bucket.take(later).is_err());
+        assert_eq!(bucket.try_acquire(later), Ok(()));
+        assert!(bucket.try_acquire(later).is_err());
         let much_later = start + Duration::from_secs(60);
-        let granted = (0..10).filter(|_| bucket.take(much_later).is_ok()).count();
+        let granted = (0..10)
+            .filter(|_| bucket.try_acquire(much_later).is_ok())
+            .count();
         assert_eq!(granted, 4);
     }
 

@@ -5,7 +5,7 @@
 //! Not responsible for: what a connection does while it is open ([`super::connection`]).
 
 use crate::config::{Limits, Network};
-use crate::http::budget::{Budget, Held};
+use crate::http::budget::{Held, MemoryBudget};
 use crate::http::limits::Throttle;
 use crate::http::slowed::Slowed;
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ const LOGGED: Duration = Duration::from_secs(60);
 
 /// Why a connection was closed before its peer closed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Closed {
+pub(crate) enum CloseReason {
     /// Nothing came for too long.
     Idle,
     /// A head did not come in time.
@@ -48,7 +48,7 @@ pub(crate) enum Closed {
     PeerLimit,
 }
 
-impl Closed {
+impl CloseReason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -74,9 +74,9 @@ pub(crate) struct Listener {
     open: AtomicUsize,
     peers: [Mutex<HashMap<IpAddr, u32>>; SHARDS],
     hasher: RandomState,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// Of heads that are not complete: apart, since everybody may begin one.
-    heads: Arc<Budget>,
+    heads: Arc<MemoryBudget>,
     slowed: Slowed,
     metrics: Arc<Metrics>,
     logged: Throttle<()>,
@@ -105,8 +105,8 @@ impl Listener {
             open: AtomicUsize::new(0),
             peers: Default::default(),
             hasher: RandomState::new(),
-            budget: Arc::new(Budget::new(limits.max_body_total)),
-            heads: Arc::new(Budget::new(limits.max_body_total / HEADS)),
+            budget: Arc::new(MemoryBudget::new(limits.max_body_total)),
+            heads: Arc::new(MemoryBudget::new(limits.max_body_total / HEADS)),
             slowed: Slowed::new(connections / 4, slowed.max(1)),
             metrics,
             logged: Throttle::new(LOGGED),
@@ -114,7 +114,7 @@ impl Listener {
     }
 
     /// The budget of bytes that are kept of bodies.
-    pub(crate) fn budget(&self) -> &Arc<Budget> {
+    pub(crate) fn budget(&self) -> &Arc<MemoryBudget> {
         &self.budget
     }
 
@@ -124,12 +124,12 @@ impl Listener {
     }
 
     /// A place for a connection from this address, unless its peer has as many as it may.
-    pub(crate) fn enter(self: &Arc<Self>, from: SocketAddr) -> Option<Place> {
+    pub(crate) fn enter(self: &Arc<Self>, from: SocketAddr) -> Option<ConnectionPermit> {
         let address = from.ip().to_canonical();
         let is_proxy = self.trusts(address);
         let peer = key(address);
         if !is_proxy && !self.count_in(peer) {
-            self.closed(Closed::PeerLimit);
+            self.record_close(CloseReason::PeerLimit);
             if self.logged.allows((), BootInstant::now()) {
                 tracing::warn!(
                     listener = self.name,
@@ -141,7 +141,7 @@ impl Listener {
             return None;
         }
         self.open.fetch_add(1, Ordering::Relaxed);
-        Some(Place {
+        Some(ConnectionPermit {
             listener: Arc::clone(self),
             peer,
             is_proxy,
@@ -155,7 +155,7 @@ impl Listener {
     }
 
     /// Counts a connection that was closed from this side.
-    pub(crate) fn closed(&self, why: Closed) {
+    pub(crate) fn record_close(&self, why: CloseReason) {
         self.metrics.connection_closed(self.name, why.as_str());
     }
 
@@ -207,7 +207,7 @@ fn key(address: IpAddr) -> IpAddr {
 }
 
 /// The place of one open connection. Given back when it is dropped.
-pub(crate) struct Place {
+pub(crate) struct ConnectionPermit {
     listener: Arc<Listener>,
     peer: IpAddr,
     is_proxy: bool,
@@ -215,7 +215,7 @@ pub(crate) struct Place {
     held: RefCell<Option<Held>>,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Keeps so many bytes of a head, instead of those before. False when there is no room.
     pub(super) fn hold(&self, bytes: usize) -> bool {
         let mut held = self.held.borrow_mut();
@@ -258,7 +258,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.listener.open.fetch_sub(1, Ordering::Relaxed);
         if !self.is_proxy {
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_has_so_many_places() {
+    fn connections_of_each_peer_are_limited() {
         let listener = listener(2, &["192.0.2.1"]);
         let enter = |address| listener.enter(from(address));
         let held = [enter("203.0.113.1"), enter("::ffff:203.0.113.1")];
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_peer_never_has_all_places() {
+    fn one_peer_never_gets_all_connections() {
         let listener = listener(1_000, &[]);
         let held: Vec<_> = (0..100)
             .map_while(|_| listener.enter(from("203.0.113.1")))

@@ -22,4 +22,4 @@ mod server;
 mod slowed;
 
 pub use context::HttpContext;
-pub use server::{Configure, Routes, Servers, Sockets, Workers, start};
+pub use server::{Configure, ListenerSockets, Routes, RunningServers, WorkerCounts, start};

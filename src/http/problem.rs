@@ -6,7 +6,7 @@
 
 mod kind;
 
-pub(crate) use kind::Kind;
+pub(crate) use kind::ProblemKind;
 
 use crate::ledger::LedgerError;
 use crate::store::StoreError;
@@ -14,7 +14,7 @@ use crate::submit::NoBudget;
 use crate::view::TransactionView;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
-use gateway::FieldProblem;
+use gateway::FieldViolation;
 use gateway::redact::redact_text;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -24,7 +24,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// What every type of problem begins with.
-pub(crate) const TYPES: &str = "urn:reconciler:problem:";
+pub(crate) const TYPE_PREFIX: &str = "urn:reconciler:problem:";
 
 /// What a caller is told whose request the shop's limit has stopped.
 pub(crate) const OVER_BUDGET: &str =
@@ -48,19 +48,19 @@ impl FieldError {
     }
 }
 
-impl From<FieldProblem> for FieldError {
-    fn from(problem: FieldProblem) -> Self {
+impl From<FieldViolation> for FieldError {
+    fn from(problem: FieldViolation) -> Self {
         Self::new(problem.pointer, problem.message)
     }
 }
 
 /// A problem, on its way to the caller.
 #[derive(Debug)]
-pub(crate) struct Problem(Box<Parts>);
+pub(crate) struct Problem(Box<ProblemParts>);
 
 #[derive(Debug)]
-struct Parts {
-    kind: Kind,
+struct ProblemParts {
+    kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     headers: Vec<(header::HeaderName, Cow<'static, str>)>,
@@ -69,13 +69,13 @@ struct Parts {
 }
 
 /// When a caller should try again, where nothing better is known.
-const TRY_AGAIN: Duration = Duration::from_secs(2);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         let headers = Vec::new();
         let (errors, members) = (Vec::new(), Map::new());
-        Self(Box::new(Parts {
+        Self(Box::new(ProblemParts {
             kind,
             detail: detail.into(),
             errors,
@@ -91,7 +91,7 @@ impl Problem {
             [only] => format!("{} is not valid", place(&only.pointer)),
             several => format!("{} fields are not valid", several.len()),
         };
-        let mut problem = Self::new(Kind::Validation, detail);
+        let mut problem = Self::new(ProblemKind::Validation, detail);
         problem.0.errors = errors;
         problem
     }
@@ -102,31 +102,31 @@ impl Problem {
     }
 
     pub(crate) fn not_found(detail: &'static str) -> Self {
-        Self::new(Kind::NotFound, detail)
+        Self::new(ProblemKind::NotFound, detail)
     }
 
     /// It may work later.
     pub(crate) fn unavailable(detail: &'static str) -> Self {
-        Self::new(Kind::Unavailable, detail).retry_after(TRY_AGAIN)
+        Self::new(ProblemKind::Unavailable, detail).retry_after(DEFAULT_RETRY_AFTER)
     }
 
     /// A failure that is nobody's business outside; `cause` goes to the log.
     pub(crate) fn internal(cause: impl Into<String>) -> Self {
         Self::new(
-            Kind::Internal,
+            ProblemKind::Internal,
             "the failure has been logged under the request id",
         )
-        .caused(cause)
+        .with_cause(cause)
     }
 
     /// The shop's budget of requests is used up, or nobody knows what is left of it.
     pub(crate) fn no_budget(none: NoBudget, used_up: &'static str) -> Self {
         match none {
             NoBudget::UsedUp { retry_after } => {
-                Self::new(Kind::TooManyRequests, used_up).retry_after(retry_after)
+                Self::new(ProblemKind::TooManyRequests, used_up).retry_after(retry_after)
             }
             NoBudget::Unavailable(error) => {
-                Self::unavailable(error.outside()).caused(error.chain())
+                Self::unavailable(error.outside()).with_cause(error.chain())
             }
         }
     }
@@ -134,7 +134,7 @@ impl Problem {
     /// The transaction was not sent.
     pub(crate) fn not_sent(transaction: &TransactionView<'_>) -> Self {
         let mut problem = Self::new(
-            Kind::GatewayUnreachable,
+            ProblemKind::GatewayUnreachable,
             "the request was not sent, or the gateway did not process it; the same request may be \
              posted again",
         );
@@ -167,7 +167,7 @@ impl Problem {
         self
     }
 
-    pub(crate) fn caused(mut self, cause: impl Into<String>) -> Self {
+    pub(crate) fn with_cause(mut self, cause: impl Into<String>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
@@ -179,9 +179,9 @@ impl Problem {
 
     /// The answer. `request_id` names the request in our log.
     pub(crate) fn response(&self, request_id: Option<&str>) -> HttpResponse {
-        let (status, suffix, title) = self.0.kind.facts();
+        let (status, suffix, title) = self.0.kind.parts();
         let mut body = json!({
-            "type": format!("{TYPES}{suffix}"),
+            "type": format!("{TYPE_PREFIX}{suffix}"),
             "title": title,
             "status": status.as_u16(),
             "detail": redact_text(&self.0.detail),
@@ -189,7 +189,7 @@ impl Problem {
             "request_id": request_id,
         });
         if let Value::Object(members) = &mut body {
-            if self.0.kind == Kind::Validation {
+            if self.0.kind == ProblemKind::Validation {
                 members.insert("errors".to_owned(), errors(&self.0.errors));
             }
             members.extend(self.0.members.clone());
@@ -221,13 +221,13 @@ fn place(pointer: &str) -> &str {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.kind.facts().2)
+        f.write_str(self.0.kind.parts().2)
     }
 }
 
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.0.kind.facts().0
+        self.0.kind.parts().0
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -237,18 +237,18 @@ impl ResponseError for Problem {
 
 /// The problem for an answer that was refused before any handler of ours had a say.
 pub(crate) fn for_status(status: StatusCode) -> Problem {
-    Problem::new(Kind::of(status), "the request could not be read")
+    Problem::new(ProblemKind::of(status), "the request could not be read")
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Conflict(_) => {
-                Self::unavailable(error.outside()).caused(error.chain())
+                Self::unavailable(error.outside()).with_cause(error.chain())
             }
-            StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => {
-                Self::internal(error.chain())
-            }
+            StoreError::Data(_)
+            | StoreError::Inconsistent { .. }
+            | StoreError::SchemaMismatch(_) => Self::internal(error.chain()),
         }
     }
 }
@@ -257,14 +257,14 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         let detail = match &error {
             LedgerError::Unavailable => "the database cannot be reached",
-            LedgerError::FateUnknown => {
+            LedgerError::CommitUnknown => {
                 "it is not known whether this was stored; the same request may be made again"
             }
             LedgerError::Overloaded => "too much is waiting to be stored",
-            LedgerError::Refused => return Self::internal(error.to_string()),
+            LedgerError::DataRejected => return Self::internal(error.to_string()),
             LedgerError::NotFound => return Self::not_found("there is no such transaction"),
         };
-        Self::unavailable(detail).caused(error.to_string())
+        Self::unavailable(detail).with_cause(error.to_string())
     }
 }
 

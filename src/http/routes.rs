@@ -1,7 +1,7 @@
 //! Paths and route helpers that all listeners share. A path that a listener does not have is 404,
 //! and a method that a path does not take is 405, both as problem documents.
 
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use actix_web::http::{Method, header};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, guard, web};
 
@@ -20,7 +20,7 @@ pub(crate) fn get_or_head() -> Route {
 pub(crate) fn only(path: &str, method: &Method, route: Route) -> Resource {
     let allowed = method.to_string();
     let refuse = move |_: HttpRequest| {
-        let problem = Problem::new(Kind::MethodNotAllowed, format!("use {allowed}"))
+        let problem = Problem::new(ProblemKind::MethodNotAllowed, format!("use {allowed}"))
             .header(header::ALLOW, allowed.clone());
         async move { Err::<HttpResponse, Problem>(problem) }
     };

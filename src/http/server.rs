@@ -5,7 +5,7 @@
 
 use crate::config::Limits;
 use crate::http::access_log::observe;
-use crate::http::connection::{LINGER, Stream};
+use crate::http::connection::{LINGER_TIMEOUT, Stream};
 use crate::http::context::HttpContext;
 use crate::http::listener::Listener;
 use actix_http::error::DispatchError;
@@ -25,18 +25,18 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// The most connections of one worker.
-const CONNECTIONS: u64 = 8_192;
+const MAX_CONNECTIONS_PER_WORKER: u64 = 8_192;
 /// What the system keeps of answers that are not read yet, for each connection. It doubles it for itself.
 const SEND_BUFFER: usize = 64 * 1024;
 /// The bytes of heads that the operations listener keeps.
 const PROBES: usize = 8 * 1024 * 1024;
 /// So many open files are left for everything but listeners: the database, the gateway, subscribers,
 /// the runtime itself.
-const OTHER_FILES: u64 = 256;
+const RESERVED_FILE_DESCRIPTORS: u64 = 256;
 
 /// What to listen on. A listener that is left out is not served by this process.
 #[derive(Debug, Default)]
-pub struct Sockets {
+pub struct ListenerSockets {
     /// The REST API.
     pub api: Option<TcpListener>,
     /// The gateway's webhooks.
@@ -47,7 +47,7 @@ pub struct Sockets {
 
 /// How many threads serve each listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Workers {
+pub struct WorkerCounts {
     /// The REST API.
     pub api: usize,
     /// The gateway's webhooks.
@@ -56,7 +56,7 @@ pub struct Workers {
     pub ops: usize,
 }
 
-impl Default for Workers {
+impl Default for WorkerCounts {
     fn default() -> Self {
         Self {
             api: 2,
@@ -81,7 +81,7 @@ pub struct Routes {
 }
 
 /// The running listeners.
-pub struct Servers {
+pub struct RunningServers {
     context: Arc<HttpContext>,
     work: Vec<Running>,
     ops: Option<Running>,
@@ -95,12 +95,12 @@ struct Running {
 /// Starts to serve. Must be called inside the runtime that is to drive the listeners.
 pub fn start(
     context: Arc<HttpContext>,
-    sockets: Sockets,
-    workers: Workers,
+    sockets: ListenerSockets,
+    workers: WorkerCounts,
     routes: Routes,
-) -> io::Result<Servers> {
-    let share = Share::of(open_files());
-    let config = context.config.now();
+) -> io::Result<RunningServers> {
+    let share = ConnectionShares::of(open_files());
+    let config = context.config.current();
     let serve = |socket: Option<TcpListener>, plan: Plan| {
         let context = Arc::clone(&context);
         socket.map(|socket| run(context, socket, plan)).transpose()
@@ -138,7 +138,7 @@ pub fn start(
     let api = serve(sockets.api, api)?;
     let webhooks = serve(sockets.webhooks, webhooks)?;
     let ops = serve(sockets.ops, ops)?;
-    Ok(Servers {
+    Ok(RunningServers {
         context,
         work: api.into_iter().chain(webhooks).collect(),
         ops,
@@ -161,17 +161,19 @@ fn open_files() -> u64 {
 /// How many connections each listener may have. Together they never take the last file: a process that
 /// has none left accepts nobody, and whoever fills the API would silence the probes.
 #[derive(Debug, PartialEq, Eq)]
-struct Share {
+struct ConnectionShares {
     /// The API, and the webhooks.
     work: u64,
     /// Probes and metrics.
     ops: u64,
 }
 
-impl Share {
+impl ConnectionShares {
     fn of(files: u64) -> Self {
         let ops = files / 16;
-        let rest = files.saturating_sub(OTHER_FILES).saturating_sub(ops);
+        let rest = files
+            .saturating_sub(RESERVED_FILE_DESCRIPTORS)
+            .saturating_sub(ops);
         Self {
             work: rest / 2,
             ops,
@@ -192,9 +194,9 @@ struct Plan {
 fn run(context: Arc<HttpContext>, socket: TcpListener, plan: Plan) -> io::Result<Running> {
     let workers = plan.workers.max(1);
     let each = plan.connections / u64::try_from(workers).unwrap_or(1);
-    let each = usize::try_from(each.clamp(4, CONNECTIONS)).unwrap_or(4);
+    let each = usize::try_from(each.clamp(4, MAX_CONNECTIONS_PER_WORKER)).unwrap_or(4);
     // Whole seconds, rounded up, since the server knows no others.
-    let drain = context.config.now().serve.drain_timeout;
+    let drain = context.config.current().serve.drain_timeout;
     let drain = drain.as_secs() + u64::from(drain.subsec_nanos() > 0);
     let listener = Arc::new(Listener::new(
         plan.name,
@@ -225,7 +227,7 @@ fn run(context: Arc<HttpContext>, socket: TcpListener, plan: Plan) -> io::Result
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
-                .client_disconnect_timeout(LINGER)
+                .client_disconnect_timeout(LINGER_TIMEOUT)
                 .graceful_shutdown_signal(move || {
                     let leaving = leaving.clone();
                     async move { leaving.notified().await }
@@ -257,7 +259,7 @@ fn enter(
     Ok((Stream::new(io, Arc::clone(listener), place), Some(from)))
 }
 
-impl Servers {
+impl RunningServers {
     /// Withdraws readiness; requests are still taken.
     pub fn withdraw(&self) {
         self.context.withdraw();
@@ -266,7 +268,7 @@ impl Servers {
     /// Stops to take requests and webhooks. Gracefully, those in hand are answered first, for
     /// `serve.drain_timeout` at most; idle connections are closed at once. Probes and metrics go on.
     pub async fn stop(&mut self, graceful: bool) {
-        self.context.drain();
+        self.context.start_draining();
         let work = std::mem::take(&mut self.work);
         futures_util::future::join_all(work.into_iter().map(|one| one.stop(graceful))).await;
     }
@@ -312,13 +314,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listeners_never_take_the_last_file() {
+    fn listeners_leave_file_descriptors_for_the_rest() {
         for files in [0, 100, 600, 1_024, 20_000, 1 << 30] {
-            let Share { work, ops } = Share::of(files);
-            let taken = 2 * work + ops + OTHER_FILES;
+            let ConnectionShares { work, ops } = ConnectionShares::of(files);
+            let taken = 2 * work + ops + RESERVED_FILE_DESCRIPTORS;
             assert!(taken <= files || work == 0, "{files}: {work} and {ops}");
         }
-        let enough = Share::of(1 << 16);
-        assert!(enough.work / 2 > CONNECTIONS && enough.ops > 4_000);
+        let enough = ConnectionShares::of(1 << 16);
+        assert!(enough.work / 2 > MAX_CONNECTIONS_PER_WORKER && enough.ops > 4_000);
     }
 }

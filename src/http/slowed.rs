@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_without_end_are_not_remembered_without_end() {
+    fn the_table_of_slowed_peers_is_bounded() {
         let (slowed, now) = (Slowed::new(10, 5), BootInstant::now());
         for n in 0..10_000 {
             slowed.delay(peer(n), now);

@@ -1,40 +1,42 @@
 //! One group commit: look up, lock, fold, write. The order of locks is fixed: families of children,
 //! transactions by id, due checks, uids, findings, and last the feed's counter.
 //!
-//! What it reads and writes is behind [`Tables`]; it knows neither pools nor commits.
+//! What it reads and writes is behind [`BatchStore`]; it knows neither pools nor commits.
 
 mod concluding;
 mod family;
 mod opening;
 mod owning;
 mod recording;
+mod rescheduling;
 mod row;
-mod settling;
 pub mod taking_over;
 #[cfg(test)]
 mod tests;
 mod writing;
 
-use crate::ledger::commit::Failure;
-use crate::ledger::learning::Forecasts;
-use crate::ledger::route::{Delivery, Routing};
-use crate::ledger::tables::{Reads, Tables};
+use crate::ledger::batch_store::{BatchStore, CommittedReads};
+use crate::ledger::commit::BatchFailure;
+use crate::ledger::latency_model::Forecasts;
+use crate::ledger::route::{OwnerIndex, RoutedFacts};
 use crate::ledger::{
-    Close, Lease, Open, Opened, Record, Recorded, Settings, Shared, Stamp, Stamped, Target,
+    EvidenceTarget, Lease, LedgerContext, LedgerSettings, OpenResult, OpenTransaction,
+    RecordEvidence, RecordResult, ResolveDiscrepancy, StampAttempt, StampResult,
 };
 use crate::store::waiting::WaitingRow;
 use crate::store::{
-    DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, Session, StoreError, batch as rows,
+    DiscrepancyRow, EventWrite, EvidenceWrite, OrphanWrite, PinnedConnection, StoreError,
+    batch as rows,
 };
 use domain::evidence::FoundBy;
 use domain::family::Unfit;
-use domain::pacing::Seen;
+use domain::forecast::CompletionSample;
 use domain::{Channel, Fact, ShopId, Snapshot};
 use domain::{Timestamp, TransactionType, Uid, Verdict};
 use family::Families;
 use leaves::clock::BootInstant;
-pub(crate) use row::Rows;
-use row::{CheckDecision, Row};
+pub(crate) use row::BatchRows;
+use row::{BatchRow, CheckDecision};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -44,26 +46,26 @@ use uuid::Uuid;
 
 /// One thing to do. It may be run twice, when the fate of a COMMIT is unknown.
 #[derive(Debug, Clone)]
-pub enum Work {
+pub enum LedgerCommand {
     /// Opens a transaction.
-    Open(Box<Open>),
+    Open(Box<OpenTransaction>),
     /// Records evidence.
-    Record(Box<Record>),
+    Record(Box<RecordEvidence>),
     /// Stamps an attempt, which gets this token.
-    Stamp(Stamp, Uuid),
+    Stamp(StampAttempt, Uuid),
     /// Closes a finding.
-    Close(Close),
+    Close(ResolveDiscrepancy),
 }
 
 /// What it came to.
 #[derive(Debug)]
-pub enum Answer {
+pub enum CommandResult {
     /// Of opening.
-    Opened(Opened),
+    Opened(OpenResult),
     /// Of recording.
-    Recorded(Recorded),
+    Recorded(RecordResult),
     /// Of stamping.
-    Stamped(Stamped),
+    Stamped(StampResult),
     /// Of closing.
     Closed(Box<DiscrepancyRow>),
     /// There is no such thing.
@@ -71,7 +73,7 @@ pub enum Answer {
 }
 
 /// An answer that may need a look after the commit.
-enum Draft {
+enum PendingResult {
     Created {
         id: Uuid,
         lease: Option<Lease>,
@@ -115,12 +117,12 @@ enum Draft {
 /// Everything that one batch is about to write.
 struct Batch<'a> {
     shop: &'a ShopId,
-    settings: &'a Settings,
+    settings: &'a LedgerSettings,
     at: Timestamp,
-    chance: u64,
-    began: BootInstant,
-    rows: Rows,
-    routing: Routing,
+    jitter_seed: u64,
+    started: BootInstant,
+    rows: BatchRows,
+    routing: OwnerIndex,
     /// What more than one of ours names in this very batch.
     named_at_once: HashSet<Uid>,
     known: HashSet<(Uuid, Uuid)>,
@@ -129,8 +131,8 @@ struct Batch<'a> {
     /// The number of the last event, once they are written.
     last_seq: Option<i64>,
     opened: Vec<DiscrepancyRow>,
-    healed: Vec<rows::Healed>,
-    closings: Vec<Close>,
+    healed: Vec<rows::ResolvedDiscrepancy>,
+    closings: Vec<ResolveDiscrepancy>,
     waiting: Vec<WaitingRow>,
     orphans: Vec<OrphanWrite>,
     /// Findings about orphans, which are opened where the orphan is new.
@@ -140,52 +142,52 @@ struct Batch<'a> {
     counted: Vec<(Channel, Verdict)>,
     ended: Vec<(TransactionType, Channel, Duration)>,
     forecasts: Forecasts,
-    seen: Vec<(TransactionType, Seen)>,
+    seen: Vec<(TransactionType, CompletionSample)>,
 }
 
 /// What a batch is given beside its jobs.
-struct Given {
+struct BatchInputs {
     /// When it began: leases are counted from here.
-    began: BootInstant,
+    started: BootInstant,
     /// Any number: it spreads due checks.
-    chance: u64,
+    jitter_seed: u64,
     /// What was learned of the time to final.
     forecasts: Forecasts,
     /// It has met what it did not expect, and foresees nothing.
-    anew: bool,
+    is_retry: bool,
 }
 
 /// How long a batch may take up to its COMMIT: a little longer than the server lets it wait for a
 /// lock. The server's limits do not help against a server, or a network, that is gone.
-const FOLDING: Duration = Duration::from_secs(12);
+const FOLD_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Runs one batch to its commit. `folded` is called when all is written, before the wait for the disk.
 pub(crate) async fn run(
-    shared: &Shared,
-    session: &mut Session,
+    shared: &LedgerContext,
+    session: &mut PinnedConnection,
     shop: &ShopId,
-    works: &[Work],
+    works: &[LedgerCommand],
     anew: bool,
     folded: impl FnOnce(),
-) -> Result<Vec<Answer>, Failure> {
+) -> Result<Vec<CommandResult>, BatchFailure> {
     let started = tokio::time::Instant::now();
     let mut tx = session.begin().await?;
     // Taken before the batch is, so that no lease is ever longer than we believe.
     let began = BootInstant::now();
-    let given = Given {
-        began,
-        chance: rand::random(),
+    let given = BatchInputs {
+        started: began,
+        jitter_seed: rand::random(),
         forecasts: shared.learning.forecasts(shop),
-        anew,
+        is_retry: anew,
     };
     let settings = &shared.settings;
-    let folding = Fold::informed(&mut *tx, settings, shop, works, given);
-    let fold = timeout(FOLDING, folding)
+    let folding = FoldedBatch::run_with_forecasts(&mut *tx, settings, shop, works, given);
+    let fold = timeout(FOLD_TIMEOUT, folding)
         .await
         .map_err(|_| StoreError::silence())??;
     folded();
     let committed = shared.store.commit(tx).await;
-    committed.map_err(|error| Failure {
+    committed.map_err(|error| BatchFailure {
         error,
         committing: true,
     })?;
@@ -193,52 +195,52 @@ pub(crate) async fn run(
     shared
         .metrics
         .ledger_committed(works.len(), started.elapsed());
-    fold.batch.tell(shared);
+    fold.batch.publish(shared);
     if let Some(last_seq) = fold.batch.last_seq {
         shared.store.saw_committed(shop, last_seq);
     }
     // It has taken place: who is not answered must not be told that it has not.
     let answers = fold.answers(&shared.store).await;
-    answers.map_err(|error| Failure {
+    answers.map_err(|error| BatchFailure {
         error,
         committing: true,
     })
 }
 
 /// A batch that has been folded and written, and awaits its commit.
-pub struct Fold<'a> {
+pub struct FoldedBatch<'a> {
     batch: Batch<'a>,
-    drafts: Vec<Draft>,
+    drafts: Vec<PendingResult>,
     closed: Vec<DiscrepancyRow>,
 }
 
-impl<'a> Fold<'a> {
+impl<'a> FoldedBatch<'a> {
     /// Reads what a batch needs, folds it, and writes what follows. Leases are counted from `began`.
     /// `chance` is any number: it spreads due checks.
-    pub async fn run<T: Tables>(
+    pub async fn run<T: BatchStore>(
         tables: &mut T,
-        settings: &'a Settings,
+        settings: &'a LedgerSettings,
         shop: &'a ShopId,
-        works: &[Work],
+        works: &[LedgerCommand],
         began: BootInstant,
         chance: u64,
     ) -> Result<Self, StoreError> {
-        let given = Given {
-            began,
-            chance,
+        let given = BatchInputs {
+            started: began,
+            jitter_seed: chance,
             forecasts: Forecasts::new(),
-            anew: false,
+            is_retry: false,
         };
-        Self::informed(tables, settings, shop, works, given).await
+        Self::run_with_forecasts(tables, settings, shop, works, given).await
     }
 
     /// The same, with what was learned of the time to final.
-    async fn informed<T: Tables>(
+    async fn run_with_forecasts<T: BatchStore>(
         tables: &mut T,
-        settings: &'a Settings,
+        settings: &'a LedgerSettings,
         shop: &'a ShopId,
-        works: &[Work],
-        given: Given,
+        works: &[LedgerCommand],
+        given: BatchInputs,
     ) -> Result<Self, StoreError> {
         let at = tables.begin_batch().await?;
         let (families, kept) = Families::lock(tables, shop, works).await?;
@@ -260,7 +262,10 @@ impl<'a> Fold<'a> {
     }
 
     /// What each piece of work came to. Asked after the commit.
-    pub async fn answers<R: Reads>(self, reads: &R) -> Result<Vec<Answer>, StoreError> {
+    pub async fn answers<R: CommittedReads>(
+        self,
+        reads: &R,
+    ) -> Result<Vec<CommandResult>, StoreError> {
         let mut answers = Vec::with_capacity(self.drafts.len());
         for draft in self.drafts {
             answers.push(self.batch.answer(reads, draft, &self.closed).await?);
@@ -270,22 +275,22 @@ impl<'a> Fold<'a> {
 }
 
 impl<'a> Batch<'a> {
-    async fn load<T: Tables>(
-        settings: &'a Settings,
+    async fn load<T: BatchStore>(
+        settings: &'a LedgerSettings,
         shop: &'a ShopId,
-        works: &[Work],
+        works: &[LedgerCommand],
         tables: &mut T,
-        (at, families, given): (Timestamp, Families, Given),
+        (at, families, given): (Timestamp, Families, BatchInputs),
     ) -> Result<Self, StoreError> {
-        let routing = Routing::look_up(tables, shop, works).await?;
-        let mut ids = routing.touched(works);
+        let routing = OwnerIndex::look_up(tables, shop, works).await?;
+        let mut ids = routing.transactions_to_lock(works);
         ids.extend(families.rows());
         let ids: Vec<Uuid> = ids.into_iter().collect();
         let mut map = BTreeMap::new();
         if !ids.is_empty() {
             for (stored, place) in tables.lock_transactions(shop, &ids).await? {
                 let id = stored.record.id;
-                map.insert(id, Box::new(Row::locked(stored, place)));
+                map.insert(id, Box::new(BatchRow::locked(stored, place)));
             }
             for (check, place) in tables.lock_checks(shop, &ids).await? {
                 if let Some(row) = map.get_mut(&check.transaction_id) {
@@ -299,9 +304,9 @@ impl<'a> Batch<'a> {
             shop,
             settings,
             at,
-            chance: given.chance,
-            began: given.began,
-            rows: Rows { map },
+            jitter_seed: given.jitter_seed,
+            started: given.started,
+            rows: BatchRows { map },
             routing,
             named_at_once: HashSet::new(),
             known: HashSet::new(),
@@ -326,29 +331,29 @@ impl<'a> Batch<'a> {
             return Err(StoreError::Conflict(sqlx::Error::RowNotFound));
         }
         batch.note_named_at_once(works);
-        batch.load_known(tables, works, given.anew).await?;
+        batch.load_known(tables, works, given.is_retry).await?;
         batch.families.load(tables, shop).await?;
         Ok(batch)
     }
 
     /// Which of the evidence at hand has been recorded before. `anew`: all of it is asked for.
-    async fn load_known<T: Tables>(
+    async fn load_known<T: BatchStore>(
         &mut self,
         tables: &mut T,
-        works: &[Work],
+        works: &[LedgerCommand],
         anew: bool,
     ) -> Result<(), StoreError> {
         let mut keys = Vec::new();
         for work in works {
-            if let Work::Record(record) = work {
-                for delivery in self.routing.deliver(record, &self.rows) {
+            if let LedgerCommand::Record(record) = work {
+                for delivery in self.routing.route(record, &self.rows) {
                     match delivery {
-                        Delivery::To(id, facts)
+                        RoutedFacts::To(id, facts)
                             if anew || self.may_be_known(id, record, &facts) =>
                         {
-                            keys.push((id, record.learned.id));
+                            keys.push((id, record.observation.id));
                         }
-                        Delivery::Offered(id, told, _) => keys.push((id, told.id)),
+                        RoutedFacts::Offered(id, told, _) => keys.push((id, told.id)),
                         _ => {}
                     }
                 }
@@ -363,13 +368,13 @@ impl<'a> Batch<'a> {
     /// Whether this very piece of evidence may be stored at a transaction already. It is not where one of
     /// its facts would have come along, and has left no trace in what is joined. Most of what comes is new,
     /// so that most need not be asked for.
-    fn may_be_known(&self, id: Uuid, record: &Record, facts: &[Cow<'_, Fact>]) -> bool {
+    fn may_be_known(&self, id: Uuid, record: &RecordEvidence, facts: &[Cow<'_, Fact>]) -> bool {
         let Some(row) = self.rows.get(id) else {
             return true;
         };
         // A hint has no facts. And to whom evidence is about by its id it comes whether or not what was
         // found by name is its own; what an attempt or a task of its own has told is.
-        let is_target = record.target == Target::Transaction(id);
+        let is_target = record.target == EvidenceTarget::Transaction(id);
         let mut telling = facts.iter().filter(|fact| {
             let found = matches!(
                 ***fact,
@@ -381,15 +386,15 @@ impl<'a> Batch<'a> {
             );
             !is_target || !found
         });
-        record.learned.verdict.is_some() || telling.all(|fact| row.summary.may_have_heard(fact))
+        record.observation.verdict.is_some() || telling.all(|fact| row.summary.may_contain(fact))
     }
 
-    fn draft(&mut self, work: &Work) -> Draft {
+    fn draft(&mut self, work: &LedgerCommand) -> PendingResult {
         match work {
-            Work::Open(open) => self.open(open, open.id),
-            Work::Record(record) => self.record(record),
-            Work::Stamp(stamp, token) => self.stamp(stamp, *token),
-            Work::Close(close) => self.close(close),
+            LedgerCommand::Open(open) => self.open(open, open.id),
+            LedgerCommand::Record(record) => self.record(record),
+            LedgerCommand::Stamp(stamp, token) => self.stamp(stamp, *token),
+            LedgerCommand::Close(close) => self.resolve_discrepancy(close),
         }
     }
 }
@@ -419,7 +424,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }
         | Fact::Contested { snapshot }
-        | Fact::TaskResult { snapshot, .. } => snapshot.is_ahead(at),
+        | Fact::TaskResult { snapshot, .. } => snapshot.is_from_future(at),
         _ => false,
     };
     if !depends {
@@ -434,7 +439,7 @@ fn receive(fact: &mut Cow<'_, Fact>, at: Timestamp) {
         | Fact::Answered { snapshot, .. }
         | Fact::Anothers { snapshot, .. }
         | Fact::Contested { snapshot }
-        | Fact::TaskResult { snapshot, .. } => snapshot.receive(at),
+        | Fact::TaskResult { snapshot, .. } => snapshot.drop_future_timestamp(at),
         _ => {}
     }
 }

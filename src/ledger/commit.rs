@@ -4,9 +4,14 @@
 //! one poison item never stops the others. When the fate of a COMMIT is unknown the same batch is
 //! run again: every job is written so that a second run finds what the first one left.
 
-use crate::ledger::batch::{self, Answer, Work};
-use crate::ledger::{Job, LedgerError, Record, Recorded, Reply, Shared, Target};
-use crate::store::{DiscrepancyRow, EventWrite, OrphanWrite, Session, StoreError, batch as rows};
+use crate::ledger::batch::{self, CommandResult, LedgerCommand};
+use crate::ledger::{
+    EvidenceTarget, LedgerContext, LedgerError, QueuedCommand, RecordEvidence, RecordResult,
+    ReplyFn,
+};
+use crate::store::{
+    DiscrepancyRow, EventWrite, OrphanWrite, PinnedConnection, StoreError, batch as rows,
+};
 use domain::{Channel, DiscrepancyKind, ShopId, Verdict};
 use futures_util::FutureExt;
 use std::collections::HashMap;
@@ -20,22 +25,22 @@ use tokio::sync::{Mutex, OwnedMutexGuard, mpsc};
 use tokio::time::{sleep, timeout};
 
 /// How often a batch is tried again after it met another writer.
-const CONFLICTS: u32 = 10;
+const MAX_CONFLICT_RETRIES: u32 = 10;
 
 /// For how long a batch is tried again while the database is away, before its callers are told.
-const PATIENCE: Duration = Duration::from_secs(3);
+const MAX_RETRY_TIME: Duration = Duration::from_secs(3);
 
 /// For how long the fate of a COMMIT is sought.
-const SEEK_FATE: Duration = Duration::from_secs(20);
+const COMMIT_RESOLUTION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a batch did not come through.
-pub(crate) struct Failure {
+pub(crate) struct BatchFailure {
     pub(crate) error: StoreError,
     /// The COMMIT had been sent: it may have taken place.
     pub(crate) committing: bool,
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for BatchFailure {
     fn from(error: StoreError) -> Self {
         Self {
             error,
@@ -46,48 +51,52 @@ impl From<StoreError> for Failure {
 
 /// How many batches of one shop are under way at once: one waits for the disk and holds the feed's counter,
 /// the next one is written and waits for that counter, and the third is read and folded meanwhile.
-const UNDER_WAY: usize = 3;
+const COMMITTERS_PER_SHOP: usize = 3;
 
 /// So many jobs are worth a batch of their own while another one is folded. Fewer wait until that one goes
 /// to the disk: each statement costs as much as several rows, so that few large batches do more than
 /// many small ones.
-const WORTH_A_BATCH: usize = 32;
+const MIN_BATCH_COMMANDS: usize = 32;
 
 /// For how long fewer jobs wait for the one that folds. It is longer than a batch takes to fold: who
 /// needs more waits for another writer or for the database, and that is no reason to hold others up.
-const FOLDED_BY: Duration = Duration::from_millis(50);
+const MAX_GATHER_TIME: Duration = Duration::from_millis(50);
 
 /// What the committers of one shop share.
-struct Queue {
-    jobs: Mutex<mpsc::Receiver<Job>>,
+struct CommitQueue {
+    jobs: Mutex<mpsc::Receiver<QueuedCommand>>,
     /// Held by the one that folds, up to its COMMIT.
     turn: Arc<Mutex<()>>,
 }
 
 /// The turn of one committer; none for a batch that goes beside another one.
-type Turn = Option<OwnedMutexGuard<()>>;
+type FoldPermit = Option<OwnedMutexGuard<()>>;
 
 /// How often a committer that waits looks whether somebody else wants its connection.
-const LOOK_AROUND: Duration = Duration::from_millis(20);
+const YIELD_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// So many looks later it gives the connection back in any case. At a busy shop a committer waits for the
 /// others for as long as a batch takes: who gave its connection back at once would get another one next, and
 /// batch after batch would go through all server processes, each with cold caches.
-const LOOKS: usize = 50;
+const MAX_YIELD_CHECKS: usize = 50;
 
 /// Starts the committers of a shop. They end when the last handle of the ledger is gone.
-pub(crate) fn start(shared: &Arc<Shared>, shop: &ShopId, jobs: mpsc::Receiver<Job>) {
-    let queue = Arc::new(Queue {
+pub(crate) fn start(
+    shared: &Arc<LedgerContext>,
+    shop: &ShopId,
+    jobs: mpsc::Receiver<QueuedCommand>,
+) {
+    let queue = Arc::new(CommitQueue {
         jobs: Mutex::new(jobs),
         turn: Arc::default(),
     });
-    for _ in 0..UNDER_WAY {
+    for _ in 0..COMMITTERS_PER_SHOP {
         tokio::spawn(run(Arc::clone(shared), shop.clone(), Arc::clone(&queue)));
     }
 }
 
-async fn run(shared: Arc<Shared>, shop: ShopId, queue: Arc<Queue>) {
-    let mut session = Session::new(shared.store.clone());
+async fn run(shared: Arc<LedgerContext>, shop: ShopId, queue: Arc<CommitQueue>) {
+    let mut session = PinnedConnection::new(shared.store.clone());
     loop {
         let (turn, batch) = next(&queue, &mut session, shared.settings.max_batch).await;
         if batch.is_empty() {
@@ -100,32 +109,36 @@ async fn run(shared: Arc<Shared>, shop: ShopId, queue: Arc<Queue>) {
             session.release();
             tracing::error!(shop = %shop, "a batch was given up after a panic");
         }
-        session.yield_to_others();
+        session.release_if_contended();
     }
 }
 
 /// The next batch, and the turn to fold it. No jobs are left when the ledger has ended.
-async fn next(queue: &Queue, session: &mut Session, max_batch: usize) -> (Turn, Vec<Job>) {
+async fn next(
+    queue: &CommitQueue,
+    session: &mut PinnedConnection,
+    max_batch: usize,
+) -> (FoldPermit, Vec<QueuedCommand>) {
     let mut taking = Box::pin(queue.take(max_batch));
-    for _ in 0..LOOKS {
-        match timeout(LOOK_AROUND, &mut taking).await {
+    for _ in 0..MAX_YIELD_CHECKS {
+        match timeout(YIELD_CHECK_INTERVAL, &mut taking).await {
             Ok(taken) => return taken,
-            Err(_) => session.yield_to_others(),
+            Err(_) => session.release_if_contended(),
         }
     }
     session.release();
     taking.await
 }
 
-impl Queue {
+impl CommitQueue {
     /// All jobs that wait, at most so many, as soon as there are enough, or nobody else folds, or the one
     /// that does takes too long.
-    async fn take(&self, max_batch: usize) -> (Turn, Vec<Job>) {
+    async fn take(&self, max_batch: usize) -> (FoldPermit, Vec<QueuedCommand>) {
         let mut jobs = self.jobs.lock().await;
         let mut batch = Vec::new();
         let mut open = jobs.recv_many(&mut batch, max_batch).await > 0;
-        let mut waited = pin!(sleep(FOLDED_BY));
-        while open && batch.len() < WORTH_A_BATCH.min(max_batch) {
+        let mut waited = pin!(sleep(MAX_GATHER_TIME));
+        while open && batch.len() < MIN_BATCH_COMMANDS.min(max_batch) {
             let room = max_batch - batch.len();
             tokio::select! {
                 biased;
@@ -138,8 +151,14 @@ impl Queue {
     }
 }
 
-async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Turn, jobs: Vec<Job>) {
-    let (works, replies): (Vec<Work>, Vec<Reply>) =
+async fn commit(
+    shared: &LedgerContext,
+    session: &mut PinnedConnection,
+    shop: &ShopId,
+    turn: FoldPermit,
+    jobs: Vec<QueuedCommand>,
+) {
+    let (works, replies): (Vec<LedgerCommand>, Vec<ReplyFn>) =
         jobs.into_iter().map(|job| (job.work, job.reply)).unzip();
     match attempt(shared, session, shop, turn, &works).await {
         Ok(answers) => {
@@ -147,10 +166,10 @@ async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Tur
                 reply(Ok(answer));
             }
         }
-        Err(Failure { error, committing }) if !is_about_the_server(&error) && !committing => {
+        Err(BatchFailure { error, committing }) if !is_about_the_server(&error) && !committing => {
             let mut unclear = Vec::new();
             for (work, reply) in works.into_iter().zip(replies) {
-                match alone(shared, session, shop, &work).await {
+                match commit_single(shared, session, shop, &work).await {
                     Alone::Done(answer) => reply(answer),
                     Alone::Unclear => unclear.push((work, reply)),
                 }
@@ -170,16 +189,16 @@ async fn commit(shared: &Shared, session: &mut Session, shop: &ShopId, turn: Tur
                     "a batch could not be committed");
             }
             for reply in replies {
-                reply(Err(failure.told()));
+                reply(Err(failure.to_error()));
             }
         }
     }
 }
 
-impl Failure {
-    fn told(&self) -> LedgerError {
+impl BatchFailure {
+    fn to_error(&self) -> LedgerError {
         if self.committing {
-            LedgerError::FateUnknown
+            LedgerError::CommitUnknown
         } else {
             LedgerError::from(&self.error)
         }
@@ -188,7 +207,9 @@ impl Failure {
 
 fn is_about_the_server(error: &StoreError) -> bool {
     match error {
-        StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => false,
+        StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::SchemaMismatch(_) => {
+            false
+        }
         StoreError::Unavailable(_) | StoreError::Conflict(_) => true,
     }
 }
@@ -204,7 +225,7 @@ const SUSPECTS: usize = 10_000;
 
 impl Suspects {
     /// Notes a failure; `true` when it has failed before, and another batch was committed since.
-    fn failed_again(&self, work: &Work, commits: u64) -> bool {
+    fn failed_again(&self, work: &LedgerCommand, commits: u64) -> bool {
         let mut suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if suspects.len() >= SUSPECTS {
             suspects.clear();
@@ -219,7 +240,7 @@ impl Suspects {
     }
 
     /// Whether another batch was committed since this work failed.
-    fn others_passed(&self, work: &Work, commits: u64) -> bool {
+    fn others_passed(&self, work: &LedgerCommand, commits: u64) -> bool {
         let suspects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         suspects
             .get(&self.name(work))
@@ -227,33 +248,33 @@ impl Suspects {
     }
 
     /// What comes again under the same name is the same work. A webhook that is sent again is.
-    fn name(&self, work: &Work) -> u64 {
+    fn name(&self, work: &LedgerCommand) -> u64 {
         match work {
-            Work::Open(open) => {
+            LedgerCommand::Open(open) => {
                 let id = open.opening.tracking_id.as_ref().map(ToString::to_string);
                 self.1.hash_one((&open.opening.shop, id))
             }
-            Work::Record(record) => {
+            LedgerCommand::Record(record) => {
                 let id = match record.target {
-                    Target::Transaction(id) => id,
-                    Target::Snapshots => uuid::Uuid::nil(),
+                    EvidenceTarget::Transaction(id) => id,
+                    EvidenceTarget::Snapshots => uuid::Uuid::nil(),
                 };
-                self.1.hash_one((id, record.learned.body_sha256))
+                self.1.hash_one((id, record.observation.body_sha256))
             }
-            Work::Stamp(stamp, _) => self.1.hash_one(stamp.id),
-            Work::Close(close) => self.1.hash_one(close.id),
+            LedgerCommand::Stamp(stamp, _) => self.1.hash_one(stamp.id),
+            LedgerCommand::Close(close) => self.1.hash_one(close.id),
         }
     }
 }
 
 /// Runs a batch, again as often as that can help.
 async fn attempt(
-    shared: &Shared,
-    session: &mut Session,
+    shared: &LedgerContext,
+    session: &mut PinnedConnection,
     shop: &ShopId,
-    mut turn: Turn,
-    works: &[Work],
-) -> Result<Vec<Answer>, Failure> {
+    mut turn: FoldPermit,
+    works: &[LedgerCommand],
+) -> Result<Vec<CommandResult>, BatchFailure> {
     let started = tokio::time::Instant::now();
     let mut conflicts = 0;
     let mut committing = false;
@@ -270,17 +291,23 @@ async fn attempt(
         // What state its connection is in is for the pool to find out.
         session.release();
         committing |= failure.committing;
-        let patience = if committing { SEEK_FATE } else { PATIENCE };
+        let patience = if committing {
+            COMMIT_RESOLUTION_TIMEOUT
+        } else {
+            MAX_RETRY_TIME
+        };
         let again = match &failure.error {
             StoreError::Conflict(_) => {
                 conflicts += 1;
-                conflicts <= CONFLICTS && started.elapsed() < SEEK_FATE
+                conflicts <= MAX_CONFLICT_RETRIES && started.elapsed() < COMMIT_RESOLUTION_TIMEOUT
             }
             StoreError::Unavailable(_) => started.elapsed() < patience,
-            StoreError::Data(_) | StoreError::Inconsistent { .. } | StoreError::Broken(_) => false,
+            StoreError::Data(_)
+            | StoreError::Inconsistent { .. }
+            | StoreError::SchemaMismatch(_) => false,
         };
         if !again {
-            return Err(Failure {
+            return Err(BatchFailure {
                 error: failure.error,
                 committing,
             });
@@ -301,21 +328,26 @@ async fn attempt(
 
 /// What came of a job by itself.
 enum Alone {
-    Done(Result<Answer, LedgerError>),
+    Done(Result<CommandResult, LedgerError>),
     /// It failed, and it is not known whether for its own sake.
     Unclear,
 }
 
 /// Runs one job by itself; one that fails for its own sake is kept aside.
-async fn alone(shared: &Shared, session: &mut Session, shop: &ShopId, work: &Work) -> Alone {
+async fn commit_single(
+    shared: &LedgerContext,
+    session: &mut PinnedConnection,
+    shop: &ShopId,
+    work: &LedgerCommand,
+) -> Alone {
     let failure = match attempt(shared, session, shop, None, std::slice::from_ref(work)).await {
-        Ok(mut answers) => return Alone::Done(answers.pop().ok_or(LedgerError::Refused)),
+        Ok(mut answers) => return Alone::Done(answers.pop().ok_or(LedgerError::DataRejected)),
         Err(failure) => failure,
     };
     let is_own = !failure.committing
         && match failure.error {
             StoreError::Data(_) | StoreError::Inconsistent { .. } => true,
-            StoreError::Broken(_) => {
+            StoreError::SchemaMismatch(_) => {
                 let commits = shared.commits.load(Ordering::Relaxed);
                 if !shared.suspects.failed_again(work, commits) {
                     tracing::warn!(shop = %shop, error = failure.error.chain(),
@@ -328,22 +360,22 @@ async fn alone(shared: &Shared, session: &mut Session, shop: &ShopId, work: &Wor
         };
     Alone::Done(match is_own {
         true => refused(shared, shop, work, &failure.error).await,
-        false => Err(failure.told()),
+        false => Err(failure.to_error()),
     })
 }
 
 /// Runs a job again that failed by itself, if others were committed since.
 async fn once_more(
-    shared: &Shared,
-    session: &mut Session,
+    shared: &LedgerContext,
+    session: &mut PinnedConnection,
     shop: &ShopId,
-    work: &Work,
-) -> Result<Answer, LedgerError> {
+    work: &LedgerCommand,
+) -> Result<CommandResult, LedgerError> {
     let commits = shared.commits.load(Ordering::Relaxed);
     if !shared.suspects.others_passed(work, commits) {
         return Err(LedgerError::Unavailable);
     }
-    match alone(shared, session, shop, work).await {
+    match commit_single(shared, session, shop, work).await {
         Alone::Done(answer) => answer,
         Alone::Unclear => Err(LedgerError::Unavailable),
     }
@@ -351,33 +383,37 @@ async fn once_more(
 
 /// Keeps aside what failed for its own sake.
 async fn refused(
-    shared: &Shared,
+    shared: &LedgerContext,
     shop: &ShopId,
-    work: &Work,
+    work: &LedgerCommand,
     error: &StoreError,
-) -> Result<Answer, LedgerError> {
+) -> Result<CommandResult, LedgerError> {
     tracing::error!(shop = %shop, error = error.chain(), "one item was refused by itself");
-    let Work::Record(record) = work else {
-        return Err(LedgerError::Refused);
+    let LedgerCommand::Record(record) = work else {
+        return Err(LedgerError::DataRejected);
     };
-    let kept = timeout(SEEK_FATE, quarantine(shared, shop, record)).await;
+    let kept = timeout(COMMIT_RESOLUTION_TIMEOUT, quarantine(shared, shop, record)).await;
     match (kept, &record.target) {
-        (Err(_), _) => Err(LedgerError::FateUnknown),
+        (Err(_), _) => Err(LedgerError::CommitUnknown),
         (Ok(Err(error)), _) => Err(LedgerError::from(&error)),
-        (Ok(Ok(())), Target::Snapshots) => Ok(Answer::Recorded(Recorded {
+        (Ok(Ok(())), EvidenceTarget::Snapshots) => Ok(CommandResult::Recorded(RecordResult {
             verdict: Verdict::Refused,
             owner: None,
             transaction: None,
         })),
         // Whoever asked for it is told that it has no effect.
-        (Ok(Ok(())), Target::Transaction(_)) => Err(LedgerError::Refused),
+        (Ok(Ok(())), EvidenceTarget::Transaction(_)) => Err(LedgerError::DataRejected),
     }
 }
 
 /// Keeps evidence that cannot be recorded, with nothing of it interpreted, and tells of it.
-async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(), StoreError> {
+async fn quarantine(
+    shared: &LedgerContext,
+    shop: &ShopId,
+    record: &RecordEvidence,
+) -> Result<(), StoreError> {
     shared.metrics.quarantined();
-    let learned = &record.learned;
+    let learned = &record.observation;
     let orphan = OrphanWrite {
         id: learned.id,
         kind: "quarantine",
@@ -389,14 +425,14 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
         body: learned.body.clone(),
         body_sha256: learned.body_sha256,
     };
-    let mut session = Session::new(shared.store.clone());
+    let mut session = PinnedConnection::new(shared.store.clone());
     let mut tx = session.begin().await?;
     let at = rows::begin_batch(&mut tx).await?;
-    rows::put_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
+    rows::insert_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
     let finding = kept_aside(record, at);
     let opened = rows::open_discrepancies(&mut tx, shop, std::slice::from_ref(&finding)).await?;
     if opened.contains(&finding.id) {
-        let view = super::findings::view(&finding);
+        let view = super::discrepancies::view(&finding);
         let event = EventWrite {
             kind: "discrepancy.opened",
             transaction_id: finding.transaction_id,
@@ -405,24 +441,24 @@ async fn quarantine(shared: &Shared, shop: &ShopId, record: &Record) -> Result<(
         rows::append_events(&mut tx, shop, at, std::slice::from_ref(&event)).await?;
     }
     shared.store.commit(tx).await?;
-    shared.waiters.wake(shop, [uuid::Uuid::nil()]);
+    shared.waiters.notify(shop, [uuid::Uuid::nil()]);
     Ok(())
 }
 
 /// The finding about evidence that was kept aside.
-fn kept_aside(record: &Record, at: domain::Timestamp) -> DiscrepancyRow {
-    let learned = &record.learned;
+fn kept_aside(record: &RecordEvidence, at: domain::Timestamp) -> DiscrepancyRow {
+    let learned = &record.observation;
     let what = match (&record.target, learned.channel) {
         (_, Channel::Webhook) => "a webhook".to_owned(),
-        (Target::Transaction(id), channel) => {
+        (EvidenceTarget::Transaction(id), channel) => {
             format!("evidence of the channel {channel} about transaction ~{id}")
         }
-        (Target::Snapshots, channel) => format!("evidence of the channel {channel}"),
+        (EvidenceTarget::Snapshots, channel) => format!("evidence of the channel {channel}"),
     };
     let detail = format!("{what} could not be recorded as evidence and was kept aside");
     let kind = DiscrepancyKind::UnknownBody;
-    let mut finding = super::findings::about_shop(kind, &learned.id.to_string(), &detail, at);
-    if let Target::Transaction(id) = record.target {
+    let mut finding = super::discrepancies::about_shop(kind, &learned.id.to_string(), &detail, at);
+    if let EvidenceTarget::Transaction(id) = record.target {
         finding.transaction_id = Some(id);
     }
     finding

@@ -6,29 +6,29 @@
 //!
 //! What it deliberately cannot do: talk to the gateway, or know of HTTP.
 
-mod acts;
 mod batch;
+pub mod batch_store;
 mod commit;
-mod evidence;
-mod findings;
+mod discrepancies;
+mod explanation;
 mod kept;
-mod learning;
+mod latency_model;
+mod observation;
+mod operator;
 mod route;
 mod stamped;
-pub mod tables;
-mod telling;
 mod waiters;
 
-pub use crate::store::discrepancies::Close;
-pub use acts::{act, look};
+pub use crate::store::discrepancies::ResolveDiscrepancy;
 pub use batch::taking_over::{look_it_up, looked_over, take_over};
-pub use batch::{Answer, Fold, Work};
-pub use findings::view as discrepancy_view;
-pub use kept::evidence_of;
+pub use batch::{CommandResult, FoldedBatch, LedgerCommand};
+pub use discrepancies::view as discrepancy_view;
+pub use explanation::{EvidenceBody, EvidenceView, Explanation, ExplanationReason, NextAction};
+pub use kept::observation_from_orphan;
+pub use operator::{operator_observation, request_check};
 pub use stamped::StampedAttempt;
-pub use telling::{Because, Body, Explanation, Next, Piece};
+pub use waiters::ChangeWatch;
 pub(crate) use waiters::Due;
-pub use waiters::Watch;
 
 use crate::config::sealing::Sealed;
 use crate::metrics::Metrics;
@@ -36,7 +36,7 @@ use crate::observation::Observation;
 use crate::store::{DiscrepancyRow, Store, StoreError, StoredTransaction};
 use domain::family::{DUPLICATE_WINDOW, Unfit};
 use domain::schedule::Pace;
-use domain::{Opening, ShopId, Timestamp, Uid, Verdict};
+use domain::{ShopId, Timestamp, TransactionRequest, Uid, Verdict};
 use leaves::clock::BootInstant;
 use leaves::telemetry::traces::TraceSpan;
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ use uuid::Uuid;
 
 /// The settings that the ledger reads.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct LedgerSettings {
     /// When checks come.
     pub pace: Pace,
     /// How long a lease lasts.
@@ -70,12 +70,12 @@ pub struct Lease {
 
 /// A transaction to be opened.
 #[derive(Debug, Clone)]
-pub struct Open {
+pub struct OpenTransaction {
     /// The id of the transaction, chosen by the caller, so that it can be found again when the
     /// fate of the commit is unknown.
     pub id: Uuid,
     /// What was asked. `opened_at` is set by the ledger.
-    pub opening: Opening,
+    pub opening: TransactionRequest,
     /// The description of the request.
     pub description: Option<String>,
     /// HMAC of the request.
@@ -125,7 +125,7 @@ impl ParentLimit {
 
 /// What came of opening.
 #[derive(Debug)]
-pub enum Opened {
+pub enum OpenResult {
     /// It is new, and attempt 1 is stamped for sending now.
     Ready(StampedAttempt),
     /// It is new, and waits in the database.
@@ -146,11 +146,11 @@ pub enum Opened {
 
 /// Evidence to be recorded.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct RecordEvidence {
     /// About what.
-    pub target: Target,
+    pub target: EvidenceTarget,
     /// What was learned.
-    pub learned: Observation,
+    pub observation: Observation,
     /// The lease under which it was learned; with it comes the right to schedule.
     pub lease: Option<Uuid>,
     /// The next check, instead of what the pace says.
@@ -159,7 +159,7 @@ pub struct Record {
 
 /// What evidence is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum EvidenceTarget {
     /// A transaction of ours.
     Transaction(Uuid),
     /// Whatever the snapshots in it belong to: a webhook.
@@ -168,7 +168,7 @@ pub enum Target {
 
 /// What came of recording.
 #[derive(Debug, Clone)]
-pub struct Recorded {
+pub struct RecordResult {
     /// What it changed.
     pub verdict: Verdict,
     /// Which transaction it belongs to; none for an orphan.
@@ -179,7 +179,7 @@ pub struct Recorded {
 
 /// A new attempt to be stamped.
 #[derive(Debug, Clone)]
-pub struct Stamp {
+pub struct StampAttempt {
     /// Which transaction.
     pub id: Uuid,
     /// The lease under which the engine has it; `None` for a caller who posts again on `not_sent`.
@@ -190,11 +190,11 @@ pub struct Stamp {
     pub child: Option<ParentLimit>,
     /// For a caller who posts again: the request, which may have to wait again.
     pub sealed: Option<Sealed>,
-    /// What [`Stamp::told_before`] gives.
+    /// What [`StampAttempt::told_before`] gives.
     pub told_before: Vec<Uid>,
 }
 
-impl Stamp {
+impl StampAttempt {
     /// The gateway's transactions that were told of before the first stamp: by it they may become this one.
     pub fn told_before(stored: &StoredTransaction) -> Vec<Uid> {
         if stored.summary.sent_at().is_some() {
@@ -206,11 +206,11 @@ impl Stamp {
 
 /// What came of stamping.
 #[derive(Debug)]
-pub enum Stamped {
+pub enum StampResult {
     /// The attempt may be sent.
     Ready(StampedAttempt),
     /// Not to be sent: the lease is lost, or the state is another.
-    No {
+    Denied {
         /// As it is.
         transaction: Box<StoredTransaction>,
     },
@@ -238,10 +238,10 @@ pub enum LedgerError {
     Unavailable,
     /// The commit's fate could not be learned in time.
     #[error("it is not known whether the commit took place")]
-    FateUnknown,
+    CommitUnknown,
     /// The database refused this very item.
     #[error("the database refused the data")]
-    Refused,
+    DataRejected,
     /// No such transaction or finding.
     #[error("not found")]
     NotFound,
@@ -251,21 +251,21 @@ pub enum LedgerError {
 }
 
 /// One thing to do, with the way to answer.
-pub(crate) struct Job {
-    pub(crate) work: Work,
-    pub(crate) reply: Reply,
+pub(crate) struct QueuedCommand {
+    pub(crate) work: LedgerCommand,
+    pub(crate) reply: ReplyFn,
 }
 
 /// Takes the answer of one job.
-pub(crate) type Reply = Box<dyn FnOnce(Result<Answer, LedgerError>) + Send>;
+pub(crate) type ReplyFn = Box<dyn FnOnce(Result<CommandResult, LedgerError>) + Send>;
 
 /// What the committers share.
-pub(crate) struct Shared {
+pub(crate) struct LedgerContext {
     pub(crate) store: Store,
-    pub(crate) settings: Settings,
+    pub(crate) settings: LedgerSettings,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) waiters: waiters::Waiters,
-    pub(crate) learning: learning::Learning,
+    pub(crate) waiters: waiters::ChangeWaiters,
+    pub(crate) learning: latency_model::LatencyModel,
     /// How many batches have been committed.
     pub(crate) commits: AtomicU64,
     pub(crate) suspects: commit::Suspects,
@@ -274,35 +274,35 @@ pub(crate) struct Shared {
 /// The handle that everybody else has.
 #[derive(Clone)]
 pub struct Ledger {
-    shared: Arc<Shared>,
-    queues: Arc<HashMap<ShopId, mpsc::Sender<Job>>>,
+    shared: Arc<LedgerContext>,
+    queues: Arc<HashMap<ShopId, mpsc::Sender<QueuedCommand>>>,
 }
 
 /// How many jobs of a shop may wait before more are turned away.
-const QUEUE: usize = 8_192;
+const QUEUE_CAPACITY: usize = 8_192;
 
 impl Ledger {
     /// Starts the committers of each shop. They end when the last handle is dropped.
     pub fn start(
         store: Store,
         shops: impl IntoIterator<Item = ShopId>,
-        settings: Settings,
+        settings: LedgerSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
         let shops: Vec<ShopId> = shops.into_iter().collect();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LedgerContext {
             store,
             settings,
             metrics,
-            waiters: waiters::Waiters::default(),
-            learning: learning::Learning::of(&shops),
+            waiters: waiters::ChangeWaiters::default(),
+            learning: latency_model::LatencyModel::of(&shops),
             commits: AtomicU64::new(0),
             suspects: commit::Suspects::default(),
         });
         let queues = shops
             .into_iter()
             .map(|shop| {
-                let (sender, receiver) = mpsc::channel(QUEUE);
+                let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
                 commit::start(&shared, &shop, receiver);
                 (shop, sender)
             })
@@ -314,23 +314,27 @@ impl Ledger {
     }
 
     /// Opens a transaction, or finds the one that has its tracking id.
-    pub async fn open(&self, open: Open) -> Result<Opened, LedgerError> {
+    pub async fn open(&self, open: OpenTransaction) -> Result<OpenResult, LedgerError> {
         let shop = open.opening.shop.clone();
-        let work = Work::Open(Box::new(open));
+        let work = LedgerCommand::Open(Box::new(open));
         self.run(&shop, work, |answer| match answer {
-            Answer::Opened(opened) => Some(opened),
+            CommandResult::Opened(opened) => Some(opened),
             _ => None,
         })
         .await
     }
 
     /// Records evidence with its consequence.
-    pub async fn record(&self, shop: &ShopId, record: Record) -> Result<Recorded, LedgerError> {
+    pub async fn record(
+        &self,
+        shop: &ShopId,
+        record: RecordEvidence,
+    ) -> Result<RecordResult, LedgerError> {
         let span = TraceSpan::for_step("evidence");
-        span.set_attribute("reconciler.channel", record.learned.channel.as_str());
-        let work = Work::Record(Box::new(record));
+        span.set_attribute("reconciler.channel", record.observation.channel.as_str());
+        let work = LedgerCommand::Record(Box::new(record));
         let committed = self.run(shop, work, |answer| match answer {
-            Answer::Recorded(recorded) => Some(recorded),
+            CommandResult::Recorded(recorded) => Some(recorded),
             _ => None,
         });
         let recorded = span.instrument(committed).await;
@@ -341,31 +345,39 @@ impl Ledger {
     }
 
     /// Stamps an attempt, when the lease and the state allow it.
-    pub async fn stamp(&self, shop: &ShopId, stamp: Stamp) -> Result<Stamped, LedgerError> {
-        let work = Work::Stamp(stamp, Uuid::new_v4());
+    pub async fn stamp(
+        &self,
+        shop: &ShopId,
+        stamp: StampAttempt,
+    ) -> Result<StampResult, LedgerError> {
+        let work = LedgerCommand::Stamp(stamp, Uuid::new_v4());
         self.run(shop, work, |answer| match answer {
-            Answer::Stamped(stamped) => Some(stamped),
+            CommandResult::Stamped(stamped) => Some(stamped),
             _ => None,
         })
         .await
     }
 
     /// Closes a finding.
-    pub async fn close(&self, shop: &ShopId, close: Close) -> Result<DiscrepancyRow, LedgerError> {
-        self.run(shop, Work::Close(close), |answer| match answer {
-            Answer::Closed(row) => Some(*row),
+    pub async fn resolve_discrepancy(
+        &self,
+        shop: &ShopId,
+        close: ResolveDiscrepancy,
+    ) -> Result<DiscrepancyRow, LedgerError> {
+        self.run(shop, LedgerCommand::Close(close), |answer| match answer {
+            CommandResult::Closed(row) => Some(*row),
             _ => None,
         })
         .await
     }
 
     /// Wakes when a transaction changes through this process.
-    pub fn watch(&self, shop: &ShopId, id: Uuid) -> Watch {
+    pub fn watch(&self, shop: &ShopId, id: Uuid) -> ChangeWatch {
         self.shared.waiters.watch(shop, id)
     }
 
     /// Wakes when anything of a shop has been committed through this process.
-    pub fn watch_shop(&self, shop: &ShopId) -> Watch {
+    pub fn watch_shop(&self, shop: &ShopId) -> ChangeWatch {
         self.shared.waiters.watch(shop, Uuid::nil())
     }
 
@@ -378,28 +390,28 @@ impl Ledger {
     async fn run<T: Send + 'static>(
         &self,
         shop: &ShopId,
-        work: Work,
-        want: fn(Answer) -> Option<T>,
+        work: LedgerCommand,
+        want: fn(CommandResult) -> Option<T>,
     ) -> Result<T, LedgerError> {
         let queue = self.queues.get(shop).ok_or(LedgerError::NotFound)?;
         let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |answer: Result<Answer, LedgerError>| {
+        let reply = Box::new(move |answer: Result<CommandResult, LedgerError>| {
             let answer = answer.and_then(|answer| match answer {
-                Answer::NotFound => Err(LedgerError::NotFound),
-                answer => want(answer).ok_or(LedgerError::Refused),
+                CommandResult::NotFound => Err(LedgerError::NotFound),
+                answer => want(answer).ok_or(LedgerError::DataRejected),
             });
             // One who has gone away needs no answer.
             let _ = sender.send(answer);
         });
         queue
-            .try_send(Job { work, reply })
+            .try_send(QueuedCommand { work, reply })
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => LedgerError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => LedgerError::Unavailable,
             })?;
         // Many jobs are committed at once: the span is the wait of this one.
         let span = TraceSpan::for_step("commit");
-        let done = receiver.await.unwrap_or(Err(LedgerError::FateUnknown));
+        let done = receiver.await.unwrap_or(Err(LedgerError::CommitUnknown));
         if done.is_err() {
             span.set_error("not committed");
         }
@@ -410,10 +422,10 @@ impl Ledger {
 impl From<&StoreError> for LedgerError {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Broken(_) => {
-                Self::Unavailable
-            }
-            StoreError::Data(_) | StoreError::Inconsistent { .. } => Self::Refused,
+            StoreError::Unavailable(_)
+            | StoreError::Conflict(_)
+            | StoreError::SchemaMismatch(_) => Self::Unavailable,
+            StoreError::Data(_) | StoreError::Inconsistent { .. } => Self::DataRejected,
         }
     }
 }

@@ -3,16 +3,16 @@
 //!
 //! Everything is read before anything is locked, so that nothing is locked late.
 
-use crate::ledger::batch::Rows;
-use crate::ledger::tables::Tables;
-use crate::ledger::{Record, Target, Work};
+use crate::ledger::batch::BatchRows;
+use crate::ledger::batch_store::BatchStore;
+use crate::ledger::{EvidenceTarget, LedgerCommand, RecordEvidence};
 use crate::observation::Observation;
 use crate::store::StoreError;
-use crate::store::batch::Names;
+use crate::store::batch::LookupKeys;
 use domain::candidate::is_misnamed;
 use domain::evidence::FoundBy;
-use domain::explain::note;
-use domain::fold::Differences;
+use domain::explain::describe_fact;
+use domain::fold::Mismatch;
 use domain::{
     Channel, Fact, Origin, ShopId, Snapshot, Summary, TrackingId, TransactionType, Uid, Verdict,
 };
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 /// What is known of owners before the batch locks anything.
 #[derive(Debug, Default)]
-pub(crate) struct Routing {
+pub(crate) struct OwnerIndex {
     owners: HashMap<String, Uuid>,
     ours: HashMap<String, Uuid>,
     children: HashMap<String, Vec<Uuid>>,
@@ -33,7 +33,7 @@ pub(crate) struct Routing {
 
 /// Where facts of one piece of evidence go.
 #[derive(Debug)]
-pub(crate) enum Delivery<'a> {
+pub(crate) enum RoutedFacts<'a> {
     /// To this transaction.
     To(Uuid, Vec<Cow<'a, Fact>>),
     /// To a new one of origin `gateway`.
@@ -48,28 +48,32 @@ pub(crate) enum Delivery<'a> {
     Offered(Uuid, Box<Observation>, Box<Fact>),
 }
 
-impl Routing {
+impl OwnerIndex {
     /// Looks up everything that the jobs of a batch name.
-    pub(crate) async fn look_up<T: Tables>(
+    pub(crate) async fn look_up<T: BatchStore>(
         tables: &mut T,
         shop: &ShopId,
-        works: &[Work],
+        works: &[LedgerCommand],
     ) -> Result<Self, StoreError> {
         let mut uids = BTreeSet::new();
         let mut tracking = BTreeSet::new();
         let mut parents = BTreeSet::new();
         for work in works {
             match work {
-                Work::Open(open) => {
+                LedgerCommand::Open(open) => {
                     tracking.extend(open.opening.tracking_id.iter().map(TrackingId::as_str));
                 }
-                Work::Record(record) => {
-                    let named = record.learned.facts.iter().filter_map(|fact| match fact {
-                        Fact::Decided(decision) => decision.uid.as_ref(),
-                        _ => None,
-                    });
+                LedgerCommand::Record(record) => {
+                    let named = record
+                        .observation
+                        .facts
+                        .iter()
+                        .filter_map(|fact| match fact {
+                            Fact::Decided(decision) => decision.uid.as_ref(),
+                            _ => None,
+                        });
                     uids.extend(named.map(Uid::as_str));
-                    for snapshot in record.learned.snapshots() {
+                    for snapshot in record.observation.snapshots() {
                         uids.insert(snapshot.uid.as_str());
                         tracking.extend(snapshot.tracking_id.iter().map(TrackingId::as_str));
                         let parent = snapshot.parent_uid.iter().map(Uid::as_str);
@@ -77,14 +81,16 @@ impl Routing {
                         uids.extend(parent);
                     }
                 }
-                Work::Stamp(stamp, _) => uids.extend(stamp.told_before.iter().map(Uid::as_str)),
-                Work::Close(_) => {}
+                LedgerCommand::Stamp(stamp, _) => {
+                    uids.extend(stamp.told_before.iter().map(Uid::as_str))
+                }
+                LedgerCommand::Close(_) => {}
             }
         }
         fn list(set: BTreeSet<&str>) -> Vec<&str> {
             set.into_iter().collect()
         }
-        let names = Names {
+        let names = LookupKeys {
             uids: list(uids),
             tracking_ids: list(tracking),
             parents: list(parents),
@@ -104,38 +110,38 @@ impl Routing {
     }
 
     /// All transactions that the jobs may touch, to be locked at once.
-    pub(crate) fn touched(&self, works: &[Work]) -> BTreeSet<Uuid> {
+    pub(crate) fn transactions_to_lock(&self, works: &[LedgerCommand]) -> BTreeSet<Uuid> {
         let mut ids: BTreeSet<Uuid> = self.owners.values().copied().collect();
         ids.extend(self.children.values().flatten());
         for work in works {
             match work {
-                Work::Open(open) => {
+                LedgerCommand::Open(open) => {
                     // A second run of a batch finds its own row.
                     let name = open.opening.tracking_id.as_ref();
-                    let ours = name.and_then(|name| self.ours(name.as_str()));
+                    let ours = name.and_then(|name| self.by_tracking_id(name.as_str()));
                     ids.extend(ours.filter(|id| *id == open.id));
                 }
-                Work::Record(record) => {
-                    if let Target::Transaction(id) = record.target {
+                LedgerCommand::Record(record) => {
+                    if let EvidenceTarget::Transaction(id) = record.target {
                         ids.insert(id);
                     }
                     let names = record
-                        .learned
+                        .observation
                         .snapshots()
                         .filter_map(|s| s.tracking_id.as_ref());
                     ids.extend(names.filter_map(|name| self.ours.get(name.as_str())));
                 }
-                Work::Stamp(stamp, _) => {
+                LedgerCommand::Stamp(stamp, _) => {
                     ids.insert(stamp.id);
                 }
-                Work::Close(_) => {}
+                LedgerCommand::Close(_) => {}
             }
         }
         ids
     }
 
     /// The transaction made through the API under a tracking id.
-    pub(crate) fn ours(&self, tracking_id: &str) -> Option<Uuid> {
+    pub(crate) fn by_tracking_id(&self, tracking_id: &str) -> Option<Uuid> {
         self.ours.get(tracking_id).copied()
     }
 
@@ -145,7 +151,7 @@ impl Routing {
     }
 
     /// Makes a transaction the owner of a uid that had none.
-    pub(crate) fn claim(&mut self, uid: &Uid, id: Uuid) {
+    pub(crate) fn assign_uid(&mut self, uid: &Uid, id: Uuid) {
         self.owners.insert(uid.to_string(), id);
         self.claims.push((uid.to_string(), id));
     }
@@ -169,7 +175,7 @@ impl Routing {
 
     /// Whether a uid belongs to another than this one. What was learned of from the gateway gives way to
     /// what was made through us.
-    pub(crate) fn is_anothers(&self, uid: &Uid, id: Uuid, rows: &Rows) -> bool {
+    pub(crate) fn is_anothers(&self, uid: &Uid, id: Uuid, rows: &BatchRows) -> bool {
         let ours = rows
             .get(id)
             .is_some_and(|row| row.opening.origin == Origin::Api);
@@ -183,11 +189,15 @@ impl Routing {
     }
 
     /// Decides where the facts of one record go. The target itself always gets its evidence.
-    pub(crate) fn deliver<'a>(&self, record: &'a Record, rows: &Rows) -> Vec<Delivery<'a>> {
-        let learned = &record.learned;
+    pub(crate) fn route<'a>(
+        &self,
+        record: &'a RecordEvidence,
+        rows: &BatchRows,
+    ) -> Vec<RoutedFacts<'a>> {
+        let learned = &record.observation;
         let target = match record.target {
-            Target::Transaction(id) => Some(id),
-            Target::Snapshots => None,
+            EvidenceTarget::Transaction(id) => Some(id),
+            EvidenceTarget::Snapshots => None,
         };
         let mut shares: Vec<(Uuid, Vec<Cow<'a, Fact>>)> =
             target.map(|id| (id, Vec::new())).into_iter().collect();
@@ -201,7 +211,7 @@ impl Routing {
                     found_by: FoundBy::TrackingId,
                 } => self.homes(snapshot, fact, (asked_for, learned.adopts), rows),
                 fact => {
-                    let own = target.map(|id| Home::Row(id, Cow::Borrowed(fact)));
+                    let own = target.map(|id| RoutedOwner::Row(id, Cow::Borrowed(fact)));
                     let named = target.and_then(|id| self.named_another(id, fact, rows));
                     let named = named.into_iter().flatten();
                     own.into_iter().chain(named).collect()
@@ -209,28 +219,33 @@ impl Routing {
             };
             for home in homes {
                 match home {
-                    Home::Row(id, fact) => match shares.iter_mut().find(|(to, _)| *to == id) {
+                    RoutedOwner::Row(id, fact) => match shares.iter_mut().find(|(to, _)| *to == id)
+                    {
                         Some((_, facts)) => facts.push(fact),
                         None => shares.push((id, vec![fact])),
                     },
-                    Home::Offered(id, told, fact) => others.push(Delivery::Offered(id, told, fact)),
-                    Home::New(snapshot) => others.push(Delivery::Adopt(snapshot)),
-                    Home::Unclaimed(snapshot, kind) => {
-                        others.push(Delivery::Unclaimed(snapshot, kind));
+                    RoutedOwner::Offered(id, told, fact) => {
+                        others.push(RoutedFacts::Offered(id, told, fact))
                     }
-                    Home::Nobody(snapshot) => others.push(Delivery::Orphan(Some(snapshot))),
+                    RoutedOwner::New(snapshot) => others.push(RoutedFacts::Adopt(snapshot)),
+                    RoutedOwner::Unclaimed(snapshot, kind) => {
+                        others.push(RoutedFacts::Unclaimed(snapshot, kind));
+                    }
+                    RoutedOwner::Nobody(snapshot) => {
+                        others.push(RoutedFacts::Orphan(Some(snapshot)))
+                    }
                 }
             }
         }
         if shares.is_empty() && others.is_empty() {
-            others.push(Delivery::Orphan(None));
+            others.push(RoutedFacts::Orphan(None));
         }
         if learned.verdict == Some(Verdict::Hint) {
             return hints(shares, others);
         }
         shares
             .into_iter()
-            .map(|(id, facts)| Delivery::To(id, facts))
+            .map(|(id, facts)| RoutedFacts::To(id, facts))
             .chain(others)
             .collect()
     }
@@ -238,7 +253,12 @@ impl Routing {
     /// Where a description goes that answers the request of one of ours and bears a name that is not that
     /// one's: to whom it would go if it had been found. One that tells of a duplicate describes what it
     /// clashed with in words about the clash.
-    fn named_another<'a>(&self, target: Uuid, fact: &Fact, rows: &Rows) -> Option<Vec<Home<'a>>> {
+    fn named_another<'a>(
+        &self,
+        target: Uuid,
+        fact: &Fact,
+        rows: &BatchRows,
+    ) -> Option<Vec<RoutedOwner<'a>>> {
         let (Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. }) = fact else {
             return None;
         };
@@ -258,16 +278,16 @@ impl Routing {
             let mut told = Observation::local(Channel::Local, "offered", &act, vec![seen.clone()]);
             told.note = Some(format!(
                 "what ~{target} was answered bears this name: {}",
-                note(&seen)
+                describe_fact(&seen)
             ));
-            Home::Offered(id, Box::new(told), Box::new(fact))
+            RoutedOwner::Offered(id, Box::new(told), Box::new(fact))
         };
         let homes = self.homes(snapshot, &seen, (None, true), rows).into_iter();
         let homes = homes.filter_map(|home| match home {
-            Home::Row(id, fact) => (id != target).then(|| offer(id, fact.into_owned())),
-            Home::New(snapshot) => Some(Home::New(snapshot)),
-            Home::Unclaimed(snapshot, kind) => Some(Home::Unclaimed(snapshot, kind)),
-            Home::Nobody(_) | Home::Offered(..) => None,
+            RoutedOwner::Row(id, fact) => (id != target).then(|| offer(id, fact.into_owned())),
+            RoutedOwner::New(snapshot) => Some(RoutedOwner::New(snapshot)),
+            RoutedOwner::Unclaimed(snapshot, kind) => Some(RoutedOwner::Unclaimed(snapshot, kind)),
+            RoutedOwner::Nobody(_) | RoutedOwner::Offered(..) => None,
         });
         Some(homes.collect())
     }
@@ -279,31 +299,33 @@ impl Routing {
         s: &Snapshot,
         fact: &'a Fact,
         (target, adopts): (Option<Uuid>, bool),
-        rows: &Rows,
-    ) -> Vec<Home<'a>> {
+        rows: &BatchRows,
+    ) -> Vec<RoutedOwner<'a>> {
         let Some(owner) = self.owner(&s.uid) else {
             return self.offered(s, fact, (target, adopts), rows);
         };
         let looked_for_another = target.is_some_and(|target| target != owner);
         let is_news = !looked_for_another || is_news(rows, owner, s);
-        let to_owner = is_news.then_some(Home::Row(owner, Cow::Borrowed(fact)));
+        let to_owner = is_news.then_some(RoutedOwner::Row(owner, Cow::Borrowed(fact)));
         if gives_way(owner, rows) {
             let ours = self.offered(s, fact, (target, adopts), rows).into_iter();
-            let ours = ours.filter(|home| matches!(home, Home::Row(..)));
+            let ours = ours.filter(|home| matches!(home, RoutedOwner::Row(..)));
             return ours.chain(to_owner).collect();
         }
-        let named = self.named(s).filter(|named| *named != owner);
+        let named = self.owner_by_tracking_id(s).filter(|named| *named != owner);
         let told = named.filter(|named| would_be_ours(rows, *named, s));
         let told = told.map(|named| {
             let snapshot = Box::new(s.clone());
-            Home::Row(named, Cow::Owned(Fact::Anothers { by: None, snapshot }))
+            RoutedOwner::Row(named, Cow::Owned(Fact::Anothers { by: None, snapshot }))
         });
         to_owner.into_iter().chain(told).collect()
     }
 
     /// The one made through the API under the name that a description bears.
-    fn named(&self, s: &Snapshot) -> Option<Uuid> {
-        s.tracking_id.as_ref().and_then(|t| self.ours(t.as_str()))
+    fn owner_by_tracking_id(&self, s: &Snapshot) -> Option<Uuid> {
+        s.tracking_id
+            .as_ref()
+            .and_then(|t| self.by_tracking_id(t.as_str()))
     }
 
     /// To whom a description goes that belongs to none of ours yet.
@@ -312,21 +334,21 @@ impl Routing {
         s: &Snapshot,
         fact: &'a Fact,
         (target, adopts): (Option<Uuid>, bool),
-        rows: &Rows,
-    ) -> Vec<Home<'a>> {
-        let whole = |id| Home::Row(id, Cow::Borrowed(fact));
+        rows: &BatchRows,
+    ) -> Vec<RoutedOwner<'a>> {
+        let whole = |id| RoutedOwner::Row(id, Cow::Borrowed(fact));
         let kind = s.kind.as_deref().and_then(TransactionType::parse);
-        let named = self.named(s);
+        let named = self.owner_by_tracking_id(s);
         let is_child = s.parent_uid.is_some() || kind.is_some_and(TransactionType::is_child);
         let or_nobody = |id: Uuid| {
             let kind = kind.or(rows.get(id).map(|row| row.opening.kind));
-            vec![whole(id), Home::Unclaimed(Box::new(s.clone()), kind)]
+            vec![whole(id), RoutedOwner::Unclaimed(Box::new(s.clone()), kind)]
         };
         if !is_child {
             return match named.or(target) {
                 Some(id) => or_nobody(id),
-                None if adopts && kind.is_some() => vec![Home::New(Box::new(s.clone()))],
-                None => vec![Home::Nobody(Box::new(s.clone()))],
+                None if adopts && kind.is_some() => vec![RoutedOwner::New(Box::new(s.clone()))],
+                None => vec![RoutedOwner::Nobody(Box::new(s.clone()))],
             };
         }
         let same_kind = |id: &Uuid| {
@@ -336,29 +358,31 @@ impl Routing {
         if let Some(id) = named.filter(same_kind) {
             return or_nobody(id);
         }
-        let contested = |ids: &[Uuid]| -> Vec<Home<'a>> {
+        let contested = |ids: &[Uuid]| -> Vec<RoutedOwner<'a>> {
             let contested = || {
                 let snapshot = Box::new(s.clone());
                 Cow::Owned(Fact::Contested { snapshot })
             };
-            ids.iter().map(|id| Home::Row(*id, contested())).collect()
+            ids.iter()
+                .map(|id| RoutedOwner::Row(*id, contested()))
+                .collect()
         };
         let possible =
             |age: fn(&Summary, &Snapshot) -> bool| self.possible_children(s, kind, rows, age);
-        match possible(|known, s| !known.is_older(s)).as_slice() {
+        match possible(|known, s| !known.predates_first_attempt(s)).as_slice() {
             [only] => return or_nobody(*only),
             [] => {}
             several => return contested(several),
         }
         // Nothing but its age speaks against it: while it stands there, absence is not proved.
-        match possible(Summary::is_hardly_older).as_slice() {
+        match possible(Summary::is_within_clock_fault).as_slice() {
             [] => {
                 let parent = s.parent_uid.as_ref().and_then(|uid| self.owner(uid));
                 let is_known = adopts || parent.is_some() || target.is_some();
                 if kind.is_some() && is_known {
-                    vec![Home::New(Box::new(s.clone()))]
+                    vec![RoutedOwner::New(Box::new(s.clone()))]
                 } else {
-                    vec![Home::Nobody(Box::new(s.clone()))]
+                    vec![RoutedOwner::Nobody(Box::new(s.clone()))]
                 }
             }
             doubtful => contested(doubtful),
@@ -371,7 +395,7 @@ impl Routing {
         &self,
         s: &Snapshot,
         kind: Option<TransactionType>,
-        rows: &Rows,
+        rows: &BatchRows,
         age: fn(&Summary, &Snapshot) -> bool,
     ) -> Vec<Uuid> {
         let Some(parent) = &s.parent_uid else {
@@ -382,7 +406,7 @@ impl Routing {
         };
         let fits = |id: &&Uuid| {
             rows.get(**id).is_some_and(|row| {
-                let differences = Differences::between(&row.opening, s);
+                let differences = Mismatch::between(&row.opening, s);
                 Some(row.opening.kind) == kind
                     && differences.agree()
                     && !differences.tracking_id
@@ -398,29 +422,29 @@ impl Routing {
 /// its word.
 fn hints<'a>(
     shares: Vec<(Uuid, Vec<Cow<'a, Fact>>)>,
-    others: Vec<Delivery<'a>>,
-) -> Vec<Delivery<'a>> {
+    others: Vec<RoutedFacts<'a>>,
+) -> Vec<RoutedFacts<'a>> {
     let kept = shares
         .into_iter()
-        .map(|(id, _)| Delivery::To(id, Vec::new()));
+        .map(|(id, _)| RoutedFacts::To(id, Vec::new()));
     let orphaned = others.into_iter().filter_map(|other| match other {
-        Delivery::Adopt(snapshot) => Some(Delivery::Orphan(Some(snapshot))),
+        RoutedFacts::Adopt(snapshot) => Some(RoutedFacts::Orphan(Some(snapshot))),
         // It is kept where it was brought to.
-        Delivery::Unclaimed(..) => None,
+        RoutedFacts::Unclaimed(..) => None,
         other => Some(other),
     });
     kept.chain(orphaned).collect()
 }
 
 /// Whether a transaction gives its uid up to one of ours: it was learned of from the gateway.
-pub(crate) fn gives_way(id: Uuid, rows: &Rows) -> bool {
+pub(crate) fn gives_way(id: Uuid, rows: &BatchRows) -> bool {
     rows.get(id)
         .is_some_and(|row| row.opening.origin == Origin::Gateway)
 }
 
 /// Whether a description tells of a transaction what is not known of it yet. A look-up for another one that
 /// shows it again and again is no news.
-fn is_news(rows: &Rows, id: Uuid, s: &Snapshot) -> bool {
+fn is_news(rows: &BatchRows, id: Uuid, s: &Snapshot) -> bool {
     let known = rows
         .get(id)
         .and_then(|row| row.summary.candidates.get(&s.uid));
@@ -436,16 +460,16 @@ fn is_news(rows: &Rows, id: Uuid, s: &Snapshot) -> bool {
 
 /// Whether a description would make its transaction this one's, if it were nobody's, by the name that it
 /// bears; and this one has not been told so before.
-fn would_be_ours(rows: &Rows, id: Uuid, s: &Snapshot) -> bool {
+fn would_be_ours(rows: &BatchRows, id: Uuid, s: &Snapshot) -> bool {
     rows.get(id).is_some_and(|row| {
-        let differences = Differences::between(&row.opening, s);
+        let differences = Mismatch::between(&row.opening, s);
         let named = s.tracking_id.is_some() && s.tracking_id == row.opening.tracking_id;
         let told = row.summary.anothers.contains_key(&s.uid);
-        named && differences.agree() && !row.summary.is_older(s) && !told
+        named && differences.agree() && !row.summary.predates_first_attempt(s) && !told
     })
 }
 
-enum Home<'a> {
+enum RoutedOwner<'a> {
     Row(Uuid, Cow<'a, Fact>),
     New(Box<Snapshot>),
     Unclaimed(Box<Snapshot>, Option<TransactionType>),

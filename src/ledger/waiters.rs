@@ -13,7 +13,7 @@ type Map = Mutex<HashMap<Key, Arc<Notify>>>;
 
 /// Who waits for which transaction.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Waiters {
+pub(crate) struct ChangeWaiters {
     map: Arc<Map>,
     due: Arc<Mutex<HashMap<ShopId, Arc<Due>>>>,
 }
@@ -30,7 +30,7 @@ const ONE_MOMENT: Duration = Duration::from_millis(10);
 
 impl Due {
     /// Something is due after a while.
-    pub(crate) fn tell(&self, after: Duration) {
+    pub(crate) fn notify_after(&self, after: Duration) {
         let at = Instant::now() + after;
         let mut moments = self.lock();
         if moments.range(at..=at + ONE_MOMENT).next().is_none() {
@@ -66,18 +66,18 @@ impl Due {
 
 /// One waiting. Dropping it ends it.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ChangeWatch {
     map: Arc<Map>,
     key: Key,
     notify: Option<Arc<Notify>>,
 }
 
-impl Waiters {
-    pub(crate) fn watch(&self, shop: &ShopId, id: Uuid) -> Watch {
+impl ChangeWaiters {
+    pub(crate) fn watch(&self, shop: &ShopId, id: Uuid) -> ChangeWatch {
         let key = (shop.clone(), id);
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         let notify = Arc::clone(map.entry(key.clone()).or_default());
-        Watch {
+        ChangeWatch {
             map: Arc::clone(&self.map),
             key,
             notify: Some(notify),
@@ -95,11 +95,11 @@ impl Waiters {
         let due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         let due = due.get(shop).cloned();
         if let Some(due) = due {
-            after.for_each(|after| due.tell(after));
+            after.for_each(|after| due.notify_after(after));
         }
     }
 
-    pub(crate) fn wake(&self, shop: &ShopId, ids: impl IntoIterator<Item = Uuid>) {
+    pub(crate) fn notify(&self, shop: &ShopId, ids: impl IntoIterator<Item = Uuid>) {
         let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
         if map.is_empty() {
             return;
@@ -112,7 +112,7 @@ impl Waiters {
     }
 }
 
-impl Watch {
+impl ChangeWatch {
     /// A future that is done at the next change. Make it before the row is read, so that no change
     /// falls between the reading and the waiting.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -130,7 +130,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for ChangeWatch {
     fn drop(&mut self) {
         self.notify = None;
         let mut map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,10 +148,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_told_comes_when_it_is_due_and_once() {
+    async fn a_wakeup_comes_once_when_due() {
         let (due, began) = (Due::default(), Instant::now());
         for after in [300, 105, 100, 200] {
-            due.tell(Duration::from_millis(after));
+            due.notify_after(Duration::from_millis(after));
         }
         for _ in 0..3 {
             due.come().await;
@@ -163,13 +163,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_told_meanwhile_and_is_sooner_is_not_waited_past() {
+    async fn an_earlier_wakeup_replaces_a_later_one() {
         let (due, began) = (Arc::new(Due::default()), Instant::now());
-        due.tell(Duration::from_secs(60));
+        due.notify_after(Duration::from_secs(60));
         let later = Arc::clone(&due);
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            later.tell(Duration::ZERO);
+            later.notify_after(Duration::ZERO);
         });
         due.come().await;
         assert!(

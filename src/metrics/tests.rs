@@ -11,8 +11,8 @@ fn money(shop: &str, currency: &str, value: i64) -> MoneyInDoubt {
     }
 }
 
-fn level(shop: &str, label: &str, value: i64) -> ShopLevel {
-    ShopLevel {
+fn level(shop: &str, label: &str, value: i64) -> ShopGauge {
+    ShopGauge {
         shop: shop.to_owned(),
         label: label.to_owned(),
         value,
@@ -68,7 +68,7 @@ fn labels_are_those_of_the_contract() {
     metrics.set_outbox_pending(5);
     metrics.delivery("orders", "delivered");
     metrics.set_subscribers_disabled(&[level("1001", "orders", 1)]);
-    metrics.swept("events", second);
+    metrics.sweep_succeeded("events", second);
     metrics.dropped("events", 6);
     metrics.set_evidence_months_ahead(3);
     metrics.set_open(&[OpenTransactions {

@@ -6,15 +6,15 @@ use crate::store::earlier::KeptAnswer;
 use bytes::Bytes;
 use domain::evidence::AbsenceProof;
 use domain::{Fact, Summary, TaskId, Timestamp, TransactionType};
-use domain::{Opening, Refusal};
-use gateway::{Address, Answer, Submission, TaskUrl};
+use domain::{Refusal, TransactionRequest};
+use gateway::{GatewayAddress, GatewayResponse, SubmitExchange, TaskEndpoint};
 
 /// What is known, with the refusals among these answers as they are read now.
 pub fn reread(
-    opening: &Opening,
+    opening: &TransactionRequest,
     known: &Summary,
     answers: &[KeptAnswer],
-    ours: &Address,
+    ours: &GatewayAddress,
 ) -> Summary {
     let mut summary = known.clone();
     for attempt in summary.attempts.values_mut() {
@@ -41,11 +41,11 @@ pub fn is_hollow(proof: &AbsenceProof, answers: &[KeptAnswer]) -> bool {
         .iter()
         .filter(|kept| kept.channel == "query" && proof.lookups.contains(&kept.id));
     let mut told = named.filter_map(|kept| answer(kept, false));
-    told.any(|answer| read::read_list(&answer, "").facts.is_empty())
+    told.any(|answer| read::observe_lookup(&answer, "").facts.is_empty())
 }
 
-fn answer(kept: &KeptAnswer, truncated: bool) -> Option<Answer> {
-    Some(Answer {
+fn answer(kept: &KeptAnswer, truncated: bool) -> Option<GatewayResponse> {
+    Some(GatewayResponse {
         status: u16::try_from(kept.http_status?).ok()?,
         retry_after: None,
         content_type: None,
@@ -57,7 +57,7 @@ fn answer(kept: &KeptAnswer, truncated: bool) -> Option<Answer> {
     })
 }
 
-fn facts(kind: TransactionType, kept: &KeptAnswer, ours: &Address) -> Vec<Fact> {
+fn facts(kind: TransactionType, kept: &KeptAnswer, ours: &GatewayAddress) -> Vec<Fact> {
     let subject = kept.subject.as_deref().unwrap_or_default();
     let (number, truncated) = match subject.strip_suffix(read::CUT_OFF) {
         Some(number) => (number, true),
@@ -72,11 +72,11 @@ fn facts(kind: TransactionType, kept: &KeptAnswer, ours: &Address) -> Vec<Fact> 
             let Some(attempt) = number else {
                 return Vec::new();
             };
-            let said = Submission::Answered(answer);
-            submit::of(&said, attempt, kind, ours, Timestamp::END).learned
+            let said = SubmitExchange::Answered(answer);
+            submit::from_exchange(&said, attempt, kind, ours, Timestamp::END).observation
         }
         "task_result" => match TaskId::from_gateway(subject) {
-            Some(task) => read::read_answer(&answer, TaskUrl::Result, &task, kind),
+            Some(task) => read::observe_task_read(&answer, TaskEndpoint::Result, &task, kind),
             None => return Vec::new(),
         },
         _ => return Vec::new(),

@@ -12,11 +12,11 @@ pub mod webhook;
 
 use crate::store::EvidenceRow;
 use bytes::Bytes;
-use domain::explain::note;
+use domain::explain::describe_fact;
 use domain::schedule::Wishes;
 use domain::{Channel, DiscrepancyKind, Fact, Snapshot, Timestamp, Verdict};
 use gateway::redact::redact;
-use gateway::{Answer, Received, TrackingReading, read_by_tracking_id};
+use gateway::{GatewayResponse, ReceivedResponse, TrackingIdReading, read_by_tracking_id};
 use leaves::clock::BootInstant;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub struct Observation {
     /// The verdict where it does not follow from the facts (`hint`, `refused`).
     pub verdict: Option<Verdict>,
     /// A look at the gateway becomes due at once.
-    pub look_again: bool,
+    pub recheck_now: bool,
     /// The gateway asked for such a pause before the next read.
     pub pause: Option<Duration>,
     /// What that look is for, beside what the state asks for.
@@ -112,7 +112,7 @@ impl Observation {
             parent: None,
             note: None,
             verdict: None,
-            look_again: false,
+            recheck_now: false,
             pause: None,
             wishes: Wishes::default(),
             goes_on: false,
@@ -151,8 +151,13 @@ impl Observation {
     pub(crate) fn sentence(&self) -> String {
         let text = match &self.note {
             Some(note) => note.clone(),
-            None if self.facts.is_empty() => note(&Fact::Nothing),
-            None => self.facts.iter().map(note).collect::<Vec<_>>().join("; "),
+            None if self.facts.is_empty() => describe_fact(&Fact::Nothing),
+            None => self
+                .facts
+                .iter()
+                .map(describe_fact)
+                .collect::<Vec<_>>()
+                .join("; "),
         };
         // PostgreSQL's text cannot hold NUL.
         text.replace('\0', "\u{FFFD}")
@@ -212,13 +217,13 @@ pub(crate) fn content_id(parts: &[&[u8]]) -> Uuid {
 }
 
 /// An answer, as the readers take it. The time of receipt is put by the ledger.
-pub(crate) fn received(answer: &Answer) -> Received<'_> {
+pub(crate) fn received(answer: &GatewayResponse) -> ReceivedResponse<'_> {
     answer.received(Timestamp::END)
 }
 
 /// The transactions of a list that came where none was asked for, in words: somebody has to look at them.
-pub(crate) fn listed(answer: &Answer) -> Option<String> {
-    let TrackingReading::Found { snapshots, .. } = read_by_tracking_id(&received(answer)) else {
+pub(crate) fn listed(answer: &GatewayResponse) -> Option<String> {
+    let TrackingIdReading::Found { snapshots, .. } = read_by_tracking_id(&received(answer)) else {
         return None;
     };
     let uids: Vec<&str> = snapshots.iter().map(|s| s.uid.as_str()).collect();
@@ -227,7 +232,7 @@ pub(crate) fn listed(answer: &Answer) -> Option<String> {
 
 /// An answer as an observation: its body redacted.
 pub(crate) fn of_answer(
-    answer: &Answer,
+    answer: &GatewayResponse,
     channel: Channel,
     subject: &str,
     facts: Vec<Fact>,

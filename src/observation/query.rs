@@ -1,10 +1,10 @@
 //! What the answer to a status query tells about the transactions that it names.
 
-use crate::observation::read::{read_list, read_uid};
+use crate::observation::read::{observe_lookup, observe_uid_lookup};
 use crate::observation::{Observation, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, Uid};
-use gateway::{Answer, TrackingReading, UidReading, read_by_tracking_id, read_by_uid};
+use gateway::{GatewayResponse, TrackingIdReading, UidReading, read_by_tracking_id, read_by_uid};
 
 /// What a status query asked for.
 #[derive(Debug, Clone, Copy)]
@@ -18,10 +18,10 @@ pub enum Asked<'a> {
 /// What the answer to a query, or to a look-up that nothing had planned, tells. Where what was asked for is
 /// `known` here, it is evidence like the answer to any look-up, whatever it says; else `None` when it tells of
 /// no transaction.
-pub fn observe(answer: &Answer, asked: Asked<'_>, known: bool) -> Option<Observation> {
+pub fn observe(answer: &GatewayResponse, asked: Asked<'_>, known: bool) -> Option<Observation> {
     let (mut observation, is_needed) = match asked {
-        Asked::Uid(uid) => (read_uid(answer, uid), known || shows(answer, uid)),
-        Asked::TrackingId(name) if known => (read_list(answer, name), true),
+        Asked::Uid(uid) => (observe_uid_lookup(answer, uid), known || shows(answer, uid)),
+        Asked::TrackingId(name) if known => (observe_lookup(answer, name), true),
         Asked::TrackingId(name) => return found_by_name(answer, name),
     };
     // What the gateway itself has of this shop is there, whoever made it.
@@ -30,23 +30,23 @@ pub fn observe(answer: &Answer, asked: Asked<'_>, known: bool) -> Option<Observa
     is_needed.then_some(observation)
 }
 
-fn shows(answer: &Answer, uid: &Uid) -> bool {
+fn shows(answer: &GatewayResponse, uid: &Uid) -> bool {
     match read_by_uid(&received(answer), uid) {
         UidReading::Found(_) | UidReading::Another(_) => true,
         UidReading::Missing | UidReading::NotAbout { .. } | UidReading::Unreadable { .. } => false,
     }
 }
 
-fn found_by_name(answer: &Answer, name: &str) -> Option<Observation> {
+fn found_by_name(answer: &GatewayResponse, name: &str) -> Option<Observation> {
     match read_by_tracking_id(&received(answer)) {
-        TrackingReading::Found { snapshots, .. } => Some(seen(answer, name, snapshots)),
-        TrackingReading::Empty
-        | TrackingReading::NotAbout { .. }
-        | TrackingReading::Unreadable { .. } => None,
+        TrackingIdReading::Found { snapshots, .. } => Some(seen(answer, name, snapshots)),
+        TrackingIdReading::Empty
+        | TrackingIdReading::NotAbout { .. }
+        | TrackingIdReading::Unreadable { .. } => None,
     }
 }
 
-fn seen(answer: &Answer, subject: &str, snapshots: Vec<Snapshot>) -> Observation {
+fn seen(answer: &GatewayResponse, subject: &str, snapshots: Vec<Snapshot>) -> Observation {
     let found_by = FoundBy::TrackingId;
     let facts = snapshots
         .into_iter()

@@ -4,8 +4,8 @@ use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
 use domain::{Channel, Fact, Snapshot, TaskId, Timestamp, TransactionType, Uid, Verdict};
 use gateway::{
-    Answer, TaskReading, TaskUrl, TrackingReading, UidReading, read_by_tracking_id, read_by_uid,
-    read_task_of,
+    GatewayResponse, TaskEndpoint, TaskReading, TrackingIdReading, UidReading, read_by_tracking_id,
+    read_by_uid, read_task_of,
 };
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -24,15 +24,15 @@ pub(crate) fn unanswered(channel: Channel, subject: &str) -> Observation {
 }
 
 /// Reads an answer about the task of a request of this kind as evidence.
-pub(crate) fn read_answer(
-    answer: &Answer,
-    which: TaskUrl,
+pub(crate) fn observe_task_read(
+    answer: &GatewayResponse,
+    which: TaskEndpoint,
     task: &TaskId,
     asked: TransactionType,
 ) -> Observation {
     let channel = match which {
-        TaskUrl::Status => Channel::TaskStatus,
-        TaskUrl::Result => Channel::TaskResult,
+        TaskEndpoint::Status => Channel::TaskStatus,
+        TaskEndpoint::Result => Channel::TaskResult,
     };
     let task_id = task.clone();
     let mut retry = None;
@@ -84,7 +84,7 @@ pub(crate) fn read_answer(
 }
 
 /// Reads the answer to a look-up by uid as evidence.
-pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
+pub(crate) fn observe_uid_lookup(answer: &GatewayResponse, uid: &Uid) -> Observation {
     let mut retry = None;
     let mut unknown = None;
     let mut refused = None;
@@ -118,7 +118,11 @@ pub(crate) fn read_uid(answer: &Answer, uid: &Uid) -> Observation {
 
 /// A look-up by uid that was answered with another transaction: that one is offered to whoever it belongs to.
 /// The subject says so, where an auditor reads it.
-pub(crate) fn read_another(answer: &Answer, uid: &Uid, snapshot: Box<Snapshot>) -> Observation {
+pub(crate) fn read_another(
+    answer: &GatewayResponse,
+    uid: &Uid,
+    snapshot: Box<Snapshot>,
+) -> Observation {
     let unknown = format!(
         "a look-up of {uid} was answered with another transaction, {}",
         snapshot.uid
@@ -157,12 +161,12 @@ fn describe(learned: &mut Observation, refused: Option<String>, unknown: Option<
 
 /// Reads the answer to a look-up by tracking id as evidence. Each such look-up is kept, since empty
 /// ones count towards a proof.
-pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
+pub(crate) fn observe_lookup(answer: &GatewayResponse, name: &str) -> Observation {
     let mut retry = None;
     let mut unknown = None;
     let mut refused = None;
     let facts = match read_by_tracking_id(&received(answer)) {
-        TrackingReading::Found {
+        TrackingIdReading::Found {
             snapshots, unread, ..
         } => {
             unknown = (unread > 0).then(|| format!("{unread} rows of a look-up are unreadable"));
@@ -175,8 +179,8 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
                 })
                 .collect()
         }
-        TrackingReading::Empty => vec![Fact::LookupEmpty],
-        TrackingReading::NotAbout {
+        TrackingIdReading::Empty => vec![Fact::LookupEmpty],
+        TrackingIdReading::NotAbout {
             reason,
             retry_after,
         } => {
@@ -184,7 +188,7 @@ pub(crate) fn read_list(answer: &Answer, name: &str) -> Observation {
             refused = Some(failed(reason));
             Vec::new()
         }
-        TrackingReading::Unreadable { reason } => {
+        TrackingIdReading::Unreadable { reason } => {
             unknown = Some(reason);
             Vec::new()
         }

@@ -4,13 +4,14 @@
 use crate::observation::read::CUT_OFF;
 use crate::observation::{Observation, listed, of_answer, received};
 use domain::evidence::FoundBy;
-use domain::fold::Differences;
+use domain::fold::Mismatch;
 use domain::{
-    Channel, DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, Timestamp, TransactionType,
+    Channel, DiscrepancyKind, Fact, RefusalKind, Snapshot, Timestamp, TransactionRequest,
+    TransactionType,
 };
 use gateway::{
-    Address, Answer, Read, Submission, SubmitReading, TrackingReading, read_by_tracking_id,
-    read_submit_of,
+    GatewayAddress, GatewayResponse, ReadExchange, SubmitExchange, SubmitReading,
+    TrackingIdReading, read_by_tracking_id, read_submit_of,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 /// Evidence of what came of a submit.
 pub struct Outcome {
     /// What was learned.
-    pub learned: Observation,
+    pub observation: Observation,
     /// When the gateway wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The word for metrics and logs.
@@ -27,7 +28,7 @@ pub struct Outcome {
 }
 
 /// How long to wait after a 429 that does not say.
-const DEFAULT_RETRY: Duration = Duration::from_secs(5);
+const DEFAULT_RESUBMIT_DELAY: Duration = Duration::from_secs(5);
 
 /// The shortest wait after a 429 to a submit, counted from its answer, however long that took.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
@@ -56,21 +57,21 @@ pub(crate) fn status_class(status: u16) -> &'static str {
 }
 
 /// Whether the gateway could be reached and gave no whole answer.
-pub(crate) const fn hangs(submission: &Submission) -> bool {
-    matches!(submission, Submission::Unclear { .. })
+pub(crate) const fn hangs(submission: &SubmitExchange) -> bool {
+    matches!(submission, SubmitExchange::Unclear { .. })
 }
 
 /// Reads what came of a submit of this kind. `now` is the time from which a pause is counted.
-pub fn of(
-    submission: &Submission,
+pub fn from_exchange(
+    submission: &SubmitExchange,
     attempt: u32,
     asked: TransactionType,
-    ours: &Address,
+    ours: &GatewayAddress,
     now: Timestamp,
 ) -> Outcome {
     match submission {
-        Submission::Answered(answer) => answered(answer, attempt, asked, ours, now),
-        Submission::Unclear {
+        SubmitExchange::Answered(answer) => answered(answer, attempt, asked, ours, now),
+        SubmitExchange::Unclear {
             reason,
             partial: Some(partial),
         } => broken_off(
@@ -78,13 +79,13 @@ pub fn of(
             attempt,
             reason,
         ),
-        Submission::NotSent { reason } => Outcome {
-            learned: not_sent(attempt, reason),
+        SubmitExchange::NotSent { reason } => Outcome {
+            observation: not_sent(attempt, reason),
             retry_after: None,
             label: "not_sent",
         },
-        Submission::Unclear { reason, .. } => Outcome {
-            learned: went_silent(attempt, reason),
+        SubmitExchange::Unclear { reason, .. } => Outcome {
+            observation: went_silent(attempt, reason),
             retry_after: None,
             label: "silent",
         },
@@ -94,7 +95,7 @@ pub fn of(
 /// What had come of an answer that broke off is evidence as it is. Its subject says that there was more,
 /// since what is missing might have said that the outcome is open.
 fn broken_off(mut outcome: Outcome, attempt: u32, reason: &str) -> Outcome {
-    let learned = &mut outcome.learned;
+    let learned = &mut outcome.observation;
     learned.subject = Some(format!("attempt {attempt}{CUT_OFF}"));
     learned.note = Some(format!(
         "{}; the answer is not whole: {reason}",
@@ -104,10 +105,10 @@ fn broken_off(mut outcome: Outcome, attempt: u32, reason: &str) -> Outcome {
 }
 
 fn answered(
-    answer: &Answer,
+    answer: &GatewayResponse,
     attempt: u32,
     asked: TransactionType,
-    ours: &Address,
+    ours: &GatewayAddress,
     now: Timestamp,
 ) -> Outcome {
     let mut retry = None;
@@ -148,7 +149,7 @@ fn answered(
             (fact, label)
         }
         SubmitReading::Deferred { retry_after } => {
-            let wait = retry_after.unwrap_or(DEFAULT_RETRY);
+            let wait = retry_after.unwrap_or(DEFAULT_RESUBMIT_DELAY);
             let wait = wait.clamp(SHORTEST_RETRY, LONGEST_RETRY);
             retry = Some(wait);
             let until = now.plus(wait);
@@ -166,7 +167,7 @@ fn answered(
         learned.unknown = listed(answer).map(|what| format!("the submit was answered with {what}"));
     }
     Outcome {
-        learned,
+        observation: learned,
         retry_after: retry,
         label,
     }
@@ -186,24 +187,29 @@ pub enum BeforeStamp {
 /// Reads a look-up by `name` before a stamp. Any row that could be ours keeps it from being sent, whatever its
 /// age and whoever owns it here: alike in everything it is adopted. `released`: a person has looked, so that
 /// only what is alike counts.
-pub fn before_stamp(known: &Read, opening: &Opening, name: &str, released: bool) -> BeforeStamp {
-    let Read::Answered(answer) = known else {
+pub fn before_stamp(
+    known: &ReadExchange,
+    opening: &TransactionRequest,
+    name: &str,
+    released: bool,
+) -> BeforeStamp {
+    let ReadExchange::Answered(answer) = known else {
         return BeforeStamp::Failed;
     };
     let (snapshots, full, unread) = match read_by_tracking_id(&received(answer)) {
-        TrackingReading::Empty => return BeforeStamp::Clear,
-        TrackingReading::Found {
+        TrackingIdReading::Empty => return BeforeStamp::Clear,
+        TrackingIdReading::Found {
             snapshots,
             full,
             unread,
         } => (snapshots, full, unread),
-        TrackingReading::NotAbout { .. } | TrackingReading::Unreadable { .. } => {
+        TrackingIdReading::NotAbout { .. } | TrackingIdReading::Unreadable { .. } => {
             return BeforeStamp::Failed;
         }
     };
     let kind = opening.kind.as_str();
     let could_be_ours = |s: &Snapshot| s.kind.as_deref().is_none_or(|theirs| theirs == kind);
-    let alike = |s: &Snapshot| Differences::between(opening, s) == Differences::default();
+    let alike = |s: &Snapshot| Mismatch::between(opening, s) == Mismatch::default();
     let (ours, others): (Vec<Snapshot>, Vec<Snapshot>) =
         snapshots.into_iter().filter(could_be_ours).partition(alike);
     let reason = if let Some(first) = ours.first() {
@@ -243,7 +249,7 @@ pub fn before_stamp(known: &Read, opening: &Opening, name: &str, released: bool)
 }
 
 /// Our own word that it is held back after a restore, without a look.
-pub fn held(reason: &str, at: Timestamp) -> Observation {
+pub fn hold_back(reason: &str, at: Timestamp) -> Observation {
     let act = json!({ "at": at.to_rfc3339(), "reason": reason });
     let fact = Fact::Held {
         at,
@@ -259,7 +265,7 @@ pub fn released(by: &str, at: Timestamp) -> Observation {
     let act = json!({ "at": at.to_rfc3339(), "by": by });
     let fact = Fact::Released { at };
     let mut learned = Observation::local(Channel::Operator, "released", &act, vec![fact]);
-    learned.look_again = true;
+    learned.recheck_now = true;
     learned
 }
 
@@ -300,14 +306,14 @@ mod tests {
     use bytes::Bytes;
 
     #[test]
-    fn a_pause_that_the_gateway_asks_for_is_obeyed_up_to_an_hour() {
-        let ours = Address::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap();
+    fn retry_after_is_respected_up_to_an_hour() {
+        let ours = GatewayAddress::new(&"http://127.0.0.1:1".parse().unwrap()).unwrap();
         let (now, kind) = (
             Timestamp::from_micros(1_800_000_000_000_000),
             TransactionType::Payment,
         );
         let put_off = |after: Option<u64>| {
-            let answer = Answer {
+            let answer = GatewayResponse {
                 status: 429,
                 retry_after: after.map(Duration::from_secs),
                 content_type: None,
@@ -317,8 +323,8 @@ mod tests {
                 sha256: [0; 32],
                 truncated: false,
             };
-            match of(&Submission::Answered(answer), 1, kind, &ours, now)
-                .learned
+            match from_exchange(&SubmitExchange::Answered(answer), 1, kind, &ours, now)
+                .observation
                 .facts
                 .as_slice()
             {

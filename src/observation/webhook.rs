@@ -127,19 +127,19 @@ mod tests {
         let signed = observe(&raw, true, now());
         assert!(matches!(signed.facts.as_slice(), [Fact::Seen { .. }]));
         assert_eq!(
-            (signed.signed, signed.verdict, signed.look_again),
+            (signed.signed, signed.verdict, signed.recheck_now),
             (Some(true), None, false)
         );
         assert_eq!(signed.body, raw);
         assert!(hinted(&signed).is_none());
         let hint = observe(&raw, false, now());
         assert_eq!(hint.verdict, Some(Verdict::Hint));
-        assert_eq!((hint.signed, hint.look_again), (Some(false), false));
+        assert_eq!((hint.signed, hint.recheck_now), (Some(false), false));
         assert_eq!(hinted(&hint).map(|s| s.uid.as_str()), Some("u"));
     }
 
     #[test]
-    fn card_data_is_gone_and_the_hash_is_of_what_came() {
+    fn card_data_is_redacted_and_the_original_hashed() {
         let raw =
             br#"{"transaction":{"uid":"u","status":"failed","credit_card":{"holder":"A B"}}}"#;
         let learned = observe(raw, true, now());

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long the database may take to answer a readiness probe.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READINESS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What the handlers of the operations listener share.
 pub struct OpsContext {
@@ -85,7 +85,7 @@ async fn database(context: &OpsContext) -> Result<(), String> {
         }
         store.write().await.map_err(MigrateError::from)
     });
-    let looked = timeout(PATIENCE, look).await;
+    let looked = timeout(READINESS_TIMEOUT, look).await;
     match looked.map(|done| {
         done.unwrap_or(Err(MigrateError::Store(StoreError::Unavailable(
             sqlx::Error::WorkerCrashed,

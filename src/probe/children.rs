@@ -5,7 +5,7 @@ use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestPayment, name};
 use domain::{Snapshot, StatusClass, TransactionType, Uid};
-use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading};
+use gateway::{SubmitReading, TaskEndpoint, TaskReading, TrackingIdReading};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -74,7 +74,7 @@ impl Probe {
         let patience = self.options.patience;
         let ended = self
             .talk
-            .wait_for_task(task, TaskUrl::Result, patience)
+            .wait_for_task(task, TaskEndpoint::Result, patience)
             .await?;
         match ended.reading {
             TaskReading::Transaction(snapshot) => Ok(*snapshot),
@@ -131,7 +131,7 @@ impl Probe {
     /// `name`.
     async fn found_under(&mut self, name: &str, uid: &Uid) -> Result<Option<String>, NoResponse> {
         let heard = self.talk.by_tracking_id(name).await?;
-        let TrackingReading::Found { snapshots, .. } = heard.reading else {
+        let TrackingIdReading::Found { snapshots, .. } = heard.reading else {
             return Ok(None);
         };
         let found = snapshots.into_iter().find(|found| found.uid == *uid);

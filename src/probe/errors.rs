@@ -4,7 +4,7 @@ use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestCard, name};
 use domain::{TaskId, TransactionType};
-use gateway::{SubmitReading, TaskReading, TaskUrl};
+use gateway::{SubmitReading, TaskEndpoint, TaskReading};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -75,14 +75,14 @@ impl Probe {
         // end.
         let status = self
             .talk
-            .wait_for_task(task, TaskUrl::Status, patience)
+            .wait_for_task(task, TaskEndpoint::Status, patience)
             .await?;
         if matches!(status.reading, TaskReading::Unknown) {
             return Err(format!("status_url, {}", classify_task(&status)));
         }
         let first = self
             .talk
-            .wait_for_task(task, TaskUrl::Result, patience)
+            .wait_for_task(task, TaskEndpoint::Result, patience)
             .await?;
         let told = format!(
             "status_url, {}; then response_url, {}",
@@ -99,7 +99,7 @@ impl Probe {
             return Ok(());
         }
         self.notes.answer("status_read", "keeps", told);
-        let second = self.talk.task(task, TaskUrl::Result).await?;
+        let second = self.talk.task(task, TaskEndpoint::Result).await?;
         let answer = match second.reading {
             TaskReading::Unknown => "once",
             _ => "again",

@@ -20,8 +20,8 @@ mod session;
 
 pub use report::{ProbeReport, ProbeResult, QUESTIONS, Question, SentTransaction};
 
-use crate::config::{Config, ShopConfig, Submits};
-use crate::store::{Store, StoreError, controls};
+use crate::config::{Config, ShopConfig, SubmitsMode};
+use crate::store::{Store, StoreError, shop_controls};
 use domain::{Currency, ShopId, Snapshot, TransactionType};
 use gateway::{ClientError, GatewayClient};
 use leaves::clock;
@@ -132,10 +132,10 @@ pub async fn run(
     store: &Store,
     options: ProbeOptions,
 ) -> Result<ProbeReport, ProbeError> {
-    if shop.submits == Submits::Paused || controls::is_paused(store, id).await? {
+    if shop.submits == SubmitsMode::Paused || shop_controls::is_paused(store, id).await? {
         return Err(ProbeError::Paused);
     }
-    controls::ensure(store, std::slice::from_ref(&shop.id)).await?;
+    shop_controls::ensure_rows(store, std::slice::from_ref(&shop.id)).await?;
     let client = GatewayClient::new(&config.gateway.client())?;
     let mut probe = Probe {
         talk: ProbeSession::new(client, store.clone(), shop.clone(), id.clone()),
@@ -148,7 +148,7 @@ pub async fn run(
     let report = ProbeReport::of(shop, config, probe.notes, probe.talk.sent, stopped.as_ref());
     if !matches!(stopped, Some(ProbeError::NotATest { .. })) {
         let (dropped, added) = report.capability_changes();
-        controls::note_capabilities(store, id, &dropped, &added).await?;
+        shop_controls::replace_capabilities(store, id, &dropped, &added).await?;
     }
     Ok(report)
 }

@@ -4,7 +4,7 @@
 use super::session::{NoResponse, ProbeResponse};
 use super::{Probe, ProbeError, TestPayment, name};
 use domain::{Snapshot, TaskId, TransactionType};
-use gateway::{SubmitReading, TaskReading, TaskUrl, TrackingReading, UidReading};
+use gateway::{SubmitReading, TaskEndpoint, TaskReading, TrackingIdReading, UidReading};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -56,7 +56,7 @@ impl Probe {
     ) -> Result<Snapshot, ProbeError> {
         let (started, mut seen_after) = (Instant::now(), None);
         let ended = loop {
-            let heard = self.talk.task(task, TaskUrl::Result).await;
+            let heard = self.talk.task(task, TaskEndpoint::Result).await;
             let heard = heard.map_err(ProbeError::NoPayment)?;
             if !runs(&heard.reading) {
                 break heard;
@@ -104,7 +104,7 @@ impl Probe {
 
     async fn is_found(&mut self, tracking_id: &str) -> bool {
         let heard = self.talk.by_tracking_id(tracking_id).await;
-        heard.is_ok_and(|heard| matches!(heard.reading, TrackingReading::Found { .. }))
+        heard.is_ok_and(|heard| matches!(heard.reading, TrackingIdReading::Found { .. }))
     }
 
     /// Measures how long after the task's result a lookup finds the transaction.
@@ -127,7 +127,7 @@ impl Probe {
     }
 
     async fn read_again(&mut self, task: &TaskId) {
-        match self.talk.task(task, TaskUrl::Result).await {
+        match self.talk.task(task, TaskEndpoint::Result).await {
             Ok(heard) if matches!(heard.reading, TaskReading::Transaction(_)) => {
                 self.notes.answer(
                     "result_again",
@@ -183,7 +183,7 @@ impl Probe {
             return Err(classify_submit(&first));
         };
         let second = self.talk.submit(kind, &tracking_id, fields.clone()).await?;
-        let still_runs = runs(&self.talk.task(task, TaskUrl::Result).await?.reading);
+        let still_runs = runs(&self.talk.task(task, TaskEndpoint::Result).await?.reading);
         let (word, told) = compared(task, &second)?;
         if still_runs {
             self.notes.answer("repeat_running", word, told.clone());
@@ -199,7 +199,7 @@ impl Probe {
         self.notes.answer("request_id", honoured, told);
         let patience = self.options.patience;
         self.talk
-            .wait_for_task(task, TaskUrl::Result, patience)
+            .wait_for_task(task, TaskEndpoint::Result, patience)
             .await?;
         let third = self.talk.submit(kind, &tracking_id, fields).await?;
         let (word, told) = compared(task, &third)?;
@@ -231,7 +231,7 @@ impl Probe {
         let patience = self.options.patience;
         let ended = self
             .talk
-            .wait_for_task(task, TaskUrl::Result, patience)
+            .wait_for_task(task, TaskEndpoint::Result, patience)
             .await?;
         let answer = match &ended.reading {
             TaskReading::Transaction(snapshot) if snapshot.code.as_deref() == Some("F.0108") => {

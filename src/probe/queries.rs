@@ -3,7 +3,7 @@
 use super::payments::{classify_submit, classify_task};
 use super::session::NoResponse;
 use super::{Probe, TestPayment};
-use gateway::{Query, SubmitReading, TaskUrl};
+use gateway::{QueryKind, SubmitReading, TaskEndpoint};
 use serde_json::{Map, json};
 
 impl Probe {
@@ -11,14 +11,17 @@ impl Probe {
     pub(super) async fn queries(&mut self, paid: &TestPayment) {
         let currency = json!(self.options.currency.as_str());
         let asked = [
-            ("async_status_uid", Query::ByUid(paid.snapshot.uid.clone())),
+            (
+                "async_status_uid",
+                QueryKind::ByUid(paid.snapshot.uid.clone()),
+            ),
             (
                 "async_status_tracking_id",
-                Query::ByTrackingId(paid.tracking_id.clone()),
+                QueryKind::ByTrackingId(paid.tracking_id.clone()),
             ),
             (
                 "async_balance",
-                Query::Balance(Map::from_iter([("currency".to_owned(), currency)])),
+                QueryKind::Balance(Map::from_iter([("currency".to_owned(), currency)])),
             ),
         ];
         for (question, query) in asked {
@@ -28,7 +31,7 @@ impl Probe {
         }
     }
 
-    async fn query(&mut self, question: &'static str, query: &Query) -> Result<(), NoResponse> {
+    async fn query(&mut self, question: &'static str, query: &QueryKind) -> Result<(), NoResponse> {
         let heard = self.talk.query(query).await?;
         let told = classify_submit(&heard);
         match &heard.reading {
@@ -36,7 +39,7 @@ impl Probe {
                 let patience = self.options.patience;
                 let ended = self
                     .talk
-                    .wait_for_task(task, TaskUrl::Result, patience)
+                    .wait_for_task(task, TaskEndpoint::Result, patience)
                     .await;
                 let ended = ended.map_or_else(|silence| silence, |ended| classify_task(&ended));
                 let told = format!("{told}; result: {ended}");

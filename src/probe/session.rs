@@ -4,12 +4,12 @@
 
 use super::report::SentTransaction;
 use crate::config::ShopConfig;
-use crate::store::{Store, controls};
-use domain::{RequestKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
+use crate::store::{Store, shop_controls};
+use domain::{GatewayIdempotencyKey, ShopId, TaskId, TrackingId, TransactionType, Uid};
 use gateway::{
-    Answer, GatewayClient, Mode, Query, Read, Received, Submission, SubmitReading, TaskReading,
-    TaskUrl, TrackingReading, UidReading, query_body, read_by_tracking_id, read_by_uid,
-    read_submit, read_task,
+    GatewayClient, GatewayResponse, QueryKind, ReadExchange, ReceivedResponse, RequestMode,
+    SubmitExchange, SubmitReading, TaskEndpoint, TaskReading, TrackingIdReading, UidReading,
+    query_body, read_by_tracking_id, read_by_uid, read_submit, read_task,
 };
 use leaves::clock;
 use serde_json::{Map, Value};
@@ -68,7 +68,7 @@ impl ProbeSession {
         fields: Map<String, Value>,
     ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         let name = TrackingId::parse(tracking_id).map_err(|error| error.to_string())?;
-        let key = RequestKey::of(&self.id, &name);
+        let key = GatewayIdempotencyKey::of(&self.id, &name);
         self.within_budget().await?;
         self.note_sent(kind, tracking_id);
         let body = query_body(fields);
@@ -78,13 +78,13 @@ impl ProbeSession {
             .submit(credentials, kind, body, key, || true)
             .await;
         let answer = match submission {
-            Submission::Answered(answer) => answer,
-            Submission::NotSent { reason } => return Err(format!("not sent: {reason}")),
-            Submission::Unclear { reason, .. } => return Err(format!("no response: {reason}")),
+            SubmitExchange::Answered(answer) => answer,
+            SubmitExchange::NotSent { reason } => return Err(format!("not sent: {reason}")),
+            SubmitExchange::Unclear { reason, .. } => return Err(format!("no response: {reason}")),
         };
         self.count(&answer);
         let reading = read_submit(&received(&answer), self.client.address());
-        Ok(heard(&answer, reading))
+        Ok(to_probe_response(&answer, reading))
     }
 
     fn note_sent(&mut self, kind: TransactionType, tracking_id: &str) {
@@ -102,31 +102,31 @@ impl ProbeSession {
     pub(super) async fn task(
         &mut self,
         task: &TaskId,
-        which: TaskUrl,
+        which: TaskEndpoint,
     ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
         let read = match which {
-            TaskUrl::Status => self.client.status(credentials, task).await,
-            TaskUrl::Result => self.client.result(credentials, task).await,
+            TaskEndpoint::Status => self.client.status(credentials, task).await,
+            TaskEndpoint::Result => self.client.result(credentials, task).await,
         };
-        let answer = self.answered(read)?;
+        let answer = self.require_response(read)?;
         let reading = read_task(&received(&answer), which);
-        Ok(heard(&answer, reading))
+        Ok(to_probe_response(&answer, reading))
     }
 
     /// Reads the status or the result of a task until the task has ended.
     pub(super) async fn wait_for_task(
         &mut self,
         task: &TaskId,
-        which: TaskUrl,
+        which: TaskEndpoint,
         patience: Duration,
     ) -> Result<ProbeResponse<TaskReading>, NoResponse> {
         let (started, mut pause) = (Instant::now(), POLL_INTERVAL);
         loop {
             let heard = self.task(task, which).await?;
             let hold = match (&heard.reading, which) {
-                (TaskReading::Running, _) | (TaskReading::Completed, TaskUrl::Result) => None,
+                (TaskReading::Running, _) | (TaskReading::Completed, TaskEndpoint::Result) => None,
                 (TaskReading::NotAboutTask { retry_after, .. }, _) => *retry_after,
                 _ => return Ok(heard),
             };
@@ -142,13 +142,13 @@ impl ProbeSession {
     pub(super) async fn by_tracking_id(
         &mut self,
         tracking_id: &str,
-    ) -> Result<ProbeResponse<TrackingReading>, NoResponse> {
+    ) -> Result<ProbeResponse<TrackingIdReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
         let read = self.client.by_tracking_id(credentials, tracking_id).await;
-        let answer = self.answered(read)?;
+        let answer = self.require_response(read)?;
         let reading = read_by_tracking_id(&received(&answer));
-        Ok(heard(&answer, reading))
+        Ok(to_probe_response(&answer, reading))
     }
 
     /// Looks a transaction up by uid.
@@ -158,36 +158,39 @@ impl ProbeSession {
     ) -> Result<ProbeResponse<UidReading>, NoResponse> {
         self.within_budget().await?;
         let read = self.client.by_uid(self.shop.credentials(), uid).await;
-        let answer = self.answered(read)?;
+        let answer = self.require_response(read)?;
         let reading = read_by_uid(&received(&answer), uid);
-        Ok(heard(&answer, reading))
+        Ok(to_probe_response(&answer, reading))
     }
 
     /// Sends a query in the asynchronous mode. Its response reads like the response to a submit.
     pub(super) async fn query(
         &mut self,
-        query: &Query,
+        query: &QueryKind,
     ) -> Result<ProbeResponse<SubmitReading>, NoResponse> {
         self.within_budget().await?;
         let credentials = self.shop.credentials();
-        let read = self.client.query(credentials, Mode::Async, query).await;
-        let answer = self.answered(read)?;
+        let read = self
+            .client
+            .query(credentials, RequestMode::Async, query)
+            .await;
+        let answer = self.require_response(read)?;
         let reading = read_submit(&received(&answer), self.client.address());
-        Ok(heard(&answer, reading))
+        Ok(to_probe_response(&answer, reading))
     }
 
-    fn answered(&mut self, read: Read) -> Result<Answer, NoResponse> {
+    fn require_response(&mut self, read: ReadExchange) -> Result<GatewayResponse, NoResponse> {
         match read {
-            Read::Answered(answer) => {
+            ReadExchange::Answered(answer) => {
                 self.count(&answer);
                 Ok(answer)
             }
-            Read::NotAsked { reason } => Err(format!("not sent: {reason}")),
-            Read::Interrupted { reason, .. } => Err(format!("no response: {reason}")),
+            ReadExchange::NotAsked { reason } => Err(format!("not sent: {reason}")),
+            ReadExchange::Interrupted { reason, .. } => Err(format!("no response: {reason}")),
         }
     }
 
-    fn count(&mut self, answer: &Answer) {
+    fn count(&mut self, answer: &GatewayResponse) {
         match answer.request_id {
             Some(_) => self.named_answers.0 += 1,
             None => self.named_answers.1 += 1,
@@ -198,7 +201,7 @@ impl ProbeSession {
     async fn within_budget(&self) -> Result<(), NoResponse> {
         let rate = f64::from(self.shop.max_requests_per_second);
         loop {
-            let granted = controls::take_budget(&self.store, &self.id, rate, 1).await;
+            let granted = shop_controls::take_budget(&self.store, &self.id, rate, 1).await;
             match granted.map_err(|error| error.chain())? {
                 0 => sleep(POLL_INTERVAL).await,
                 _ => return Ok(()),
@@ -207,11 +210,11 @@ impl ProbeSession {
     }
 }
 
-fn received(answer: &Answer) -> Received<'_> {
+fn received(answer: &GatewayResponse) -> ReceivedResponse<'_> {
     answer.received(clock::now_utc().into())
 }
 
-fn heard<T>(answer: &Answer, reading: T) -> ProbeResponse<T> {
+fn to_probe_response<T>(answer: &GatewayResponse, reading: T) -> ProbeResponse<T> {
     ProbeResponse {
         status: answer.status,
         reading,

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_warning_is_heard_also_after_one_that_nobody_listened_to() {
+    async fn a_warning_is_noticed_after_an_ignored_one() {
         attentive(async { Ok(()) }).await.unwrap();
         warn();
         let ((), warned) = attentive(async {

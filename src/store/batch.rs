@@ -1,16 +1,18 @@
 //! The statements of a group commit, in the order in which they lock: families, transactions, due checks,
 //! uids, findings, and last the feed's counter. All of them take many rows at once, and there are few of them: to ask and to be answered costs as much as some rows do, and all jobs of a batch wait for it.
 
+mod discrepancies;
 mod families;
-mod findings;
 mod writing;
 
-pub use families::{Family, children_of, lock_families, orphans_of};
-pub use findings::{
-    Healed, heal_all, heal_discrepancies, open_discrepancies, put_orphans, update_discrepancies,
+pub use discrepancies::{
+    ResolvedDiscrepancy, heal_all, insert_orphans, open_discrepancies, resolve_discrepancies,
+    update_discrepancies,
 };
+pub use families::{Family, children_of, lock_families, orphans_of};
 pub use writing::{
-    Changed, Writes, append_events, claim_uids, drop_checks, insert_transactions, merge, write,
+    BatchWrites, TransactionUpdate, append_events, drop_checks, insert_transactions, insert_uids,
+    merge, write,
 };
 
 use crate::store::rows::{course, raw_transaction};
@@ -51,7 +53,7 @@ pub async fn begin_batch(conn: &mut PgConnection) -> Result<Timestamp, StoreErro
 
 /// What the jobs of a batch name, to be looked up before anything is locked.
 #[derive(Debug, Default)]
-pub struct Names<'a> {
+pub struct LookupKeys<'a> {
     /// The gateway's uids.
     pub uids: Vec<&'a str>,
     /// Merchants' names.
@@ -60,7 +62,7 @@ pub struct Names<'a> {
     pub parents: Vec<&'a str>,
 }
 
-impl Names<'_> {
+impl LookupKeys<'_> {
     /// Whether nothing is named.
     pub fn is_empty(&self) -> bool {
         self.uids.is_empty() && self.tracking_ids.is_empty() && self.parents.is_empty()
@@ -69,7 +71,7 @@ impl Names<'_> {
 
 /// What goes by these names.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct LookupResult {
     /// Which transactions own which uids: the first that did, or the one that it turned out to be.
     pub owners: Vec<(String, Uuid)>,
     /// Which transactions made through the API go by which tracking ids.
@@ -91,8 +93,8 @@ pub struct OpenChild {
 pub async fn look_up(
     conn: &mut PgConnection,
     shop: &ShopId,
-    names: &Names<'_>,
-) -> Result<Found, StoreError> {
+    names: &LookupKeys<'_>,
+) -> Result<LookupResult, StoreError> {
     let keys: Vec<Uuid> = names.uids.iter().map(|uid| uids::key(uid)).collect();
     let rows = sqlx::query!(
         r#"-- look_up
@@ -119,7 +121,7 @@ pub async fn look_up(
     )
     .fetch_all(conn)
     .await?;
-    let mut found = Found::default();
+    let mut found = LookupResult::default();
     for row in rows {
         match row.what {
             0 => found.owners.push((row.name, row.id)),
@@ -136,9 +138,9 @@ pub async fn look_up(
 /// Where a locked row lies. It stays there for as long as it is locked, so that it can be written
 /// without being looked up again.
 #[derive(Clone, Default)]
-pub struct Place(String);
+pub struct RowLocation(String);
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for RowLocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Place")
     }
@@ -149,7 +151,7 @@ pub async fn lock_transactions(
     conn: &mut PgConnection,
     shop: &ShopId,
     ids: &[Uuid],
-) -> Result<Vec<(StoredTransaction, Place)>, StoreError> {
+) -> Result<Vec<(StoredTransaction, RowLocation)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- lock_transactions
         SELECT t.shop_id, t.id, t.tracking_id, t.type AS kind, t.origin, t.amount, t.currency,
@@ -168,7 +170,7 @@ pub async fn lock_transactions(
     rows.into_iter()
         .map(|r| {
             let raw = raw_transaction!(r, None);
-            Ok((raw.try_into()?, Place(r.place)))
+            Ok((raw.try_into()?, RowLocation(r.place)))
         })
         .collect()
 }
@@ -180,7 +182,7 @@ pub async fn lock_checks(
     conn: &mut PgConnection,
     shop: &ShopId,
     ids: &[Uuid],
-) -> Result<Vec<(CheckRow, Place)>, StoreError> {
+) -> Result<Vec<(CheckRow, RowLocation)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- lock_checks
         SELECT d.transaction_id, d.due_at, d.lease, d.again, d.misses, d.unanswered, d.ask_name,
@@ -203,7 +205,7 @@ pub async fn lock_checks(
             again: r.again,
             course: course(r.misses, r.unanswered, r.ask_name, r.ask_uid.as_deref()),
         };
-        (check, Place(r.place))
+        (check, RowLocation(r.place))
     });
     Ok(locked.collect())
 }

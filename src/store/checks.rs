@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 /// A transaction that this worker alone may act on until the lease ends.
 #[derive(Debug, Clone)]
-pub struct Leased {
+pub struct LeasedCheck {
     /// The transaction, as it was when the lease was taken.
     pub transaction: StoredTransaction,
     /// The fencing token.
@@ -30,7 +30,7 @@ macro_rules! leased {
             .into_iter()
             .map(|r| {
                 let raw = raw_transaction!(r, None);
-                Ok(Leased {
+                Ok(LeasedCheck {
                     transaction: raw.try_into()?,
                     lease: $token,
                     due_at: r.was_due.into(),
@@ -50,7 +50,7 @@ pub async fn lease_due(
     limit: i64,
     lease: Duration,
     token: Uuid,
-) -> Result<Vec<Leased>, StoreError> {
+) -> Result<Vec<LeasedCheck>, StoreError> {
     let rows = sqlx::query!(
         r#"-- lease_due
         WITH due AS (
@@ -90,7 +90,7 @@ pub async fn lease_untried(
     limit: i64,
     lease: Duration,
     token: Uuid,
-) -> Result<Vec<Leased>, StoreError> {
+) -> Result<Vec<LeasedCheck>, StoreError> {
     let rows = sqlx::query!(
         r#"-- lease_untried
         WITH due AS (
@@ -190,7 +190,7 @@ pub async fn due_soon(
 
 /// What gauges tell of one state of one shop.
 #[derive(Debug, Clone)]
-pub struct OpenGauge {
+pub struct OpenTransactionsRow {
     /// The shop.
     pub shop: String,
     /// The state.
@@ -202,7 +202,10 @@ pub struct OpenGauge {
 }
 
 /// Counts the open transactions of these shops by state. Shops without any are left out.
-pub async fn open_gauges(store: &Store, shops: &[String]) -> Result<Vec<OpenGauge>, StoreError> {
+pub async fn open_gauges(
+    store: &Store,
+    shops: &[String],
+) -> Result<Vec<OpenTransactionsRow>, StoreError> {
     let rows = sqlx::query!(
         r#"-- open_gauges
         SELECT shop_id, state, count(*) AS "count!",
@@ -216,7 +219,7 @@ pub async fn open_gauges(store: &Store, shops: &[String]) -> Result<Vec<OpenGaug
         .map(|r| {
             let state = State::parse(&r.state)
                 .ok_or_else(|| StoreError::inconsistent("due_checks", "state", &r.state))?;
-            Ok(OpenGauge {
+            Ok(OpenTransactionsRow {
                 shop: r.shop_id,
                 state,
                 count: r.count,

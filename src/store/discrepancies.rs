@@ -125,7 +125,7 @@ pub async fn by_id(
 
 /// A finding to be closed.
 #[derive(Debug, Clone)]
-pub struct Close {
+pub struct ResolveDiscrepancy {
     /// Which finding.
     pub id: Uuid,
     /// Which person; nobody where what is known by now no longer indicates it.
@@ -139,7 +139,7 @@ pub async fn close(
     conn: &mut PgConnection,
     shop: &ShopId,
     at: Timestamp,
-    closings: &[Close],
+    closings: &[ResolveDiscrepancy],
 ) -> Result<Vec<DiscrepancyRow>, StoreError> {
     let rows = sqlx::query_as!(
         RawDiscrepancy,

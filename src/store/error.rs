@@ -29,7 +29,7 @@ pub enum StoreError {
     /// Any other code: a mistake in a statement or the schema, or a trigger's own. Whether it is about the
     /// item shows when it comes again while others pass.
     #[error("the database and this program do not fit together")]
-    Broken(#[source] sqlx::Error),
+    SchemaMismatch(#[source] sqlx::Error),
 }
 
 impl StoreError {
@@ -58,7 +58,7 @@ impl StoreError {
 
     /// The server does not offer what was asked for, or not to this role.
     pub(super) fn is_not_provided(&self) -> bool {
-        let Self::Broken(sqlx::Error::Database(error)) = self else {
+        let Self::SchemaMismatch(sqlx::Error::Database(error)) = self else {
             return false;
         };
         matches!(error.code().as_deref(), Some("42501" | "42883" | "0A000"))
@@ -93,7 +93,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::ColumnNotFound(_)
             | sqlx::Error::Decode(_)
             | sqlx::Error::TypeNotFound { .. }
-            | sqlx::Error::RowNotFound => return Self::Broken(error),
+            | sqlx::Error::RowNotFound => return Self::SchemaMismatch(error),
             _ => return Self::Unavailable(error),
         };
         let code = database.code().unwrap_or_default();
@@ -102,7 +102,7 @@ impl From<sqlx::Error> for StoreError {
             About::Writers => Self::Conflict(error),
             About::Server => Self::Unavailable(error),
             About::Item => Self::Data(error),
-            About::Other => Self::Broken(error),
+            About::Other => Self::SchemaMismatch(error),
         }
     }
 }

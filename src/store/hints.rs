@@ -25,7 +25,7 @@ pub fn is_plain(uid: &str) -> bool {
 
 /// Makes a look-up of a uid due. `tracking_id` is the name that the webhook gives it. Returns `false` when too
 /// many wait already.
-pub async fn put(
+pub async fn save(
     store: &Store,
     shop: &ShopId,
     uid: &str,
@@ -96,7 +96,12 @@ pub async fn lease(
 
 /// Notes that a uid was looked up. One that told nothing, and one that was named again meanwhile, is looked up
 /// once more a minute after; what has told nothing for a day is let go.
-pub async fn done(store: &Store, shop: &ShopId, hint: &Hint, told: bool) -> Result<(), StoreError> {
+pub async fn mark_done(
+    store: &Store,
+    shop: &ShopId,
+    hint: &Hint,
+    told: bool,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "-- hint_done
         UPDATE hinted_uids SET due_at = CASE
@@ -131,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_plain_uid_is_looked_up() {
+    fn only_a_plain_uid_is_accepted_as_a_hint() {
         for good in [
             "a",
             "2623d115-aa60-4c03-b889-07b1c9a4a63b",

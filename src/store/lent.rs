@@ -4,9 +4,9 @@
 //! does not notice that nobody listens any more. Its place in the pool stays taken until the server says that
 //! it has ended, so that there are never more of them than the pool is large.
 
-use super::bounded::{PING, within};
 use super::standing::{Process, Standing, is_read_only};
-use super::{STATEMENT, Store};
+use super::timed_pool::{PING_TIMEOUT, within};
+use super::{STATEMENT_TIMEOUT, Store};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, Postgres};
 use sqlx::{Connection, Error};
@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 /// How long a caller waits for a session before the database counts as unavailable.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a session that was left in the middle may take to come to its end by itself.
 const BY_ITSELF: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ impl Store {
     pub(super) async fn lend(&self) -> Result<Lent, Error> {
         let lending = async {
             loop {
-                self.standing.look(&self.pool).await?;
+                self.standing.refresh(&self.pool).await?;
                 let held = self.pool.acquire().await;
                 let held = held.inspect_err(|error| self.missed(error))?;
                 let mut lent = Lent {
@@ -69,7 +69,7 @@ impl Store {
                 }
             }
         };
-        within(ACQUIRE, Box::pin(lending)).await
+        within(ACQUIRE_TIMEOUT, Box::pin(lending)).await
     }
 
     /// No session could be had. A pool that is used up says nothing about the server.
@@ -83,7 +83,7 @@ impl Store {
     /// Closes all sessions that rest: they are at the same server.
     async fn empty(&self) {
         while let Some(held) = self.pool.try_acquire() {
-            let _ = within(PING, held.detach().close_hard()).await;
+            let _ = within(PING_TIMEOUT, held.detach().close_hard()).await;
         }
     }
 }
@@ -106,7 +106,7 @@ impl Lent {
 
     async fn close_hard(mut self) {
         if let Some(held) = self.held.take() {
-            let _ = within(PING, held.detach().close_hard()).await;
+            let _ = within(PING_TIMEOUT, held.detach().close_hard()).await;
         }
     }
 }
@@ -116,13 +116,13 @@ impl Drop for Lent {
     fn drop(&mut self) {
         if let (Some(held), Ok(runtime)) = (self.held.take(), Handle::try_current()) {
             let (pool, standing) = (self.store.pool.clone(), Arc::clone(&self.store.standing));
-            runtime.spawn(settle(pool, standing, held, self.process, self.doubtful));
+            runtime.spawn(finish(pool, standing, held, self.process, self.doubtful));
         }
     }
 }
 
 /// Brings a session that was left in the middle to an end: by itself, or by a word to its server.
-async fn settle(
+async fn finish(
     pool: PgPool,
     standing: Arc<Standing>,
     mut held: PoolConnection<Postgres>,
@@ -131,7 +131,7 @@ async fn settle(
 ) {
     if within(BY_ITSELF, held.ping()).await.is_ok() {
         if doubtful {
-            let _ = within(PING, held.close()).await;
+            let _ = within(PING_TIMEOUT, held.close()).await;
         }
         return;
     }
@@ -140,7 +140,7 @@ async fn settle(
         standing.give_up();
         ended(&pool, &standing, &mut held, process).await;
     }
-    let _ = within(PING, held.detach().close_hard()).await;
+    let _ = within(PING_TIMEOUT, held.detach().close_hard()).await;
 }
 
 /// Waits until a session has ended, and sees to it.
@@ -156,7 +156,7 @@ async fn ended(
         match asked {
             Ok(false) => return,
             // It answers, or its connection is broken and the server will tell that it is gone.
-            Ok(true) if within(PING / 4, held.ping()).await.is_ok() => return,
+            Ok(true) if within(PING_TIMEOUT / 4, held.ping()).await.is_ok() => return,
             Ok(true) => sleep(Duration::from_millis(100)).await,
             Err(_) if since.elapsed() > NOBODY_TO_ASK => return,
             Err(_) => {
@@ -165,7 +165,7 @@ async fn ended(
                 sleep(Duration::from_millis(500)).await;
             }
         }
-        if since.elapsed() > NOBODY_TO_ASK + STATEMENT {
+        if since.elapsed() > NOBODY_TO_ASK + STATEMENT_TIMEOUT {
             return;
         }
     }

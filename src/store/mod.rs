@@ -6,9 +6,7 @@
 
 mod attentive;
 pub mod batch;
-mod bounded;
 pub mod checks;
-pub mod controls;
 pub mod discrepancies;
 pub mod earlier;
 pub mod error;
@@ -16,27 +14,29 @@ pub mod feed;
 pub mod hints;
 pub mod history;
 mod lent;
+pub mod maintenance;
 pub mod migrate;
 pub mod pacing;
+mod pinned_connection;
 pub mod plan;
 pub mod pooler;
 pub mod read;
 pub mod roles;
 pub mod rows;
-mod session;
+pub mod shop_controls;
 mod standing;
 pub mod subscribers;
-pub mod sweeps;
+mod timed_pool;
 pub mod uids;
 pub mod waiting;
 
-pub use bounded::{Bounded, within};
 pub use error::StoreError;
+pub use pinned_connection::PinnedConnection;
 pub use rows::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
     StoredTransaction,
 };
-pub use session::Session;
+pub use timed_pool::{TimedPool, within};
 
 use crate::config::hosts;
 use sqlx::postgres::{PgConnectOptions, PgPool, Postgres};
@@ -56,10 +56,10 @@ pub struct Store {
 }
 
 /// How long a statement outside a batch may take.
-const STATEMENT: Duration = Duration::from_secs(10);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a statement of a sweep may take: it may move a month of evidence.
-const SWEEP: Duration = Duration::from_secs(600);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The server's own limit for a statement: a little longer than ours, so that it is the last resort.
 const SERVER_STATEMENT: Duration = Duration::from_secs(15);
@@ -93,8 +93,8 @@ impl Store {
     pub fn connect_lazy(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let standing = Arc::new(Standing::new(options(url)?, false));
         let told = Arc::clone(&standing);
-        let pool = bounded::pool_options(max_connections.saturating_sub(1).max(1)).after_connect(
-            move |connection, _| {
+        let pool = timed_pool::pool_options(max_connections.saturating_sub(1).max(1))
+            .after_connect(move |connection, _| {
                 let is_shared = told.shared.load(Ordering::Relaxed);
                 Box::pin(async move {
                     if !is_shared {
@@ -102,8 +102,7 @@ impl Store {
                     }
                     Ok(())
                 })
-            },
-        );
+            });
         Ok(Self::with(pool, standing))
     }
 
@@ -111,7 +110,7 @@ impl Store {
     /// that takes no writes can be read.
     pub fn for_a_person(url: &str, max_connections: u32) -> Result<Self, StoreError> {
         let standing = Arc::new(Standing::new(options(url)?, true));
-        let pool = bounded::pool_options(max_connections).after_connect(|connection, _| {
+        let pool = timed_pool::pool_options(max_connections).after_connect(|connection, _| {
             Box::pin(async move {
                 connection
                     .execute("-- first\nSET enable_seqscan = off")
@@ -138,19 +137,19 @@ impl Store {
     }
 
     /// The pool, for statements outside a batch.
-    pub fn pool(&self) -> Bounded<'_> {
-        Bounded {
+    pub fn pool(&self) -> TimedPool<'_> {
+        TimedPool {
             store: self,
-            limit: STATEMENT,
+            limit: STATEMENT_TIMEOUT,
             is_slow: false,
         }
     }
 
     /// The pool, for the statements of slow sweeps.
-    pub fn slow_pool(&self) -> Bounded<'_> {
-        Bounded {
+    pub fn slow_pool(&self) -> TimedPool<'_> {
+        TimedPool {
             store: self,
-            limit: SWEEP,
+            limit: SWEEP_TIMEOUT,
             is_slow: true,
         }
     }
@@ -210,7 +209,7 @@ impl Store {
             Ok(((), true)) => {
                 self.standing.doubt();
                 let kind = std::io::ErrorKind::Other;
-                let error = bounded::failure(kind, standing::UNCONFIRMED);
+                let error = timed_pool::failure(kind, standing::UNCONFIRMED);
                 Err(StoreError::Unavailable(error))
             }
             Err(error @ (StoreError::Data(_) | StoreError::Conflict(_))) => Err(error),

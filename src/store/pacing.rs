@@ -1,7 +1,7 @@
 //! What was learned of the time to final, a row for each shop and type.
 
 use crate::store::{Store, StoreError};
-use domain::pacing::Experience;
+use domain::forecast::LatencyHistory;
 use domain::{ShopId, TransactionType};
 use sqlx::PgConnection;
 use sqlx::types::time::OffsetDateTime;
@@ -10,7 +10,7 @@ use sqlx::types::time::OffsetDateTime;
 pub async fn load(
     store: &Store,
     shop: &ShopId,
-) -> Result<Vec<(TransactionType, Experience)>, StoreError> {
+) -> Result<Vec<(TransactionType, LatencyHistory)>, StoreError> {
     let rows = sqlx::query!(
         r#"-- load_pacing
         SELECT type AS kind, counts, told, missed, at FROM pacing WHERE shop_id = $1"#,
@@ -20,7 +20,7 @@ pub async fn load(
     .await?;
     let sound = rows.into_iter().filter_map(|r| {
         let kind = TransactionType::parse(&r.kind)?;
-        let stored = Experience::restore(&r.counts, r.told, r.missed, r.at.into())?;
+        let stored = LatencyHistory::restore(&r.counts, r.told, r.missed, r.at.into())?;
         Some((kind, stored))
     });
     Ok(sound.collect())
@@ -32,7 +32,7 @@ pub async fn lock(
     conn: &mut PgConnection,
     shop: &ShopId,
     kind: TransactionType,
-) -> Result<Option<Experience>, StoreError> {
+) -> Result<Option<LatencyHistory>, StoreError> {
     let row = sqlx::query!(
         "-- lock_pacing
         INSERT INTO pacing AS p (shop_id, type, counts, told, missed, at)
@@ -45,20 +45,25 @@ pub async fn lock(
     .fetch_one(conn)
     .await?;
     if row.counts.is_empty() {
-        return Ok(Some(Experience::default()));
+        return Ok(Some(LatencyHistory::default()));
     }
     let at = row.at.into();
-    Ok(Experience::restore(&row.counts, row.told, row.missed, at))
+    Ok(LatencyHistory::restore(
+        &row.counts,
+        row.told,
+        row.missed,
+        at,
+    ))
 }
 
 /// Writes a locked row.
-pub async fn put(
+pub async fn save(
     conn: &mut PgConnection,
     shop: &ShopId,
     kind: TransactionType,
-    experience: &Experience,
+    experience: &LatencyHistory,
 ) -> Result<(), StoreError> {
-    let (told, missed) = experience.told_and_missed();
+    let (told, missed) = experience.webhook_hits_and_misses();
     sqlx::query!(
         "-- put_pacing
         UPDATE pacing SET counts = $3, told = $4, missed = $5, at = $6

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// Whose the server's connections are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sessions {
+pub enum PoolingMode {
     /// Each of our connections has one of the server's for itself.
     Own,
     /// A pooler lends them, one transaction at a time, and keeps prepared statements.
@@ -35,7 +35,7 @@ pub enum PoolerError {
          keep prepared statements; take PgBouncer 1.21 or newer and set max_prepared_statements = 200, \
          or set pool_mode = session"
     )]
-    Forgets(#[source] Error),
+    NoPreparedStatements(#[source] Error),
     /// Another connection for each statement.
     #[error(
         "database.url leads through a pooler that refuses transactions; set pool_mode = transaction \
@@ -45,25 +45,25 @@ pub enum PoolerError {
 }
 
 /// How long the way is looked at.
-const PATIENCE: Duration = Duration::from_secs(3);
+const POOLER_CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often two connections try to meet on one of the server's. PgBouncer lends first what was given
 /// back last, so that once is enough as long as nobody else takes it in between.
-const ROUNDS: usize = 8;
+const MAX_CHECK_ROUNDS: usize = 8;
 
 impl Store {
     /// Finds out whose the server's connections are, and whether statements can be prepared on them.
-    pub async fn sessions(&self) -> Result<Sessions, PoolerError> {
+    pub async fn sessions(&self) -> Result<PoolingMode, PoolerError> {
         self.standing
-            .look(&self.pool)
+            .refresh(&self.pool)
             .await
             .map_err(StoreError::from)?;
         let options = self.pool.connect_options();
         // Without a memory of its own a connection forgets names by itself, and would tell nothing.
         let options = (*options).clone().statement_cache_capacity(16);
-        let looked = within(PATIENCE, async { Ok(look(&options).await) }).await;
+        let looked = within(POOLER_CHECK_TIMEOUT, async { Ok(inspect(&options).await) }).await;
         let sessions = looked.map_err(StoreError::from)??;
-        if sessions != Sessions::Own {
+        if sessions != PoolingMode::Own {
             self.share_sessions();
         }
         Ok(sessions)
@@ -72,20 +72,20 @@ impl Store {
 
 /// One connection prepares a statement; another takes what the first had, if it can be taken, and
 /// prepares the same under the same name.
-async fn look(options: &PgConnectOptions) -> Result<Sessions, PoolerError> {
+async fn inspect(options: &PgConnectOptions) -> Result<PoolingMode, PoolerError> {
     let connect = async || PgConnection::connect_with(options).await;
     let mut first = connect().await.map_err(StoreError::from)?;
     let mut second = connect().await.map_err(StoreError::from)?;
-    let mut sessions = Sessions::Own;
-    for _ in 0..ROUNDS {
+    let mut sessions = PoolingMode::Own;
+    for _ in 0..MAX_CHECK_ROUNDS {
         let place = prepared(&mut first).await?;
         if begin(&mut second).await? == place {
             prepared(&mut second).await?;
             let by_index = plans_by_index(&mut second).await?;
-            sessions = Sessions::Shared { by_index };
+            sessions = PoolingMode::Shared { by_index };
         }
         simple(&mut second, "ROLLBACK").await?;
-        if sessions != Sessions::Own {
+        if sessions != PoolingMode::Own {
             break;
         }
     }
@@ -107,13 +107,13 @@ async fn prepared(connection: &mut PgConnection) -> Result<i32, PoolerError> {
     .await;
     match found {
         Ok(row) if row.word == word => Ok(row.pid),
-        Ok(_) => Err(PoolerError::Forgets(Error::Protocol(
+        Ok(_) => Err(PoolerError::NoPreparedStatements(Error::Protocol(
             "another statement answered".to_owned(),
         ))),
         Err(error @ (Error::Database(_) | Error::ColumnDecode { .. } | Error::Protocol(_)))
             if speaks_of_statements(&error) =>
         {
-            Err(PoolerError::Forgets(error))
+            Err(PoolerError::NoPreparedStatements(error))
         }
         Err(error) => Err(StoreError::from(error).into()),
     }

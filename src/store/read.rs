@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 /// How a path names a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name {
+pub enum TransactionRef {
     /// By our own id (`~` and the id).
     Id(Uuid),
     /// By tracking id: the one made through the API, else the only one of origin `gateway`.
     TrackingId(String),
 }
 
-impl Name {
+impl TransactionRef {
     /// Reads a name as people write it; `None` when there is no id after the `~`.
     pub fn parse(text: &str) -> Option<Self> {
         match text.strip_prefix('~') {
@@ -30,11 +30,11 @@ impl Name {
 pub async fn find(
     store: &Store,
     shop: &ShopId,
-    name: &Name,
+    name: &TransactionRef,
 ) -> Result<Option<StoredTransaction>, StoreError> {
     let id = match name {
-        Name::Id(id) => *id,
-        Name::TrackingId(tracking_id) => match id_of(store, shop, tracking_id).await? {
+        TransactionRef::Id(id) => *id,
+        TransactionRef::TrackingId(tracking_id) => match id_of(store, shop, tracking_id).await? {
             Some(id) => id,
             None => return Ok(None),
         },
@@ -125,7 +125,7 @@ pub async fn children_of(
 
 /// What a list is narrowed down to. `None` means "any".
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct TransactionQuery {
     /// Our state.
     pub state: Option<State>,
     /// The kind.
@@ -150,7 +150,7 @@ pub struct Filter {
 pub async fn list(
     store: &Store,
     shop: &ShopId,
-    filter: &Filter,
+    filter: &TransactionQuery,
     limit: i64,
 ) -> Result<Vec<StoredTransaction>, StoreError> {
     let Some(among) = named(store, shop, filter).await? else {
@@ -173,7 +173,7 @@ pub async fn list(
 async fn named(
     store: &Store,
     shop: &ShopId,
-    filter: &Filter,
+    filter: &TransactionQuery,
 ) -> Result<Option<Option<Vec<Uuid>>>, StoreError> {
     let mut among: Option<Vec<Uuid>> = None;
     let mut narrow = |ids: Vec<Uuid>| {
@@ -224,7 +224,7 @@ async fn in_state(store: &Store, shop: &ShopId, state: State) -> Result<Vec<Uuid
 async fn list_among(
     store: &Store,
     shop: &ShopId,
-    filter: &Filter,
+    filter: &TransactionQuery,
     ids: &[Uuid],
     limit: i64,
 ) -> Result<Vec<RawTransaction>, StoreError> {
@@ -264,7 +264,7 @@ const A_DAY: Duration = Duration::from_secs(86_400);
 async fn list_all(
     store: &Store,
     shop: &ShopId,
-    filter: &Filter,
+    filter: &TransactionQuery,
     limit: i64,
 ) -> Result<Vec<RawTransaction>, StoreError> {
     // Ids carry their time of creation by the clock of a replica, rows that of the server: a day either
@@ -349,7 +349,7 @@ pub async fn evidence(
 /// A recent transaction of a shop whose uid is known, to be used as a control: look-ups work when
 /// they find it. Children are no controls: the gateway may file them under their parent's name.
 /// Its own name has all of `signs`; names with signs have an index of their own.
-pub async fn control(
+pub async fn known_transaction(
     store: &Store,
     shop: &ShopId,
     signs: &str,

@@ -1,15 +1,15 @@
 //! Rows, and how they become words of the domain.
 
 use crate::store::StoreError;
-use crate::store::batch::Place;
+use crate::store::batch::RowLocation;
 use crate::view::{Record, TransactionView};
 use bytes::Bytes;
 use domain::earlier::EarlierEnd;
-use domain::fold::Derived;
+use domain::fold::DerivedState;
 use domain::schedule::{Course, Wishes};
 use domain::{
-    Channel, Currency, DiscrepancyKind, Opening, Origin, ShopId, State, Summary, Timestamp,
-    TrackingId, TransactionType, Uid, Verdict, derive,
+    Channel, Currency, DiscrepancyKind, Origin, ShopId, State, Summary, Timestamp, TrackingId,
+    TransactionRequest, TransactionType, Uid, Verdict, derive,
 };
 use sqlx::types::time::OffsetDateTime;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use words::Mention;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredTransaction {
     /// What was asked.
-    pub opening: Opening,
+    pub opening: TransactionRequest,
     /// The joined evidence.
     pub summary: Summary,
     /// What the API shows beside the two.
@@ -40,7 +40,7 @@ pub struct StoredTransaction {
 
 impl StoredTransaction {
     /// The state and what it rests on.
-    pub fn derived(&self) -> Derived {
+    pub fn derived(&self) -> DerivedState {
         derive(&self.opening, &self.summary)
     }
 
@@ -50,7 +50,7 @@ impl StoredTransaction {
     }
 
     /// The same for who has derived the state already.
-    pub fn view_of(&self, derived: &Derived) -> TransactionView<'_> {
+    pub fn view_of(&self, derived: &DerivedState) -> TransactionView<'_> {
         TransactionView::of(&self.opening, &self.summary, derived, &self.record)
     }
 }
@@ -91,7 +91,7 @@ impl TryFrom<RawTransaction> for StoredTransaction {
     fn try_from(raw: RawTransaction) -> Result<Self, StoreError> {
         let row = raw.id;
         let bad = |column| StoreError::inconsistent("transactions", column, row);
-        let opening = Opening {
+        let opening = TransactionRequest {
             shop: ShopId::parse(&raw.shop_id).map_err(|_| bad("shop_id"))?,
             tracking_id: optional(raw.tracking_id, TrackingId::from_gateway)
                 .map_err(|()| bad("tracking_id"))?,
@@ -272,7 +272,7 @@ pub struct CheckWrite {
     /// Which transaction.
     pub transaction_id: Uuid,
     /// Where it lies; nowhere when it is new.
-    pub place: Option<Place>,
+    pub place: Option<RowLocation>,
     /// When it is due, or when the lease ends.
     pub due_at: Timestamp,
     /// The worker's token.

@@ -4,8 +4,8 @@
 //! A change is logged once, however many requests meet it. While the database does not stand well, one at a
 //! time looks at it and all others are told at once what the last look found.
 
-use super::bounded::{PING, failure, within};
 use super::history::KnownHistory;
+use super::timed_pool::{PING_TIMEOUT, failure, within};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
 use sqlx::{ConnectOptions, Connection, Error, Executor, Row};
 use std::io::ErrorKind;
@@ -113,7 +113,7 @@ impl Standing {
     }
 
     /// Makes sure that the database stands well, as far as is known.
-    pub(super) async fn look(&self, pool: &PgPool) -> Result<(), Error> {
+    pub(super) async fn refresh(&self, pool: &PgPool) -> Result<(), Error> {
         if self.trusted.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -127,7 +127,7 @@ impl Standing {
         drop(reserve.take());
         let mut found = (Told::Away, failure(ErrorKind::NotFound, "there is no host"));
         for host in &self.hosts {
-            match within(PING, connected(host)).await {
+            match within(PING_TIMEOUT, connected(host)).await {
                 Ok((session, read_only)) if !read_only || self.reads => {
                     *reserve = Some(session);
                     looks.failed = None;
@@ -154,7 +154,7 @@ impl Standing {
 
     /// Asks a session who it is. One that takes no writes is not to be used.
     pub(super) async fn who(&self, session: &mut PgConnection) -> Result<Process, Error> {
-        let (process, is_read_only) = within(PING, who(session)).await?;
+        let (process, is_read_only) = within(PING_TIMEOUT, who(session)).await?;
         if is_read_only && !self.reads {
             return Err(read_only());
         }
@@ -254,7 +254,7 @@ impl Standing {
         let mut session = self.reserved(pool).await?;
         let asked = sqlx::query(CANCEL).bind(process.pid).bind(ends);
         let asked = asked.bind(process.server);
-        let found = within(PING, asked.fetch_optional(&mut session)).await?;
+        let found = within(PING_TIMEOUT, asked.fetch_optional(&mut session)).await?;
         *self.reserve.lock().await = Some(session);
         drop(asking);
         Ok(found.is_some())
@@ -276,7 +276,7 @@ impl Standing {
         let held = self.reserve.lock().await.take();
         match held {
             Some(session) => Ok(session),
-            None => within(PING, pool.connect_options().connect()).await,
+            None => within(PING_TIMEOUT, pool.connect_options().connect()).await,
         }
     }
 
@@ -288,7 +288,7 @@ impl Standing {
     /// Gives the reserved session back.
     pub(super) async fn close(&self) {
         if let Some(session) = self.reserve.lock().await.take() {
-            let _ = within(PING, session.close()).await;
+            let _ = within(PING_TIMEOUT, session.close()).await;
         }
     }
 }
@@ -355,7 +355,7 @@ async fn who(session: &mut PgConnection) -> Result<(Process, bool), Error> {
 /// A write that is confirmed as every commit is.
 pub(super) async fn write(session: &mut PgConnection) -> Result<(), Error> {
     let written = super::attentive::attentive(session.execute(sqlx::raw_sql(PROOF)));
-    let (_, warned) = within(PING, written).await?;
+    let (_, warned) = within(PING_TIMEOUT, written).await?;
     if warned {
         return Err(failure(ErrorKind::Other, UNCONFIRMED));
     }

@@ -36,7 +36,7 @@ impl Covered {
 
 /// Whose cursor, under which lease.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct CursorLease {
     /// The shop.
     pub shop: ShopId,
     /// The subscriber's name.
@@ -49,7 +49,7 @@ pub struct Holder {
 
 /// A delivery that failed, and when it is tried again.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failed {
+pub struct FailedDelivery {
     /// Which event.
     pub seq: i64,
     /// How often it has been tried now.
@@ -62,18 +62,18 @@ pub struct Failed {
 
 /// What became of events since the last settlement.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Settlement {
+pub struct CursorCheckpoint {
     /// Everything before this one is taken, passed over or among the failed.
     pub next_seq: i64,
     /// What is tried again.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedDelivery>,
     /// What need not be tried any more.
     pub done: Vec<i64>,
 }
 
 /// An event that is tried again.
 #[derive(Debug, Clone)]
-pub struct DueDelivery {
+pub struct DueRetry {
     /// Which event.
     pub seq: i64,
     /// How often it was tried.
@@ -84,7 +84,7 @@ pub struct DueDelivery {
 
 /// Makes sure that each of these subscribers has a cursor at its shop. A new one begins behind the feed's end: it
 /// is told what follows.
-pub async fn ensure(store: &Store, covered: &Covered) -> Result<(), StoreError> {
+pub async fn ensure_rows(store: &Store, covered: &Covered) -> Result<(), StoreError> {
     sqlx::query!(
         "-- ensure_cursors
         INSERT INTO subscriber_cursors (shop_id, subscriber, next_seq)
@@ -124,7 +124,7 @@ pub async fn waiting(
 }
 
 /// Takes the lease when nobody has it. Gives the next event to be taken up.
-pub async fn lease(store: &Store, holder: &Holder) -> Result<Option<i64>, StoreError> {
+pub async fn lease(store: &Store, holder: &CursorLease) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar!(
         "-- lease_cursor
         UPDATE subscriber_cursors
@@ -142,7 +142,7 @@ pub async fn lease(store: &Store, holder: &Holder) -> Result<Option<i64>, StoreE
 }
 
 /// Gives the lease back.
-pub async fn release(store: &Store, holder: &Holder) -> Result<(), StoreError> {
+pub async fn release(store: &Store, holder: &CursorLease) -> Result<(), StoreError> {
     sqlx::query!(
         "-- release_cursor
         UPDATE subscriber_cursors SET lease = NULL, lease_until = NULL
@@ -158,7 +158,7 @@ pub async fn release(store: &Store, holder: &Holder) -> Result<(), StoreError> {
 
 /// Stops to serve a subscriber that wants no more, and gives the lease back. The cursor stays, so
 /// that nothing is lost when it is enabled again.
-pub async fn disable(store: &Store, holder: &Holder) -> Result<bool, StoreError> {
+pub async fn disable(store: &Store, holder: &CursorLease) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- disable_cursor
         UPDATE subscriber_cursors SET disabled = true, lease = NULL, lease_until = NULL
@@ -174,10 +174,10 @@ pub async fn disable(store: &Store, holder: &Holder) -> Result<bool, StoreError>
 
 /// Writes down what became of events, moves the cursor and renews the lease, all in one statement.
 /// `false` when the lease is lost: then nothing is written. May be repeated.
-pub async fn settle(
+pub async fn save_checkpoint(
     store: &Store,
-    holder: &Holder,
-    settled: &Settlement,
+    holder: &CursorLease,
+    settled: &CursorCheckpoint,
 ) -> Result<bool, StoreError> {
     let failed = &settled.failed;
     let held = sqlx::query_scalar!(
@@ -219,7 +219,7 @@ pub async fn settle(
 }
 
 /// Whether there is anything to do: the last event of the feed, and whether a failed one is due.
-pub async fn look(store: &Store, holder: &Holder) -> Result<(i64, bool), StoreError> {
+pub async fn poll(store: &Store, holder: &CursorLease) -> Result<(i64, bool), StoreError> {
     let row = sqlx::query!(
         r#"-- look_for_deliveries
         SELECT coalesce((SELECT last_seq FROM shop_feeds WHERE shop_id = $1), 0) AS "last_seq!",
@@ -234,7 +234,7 @@ pub async fn look(store: &Store, holder: &Holder) -> Result<(i64, bool), StoreEr
 }
 
 /// Events from a number on. The payloads of kinds that are not wanted are left out.
-pub async fn from(
+pub async fn events_from(
     store: &Store,
     shop: &ShopId,
     seq: i64,
@@ -267,12 +267,12 @@ pub async fn from(
 }
 
 /// Failed deliveries that are due, the longest due first, without those in hand.
-pub async fn due(
+pub async fn due_retries(
     store: &Store,
-    holder: &Holder,
+    holder: &CursorLease,
     in_hand: &[i64],
     limit: i64,
-) -> Result<Vec<DueDelivery>, StoreError> {
+) -> Result<Vec<DueRetry>, StoreError> {
     let rows = sqlx::query!(
         r#"-- due_deliveries
         SELECT d.seq, d.tries, e.type AS "kind?", e.at AS "at?", e.transaction_id AS "transaction_id?",
@@ -290,7 +290,7 @@ pub async fn due(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|r| DueDelivery {
+        .map(|r| DueRetry {
             seq: r.seq,
             tries: r.tries,
             event: r
@@ -341,7 +341,7 @@ pub async fn backlog(store: &Store, covered: &Covered) -> Result<Vec<Backlog>, S
 
 /// Which events are told again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum ReplaySelection {
     /// Those after a number.
     After(i64),
     /// Those of a moment and later.
@@ -357,13 +357,13 @@ pub async fn replay(
     shop: &ShopId,
     subscriber: &str,
     kinds: &[String],
-    again: Again,
+    again: ReplaySelection,
     from: i64,
 ) -> Result<Vec<i64>, StoreError> {
     let (after, since, about) = match again {
-        Again::After(seq) => (Some(seq), None, None),
-        Again::Since(at) => (None, Some(OffsetDateTime::from(at)), None),
-        Again::About(id) => (None, None, Some(id)),
+        ReplaySelection::After(seq) => (Some(seq), None, None),
+        ReplaySelection::Since(at) => (None, Some(OffsetDateTime::from(at)), None),
+        ReplaySelection::About(id) => (None, None, Some(id)),
     };
     let mut seqs = sqlx::query_scalar!(
         "-- replay_deliveries

@@ -12,17 +12,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// So many failures in a row open it.
-const THRESHOLD: u32 = 5;
+const FAILURES_TO_OPEN: u32 = 5;
 
 /// The first pause between probes.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_OPEN_TIME: Duration = Duration::from_secs(1);
 
 /// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_OPEN_TIME: Duration = Duration::from_secs(30);
 
 /// The origin's health for one shop, as one replica sees it.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker {
+pub(crate) struct GatewayBreaker {
     inner: Mutex<Inner>,
 }
 
@@ -37,11 +37,11 @@ struct Inner {
     probing: bool,
 }
 
-impl Breaker {
+impl GatewayBreaker {
     /// Whether background work may ask now. While open, one asker gets through for each pause; where the
     /// gateway can be reached and hangs, whoever has not `tried` as well. It may hang for some things only,
     /// and a probe that always goes to one of those would never come back.
-    pub(crate) fn may_ask(&self, tried: bool) -> bool {
+    pub(crate) fn allows_request(&self, tried: bool) -> bool {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         match inner.probe_at {
@@ -66,21 +66,21 @@ impl Breaker {
     }
 
     /// The gateway has answered, whatever it said.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn record_response(&self) {
         *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
     }
 
     /// The gateway could not be reached, or (`hangs`) gave no answer at all.
-    pub(crate) fn failed(&self, hangs: bool) {
+    pub(crate) fn record_failure(&self, hangs: bool) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.hangs = hangs;
         inner.failures = inner.failures.saturating_add(1);
         // Hundreds of requests that were on the wire when the gateway went away all fail, and say no
         // more than the first of them: only a probe that failed makes the pause longer.
-        let opens = inner.probe_at.is_none() && inner.failures >= THRESHOLD;
+        let opens = inner.probe_at.is_none() && inner.failures >= FAILURES_TO_OPEN;
         if opens || inner.probing {
             inner.probing = false;
-            inner.pause = (inner.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            inner.pause = (inner.pause * 2).clamp(MIN_OPEN_TIME, MAX_OPEN_TIME);
             inner.probe_at = Some(Instant::now() + inner.pause);
         }
     }
@@ -88,62 +88,65 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
-    use super::{Breaker, FIRST_PAUSE, THRESHOLD};
+    use super::{FAILURES_TO_OPEN, GatewayBreaker, MIN_OPEN_TIME};
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_failures_in_a_row_and_lets_one_probe_through() {
-        let breaker = Breaker::default();
-        for _ in 0..THRESHOLD {
-            assert!(breaker.may_ask(true));
-            breaker.failed(false);
+        let breaker = GatewayBreaker::default();
+        for _ in 0..FAILURES_TO_OPEN {
+            assert!(breaker.allows_request(true));
+            breaker.record_failure(false);
         }
-        assert!(breaker.is_open() && !breaker.may_ask(true));
-        tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(true), "one probe");
-        assert!(!breaker.may_ask(true), "and only one");
-        breaker.answered();
-        assert!(!breaker.is_open() && breaker.may_ask(true));
+        assert!(breaker.is_open() && !breaker.allows_request(true));
+        tokio::time::advance(MIN_OPEN_TIME).await;
+        assert!(breaker.allows_request(true), "one probe");
+        assert!(!breaker.allows_request(true), "and only one");
+        breaker.record_response();
+        assert!(!breaker.is_open() && breaker.allows_request(true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_on_the_wire_when_it_opened_does_not_make_the_pause_longer() {
-        let breaker = Breaker::default();
+    async fn requests_in_flight_do_not_extend_the_open_time() {
+        let breaker = GatewayBreaker::default();
         for _ in 0..200 {
-            breaker.failed(false);
+            breaker.record_failure(false);
         }
-        tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(true), "the first probe");
-        breaker.failed(false);
-        breaker.failed(false);
-        tokio::time::advance(FIRST_PAUSE).await;
+        tokio::time::advance(MIN_OPEN_TIME).await;
+        assert!(breaker.allows_request(true), "the first probe");
+        breaker.record_failure(false);
+        breaker.record_failure(false);
+        tokio::time::advance(MIN_OPEN_TIME).await;
         assert!(
-            !breaker.may_ask(true),
+            !breaker.allows_request(true),
             "a probe that failed doubles the pause"
         );
-        tokio::time::advance(FIRST_PAUSE).await;
-        assert!(breaker.may_ask(true), "the second probe");
+        tokio::time::advance(MIN_OPEN_TIME).await;
+        assert!(breaker.allows_request(true), "the second probe");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_in_between_starts_the_count_again() {
-        let breaker = Breaker::default();
-        for _ in 0..THRESHOLD - 1 {
-            breaker.failed(false);
+        let breaker = GatewayBreaker::default();
+        for _ in 0..FAILURES_TO_OPEN - 1 {
+            breaker.record_failure(false);
         }
-        breaker.answered();
-        breaker.failed(false);
-        assert!(breaker.may_ask(true));
+        breaker.record_response();
+        breaker.record_failure(false);
+        assert!(breaker.allows_request(true));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_not_been_tried_gets_through_where_the_gateway_hangs_for_others() {
-        let breaker = Breaker::default();
-        for _ in 0..THRESHOLD {
-            breaker.failed(true);
+    async fn untried_transactions_pass_a_half_open_breaker() {
+        let breaker = GatewayBreaker::default();
+        for _ in 0..FAILURES_TO_OPEN {
+            breaker.record_failure(true);
         }
-        assert!(breaker.is_open() && !breaker.may_ask(true));
-        assert!(breaker.may_ask(false) && breaker.may_ask(false));
-        breaker.failed(false);
-        assert!(!breaker.may_ask(false), "now it cannot be reached at all");
+        assert!(breaker.is_open() && !breaker.allows_request(true));
+        assert!(breaker.allows_request(false) && breaker.allows_request(false));
+        breaker.record_failure(false);
+        assert!(
+            !breaker.allows_request(false),
+            "now it cannot be reached at all"
+        );
     }
 }

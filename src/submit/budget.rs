@@ -5,7 +5,7 @@
 //! nothing.
 
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreError, controls};
+use crate::store::{Store, StoreError, shop_controls};
 use domain::ShopId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,28 +28,28 @@ pub enum NoBudget {
 }
 
 /// How long a portion may be used.
-const FRESH: Duration = Duration::from_secs(1);
+const GRANT_LIFETIME: Duration = Duration::from_secs(1);
 
 /// The longest time for which a 429 silences a shop.
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+const MAX_RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause between two questions to an empty bucket.
-const PAUSE: Duration = Duration::from_millis(50);
+const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long the database has at least to tell what is left.
 const TELL: Duration = Duration::from_secs(1);
 
 /// One shop's budget, as one replica sees it.
-pub(crate) struct Budget {
+pub(crate) struct RequestBudget {
     store: Store,
     shop: ShopId,
     rate: f64,
-    portion: Mutex<Portion>,
+    portion: Mutex<LocalGrant>,
     waiting: AtomicUsize,
     metrics: Arc<Metrics>,
 }
 
-struct Portion {
+struct LocalGrant {
     left: i32,
     until: Instant,
     /// The gateway answered 429 to a read: nothing before this.
@@ -59,9 +59,9 @@ struct Portion {
     quiet_until: Option<Instant>,
 }
 
-impl Budget {
+impl RequestBudget {
     pub(crate) fn new(store: Store, shop: ShopId, rate: f64, metrics: Arc<Metrics>) -> Self {
-        let portion = Mutex::new(Portion {
+        let portion = Mutex::new(LocalGrant {
             left: 0,
             until: Instant::now(),
             held_until: None,
@@ -79,17 +79,17 @@ impl Budget {
 
     /// Takes one request, waiting at most `within`. Those who wait here are callers; background
     /// work steps back for them.
-    pub(crate) async fn take(&self, within: Duration) -> Result<(), NoBudget> {
+    pub(crate) async fn acquire(&self, within: Duration) -> Result<(), NoBudget> {
         let started = Instant::now();
-        let waiting = Waiting::begin(&self.waiting);
+        let waiting = WaiterGuard::begin(&self.waiting);
         let taken = loop {
             let left = within.saturating_sub(started.elapsed()).max(TELL);
             let taken = timeout(left, self.take_up_to(1)).await;
             let taken = taken.unwrap_or_else(|_| Err(StoreError::silence()));
-            if matches!(taken, Ok(1)) || started.elapsed() + PAUSE > within {
+            if matches!(taken, Ok(1)) || started.elapsed() + BUDGET_POLL_INTERVAL > within {
                 break taken;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(BUDGET_POLL_INTERVAL).await;
         };
         drop(waiting);
         self.metrics.budget_waited(started.elapsed());
@@ -104,7 +104,7 @@ impl Budget {
     }
 
     /// Takes what is there for background work, at once; nothing while callers wait.
-    pub(crate) async fn take_for_background(&self, wanted: i32) -> Result<i32, StoreError> {
+    pub(crate) async fn try_acquire_for_background(&self, wanted: i32) -> Result<i32, StoreError> {
         let quiet = self.portion.lock().await.quiet_until;
         let is_quiet = quiet.is_some_and(|until| until > Instant::now());
         if is_quiet || self.waiting.load(Ordering::Relaxed) > 0 {
@@ -114,18 +114,20 @@ impl Budget {
     }
 
     /// One request was taken and not made. It stays in this replica's portion, and is lost with it.
-    pub(crate) async fn give_back(&self) {
+    pub(crate) async fn release(&self) {
         self.portion.lock().await.left += 1;
     }
 
     /// The gateway asked this shop to slow down.
-    pub(crate) async fn hold(&self, wait: Duration) {
-        self.portion.lock().await.held_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
+    pub(crate) async fn pause(&self, wait: Duration) {
+        self.portion.lock().await.held_until =
+            Some(Instant::now() + wait.min(MAX_RATE_LIMIT_PAUSE));
     }
 
     /// The gateway asked for a pause when something was submitted.
-    pub(crate) async fn hold_background(&self, wait: Duration) {
-        self.portion.lock().await.quiet_until = Some(Instant::now() + wait.min(LONGEST_HOLD));
+    pub(crate) async fn pause_background(&self, wait: Duration) {
+        self.portion.lock().await.quiet_until =
+            Some(Instant::now() + wait.min(MAX_RATE_LIMIT_PAUSE));
     }
 
     async fn take_up_to(&self, wanted: i32) -> Result<i32, StoreError> {
@@ -144,10 +146,11 @@ impl Budget {
             )]
             let quarter = (self.rate / 4.0).ceil() as i32;
             let ask = quarter.max(wanted - portion.left);
-            let granted = controls::take_budget(&self.store, &self.shop, self.rate, ask).await?;
+            let granted =
+                shop_controls::take_budget(&self.store, &self.shop, self.rate, ask).await?;
             if granted > 0 {
                 portion.left += granted;
-                portion.until = now + FRESH;
+                portion.until = now + GRANT_LIFETIME;
             }
         }
         let taken = wanted.min(portion.left);
@@ -157,16 +160,16 @@ impl Budget {
 }
 
 /// One caller who waits. Counted down also when the caller goes away.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaiterGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaiterGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

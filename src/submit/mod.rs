@@ -12,23 +12,25 @@ mod restored;
 mod start;
 
 pub use budget::NoBudget;
-pub(crate) use circuit::{PROBE as KEY_PROBE, THRESHOLD as REFUSED_KEY};
-pub use query::{ParentLookup, Query, QueryAnswer, QueryError};
+pub(crate) use circuit::{PROBE as KEY_PROBE, REFUSALS_TO_OPEN as REFUSED_KEY};
+pub use query::{GatewayQuery, ParentLookup, QueryError, QueryReply};
 pub(crate) use start::{NextAttempt, StartResult, StartedAttempt};
 
-use crate::config::Live;
+use crate::config::LiveConfig;
 use crate::config::sealing::{self, Sealed};
-use crate::ledger::{Ledger, LedgerError, Record, Recorded, StampedAttempt, Target};
+use crate::ledger::{
+    EvidenceTarget, Ledger, LedgerError, RecordEvidence, RecordResult, StampedAttempt,
+};
 use crate::metrics::Metrics;
 use crate::observation::submit as outcome;
 use crate::store::waiting::waiting;
 use crate::store::{Store, StoreError, StoredTransaction, read};
-use breaker::Breaker;
-use budget::Budget;
+use breaker::GatewayBreaker;
+use budget::RequestBudget;
 use circuit::Circuit;
-use domain::{Channel, RequestKey, ShopId, Timestamp};
-use gateway::redact::MARK;
-use gateway::{Answer, Credentials, GatewayClient, Read, Submission};
+use domain::{Channel, GatewayIdempotencyKey, ShopId, Timestamp, TransactionType};
+use gateway::redact::REDACTION_MARK;
+use gateway::{GatewayClient, GatewayResponse, ReadExchange, ShopCredentials, SubmitExchange};
 use gateway::{SensitiveBody, forwarded};
 use leaves::clock::BootInstant;
 use leaves::secret::Secret;
@@ -44,7 +46,7 @@ use uuid::Uuid;
 
 /// What came of sending.
 #[derive(Debug)]
-pub enum Sent {
+pub enum SendResult {
     /// It is recorded; the transaction as it is now.
     Recorded(Box<StoredTransaction>),
     /// It could not be recorded. The lease's end will bring it into doubt.
@@ -52,20 +54,20 @@ pub enum Sent {
 }
 
 /// One shop, as far as the gateway is concerned.
-pub(crate) struct Shop {
+pub(crate) struct GatewayShop {
     pub(crate) id: ShopId,
-    pub(crate) budget: Budget,
+    pub(crate) budget: RequestBudget,
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) circuit: Circuit,
-    breaker: Breaker,
-    config: Live,
+    breaker: GatewayBreaker,
+    config: LiveConfig,
 }
 
 struct Inner {
     store: Store,
     ledger: Ledger,
     gateway: GatewayClient,
-    shops: HashMap<ShopId, Arc<Shop>>,
+    shops: HashMap<ShopId, Arc<GatewayShop>>,
     request_timeout: Duration,
     metrics: Arc<Metrics>,
     submits: TaskTracker,
@@ -74,56 +76,64 @@ struct Inner {
 
 /// The gate. Cheap to clone.
 #[derive(Clone)]
-pub struct Dispatch(Arc<Inner>);
+pub struct Dispatcher(Arc<Inner>);
+
+/// How long a request waits for the shop's request budget.
+pub(crate) const BUDGET_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a submit may wait for a free place beside others of its shop.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a shop is silent after a 429 that does not say.
-const SLOW_DOWN: Duration = Duration::from_secs(2);
+const DEFAULT_RATE_LIMIT_PAUSE: Duration = Duration::from_secs(2);
 
 /// For how long what the gateway said is held in memory while it cannot be recorded.
-const HOLD: Duration = Duration::from_secs(3600);
+const MAX_RECORD_RETRY_TIME: Duration = Duration::from_secs(3600);
 
 /// Ends the span of a request to the gateway.
-fn told(span: TraceSpan, answer: Option<&Answer>) {
+fn finish_span(span: TraceSpan, answer: Option<&GatewayResponse>) {
     match answer {
         Some(answer) => span.set_attribute("http.response.status_code", i64::from(answer.status)),
         None => span.set_error("no answer"),
     }
 }
 
-impl Shop {
+impl GatewayShop {
     /// The secret key that is in use now. Shops are those of the start, so that there is one.
     pub(crate) fn secret(&self) -> Option<Secret> {
-        let now = self.config.now();
+        let now = self.config.current();
         let shop = now.shop(self.id.as_str())?;
         Some(shop.secret_key.current().clone())
     }
 }
 
-impl Dispatch {
+impl Dispatcher {
     /// Builds the gate for the configured shops.
     pub fn new(
-        config: &Live,
+        config: &LiveConfig,
         store: Store,
         ledger: Ledger,
         gateway: GatewayClient,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let now = config.now();
+        let now = config.current();
         let shops = now
             .shops
             .iter()
             .filter_map(|shop| {
                 let id = ShopId::parse(&shop.id).ok()?;
                 let rate = f64::from(shop.max_requests_per_second);
-                let entry = Shop {
+                let entry = GatewayShop {
                     id: id.clone(),
-                    budget: Budget::new(store.clone(), id.clone(), rate, Arc::clone(&metrics)),
+                    budget: RequestBudget::new(
+                        store.clone(),
+                        id.clone(),
+                        rate,
+                        Arc::clone(&metrics),
+                    ),
                     in_flight: Arc::new(Semaphore::new(shop.max_in_flight as usize)),
                     circuit: Circuit::new(store.clone(), id.clone()),
-                    breaker: Breaker::default(),
+                    breaker: GatewayBreaker::default(),
                     config: config.clone(),
                 };
                 Some((id, Arc::new(entry)))
@@ -141,7 +151,7 @@ impl Dispatch {
         }))
     }
 
-    pub(crate) fn shop(&self, shop: &ShopId) -> Option<Arc<Shop>> {
+    pub(crate) fn shop(&self, shop: &ShopId) -> Option<Arc<GatewayShop>> {
         self.0.shops.get(shop).cloned()
     }
 
@@ -171,14 +181,14 @@ impl Dispatch {
     }
 
     /// How many submits are on the wire.
-    pub fn on_the_wire(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.0.submits.len()
     }
 
     /// Takes one request out of the shop's budget, waiting for it at most `within`.
-    pub async fn take_budget(&self, shop: &ShopId, within: Duration) -> Result<(), NoBudget> {
+    pub async fn acquire_budget(&self, shop: &ShopId, within: Duration) -> Result<(), NoBudget> {
         match self.shop(shop) {
-            Some(shop) => shop.budget.take(within).await,
+            Some(shop) => shop.budget.acquire(within).await,
             None => Err(NoBudget::UsedUp {
                 retry_after: Duration::from_secs(1),
             }),
@@ -203,14 +213,14 @@ impl Dispatch {
     }
 
     /// Puts back what was taken for a request that was not made.
-    pub async fn give_back_budget(&self, shop: &ShopId) {
+    pub async fn release_budget(&self, shop: &ShopId) {
         if let Some(shop) = self.shop(shop) {
-            shop.budget.give_back().await;
+            shop.budget.release().await;
         }
     }
 
     /// The same for background work, which steps back while callers wait.
-    pub(crate) async fn take_budget_quietly(
+    pub(crate) async fn acquire_budget_for_background(
         &self,
         shop: &ShopId,
         within: Duration,
@@ -223,7 +233,7 @@ impl Dispatch {
         };
         let started = BootInstant::now();
         loop {
-            let taken = shop.budget.take_for_background(1).await;
+            let taken = shop.budget.try_acquire_for_background(1).await;
             if matches!(taken, Ok(1)) {
                 return Ok(());
             }
@@ -235,32 +245,32 @@ impl Dispatch {
     }
 
     /// Whether background work of this shop may ask the gateway now. `tried`: its last look had no answer.
-    pub(crate) fn may_ask(&self, shop: &ShopId, tried: bool) -> bool {
+    pub(crate) fn allows_request(&self, shop: &ShopId, tried: bool) -> bool {
         self.0
             .shops
             .get(shop)
-            .is_none_or(|shop| shop.breaker.may_ask(tried))
+            .is_none_or(|shop| shop.breaker.allows_request(tried))
     }
 
     /// Waits for a read of a shop's; counts it, tells the breaker, and slows the shop down when the
     /// gateway asks for that.
-    pub(crate) async fn heard(
+    pub(crate) async fn observe_read(
         &self,
-        shop: &Shop,
+        shop: &GatewayShop,
         operation: &'static str,
-        asked: impl Future<Output = Read>,
-    ) -> Read {
+        asked: impl Future<Output = ReadExchange>,
+    ) -> ReadExchange {
         let started = BootInstant::now();
         let span = TraceSpan::for_gateway_call(&format!("gateway {operation}"));
         let read = span.instrument(asked).await;
         let label = match &read {
-            Read::Answered(answer) => outcome::status_class(answer.status),
-            Read::NotAsked { .. } => "unreachable",
-            Read::Interrupted { .. } => "interrupted",
+            ReadExchange::Answered(answer) => outcome::status_class(answer.status),
+            ReadExchange::NotAsked { .. } => "unreachable",
+            ReadExchange::Interrupted { .. } => "interrupted",
         };
         let answer = match &read {
-            Read::Answered(answer) => Some(answer),
-            Read::NotAsked { reason } | Read::Interrupted { reason, .. } => {
+            ReadExchange::Answered(answer) => Some(answer),
+            ReadExchange::NotAsked { reason } | ReadExchange::Interrupted { reason, .. } => {
                 tracing::info!(operation, reason, "the gateway gave no whole answer");
                 None
             }
@@ -268,16 +278,16 @@ impl Dispatch {
         self.0
             .metrics
             .gateway_request(shop.id.as_str(), operation, label, started.elapsed());
-        told(span, answer);
+        finish_span(span, answer);
         self.compare_clocks(shop, answer);
-        let hangs = matches!(read, Read::Interrupted { .. });
-        if let Some(wait) = self.mind(shop, answer, hangs) {
-            shop.budget.hold(wait).await;
+        let hangs = matches!(read, ReadExchange::Interrupted { .. });
+        if let Some(wait) = self.apply_backpressure(shop, answer, hangs) {
+            shop.budget.pause(wait).await;
         }
         read
     }
 
-    fn compare_clocks(&self, shop: &Shop, answer: Option<&Answer>) {
+    fn compare_clocks(&self, shop: &GatewayShop, answer: Option<&GatewayResponse>) {
         if let Some(date) = answer.and_then(|answer| answer.date) {
             let ahead = date.micros().saturating_sub(self.database_time().micros());
             (self.0.metrics).set_clock_skew(shop.id.as_str(), "header", ahead);
@@ -286,17 +296,22 @@ impl Dispatch {
 
     /// Tells the breaker whether the gateway has answered, and if not, whether it could be reached. Gives
     /// the pause that a 429 asks for.
-    fn mind(&self, shop: &Shop, answer: Option<&Answer>, hangs: bool) -> Option<Duration> {
+    fn apply_backpressure(
+        &self,
+        shop: &GatewayShop,
+        answer: Option<&GatewayResponse>,
+        hangs: bool,
+    ) -> Option<Duration> {
         if answer.is_some() {
-            shop.breaker.answered();
+            shop.breaker.record_response();
         } else {
-            shop.breaker.failed(hangs);
+            shop.breaker.record_failure(hangs);
         }
         let open = shop.breaker.is_open();
         self.0.metrics.set_breaker_open(shop.id.as_str(), open);
         answer
             .filter(|answer| answer.status == 429)
-            .map(|answer| answer.retry_after.unwrap_or(SLOW_DOWN))
+            .map(|answer| answer.retry_after.unwrap_or(DEFAULT_RATE_LIMIT_PAUSE))
     }
 
     /// Sends a stamped attempt in a task of its own, and records what came of it. `looked`: what a look-up
@@ -306,7 +321,7 @@ impl Dispatch {
         stamped: StampedAttempt,
         body: SensitiveBody,
         looked: bool,
-    ) -> JoinHandle<Sent> {
+    ) -> JoinHandle<SendResult> {
         let this = self.clone();
         // The task counts as on the wire from here, before it first runs.
         self.0.submits.spawn(with_current_trace(async move {
@@ -315,28 +330,34 @@ impl Dispatch {
         }))
     }
 
-    async fn transmit(&self, stamped: StampedAttempt, body: SensitiveBody, looked: bool) -> Sent {
+    async fn transmit(
+        &self,
+        stamped: StampedAttempt,
+        body: SensitiveBody,
+        looked: bool,
+    ) -> SendResult {
         let (attempt, lease) = (stamped.number(), stamped.lease());
         let transaction = &*stamped.into_transaction();
         let opening = &transaction.opening;
-        let record = |learned, next_check| Record {
-            target: Target::Transaction(transaction.record.id),
-            learned,
+        let record = |learned, next_check| RecordEvidence {
+            target: EvidenceTarget::Transaction(transaction.record.id),
+            observation: learned,
             lease: Some(lease.token),
             next_check,
         };
+        let not_sent = |reason| {
+            let evidence = record(outcome::not_sent(attempt, reason), None);
+            self.record_result(&opening.shop, evidence)
+        };
         let (Some(shop), Some(tracking_id)) = (self.shop(&opening.shop), &opening.tracking_id)
         else {
-            let learned = outcome::not_sent(attempt, "the shop is not configured here");
-            return self.settle(&opening.shop, record(learned, None)).await;
+            return not_sent("the shop is not configured here").await;
         };
-        let place = tokio::time::timeout(PLACE_TIMEOUT, shop.in_flight.acquire()).await;
+        let place = tokio::time::timeout(PERMIT_TIMEOUT, shop.in_flight.acquire()).await;
         let Ok(Ok(_place)) = place else {
-            let learned =
-                outcome::not_sent(attempt, "too many requests of this shop are in flight");
-            return self.settle(&opening.shop, record(learned, None)).await;
+            return not_sent("too many requests of this shop are in flight").await;
         };
-        let key = RequestKey::of(&opening.shop, tracking_id);
+        let key = GatewayIdempotencyKey::of(&opening.shop, tracking_id);
         let timeout = self.0.request_timeout;
         // A worker that was paused must not send late: by then another may have taken over.
         let may_send = move || lease.until.remaining() > timeout;
@@ -344,47 +365,66 @@ impl Dispatch {
             self.0.metrics.lease_lost();
         }
         if let Some(learned) = self.withheld(transaction, attempt, looked).await {
-            return self.settle(&opening.shop, record(learned, None)).await;
+            let evidence = record(learned, None);
+            return self.record_result(&opening.shop, evidence).await;
         }
         // Asked for last: it may have been changed while this one waited.
         let Some(secret) = shop.secret() else {
-            let learned = outcome::not_sent(attempt, "the shop has no secret key here");
-            return self.settle(&opening.shop, record(learned, None)).await;
-        };
-        let credentials = Credentials {
-            shop_id: shop.id.as_str(),
-            secret: secret.expose(),
+            return not_sent("the shop has no secret key here").await;
         };
         let started = BootInstant::now();
         let gateway = &self.0.gateway;
-        let span = TraceSpan::for_gateway_call("gateway submit");
-        let submitting = gateway.submit(credentials, opening.kind, body, key, may_send);
-        let submission = span.instrument(submitting).await;
+        let sending = self.post(&shop, &secret, opening.kind, body, key, may_send);
+        let submission = sending.await;
         let answer = match &submission {
-            Submission::Answered(answer) => Some(answer),
-            Submission::NotSent { .. } | Submission::Unclear { .. } => None,
+            SubmitExchange::Answered(answer) => Some(answer),
+            SubmitExchange::NotSent { .. } | SubmitExchange::Unclear { .. } => None,
         };
-        told(span, answer);
         self.compare_clocks(&shop, answer);
-        if let Some(wait) = self.mind(&shop, answer, outcome::hangs(&submission)) {
-            shop.budget.hold_background(wait).await;
+        if let Some(wait) = self.apply_backpressure(&shop, answer, outcome::hangs(&submission)) {
+            shop.budget.pause_background(wait).await;
         }
         let now = self.database_time();
-        let outcome = outcome::of(&submission, attempt, opening.kind, gateway.address(), now);
+        let outcome =
+            outcome::from_exchange(&submission, attempt, opening.kind, gateway.address(), now);
         tracing::info!(shop = %opening.shop, tracking_id = %tracking_id, attempt,
             outcome = outcome.label, "submit answered");
         let took = started.elapsed();
         (self.0.metrics).gateway_request(shop.id.as_str(), "submit", outcome.label, took);
         let next = outcome.retry_after.map(|after| now.plus(after));
-        let settled = self
-            .settle(&opening.shop, record(outcome.learned, next))
-            .await;
+        let evidence = record(outcome.observation, next);
+        let recorded = self.record_result(&opening.shop, evidence).await;
         // What the gateway said is recorded first: it is said once.
         if answer.is_some() {
             let refused = outcome.label == outcome::UNAUTHORIZED;
-            shop.circuit.answered(refused).await;
+            shop.circuit.record_response(refused).await;
         }
-        settled
+        recorded
+    }
+
+    /// Sends the POST, in a span of its own.
+    async fn post(
+        &self,
+        shop: &GatewayShop,
+        secret: &Secret,
+        kind: TransactionType,
+        body: SensitiveBody,
+        key: GatewayIdempotencyKey,
+        may_send: impl Fn() -> bool + Send + 'static,
+    ) -> SubmitExchange {
+        let credentials = ShopCredentials {
+            shop_id: shop.id.as_str(),
+            secret: secret.expose(),
+        };
+        let span = TraceSpan::for_gateway_call("gateway submit");
+        let submitting = (self.0.gateway).submit(credentials, kind, body, key, may_send);
+        let submission = span.instrument(submitting).await;
+        let answer = match &submission {
+            SubmitExchange::Answered(answer) => Some(answer),
+            SubmitExchange::NotSent { .. } | SubmitExchange::Unclear { .. } => None,
+        };
+        finish_span(span, answer);
+        submission
     }
 
     /// The time for wishes about the next check: they are hints, so that this clock is good enough.
@@ -392,16 +432,16 @@ impl Dispatch {
         Timestamp::from(leaves::clock::now_utc())
     }
 
-    async fn settle(&self, shop: &ShopId, record: Record) -> Sent {
+    async fn record_result(&self, shop: &ShopId, record: RecordEvidence) -> SendResult {
         match self.record(shop, record).await {
-            Ok(Recorded {
+            Ok(RecordResult {
                 transaction: Some(transaction),
                 ..
-            }) => Sent::Recorded(transaction),
-            Ok(Recorded {
+            }) => SendResult::Recorded(transaction),
+            Ok(RecordResult {
                 transaction: None, ..
-            }) => Sent::Lost(LedgerError::NotFound),
-            Err(error) => Sent::Lost(error),
+            }) => SendResult::Lost(LedgerError::NotFound),
+            Err(error) => SendResult::Lost(error),
         }
     }
 
@@ -410,8 +450,8 @@ impl Dispatch {
     pub(crate) async fn record(
         &self,
         shop: &ShopId,
-        record: Record,
-    ) -> Result<Recorded, LedgerError> {
+        record: RecordEvidence,
+    ) -> Result<RecordResult, LedgerError> {
         let since = BootInstant::now();
         let mut pause = Duration::from_millis(100);
         loop {
@@ -420,12 +460,12 @@ impl Dispatch {
                 Err(error) => error,
             };
             let passes = match error {
-                LedgerError::Unavailable | LedgerError::FateUnknown | LedgerError::Overloaded => {
+                LedgerError::Unavailable | LedgerError::CommitUnknown | LedgerError::Overloaded => {
                     true
                 }
-                LedgerError::Refused | LedgerError::NotFound => false,
+                LedgerError::DataRejected | LedgerError::NotFound => false,
             };
-            if !passes || since.elapsed() > HOLD {
+            if !passes || since.elapsed() > MAX_RECORD_RETRY_TIME {
                 tracing::error!(shop = %shop, %error, "evidence could not be recorded");
                 return Err(error);
             }
@@ -437,7 +477,7 @@ impl Dispatch {
     /// When it is not known whether an opening was committed: nothing of it was sent, and that is
     /// recorded once the database is back, so that it need not end in doubt. The id is that of this
     /// very opening: its first attempt can have been stamped by nobody else.
-    pub fn disown(&self, shop: &ShopId, id: Uuid) {
+    pub fn record_never_sent(&self, shop: &ShopId, id: Uuid) {
         let this = self.clone();
         let shop = shop.clone();
         self.0.submits.spawn(async move {
@@ -452,9 +492,9 @@ impl Dispatch {
                 return;
             }
             let reason = "the commit before it could not be confirmed in time";
-            let record = Record {
-                target: Target::Transaction(id),
-                learned: outcome::not_sent(1, reason),
+            let record = RecordEvidence {
+                target: EvidenceTarget::Transaction(id),
+                observation: outcome::not_sent(1, reason),
                 lease: Some(id),
                 next_check: None,
             };
@@ -474,7 +514,7 @@ impl Dispatch {
             return self.body_from_evidence(shop, id, notification_url).await;
         };
         let entry = self.shop(shop);
-        let Some(config) = entry.map(|entry| entry.config.now()) else {
+        let Some(config) = entry.map(|entry| entry.config.current()) else {
             return Ok(None);
         };
         let sealed = Sealed {
@@ -504,7 +544,7 @@ impl Dispatch {
         let opened = evidence
             .iter()
             .find(|e| e.channel == Channel::Local && e.subject.as_deref() == Some("opened"));
-        let mark = MARK.as_bytes();
+        let mark = REDACTION_MARK.as_bytes();
         let whole = opened.filter(|e| !e.body.windows(mark.len()).any(|part| part == mark));
         Ok(whole.and_then(|opened| forwarded(&opened.body, notification_url)))
     }

@@ -2,15 +2,15 @@
 //! path where the gateway knows no asynchronous one. They create no transaction; what a status query
 //! tells is evidence like any other look-up.
 
-use crate::ledger::{Record, Target};
+use crate::ledger::{EvidenceTarget, RecordEvidence};
 use crate::observation::query::{Asked, observe};
 use crate::observation::received;
 use crate::store::{StoreError, read};
-use crate::submit::{Dispatch, Shop};
+use crate::submit::{Dispatcher, GatewayShop};
 use domain::{ShopId, TaskId, Uid};
 use gateway::redact::redact;
-use gateway::{Answer, Credentials, Mode, Query as GatewayQuery, Read};
-use gateway::{SubmitReading, TaskReading, TaskUrl, read_submit, read_task};
+use gateway::{GatewayResponse, QueryKind, ReadExchange, RequestMode, ShopCredentials};
+use gateway::{SubmitReading, TaskEndpoint, TaskReading, read_submit, read_task};
 use gateway::{UidReading, read_by_uid, read_value};
 use leaves::clock::BootInstant;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// What is asked.
 #[derive(Debug, Clone)]
-pub enum Query {
+pub enum GatewayQuery {
     /// A transaction by the gateway's uid.
     StatusByUid(Uid),
     /// Transactions by tracking id.
@@ -30,7 +30,7 @@ pub enum Query {
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub struct QueryAnswer {
+pub struct QueryReply {
     /// The task that answered it; none when the synchronous path did.
     pub request_id: Option<String>,
     /// `completed`, or `not_found` when there is nothing.
@@ -64,7 +64,7 @@ pub enum QueryError {
 /// Why there is no whole answer, and what had come of one that broke off.
 struct Unanswered {
     error: QueryError,
-    partial: Option<Box<Answer>>,
+    partial: Option<Box<GatewayResponse>>,
 }
 
 impl From<QueryError> for Unanswered {
@@ -94,11 +94,15 @@ const PARENT: Duration = Duration::from_secs(10);
 const RECORDING: Duration = Duration::from_secs(8);
 
 /// The first pause between two looks at a task.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const INITIAL_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-impl Dispatch {
+impl Dispatcher {
     /// Runs a query and waits for its answer, at most for the request timeout.
-    pub async fn query(&self, shop: &ShopId, query: Query) -> Result<QueryAnswer, QueryError> {
+    pub async fn query(
+        &self,
+        shop: &ShopId,
+        query: GatewayQuery,
+    ) -> Result<QueryReply, QueryError> {
         let Some(entry) = self.shop(shop) else {
             return Err(QueryError::Unreachable);
         };
@@ -132,22 +136,24 @@ impl Dispatch {
     }
 
     async fn ask_for_parent(&self, shop: &ShopId, uid: &Uid) -> Option<ParentLookup> {
-        let entry = self.shop(shop).filter(|_| self.may_ask(shop, false))?;
+        let entry = self
+            .shop(shop)
+            .filter(|_| self.allows_request(shop, false))?;
         let secret = entry.secret()?;
-        let credentials = Credentials {
+        let credentials = ShopCredentials {
             shop_id: entry.id.as_str(),
             secret: secret.expose(),
         };
         let asked = self.gateway().by_uid(credentials, uid);
-        let answer = answered(self.heard(&entry, "by_uid", asked).await).ok()?;
+        let answer = require_response(self.observe_read(&entry, "by_uid", asked).await).ok()?;
         if matches!(read_by_uid(&received(&answer), uid), UidReading::Missing) {
             return Some(ParentLookup::Missing);
         }
         let learned = observe(&answer, Asked::Uid(uid), false)?;
         let is_it = learned.is_about_it();
-        let record = Record {
-            target: Target::Snapshots,
-            learned,
+        let record = RecordEvidence {
+            target: EvidenceTarget::Snapshots,
+            observation: learned,
             lease: None,
             next_check: None,
         };
@@ -163,18 +169,18 @@ impl Dispatch {
     /// Asks through the asynchronous mode; where that is 404 without being a task, at once.
     async fn ask(
         &self,
-        shop: &Shop,
-        query: &Query,
+        shop: &GatewayShop,
+        query: &GatewayQuery,
         deadline: Instant,
-    ) -> Result<(Option<String>, Answer), Unanswered> {
+    ) -> Result<(Option<String>, GatewayResponse), Unanswered> {
         let kind = kind(query);
         let secret = shop.secret().ok_or(QueryError::Unreachable)?;
-        let credentials = Credentials {
+        let credentials = ShopCredentials {
             shop_id: shop.id.as_str(),
             secret: secret.expose(),
         };
-        let asked = self.gateway().query(credentials, Mode::Async, &kind);
-        let answer = answered(self.heard(shop, "query", asked).await)?;
+        let asked = self.gateway().query(credentials, RequestMode::Async, &kind);
+        let answer = require_response(self.observe_read(shop, "query", asked).await)?;
         let ours = self.gateway().address();
         if let SubmitReading::Ack { task, .. } = read_submit(&received(&answer), ours) {
             let answer = self.follow(shop, query, &task, deadline).await?;
@@ -185,23 +191,26 @@ impl Dispatch {
             return Ok((None, answer));
         }
         self.may_ask_again(shop, deadline).await?;
-        let asked = self.gateway().query(credentials, Mode::Sync, &kind);
-        Ok((None, answered(self.heard(shop, "query", asked).await)?))
+        let asked = self.gateway().query(credentials, RequestMode::Sync, &kind);
+        Ok((
+            None,
+            require_response(self.observe_read(shop, "query", asked).await)?,
+        ))
     }
 
     async fn follow(
         &self,
-        shop: &Shop,
-        query: &Query,
+        shop: &GatewayShop,
+        query: &GatewayQuery,
         task: &TaskId,
         deadline: Instant,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<GatewayResponse, Unanswered> {
         let secret = shop.secret().ok_or(QueryError::Unreachable)?;
-        let credentials = Credentials {
+        let credentials = ShopCredentials {
             shop_id: shop.id.as_str(),
             secret: secret.expose(),
         };
-        let mut pause = FIRST_PAUSE;
+        let mut pause = INITIAL_POLL_INTERVAL;
         loop {
             let wake = Instant::now() + pause;
             if wake >= deadline {
@@ -210,12 +219,12 @@ impl Dispatch {
             sleep_until(wake).await;
             self.may_ask_again(shop, deadline).await?;
             let asked = self.gateway().result(credentials, task);
-            let answer = answered(self.heard(shop, "task_result", asked).await)?;
+            let answer = require_response(self.observe_read(shop, "task_result", asked).await)?;
             // An error of a task is handed out once: what is the answer to the question is not read again.
             if is_answer(query, &answer) {
                 return Ok(answer);
             }
-            match read_task(&received(&answer), TaskUrl::Result) {
+            match read_task(&received(&answer), TaskEndpoint::Result) {
                 TaskReading::Running
                 | TaskReading::Completed
                 | TaskReading::NotAboutTask { .. } => {}
@@ -230,9 +239,9 @@ impl Dispatch {
     }
 
     /// Every further request of a query comes out of the shop's budget, too.
-    async fn may_ask_again(&self, shop: &Shop, deadline: Instant) -> Result<(), QueryError> {
+    async fn may_ask_again(&self, shop: &GatewayShop, deadline: Instant) -> Result<(), QueryError> {
         let within = deadline.saturating_duration_since(Instant::now());
-        let taken = shop.budget.take(within).await;
+        let taken = shop.budget.acquire(within).await;
         taken.map_err(|_| QueryError::Timeout)
     }
 
@@ -241,21 +250,21 @@ impl Dispatch {
     async fn learn_from(
         &self,
         shop: &ShopId,
-        query: &Query,
-        answer: &Answer,
+        query: &GatewayQuery,
+        answer: &GatewayResponse,
         asked_at: BootInstant,
     ) -> Result<(), QueryError> {
         let unread = |_: StoreError| QueryError::NotRecorded;
         let store = &self.0.store;
         let (about, observed) = match query {
-            Query::Balance(_) => return Ok(()),
-            Query::StatusByUid(uid) => {
+            GatewayQuery::Balance(_) => return Ok(()),
+            GatewayQuery::StatusByUid(uid) => {
                 let owner = read::owner_of(store, shop, uid.as_str()).await;
                 let owner = owner.map_err(unread)?;
                 (owner, observe(answer, Asked::Uid(uid), owner.is_some()))
             }
-            Query::StatusByTrackingId(name) => {
-                let named = read::Name::TrackingId(name.clone());
+            GatewayQuery::StatusByTrackingId(name) => {
+                let named = read::TransactionRef::TrackingId(name.clone());
                 let found = read::find(store, shop, &named).await.map_err(unread)?;
                 let observed = observe(answer, Asked::TrackingId(name), found.is_some());
                 (found.map(|stored| stored.record.id), observed)
@@ -269,9 +278,9 @@ impl Dispatch {
             // That the gateway knows nothing of it, or of the query's own task, is no riddle.
             learned.unknown = None;
         }
-        let record = Record {
-            target: about.map_or(Target::Snapshots, Target::Transaction),
-            learned,
+        let record = RecordEvidence {
+            target: about.map_or(EvidenceTarget::Snapshots, EvidenceTarget::Transaction),
+            observation: learned,
             lease: None,
             next_check: None,
         };
@@ -286,19 +295,19 @@ impl Dispatch {
     }
 }
 
-fn kind(query: &Query) -> GatewayQuery {
+fn kind(query: &GatewayQuery) -> QueryKind {
     match query {
-        Query::StatusByUid(uid) => GatewayQuery::ByUid(uid.clone()),
-        Query::StatusByTrackingId(name) => GatewayQuery::ByTrackingId(name.clone()),
-        Query::Balance(fields) => GatewayQuery::Balance(fields.clone()),
+        GatewayQuery::StatusByUid(uid) => QueryKind::ByUid(uid.clone()),
+        GatewayQuery::StatusByTrackingId(name) => QueryKind::ByTrackingId(name.clone()),
+        GatewayQuery::Balance(fields) => QueryKind::Balance(fields.clone()),
     }
 }
 
-fn answered(read: Read) -> Result<Answer, Unanswered> {
+fn require_response(read: ReadExchange) -> Result<GatewayResponse, Unanswered> {
     match read {
-        Read::Answered(answer) => Ok(answer),
-        Read::NotAsked { .. } => Err(QueryError::Unreachable.into()),
-        Read::Interrupted { partial, .. } => Err(Unanswered {
+        ReadExchange::Answered(answer) => Ok(answer),
+        ReadExchange::NotAsked { .. } => Err(QueryError::Unreachable.into()),
+        ReadExchange::Interrupted { partial, .. } => Err(Unanswered {
             error: QueryError::Timeout,
             partial,
         }),
@@ -306,32 +315,32 @@ fn answered(read: Read) -> Result<Answer, Unanswered> {
 }
 
 /// A 404 that is the gateway's own word about what was asked, and not a path that it lacks.
-fn is_answer(query: &Query, answer: &Answer) -> bool {
+fn is_answer(query: &GatewayQuery, answer: &GatewayResponse) -> bool {
     match query {
-        Query::StatusByUid(uid) => {
+        GatewayQuery::StatusByUid(uid) => {
             matches!(read_by_uid(&received(answer), uid), UidReading::Missing)
         }
-        Query::StatusByTrackingId(_) | Query::Balance(_) => false,
+        GatewayQuery::StatusByTrackingId(_) | GatewayQuery::Balance(_) => false,
     }
 }
 
 fn conclude(
-    query: &Query,
+    query: &GatewayQuery,
     request_id: Option<String>,
-    answer: &Answer,
-) -> Result<QueryAnswer, QueryError> {
+    answer: &GatewayResponse,
+) -> Result<QueryReply, QueryError> {
     let redacted = redact(&answer.body).bytes;
     let result: Value = read_value(&redacted)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&redacted).into_owned()));
     if (200..300).contains(&answer.status) {
-        return Ok(QueryAnswer {
+        return Ok(QueryReply {
             request_id,
             status: "completed",
             result,
         });
     }
     if is_answer(query, answer) {
-        return Ok(QueryAnswer {
+        return Ok(QueryReply {
             request_id,
             status: "not_found",
             result,

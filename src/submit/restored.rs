@@ -4,13 +4,13 @@
 use crate::observation::Observation;
 use crate::observation::submit::{self as outcome, BeforeStamp};
 use crate::store::history::{History, NOT_ACCEPTED};
-use crate::store::{StoreError, StoredTransaction, controls, read};
-use crate::submit::Dispatch;
+use crate::store::{StoreError, StoredTransaction, read, shop_controls};
+use crate::submit::Dispatcher;
 use domain::absence::is_provable;
-use domain::{Fact, Opening, Origin, ShopId, Timestamp};
-use gateway::Credentials;
+use domain::{Fact, Origin, ShopId, Timestamp, TransactionRequest};
+use gateway::ShopCredentials;
 
-impl Dispatch {
+impl Dispatcher {
     /// Whether each stamp waits for a look-up now.
     pub(crate) fn is_restored(&self) -> bool {
         self.restored_at().is_some()
@@ -41,7 +41,7 @@ impl Dispatch {
                 Ok(None) => {}
                 Ok(Some(reason)) => {
                     let now = self.database_time();
-                    return BeforeStamp::Known(Box::new(outcome::held(&reason, now)));
+                    return BeforeStamp::Known(Box::new(outcome::hold_back(&reason, now)));
                 }
                 Err(_) => return BeforeStamp::Failed,
             }
@@ -62,7 +62,7 @@ impl Dispatch {
     async fn look_before(
         &self,
         shop: &ShopId,
-        opening: &Opening,
+        opening: &TransactionRequest,
         name: &str,
         released: bool,
     ) -> BeforeStamp {
@@ -72,23 +72,23 @@ impl Dispatch {
         let Some(secret) = shop.secret() else {
             return BeforeStamp::Failed;
         };
-        let credentials = Credentials {
+        let credentials = ShopCredentials {
             shop_id: shop.id.as_str(),
             secret: secret.expose(),
         };
         let asked = self.0.gateway.by_tracking_id(credentials, name);
-        let known = self.heard(&shop, "by_tracking_id", asked).await;
+        let known = self.observe_read(&shop, "by_tracking_id", asked).await;
         outcome::before_stamp(&known, opening, name, released)
     }
 
     /// Why no list can tell whether the gateway has this child.
     async fn unseen_child(
         &self,
-        opening: &Opening,
+        opening: &TransactionRequest,
         restored_at: Timestamp,
     ) -> Result<Option<String>, StoreError> {
         let (store, shop, kind) = (&self.0.store, &opening.shop, opening.kind);
-        let abilities = controls::abilities(store, shop).await?;
+        let abilities = shop_controls::abilities(store, shop).await?;
         if !is_provable(kind, &abilities) {
             return Ok(Some(format!(
                 "after a restore, and this shop's gateway has not been seen to answer a {kind} under its own \

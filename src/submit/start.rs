@@ -6,9 +6,11 @@
 //! Not responsible for: waiting for the gateway.
 
 use crate::config::sealing::Sealed;
-use crate::ledger::{LedgerError, Open, Opened, ParentLimit, Stamp, Stamped};
+use crate::ledger::{
+    LedgerError, OpenResult, OpenTransaction, ParentLimit, StampAttempt, StampResult,
+};
 use crate::store::StoredTransaction;
-use crate::submit::{Dispatch, Sent};
+use crate::submit::{Dispatcher, SendResult};
 use domain::Timestamp;
 use domain::family::Unfit;
 use gateway::SensitiveBody;
@@ -17,7 +19,7 @@ use tokio::task::JoinHandle;
 /// A transaction, and the attempt that is in flight for this very request.
 pub(crate) struct StartedAttempt {
     pub(crate) transaction: Box<StoredTransaction>,
-    pub(crate) sending: Option<JoinHandle<Sent>>,
+    pub(crate) sending: Option<JoinHandle<SendResult>>,
 }
 
 /// Result of opening a transaction.
@@ -35,21 +37,21 @@ pub(crate) enum NextAttempt {
     Unfit(Unfit),
 }
 
-impl Dispatch {
+impl Dispatcher {
     /// Opens a transaction and, if that gave a lease, sends attempt 1.
     pub(crate) async fn open_and_send(
         self,
-        open: Open,
+        open: OpenTransaction,
         body: Option<SensitiveBody>,
     ) -> Result<StartResult, LedgerError> {
         let (shop, id, stamped) = (open.opening.shop.clone(), open.id, open.send_now);
         let opened = self.0.ledger.open(open).await.inspect_err(|error| {
-            if stamped && matches!(error, LedgerError::FateUnknown) {
-                self.disown(&shop, id);
+            if stamped && matches!(error, LedgerError::CommitUnknown) {
+                self.record_never_sent(&shop, id);
             }
         })?;
         Ok(match opened {
-            Opened::Ready(stamped) => {
+            OpenResult::Ready(stamped) => {
                 let transaction = Box::new(stamped.transaction().clone());
                 let sending = body.map(|body| self.send(stamped, body, false));
                 StartResult::Begun(StartedAttempt {
@@ -57,13 +59,13 @@ impl Dispatch {
                     sending,
                 })
             }
-            Opened::Created { transaction } => StartResult::Begun(StartedAttempt {
+            OpenResult::Created { transaction } => StartResult::Begun(StartedAttempt {
                 transaction,
                 sending: None,
             }),
-            Opened::Exists { transaction } => StartResult::Exists(transaction),
-            Opened::Unfit(unfit) => StartResult::Unfit(unfit),
-            Opened::TooSoon(until) => StartResult::Wait(until),
+            OpenResult::Exists { transaction } => StartResult::Exists(transaction),
+            OpenResult::Unfit(unfit) => StartResult::Unfit(unfit),
+            OpenResult::TooSoon(until) => StartResult::Wait(until),
         })
     }
 
@@ -75,9 +77,9 @@ impl Dispatch {
         body: SensitiveBody,
         sealed: Option<Sealed>,
     ) -> Result<NextAttempt, LedgerError> {
-        let told_before = Stamp::told_before(&known);
+        let told_before = StampAttempt::told_before(&known);
         let shop = known.opening.shop;
-        let stamp = Stamp {
+        let stamp = StampAttempt {
             id: known.record.id,
             lease: None,
             replay: false,
@@ -87,17 +89,17 @@ impl Dispatch {
         };
         let stamped = self.0.ledger.stamp(&shop, stamp).await?;
         Ok(match stamped {
-            Stamped::Ready(stamped) => NextAttempt::Begun(StartedAttempt {
+            StampResult::Ready(stamped) => NextAttempt::Begun(StartedAttempt {
                 transaction: Box::new(stamped.transaction().clone()),
                 sending: Some(self.send(stamped, body, false)),
             }),
             // A concurrent request stamped first.
-            Stamped::No { transaction } => NextAttempt::Begun(StartedAttempt {
+            StampResult::Denied { transaction } => NextAttempt::Begun(StartedAttempt {
                 transaction,
                 sending: None,
             }),
-            Stamped::Wait { until, .. } => NextAttempt::Wait(until),
-            Stamped::Unfit { unfit, .. } => NextAttempt::Unfit(unfit),
+            StampResult::Wait { until, .. } => NextAttempt::Wait(until),
+            StampResult::Unfit { unfit, .. } => NextAttempt::Unfit(unfit),
         })
     }
 }

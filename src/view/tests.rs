@@ -9,8 +9,8 @@
 use super::{Record, TransactionView};
 use domain::evidence::AbsenceProof;
 use domain::{
-    Currency, Fact, Opening, Origin, Refusal, RefusalKind, ShopId, Snapshot, StatusClass, Summary,
-    TaskId, Timestamp, TrackingId, TransactionType, Uid, derive,
+    Currency, Fact, Origin, Refusal, RefusalKind, ShopId, Snapshot, StatusClass, Summary, TaskId,
+    Timestamp, TrackingId, TransactionRequest, TransactionType, Uid, derive,
 };
 use uuid::Uuid;
 
@@ -18,8 +18,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_micros((1_700_000_000 + seconds) * 1_000_000)
 }
 
-fn payment() -> Opening {
-    Opening {
+fn payment() -> TransactionRequest {
+    TransactionRequest {
         shop: ShopId::parse("1001").unwrap(),
         tracking_id: Some(TrackingId::parse("order-1").unwrap()),
         kind: TransactionType::Payment,
@@ -128,7 +128,7 @@ fn a_mismatch_shows_both_amounts() {
 }
 
 #[test]
-fn a_caller_that_waits_is_answered_at_the_end_or_with_a_place_to_send_the_payer() {
+fn prefer_wait_ends_with_a_final_state_or_redirect() {
     let redirect = Snapshot {
         redirect_url: Some("https://acs.example".to_owned()),
         ..snapshot("incomplete")

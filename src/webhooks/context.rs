@@ -1,6 +1,6 @@
 //! What the handlers of the webhook listener share.
 
-use crate::config::Live;
+use crate::config::LiveConfig;
 use crate::http::HttpContext;
 use crate::http::limits::Throttle;
 use crate::ledger::Ledger;
@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 
 /// What the handlers of the webhook listener share.
 pub struct WebhookContext {
-    pub(crate) config: Live,
+    pub(crate) config: LiveConfig,
     pub(crate) store: Store,
     pub(crate) ledger: Ledger,
     pub(crate) metrics: Arc<Metrics>,
@@ -40,7 +40,7 @@ impl WebhookContext {
     /// Creates the context. `tasks` is the runtime that outlives the listeners.
     pub fn new(http: &HttpContext, store: Store, ledger: Ledger, tasks: Handle) -> Self {
         let config = http.config.clone();
-        let now = config.now();
+        let now = config.current();
         // The configuration accepts the same IDs, so no shop is left out here.
         let shops = now
             .shops

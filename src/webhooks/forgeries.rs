@@ -4,11 +4,11 @@
 //! All are counted by their metric. Of each shop and reason the first is told at once; those that follow are told
 //! together, after a second, after ten more and then once a minute, until none has come for a minute.
 
-use crate::ledger::{Ledger, Record, Target};
+use crate::ledger::{EvidenceTarget, Ledger, RecordEvidence};
 use crate::observation::Observation;
 use crate::store::{Store, discrepancies};
 use domain::{Channel, DiscrepancyKind, ShopId, Timestamp, Verdict};
-use gateway::authenticity::Reason;
+use gateway::webhook_auth::RejectReason;
 use leaves::clock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,11 +23,11 @@ const GAP: Duration = Duration::from_secs(60);
 /// How often it is looked whether one may.
 const LOOK: Duration = Duration::from_secs(1);
 
-type Kind = (ShopId, Reason);
+type ForgeryKind = (ShopId, RejectReason);
 
 /// Those that are not told yet. There is a task for each kind in the map.
 pub(crate) struct Forgeries {
-    untold: Arc<Mutex<HashMap<Kind, u64>>>,
+    untold: Arc<Mutex<HashMap<ForgeryKind, u64>>>,
     store: Store,
     ledger: Ledger,
     tasks: Handle,
@@ -44,7 +44,7 @@ impl Forgeries {
     }
 
     /// Notes one. Returns whether it is the first for a time.
-    pub(crate) fn note(&self, shop: &ShopId, reason: Reason) -> bool {
+    pub(crate) fn note(&self, shop: &ShopId, reason: RejectReason) -> bool {
         let kind = (shop.clone(), reason);
         let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(more) = untold.get_mut(&kind) {
@@ -66,8 +66,8 @@ impl Forgeries {
 
 /// Of which kind a task tells. However the task ends, the next one of that kind is told anew.
 struct Telling {
-    kind: Kind,
-    untold: Arc<Mutex<HashMap<Kind, u64>>>,
+    kind: ForgeryKind,
+    untold: Arc<Mutex<HashMap<ForgeryKind, u64>>>,
     is_over: bool,
 }
 
@@ -119,16 +119,16 @@ async fn tell(mut telling: Telling, store: Store, ledger: Ledger) {
 }
 
 /// Brings the finding up to date, or opens one where none is open.
-async fn record(shop: &ShopId, reason: Reason, store: &Store, ledger: &Ledger) {
+async fn record(shop: &ShopId, reason: RejectReason, store: &Store, ledger: &Ledger) {
     let subject = reason.as_str();
     let now = Timestamp::from(clock::now_utc()).to_rfc3339();
-    let text = forgery(reason);
+    let text = rejection_text(reason);
     let detail = format!("{text}; the last one at {now}");
     let known = (DiscrepancyKind::SignatureRejected, subject, detail.as_str());
     let failed = match discrepancies::refresh(store, shop, known).await {
         Ok(true) => return,
         Ok(false) => {
-            let recorded = ledger.record(shop, refused(subject, text)).await;
+            let recorded = ledger.record(shop, rejection_evidence(subject, text)).await;
             recorded.err().map(|error| error.to_string())
         }
         Err(error) => Some(error.to_string()),
@@ -138,7 +138,7 @@ async fn record(shop: &ShopId, reason: Reason, store: &Store, ledger: &Ledger) {
     }
 }
 
-fn refused(subject: &str, text: &str) -> Record {
+fn rejection_evidence(subject: &str, text: &str) -> RecordEvidence {
     let mut learned = Observation::from_gateway(
         Channel::Webhook,
         None,
@@ -150,20 +150,20 @@ fn refused(subject: &str, text: &str) -> Record {
     learned.orphan_kind = "refused";
     learned.verdict = Some(Verdict::Refused);
     learned.note = Some(text.to_owned());
-    Record {
-        target: Target::Snapshots,
-        learned,
+    RecordEvidence {
+        target: EvidenceTarget::Snapshots,
+        observation: learned,
         lease: None,
         next_check: None,
     }
 }
 
-const fn forgery(reason: Reason) -> &'static str {
+const fn rejection_text(reason: RejectReason) -> &'static str {
     match reason {
-        Reason::NoCredentials => "a webhook came without credentials",
-        Reason::WrongCredentials => "a webhook came with wrong credentials",
-        Reason::NoSignature => "a webhook came without a signature",
-        Reason::WrongSignature => "a webhook came with a wrong signature",
-        Reason::AnotherShop => "a webhook came whose body is about another shop",
+        RejectReason::NoCredentials => "a webhook came without credentials",
+        RejectReason::WrongCredentials => "a webhook came with wrong credentials",
+        RejectReason::NoSignature => "a webhook came without a signature",
+        RejectReason::WrongSignature => "a webhook came with a wrong signature",
+        RejectReason::AnotherShop => "a webhook came whose body is about another shop",
     }
 }

@@ -13,11 +13,11 @@ pub use context::WebhookContext;
 use crate::http::Configure;
 use crate::http::body;
 use crate::http::connection::Connection;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::{Problem, ProblemKind};
 use crate::http::request;
 use crate::http::respond;
 use crate::http::routes::{WEBHOOK, only};
-use crate::ledger::{Record, Recorded, Target};
+use crate::ledger::{EvidenceTarget, RecordEvidence, RecordResult};
 use crate::observation::Observation;
 use crate::observation::webhook::{Opened, hinted};
 use crate::store::hints;
@@ -25,9 +25,9 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, ResponseError, web};
 use context::Unknown;
 use domain::{Fact, ShopId, Timestamp, TrackingId};
-use gateway::authenticity::{Authenticity, Reason, admit};
 use gateway::decode::CodingError;
 use gateway::redact::redact_text;
+use gateway::webhook_auth::{Authenticity, RejectReason, authenticate_basic};
 use gateway::{names_another_shop, scanned_uid};
 use leaves::clock::BootInstant;
 use serde_json::json;
@@ -37,7 +37,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Where the shop stands in `/webhooks/{shop}`.
-const SHOP: usize = 2;
+const SHOP_SEGMENT: usize = 2;
 
 /// When a webhook is to come again of which too many wait already.
 const HINTS_FULL: Duration = Duration::from_secs(60);
@@ -64,7 +64,7 @@ pub(crate) async fn receive(
     req: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let name = request::segment(&req, SHOP).unwrap_or_default();
+    let name = request::segment(&req, SHOP_SEGMENT).unwrap_or_default();
     let Some(shop) = context.shop(&name).cloned() else {
         context.metrics.webhook("unknown", "unknown_shop");
         // As if the key were wrong: which shops there are is nobody's business.
@@ -75,7 +75,7 @@ pub(crate) async fn receive(
         return Err(unauthorized());
     };
     request::add_log_fields(&req, |fields| fields.shop = Some(shop.clone()));
-    let taken = take(&context, &shop, &req, payload).await;
+    let taken = ingest(&context, &shop, &req, payload).await;
     let outcome = match &taken {
         Ok(recorded) if recorded.owner.is_none() => "kept",
         Ok(recorded) => recorded.verdict.as_str(),
@@ -111,27 +111,27 @@ fn failure(status: StatusCode) -> &'static str {
     }
 }
 
-async fn take(
+async fn ingest(
     context: &WebhookContext,
     shop: &ShopId,
     req: &HttpRequest,
     payload: web::Payload,
-) -> Result<Recorded, Problem> {
+) -> Result<RecordResult, Problem> {
     // Kept while the body comes, ten seconds at most.
-    let config = context.config.now();
+    let config = context.config.current();
     // Shops are those of the start, so that there is one.
     let Some(keys) = config
         .shop(shop.as_str())
         .map(crate::config::ShopConfig::webhook_keys)
     else {
-        return Err(refused(context, req, shop, Reason::WrongCredentials).await);
+        return Err(reject(context, req, shop, RejectReason::WrongCredentials).await);
     };
     let limit = config.webhooks.max_body;
     let header = |name: &str| req.headers().get(name).map(|value| value.as_bytes());
     // Whoever does not know the shop's secret fills no memory.
-    let admitted = match admit(header("authorization"), keys) {
+    let admitted = match authenticate_basic(header("authorization"), keys) {
         Ok(admitted) => admitted,
-        Err(reason) => return Err(refused(context, req, shop, reason).await),
+        Err(reason) => return Err(reject(context, req, shop, reason).await),
     };
     request::add_log_fields(req, |fields| fields.is_known = true);
     let mut raw = body::read(req, payload, limit).await?;
@@ -141,14 +141,14 @@ async fn take(
     let believed = match admitted.verify_any(signatures, &raw) {
         Authenticity::Signed => true,
         Authenticity::BasicOnly => false,
-        Authenticity::Refused(reason) => return Err(refused(context, req, shop, reason).await),
+        Authenticity::Refused(reason) => return Err(reject(context, req, shop, reason).await),
     };
     let opened = Opened::of(content_coding(req).as_deref(), &raw, limit).map_err(not_read)?;
     // What is kept of it until it is committed takes room as well.
     let room = raw.room_with(opened.decoded())?;
     // Where two shops have one key, a signature does not tell for which of them a body was written.
     if names_another_shop(opened.bytes(&raw), shop.as_str()) {
-        return Err(refused(context, req, shop, Reason::AnotherShop).await);
+        return Err(reject(context, req, shop, RejectReason::AnotherShop).await);
     }
     // The ledger puts the time of receipt, by the database's clock.
     let learned = opened.observe(&raw, believed, Timestamp::END);
@@ -165,11 +165,11 @@ async fn take(
     if believed {
         compare_clocks(context, shop, &learned);
     }
-    let named = named(&learned);
+    let named = tracking_id_for_log(&learned);
     request::add_log_fields(req, |fields| fields.tracking_id = named);
-    let record = Record {
-        target: Target::Snapshots,
-        learned,
+    let record = RecordEvidence {
+        target: EvidenceTarget::Snapshots,
+        observation: learned,
         lease: None,
         next_check: None,
     };
@@ -193,7 +193,7 @@ fn compare_clocks(context: &WebhookContext, shop: &ShopId, learned: &Observation
 }
 
 /// The tracking ID that a webhook names, as the log may show it.
-fn named(learned: &Observation) -> Option<String> {
+fn tracking_id_for_log(learned: &Observation) -> Option<String> {
     let named = learned.facts.iter().find_map(|fact| match fact {
         Fact::Seen { snapshot, .. } => snapshot.tracking_id.as_ref(),
         _ => None,
@@ -211,9 +211,9 @@ fn content_coding(req: &HttpRequest) -> Option<String> {
 /// A body that cannot be read is not taken: what is answered 200 has been read.
 fn not_read(error: CodingError) -> Problem {
     match error {
-        CodingError::TooLong => Problem::new(Kind::PayloadTooLarge, error.to_string()),
+        CodingError::TooLong => Problem::new(ProblemKind::PayloadTooLarge, error.to_string()),
         CodingError::Unknown | CodingError::Broken => {
-            Problem::new(Kind::UnsupportedMediaType, error.to_string())
+            Problem::new(ProblemKind::UnsupportedMediaType, error.to_string())
         }
     }
 }
@@ -233,7 +233,7 @@ async fn look_up(
     };
     let name = hinted.and_then(|snapshot| snapshot.tracking_id.as_ref());
     let name = name.map(TrackingId::as_str);
-    let put = hints::put(&context.store, shop, &uid, name).await?;
+    let put = hints::save(&context.store, shop, &uid, name).await?;
     if put {
         return Ok(());
     }
@@ -241,19 +241,19 @@ async fn look_up(
     Err(problem.retry_after(HINTS_FULL))
 }
 
-async fn refused(
+async fn reject(
     context: &WebhookContext,
     req: &HttpRequest,
     shop: &ShopId,
-    reason: Reason,
+    reason: RejectReason,
 ) -> Problem {
     if !context.forgeries.note(shop, reason) {
         request::add_log_fields(req, |fields| fields.is_quiet = true);
     }
     match reason {
-        Reason::NoCredentials | Reason::WrongCredentials => slowed(req).await,
+        RejectReason::NoCredentials | RejectReason::WrongCredentials => slowed(req).await,
         // Whoever knows the shop's secret guesses nothing.
-        Reason::NoSignature | Reason::WrongSignature | Reason::AnotherShop => {}
+        RejectReason::NoSignature | RejectReason::WrongSignature | RejectReason::AnotherShop => {}
     }
     unauthorized()
 }
@@ -268,7 +268,7 @@ async fn slowed(req: &HttpRequest) {
 
 fn unauthorized() -> Problem {
     Problem::new(
-        Kind::Unauthorized,
+        ProblemKind::Unauthorized,
         "the credentials or the signature are wrong",
     )
     .header(header::WWW_AUTHENTICATE, "Basic realm=\"webhooks\"")

@@ -1,6 +1,6 @@
 //! The danger: something that happened is told as never having been, and the merchant does it again.
 
-use crate::world::{FakeGateway, Reply, Request, Setup, World, ack, eventually, transaction};
+use crate::world::{FakeGateway, FakeReply, Request, Setup, World, ack, eventually, transaction};
 use domain::Timestamp;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,19 @@ use std::time::Duration;
 
 /// A gateway that takes one payment as a task; what the task and the look-ups say comes from the test.
 fn gateway(
-    task: impl Fn(usize) -> Reply + Send + Sync + 'static,
-    look_up: impl Fn(usize) -> Reply + Send + Sync + 'static,
+    task: impl Fn(usize) -> FakeReply + Send + Sync + 'static,
+    look_up: impl Fn(usize) -> FakeReply + Send + Sync + 'static,
 ) -> FakeGateway {
     let origin = Arc::new(Mutex::new(String::new()));
     let (at_task, at_look_up) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let told = Arc::clone(&origin);
     let fake = FakeGateway::start(move |request: Request| {
         let reply = if request.is_submit() {
-            Reply::Json(200, ack(&told.lock().unwrap(), "t-1"))
+            FakeReply::Json(200, ack(&told.lock().unwrap(), "t-1"))
         } else if request.path.contains("/async/") {
             task(at_task.fetch_add(1, Ordering::SeqCst))
         } else if !request.path.contains("tracking_id") {
-            Reply::Json(503, json!({"message": "not now"}))
+            FakeReply::Json(503, json!({"message": "not now"}))
         } else {
             look_up(at_look_up.fetch_add(1, Ordering::SeqCst))
         };
@@ -31,14 +31,14 @@ fn gateway(
     fake
 }
 
-fn refused() -> Reply {
+fn refused() -> FakeReply {
     let body = json!({"response": {"code": "E.1025", "message": "Amount is too small",
         "errors": {"amount": ["is too small"]}}});
-    Reply::Json(422, body)
+    FakeReply::Json(422, body)
 }
 
-fn nothing() -> Reply {
-    Reply::Json(200, json!({"transactions": []}))
+fn nothing() -> FakeReply {
+    FakeReply::Json(200, json!({"transactions": []}))
 }
 
 /// How often the gateway was looked up by tracking id.
@@ -54,7 +54,7 @@ async fn explained(world: &World, tracking_id: &str) -> String {
 }
 
 #[test]
-fn a_refusal_that_a_task_told_is_final_after_one_look_up_that_found_nothing() {
+fn a_task_refusal_is_final_after_one_empty_lookup() {
     let fake = gateway(|_| refused(), |_| nothing());
     Setup::default().gateway(&fake).run(async |world| {
         world.pay("refused-1").await.expect(202);
@@ -78,13 +78,13 @@ fn a_refusal_that_a_task_told_is_final_after_one_look_up_that_found_nothing() {
 }
 
 #[test]
-fn a_refusal_is_shown_and_not_final_while_look_ups_fail() {
+fn a_refusal_is_not_final_while_lookups_fail() {
     let open = Arc::new(AtomicUsize::new(0));
     let is_open = Arc::clone(&open);
     let fake = gateway(
         |_| refused(),
         move |_| match is_open.load(Ordering::SeqCst) {
-            0 => Reply::Json(503, json!({"message": "not now"})),
+            0 => FakeReply::Json(503, json!({"message": "not now"})),
             _ => nothing(),
         },
     );
@@ -110,12 +110,12 @@ fn a_refusal_is_shown_and_not_final_while_look_ups_fail() {
 }
 
 #[test]
-fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
+fn a_refused_transaction_that_the_gateway_has_is_not_rejected() {
     let fake = gateway(
         |_| refused(),
         |_| {
             let made = transaction("made-1", "refused-3", "successful");
-            Reply::Json(200, json!({"transactions": [made]}))
+            FakeReply::Json(200, json!({"transactions": [made]}))
         },
     );
     Setup::default().gateway(&fake).run(async |world| {
@@ -136,7 +136,7 @@ fn what_a_task_refused_and_the_gateway_has_is_no_refusal() {
 }
 
 #[test]
-fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
+fn the_horizon_starts_at_the_last_proof_that_the_task_exists() {
     let last: Arc<Mutex<Option<Timestamp>>> = Arc::default();
     let (noted, begun) = (Arc::clone(&last), Timestamp::from(leaves::clock::now_utc()));
     let fake = gateway(
@@ -144,9 +144,9 @@ fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
             let now = Timestamp::from(leaves::clock::now_utc());
             if now.since(begun) < Duration::from_secs(6) {
                 *noted.lock().unwrap() = Some(now);
-                return Reply::Json(200, json!({"status": "processing", "request_id": "t-1"}));
+                return FakeReply::Json(200, json!({"status": "processing", "request_id": "t-1"}));
             }
-            Reply::Json(404, json!({"status": "unknown", "request_id": "t-1"}))
+            FakeReply::Json(404, json!({"status": "unknown", "request_id": "t-1"}))
         },
         |_| nothing(),
     );
@@ -176,7 +176,7 @@ fn the_horizon_counts_from_the_last_answer_that_said_that_the_task_exists() {
 }
 
 #[test]
-fn a_name_with_signs_is_proved_absent_only_where_another_such_name_is_found() {
+fn an_id_with_signs_needs_a_control_lookup_with_signs() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay_and_wait("ok-plain").await.expect(200);
@@ -200,7 +200,7 @@ fn a_name_with_signs_is_proved_absent_only_where_another_such_name_is_found() {
 }
 
 #[test]
-fn a_child_is_looked_up_under_its_parents_name_too() {
+fn a_child_is_looked_up_by_its_parents_tracking_id() {
     Setup::default().impatient().run(async |world| {
         world.pay_and_wait("ok-parent").await.expect(200);
         let parent = world.twin().uid("ok-parent").await;
@@ -218,7 +218,7 @@ fn a_child_is_looked_up_under_its_parents_name_too() {
 }
 
 #[test]
-fn a_childs_absence_is_not_proved_where_children_were_never_shown() {
+fn child_absence_needs_a_gateway_that_lists_children() {
     Setup::default().impatient().run(async |world| {
         world.pay_and_wait("ok-parent").await.expect(200);
         let parent = world.twin().uid("ok-parent").await;

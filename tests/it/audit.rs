@@ -3,21 +3,23 @@
 //! After every way to an end the second opinion must agree.
 
 use crate::world::{KEY, SHOP, Setup, World, card_payment, eventually, payment};
-use audit::{Plan, Report, run};
+use audit::{AuditReport, AuditScope, run};
 use reconciler::store::Store;
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 
 /// What the audit says of a world.
-pub async fn audit(world: &World) -> Report {
+pub async fn audit(world: &World) -> AuditReport {
     let store = Store::connect_lazy(&world.database.url, 1).unwrap();
-    let report = run(store.unbounded_pool(), &Plan::default()).await.unwrap();
+    let report = run(store.unbounded_pool(), &AuditScope::default())
+        .await
+        .unwrap();
     store.close().await;
     report
 }
 
 /// Fails when it says anything.
-pub async fn agrees(world: &World) -> Report {
+pub async fn agrees(world: &World) -> AuditReport {
     let report = audit(world).await;
     assert!(report.is_clean(), "{}", report.table());
     report
@@ -32,7 +34,7 @@ pub async fn sql(world: &World, text: String) {
 }
 
 #[test]
-fn every_way_to_an_end_is_derived_again() {
+fn the_audit_derives_every_final_state() {
     let ends = [
         ("ok-a", "successful"),
         ("decline-a", "failed"),
@@ -89,7 +91,7 @@ fn every_way_to_an_end_is_derived_again() {
 }
 
 #[test]
-fn corrections_and_what_people_decide_are_derived_again() {
+fn the_audit_derives_corrections_and_decisions() {
     Setup::default().impatient().run(async |world| {
         for name in [
             "correct-b",
@@ -157,7 +159,7 @@ async fn child(world: &World, collection: &str, name: &str, parent: &str, amount
 }
 
 #[test]
-fn children_and_what_was_made_elsewhere_are_derived_again() {
+fn the_audit_derives_children_and_foreign_transactions() {
     for own in [true, false] {
         Setup::default().impatient().run(async |world| {
             let switches = json!({"children_own_tracking_id": own, "children_notify": "parent_url",
@@ -233,7 +235,7 @@ fn a_webhook_that_could_be_either_childs_counts_for_neither() {
 }
 
 #[test]
-fn a_child_that_an_unsigned_webhook_tells_of_is_not_believed() {
+fn an_unsigned_webhook_does_not_create_a_child() {
     Setup::default()
         .quiet()
         .signature_optional()
@@ -275,7 +277,7 @@ fn an_orphan_that_finds_its_owner_is_derived_again() {
 }
 
 #[test]
-fn an_amount_accepted_of_what_was_found_by_name_is_ours_from_then_on() {
+fn an_accepted_amount_makes_a_candidate_ours() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay_async("hangnone-other").await.expect(202);
@@ -295,7 +297,7 @@ fn an_amount_accepted_of_what_was_found_by_name_is_ours_from_then_on() {
 }
 
 #[test]
-fn evidence_of_months_that_are_no_longer_kept_is_skipped_and_counted() {
+fn the_audit_counts_months_beyond_retention() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-now").await.expect(200);
         world.stop().await;
@@ -328,7 +330,7 @@ fn reconciler(config: &std::path::Path, args: &[&str]) -> Output {
 }
 
 #[test]
-fn the_exit_code_tells_whether_something_differs() {
+fn the_exit_code_reports_differences() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-cli").await.expect(200);
         let directory = tempfile::tempdir().unwrap();
@@ -373,7 +375,7 @@ fn the_exit_code_tells_whether_something_differs() {
 }
 
 #[test]
-fn what_was_found_before_a_submit_after_a_restore_is_derived_again() {
+fn the_audit_derives_lookups_after_a_restore() {
     Setup::default().service_down().run(async |world| {
         let asked = json!({"request": payment("lost-restored")});
         world
@@ -403,7 +405,7 @@ fn what_was_found_before_a_submit_after_a_restore_is_derived_again() {
 
 /// What a person has called `not_sent` is sent when its merchant asks again, and is followed then.
 #[test]
-fn what_is_sent_after_a_decision_is_no_longer_decided() {
+fn a_new_attempt_ends_a_decision() {
     Setup::default().run(async |world| {
         let slow = json!({"webhooks": false, "task_delay": {"fixed": {"seconds": 4.0}}});
         world.twin().switch(slow).await;

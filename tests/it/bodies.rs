@@ -1,7 +1,8 @@
 //! The danger: a body that is damaged, coded, cut off or odd, and is lost, or believed for what it is not.
 
 use crate::world::{
-    FakeGateway, Reply, Request, SECRET, SHOP, Setup, World, ack, eventually, transaction, wrapped,
+    FakeGateway, FakeReply, Request, SECRET, SHOP, Setup, World, ack, eventually, transaction,
+    wrapped,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,23 +14,23 @@ use std::io::Write;
 use twin::{Signer, SigningKey};
 
 /// A gateway that takes each submit as a task `t-{name}`, and answers a read of it by `result`.
-fn taking(result: impl Fn(&str) -> Reply + Send + Sync + 'static) -> FakeGateway {
+fn taking(result: impl Fn(&str) -> FakeReply + Send + Sync + 'static) -> FakeGateway {
     FakeGateway::start(move |request: Request| {
         let reply = if request.is_submit() {
             let name = request.json()["request"]["tracking_id"].clone();
             let task = format!("t-{}", name.as_str().unwrap_or_default());
-            Reply::Json(200, ack("http://127.0.0.1:1", &task))
+            FakeReply::Json(200, ack("http://127.0.0.1:1", &task))
         } else if let Some(name) = request.path.strip_prefix("/async/result/t-") {
             result(name)
         } else {
-            Reply::Json(503, json!({"message": "away"}))
+            FakeReply::Json(503, json!({"message": "away"}))
         };
         async move { reply }
     })
 }
 
-fn running() -> Reply {
-    Reply::Json(425, json!({"status": "processing", "request_id": "t"}))
+fn running() -> FakeReply {
+    FakeReply::Json(425, json!({"status": "processing", "request_id": "t"}))
 }
 
 /// Posts a webhook that is signed over these bytes.
@@ -73,7 +74,7 @@ fn zlib(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
+fn a_signed_success_counts_in_every_encoding() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         let utf16 = |name: &str| -> Vec<u8> {
@@ -123,7 +124,7 @@ fn a_signed_success_counts_whatever_its_bytes_have_been_through() {
 }
 
 #[test]
-fn of_a_webhook_that_cannot_be_read_the_uid_is_looked_up() {
+fn the_uid_of_an_unreadable_webhook_is_looked_up() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         let whole = success("torn").to_string();
@@ -136,7 +137,7 @@ fn of_a_webhook_that_cannot_be_read_the_uid_is_looked_up() {
 }
 
 #[test]
-fn a_webhook_that_cannot_be_decoded_is_refused_and_never_acknowledged() {
+fn an_undecodable_webhook_is_rejected() {
     let gateway = taking(|_| running());
     Setup::default().gateway(&gateway).run(async |world| {
         world.pay("coded").await.expect(202);
@@ -167,11 +168,11 @@ fn a_webhook_that_cannot_be_decoded_is_refused_and_never_acknowledged() {
 }
 
 #[test]
-fn of_a_body_of_version_three_the_outer_uid_and_its_amount_count() {
+fn a_version_three_body_counts_by_its_outer_uid() {
     let gateway = taking(|name| {
         let mut told = transaction("outer", name, "successful");
         told["transaction"] = json!({"uid": "ACQ-778899", "status": "successful", "amount": 1});
-        Reply::Json(200, told)
+        FakeReply::Json(200, told)
     });
     Setup::default().gateway(&gateway).run(async |world| {
         world.pay("three").await.expect(202);
@@ -194,7 +195,7 @@ fn an_amount_counts_when_it_is_a_whole_number_of_minor_units() {
             "currency" => told["currency"] = "??".into(),
             _ => told["type"] = json!({}),
         }
-        Reply::Json(200, wrapped(&told))
+        FakeReply::Json(200, wrapped(&told))
     });
     Setup::default().gateway(&gateway).run(async |world| {
         world.pay("whole").await.expect(202);
@@ -220,19 +221,19 @@ fn an_amount_counts_when_it_is_a_whole_number_of_minor_units() {
 }
 
 #[test]
-fn an_error_that_the_task_cannot_have_produced_is_about_the_read() {
+fn a_foreign_error_concerns_the_task_read_only() {
     let gateway = taking(|name| {
         let missing = json!({"response": {"message": "Record not found",
             "errors": {"base": ["Record not found"]}}});
         match name {
-            "gone" => Reply::Json(404, missing),
-            "method" => Reply::Json(405, json!({"errors": {"amount": ["x"]}})),
-            "proxy" => Reply::Json(400, json!({"message": "Bad Request"})),
-            "code" => Reply::Json(400, json!({"code": "E.1023", "message": "Bad request"})),
-            "crash" => Reply::Json(500, json!({"message": "something went wrong"})),
+            "gone" => FakeReply::Json(404, missing),
+            "method" => FakeReply::Json(405, json!({"errors": {"amount": ["x"]}})),
+            "proxy" => FakeReply::Json(400, json!({"message": "Bad Request"})),
+            "code" => FakeReply::Json(400, json!({"code": "E.1023", "message": "Bad request"})),
+            "crash" => FakeReply::Json(500, json!({"message": "something went wrong"})),
             _ => {
                 let texts = ["The acquirer did not answer in time, the result is not known"];
-                Reply::Json(
+                FakeReply::Json(
                     422,
                     json!({"message": "Acquirer timeout", "errors": {"base": texts}}),
                 )
@@ -255,16 +256,16 @@ fn an_error_that_the_task_cannot_have_produced_is_about_the_read() {
 }
 
 /// An answer that breaks off: it promises more than it sends.
-fn cut(status: u16, body: &str) -> Reply {
+fn cut(status: u16, body: &str) -> FakeReply {
     let length = body.len() + 7;
     let head = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     );
-    Reply::Raw([head.as_bytes(), body.as_bytes()].concat())
+    FakeReply::Raw([head.as_bytes(), body.as_bytes()].concat())
 }
 
 #[test]
-fn what_had_come_of_an_answer_that_broke_off_is_evidence() {
+fn a_truncated_response_is_recorded_as_evidence() {
     let gateway = FakeGateway::start(|request: Request| async move {
         let name = request.json()["request"]["tracking_id"].clone();
         let task = format!("t-{}", name.as_str().unwrap_or_default());
@@ -279,7 +280,7 @@ fn what_had_come_of_an_answer_that_broke_off_is_evidence() {
             ),
             (false, _, "/async/result/t-lost") => cut(422, r#"{"code":"E.1025","mess"#),
             (false, _, "/async/result/t-whole") => running(),
-            _ => Reply::Json(503, json!({})),
+            _ => FakeReply::Json(503, json!({})),
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {
@@ -327,7 +328,7 @@ fn an_address_is_handed_on_whole_or_not_at_all() {
             "long" => told.clone().into(),
             _ => "x".repeat(8193).into(),
         };
-        Reply::Json(200, wrapped(&told_of))
+        FakeReply::Json(200, wrapped(&told_of))
     });
     Setup::default().gateway(&gateway).run(async |world| {
         for (name, expected) in [("long", json!(long)), ("longer", Value::Null)] {

@@ -1,12 +1,12 @@
 //! The danger: a card number that stays somewhere.
 
-use crate::world::{CANARY_CVC, CANARY_PAN, FakeGateway, Reply, SHOP, Setup, World, ack};
+use crate::world::{CANARY_CVC, CANARY_PAN, FakeGateway, FakeReply, SHOP, Setup, World, ack};
 use crate::world::{card_payment, eventually, payment};
 use serde_json::{Value, json};
 use std::path::Path;
 
 #[test]
-fn a_card_that_cannot_be_sent_is_told_at_once_and_the_same_request_tries_again() {
+fn an_unsent_card_request_fails_at_once_and_can_be_retried() {
     Setup::default().gateway_down().run(async |world| {
         let told = world.post("payments", card_payment("ok-card")).await;
         let problem = told.expect_problem(502, "gateway-unreachable").json;
@@ -54,7 +54,7 @@ fn a_card_that_the_gateway_puts_off_is_not_kept_for_later() {
 }
 
 #[test]
-fn a_card_is_never_left_for_later_even_if_the_caller_would_like_that() {
+fn a_card_request_is_never_queued() {
     Setup::default().run(async |world| {
         let headers = [("prefer", "respond-async")];
         let taken = world
@@ -67,7 +67,7 @@ fn a_card_is_never_left_for_later_even_if_the_caller_would_like_that() {
 }
 
 #[test]
-fn digits_in_a_text_do_not_keep_a_request_from_waiting_and_it_is_sent_as_it_came() {
+fn a_request_with_digits_in_a_text_is_queued_unchanged() {
     Setup::default().gateway_down().run(async |world| {
         let headers = [("prefer", "respond-async")];
         let mut order = payment("ok-digits");
@@ -94,8 +94,8 @@ fn a_request_that_waited_is_forwarded_to_the_digit() {
     let gateway = FakeGateway::start(|request| async move {
         let origin = format!("http://{}", request.header("host").unwrap());
         match request.method.as_str() {
-            "POST" => Reply::Json(200, ack(&origin, "task-1")),
-            _ => Reply::Json(200, json!({"status": "processing"})),
+            "POST" => FakeReply::Json(200, ack(&origin, "task-1")),
+            _ => FakeReply::Json(200, json!({"status": "processing"})),
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {
@@ -146,7 +146,7 @@ const SECRETS: [&str; 4] = [
 ];
 
 #[test]
-fn no_card_number_is_left_in_the_database_the_logs_or_the_metrics() {
+fn no_card_number_reaches_database_logs_or_metrics() {
     Setup::default()
         .set("telemetry", "log", "\"trace\"")
         .service_down()

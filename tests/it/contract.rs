@@ -116,7 +116,7 @@ fn a_key_opens_only_its_shops_and_scopes() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn an_unknown_resource_is_404() {
     Setup::default().run(async |world| {
         let nil = uuid::Uuid::nil();
         for path in [
@@ -163,7 +163,7 @@ fn a_body_that_is_too_large_or_of_another_kind_is_refused() {
 }
 
 #[test]
-fn what_is_not_valid_is_named_by_its_place() {
+fn a_validation_error_has_a_json_pointer() {
     Setup::default().run(async |world| {
         let cases: [(Value, &str); 12] = [
             (json!({"tracking_id": null}), "/tracking_id"),
@@ -214,7 +214,7 @@ fn what_is_not_valid_is_named_by_its_place() {
 }
 
 #[test]
-fn a_tag_spares_a_reader_what_it_knows_and_wakes_it_when_that_changes() {
+fn an_etag_answers_304_until_the_transaction_changes() {
     Setup::default().run(async |world| {
         let path = world.path("transactions/threeds-tag");
         let asked = world.pay_and_wait("threeds-tag").await.expect(202);
@@ -240,7 +240,7 @@ fn a_tag_spares_a_reader_what_it_knows_and_wakes_it_when_that_changes() {
 }
 
 #[test]
-fn the_operations_listener_tells_how_it_is() {
+fn the_operations_listener_reports_health() {
     Setup::default().run(async |world| {
         world.ops("/livez").await.expect(200);
         assert_eq!(

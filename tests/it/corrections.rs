@@ -14,7 +14,7 @@ async fn told(world: &World, tracking_id: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_failure_that_is_corrected_by_hand_becomes_a_success_and_is_told() {
+fn a_failure_corrected_by_hand_becomes_a_success() {
     Setup::default().run(async |world| {
         let failed = world.pay_and_wait("correct-1").await.expect(200).json;
         assert_eq!(failed["state"], "failed");
@@ -40,7 +40,7 @@ fn a_failure_that_is_corrected_by_hand_becomes_a_success_and_is_told() {
 }
 
 #[test]
-fn a_success_that_is_taken_back_is_corrected_too() {
+fn a_success_can_be_corrected_to_a_failure() {
     Setup::default().run(async |world| {
         let done = world.pay_and_wait("uncorrect-1").await.expect(200).json;
         assert_eq!(done["state"], "successful");
@@ -56,7 +56,7 @@ fn a_success_that_is_taken_back_is_corrected_too() {
 }
 
 #[test]
-fn a_correction_is_confirmed_by_a_look_up_of_that_very_transaction() {
+fn a_correction_is_confirmed_by_a_lookup_by_uid() {
     // Nothing but the correction makes a look due, and nothing but webhooks has told of it so far.
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("uncorrect-quiet").await.expect(200);
@@ -72,7 +72,7 @@ fn a_correction_is_confirmed_by_a_look_up_of_that_very_transaction() {
 }
 
 #[test]
-fn a_correction_without_a_webhook_is_found_when_final_states_are_looked_at_again() {
+fn a_recheck_finds_a_correction_without_a_webhook() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1s\", \"2s\", \"4s\"]");
     setup.run(async |world| {
         world.pay_and_wait("decline-again").await.expect(200);
@@ -100,7 +100,7 @@ fn a_correction_without_a_webhook_is_found_when_final_states_are_looked_at_again
 }
 
 #[test]
-fn a_look_at_a_final_state_that_told_nothing_is_taken_again() {
+fn a_failed_recheck_is_retried() {
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1s\", \"2s\"]");
     setup.run(async |world| {
         let broken = json!({"operation": "lookup", "act": {"answer": {"status": 502}}});
@@ -154,7 +154,7 @@ fn a_final_state_that_rests_on_a_snapshot_is_never_open_again() {
 }
 
 #[test]
-fn what_was_proved_absent_and_turns_up_is_believed() {
+fn a_transaction_proved_absent_can_still_appear() {
     Setup::default().impatient().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("hangnone-late").await.expect(202);
@@ -192,7 +192,7 @@ fn what_was_proved_absent_and_turns_up_is_believed() {
 }
 
 #[test]
-fn what_was_refused_and_turns_up_is_a_late_success() {
+fn a_success_after_a_refusal_is_a_late_success() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         let refused = world.pay("reject-late").await.expect(200).json;
@@ -209,7 +209,7 @@ fn what_was_refused_and_turns_up_is_a_late_success() {
 }
 
 #[test]
-fn a_known_transaction_that_the_gateway_has_lost_is_told_and_not_forgotten() {
+fn a_transaction_lost_at_the_gateway_keeps_its_state() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay_and_wait("stuck-hidden").await.expect(202);

@@ -1,6 +1,6 @@
 //! The danger: a schema that drifts from the program, and a database that goes away.
 
-use crate::terminal::reconciler_with;
+use crate::cli::reconciler_with;
 use crate::world::{Database, SHOP, Setup, eventually, payment, private_cluster};
 use domain::{Channel, DiscrepancyKind, Origin, State, TransactionType, Verdict};
 use reconciler::store::{Store, migrate};
@@ -84,7 +84,7 @@ async fn keys_are_right(database: &Database) {
 }
 
 #[test]
-fn every_table_and_column_says_what_it_is() {
+fn every_table_and_column_has_a_comment() {
     with_database(async |database| {
         let silent = database
             .all::<String>(
@@ -187,7 +187,7 @@ fn with_server(test: impl AsyncFnOnce(&crate::world::World, &mut PostgresCluster
 }
 
 #[test]
-fn a_database_that_is_restarted_in_the_middle_loses_and_doubles_nothing() {
+fn a_database_restart_loses_and_duplicates_nothing() {
     with_server(async |world, cluster| {
         let slow = json!({"task_delay": {"fixed": {"seconds": 1.0}}});
         world.twin().switch(slow).await;
@@ -221,7 +221,7 @@ fn a_database_that_is_restarted_in_the_middle_loses_and_doubles_nothing() {
 }
 
 #[test]
-fn while_the_database_is_away_nothing_is_taken_or_acknowledged() {
+fn without_a_database_nothing_is_acknowledged() {
     with_server(async |world, cluster| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("never-known").await.expect(202);
@@ -257,7 +257,7 @@ fn while_the_database_is_away_nothing_is_taken_or_acknowledged() {
 }
 
 #[test]
-fn what_the_gateway_said_is_held_until_the_database_is_back() {
+fn gateway_responses_are_held_until_the_database_is_back() {
     with_server(async |world, cluster| {
         world.twin().switch(json!({"webhooks": false})).await;
         // The gateway answers late, when the database is gone; the answer comes only once.
@@ -333,7 +333,7 @@ fn a_row_that_another_writer_holds_holds_up_nothing_but_itself() {
 }
 
 #[test]
-fn a_row_that_moved_while_a_batch_waited_for_it_is_written_where_it_lies_now() {
+fn a_row_that_moved_is_written_at_its_new_location() {
     const WAITS: &str = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     const KNOWN: &str = "SELECT evidence_count FROM transactions WHERE tracking_id = 'never-moved'";

@@ -2,7 +2,7 @@
 
 use crate::world::{Merchant, SHOP, Setup, World, eventually, payment};
 use domain::ShopId;
-use reconciler::store::{Store, sweeps};
+use reconciler::store::{Store, maintenance};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ fn seqs(events: &[Value]) -> Vec<i64> {
 }
 
 #[test]
-fn the_feed_tells_each_change_in_order() {
+fn the_feed_lists_each_change_in_order() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-fed").await.expect(200);
         world.pay("mismatch-fed").await.expect(202);
@@ -123,7 +123,7 @@ fn expected_after(all: &[Value]) -> i64 {
 }
 
 #[test]
-fn a_reader_who_waits_is_woken_by_the_next_event() {
+fn a_waiting_reader_gets_the_next_event() {
     Setup::default().run(async |world| {
         let path = world.path("events?after=0");
         let headers = [("prefer", "wait=30")];
@@ -136,14 +136,14 @@ fn a_reader_who_waits_is_woken_by_the_next_event() {
 }
 
 #[test]
-fn a_reader_who_comes_too_late_is_told_so() {
+fn a_reader_beyond_retention_gets_410() {
     Setup::default().quiet().run(async |world| {
         world.pay_and_wait("ok-old").await.expect(200);
         let kept = world.events().await.len();
         let store = Store::connect_lazy(&world.database.url, 1).unwrap();
         let shop = ShopId::parse(SHOP).unwrap();
         let mut gone = 0;
-        while let Ok(dropped) = sweeps::forget_events(&store, &shop, Duration::ZERO).await
+        while let Ok(dropped) = maintenance::drop_old_events(&store, &shop, Duration::ZERO).await
             && dropped > 0
         {
             gone += dropped;
@@ -204,7 +204,7 @@ async fn names(world: &World, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_list_is_narrowed_down_by_what_it_is_asked_for() {
+fn a_list_is_filtered_by_its_parameters() {
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-list-1").await.expect(200);
         world.pay_and_wait("decline-list-2").await.expect(200);

@@ -1,7 +1,7 @@
 //! The danger: the one way to see what became of a payment is blind, or hangs, or is asked without end,
 //! and the others are not tried; or something is sent that nobody wants sent any more.
 
-use crate::world::{FakeGateway, Reply, Request, Setup, ack, eventually, transaction, wrapped};
+use crate::world::{FakeGateway, FakeReply, Request, Setup, ack, eventually, transaction, wrapped};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -27,35 +27,35 @@ fn is_task(request: &Request) -> bool {
 }
 
 /// Takes a submit as a task that is named as the transaction is.
-fn taken(request: &Request) -> Reply {
+fn taken(request: &Request) -> FakeReply {
     let name = request.json()["request"]["tracking_id"].clone();
     let task = name.as_str().unwrap_or_default();
-    Reply::Json(200, ack("http://127.0.0.1:1", task))
+    FakeReply::Json(200, ack("http://127.0.0.1:1", task))
 }
 
-fn page(status: &str, headers: &str, body: &str) -> Reply {
+fn page(status: &str, headers: &str, body: &str) -> FakeReply {
     let length = body.len();
     let text = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/html\r\n{headers}Connection: close\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     );
-    Reply::Raw(text.into_bytes())
+    FakeReply::Raw(text.into_bytes())
 }
 
 /// What answers to reads are that say nothing of the transaction.
-fn blind(kind: &str) -> Reply {
+fn blind(kind: &str) -> FakeReply {
     match kind {
         "redirect" => page("302 Found", "Location: https://elsewhere.example/\r\n", ""),
         "bad gateway" => page("502 Bad Gateway", "", "<html>502</html>"),
         "html" => page("200 OK", "", "<html>we are back soon</html>"),
-        "empty object" => Reply::Json(200, json!({})),
+        "empty object" => FakeReply::Json(200, json!({})),
         "too long" => {
             let mut body = json!({"transaction": {"uid": "x", "status": "successful"}});
             body["filler"] = json!("x".repeat(1_153_434));
-            Reply::Json(200, body)
+            FakeReply::Json(200, body)
         }
-        "no access" => Reply::Json(401, json!({"message": "Access denied"})),
-        _ => Reply::Close,
+        "no access" => FakeReply::Json(401, json!({"message": "Access denied"})),
+        _ => FakeReply::Close,
     }
 }
 
@@ -77,7 +77,7 @@ fn a_task_that_cannot_be_read_does_not_hide_the_transaction() {
         } else if is_list(&request) {
             let name = about(&request);
             let paid = transaction(&format!("uid-{name}"), &name, "successful");
-            Reply::Json(200, json!({"transactions": [paid]}))
+            FakeReply::Json(200, json!({"transactions": [paid]}))
         } else {
             let kind: usize = about(&request).rsplit('-').next().unwrap().parse().unwrap();
             blind(BLIND[kind])
@@ -101,7 +101,7 @@ fn a_task_that_cannot_be_read_does_not_hide_the_transaction() {
 }
 
 #[test]
-fn reads_that_tell_nothing_are_not_repeated_without_end_whatever_the_gateway_asks_for() {
+fn uninformative_reads_become_rare_despite_retry_after() {
     for wish in ["0", "Sun, 06 Nov 1994 08:49:37 GMT", "86400"] {
         let fake = FakeGateway::start(move |request: Request| async move {
             if request.is_submit() {
@@ -134,12 +134,12 @@ fn reads_that_tell_nothing_are_not_repeated_without_end_whatever_the_gateway_ask
 }
 
 #[test]
-fn a_submit_that_is_put_off_without_end_is_given_up_and_begins_anew_when_it_is_posted_again() {
+fn a_deferred_submit_is_abandoned_and_can_be_posted_again() {
     let fake = FakeGateway::start(async |request| {
         if request.is_submit() {
             page("429 Too Many Requests", "Retry-After: 0\r\n", "")
         } else {
-            Reply::Json(200, json!({"transactions": []}))
+            FakeReply::Json(200, json!({"transactions": []}))
         }
     });
     let setup = Setup::default()
@@ -170,7 +170,7 @@ fn attempts_of_one_request_come_ever_more_rarely() {
         if request.is_submit() {
             page("429 Too Many Requests", "Retry-After: 0\r\n", "")
         } else {
-            Reply::Json(200, json!({"transactions": []}))
+            FakeReply::Json(200, json!({"transactions": []}))
         }
     });
     let setup = Setup::default()
@@ -198,9 +198,9 @@ fn attempts_of_one_request_come_ever_more_rarely() {
 fn forgetful() -> FakeGateway {
     FakeGateway::start(async |request| {
         if request.is_submit() {
-            Reply::Close
+            FakeReply::Close
         } else {
-            Reply::Json(200, json!({"transactions": []}))
+            FakeReply::Json(200, json!({"transactions": []}))
         }
     })
 }
@@ -240,7 +240,7 @@ fn a_pause_stops_repeats_under_the_same_request_id_too() {
 }
 
 #[test]
-fn a_second_success_under_one_name_is_seen_when_it_is_looked_at_again() {
+fn a_recheck_finds_a_second_success() {
     let rows: Arc<Mutex<usize>> = Arc::new(Mutex::new(1));
     let listed = Arc::clone(&rows);
     let fake = FakeGateway::start(move |request| {
@@ -252,9 +252,9 @@ fn a_second_success_under_one_name_is_seen_when_it_is_looked_at_again() {
             let row = |n: usize| transaction(&format!("uid-{n}"), "twice", "successful");
             if is_list(&request) {
                 let rows: Vec<Value> = (1..=listed).map(row).collect();
-                return Reply::Json(200, json!({"transactions": rows}));
+                return FakeReply::Json(200, json!({"transactions": rows}));
             }
-            Reply::Json(200, wrapped(&row(1)))
+            FakeReply::Json(200, wrapped(&row(1)))
         }
     });
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"1h\"]");
@@ -285,18 +285,18 @@ fn a_second_success_under_one_name_is_seen_when_it_is_looked_at_again() {
 }
 
 #[test]
-fn what_hangs_does_not_keep_what_is_well_from_ending() {
+fn hanging_reads_do_not_block_other_checks() {
     let fake = FakeGateway::start(async |request| {
         let name = about(&request);
         if request.is_submit() {
             taken(&request)
         } else if name.starts_with("hangs") {
-            Reply::Hang
+            FakeReply::Hang
         } else if is_list(&request) {
-            Reply::Json(200, json!({"transactions": []}))
+            FakeReply::Json(200, json!({"transactions": []}))
         } else {
             let paid = transaction(&format!("uid-{name}"), &name, "successful");
-            Reply::Json(200, wrapped(&paid))
+            FakeReply::Json(200, wrapped(&paid))
         }
     });
     let setup = Setup::default()
@@ -332,15 +332,15 @@ fn what_hangs_does_not_keep_what_is_well_from_ending() {
 }
 
 #[test]
-fn a_look_that_is_never_answered_is_recorded_once_and_owed_for_a_day_only() {
+fn an_unanswered_recheck_is_retried_for_a_day() {
     let fake = FakeGateway::start(async |request| {
         if request.is_submit() {
             taken(&request)
         } else if is_task(&request) {
             let name = about(&request);
-            Reply::Json(200, wrapped(&transaction("uid-1", &name, "failed")))
+            FakeReply::Json(200, wrapped(&transaction("uid-1", &name, "failed")))
         } else {
-            Reply::Close
+            FakeReply::Close
         }
     });
     let setup = Setup::default().set("follow", "recheck_after_final", "[\"500ms\"]");
@@ -372,7 +372,7 @@ fn a_look_that_is_never_answered_is_recorded_once_and_owed_for_a_day_only() {
 }
 
 #[test]
-fn a_decline_is_final_as_soon_as_its_task_has_confirmed_the_webhook() {
+fn a_decline_is_final_once_its_task_confirms_it() {
     // By the pace alone the task would be asked in an hour.
     let setup = Setup::default()
         .set("follow", "first_check", "\"1h\"")

@@ -19,7 +19,7 @@ async fn listed(world: &World, query: &str) -> Vec<Value> {
 }
 
 #[test]
-fn what_an_unsigned_webhook_names_is_looked_up_by_its_uid_whoever_it_belongs_to() {
+fn an_unsigned_webhook_triggers_a_lookup_by_uid() {
     Setup::default().quiet().signature_optional().run(async |world| {
         let paid = world.pay_and_wait("ok-parent").await.expect(200).json;
         let uid = paid["uid"].as_str().unwrap();
@@ -48,7 +48,7 @@ fn what_an_unsigned_webhook_names_is_looked_up_by_its_uid_whoever_it_belongs_to(
 }
 
 #[test]
-fn a_uid_is_looked_up_once_a_minute_and_what_is_no_uid_never() {
+fn a_hinted_uid_is_looked_up_once_a_minute() {
     Setup::default()
         .quiet()
         .signature_optional()

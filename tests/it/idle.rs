@@ -12,7 +12,7 @@ async fn commits(world: &World) -> i64 {
 }
 
 #[test]
-fn shops_at_which_nothing_is_due_cost_no_statements_of_their_own() {
+fn idle_shops_cost_no_statements() {
     let shops = (0..SHOPS).map(|n| format!("{}", 7_000 + n));
     let setup = shops.fold(Setup::default(), |setup, id| {
         let secret = format!("secret-of-{id}");

@@ -1,6 +1,6 @@
 //! The danger: balancers, proxies, probes and strangers that expect of HTTP what we do not do.
 
-use crate::world::{FakeGateway, KEY, Reply, SHOP, Setup, World, ack, eventually, payment};
+use crate::world::{FakeGateway, FakeReply, KEY, SHOP, Setup, World, ack, eventually, payment};
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ fn heads_are_answered_as_gets_are() {
 }
 
 #[test]
-fn an_idle_connection_is_kept_as_long_as_the_setting_says() {
+fn an_idle_connection_is_kept_for_keep_alive() {
     let setup =
         Setup::default()
             .set("api", "keep_alive", "\"2s\"")
@@ -92,7 +92,7 @@ async fn hook(world: &World, path: &str, headers: &[(&str, &str)], body: &[u8]) 
 }
 
 #[test]
-fn paths_of_the_webhook_listener_are_taken_or_counted() {
+fn unknown_webhook_paths_are_counted() {
     Setup::default().run(async |world| {
         let known = format!("/webhooks/{SHOP}/");
         assert_eq!(hook(world, &known, &[], b"{}").await, 401);
@@ -119,7 +119,7 @@ fn requests_to_the_gateway_go_through_the_proxy() {
             "{}",
             request.path
         );
-        Reply::Json(
+        FakeReply::Json(
             422,
             json!({"errors": {"amount": ["is wrong"]}, "message": "amount"}),
         )
@@ -136,7 +136,7 @@ fn requests_to_the_gateway_go_through_the_proxy() {
 }
 
 #[test]
-fn a_person_is_told_where_the_database_should_be_and_why_it_is_not() {
+fn a_database_error_names_address_and_cause() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -159,9 +159,9 @@ fn a_name_that_moved_is_followed_since_no_connection_gets_old() {
     let gateway = FakeGateway::start(async |request| match request.is_submit() {
         true => {
             let origin = format!("http://{}", request.header("host").unwrap());
-            Reply::Json(200, ack(&origin, "task-1"))
+            FakeReply::Json(200, ack(&origin, "task-1"))
         }
-        false => Reply::Json(425, json!({"status": "processing"})),
+        false => FakeReply::Json(425, json!({"status": "processing"})),
     });
     let setup = Setup::default()
         .gateway(&gateway)
@@ -183,7 +183,7 @@ fn a_name_that_moved_is_followed_since_no_connection_gets_old() {
 }
 
 #[test]
-fn requests_are_still_taken_until_balancers_have_noticed_a_stop() {
+fn requests_are_accepted_during_shutdown_delay() {
     let setup = Setup::default()
         .set("serve", "shutdown_delay", "\"3s\"")
         .service_down();

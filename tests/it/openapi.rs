@@ -1,7 +1,7 @@
 //! The danger: a description of the API that says what is not so, or does not say what is.
 
+use crate::cli::reconciler;
 use crate::subscribers::{entry, receiver, until_settled};
-use crate::terminal::reconciler;
 use crate::world::{DOCUMENT, SHOP, Setup, World};
 use reqwest::Method;
 use serde_json::Value;

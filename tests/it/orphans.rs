@@ -14,7 +14,7 @@ async fn take(world: &World, body: impl Into<Value>) {
 }
 
 #[test]
-fn a_webhook_about_nothing_we_know_is_kept_and_told() {
+fn an_orphan_webhook_is_recorded_with_a_discrepancy() {
     Setup::default().quiet().run(async |world| {
         let made = json!({"uid": "orphan-1", "tracking_id": "not-ours", "amount": 900,
             "currency": "EUR", "test": true});
@@ -64,7 +64,7 @@ fn bodies_that_are_no_transactions_are_kept() {
 }
 
 #[test]
-fn a_body_that_nobody_understands_is_kept_and_told() {
+fn an_unknown_body_is_recorded_with_a_discrepancy() {
     Setup::default().quiet().run(async |world| {
         for body in ["garbage {", "", "[1,2]", "\"text\"", "{\"a\":{}}", "null"] {
             take(world, body).await;
@@ -77,7 +77,7 @@ fn a_body_that_nobody_understands_is_kept_and_told() {
 }
 
 #[test]
-fn what_the_database_cannot_hold_is_kept_aside_and_stops_nobody() {
+fn evidence_the_database_rejects_is_quarantined() {
     Setup::default().quiet().run(async |world| {
         let uid = untold(world, "ok-beside").await;
         let body = r#"{"transaction":{"uid":"a\u0000b","status":"succ\u0000essful","type":"payment",
@@ -115,7 +115,7 @@ fn a_webhook_that_was_kept_is_matched_when_its_payment_appears() {
 }
 
 #[test]
-fn a_kept_webhook_whose_finding_was_closed_is_not_told_again() {
+fn a_resolved_orphan_is_not_reported_again() {
     Setup::default().quiet().run(async |world| {
         let made = json!({"uid": "orphan-1", "tracking_id": "ok-never", "amount": 900,
             "currency": "EUR", "test": true});

@@ -4,7 +4,7 @@ use crate::world::{Setup, payment};
 use serde_json::json;
 
 #[test]
-fn a_success_is_learned_from_the_webhook_alone() {
+fn a_webhook_alone_makes_a_payment_successful() {
     // The engine never looks: only the webhook can tell.
     Setup::default().quiet().run(async |world| {
         let done = world.pay_and_wait("ok-hooked").await.expect(200).json;
@@ -52,7 +52,7 @@ fn a_lost_webhook_costs_time_and_not_truth() {
 }
 
 #[test]
-fn a_task_that_runs_is_asked_until_it_ends() {
+fn a_running_task_is_read_until_it_ends() {
     for status in [425, 200] {
         Setup::default().run(async |world| {
             let slow =
@@ -71,7 +71,7 @@ fn a_task_that_runs_is_asked_until_it_ends() {
 }
 
 #[test]
-fn following_by_status_first_comes_to_the_same_end() {
+fn follow_by_status_reaches_the_same_state() {
     for burns in [false, true] {
         Setup::default()
             .set("gateway", "follow", "\"status\"")
@@ -94,7 +94,7 @@ fn following_by_status_first_comes_to_the_same_end() {
 }
 
 #[test]
-fn a_payer_who_must_act_is_sent_on_at_once_and_the_end_comes_by_webhook() {
+fn a_redirect_is_returned_and_a_webhook_completes_it() {
     Setup::default().run(async |world| {
         let asked = world.pay_and_wait("threeds-hook").await.expect(202);
         assert_eq!(asked.header("preference-applied"), Some("wait=20"));
@@ -112,7 +112,7 @@ fn a_payer_who_must_act_is_sent_on_at_once_and_the_end_comes_by_webhook() {
 }
 
 #[test]
-fn a_payer_who_has_acted_is_noticed_without_any_webhook() {
+fn a_completed_redirect_is_found_without_a_webhook() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         for (name, state) in [
@@ -131,7 +131,7 @@ fn a_payer_who_has_acted_is_noticed_without_any_webhook() {
 }
 
 #[test]
-fn waiting_ends_when_the_time_is_up_and_changes_nothing() {
+fn prefer_wait_ends_after_its_time() {
     Setup::default().run(async |world| {
         let headers = [("prefer", "wait=1")];
         let body = payment("never-1");
@@ -167,7 +167,7 @@ fn bodies_of_version_3_mean_the_same() {
 }
 
 #[test]
-fn a_status_word_that_nobody_knows_is_no_end() {
+fn an_unknown_status_is_not_final() {
     Setup::default().run(async |world| {
         world.pay("statusword-1").await.expect(202);
         let seen = world.until_state("statusword-1", "pending").await;
@@ -203,7 +203,7 @@ fn another_amount_is_never_called_a_success() {
 }
 
 #[test]
-fn two_successes_under_one_name_are_told_to_a_person() {
+fn two_successes_under_one_id_open_a_discrepancy() {
     Setup::default().run(async |world| {
         let done = world.pay_and_wait("twosuccess-1").await.expect(200).json;
         assert_eq!(done["state"], "successful");
@@ -241,7 +241,7 @@ fn a_read_that_breaks_off_or_meets_a_proxy_is_made_again() {
 }
 
 #[test]
-fn a_result_that_is_no_json_is_looked_up_and_told() {
+fn a_result_that_is_not_json_is_looked_up() {
     Setup::default().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("garbage-1").await.expect(202);

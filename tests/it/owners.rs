@@ -1,8 +1,8 @@
 //! The danger: somebody else's transaction taken for ours, and ours for somebody else's.
 
 use crate::world::{
-    FakeGateway, Reply, Request, SHOP, Setup, World, ack, card_payment, eventually, transaction,
-    wrapped,
+    FakeGateway, FakeReply, Request, SHOP, Setup, World, ack, card_payment, eventually,
+    transaction, wrapped,
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ fn name_of(request: &Request) -> String {
 }
 
 /// The answer to a submit: a task that goes by the transaction's name.
-fn taken(request: &Request) -> Reply {
+fn taken(request: &Request) -> FakeReply {
     let origin = format!("http://{}", request.header("host").unwrap_or_default());
-    Reply::Json(201, ack(&origin, &name_of(request)))
+    FakeReply::Json(201, ack(&origin, &name_of(request)))
 }
 
-fn list(rows: &[Value]) -> Reply {
-    Reply::Json(200, json!({ "transactions": rows }))
+fn list(rows: &[Value]) -> FakeReply {
+    FakeReply::Json(200, json!({ "transactions": rows }))
 }
 
 async fn ambiguous(world: &World, name: &str) -> Value {
@@ -42,7 +42,7 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
         let first = transaction("uid-a", "pay-a", "successful");
         if request.is_submit() && name_of(&request) == "pay-e" {
             // The answer to the submit itself shows it.
-            return Reply::Json(200, wrapped(&first));
+            return FakeReply::Json(200, wrapped(&first));
         }
         if request.is_submit() {
             return taken(&request);
@@ -50,7 +50,7 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
         if request.path.ends_with("/pay-a") || request.path.ends_with("/uid-a") {
             return match request.path.contains("/tracking_id/") {
                 true => list(&[first]),
-                false => Reply::Json(200, wrapped(&first)),
+                false => FakeReply::Json(200, wrapped(&first)),
             };
         }
         if request.path.contains("/async/") {
@@ -58,7 +58,7 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
             duplicate["tracking_id"] = json!(null);
             duplicate["code"] = json!("E.1018");
             duplicate["message"] = json!("Duplicate transaction");
-            return Reply::Json(422, wrapped(&duplicate));
+            return FakeReply::Json(422, wrapped(&duplicate));
         }
         list(&[])
     });
@@ -91,13 +91,13 @@ fn a_uid_that_one_of_ours_has_is_bound_to_no_other() {
 }
 
 #[test]
-fn a_result_under_another_name_is_not_taken_for_ours() {
+fn a_result_with_another_tracking_id_is_not_ours() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() {
             return taken(&request);
         }
         if request.path.contains("/async/") {
-            return Reply::Json(
+            return FakeReply::Json(
                 200,
                 wrapped(&transaction("uid-x", "somebody", "successful")),
             );
@@ -123,14 +123,14 @@ fn a_result_under_another_name_is_not_taken_for_ours() {
 }
 
 #[test]
-fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
+fn a_foreign_transaction_can_become_ours() {
     let alike = Arc::new(AtomicBool::new(false));
     let is_alike = Arc::clone(&alike);
     let gateway = FakeGateway::start(move |request: Request| {
         let is_alike = is_alike.load(Ordering::Relaxed);
         async move {
             if request.is_submit() {
-                return Reply::Close;
+                return FakeReply::Close;
             }
             let mut found = transaction("uid-x", "pay-1", "successful");
             if !is_alike {
@@ -139,7 +139,7 @@ fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
             }
             match request.path.contains("/tracking_id/") {
                 true => list(&[found]),
-                false => Reply::Json(200, wrapped(&found)),
+                false => FakeReply::Json(200, wrapped(&found)),
             }
         }
     });
@@ -193,21 +193,21 @@ fn what_is_unlike_ours_is_the_gateways_own_until_it_turns_out_to_be_ours() {
 }
 
 #[test]
-fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
+fn an_operator_cannot_bind_a_uid_of_another() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() && name_of(&request) == "pay-a" {
-            return Reply::Json(200, wrapped(&transaction("uid-a", "pay-a", "successful")));
+            return FakeReply::Json(200, wrapped(&transaction("uid-a", "pay-a", "successful")));
         }
         if request.is_submit() {
-            return Reply::Close;
+            return FakeReply::Close;
         }
         let mut older = transaction("uid-old", "pay-1", "successful");
         older["created_at"] = json!("2020-11-01T10:00:00Z");
         match request.path.rsplit('/').next() {
             Some("pay-1") => list(&[older]),
-            Some("uid-old") => Reply::Json(200, wrapped(&older)),
+            Some("uid-old") => FakeReply::Json(200, wrapped(&older)),
             Some("uid-new") => {
-                Reply::Json(200, wrapped(&transaction("uid-new", "pay-2", "successful")))
+                FakeReply::Json(200, wrapped(&transaction("uid-new", "pay-2", "successful")))
             }
             _ => list(&[]),
         }
@@ -246,22 +246,22 @@ fn a_person_names_the_uid_that_is_ours_and_none_that_is_anothers() {
 }
 
 #[test]
-fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_that_one() {
+fn a_result_for_another_of_our_ids_is_routed_to_it() {
     let gateway = FakeGateway::start(async |request: Request| {
         if request.is_submit() {
             return taken(&request);
         }
         if request.path.contains("/async/") && request.path.ends_with("/pay-7") {
             let told = transaction("uid-7", "pay-8", "successful");
-            return Reply::Json(200, wrapped(&told));
+            return FakeReply::Json(200, wrapped(&told));
         }
         if request.path.contains("/async/") && request.path.ends_with("/pay-9") {
             let mut told = transaction("uid-9", "pay-8", "successful");
             told["amount"] = json!(1);
-            return Reply::Json(200, wrapped(&told));
+            return FakeReply::Json(200, wrapped(&told));
         }
         if request.path.contains("/async/") {
-            return Reply::Json(404, json!({"status": "unknown"}));
+            return FakeReply::Json(404, json!({"status": "unknown"}));
         }
         list(&[])
     });
@@ -289,7 +289,7 @@ fn what_the_task_of_one_names_under_the_name_of_another_of_ours_is_offered_to_th
 }
 
 #[test]
-fn what_is_told_between_two_attempts_does_not_hold_up_the_second() {
+fn evidence_between_attempts_does_not_block_the_second() {
     Setup::default().run(async |world| {
         let name = "429-told-between";
         let put_off = world.post("payments", card_payment(name)).await;

@@ -1,7 +1,7 @@
 //! The danger: a pooler between the service and PostgreSQL that loses what the service relies on, and
 //! that is found out by payments.
 
-use crate::terminal::reconciler;
+use crate::cli::reconciler;
 use crate::world::{Pooler, Process, Setup, World, private_cluster};
 use testkit::postgres::PostgresCluster;
 
@@ -93,7 +93,7 @@ fn one_with_sessions_of_their_own_will_do_in_any_version() {
 }
 
 #[test]
-fn one_that_keeps_prepared_statements_will_do_and_the_role_plans_by_index() {
+fn a_pooler_with_prepared_statements_is_suitable() {
     behind("transaction", 200, async |world, _, _| {
         let process = world.process().await;
         world.pay_and_wait("ok-shared").await.expect(200);

@@ -1,15 +1,15 @@
 //! The danger: what the gateway does is guessed; or finding out costs money, or is taken for a
 //! merchant's transaction.
 
-use crate::terminal::{Said, reconciler, reconciler_with};
-use crate::world::{FakeGateway, Reply, Setup, World, ack, transaction, wrapped};
+use crate::cli::{CliOutput, reconciler, reconciler_with};
+use crate::world::{FakeGateway, FakeReply, Setup, World, ack, transaction, wrapped};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const PROBE: [&str; 5] = ["probe", "--test-card", "--timeout", "10", "--json"];
 
 /// The answers of a report, by question; an open question is null.
-fn answers(said: &Said) -> BTreeMap<String, Value> {
+fn answers(said: &CliOutput) -> BTreeMap<String, Value> {
     let report = said.json();
     let findings = report["findings"].as_array().expect("findings");
     let pair = |f: &Value| {
@@ -22,7 +22,7 @@ fn answers(said: &Said) -> BTreeMap<String, Value> {
 }
 
 #[track_caller]
-fn assert_answers(said: &Said, expected: &[(&str, &str)]) {
+fn assert_answers(said: &CliOutput, expected: &[(&str, &str)]) {
     let answers = answers(said);
     for (question, answer) in expected {
         assert_eq!(answers[*question], *answer, "{question}: {said:?}");
@@ -73,7 +73,7 @@ async fn assert_harmless(world: &World) {
 }
 
 #[test]
-fn a_gateway_that_does_what_is_hoped_for() {
+fn a_gateway_with_all_capabilities_is_recognised() {
     Setup::default().service_down().run(async |world| {
         slow_tasks(world, json!({})).await;
         let said = reconciler(world, &PROBE).await.expect_success();
@@ -121,7 +121,7 @@ fn a_gateway_that_does_what_is_hoped_for() {
 }
 
 #[test]
-fn a_gateway_that_does_the_opposite_and_words_that_no_longer_hold_are_forgotten() {
+fn lost_capabilities_are_removed() {
     Setup::default().service_down().run(async |world| {
         let before = "INSERT INTO shop_controls (shop_id, capabilities) VALUES
             ('1001', 'own_tracking_id:refund,request_id:honoured,something_else')
@@ -169,7 +169,7 @@ fn a_gateway_that_does_the_opposite_and_words_that_no_longer_hold_are_forgotten(
 }
 
 #[test]
-fn an_error_is_handed_out_once_by_its_result_and_not_by_its_status() {
+fn the_result_returns_an_error_once_the_status_does_not() {
     Setup::default().service_down().run(async |world| {
         slow_tasks(world, json!({"refusals_at": "task"})).await;
         let token = [
@@ -230,11 +230,11 @@ fn a_gateway_on_another_machine_is_not_probed_unasked() {
 fn a_gateway_that_does_not_call_it_a_test_is_sent_nothing_more() {
     let gateway = FakeGateway::start(async |request| {
         if request.is_submit() {
-            return Reply::Json(200, ack("http://127.0.0.1", "task-1"));
+            return FakeReply::Json(200, ack("http://127.0.0.1", "task-1"));
         }
         let mut paid = transaction("uid-1", "probe-1", "successful");
         paid["test"] = json!(false);
-        Reply::Json(200, wrapped(&paid))
+        FakeReply::Json(200, wrapped(&paid))
     });
     Setup::default()
         .gateway(&gateway)

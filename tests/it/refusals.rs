@@ -5,7 +5,7 @@ use crate::world::{Setup, eventually};
 use serde_json::{Value, json};
 
 #[test]
-fn a_refused_request_ends_at_once() {
+fn a_refused_request_is_rejected_at_once() {
     Setup::default().run(async |world| {
         let done = world.pay("reject-1").await.expect(200).json;
         assert_eq!(
@@ -21,7 +21,7 @@ fn a_refused_request_ends_at_once() {
 }
 
 #[test]
-fn a_refusal_of_our_credentials_ends_it_too() {
+fn refused_credentials_reject_the_request() {
     Setup::default().run(async |world| {
         let done = world.pay("refuse401-1").await.expect(200).json;
         assert_eq!(done["state"], "rejected");

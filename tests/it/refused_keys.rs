@@ -13,7 +13,7 @@ fn unauthorized(status: u16, code: &str) -> Value {
 }
 
 #[test]
-fn three_refused_keys_in_a_row_over_all_replicas_hold_submits_back() {
+fn three_refused_keys_over_all_replicas_pause_submits() {
     Setup::default().run(async |world| {
         let (service, other) = world.replica().await;
         world.twin().fault(unauthorized(401, "E.1021")).await;
@@ -63,7 +63,7 @@ fn three_refused_keys_in_a_row_over_all_replicas_hold_submits_back() {
 }
 
 #[test]
-fn what_is_forbidden_or_answered_otherwise_in_between_holds_nothing_back() {
+fn other_responses_reset_the_count_of_refused_keys() {
     Setup::default().run(async |world| {
         world.twin().fault(unauthorized(403, "E.1022")).await;
         for n in 0..4 {

@@ -60,7 +60,7 @@ fn a_result_that_can_be_read_once_is_read_by_one() {
 }
 
 #[test]
-fn a_caller_who_waits_at_one_replica_learns_what_another_did() {
+fn a_waiting_caller_sees_changes_of_another_replica() {
     Setup::default().quiet().run(async |world| {
         let (second, other) = world.replica().await;
         // Webhooks go to the first one; the caller waits at the second.
@@ -81,7 +81,7 @@ fn a_caller_who_waits_at_one_replica_learns_what_another_did() {
 }
 
 #[test]
-fn work_goes_on_when_a_replica_stops() {
+fn another_replica_takes_over_after_a_stop() {
     Setup::default().run(async |world| {
         let (second, other) = world.replica().await;
         let slow = json!({"task_delay": {"fixed": {"seconds": 1.5}}, "webhooks": false});

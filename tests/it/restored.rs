@@ -60,7 +60,7 @@ async fn held(merchant: &Merchant, tracking_id: &str, why: &str) {
 }
 
 #[test]
-fn a_full_list_or_another_of_its_name_is_no_word_of_absence() {
+fn a_full_lookup_page_is_no_proof_of_absence() {
     Setup::default().service_down().run(async |world| {
         for nth in 0..10 {
             let other = json!({"uid": format!("other-{nth}"), "tracking_id": "ok-full",
@@ -96,7 +96,7 @@ fn a_full_list_or_another_of_its_name_is_no_word_of_absence() {
 }
 
 #[test]
-fn a_payment_that_is_there_is_adopted_whatever_its_age() {
+fn after_a_restore_an_existing_payment_is_adopted() {
     Setup::default().service_down().run(async |world| {
         let made = json!({"uid": "made-before", "tracking_id": "ok-before", "amount": 3245,
             "currency": "EUR", "created_offset_seconds": -900_000, "status": "successful",

@@ -4,7 +4,7 @@
 use crate::subscribers::{OTHER_SECRET, SECRET as SIGNING, entry, hearing, receiver, until_told};
 use crate::webhooks::{to, untold};
 use crate::world::{
-    FakeGateway, KEY, Process, Reply, Request, SECRET, SHOP, Setup, World, ack, eventually,
+    FakeGateway, FakeReply, KEY, Process, Request, SECRET, SHOP, Setup, World, ack, eventually,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -48,11 +48,11 @@ async fn reads(world: &World, key: &str) -> u16 {
 fn busy_gateway() -> FakeGateway {
     FakeGateway::start(|request: Request| async move {
         if !request.is_submit() {
-            return Reply::Json(425, json!({"status": "processing"}));
+            return FakeReply::Json(425, json!({"status": "processing"}));
         }
         let name = request.json()["request"]["tracking_id"].clone();
         let task = format!("task-{}", name.as_str().unwrap_or_default());
-        Reply::Json(200, ack("http://127.0.0.1:1", &task))
+        FakeReply::Json(200, ack("http://127.0.0.1:1", &task))
     })
 }
 
@@ -230,7 +230,7 @@ async fn changes_nothing(world: &World, process: &Process, bad: &str) {
 }
 
 #[test]
-fn a_file_with_a_mistake_changes_nothing_and_is_told() {
+fn an_invalid_file_changes_nothing_and_is_logged() {
     Setup::default().service_down().run(async |world| {
         let process = world.process().await;
         let text = world.config_text(&world.addresses());
@@ -294,7 +294,7 @@ fn a_fingerprint_key_that_is_still_needed_cannot_be_dropped() {
 }
 
 #[test]
-fn what_is_no_key_is_named_and_left_as_it_is() {
+fn changed_settings_that_need_a_restart_are_logged() {
     let neighbour = receiver(|_| 204);
     hearing(&neighbour).service_down().run(async |world| {
         let process = world.process().await;
@@ -337,7 +337,7 @@ fn exchange(mount: &Path, version: &str, secret: &str) {
 }
 
 #[test]
-fn a_secret_in_a_mounted_file_is_taken_over_without_being_asked() {
+fn a_changed_secret_file_is_reloaded() {
     let fake = busy_gateway();
     let mount = tempfile::tempdir().unwrap();
     exchange(mount.path(), "1", SECRET);

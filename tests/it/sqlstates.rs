@@ -42,7 +42,7 @@ async fn tell(world: &World, name: &str, code: &str) -> Vec<u16> {
 const ASIDE: &str = "SELECT count(*) FROM orphans WHERE kind = 'quarantine'";
 
 #[test]
-fn an_error_while_the_budget_is_asked_is_no_empty_budget() {
+fn an_error_of_the_budget_statement_is_not_an_empty_budget() {
     Setup::default().run(async |world| {
         run_all(world, NO_BUDGET).await;
         let refused = world.pay("ok-budget").await;
@@ -60,7 +60,7 @@ fn an_error_while_the_budget_is_asked_is_no_empty_budget() {
 }
 
 #[test]
-fn what_is_about_the_server_puts_nothing_aside() {
+fn server_errors_quarantine_nothing() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("never-server").await.expect(202);
@@ -88,7 +88,7 @@ fn what_is_about_the_server_puts_nothing_aside() {
 }
 
 #[test]
-fn any_other_code_is_the_items_own_when_it_comes_again_while_others_pass() {
+fn a_repeated_error_of_one_command_is_its_own() {
     Setup::default().quiet().run(async |world| {
         world.twin().switch(json!({"webhooks": false})).await;
         world.pay("never-other").await.expect(202);

@@ -79,7 +79,7 @@ async fn until_reason(world: &World, reason: &str) {
 }
 
 #[test]
-fn a_read_only_database_is_told_of_and_left_as_soon_as_it_takes_writes() {
+fn a_read_only_database_is_reported_and_left() {
     with_server(Setup::default(), async |world, _| {
         world.pay("ok-before").await.expect(202);
         run_all(world, &READ_ONLY).await;
@@ -102,7 +102,7 @@ fn a_read_only_database_is_told_of_and_left_as_soon_as_it_takes_writes() {
 }
 
 #[test]
-fn sessions_that_take_no_writes_are_closed_although_others_do() {
+fn read_only_sessions_are_closed() {
     with_server(Setup::default(), async |world, _| {
         world.pay("ok-role").await.expect(202);
         // New sessions alone take no writes: those that rest are looked at when they are taken.
@@ -129,7 +129,7 @@ fn sessions_that_take_no_writes_are_closed_although_others_do() {
 }
 
 #[test]
-fn while_commits_hang_all_are_answered_in_time_and_no_session_is_left_behind() {
+fn hanging_commits_time_out_and_leave_no_session() {
     let setup = Setup::default()
         .set("gateway", "request_timeout", "\"3s\"")
         .set("follow", "lease", "\"2m\"")
@@ -192,7 +192,7 @@ fn while_commits_hang_all_are_answered_in_time_and_no_session_is_left_behind() {
 }
 
 #[test]
-fn a_commit_whose_wait_was_cancelled_by_somebody_is_not_acknowledged() {
+fn a_commit_with_a_cancelled_wait_is_not_acknowledged() {
     with_server(Setup::default().quiet(), async |world, _| {
         world.pay("never-cancelled").await.expect(202);
         world.twin().switch(json!({"webhooks": false})).await;
@@ -242,7 +242,7 @@ fn a_commit_whose_wait_was_cancelled_by_somebody_is_not_acknowledged() {
 }
 
 #[test]
-fn of_several_hosts_the_first_that_takes_writes_is_the_right_one() {
+fn the_first_writable_host_is_used() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let tcp = ClusterOptions {

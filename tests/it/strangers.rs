@@ -1,6 +1,6 @@
 //! The danger: a few addresses take all connections, all memory or all of the log for themselves.
 
-use crate::world::{Addresses, FakeGateway, KEY, Merchant, Process, Reply, SECRET, SHOP};
+use crate::world::{Addresses, FakeGateway, FakeReply, KEY, Merchant, Process, SECRET, SHOP};
 use crate::world::{Setup, World, eventually};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -99,7 +99,7 @@ async fn process(world: &World, files: u32) -> (Process, Merchant, Addresses) {
 }
 
 #[test]
-fn keyless_connections_with_a_slow_second_head_silence_nobody() {
+fn slow_second_heads_without_a_key_block_no_client() {
     Setup::default().service_down().run(async |world| {
         let (process, merchant, at) = process(world, 600).await;
         let coming = (0..440).map(|_| async move {
@@ -159,7 +159,7 @@ fn every_head_of_a_connection_has_a_deadline() {
 }
 
 #[test]
-fn a_body_that_nobody_reads_is_no_way_to_stay() {
+fn an_unread_body_does_not_keep_a_connection() {
     Setup::default().service_down().run(async |world| {
         let (process, _, at) = process(world, 2_000).await;
         for (to, path) in [(at.ops, "/livez"), (at.api, "/nothing")] {
@@ -227,7 +227,7 @@ async fn idle(from: Ipv4Addr, to: SocketAddr, number: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn one_address_has_so_many_connections_and_no_more() {
+fn connections_are_limited_per_address() {
     Setup::default().service_down().run(async |world| {
         let (process, merchant, at) = process(world, 4_000).await;
         let refused = async |listener: &str| {
@@ -278,7 +278,7 @@ fn a_whole_request_that_comes_at_once_is_no_half_sent_head() {
 }
 
 #[test]
-fn a_body_behind_a_request_that_waits_is_read_when_its_turn_comes() {
+fn a_pipelined_body_is_read_after_the_request_before_it() {
     Setup::default().service_down().run(async |world| {
         let (process, merchant, at) = process(world, 2_000).await;
         merchant.pay("never-polled").await.expect(202);
@@ -421,7 +421,7 @@ async fn hook(to: SocketAddr, secret: &str, more: &str) -> u16 {
 }
 
 #[test]
-fn many_forged_webhooks_are_few_lines_and_one_finding() {
+fn forged_webhooks_write_few_log_lines() {
     Setup::default().service_down().run(async |world| {
         let (process, merchant, at) = process(world, 4_000).await;
         let lines = || {
@@ -468,7 +468,7 @@ fn many_forged_webhooks_are_few_lines_and_one_finding() {
 }
 
 #[test]
-fn wrong_credentials_slow_down_their_peer_and_nobody_else() {
+fn wrong_credentials_slow_only_their_peer() {
     let setup = Setup::default()
         .set("webhooks", "trusted_proxies", "[\"127.0.0.0/8\"]")
         .service_down();
@@ -535,10 +535,10 @@ async fn large_payment(to: SocketAddr, name: String, filling: &str) -> u16 {
 }
 
 #[test]
-fn requests_that_wait_for_the_gateway_take_room_for_what_is_made_of_them() {
+fn waiting_requests_count_their_parsed_body() {
     let gateway = FakeGateway::start(async |_| {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        Reply::Close
+        FakeReply::Close
     });
     let setup = Setup::default()
         .gateway(&gateway)

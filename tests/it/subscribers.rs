@@ -1,8 +1,8 @@
 //! The danger: a neighbour is not told, is told by somebody else, or holds the others up.
 
-use crate::terminal::reconciler;
+use crate::cli::reconciler;
 use crate::world::{
-    Addresses, FakeGateway, Merchant, Reply, Request, Service, Setup, World, eventually,
+    Addresses, FakeGateway, FakeReply, Merchant, Request, Service, Setup, World, eventually,
 };
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ pub const OTHER_SECRET: &str = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZW
 pub fn receiver(status: impl Fn(&Request) -> u16 + Send + Sync + 'static) -> FakeGateway {
     FakeGateway::start(move |request| {
         let status = status(&request);
-        async move { Reply::Json(status, json!({})) }
+        async move { FakeReply::Json(status, json!({})) }
     })
 }
 
@@ -96,7 +96,7 @@ pub async fn until_settled(world: &World) {
 }
 
 #[test]
-fn what_a_subscriber_asked_for_is_told_once_and_signed() {
+fn a_subscriber_gets_each_chosen_event_signed() {
     let neighbour = receiver(|_| 204);
     hearing(&neighbour).run(async |world| {
         world.pay_and_wait("ok-told").await.expect(200);
@@ -180,7 +180,7 @@ fn while_a_secret_is_changed_both_sign() {
 }
 
 #[test]
-fn a_new_subscriber_is_told_what_follows() {
+fn a_new_subscriber_gets_later_events() {
     let neighbour = receiver(|_| 200);
     Setup::default().run(async |world| {
         world.pay_and_wait("ok-before").await.expect(200);
@@ -207,7 +207,7 @@ fn a_new_subscriber_is_told_what_follows() {
 }
 
 #[test]
-fn a_crash_before_the_cursor_moves_repeats_and_leaves_nothing_out() {
+fn a_crash_before_the_checkpoint_redelivers() {
     let neighbour = receiver(|_| 200);
     let all = "events = [\"transaction.updated\", \"transaction.finalized\"]";
     let setup = Setup::default().subscriber(&entry("orders", &neighbour, all));
@@ -252,7 +252,7 @@ fn a_crash_before_the_cursor_moves_repeats_and_leaves_nothing_out() {
 }
 
 #[test]
-fn one_replica_at_a_time_tells_and_another_takes_over() {
+fn one_replica_delivers_and_another_takes_over() {
     let neighbour = receiver(|_| 200);
     hearing(&neighbour).run(async |world| {
         let (second, other) = world.replica().await;
@@ -277,7 +277,7 @@ fn one_replica_at_a_time_tells_and_another_takes_over() {
 }
 
 #[test]
-fn what_was_told_can_be_told_again_by_hand() {
+fn events_can_be_redelivered_by_command() {
     let neighbour = receiver(|_| 200);
     hearing(&neighbour).run(async |world| {
         for name in ["ok-replay-1", "ok-replay-2"] {

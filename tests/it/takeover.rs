@@ -4,7 +4,7 @@
 
 use crate::audit::audit;
 use crate::world::{Database, Setup, World, eventually_within};
-use audit::Report;
+use audit::AuditReport;
 use flate2::read::GzDecoder;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgPool, PgPoolCopyExt};
@@ -127,7 +127,7 @@ async fn migrate(world: &World) -> Duration {
 }
 
 /// Which of the odd ones the audit names, by their kinds and numbers.
-fn named(report: &Report) -> BTreeSet<String> {
+fn named(report: &AuditReport) -> BTreeSet<String> {
     let names = report.decided.iter().filter_map(|d| d.tracking_id.clone());
     names
         .filter(|name| ODD.iter().any(|odd| name.starts_with(odd)))
@@ -238,7 +238,7 @@ async fn nothing_is_sent(world: &World) {
 }
 
 #[test]
-fn a_database_of_the_last_release_is_taken_over_under_load() {
+fn a_database_of_the_last_release_is_upgraded_under_load() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let database = runtime.block_on(async {
         let database = Database::empty().await;

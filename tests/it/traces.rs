@@ -3,8 +3,8 @@
 
 use crate::subscribers::{entry, receiver, until_told};
 use crate::world::{
-    CANARY_CVC, CANARY_PAN, FakeGateway, KEY, Reply, SECRET, Setup, ack, card_payment, eventually,
-    payment,
+    CANARY_CVC, CANARY_PAN, FakeGateway, FakeReply, KEY, SECRET, Setup, ack, card_payment,
+    eventually, payment,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -31,7 +31,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_trace_goes_on_to_the_gateway_and_is_exported() {
+fn a_trace_continues_to_the_gateway_and_is_exported() {
     let collector = receiver(|_| 200);
     let endpoint = format!("\"{}/v1/traces\"", collector.base());
     let setup = Setup::default().set("telemetry", "otlp_endpoint", &endpoint);
@@ -85,14 +85,14 @@ fn a_trace_goes_on_to_the_gateway_and_is_exported() {
 fn a_trace_is_passed_on_although_nothing_is_exported() {
     let gateway = FakeGateway::start(|request| async move {
         match request.method.as_str() {
-            "POST" => Reply::Json(
+            "POST" => FakeReply::Json(
                 200,
                 ack(
                     &format!("http://{}", request.header("host").unwrap()),
                     "task-1",
                 ),
             ),
-            _ => Reply::Json(200, json!({"status": "processing"})),
+            _ => FakeReply::Json(200, json!({"status": "processing"})),
         }
     });
     Setup::default().gateway(&gateway).run(async |world| {
@@ -123,7 +123,7 @@ fn a_trace_is_passed_on_although_nothing_is_exported() {
 }
 
 #[test]
-fn a_subscriber_is_told_of_the_trace_of_its_message() {
+fn a_message_carries_its_trace() {
     let (collector, neighbour) = (receiver(|_| 200), receiver(|_| 200));
     let endpoint = format!("\"{}/v1/traces\"", collector.base());
     let setup = Setup::default()

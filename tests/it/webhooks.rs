@@ -40,7 +40,7 @@ pub fn to(world: &World, uid: &str, more: Value) -> Value {
 }
 
 #[test]
-fn a_good_signature_is_believed_and_durable_before_it_is_acknowledged() {
+fn a_signed_webhook_is_durable_before_its_200() {
     Setup::default().quiet().run(async |world| {
         let uid = untold(world, "ok-signed").await;
         assert_eq!(
@@ -61,7 +61,7 @@ fn a_good_signature_is_believed_and_durable_before_it_is_acknowledged() {
 }
 
 #[test]
-fn what_is_not_authentic_is_refused_and_changes_nothing() {
+fn an_unauthentic_webhook_is_rejected() {
     let cases = [
         (json!({"signature": "bad"}), "wrong_signature"),
         (json!({"signature": "other_key"}), "wrong_signature"),
@@ -112,7 +112,7 @@ fn what_is_not_authentic_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_flood_of_forgeries_is_one_finding() {
+fn forged_webhooks_open_one_discrepancy() {
     Setup::default().quiet().run(async |world| {
         let uid = untold(world, "ok-flood").await;
         let flood = to(world, &uid, json!({"signature": "bad", "times": 200}));
@@ -151,7 +151,7 @@ fn a_flood_of_forgeries_is_one_finding() {
 }
 
 #[test]
-fn without_a_signature_it_is_a_hint_and_the_gateway_is_asked() {
+fn an_unsigned_webhook_only_triggers_a_lookup() {
     Setup::default()
         .quiet()
         .signature_optional()
@@ -171,7 +171,7 @@ fn without_a_signature_it_is_a_hint_and_the_gateway_is_asked() {
 }
 
 #[test]
-fn a_forged_end_changes_nothing_where_signatures_are_optional() {
+fn a_forged_final_status_changes_nothing() {
     Setup::default()
         .quiet()
         .signature_optional()
@@ -285,7 +285,7 @@ fn a_key_that_is_being_rotated_is_accepted_beside_the_old_one() {
 }
 
 #[test]
-fn a_secret_that_is_being_rotated_is_accepted_beside_the_old_one() {
+fn both_secrets_are_accepted_during_rotation() {
     let secrets = format!("[\"{SECRET}\", \"an-older-secret\"]");
     Setup::default()
         .quiet()
@@ -303,7 +303,7 @@ fn a_secret_that_is_being_rotated_is_accepted_beside_the_old_one() {
 }
 
 #[test]
-fn only_the_shops_own_address_takes_its_webhooks() {
+fn a_webhook_needs_its_shops_own_path() {
     Setup::default()
         .quiet()
         .with_shop("1002", "secret-of-1002")
@@ -413,7 +413,7 @@ fn many_webhooks_at_once_are_each_durable() {
 }
 
 #[test]
-fn a_webhook_about_another_shop_is_refused_like_a_wrong_signature() {
+fn a_webhook_about_another_shop_is_rejected() {
     Setup::default().quiet().run(async |world| {
         let uid = untold(world, "ok-other-shop").await;
         let about = |shop: Value| {

@@ -7,7 +7,7 @@ use crate::sql::{AuditedEvidence, AuditedTransaction};
 use sha2::{Digest, Sha256};
 
 /// What is wrong with the chain of one transaction, each in a sentence.
-pub(super) fn faults(row: &AuditedTransaction, evidence: &[AuditedEvidence]) -> Vec<String> {
+pub(super) fn chain_errors(row: &AuditedTransaction, evidence: &[AuditedEvidence]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut previous = vec![0_u8; 32];
     for (at, piece) in (1_i32..).zip(evidence) {
@@ -109,7 +109,7 @@ mod tests {
         let first = piece(1, &[0; 32]);
         let whole = vec![first.clone(), piece(2, &first.chain)];
         let row = row(2, &whole[1].chain);
-        assert!(faults(&row, &whole).is_empty());
+        assert!(chain_errors(&row, &whole).is_empty());
         let changes: [fn(&mut AuditedEvidence); 9] = [
             |p| p.id = Uuid::max(),
             |p| p.channel.push('x'),
@@ -124,13 +124,13 @@ mod tests {
         for change in changes {
             let mut tampered = whole.clone();
             change(&mut tampered[0]);
-            assert_eq!(faults(&row, &tampered).len(), 1);
+            assert_eq!(chain_errors(&row, &tampered).len(), 1);
         }
         // One is gone, or two have changed places.
-        assert!(faults(&row, &whole[1..]).len() > 1);
-        assert!(faults(&row, &[whole[1].clone(), whole[0].clone()]).len() > 1);
+        assert!(chain_errors(&row, &whole[1..]).len() > 1);
+        assert!(chain_errors(&row, &[whole[1].clone(), whole[0].clone()]).len() > 1);
         let mut forged = row.clone();
         forged.evidence_head = vec![1; 32];
-        assert_eq!(faults(&forged, &whole).len(), 1);
+        assert_eq!(chain_errors(&forged, &whole).len(), 1);
     }
 }

@@ -4,10 +4,10 @@
 //! What it deliberately cannot do: excuse a row that this release has written. What is excused is told, each in
 //! one line.
 
-use crate::body::Ending;
-use crate::case::{Case, Seen};
-use crate::reading::{Key, Piece, Saying};
-use crate::rules::{Candidate, Outcome, Standing};
+use crate::evidence_reader::{EvidenceItem, SnapshotOrderKey, Statement};
+use crate::gateway_body::FinalityRank;
+use crate::history::{AuditedSnapshot, TransactionHistory};
+use crate::rules::{AuditedCandidate, AuditedState, Standing};
 use crate::sql::{AuditedEvidence, AuditedTransaction};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use words::{State, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kept {
     pub(super) attempt: u32,
-    pub(super) basis: Option<Key>,
+    pub(super) basis: Option<SnapshotOrderKey>,
     pub(super) state: State,
     pub(super) uid: Option<String>,
     pub(super) decision: Option<Uuid>,
@@ -43,12 +43,12 @@ pub(super) enum Earlier {
 pub(super) fn of(
     row: &AuditedTransaction,
     evidence: &[AuditedEvidence],
-    pieces: &[Piece],
+    pieces: &[EvidenceItem],
     schema: Option<Timestamp>,
 ) -> Earlier {
     let says = || pieces.iter().flat_map(|piece| &piece.says);
     let kept = says().filter_map(|saying| match saying {
-        Saying::DecidedBefore(kept) => Some(kept),
+        Statement::DecidedBefore(kept) => Some(kept),
         _ => None,
     });
     if let Some(kept) = kept.max() {
@@ -59,7 +59,7 @@ pub(super) fn of(
     if summary["wr"].is_null() && last.is_some() && schema.is_some() && last < schema {
         return Earlier::Untouched;
     }
-    if says().any(|saying| matches!(saying, Saying::TakenOver)) {
+    if says().any(|saying| matches!(saying, Statement::TakenOver)) {
         return Earlier::TakenOver;
     }
     Earlier::No
@@ -70,16 +70,16 @@ impl Earlier {
     pub(super) fn stand(
         &self,
         row: &AuditedTransaction,
-        case: &Case,
-        candidates: &[Candidate<'_>],
-        ruled: &Outcome,
-    ) -> Outcome {
+        case: &TransactionHistory,
+        candidates: &[AuditedCandidate<'_>],
+        ruled: &AuditedState,
+    ) -> AuditedState {
         match self {
             Self::No => ruled.clone(),
             Self::Kept(kept) => kept.stand(case, candidates, ruled),
             // What this release has ended since is judged by its own rules.
             Self::TakenOver if ruled.standing != Standing::Open => ruled.clone(),
-            Self::TakenOver | Self::Untouched => Outcome {
+            Self::TakenOver | Self::Untouched => AuditedState {
                 state: State::parse(&row.state).unwrap_or(ruled.state),
                 uid: row.uid.clone(),
                 standing: ruled.standing,
@@ -89,10 +89,17 @@ impl Earlier {
 }
 
 impl Kept {
-    fn stand(&self, case: &Case, candidates: &[Candidate<'_>], ruled: &Outcome) -> Outcome {
+    fn stand(
+        &self,
+        case: &TransactionHistory,
+        candidates: &[AuditedCandidate<'_>],
+        ruled: &AuditedState,
+    ) -> AuditedState {
         let now = (ruled.state, ruled.uid.clone());
-        let told = |key: Option<Key>| key.map(|key| (key.0, key.1, key.2));
-        let greatest = candidates.iter().filter_map(|c| c.greatest.map(Seen::key));
+        let told = |key: Option<SnapshotOrderKey>| key.map(|key| (key.0, key.1, key.2));
+        let greatest = candidates
+            .iter()
+            .filter_map(|c| c.greatest.map(AuditedSnapshot::key));
         let decision = case.decision().map(|decision| decision.id);
         let presumed = matches!(
             self.state,
@@ -113,12 +120,12 @@ impl Kept {
         }
         let last = self.uid.as_ref().and_then(|uid| case.greatest_of(uid));
         let newer = last.filter(|seen| !presumed && told(Some(seen.key())) > told(self.basis));
-        Outcome {
+        AuditedState {
             state: match newer.map(|seen| seen.told.ending) {
-                Some(Ending::Successful) => State::Successful,
-                Some(Ending::Failed) => State::Failed,
-                Some(Ending::Expired) => State::Expired,
-                Some(Ending::Open) | None => self.state,
+                Some(FinalityRank::Successful) => State::Successful,
+                Some(FinalityRank::Failed) => State::Failed,
+                Some(FinalityRank::Expired) => State::Expired,
+                Some(FinalityRank::Open) | None => self.state,
             },
             uid: self.uid.clone(),
             standing: ruled.standing,
@@ -127,7 +134,7 @@ impl Kept {
 }
 
 /// Reads the act. `key` reads a snapshot's place in the order.
-pub(super) fn read(json: &Value, key: impl Fn(&Value) -> Option<Key>) -> Option<Kept> {
+pub(super) fn read(json: &Value, key: impl Fn(&Value) -> Option<SnapshotOrderKey>) -> Option<Kept> {
     let state = |name: &str| json[name].as_str().and_then(State::parse);
     let text = |name: &str| json[name].as_str().map(ToOwned::to_owned);
     let basis = &json["basis"];
@@ -147,7 +154,7 @@ pub(super) fn read(json: &Value, key: impl Fn(&Value) -> Option<Key>) -> Option<
 /// What a person is told of it; `None` where the rules of now say the same.
 pub(super) fn line(
     row: &AuditedTransaction,
-    ruled: &Outcome,
+    ruled: &AuditedState,
     owners: &BTreeMap<String, Uuid>,
     otherwise: &[String],
 ) -> Option<String> {

@@ -5,25 +5,25 @@
 //! readers of bodies, not the hash of the chain. Two ways that agree are worth more than one that
 //! agrees with itself. What it deliberately cannot do: write, repair, or talk to the gateway.
 
-mod acts;
-mod body;
-mod case;
 mod chain;
 mod earlier;
-mod proofs;
-mod reading;
-mod refusal;
+mod evidence_reader;
+mod gateway_body;
+mod history;
+mod invariants;
+mod local_facts;
+mod refusal_table;
 mod report;
 mod rules;
 mod sql;
 mod summary;
 
-pub use report::{Decided, Difference, Kind, Report};
+pub use report::{AuditReport, Decided, Difference, Kind};
 
 use crate::sql::{AuditReader, AuditedEvidence, AuditedTransaction};
-use case::{Asked, Case};
 use earlier::Earlier;
-use reading::Piece;
+use evidence_reader::EvidenceItem;
+use history::{AuditedRequest, TransactionHistory};
 use sqlx::PgPool;
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -33,7 +33,7 @@ use words::{Origin, ShopId, State, Timestamp, TransactionType};
 
 /// What is to be looked at.
 #[derive(Debug, Clone, Default)]
-pub struct Plan {
+pub struct AuditScope {
     /// One shop alone.
     pub shop: Option<ShopId>,
     /// Transactions that were opened since then. The feed is looked at as a whole.
@@ -55,11 +55,11 @@ pub enum Error {
 
 /// How many transactions are read at one moment. Each page is one READ ONLY transaction, so that an
 /// audit of years does not hold back the database's own cleaning.
-const PAGE: i64 = 200;
+const PAGE_ROWS: i64 = 200;
 
 /// Audits what the plan names.
-pub async fn run(pool: &PgPool, plan: &Plan) -> Result<Report, Error> {
-    let mut report = Report::default();
+pub async fn run(pool: &PgPool, plan: &AuditScope) -> Result<AuditReport, Error> {
+    let mut report = AuditReport::default();
     let schema = AuditReader::begin(pool).await?.schema_made_at().await?;
     let shops = match &plan.shop {
         Some(shop) => vec![shop.clone()],
@@ -90,14 +90,14 @@ fn first_id_at(at: Timestamp) -> Uuid {
 /// Judges the next transactions of a shop. Gives the last id, and `None` when there was none.
 async fn page(
     pool: &PgPool,
-    (plan, schema): (&Plan, Option<Timestamp>),
+    (plan, schema): (&AuditScope, Option<Timestamp>),
     shop: &ShopId,
     after: Uuid,
-    report: &mut Report,
+    report: &mut AuditReport,
 ) -> Result<Option<Uuid>, Error> {
     let mut reader = AuditReader::begin(pool).await?;
     let months: BTreeSet<String> = reader.kept_months().await?.into_iter().collect();
-    let rows = reader.page(shop, after, PAGE).await?;
+    let rows = reader.page(shop, after, PAGE_ROWS).await?;
     for row in &rows {
         let evidence = reader.evidence(shop, row.id).await?;
         if evidence.is_empty() && row.evidence_count > 0 && !months.contains(&month_of(row.id)) {
@@ -106,11 +106,11 @@ async fn page(
         }
         *report.transactions.entry(shop.to_string()).or_default() += 1;
         report.evidence += evidence.len() as u64;
-        let mut found = Found { shop, row, report };
+        let mut found = TransactionAudit { shop, row, report };
         let Some((asked, pieces)) = found.read(&evidence, plan.gateway.as_ref()) else {
             continue;
         };
-        let mut uids = case::uids(&pieces);
+        let mut uids = history::uids(&pieces);
         uids.extend(row.uid.clone());
         let uids: Vec<String> = uids.into_iter().collect();
         let owners = reader.owners(shop, &uids).await?;
@@ -118,14 +118,17 @@ async fn page(
         let made_here = reader.made_here(shop, row.id, &uids).await?;
         let earlier = earlier::of(row, &evidence, &pieces, schema);
         let made_here = made_here.into_iter().collect();
-        found.judge(&asked, &pieces, (&owners, &made_here), &earlier);
+        found.compare_states(&asked, &pieces, (&owners, &made_here), &earlier);
     }
     Ok(rows.last().map(|row| row.id))
 }
 
 /// Who owns which uid, as it counts for this transaction: one that was learned of from the gateway gives way
 /// to one that was made through us.
-fn owners_for(asked: &Asked, owners: Vec<(String, Uuid, String)>) -> BTreeMap<String, Uuid> {
+fn owners_for(
+    asked: &AuditedRequest,
+    owners: Vec<(String, Uuid, String)>,
+) -> BTreeMap<String, Uuid> {
     let gives_way = |id: &Uuid, origin: &str| {
         asked.origin == Origin::Api && *id != asked.id && origin == Origin::Gateway.as_str()
     };
@@ -144,13 +147,13 @@ fn month_of(id: Uuid) -> String {
 }
 
 /// One transaction under judgement, and where what is found goes.
-struct Found<'a> {
+struct TransactionAudit<'a> {
     shop: &'a ShopId,
     row: &'a AuditedTransaction,
-    report: &'a mut Report,
+    report: &'a mut AuditReport,
 }
 
-impl Found<'_> {
+impl TransactionAudit<'_> {
     fn add(&mut self, kind: Kind, detail: String) {
         self.report.add(Difference {
             shop: self.shop.clone(),
@@ -172,16 +175,16 @@ impl Found<'_> {
         &mut self,
         evidence: &[AuditedEvidence],
         gateway: Option<&Url>,
-    ) -> Option<(Asked, Vec<Piece>)> {
-        self.add_all(Kind::Chain, chain::faults(self.row, evidence));
+    ) -> Option<(AuditedRequest, Vec<EvidenceItem>)> {
+        self.add_all(Kind::Chain, chain::chain_errors(self.row, evidence));
         let mut pieces = Vec::new();
         for piece in evidence {
-            match reading::read(piece, gateway, TransactionType::parse(&self.row.kind)) {
+            match evidence_reader::read(piece, gateway, TransactionType::parse(&self.row.kind)) {
                 Ok(piece) => pieces.push(piece),
                 Err(what) => self.add(Kind::Unreadable, what),
             }
         }
-        match Asked::of(self.row) {
+        match AuditedRequest::of(self.row) {
             Ok(asked) => Some((asked, pieces)),
             Err(column) => {
                 self.add(
@@ -193,14 +196,14 @@ impl Found<'_> {
         }
     }
 
-    fn judge(
+    fn compare_states(
         &mut self,
-        asked: &Asked,
-        pieces: &[Piece],
+        asked: &AuditedRequest,
+        pieces: &[EvidenceItem],
         (owners, made_here): (&BTreeMap<String, Uuid>, &BTreeSet<String>),
         earlier: &Earlier,
     ) {
-        let mut case = Case::collect(asked, pieces, owners);
+        let mut case = TransactionHistory::collect(asked, pieces, owners);
         for id in summary::refused_before(&self.row.summary) {
             if let Some(task) = case
                 .tasks
@@ -213,13 +216,13 @@ impl Found<'_> {
         }
         let older = case.proofs.iter().filter(|proof| proof.attempts.is_empty());
         self.report.older += older.count() as u64;
-        let ruled = rules::judge(asked, &case, owners);
+        let ruled = rules::derive_state(asked, &case, owners);
         let candidates = rules::candidates(asked, &case, owners);
         self.compare(&earlier.stand(self.row, &case, &candidates, &ruled));
         let mut read: Vec<(Kind, String)> = Vec::new();
-        let faults = summary::faults(&case, &candidates, &self.row.summary);
+        let faults = summary::summary_errors(&case, &candidates, &self.row.summary);
         read.extend(faults.into_iter().map(|text| (Kind::Summary, text)));
-        let faults = proofs::hollow(asked, &case, pieces, owners, made_here);
+        let faults = invariants::invalid_absence_proofs(asked, &case, pieces, owners, made_here);
         read.extend(faults.into_iter().map(|text| (Kind::Proof, text)));
         if *earlier == Earlier::No {
             read.extend(self.owned(owners));
@@ -235,8 +238,8 @@ impl Found<'_> {
             let line = earlier::line(self.row, &ruled, owners, &texts);
             line.into_iter().for_each(|line| self.tell_apart(line));
         }
-        self.add_all(Kind::Opening, proofs::opened_otherwise(asked, pieces));
-        let (twice, replays) = proofs::sent_twice(pieces);
+        self.add_all(Kind::Opening, invariants::request_mismatches(asked, pieces));
+        let (twice, replays) = invariants::duplicate_submits(pieces);
         self.add_all(Kind::SentTwice, twice);
         self.report.replays += replays;
     }
@@ -253,7 +256,7 @@ impl Found<'_> {
     }
 
     /// Compares what is stored with what is to be.
-    fn compare(&mut self, outcome: &rules::Outcome) {
+    fn compare(&mut self, outcome: &rules::AuditedState) {
         let row = self.row;
         let derived = outcome.state;
         if row.state != derived.as_str() {
@@ -304,7 +307,7 @@ impl Found<'_> {
 }
 
 /// What belongs to a shop as a whole: its feed, and its uids.
-async fn feed(pool: &PgPool, shop: &ShopId, report: &mut Report) -> Result<(), Error> {
+async fn feed(pool: &PgPool, shop: &ShopId, report: &mut AuditReport) -> Result<(), Error> {
     let mut reader = AuditReader::begin(pool).await?;
     let mut add = |kind, transaction, detail| {
         report.add(Difference {

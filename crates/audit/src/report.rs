@@ -68,11 +68,11 @@ pub struct Decided {
 }
 
 /// How many differences are told one by one; all are counted.
-const TOLD: usize = 1_000;
+const MAX_LISTED_DIFFERENCES: usize = 1_000;
 
 /// What an audit found.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct AuditReport {
     /// The first differences.
     pub differences: Vec<Difference>,
     /// How many there are at each shop, by kind.
@@ -93,7 +93,7 @@ pub struct Report {
     pub older: u64,
 }
 
-impl Report {
+impl AuditReport {
     /// Whether nothing differs.
     pub fn is_clean(&self) -> bool {
         self.counts.is_empty()
@@ -107,7 +107,7 @@ impl Report {
     pub(super) fn add(&mut self, difference: Difference) {
         let key = (difference.shop.to_string(), difference.kind);
         *self.counts.entry(key).or_default() += 1;
-        if self.differences.len() < TOLD {
+        if self.differences.len() < MAX_LISTED_DIFFERENCES {
             self.differences.push(difference);
         }
     }
@@ -117,7 +117,7 @@ impl Report {
             .decided_counts
             .entry(decided.shop.to_string())
             .or_default() += 1;
-        if self.decided.len() < TOLD {
+        if self.decided.len() < MAX_LISTED_DIFFERENCES {
             self.decided.push(decided);
         }
     }
@@ -127,7 +127,7 @@ impl Report {
         self.decided_counts.values().sum()
     }
 
-    fn judged(&self) -> u64 {
+    fn audited_count(&self) -> u64 {
         self.transactions.values().sum()
     }
 
@@ -172,7 +172,7 @@ impl Report {
              their evidence is no longer kept; {} replays; {} refusals and proofs by the rules of earlier \
              releases)",
             self.total(),
-            self.judged(),
+            self.audited_count(),
             self.evidence,
             self.skipped,
             self.replays,
@@ -205,7 +205,7 @@ impl Report {
             "decided_before": self.decided_before(),
             "decided": decided.collect::<Vec<_>>(),
             "total": self.total(),
-            "transactions": self.judged(),
+            "transactions": self.audited_count(),
             "evidence": self.evidence,
             "skipped": self.skipped,
             "replays": self.replays,

@@ -4,10 +4,12 @@
 //! that the two can only agree by both being right. What it deliberately cannot do: look at the order
 //! in which things arrived.
 
-use crate::body::{Ending, Told};
-use crate::case::{Asked, Attempt, Case, Seen, Task};
-use crate::reading::Key;
-use crate::refusal::Refusal;
+use crate::evidence_reader::SnapshotOrderKey;
+use crate::gateway_body::{FinalityRank, ReportedTransaction};
+use crate::history::{
+    AuditedAttempt, AuditedRequest, AuditedSnapshot, AuditedTask, TransactionHistory,
+};
+use crate::refusal_table::AuditedRefusal;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use words::{Origin, State, Timestamp};
 
 /// What the evidence amounts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(super) struct AuditedState {
     pub(super) state: State,
     pub(super) uid: Option<String>,
     pub(super) standing: Standing,
@@ -36,21 +38,21 @@ pub(super) enum Standing {
 }
 
 /// One of the gateway's transactions that is ours, or may be.
-pub(super) struct Candidate<'a> {
+pub(super) struct AuditedCandidate<'a> {
     pub(super) uid: &'a str,
     /// Our own task named it, or it was taken over as it is.
     pub(super) bound: bool,
     /// The greatest description of all.
-    pub(super) greatest: Option<&'a Seen>,
+    pub(super) greatest: Option<&'a AuditedSnapshot>,
     /// The greatest of those that agree with what was asked.
-    pub(super) agreed: Option<&'a Seen>,
+    pub(super) agreed: Option<&'a AuditedSnapshot>,
     /// One of those that agree was successful.
     succeeded: bool,
 }
 
 /// What one attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum AuditedAttemptOutcome {
     /// No byte left, or the gateway did not process it.
     Nothing,
     Running,
@@ -65,16 +67,20 @@ enum Fate {
 }
 
 /// Derives the state.
-pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>) -> Outcome {
+pub(super) fn derive_state(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    owners: &BTreeMap<String, Uuid>,
+) -> AuditedState {
     if asked.origin == Origin::Gateway && case.is_merged {
-        return Outcome {
+        return AuditedState {
             state: State::Merged,
             uid: None,
             standing: Standing::Merged,
         };
     }
     let candidates = candidates(asked, case, owners);
-    let fates: Vec<Fate> = case
+    let fates: Vec<AuditedAttemptOutcome> = case
         .attempts
         .iter()
         .map(|(n, a)| fate(case, *n, a))
@@ -86,7 +92,7 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
     let is_final = adopted.as_ref().is_some_and(|(_, is_final)| *is_final);
     if let Some(state) = decided(asked, case, &candidates, is_final, uid.is_some()) {
         let standing = Standing::Decided;
-        return Outcome {
+        return AuditedState {
             state,
             uid,
             standing,
@@ -94,15 +100,15 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
     }
     let state = match adopted {
         Some((candidate, true)) => match candidate.agreed.map(|seen| seen.told.ending) {
-            Some(Ending::Successful) => State::Successful,
-            Some(Ending::Failed) => State::Failed,
-            Some(Ending::Expired) => State::Expired,
-            Some(Ending::Open) | None => State::Pending,
+            Some(FinalityRank::Successful) => State::Successful,
+            Some(FinalityRank::Failed) => State::Failed,
+            Some(FinalityRank::Expired) => State::Expired,
+            Some(FinalityRank::Open) | None => State::Pending,
         },
         Some((_, false)) => State::Pending,
         None => presumed(asked, case, &fates),
     };
-    Outcome {
+    AuditedState {
         state,
         uid,
         standing: if is_final {
@@ -116,26 +122,28 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
 /// "Binding a uid": those that are bound, and those of which one description agrees, is filed under
 /// our name, and is not older than our first stamp less the tolerance.
 pub(super) fn candidates<'a>(
-    asked: &Asked,
-    case: &'a Case,
+    asked: &AuditedRequest,
+    case: &'a TransactionHistory,
     owners: &BTreeMap<String, Uuid>,
-) -> Vec<Candidate<'a>> {
+) -> Vec<AuditedCandidate<'a>> {
     let mut all = Vec::new();
     for (uid, seen) in &case.seen {
-        let agrees = |seen: &&Seen| seen.accepted || asked.agrees(&seen.told);
-        let agreeing: Vec<&Seen> = seen.iter().filter(agrees).collect();
+        let agrees = |seen: &&AuditedSnapshot| seen.accepted || asked.matches_request(&seen.told);
+        let agreeing: Vec<&AuditedSnapshot> = seen.iter().filter(agrees).collect();
         let named = case.named_by_person.contains(uid);
         let bound = named || seen.iter().any(|seen| seen.named);
         // A child that has equal siblings shares names with them: what nobody owns is contested.
         let unowned_child = asked.kind.is_child() && !owners.contains_key(uid);
         let fits = agreeing
             .iter()
-            .any(|seen| is_ours_by_name(asked, case, seen));
+            .any(|seen| is_ours_by_tracking_id(asked, case, seen));
         let greatest = greatest(seen.iter());
         if bound || (fits && !unowned_child) {
-            let succeeded = agreeing.iter().any(|s| s.told.ending == Ending::Successful);
+            let succeeded = agreeing
+                .iter()
+                .any(|s| s.told.ending == FinalityRank::Successful);
             let agreed = self::greatest(agreeing.into_iter());
-            all.push(Candidate {
+            all.push(AuditedCandidate {
                 uid,
                 bound,
                 greatest,
@@ -148,37 +156,46 @@ pub(super) fn candidates<'a>(
 }
 
 /// Whether one description by itself makes its transaction ours, found by name alone.
-pub(super) fn is_ours_by_name(asked: &Asked, case: &Case, seen: &Seen) -> bool {
+pub(super) fn is_ours_by_tracking_id(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    seen: &AuditedSnapshot,
+) -> bool {
     let young = case
         .first_not_before()
         .is_some_and(|first| seen.told.created_at.is_none_or(|made| made >= first));
-    (seen.accepted || asked.agrees(&seen.told))
-        && asked.is_filed_under_our_name(&seen.told)
+    (seen.accepted || asked.matches_request(&seen.told))
+        && asked.has_our_tracking_id(&seen.told)
         && young
 }
 
 /// Whether the age alone of a transaction speaks against its being ours, and by no more than a clock
 /// may be wrong (docs/adr/0007).
-fn is_of_doubtful_age(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
-    let fits = |seen: &&Seen| {
-        (seen.accepted || asked.agrees(&seen.told)) && asked.is_filed_under_our_name(&seen.told)
+fn is_of_doubtful_age(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    seen: &[AuditedSnapshot],
+) -> bool {
+    let fits = |seen: &&AuditedSnapshot| {
+        (seen.accepted || asked.matches_request(&seen.told))
+            && asked.has_our_tracking_id(&seen.told)
     };
-    let fitting: Vec<&Seen> = seen.iter().filter(fits).collect();
+    let fitting: Vec<&AuditedSnapshot> = seen.iter().filter(fits).collect();
     let named = seen.iter().any(|seen| seen.named);
-    let ours = |seen: &&Seen| is_ours_by_name(asked, case, seen);
+    let ours = |seen: &&AuditedSnapshot| is_ours_by_tracking_id(asked, case, seen);
     !named && !fitting.iter().any(ours) && fitting.iter().any(|seen| is_nearly_young(case, seen))
 }
 
 /// Whether a transaction bears our name and type, is not what was asked for, and was not made a day before we
 /// first sent.
-fn is_unlike(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
+fn is_unlike(asked: &AuditedRequest, case: &TransactionHistory, seen: &[AuditedSnapshot]) -> bool {
     let named = seen.iter().any(|seen| seen.named);
-    let ours = |seen: &Seen| is_ours_by_name(asked, case, seen);
-    let could_be = |told: &Told| {
+    let ours = |seen: &AuditedSnapshot| is_ours_by_tracking_id(asked, case, seen);
+    let could_be = |told: &ReportedTransaction| {
         let kind = told.kind.as_deref();
         let long_before = matches!((case.first_stamp(), told.created_at),
-            (Some(first), Some(made)) if made < first.minus(CLOCK_FAULT));
-        asked.is_filed_under_our_name(told)
+            (Some(first), Some(made)) if made < first.minus(MAX_CLOCK_FAULT));
+        asked.has_our_tracking_id(told)
             && kind.is_none_or(|kind| kind == asked.kind.as_str())
             && !long_before
     };
@@ -187,28 +204,34 @@ fn is_unlike(asked: &Asked, case: &Case, seen: &[Seen]) -> bool {
 }
 
 /// Whether it was made at most 24 hours before we first sent.
-fn is_nearly_young(case: &Case, seen: &Seen) -> bool {
+fn is_nearly_young(case: &TransactionHistory, seen: &AuditedSnapshot) -> bool {
     let first = case.first_stamp();
     first.is_some_and(|first| {
         let made = seen.told.created_at;
-        made.is_some_and(|made| made >= first.minus(CLOCK_FAULT))
+        made.is_some_and(|made| made >= first.minus(MAX_CLOCK_FAULT))
     })
 }
 
 /// By how much a clock may be wrong without anybody noticing.
-const CLOCK_FAULT: Duration = Duration::from_secs(86_400);
+const MAX_CLOCK_FAULT: Duration = Duration::from_secs(86_400);
 
 /// Whether a description stands in the way of a proof of absence: ours by name, or it would be if the
 /// clocks were wrong.
-pub(super) fn hinders_proof(asked: &Asked, case: &Case, seen: &Seen) -> bool {
-    is_ours_by_name(asked, case, seen)
+pub(super) fn blocks_absence_proof(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    seen: &AuditedSnapshot,
+) -> bool {
+    is_ours_by_tracking_id(asked, case, seen)
         || is_of_doubtful_age(asked, case, std::slice::from_ref(seen))
 }
 
 /// "One uid": the maximum under the one order; ties are broken by the content.
-pub(super) fn greatest<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<&'a Seen> {
+pub(super) fn greatest<'a>(
+    seen: impl Iterator<Item = &'a AuditedSnapshot>,
+) -> Option<&'a AuditedSnapshot> {
     seen.max_by(|a, b| {
-        let content = |s: &Seen| {
+        let content = |s: &AuditedSnapshot| {
             (
                 s.key(),
                 s.told.status.clone(),
@@ -223,21 +246,24 @@ pub(super) fn greatest<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<&'a S
 /// "Several candidates": ends first, then bound, then success, then the earlier, then the smaller
 /// uid. Gives the one adopted, and whether it ends the transaction.
 fn adopt<'a, 'b>(
-    case: &Case,
-    candidates: &'b [Candidate<'a>],
-    fates: &[Fate],
-) -> Option<(&'b Candidate<'a>, bool)> {
-    let silent = |attempt: &Attempt| attempt.silent || !attempt.refusals.is_empty();
-    let lost = |task: &Task| task.unknown || task.outlived || !task.refusals.is_empty();
+    case: &TransactionHistory,
+    candidates: &'b [AuditedCandidate<'a>],
+    fates: &[AuditedAttemptOutcome],
+) -> Option<(&'b AuditedCandidate<'a>, bool)> {
+    let silent = |attempt: &AuditedAttempt| attempt.silent || !attempt.refusals.is_empty();
+    let lost = |task: &AuditedTask| task.unknown || task.outlived || !task.refusals.is_empty();
     let some_ended_in_doubt = case.attempts.values().any(silent) || case.tasks.values().any(lost);
-    let on_its_way = fates
-        .iter()
-        .any(|fate| matches!(fate, Fate::Running | Fate::Submitting));
+    let on_its_way = fates.iter().any(|fate| {
+        matches!(
+            fate,
+            AuditedAttemptOutcome::Running | AuditedAttemptOutcome::Submitting
+        )
+    });
     let mut best = None;
     for candidate in candidates {
         let ending = candidate
             .agreed
-            .map_or(Ending::Open, |seen| seen.told.ending);
+            .map_or(FinalityRank::Open, |seen| seen.told.ending);
         let alone = some_ended_in_doubt && !case.beside.contains(candidate.uid);
         let believed = candidate.bound || candidate.succeeded || alone;
         // A failure found by name alone, and nothing of ours ever left: somebody else's.
@@ -246,9 +272,9 @@ fn adopt<'a, 'b>(
         }
         let is_final = ending.is_final() && believed;
         let preference = match ending {
-            Ending::Successful => 2,
-            Ending::Open => 1,
-            Ending::Failed | Ending::Expired => 0,
+            FinalityRank::Successful => 2,
+            FinalityRank::Open => 1,
+            FinalityRank::Failed | FinalityRank::Expired => 0,
         };
         let shown = candidate.agreed.or(candidate.greatest);
         let earlier = Reverse(shown.and_then(|shown| shown.told.created_at));
@@ -270,19 +296,19 @@ fn adopt<'a, 'b>(
 /// a proof that came later, where no transaction of the gateway is known. `not_sent` is about what was
 /// stamped before it.
 fn decided(
-    asked: &Asked,
-    case: &Case,
-    candidates: &[Candidate<'_>],
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    candidates: &[AuditedCandidate<'_>],
     is_final: bool,
     has_uid: bool,
 ) -> Option<State> {
     let decision = case.decision()?;
-    let known: Option<Key> = candidates
+    let known: Option<SnapshotOrderKey> = candidates
         .iter()
-        .filter_map(|candidate| candidate.greatest.map(Seen::key))
+        .filter_map(|candidate| candidate.greatest.map(AuditedSnapshot::key))
         .max();
     // The hash orders bodies, and says nothing of the transaction.
-    let told = |key: Key| (key.0, key.1, key.2);
+    let told = |key: SnapshotOrderKey| (key.0, key.1, key.2);
     let news = known.map(told) > decision.basis.map(told);
     let doubts = decision.state == State::InDoubt;
     let sent_since = case.last_stamp() > Some(decision.at);
@@ -301,7 +327,11 @@ fn decided(
 /// When absence was proved of everything that had been sent by then, with nothing there whose age
 /// alone makes it another's; and, for all but an E.1018, with no answer to our own request that names
 /// something.
-fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
+fn proved_at(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    duplicate: bool,
+) -> Option<Timestamp> {
     let proof = case.proof(duplicate)?;
     let (at, covers) = (proof.at, case.is_covered_by(proof));
     let mut all = case.seen.values();
@@ -312,13 +342,17 @@ fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
 }
 
 /// The state when no transaction of the gateway is ours.
-fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
-    let live: Vec<Fate> = fates
+fn presumed(
+    asked: &AuditedRequest,
+    case: &TransactionHistory,
+    fates: &[AuditedAttemptOutcome],
+) -> State {
+    let live: Vec<AuditedAttemptOutcome> = fates
         .iter()
         .copied()
-        .filter(|fate| *fate != Fate::Nothing)
+        .filter(|fate| *fate != AuditedAttemptOutcome::Nothing)
         .collect();
-    let all_are = |kind: Fate| live.iter().all(|fate| *fate == kind);
+    let all_are = |kind: AuditedAttemptOutcome| live.iter().all(|fate| *fate == kind);
     let proved = case.proof(false);
     if live.is_empty() && proved.is_some_and(|proof| case.is_covered_by(proof)) {
         return State::NotFound;
@@ -334,22 +368,28 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
             State::Accepted
         };
     }
-    if live == [Fate::Duplicate] && proved_at(asked, case, true).is_some() {
+    if live == [AuditedAttemptOutcome::Duplicate] && proved_at(asked, case, true).is_some() {
         return State::Rejected;
     }
     if proved_at(asked, case, false).is_some() {
         return State::NotFound;
     }
-    if live.contains(&Fate::Running) {
+    if live.contains(&AuditedAttemptOutcome::Running) {
         return State::Processing;
     }
-    if live.contains(&Fate::Submitting) {
+    if live.contains(&AuditedAttemptOutcome::Submitting) {
         return State::Submitting;
     }
-    let refused = [Fate::Rejected, Fate::Unconfirmed, Fate::Overdue];
-    if all_are(Fate::Rejected) {
+    let refused = [
+        AuditedAttemptOutcome::Rejected,
+        AuditedAttemptOutcome::Unconfirmed,
+        AuditedAttemptOutcome::Overdue,
+    ];
+    if all_are(AuditedAttemptOutcome::Rejected) {
         State::Rejected
-    } else if live.contains(&Fate::Unconfirmed) && live.iter().all(|f| refused.contains(f)) {
+    } else if live.contains(&AuditedAttemptOutcome::Unconfirmed)
+        && live.iter().all(|f| refused.contains(f))
+    {
         State::Processing
     } else {
         State::InDoubt
@@ -357,30 +397,31 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
 }
 
 /// A refusal of the submit is the end. After one that a task told, a look-up has to find nothing first.
-fn rejection(attempt: &Attempt, tasks: &[&Task]) -> Fate {
-    let told = |refusals: &[Refusal]| refusals.iter().max() == Some(&Refusal::Rejected);
-    let tasks: Vec<&&Task> = tasks.iter().filter(|task| told(&task.refusals)).collect();
-    let ended = |task: &&&Task| {
+fn rejection(attempt: &AuditedAttempt, tasks: &[&AuditedTask]) -> AuditedAttemptOutcome {
+    let told =
+        |refusals: &[AuditedRefusal]| refusals.iter().max() == Some(&AuditedRefusal::Rejected);
+    let tasks: Vec<&&AuditedTask> = tasks.iter().filter(|task| told(&task.refusals)).collect();
+    let ended = |task: &&&AuditedTask| {
         task.refused_before || task.checks.iter().any(|check| check.as_str() != "overdue")
     };
     if told(&attempt.refusals) || tasks.is_empty() || tasks.iter().any(ended) {
-        Fate::Rejected
+        AuditedAttemptOutcome::Rejected
     } else if tasks.iter().all(|task| task.checks.is_empty()) {
-        Fate::Unconfirmed
+        AuditedAttemptOutcome::Unconfirmed
     } else {
-        Fate::Overdue
+        AuditedAttemptOutcome::Overdue
     }
 }
 
 /// Positive evidence first: a task, a refusal, "nothing left", and only then silence.
-fn fate(case: &Case, number: u32, attempt: &Attempt) -> Fate {
-    let tasks: Vec<&Task> = case
+fn fate(case: &TransactionHistory, number: u32, attempt: &AuditedAttempt) -> AuditedAttemptOutcome {
+    let tasks: Vec<&AuditedTask> = case
         .tasks
         .values()
         .filter(|task| task.attempt == number)
         .collect();
-    if tasks.iter().any(|task| task.runs()) {
-        return Fate::Running;
+    if tasks.iter().any(|task| task.is_running()) {
+        return AuditedAttemptOutcome::Running;
     }
     let refusals = tasks
         .iter()
@@ -388,18 +429,20 @@ fn fate(case: &Case, number: u32, attempt: &Attempt) -> Fate {
         .chain(&attempt.refusals);
     match refusals.max() {
         // A refusal of a replayed request says nothing of the first one.
-        Some(Refusal::Rejected) if !attempt.replay => return rejection(attempt, &tasks),
-        Some(Refusal::Duplicate) if !attempt.replay => return Fate::Duplicate,
-        Some(_) => return Fate::Doubt,
+        Some(AuditedRefusal::Rejected) if !attempt.replay => return rejection(attempt, &tasks),
+        Some(AuditedRefusal::Duplicate) if !attempt.replay => {
+            return AuditedAttemptOutcome::Duplicate;
+        }
+        Some(_) => return AuditedAttemptOutcome::Doubt,
         None => {}
     }
     if !tasks.is_empty() {
-        Fate::Doubt
+        AuditedAttemptOutcome::Doubt
     } else if attempt.not_sent || attempt.deferred {
-        Fate::Nothing
+        AuditedAttemptOutcome::Nothing
     } else if attempt.silent {
-        Fate::Doubt
+        AuditedAttemptOutcome::Doubt
     } else {
-        Fate::Submitting
+        AuditedAttemptOutcome::Submitting
     }
 }

@@ -3,16 +3,20 @@
 //!
 //! What it deliberately cannot do: judge by it. The audit's own verdict never reads the summary.
 
-use crate::acts::hash;
-use crate::case::Case;
-use crate::refusal::Refusal;
-use crate::rules::Candidate;
+use crate::history::TransactionHistory;
+use crate::local_facts::hash;
+use crate::refusal_table::AuditedRefusal;
+use crate::rules::AuditedCandidate;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 
 /// What the stored summary tells otherwise than the evidence.
-pub(super) fn faults(case: &Case, candidates: &[Candidate<'_>], summary: &str) -> Vec<String> {
+pub(super) fn summary_errors(
+    case: &TransactionHistory,
+    candidates: &[AuditedCandidate<'_>],
+    summary: &str,
+) -> Vec<String> {
     let Ok(Value::Object(_)) = serde_json::from_str::<Value>(summary) else {
         return vec!["the summary cannot be read".to_owned()];
     };
@@ -71,7 +75,7 @@ pub(super) fn faults(case: &Case, candidates: &[Candidate<'_>], summary: &str) -
     faults
 }
 
-fn attempts_fit(case: &Case, stored: &Value) -> bool {
+fn attempts_fit(case: &TransactionHistory, stored: &Value) -> bool {
     let empty = serde_json::Map::new();
     let stored = stored.as_object().unwrap_or(&empty);
     let numbers: BTreeSet<String> = case.attempts.keys().map(ToString::to_string).collect();
@@ -88,7 +92,7 @@ fn attempts_fit(case: &Case, stored: &Value) -> bool {
         })
 }
 
-fn tasks_fit(case: &Case, stored: &Value) -> bool {
+fn tasks_fit(case: &TransactionHistory, stored: &Value) -> bool {
     let empty = serde_json::Map::new();
     let stored = stored.as_object().unwrap_or(&empty);
     stored.keys().eq(case.tasks.keys())
@@ -120,11 +124,11 @@ pub(super) fn refused_before(summary: &str) -> Vec<String> {
     old.map(|(id, _)| id.clone()).collect()
 }
 
-fn refusal_fits(stored: &Value, refusal: Option<&Refusal>) -> bool {
+fn refusal_fits(stored: &Value, refusal: Option<&AuditedRefusal>) -> bool {
     let word = refusal.map(|refusal| match refusal {
-        Refusal::Doubt => "doubt",
-        Refusal::Duplicate => "duplicate",
-        Refusal::Rejected => "rejected",
+        AuditedRefusal::Doubt => "doubt",
+        AuditedRefusal::Duplicate => "duplicate",
+        AuditedRefusal::Rejected => "rejected",
     });
     stored["kind"].as_str() == word
 }

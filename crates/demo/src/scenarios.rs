@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn every_tracking_id_ends_with_its_number() {
+    fn every_tracking_id_has_its_number_as_suffix() {
         for (index, scene) in SCENARIOS.iter().enumerate() {
             let number = format!("-{}", index + 1);
             assert!(scene.name.ends_with(&number), "{}", scene.name);

@@ -123,7 +123,7 @@ pub fn signs(name: &str) -> String {
 
 /// What the proof needs to know beside the look-ups.
 #[derive(Debug, Clone, Copy)]
-pub struct ProofRules {
+pub struct AbsenceRules {
     /// The least time between two look-ups that count.
     pub interval: Duration,
     /// The last look-up must come after this: the last sign of life, plus the horizon.
@@ -134,7 +134,7 @@ pub struct ProofRules {
 
 /// What the look-ups amount to so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum ProofStatus {
     /// Absence is proved by these look-ups, and by this control look-up between them.
     Complete(Vec<Uuid>, Option<Ability>),
     /// Another look-up is worth making, not before this time.
@@ -146,7 +146,7 @@ pub enum Proof {
 /// Judges the look-ups. Times must lie `interval` apart, the last one after the horizon, with a
 /// control look-up between the first empty one and the latest. Independent of their order, and of
 /// how often each is named.
-pub fn judge(empty: &[EmptyLookup], controls: &[Ability], rules: ProofRules) -> Proof {
+pub fn evaluate(empty: &[EmptyLookup], controls: &[Ability], rules: AbsenceRules) -> ProofStatus {
     let mut times: Vec<EmptyLookup> = empty.to_vec();
     times.sort_by_key(|lookup| (lookup.first_at(), lookup.evidence));
     times.dedup_by_key(|lookup| lookup.evidence);
@@ -161,12 +161,12 @@ pub fn judge(empty: &[EmptyLookup], controls: &[Ability], rules: ProofRules) -> 
         }
     }
     let (Some(first), Some(last), Some(latest)) = (counted.first(), counted.last(), latest) else {
-        return Proof::LookUpAt(Timestamp::from_micros(0));
+        return ProofStatus::LookUpAt(Timestamp::from_micros(0));
     };
     let next = last.last_at().plus(rules.interval);
     if counted.len() < EMPTY_LOOKUPS || last.first_at() < rules.horizon_at {
         let short = counted.len() < EMPTY_LOOKUPS;
-        return Proof::LookUpAt(if short {
+        return ProofStatus::LookUpAt(if short {
             next
         } else {
             next.max(rules.horizon_at)
@@ -186,20 +186,20 @@ pub fn judge(empty: &[EmptyLookup], controls: &[Ability], rules: ProofRules) -> 
                 .map(|c| c.at)
                 .filter(|at| *at > latest.last_at())
                 .min();
-            return later.map_or(Proof::ControlMissing, Proof::LookUpAt);
+            return later.map_or(ProofStatus::ControlMissing, ProofStatus::LookUpAt);
         }
         Some(control) if control.at > last.last_at() => {
             ids.extend(latest.ids());
         }
         Some(_) => {}
     }
-    Proof::Complete(ids, control.cloned())
+    ProofStatus::Complete(ids, control.cloned())
 }
 
 /// Judges the look-ups after an `E.1018` to the first and only POST, which was answered at `since`.
 /// Each of [`DUPLICATE_LOOKUPS`] must have been made and been empty. One that came late puts off
 /// the next by at least half of the time between them, so that a backlog proves nothing.
-pub fn judge_duplicate(empty: &[EmptyLookup], since: Timestamp) -> Proof {
+pub fn evaluate_duplicate(empty: &[EmptyLookup], since: Timestamp) -> ProofStatus {
     let mut times: Vec<EmptyLookup> = empty.to_vec();
     times.sort_by_key(|lookup| (lookup.first_at(), lookup.evidence));
     times.dedup_by_key(|lookup| lookup.evidence);
@@ -212,11 +212,11 @@ pub fn judge_duplicate(empty: &[EmptyLookup], since: Timestamp) -> Proof {
         let due = since.plus(offset).max(spaced.unwrap_or(since));
         match times.iter().find(|lookup| lookup.first_at() >= due) {
             Some(lookup) => counted.push(*lookup),
-            None => return Proof::LookUpAt(due),
+            None => return ProofStatus::LookUpAt(due),
         }
         before = offset;
     }
-    Proof::Complete(counted.iter().flat_map(EmptyLookup::ids).collect(), None)
+    ProofStatus::Complete(counted.iter().flat_map(EmptyLookup::ids).collect(), None)
 }
 
 /// Whether the absence of a transaction of this type can be proved at all: children only where

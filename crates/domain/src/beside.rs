@@ -3,14 +3,14 @@
 use crate::candidate::is_misnamed;
 use crate::evidence::FoundBy;
 use crate::summary::{DUPLICATE, Summary};
-use crate::{Fact, Opening, Snapshot, StatusClass, Uid};
+use crate::{Fact, Snapshot, StatusClass, TransactionRequest, Uid};
 use std::collections::BTreeSet;
 
 impl Summary {
     /// The failures that must not end this transaction, known or among these facts, and are not noted as such
     /// yet: found by tracking id alone, while our own request has named another. What it named and is another
     /// transaction's, or told of as a duplicate, is not what it made.
-    pub fn found_beside(&self, opening: &Opening, facts: &[&Fact]) -> BTreeSet<Uid> {
+    pub fn found_beside(&self, opening: &TransactionRequest, facts: &[&Fact]) -> BTreeSet<Uid> {
         let mut named: BTreeSet<&Uid> = BTreeSet::new();
         let mut failed: BTreeSet<&Uid> = BTreeSet::new();
         let fails =

@@ -1,7 +1,7 @@
 //! One of the gateway's transactions that is, or may be, ours, and how it differs from what we
 //! asked for.
 
-use crate::{Opening, Origin, Snapshot, StatusClass, Timestamp, Uid};
+use crate::{Origin, Snapshot, StatusClass, Timestamp, TransactionRequest, Uid};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,11 +20,15 @@ pub struct Candidate {
     pub latest: Option<Box<Snapshot>>,
     /// The greatest snapshot that agrees with what was asked, or that a person accepted; left out
     /// when it is the same as `latest`.
-    #[serde(rename = "g", default, skip_serializing_if = "Agreed::is_none")]
-    pub agreed: Agreed,
+    #[serde(
+        rename = "g",
+        default,
+        skip_serializing_if = "MatchingSnapshot::is_none"
+    )]
+    pub agreed: MatchingSnapshot,
     /// An earlier agreed snapshot was a better claim to be ours than the greatest one.
     #[serde(rename = "cl", default, skip_serializing_if = "Option::is_none")]
-    pub claim_before: Option<Claim>,
+    pub claim_before: Option<OwnershipClaim>,
     /// An earlier agreed snapshot was successful, and the greatest one is not.
     #[serde(rename = "su", default, skip_serializing_if = "std::ops::Not::not")]
     pub succeeded_before: bool,
@@ -37,15 +41,15 @@ pub struct Candidate {
     pub other_ends: BTreeSet<StatusClass>,
     /// The best end that a signed webhook told of. No state rests on it; looks do.
     #[serde(rename = "et", default, skip_serializing_if = "Option::is_none")]
-    pub end_told: Option<StatusClass>,
+    pub final_via_webhook: Option<StatusClass>,
     /// The best end that was seen when we asked.
     #[serde(rename = "ea", default, skip_serializing_if = "Option::is_none")]
-    pub end_asked: Option<StatusClass>,
+    pub final_via_query: Option<StatusClass>,
 }
 
 /// Which snapshot agrees with what was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Agreed {
+pub enum MatchingSnapshot {
     /// None so far.
     #[default]
     #[serde(rename = "n")]
@@ -58,7 +62,7 @@ pub enum Agreed {
     Earlier(Box<Snapshot>),
 }
 
-impl Agreed {
+impl MatchingSnapshot {
     fn is_none(&self) -> bool {
         *self == Self::None
     }
@@ -67,7 +71,7 @@ impl Agreed {
 /// A snapshot that agrees and is filed under our name claims to be ours. The later it was made,
 /// the better the claim; one without a time of creation cannot be too old.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Claim {
+pub enum OwnershipClaim {
     /// The gateway made it then.
     #[serde(rename = "m")]
     Made(Timestamp),
@@ -76,9 +80,9 @@ pub enum Claim {
     Undated,
 }
 
-impl Claim {
-    fn of(opening: &Opening, agreed: &Snapshot) -> Option<Self> {
-        let foreign = Differences::between(opening, agreed).tracking_id;
+impl OwnershipClaim {
+    fn of(opening: &TransactionRequest, agreed: &Snapshot) -> Option<Self> {
+        let foreign = Mismatch::between(opening, agreed).tracking_id;
         (!foreign).then(|| agreed.created_at.map_or(Self::Undated, Self::Made))
     }
 }
@@ -87,14 +91,14 @@ impl Candidate {
     /// The greatest snapshot that agrees with what was asked.
     pub fn agreed(&self) -> Option<&Snapshot> {
         match &self.agreed {
-            Agreed::None => None,
-            Agreed::Latest => self.latest.as_deref(),
-            Agreed::Earlier(snapshot) => Some(snapshot),
+            MatchingSnapshot::None => None,
+            MatchingSnapshot::Latest => self.latest.as_deref(),
+            MatchingSnapshot::Earlier(snapshot) => Some(snapshot),
         }
     }
 
     /// The snapshot to show: the agreed one, or else the greatest of all.
-    pub fn shown(&self) -> Option<&Snapshot> {
+    pub fn best_snapshot(&self) -> Option<&Snapshot> {
         self.agreed().or(self.latest.as_deref())
     }
 
@@ -110,19 +114,26 @@ impl Candidate {
     }
 
     /// The best claim that any agreed snapshot made.
-    pub fn claim(&self, opening: &Opening) -> Option<Claim> {
-        self.claim_before
-            .max(self.agreed().and_then(|agreed| Claim::of(opening, agreed)))
+    pub fn claim(&self, opening: &TransactionRequest) -> Option<OwnershipClaim> {
+        self.claim_before.max(
+            self.agreed()
+                .and_then(|agreed| OwnershipClaim::of(opening, agreed)),
+        )
     }
 
     /// Whether the greatest snapshot is one that does not agree with what was asked.
     pub fn differs(&self) -> bool {
-        self.latest.is_some() && self.agreed != Agreed::Latest
+        self.latest.is_some() && self.agreed != MatchingSnapshot::Latest
     }
 
     /// Joins one snapshot of this uid. `accepted`: a person takes it as it is.
-    pub(crate) fn join(&mut self, opening: &Opening, snapshot: &Snapshot, accepted: bool) {
-        let agrees = accepted || Differences::between(opening, snapshot).agree();
+    pub(crate) fn join(
+        &mut self,
+        opening: &TransactionRequest,
+        snapshot: &Snapshot,
+        accepted: bool,
+    ) {
+        let agrees = accepted || Mismatch::between(opening, snapshot).agree();
         let claim = self.claim(opening);
         let succeeded = self.ever_succeeded();
         let open_at = self.open_at();
@@ -130,9 +141,9 @@ impl Candidate {
         // Snapshots are large, and most are the first of their transaction: what can be compared where it
         // stands is not copied.
         let known = match std::mem::take(&mut self.agreed) {
-            Agreed::None => None,
-            Agreed::Latest => self.latest.clone(),
-            Agreed::Earlier(known) => Some(known),
+            MatchingSnapshot::None => None,
+            MatchingSnapshot::Latest => self.latest.clone(),
+            MatchingSnapshot::Earlier(known) => Some(known),
         };
         let outranks = |known: Option<&Snapshot>| known.is_none_or(|k| snapshot.outranks(k));
         let is_best = agrees && outranks(known.as_deref());
@@ -142,11 +153,15 @@ impl Candidate {
         self.agreed = match known {
             _ if is_best => self.agreed_as(Cow::Borrowed(snapshot)),
             Some(known) => self.agreed_as(Cow::Owned(*known)),
-            None => Agreed::None,
+            None => MatchingSnapshot::None,
         };
         self.keep_claim(
             opening,
-            claim.max(agrees.then(|| Claim::of(opening, snapshot)).flatten()),
+            claim.max(
+                agrees
+                    .then(|| OwnershipClaim::of(opening, snapshot))
+                    .flatten(),
+            ),
         );
         let succeeds = agrees && snapshot.class == StatusClass::Successful;
         self.succeeded_before = (succeeded || succeeds) && self.class() != StatusClass::Successful;
@@ -169,15 +184,15 @@ impl Candidate {
         class.is_final().then_some(class)
     }
 
-    fn agreed_as(&self, best: Cow<'_, Snapshot>) -> Agreed {
+    fn agreed_as(&self, best: Cow<'_, Snapshot>) -> MatchingSnapshot {
         if self.latest.as_deref() == Some(&*best) {
-            Agreed::Latest
+            MatchingSnapshot::Latest
         } else {
-            Agreed::Earlier(Box::new(best.into_owned()))
+            MatchingSnapshot::Earlier(Box::new(best.into_owned()))
         }
     }
 
-    fn keep_claim(&mut self, opening: &Opening, best: Option<Claim>) {
+    fn keep_claim(&mut self, opening: &TransactionRequest, best: Option<OwnershipClaim>) {
         self.claim_before = None;
         if best > self.claim(opening) {
             self.claim_before = best;
@@ -205,7 +220,7 @@ impl Candidate {
 
 /// How a snapshot differs from what was asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Differences {
+pub struct Mismatch {
     /// Another kind of transaction.
     pub kind: bool,
     /// Another amount.
@@ -222,9 +237,9 @@ pub struct Differences {
     pub unread: bool,
 }
 
-impl Differences {
+impl Mismatch {
     /// What differs; a value absent on either side is no difference.
-    pub fn between(opening: &Opening, snapshot: &Snapshot) -> Self {
+    pub fn between(opening: &TransactionRequest, snapshot: &Snapshot) -> Self {
         fn differ<T: PartialEq>(ours: Option<&T>, theirs: Option<&T>) -> bool {
             matches!((ours, theirs), (Some(a), Some(b)) if a != b)
         }
@@ -238,7 +253,7 @@ impl Differences {
             currency: differ(opening.currency.as_ref(), snapshot.currency.as_ref()),
             parent: differ::<Uid>(opening.parent_uid.as_ref(), snapshot.parent_uid.as_ref()),
             test: differ(mode(opening).as_ref(), snapshot.test.as_ref()),
-            tracking_id: ours && !is_under_parents_name(opening, snapshot),
+            tracking_id: ours && !has_parents_tracking_id(opening, snapshot),
             unread: snapshot.unread.is_some(),
         }
     }
@@ -253,20 +268,20 @@ impl Differences {
 
 /// The mode that was asked for: `true` for a test, and live where the request does not say. What we
 /// learned of from the gateway is what it is, and a child that does not say goes with its parent.
-pub fn mode(opening: &Opening) -> Option<bool> {
+pub fn mode(opening: &TransactionRequest) -> Option<bool> {
     let live = opening.origin == Origin::Api && !opening.kind.is_child();
     opening.test.or(live.then_some(false))
 }
 
 /// Whether a body that our own task, or the answer to our own submit, names as ours bears a name that
 /// is not ours: such a word binds nothing.
-pub fn is_misnamed(opening: &Opening, snapshot: &Snapshot) -> bool {
-    Differences::between(opening, snapshot).tracking_id
+pub fn is_misnamed(opening: &TransactionRequest, snapshot: &Snapshot) -> bool {
+    Mismatch::between(opening, snapshot).tracking_id
 }
 
 /// Whether a child's snapshot is filed under its parent's tracking id, as is its siblings' and the
 /// parent's own: that name alone says nothing about whose it is.
-pub fn is_under_parents_name(opening: &Opening, snapshot: &Snapshot) -> bool {
+pub fn has_parents_tracking_id(opening: &TransactionRequest, snapshot: &Snapshot) -> bool {
     opening.kind.is_child()
         && snapshot.tracking_id.is_some()
         && snapshot.tracking_id != opening.tracking_id

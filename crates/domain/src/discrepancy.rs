@@ -1,10 +1,10 @@
 //! What does not fit: findings that a person should see, and what indicates each.
 
-use crate::candidate::{is_under_parents_name, mode};
-use crate::fold::{Basis, Candidate, Derived, Differences, Summary};
+use crate::candidate::{has_parents_tracking_id, mode};
+use crate::fold::{Candidate, DerivedState, Mismatch, StateBasis, Summary};
 use crate::{
-    Currency, DiscrepancyKind, Mention, Opening, Snapshot, SnapshotKey, State, StatusClass,
-    TransactionType, Uid,
+    Currency, DiscrepancyKind, Mention, Snapshot, SnapshotKey, State, StatusClass,
+    TransactionRequest, TransactionType, Uid,
 };
 
 impl From<&Snapshot> for Mention {
@@ -48,7 +48,7 @@ pub(crate) fn mentions<'a>(
 
 /// One thing that does not fit, as the evidence indicates it now.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Finding {
+pub struct Discrepancy {
     /// Which kind.
     pub kind: DiscrepancyKind,
     /// About which of the gateway's transactions.
@@ -61,7 +61,7 @@ pub struct Finding {
     pub uids: Vec<Mention>,
 }
 
-impl Finding {
+impl Discrepancy {
     /// Whether the same is told already. Another body about the same moment tells nothing new.
     pub fn is_among(&self, others: &[Self]) -> bool {
         self.among(others)
@@ -83,7 +83,11 @@ impl Finding {
 
 /// All that a summary indicates. Independent of the order of arrival: what is not among it any more
 /// has healed.
-pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<Finding> {
+pub fn indicated_discrepancies(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    derived: &DerivedState,
+) -> Vec<Discrepancy> {
     // What does not fit is told of the one that it is.
     if derived.state == State::Merged {
         return Vec::new();
@@ -98,7 +102,7 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
         told.about_candidate(uid, candidate, &mut found);
     }
     told.about_several(&mut found);
-    if let Basis::EarlierRules(ruled) = derived.basis {
+    if let StateBasis::EarlierRules(ruled) = derived.basis {
         found.push(decided_before(summary, derived, ruled));
     }
     for (uid, snapshot) in &summary.anothers {
@@ -117,7 +121,7 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
         .as_ref()
         .filter(|uid| summary.missing.contains(*uid));
     if let Some(uid) = known {
-        found.push(Finding {
+        found.push(Discrepancy {
             kind: DiscrepancyKind::MissingAtGateway,
             uid: Some(uid.clone()),
             basis: None,
@@ -129,8 +133,8 @@ pub fn findings(opening: &Opening, summary: &Summary, derived: &Derived) -> Vec<
 }
 
 /// It stays as an earlier release has ended it, and would be otherwise now.
-fn decided_before(summary: &Summary, derived: &Derived, ruled: State) -> Finding {
-    Finding {
+fn decided_before(summary: &Summary, derived: &DerivedState, ruled: State) -> Discrepancy {
+    Discrepancy {
         kind: DiscrepancyKind::StatusConflict,
         uid: None,
         basis: None,
@@ -144,9 +148,9 @@ fn decided_before(summary: &Summary, derived: &Derived, ruled: State) -> Finding
 
 /// What findings are told from.
 struct Telling<'a> {
-    opening: &'a Opening,
+    opening: &'a TransactionRequest,
     summary: &'a Summary,
-    derived: &'a Derived,
+    derived: &'a DerivedState,
 }
 
 impl Telling<'_> {
@@ -157,8 +161,8 @@ impl Telling<'_> {
         uid: &Uid,
         basis: Option<SnapshotKey>,
         detail: String,
-    ) -> Finding {
-        Finding {
+    ) -> Discrepancy {
+        Discrepancy {
             kind,
             uid: Some(uid.clone()),
             basis,
@@ -167,12 +171,12 @@ impl Telling<'_> {
         }
     }
 
-    fn ambiguous(&self, uid: &Uid, basis: Option<SnapshotKey>, detail: String) -> Finding {
+    fn ambiguous(&self, uid: &Uid, basis: Option<SnapshotKey>, detail: String) -> Discrepancy {
         self.finding(DiscrepancyKind::AmbiguousTrackingId, uid, basis, detail)
     }
 
     /// A uid has one owner. That another of ours has it is told, unless it is ours by now.
-    fn about_anothers(&self, uid: &Uid, snapshot: &Snapshot) -> Option<Finding> {
+    fn about_anothers(&self, uid: &Uid, snapshot: &Snapshot) -> Option<Discrepancy> {
         let candidate = self.summary.candidates.get(uid);
         if candidate.is_some_and(|c| self.summary.is_eligible(self.opening, c)) {
             return None;
@@ -188,13 +192,13 @@ impl Telling<'_> {
         Some(finding)
     }
 
-    fn about_candidate(&self, uid: &Uid, candidate: &Candidate, found: &mut Vec<Finding>) {
+    fn about_candidate(&self, uid: &Uid, candidate: &Candidate, found: &mut Vec<Discrepancy>) {
         let (opening, summary) = (self.opening, self.summary);
         let Some(latest) = candidate.latest.as_deref() else {
             return;
         };
         let key = Some(latest.key());
-        let older = summary.is_older(latest);
+        let older = summary.predates_first_attempt(latest);
         let named = is_filed_as_ours(opening, latest);
         let eligible = summary.is_eligible(opening, candidate);
         // What is ours already stays it, whatever name it bears by now.
@@ -220,14 +224,14 @@ impl Telling<'_> {
             );
             found.push(self.ambiguous(uid, key, detail));
         }
-        if let Some(detail) = not_understood(latest, Differences::between(opening, latest)) {
+        if let Some(detail) = not_understood(latest, Mismatch::between(opening, latest)) {
             found.push(self.finding(DiscrepancyKind::UnknownBody, uid, key, detail));
         }
     }
 
-    fn mismatches(&self, latest: &Snapshot, found: &mut Vec<Finding>) {
+    fn mismatches(&self, latest: &Snapshot, found: &mut Vec<Discrepancy>) {
         let opening = self.opening;
-        let differences = Differences::between(opening, latest);
+        let differences = Mismatch::between(opening, latest);
         let mut tell = |kind, detail| {
             found.push(self.finding(kind, &latest.uid, Some(latest.key()), detail));
         };
@@ -278,7 +282,7 @@ impl Telling<'_> {
 
     /// More than one that may be ours: which of them our state rests on, and how much money the others
     /// are, is told at once and for as long as it is so.
-    fn about_several(&self, found: &mut Vec<Finding>) {
+    fn about_several(&self, found: &mut Vec<Discrepancy>) {
         let succeeded = |candidate: &Candidate| {
             let latest = candidate.latest.as_deref().map(|snapshot| snapshot.class);
             [Some(candidate.class()), latest].contains(&Some(StatusClass::Successful))
@@ -319,7 +323,7 @@ impl Telling<'_> {
                 list(&ours)
             ));
         }
-        found.push(Finding {
+        found.push(Discrepancy {
             kind,
             uid: None,
             basis: None,
@@ -330,7 +334,7 @@ impl Telling<'_> {
 }
 
 /// What of a snapshot is no word or number as it should be.
-fn not_understood(latest: &Snapshot, differences: Differences) -> Option<String> {
+fn not_understood(latest: &Snapshot, differences: Mismatch) -> Option<String> {
     let mut told = Vec::new();
     if latest.class == StatusClass::Other {
         told.push(format!("unknown status word {:?}", latest.status));
@@ -349,9 +353,9 @@ fn not_understood(latest: &Snapshot, differences: Differences) -> Option<String>
 
 /// Whether a snapshot found by tracking id alone claims to be this very transaction. What is filed
 /// under a parent's name is as likely a sibling, and a child filed under our name is a child.
-fn is_filed_as_ours(opening: &Opening, snapshot: &Snapshot) -> bool {
+fn is_filed_as_ours(opening: &TransactionRequest, snapshot: &Snapshot) -> bool {
     let kind = snapshot.kind.as_deref().and_then(TransactionType::parse);
     let our_child = !opening.kind.is_child() && kind.is_some_and(TransactionType::is_child);
-    let foreign = Differences::between(opening, snapshot).tracking_id;
-    !foreign && !our_child && !is_under_parents_name(opening, snapshot)
+    let foreign = Mismatch::between(opening, snapshot).tracking_id;
+    !foreign && !our_child && !has_parents_tracking_id(opening, snapshot)
 }

@@ -1,8 +1,8 @@
 //! Ends that were decided by the rules of an earlier release. They stay what they were until something that
 //! outranks them comes: a rule that has changed reopens nothing. See `docs/adr/0016-an-end-outlives-its-rules.md`.
 
-use crate::fold::{Basis, Derived, Ruled, Standing, by_rules};
-use crate::{Opening, Snapshot, SnapshotKey, State, StatusClass, Summary, Uid};
+use crate::fold::{DerivedState, Ruled, Standing, StateBasis, by_rules};
+use crate::{Snapshot, SnapshotKey, State, StatusClass, Summary, TransactionRequest, Uid};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -36,7 +36,12 @@ pub struct EarlierEnd {
 
 impl EarlierEnd {
     /// What is to be kept of a final state that is stored, and that this program has not decided.
-    pub fn of(opening: &Opening, summary: &Summary, state: State, uid: Option<Uid>) -> Self {
+    pub fn of(
+        opening: &TransactionRequest,
+        summary: &Summary,
+        state: State,
+        uid: Option<Uid>,
+    ) -> Self {
         let (ruled, _) = by_rules(opening, summary);
         let own = uid.as_ref().and_then(|uid| latest(summary, uid));
         Self {
@@ -60,7 +65,12 @@ impl EarlierEnd {
     }
 
     /// The state, where the rules of now say this of all that is known.
-    pub(crate) fn stand(&self, opening: &Opening, summary: &Summary, ruled: Ruled) -> Derived {
+    pub(crate) fn stand(
+        &self,
+        opening: &TransactionRequest,
+        summary: &Summary,
+        ruled: Ruled,
+    ) -> DerivedState {
         let (derived, standing) = ruled;
         let same = (derived.state, &derived.uid) == (self.state, &self.uid);
         let moved = (derived.state, &derived.uid) != (self.ruled, &self.ruled_uid);
@@ -73,16 +83,16 @@ impl EarlierEnd {
         if same || outranked {
             return derived;
         }
-        Derived {
+        DerivedState {
             state: self.corrected(summary).unwrap_or(self.state),
-            basis: Basis::EarlierRules(derived.state),
+            basis: StateBasis::EarlierRules(derived.state),
             uid: self.uid.clone(),
         }
     }
 
     /// Whether something came that reopens a presumed end: an attempt after it, for one that was not sent a
     /// task of it, and any snapshot that says more than what was known. What a snapshot ended stays ended.
-    fn is_outranked(&self, opening: &Opening, summary: &Summary) -> bool {
+    fn is_outranked(&self, opening: &TransactionRequest, summary: &Summary) -> bool {
         let says = |key: Option<SnapshotKey>| key.map(SnapshotKey::says);
         let sent = summary.last_attempt() > self.attempt
             || (self.state == State::NotSent && !summary.tasks.is_empty());

@@ -1,13 +1,13 @@
 //! Why a transaction is where it is, in plain words for the person who asks.
 
-use crate::candidate::{Candidate, Differences};
+use crate::candidate::{Candidate, Mismatch};
 use crate::evidence::{AbsenceProof, RefusalCheck};
-use crate::fold::{Basis, Derived, Summary};
+use crate::fold::{DerivedState, StateBasis, Summary};
 use crate::schedule::Step;
-use crate::{Fact, Opening, Refusal, RefusalKind, Snapshot, State, Uid};
+use crate::{Fact, Refusal, RefusalKind, Snapshot, State, TransactionRequest, Uid};
 
 /// One sentence that says what a piece of evidence told; kept beside it.
-pub fn note(fact: &Fact) -> String {
+pub fn describe_fact(fact: &Fact) -> String {
     of_ourselves(fact)
         .or_else(|| of_the_gateway(fact))
         .or_else(|| of_transactions(fact))
@@ -46,7 +46,7 @@ fn of_ourselves(fact: &Fact) -> Option<String> {
         } => {
             format!(
                 "the gateway answered attempt {attempt} with an error: {}",
-                said(refusal)
+                describe_refusal(refusal)
             )
         }
         Fact::AbsenceProved(proof) => proved(proof),
@@ -124,7 +124,10 @@ fn of_the_gateway(fact: &Fact) -> Option<String> {
             format!("task {task} is older than the 24 hours for which the gateway keeps it")
         }
         Fact::TaskRefused { task, refusal, .. } => {
-            format!("task {task} ended in an error: {}", said(refusal))
+            format!(
+                "task {task} ended in an error: {}",
+                describe_refusal(refusal)
+            )
         }
         Fact::LookupEmpty => "a look-up by tracking id found nothing at the gateway".to_owned(),
         Fact::Nothing => "it tells nothing about the transaction".to_owned(),
@@ -175,7 +178,7 @@ fn of_transactions(fact: &Fact) -> Option<String> {
 }
 
 /// What the gateway answered, and how it is taken.
-fn said(refusal: &Refusal) -> String {
+fn describe_refusal(refusal: &Refusal) -> String {
     let status = refusal.http_status.map(|status| format!("HTTP {status}"));
     let words = [status, refusal.code.clone()]
         .into_iter()
@@ -215,24 +218,30 @@ fn described(snapshot: &Snapshot) -> String {
 }
 
 /// What the state means and what it rests on, in a few sentences.
-pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String {
+pub fn describe_state(
+    opening: &TransactionRequest,
+    known: &Summary,
+    derived: &DerivedState,
+) -> String {
     let candidate = derived
         .uid
         .as_ref()
         .and_then(|uid| known.candidates.get(uid));
     let basis = match &derived.basis {
-        Basis::Attempts => given_up(known, derived) + &held(known, derived),
-        Basis::Task(task) => format!(" It waits for the result of task {task}."),
-        Basis::Refusal(refusal) => refused(known, derived, refusal),
-        Basis::Snapshot(_) => candidate.map_or(String::new(), |c| reported(derived, c)),
-        Basis::Differs(_) => candidate.map_or(String::new(), |c| differing(opening, c)),
-        Basis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
-        Basis::Operator => decided(known, candidate),
-        Basis::EarlierRules(ruled) => format!(
+        StateBasis::Attempts => given_up(known, derived) + &explain_hold(known, derived),
+        StateBasis::Task(task) => format!(" It waits for the result of task {task}."),
+        StateBasis::Refusal(refusal) => explain_refusal(known, derived, refusal),
+        StateBasis::Snapshot(_) => candidate.map_or(String::new(), |c| reported(derived, c)),
+        StateBasis::Differs(_) => candidate.map_or(String::new(), |c| differing(opening, c)),
+        StateBasis::Absence => " A recorded proof of absence names the look-ups.".to_owned(),
+        StateBasis::Operator => decided(known, candidate),
+        StateBasis::EarlierRules(ruled) => format!(
             " An earlier release has decided that. By the rules of now it would be {ruled}: what it is stays \
              as it is until the gateway, or a person, says otherwise."
         ),
-        Basis::Merged(into) => format!(" It is ~{into}, and what is known of it stands there."),
+        StateBasis::Merged(into) => {
+            format!(" It is ~{into}, and what is known of it stands there.")
+        }
     };
     let doubtful = doubtful(opening, known, derived);
     format!(
@@ -242,7 +251,7 @@ pub fn summary(opening: &Opening, known: &Summary, derived: &Derived) -> String 
 }
 
 /// Why it is not sent, and who can let it be.
-fn held(known: &Summary, derived: &Derived) -> String {
+fn explain_hold(known: &Summary, derived: &DerivedState) -> String {
     let reason = known
         .held_back()
         .filter(|_| derived.state == State::Accepted);
@@ -255,8 +264,8 @@ fn held(known: &Summary, derived: &Derived) -> String {
 }
 
 /// What the gateway refused, and what look-ups say of it.
-fn refused(known: &Summary, derived: &Derived, refusal: &Refusal) -> String {
-    let answer = format!(" The gateway's answer: {}.", said(refusal));
+fn explain_refusal(known: &Summary, derived: &DerivedState, refusal: &Refusal) -> String {
+    let answer = format!(" The gateway's answer: {}.", describe_refusal(refusal));
     let unconfirmed = |check| {
         known
             .tasks
@@ -283,7 +292,7 @@ fn refused(known: &Summary, derived: &Derived, refusal: &Refusal) -> String {
 }
 
 /// Why it is sent no more, where that is so.
-fn given_up(known: &Summary, derived: &Derived) -> String {
+fn given_up(known: &Summary, derived: &DerivedState) -> String {
     let given_up = known.gave_up().filter(|_| derived.state == State::NotSent);
     given_up.map_or(String::new(), |reason| {
         format!(" It was given up: {reason}.")
@@ -291,7 +300,7 @@ fn given_up(known: &Summary, derived: &Derived) -> String {
 }
 
 /// What stands in the way of a proof of absence, and who can tell whose it is.
-fn doubtful(opening: &Opening, known: &Summary, derived: &Derived) -> String {
+fn doubtful(opening: &TransactionRequest, known: &Summary, derived: &DerivedState) -> String {
     if derived.state != State::InDoubt {
         return String::new();
     }
@@ -322,8 +331,8 @@ fn doubtful(opening: &Opening, known: &Summary, derived: &Derived) -> String {
     text
 }
 
-fn reported(derived: &Derived, candidate: &Candidate) -> String {
-    let Some(shown) = candidate.shown() else {
+fn reported(derived: &DerivedState, candidate: &Candidate) -> String {
+    let Some(shown) = candidate.best_snapshot() else {
         return String::new();
     };
     let mut text = format!(" The gateway reported: transaction {}.", described(shown));
@@ -336,11 +345,11 @@ fn reported(derived: &Derived, candidate: &Candidate) -> String {
     text
 }
 
-fn differing(opening: &Opening, candidate: &Candidate) -> String {
+fn differing(opening: &TransactionRequest, candidate: &Candidate) -> String {
     let Some(latest) = candidate.latest.as_deref() else {
         return String::new();
     };
-    let differences = Differences::between(opening, latest);
+    let differences = Mismatch::between(opening, latest);
     let names = [
         (differences.kind, "type"),
         (differences.amount, "amount"),
@@ -372,7 +381,7 @@ fn decided(known: &Summary, candidate: Option<&Candidate>) -> String {
     let Some(decision) = &known.decision else {
         return String::new();
     };
-    let reported = candidate.and_then(Candidate::shown).map(|shown| {
+    let reported = candidate.and_then(Candidate::best_snapshot).map(|shown| {
         format!(
             " The last report of the gateway: transaction {}.",
             described(shown)
@@ -415,7 +424,7 @@ fn meaning(state: State, kind: &str) -> String {
 }
 
 /// What happens next, in words.
-pub fn next(step: &Step) -> String {
+pub fn describe_step(step: &Step) -> String {
     match step {
         Step::Submit => "it is sent to the gateway".to_owned(),
         Step::GiveUp { reason, .. } => format!("it is given up as not sent: {reason}"),
@@ -427,7 +436,7 @@ pub fn next(step: &Step) -> String {
             "the gateway is asked for the result of task {task}, or, where that has told nothing for a \
              while, in turn for its tracking id"
         ),
-        Step::OutliveTask(task) => format!(
+        Step::ExpireTask(task) => format!(
             "task {task} is no longer kept by the gateway, so the transaction itself is looked up"
         ),
         Step::LookUpUid(uid) => format!("the gateway is asked for transaction {uid}"),
@@ -436,12 +445,16 @@ pub fn next(step: &Step) -> String {
             "the gateway is asked for its tracking id, and for transaction {uid} where that does not \
              show it"
         ),
-        Step::Rest => "nothing".to_owned(),
+        Step::Idle => "nothing".to_owned(),
     }
 }
 
 /// What would change the state.
-pub fn would_change(opening: &Opening, known: &Summary, state: State) -> Vec<&'static str> {
+pub fn would_change(
+    opening: &TransactionRequest,
+    known: &Summary,
+    state: State,
+) -> Vec<&'static str> {
     const PROOF: &str =
         "a proof of absence: at least three empty look-ups, the last after the horizon";
     const WEBHOOK: &str = "a signed webhook about it";

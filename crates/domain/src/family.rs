@@ -4,7 +4,9 @@
 //! By what the gateway has, and not by what was asked. What it deliberately cannot do: look anything up.
 //! Whoever asks holds the family's lock, so that nobody takes from it meanwhile.
 
-use crate::{Currency, Opening, Origin, State, Summary, Timestamp, TransactionType, Uid, derive};
+use crate::{
+    Currency, Origin, State, Summary, Timestamp, TransactionRequest, TransactionType, Uid, derive,
+};
 use std::time::Duration;
 
 /// The gateway takes an equal child within 30 seconds for a duplicate; one more for its clock.
@@ -38,7 +40,7 @@ enum Sent {
 
 impl Member {
     /// Reads what counts of a transaction.
-    pub fn of(opening: &Opening, summary: &Summary) -> Self {
+    pub fn of(opening: &TransactionRequest, summary: &Summary) -> Self {
         let derived = derive(opening, summary);
         let known = derived
             .uid
@@ -83,7 +85,7 @@ impl Member {
     }
 }
 
-fn sent(opening: &Opening, summary: &Summary) -> Sent {
+fn sent(opening: &TransactionRequest, summary: &Summary) -> Sent {
     if opening.origin == Origin::Gateway {
         return Sent::Never;
     }
@@ -114,7 +116,7 @@ pub struct Child<'a> {
 /// What is left for a child, in minor units. `None` where nobody knows how much there was. `others`
 /// are the children of its parent, of the parent's parent, and of that one's captures, without the
 /// child itself.
-pub fn left(child: Child<'_>, parent: &Member, others: &[Member]) -> Option<i64> {
+pub fn remaining_amount(child: Child<'_>, parent: &Member, others: &[Member]) -> Option<i64> {
     let takes_hold = |kind| matches!(kind, TransactionType::Capture | TransactionType::Void);
     if parent.kind == TransactionType::Authorization && takes_hold(child.kind) {
         let holders = others.iter().filter(|m| m.names(child.parent));
@@ -122,7 +124,7 @@ pub fn left(child: Child<'_>, parent: &Member, others: &[Member]) -> Option<i64>
         return Some(parent.amount?.saturating_sub(taken));
     }
     let given = sum(given_back(child.parent, parent, others).into_iter());
-    Some(taken(child.parent, parent, others)?.saturating_sub(given))
+    Some(taken_amount(child.parent, parent, others)?.saturating_sub(given))
 }
 
 /// By how much more went back of a parent than there was, by a chargeback and something else, which may be
@@ -132,7 +134,7 @@ pub fn back_twice(name: &Uid, parent: &Member, others: &[Member]) -> Option<i64>
     let done = || given.iter().filter(|m| m.state == State::Successful);
     let charged = |m: &&Member| m.kind == TransactionType::Chargeback;
     let twice = done().count() > 1 && done().any(charged);
-    let over = sum(done().copied()).saturating_sub(taken(name, parent, others)?);
+    let over = sum(done().copied()).saturating_sub(taken_amount(name, parent, others)?);
     (twice && over > 0).then_some(over)
 }
 
@@ -146,7 +148,7 @@ fn root<'a>(name: &'a Uid, parent: &'a Member) -> Option<&'a Uid> {
 }
 
 /// What was taken from the payer.
-fn taken(name: &Uid, parent: &Member, others: &[Member]) -> Option<i64> {
+fn taken_amount(name: &Uid, parent: &Member, others: &[Member]) -> Option<i64> {
     match root(name, parent) {
         Some(root) => Some(captured(root, parent, others)),
         None => parent.amount,

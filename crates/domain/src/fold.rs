@@ -8,31 +8,31 @@
 //! statement of the form "there is a candidate such that …", and no fact ever takes away from what
 //! such a statement reads. `docs/adr/0002-the-fold-is-a-join.md` tells which corners that closed.
 
-pub use crate::candidate::{Agreed, Candidate, Differences};
+pub use crate::candidate::{Candidate, MatchingSnapshot, Mismatch};
 pub use crate::summary::{Attempt, Summary, Task};
 
 use crate::evidence::{AbsenceProof, Decision};
 use crate::{
-    Opening, Origin, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, TaskId,
-    Timestamp, Uid,
+    Origin, Refusal, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, TaskId, Timestamp,
+    TransactionRequest, Uid,
 };
 use std::cmp::Reverse;
 use uuid::Uuid;
 
 /// The state that the evidence amounts to, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Derived {
+pub struct DerivedState {
     /// The state.
     pub state: State,
     /// What it rests on.
-    pub basis: Basis,
+    pub basis: StateBasis,
     /// The adopted transaction of the gateway, if there is one.
     pub uid: Option<Uid>,
 }
 
 /// What a state rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Basis {
+pub enum StateBasis {
     /// Nothing but the opening and our own attempts.
     Attempts,
     /// A running task.
@@ -68,10 +68,10 @@ pub(crate) enum Standing {
 }
 
 /// What the rules say.
-pub(crate) type Ruled = (Derived, Standing);
+pub(crate) type Ruled = (DerivedState, Standing);
 
 /// Derives the state. Total: every summary has exactly one.
-pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
+pub fn derive(opening: &TransactionRequest, summary: &Summary) -> DerivedState {
     let ruled = by_rules(opening, summary);
     match &summary.earlier {
         Some(end) => end.stand(opening, summary, ruled),
@@ -80,11 +80,11 @@ pub fn derive(opening: &Opening, summary: &Summary) -> Derived {
 }
 
 /// The same without what an earlier release has decided.
-pub(crate) fn by_rules(opening: &Opening, summary: &Summary) -> Ruled {
+pub(crate) fn by_rules(opening: &TransactionRequest, summary: &Summary) -> Ruled {
     if let (Origin::Gateway, Some(into)) = (opening.origin, summary.merged_into) {
-        let merged = Derived {
+        let merged = DerivedState {
             state: State::Merged,
-            basis: Basis::Merged(into),
+            basis: StateBasis::Merged(into),
             uid: None,
         };
         return (merged, Standing::Merged);
@@ -103,7 +103,7 @@ pub(crate) fn by_rules(opening: &Opening, summary: &Summary) -> Ruled {
         Standing::Open
     };
     let derived = match adopted {
-        Some(adopted) => Derived {
+        Some(adopted) => DerivedState {
             state: adopted.state(),
             basis: adopted.basis(),
             uid,
@@ -117,7 +117,7 @@ pub(crate) fn by_rules(opening: &Opening, summary: &Summary) -> Ruled {
 /// decision for doubt cannot reopen what a final snapshot has closed, and that nothing was sent says
 /// nothing of what was stamped afterwards.
 fn holding_decision<'a>(
-    opening: &Opening,
+    opening: &TransactionRequest,
     summary: &'a Summary,
     rests_on_final: bool,
 ) -> Option<&'a Decision> {
@@ -129,21 +129,26 @@ fn holding_decision<'a>(
     (!outranked && !reopens && !overtaken).then_some(decision)
 }
 
-fn decide(opening: &Opening, summary: &Summary, decision: &Decision, uid: Option<Uid>) -> Derived {
+fn decide(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    decision: &Decision,
+    uid: Option<Uid>,
+) -> DerivedState {
     // Doubt decided by a person ends like any other doubt: by a proof that came after it. What a
     // known transaction of the gateway contradicts is no proof.
     let absence = summary.absence.as_ref();
     let later = proof(opening, summary, absence).filter(|p| p.at > decision.at);
     if decision.state == State::InDoubt && uid.is_none() && later.is_some() {
-        return Derived {
+        return DerivedState {
             state: State::NotFound,
-            basis: Basis::Absence,
+            basis: StateBasis::Absence,
             uid,
         };
     }
-    Derived {
+    DerivedState {
         state: decision.state,
-        basis: Basis::Operator,
+        basis: StateBasis::Operator,
         uid,
     }
 }
@@ -163,13 +168,13 @@ impl Adopted<'_> {
         }
     }
 
-    fn basis(&self) -> Basis {
+    fn basis(&self) -> StateBasis {
         let candidate = self.candidate.1;
         match candidate.latest.as_deref().map(Snapshot::key) {
-            Some(latest) if !self.is_final && candidate.differs() => Basis::Differs(latest),
+            Some(latest) if !self.is_final && candidate.differs() => StateBasis::Differs(latest),
             _ => candidate
-                .shown()
-                .map_or(Basis::Attempts, |s| Basis::Snapshot(s.key())),
+                .best_snapshot()
+                .map_or(StateBasis::Attempts, |s| StateBasis::Snapshot(s.key())),
         }
     }
 }
@@ -182,13 +187,16 @@ impl Adopted<'_> {
 /// succeeded before. Until then it is adopted as not
 /// final while something of ours is on its way, and not at all when nothing ever left us.
 fn adopt<'a>(
-    opening: &Opening,
+    opening: &TransactionRequest,
     summary: &'a Summary,
-    fates: &[(u32, Fate)],
+    fates: &[(u32, AttemptOutcome)],
 ) -> Option<Adopted<'a>> {
-    let on_its_way = fates
-        .iter()
-        .any(|(_, fate)| matches!(fate, Fate::Running(_) | Fate::Submitting));
+    let on_its_way = fates.iter().any(|(_, fate)| {
+        matches!(
+            fate,
+            AttemptOutcome::Running(_) | AttemptOutcome::Submitting
+        )
+    });
     summary
         .candidates
         .iter()
@@ -206,7 +214,7 @@ fn adopt<'a>(
                 StatusClass::Pending | StatusClass::Other => 1,
                 StatusClass::Failed | StatusClass::Expired => 0,
             };
-            let created = candidate.shown().and_then(|s| s.created_at);
+            let created = candidate.best_snapshot().and_then(|s| s.created_at);
             let rank = (
                 is_final,
                 candidate.bound,
@@ -228,7 +236,7 @@ fn adopt<'a>(
 
 /// What one attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
+enum AttemptOutcome {
     Running(TaskId),
     Rejected(Refusal),
     /// Refused by its task, and no look-up has followed yet.
@@ -242,7 +250,7 @@ enum Fate {
     Deferred,
 }
 
-impl Fate {
+impl AttemptOutcome {
     /// Bytes of it may have been processed, or may still be.
     const fn is_live(&self) -> bool {
         !matches!(self, Self::NotSent | Self::Deferred)
@@ -250,13 +258,17 @@ impl Fate {
 }
 
 /// The state when no snapshot speaks.
-fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Derived {
-    let bare = |state, basis| Derived {
+fn presume(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    fates: &[(u32, AttemptOutcome)],
+) -> DerivedState {
+    let bare = |state, basis| DerivedState {
         state,
         basis,
         uid: None,
     };
-    let live: Vec<&Fate> = fates
+    let live: Vec<&AttemptOutcome> = fates
         .iter()
         .map(|(_, fate)| fate)
         .filter(|f| f.is_live())
@@ -265,7 +277,7 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
     // attempts that it covers.
     let absent = proof(opening, summary, summary.absence.as_ref()).is_some();
     if live.is_empty() && summary.is_proved_absent() {
-        return bare(State::NotFound, Basis::Absence);
+        return bare(State::NotFound, StateBasis::Absence);
     }
     if live.is_empty() {
         let unsent = (opening.card_data && !fates.is_empty()) || summary.gave_up().is_some();
@@ -274,60 +286,70 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         } else {
             State::Accepted
         };
-        return bare(state, Basis::Attempts);
+        return bare(state, StateBasis::Attempts);
     }
     let no_duplicate = proof(opening, summary, summary.no_duplicate.as_ref()).is_some();
-    if let ([Fate::Duplicate(refusal)], true) = (live.as_slice(), no_duplicate) {
-        return bare(State::Rejected, Basis::Refusal(refusal.clone()));
+    if let ([AttemptOutcome::Duplicate(refusal)], true) = (live.as_slice(), no_duplicate) {
+        return bare(State::Rejected, StateBasis::Refusal(refusal.clone()));
     }
     if absent {
-        return bare(State::NotFound, Basis::Absence);
+        return bare(State::NotFound, StateBasis::Absence);
     }
     let running = live.iter().rev().find_map(|fate| match fate {
-        Fate::Running(task) => Some(task.clone()),
+        AttemptOutcome::Running(task) => Some(task.clone()),
         _ => None,
     });
     if let Some(task) = running {
-        return bare(State::Processing, Basis::Task(task));
+        return bare(State::Processing, StateBasis::Task(task));
     }
-    if live.contains(&&Fate::Submitting) {
-        return bare(State::Submitting, Basis::Attempts);
+    if live.contains(&&AttemptOutcome::Submitting) {
+        return bare(State::Submitting, StateBasis::Attempts);
     }
     let rejected = live.iter().try_fold(None, |_, fate| match fate {
-        Fate::Rejected(refusal) => Some(Some(refusal.clone())),
+        AttemptOutcome::Rejected(refusal) => Some(Some(refusal.clone())),
         _ => None,
     });
     if let Some(Some(refusal)) = rejected {
-        return bare(State::Rejected, Basis::Refusal(refusal));
+        return bare(State::Rejected, StateBasis::Refusal(refusal));
     }
-    if let Some(Fate::Unconfirmed(_, refusal)) = in_question(&live) {
-        return bare(State::Processing, Basis::Refusal(refusal.clone()));
+    if let Some(AttemptOutcome::Unconfirmed(_, refusal)) = in_question(&live) {
+        return bare(State::Processing, StateBasis::Refusal(refusal.clone()));
     }
-    let said = match live.as_slice() {
-        [Fate::Duplicate(refusal)] => Some(refusal.clone()),
+    let said = refusal_in_doubt(&live);
+    bare(
+        State::InDoubt,
+        said.map_or(StateBasis::Attempts, StateBasis::Refusal),
+    )
+}
+
+/// The refusal that a state of doubt quotes.
+fn refusal_in_doubt(live: &[&AttemptOutcome]) -> Option<Refusal> {
+    match live {
+        [AttemptOutcome::Duplicate(refusal)] => Some(refusal.clone()),
         // Beside other attempts, or for a replay, no answer tells more than doubt.
         _ => live.iter().rev().find_map(|fate| match fate {
-            Fate::Duplicate(refusal)
-            | Fate::Rejected(refusal)
-            | Fate::Unconfirmed(_, refusal)
-            | Fate::Overdue(_, refusal)
-            | Fate::Doubt(Some(refusal)) => Some(Refusal {
+            AttemptOutcome::Duplicate(refusal)
+            | AttemptOutcome::Rejected(refusal)
+            | AttemptOutcome::Unconfirmed(_, refusal)
+            | AttemptOutcome::Overdue(_, refusal)
+            | AttemptOutcome::Doubt(Some(refusal)) => Some(Refusal {
                 kind: RefusalKind::Doubt,
                 ..refusal.clone()
             }),
             _ => None,
         }),
-    };
-    bare(State::InDoubt, said.map_or(Basis::Attempts, Basis::Refusal))
+    }
 }
 
 /// The refusal that look-ups have still to confirm, where it decides: everything that may have been
 /// processed was refused. One that is not overdue comes first.
-fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
-    let refused = |fate: &&Fate| {
+fn in_question<'a>(live: &[&'a AttemptOutcome]) -> Option<&'a AttemptOutcome> {
+    let refused = |fate: &&AttemptOutcome| {
         let refused = matches!(
             fate,
-            Fate::Rejected(_) | Fate::Unconfirmed(..) | Fate::Overdue(..)
+            AttemptOutcome::Rejected(_)
+                | AttemptOutcome::Unconfirmed(..)
+                | AttemptOutcome::Overdue(..)
         );
         !refused
     };
@@ -336,8 +358,8 @@ fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
     }
     let find = |overdue: bool| {
         live.iter().rev().find(move |fate| match fate {
-            Fate::Unconfirmed(..) => !overdue,
-            Fate::Overdue(..) => overdue,
+            AttemptOutcome::Unconfirmed(..) => !overdue,
+            AttemptOutcome::Overdue(..) => overdue,
             _ => false,
         })
     };
@@ -347,7 +369,7 @@ fn in_question<'a>(live: &[&'a Fate]) -> Option<&'a Fate> {
 /// A proof counts for the attempts that it covers, and not beside a transaction of the gateway that could be
 /// ours: see [`Summary::hinders_absence`].
 fn proof<'a>(
-    opening: &Opening,
+    opening: &TransactionRequest,
     summary: &Summary,
     proof: Option<&'a AbsenceProof>,
 ) -> Option<&'a AbsenceProof> {
@@ -362,7 +384,7 @@ fn proof<'a>(
         })
 }
 
-fn fates(summary: &Summary) -> Vec<(u32, Fate)> {
+fn fates(summary: &Summary) -> Vec<(u32, AttemptOutcome)> {
     summary
         .attempts
         .iter()
@@ -371,7 +393,7 @@ fn fates(summary: &Summary) -> Vec<(u32, Fate)> {
 }
 
 /// Positive evidence first: a task, a refusal, "nothing left", and only then silence.
-fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
+fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> AttemptOutcome {
     let tasks = || {
         summary
             .tasks
@@ -379,7 +401,7 @@ fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
             .filter(move |(_, t)| t.attempt == number)
     };
     if let Some((id, _)) = tasks().find(|(_, task)| task.is_running()) {
-        return Fate::Running(id.clone());
+        return AttemptOutcome::Running(id.clone());
     }
     let refusals = tasks()
         .filter_map(|(_, t)| t.refused.as_ref())
@@ -387,25 +409,25 @@ fn fate(summary: &Summary, number: u32, attempt: &Attempt) -> Fate {
     if let Some(refusal) = refusals.max() {
         return match refusal.kind {
             RefusalKind::Rejected if !attempt.replay => rejection(refusal, attempt, tasks()),
-            RefusalKind::Duplicate if !attempt.replay => Fate::Duplicate(refusal.clone()),
+            RefusalKind::Duplicate if !attempt.replay => AttemptOutcome::Duplicate(refusal.clone()),
             RefusalKind::Rejected | RefusalKind::Duplicate | RefusalKind::Doubt => {
-                Fate::Doubt(Some(refusal.clone()))
+                AttemptOutcome::Doubt(Some(refusal.clone()))
             }
         };
     }
     if tasks().next().is_some() {
-        return Fate::Doubt(None);
+        return AttemptOutcome::Doubt(None);
     }
     if attempt.not_sent.is_some() {
-        return Fate::NotSent;
+        return AttemptOutcome::NotSent;
     }
     if attempt.deferred.is_some() {
-        return Fate::Deferred;
+        return AttemptOutcome::Deferred;
     }
     if attempt.silent.is_some() {
-        return Fate::Doubt(None);
+        return AttemptOutcome::Doubt(None);
     }
-    Fate::Submitting
+    AttemptOutcome::Submitting
 }
 
 /// A documented refusal ends an attempt at once when it answers the submit. One that a task told waits
@@ -414,7 +436,7 @@ fn rejection<'a>(
     refusal: &Refusal,
     attempt: &Attempt,
     tasks: impl Iterator<Item = (&'a TaskId, &'a Task)>,
-) -> Fate {
+) -> AttemptOutcome {
     let is_documented = |refused: &Option<Refusal>| {
         let refused = refused.as_ref();
         refused.is_some_and(|refused| refused.kind == RefusalKind::Rejected)
@@ -423,21 +445,21 @@ fn rejection<'a>(
     let told: Vec<(&TaskId, &Task)> = told.collect();
     let by_submit = is_documented(&attempt.refused);
     if by_submit || told.iter().any(|(_, task)| task.is_refusal_settled()) {
-        return Fate::Rejected(refusal.clone());
+        return AttemptOutcome::Rejected(refusal.clone());
     }
     match told.first() {
         Some((id, task)) if task.checked.is_empty() => {
-            Fate::Unconfirmed((*id).clone(), refusal.clone())
+            AttemptOutcome::Unconfirmed((*id).clone(), refusal.clone())
         }
-        Some((id, _)) => Fate::Overdue((*id).clone(), refusal.clone()),
-        None => Fate::Rejected(refusal.clone()),
+        Some((id, _)) => AttemptOutcome::Overdue((*id).clone(), refusal.clone()),
+        None => AttemptOutcome::Rejected(refusal.clone()),
     }
 }
 
 impl Summary {
     /// Whether no attempt of ours can have been processed, so that another may be stamped without
     /// anything being sent twice. Says nothing of what the caller wants, or of the state.
-    pub fn is_clear_to_send(&self) -> bool {
+    pub fn can_send(&self) -> bool {
         // After a proof of absence nothing is stamped any more.
         !self.is_proved_absent()
             && !self.was_put_off_before()
@@ -459,7 +481,7 @@ impl Summary {
         if proof.attempts.is_empty() {
             return self.sent_at().is_none_or(|stamp| proof.at > stamp);
         }
-        let stamped = self.stamped();
+        let stamped = self.stamped_attempts();
         stamped.iter().all(|number| proof.attempts.contains(number))
     }
 
@@ -472,14 +494,14 @@ impl Summary {
     /// and whether that is overdue.
     pub fn refusal_in_question(&self) -> Option<(TaskId, Timestamp, bool)> {
         let fates = fates(self);
-        let live: Vec<&Fate> = fates
+        let live: Vec<&AttemptOutcome> = fates
             .iter()
             .map(|(_, fate)| fate)
             .filter(|fate| fate.is_live())
             .collect();
         let (id, overdue) = match in_question(&live)? {
-            Fate::Unconfirmed(id, _) => (id, false),
-            Fate::Overdue(id, _) => (id, true),
+            AttemptOutcome::Unconfirmed(id, _) => (id, false),
+            AttemptOutcome::Overdue(id, _) => (id, true),
             _ => return None,
         };
         let at = self.tasks.get(id)?.refused_at?;
@@ -490,7 +512,7 @@ impl Summary {
     pub fn unanswered_attempt(&self) -> Option<u32> {
         let mut fates = fates(self).into_iter().rev();
         fates
-            .find(|(_, fate)| *fate == Fate::Submitting)
+            .find(|(_, fate)| *fate == AttemptOutcome::Submitting)
             .map(|(number, _)| number)
     }
 

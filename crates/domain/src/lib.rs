@@ -12,22 +12,23 @@ pub mod evidence;
 pub mod explain;
 pub mod family;
 pub mod fold;
-pub mod pacing;
+pub mod forecast;
 pub mod schedule;
 pub mod snapshot;
 pub mod summary;
 pub mod transaction;
 pub mod verdict;
 
-pub use discrepancy::Finding;
+pub use discrepancy::Discrepancy;
 pub use evidence::{Fact, Refusal, RefusalKind};
-pub use fold::{Derived, derive};
+pub use fold::{DerivedState, derive};
 pub use snapshot::{Snapshot, SnapshotKey, StatusClass};
 pub use summary::Summary;
-pub use transaction::Opening;
+pub use transaction::TransactionRequest;
 pub use words::{
-    Channel, Currency, DiscrepancyKind, DiscrepancyStatus, InvalidId, Mention, Origin, RequestKey,
-    ShopId, State, TaskId, Timestamp, TrackingId, TransactionId, TransactionType, Uid, Verdict,
+    Channel, Currency, DiscrepancyKind, DiscrepancyStatus, GatewayIdempotencyKey, InvalidId,
+    Mention, Origin, ShopId, State, TaskId, Timestamp, TrackingId, TransactionId, TransactionType,
+    Uid, Verdict,
 };
 
 #[cfg(test)]

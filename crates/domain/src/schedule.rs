@@ -2,9 +2,9 @@
 //! nothing else, so that timer, webhook, operator and start-up all end in the same step.
 
 use crate::absence::DUPLICATE_LOOKUPS;
-use crate::fold::{Basis, Derived, Summary};
-use crate::pacing::Forecast;
-use crate::{Fact, Opening, Origin, RefusalKind, State, StatusClass};
+use crate::fold::{DerivedState, StateBasis, Summary};
+use crate::forecast::Forecast;
+use crate::{Fact, Origin, RefusalKind, State, StatusClass, TransactionRequest};
 use crate::{TaskId, Timestamp, Uid};
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use std::time::Duration;
 pub const TASK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The age up to which `max_interval` applies.
-const YOUNG: Duration = Duration::from_secs(15 * 60);
+const YOUNG_AGE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// For how long a request may be repeated under its `RequestID`, counted from its first stamp; the
 /// gateway keeps the key for 24 hours, so that a late packet still meets it.
-const REPEAT_WINDOW: Duration = Duration::from_secs(20 * 3600);
+const RESEND_WINDOW: Duration = Duration::from_secs(20 * 3600);
 
 /// For how long a look after a final state is owed that told nothing.
-const OWED_FOR: Duration = Duration::from_secs(24 * 3600);
+const RECHECK_RETRY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// How often one request may be sent at all.
-const MOST_ATTEMPTS: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 
 /// So many looks in a row told nothing: from here on look-ups by tracking id take turns with them.
 const BLIND: u16 = 3;
@@ -75,7 +75,7 @@ pub enum Step {
     /// Ask the task.
     AskTask(TaskId),
     /// Record that the task is older than the gateway keeps it.
-    OutliveTask(TaskId),
+    ExpireTask(TaskId),
     /// Look the bound transaction up.
     LookUpUid(Uid),
     /// Look it up by tracking id.
@@ -84,7 +84,7 @@ pub enum Step {
     /// transaction under its name comes to light, and nothing of ours is missed.
     LookUpBoth(Uid),
     /// Nothing: it is final and has been looked at again.
-    Rest,
+    Idle,
 }
 
 /// What is known of the way of one transaction's looks, beside its state.
@@ -118,9 +118,14 @@ impl Wishes {
 }
 
 /// Plans the next step from what is known.
-pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
+pub fn plan(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    derived: &DerivedState,
+    now: Timestamp,
+) -> Step {
     match derived.state {
-        State::Accepted if summary.held_back().is_some() => Step::Rest,
+        State::Accepted if summary.held_back().is_some() => Step::Idle,
         State::Accepted => match gives_up(summary) {
             Some(reason) => Step::GiveUp {
                 attempt: summary.last_attempt(),
@@ -130,7 +135,7 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
         },
         // What the rules of now might not call so is looked up when that is wished for.
         State::NotSent if summary.earlier.is_some() => look_up(opening, summary, derived, now),
-        State::NotSent | State::Merged => Step::Rest,
+        State::NotSent | State::Merged => Step::Idle,
         State::Submitting
         | State::Processing
         | State::Pending
@@ -146,17 +151,22 @@ pub fn plan(opening: &Opening, summary: &Summary, derived: &Derived, now: Timest
 
 /// Whether what may have been sent may be sent once more under the same `RequestID`, for a shop that
 /// trusts that key: never with card data, which is not kept, and well within the key's life.
-pub fn may_repeat(opening: &Opening, summary: &Summary, now: Timestamp) -> bool {
+pub fn can_resend(opening: &TransactionRequest, summary: &Summary, now: Timestamp) -> bool {
     let first = summary.attempts.values().filter_map(|a| a.stamped_at).min();
     !opening.card_data
         && !summary.has_proof()
-        && summary.last_attempt() < MOST_ATTEMPTS
-        && first.is_some_and(|first| now.since(first) < REPEAT_WINDOW)
+        && summary.last_attempt() < MAX_ATTEMPTS
+        && first.is_some_and(|first| now.since(first) < RESEND_WINDOW)
 }
 
 /// Whether the pause before one more attempt under the same `RequestID` has passed. It grows from attempt to
 /// attempt, and what the gateway calls a duplicate is looked up and not repeated.
-pub fn may_repeat_now(summary: &Summary, derived: &Derived, now: Timestamp, pace: &Pace) -> bool {
+pub fn may_repeat_now(
+    summary: &Summary,
+    derived: &DerivedState,
+    now: Timestamp,
+    pace: &Pace,
+) -> bool {
     let row = u16::try_from(summary.attempts.len()).unwrap_or(u16::MAX);
     let paused = (summary.sent_at()).is_none_or(|sent| now.since(sent) >= floor(row, pace));
     paused && !is_duplicate_doubt(derived)
@@ -164,19 +174,24 @@ pub fn may_repeat_now(summary: &Summary, derived: &Derived, now: Timestamp, pace
 
 /// Whether a request may still have to be sent out of the database: while it waits, while the gateway may put
 /// it off, and in doubt as long as it may be repeated.
-pub fn may_be_sent(opening: &Opening, summary: &Summary, state: State, now: Timestamp) -> bool {
+pub fn may_be_sent(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    state: State,
+    now: Timestamp,
+) -> bool {
     !opening.card_data
         && opening.origin == Origin::Api
         && match state {
             State::Accepted | State::Submitting => true,
-            State::InDoubt => may_repeat(opening, summary, now),
+            State::InDoubt => can_resend(opening, summary, now),
             _ => false,
         }
 }
 
 /// What our own attempts have still to tell. A transaction that was found by its tracking id alone
 /// does not answer that: until the attempts have ended, its failure may not be ours.
-fn first_hand(summary: &Summary, derived: &Derived, now: Timestamp) -> Option<Step> {
+fn first_hand(summary: &Summary, derived: &DerivedState, now: Timestamp) -> Option<Step> {
     let known = derived
         .uid
         .as_ref()
@@ -190,7 +205,7 @@ fn first_hand(summary: &Summary, derived: &Derived, now: Timestamp) -> Option<St
             return Some(Step::AskTask(task.clone()));
         }
         // Of what is final only the transaction itself is of interest by now.
-        return (!derived.state.is_final()).then(|| Step::OutliveTask(task.clone()));
+        return (!derived.state.is_final()).then(|| Step::ExpireTask(task.clone()));
     }
     let attempt = summary
         .unanswered_attempt()
@@ -200,7 +215,7 @@ fn first_hand(summary: &Summary, derived: &Derived, now: Timestamp) -> Option<St
 
 /// What is done at this look. Where the way that the state asks for has told nothing for a while, look-ups
 /// by tracking id take turns with it: a task is one channel of several. `misses`: see [`misses_after`].
-pub fn turn(step: Step, opening: &Opening, misses: u16) -> Step {
+pub fn turn(step: Step, opening: &TransactionRequest, misses: u16) -> Step {
     match step {
         Step::AskTask(_) | Step::LookUpUid(_)
             if misses >= BLIND && (misses - BLIND).is_multiple_of(2) && is_named(opening) =>
@@ -214,7 +229,7 @@ pub fn turn(step: Step, opening: &Opening, misses: u16) -> Step {
 }
 
 /// Whether look-ups by its tracking id are about it: it was made through the API under that name.
-pub fn is_named(opening: &Opening) -> bool {
+pub fn is_named(opening: &TransactionRequest) -> bool {
     opening.origin == Origin::Api && opening.tracking_id.is_some()
 }
 
@@ -324,21 +339,32 @@ fn gives_up(summary: &Summary) -> Option<String> {
 /// What is final, and what has been pending for long, is looked up by its name: the same request shows whatever
 /// else goes by it. While it is young its uid alone is asked for; so it is where an attempt has ended in doubt,
 /// since there a strange failure under its name would end it.
-fn look_up(opening: &Opening, summary: &Summary, derived: &Derived, now: Timestamp) -> Step {
-    let young = summary.sent_at().is_none_or(|sent| now.since(sent) < YOUNG);
-    let young = young || summary.has_ended_in_doubt();
+fn look_up(
+    opening: &TransactionRequest,
+    summary: &Summary,
+    derived: &DerivedState,
+    now: Timestamp,
+) -> Step {
+    let young = summary
+        .sent_at()
+        .is_none_or(|sent| now.since(sent) < YOUNG_AGE_LIMIT);
+    let young = young || summary.has_unresolved_attempt();
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
         (Some(uid), Some(_)) if (derived.state.is_final() || !young) && is_named(opening) => {
             Step::LookUpBoth(uid.clone())
         }
         (Some(uid), _) => Step::LookUpUid(uid.clone()),
         (None, Some(_)) => Step::LookUpTrackingId,
-        (None, None) => Step::Rest,
+        (None, None) => Step::Idle,
     }
 }
 
 /// The adopted transaction, unless it has failed while another that may be ours has not ended.
-fn unsettled<'a>(opening: &Opening, summary: &'a Summary, derived: &'a Derived) -> Option<&'a Uid> {
+fn unsettled<'a>(
+    opening: &TransactionRequest,
+    summary: &'a Summary,
+    derived: &'a DerivedState,
+) -> Option<&'a Uid> {
     let failed = matches!(derived.state, State::Failed | State::Expired);
     let open = summary.candidates.iter().filter(|(_, candidate)| {
         failed && !candidate.class().is_final() && summary.is_eligible(opening, candidate)
@@ -351,8 +377,8 @@ fn unsettled<'a>(opening: &Opening, summary: &'a Summary, derived: &'a Derived) 
 /// When the next check is due, for a state that began at `since`. `None`: no more checks. The
 /// caller sees to what binds `accepted` beside it: [`resubmit_at`], and a child's wait for its equal
 /// before it.
-pub fn next_check(
-    derived: &Derived,
+pub fn configured_next_check(
+    derived: &DerivedState,
     since: Timestamp,
     now: Timestamp,
     pace: &Pace,
@@ -376,20 +402,20 @@ pub fn next_check(
         }
     }
     let age = now.since(since);
-    let pause = interval(age, pace);
+    let pause = check_interval(age, pace);
     Some(now.plus(match derived.basis {
-        Basis::Differs(_) => slow(age, pace).max(pause),
+        StateBasis::Differs(_) => slow(age, pace).max(pause),
         _ => pause,
     }))
 }
 
 /// When the next look at something open is due, by what was learned of its kind. `sent` is when its
 /// last attempt was stamped. What was learned places the looks at what runs; every other state, and
-/// all while nothing was learned, is seen to by [`next_check`]. Spread like [`jitter`] does, and less
+/// all while nothing was learned, is seen to by [`configured_next_check`]. Spread like [`jitter`] does, and less
 /// where it was learned: there every tenth of the way is paid for. Whatever runs is looked at no
 /// later than [`Pace::longest`] allows, the spread included. `random` is any number.
-pub fn next_look(
-    derived: &Derived,
+pub fn next_check(
+    derived: &DerivedState,
     since: Timestamp,
     sent: Option<Timestamp>,
     now: Timestamp,
@@ -398,22 +424,23 @@ pub fn next_look(
     random: u64,
 ) -> Option<Timestamp> {
     let runs = match (derived.state, &derived.basis) {
-        (State::Processing, basis) => !matches!(basis, Basis::Refusal(_)),
+        (State::Processing, basis) => !matches!(basis, StateBasis::Refusal(_)),
         // What the gateway calls final has ended, and waits for our own task to say so.
-        (State::Pending, Basis::Snapshot(key)) => !key.is_final,
+        (State::Pending, StateBasis::Snapshot(key)) => !key.is_final,
         _ => false,
     };
     if !runs {
-        return next_check(derived, since, now, pace).map(|due| jitter(now, due, random));
+        return configured_next_check(derived, since, now, pace)
+            .map(|due| jitter(now, due, random));
     }
     let age = now.since(since);
     let longest = pace.longest(age);
     let (pause, part) = match (forecast, sent) {
         (Some(forecast), Some(sent)) => {
             let age = now.since(sent);
-            (forecast.pause(age, pace.first_check, longest), 40)
+            (forecast.next_interval(age, pace.first_check, longest), 40)
         }
-        _ => (interval(age, pace), 10),
+        _ => (check_interval(age, pace), 10),
     };
     // What is due as late as can be is spread to the other side.
     let latest = longest.saturating_sub(longest / part);
@@ -426,7 +453,7 @@ pub fn next_look(
 /// nothing of what our own attempt came to. `None`: nothing runs, or the end is our own task's word.
 pub fn task_owed(
     summary: &Summary,
-    derived: &Derived,
+    derived: &DerivedState,
     since: Timestamp,
     now: Timestamp,
     pace: &Pace,
@@ -437,14 +464,14 @@ pub fn task_owed(
         && summary.sent_at() >= Some(since)
         && summary.running_task().is_some()
         && known.is_some_and(|candidate| !candidate.bound);
-    owed.then(|| now.plus(interval(now.since(since), pace)))
+    owed.then(|| now.plus(check_interval(now.since(since), pace)))
 }
 
 /// When a look after a final state is taken again that told nothing: the gateway was in trouble, or refused
 /// the read, at that very moment. It is still owed, and tried ever more rarely, for a day. `None`: none was
 /// owed, or not any more.
-pub fn look_owed(
-    derived: &Derived,
+pub fn retry_missed_check(
+    derived: &DerivedState,
     since: Timestamp,
     now: Timestamp,
     pace: &Pace,
@@ -457,36 +484,38 @@ pub fn look_owed(
         .map(|after| since.plus(*after))
         .filter(|at| *at <= now);
     let late = now.since(due.max()?);
-    (late < OWED_FOR).then(|| now.plus((late / 2).max(pace.max_interval)))
+    (late < RECHECK_RETRY_WINDOW).then(|| now.plus((late / 2).max(pace.max_interval)))
 }
 
 /// Whether a success needs no more looks: a signed webhook told of it, and we saw it when we asked.
 /// What becomes of it after that a webhook will tell as well. A failure is looked at again all the
 /// same: some failures are temporary, and a late success is what must not be missed. So is what the
 /// gateway has contradicted since.
-pub fn is_settled(summary: &Summary, derived: &Derived) -> bool {
+pub fn needs_no_recheck(summary: &Summary, derived: &DerivedState) -> bool {
     let candidate = derived
         .uid
         .as_ref()
         .and_then(|uid| summary.candidates.get(uid));
     let success = Some(StatusClass::Successful);
     derived.state == State::Successful
-        && matches!(derived.basis, Basis::Snapshot(_))
+        && matches!(derived.basis, StateBasis::Snapshot(_))
         && candidate.is_some_and(|c| {
-            c.end_told == success && c.end_asked == success && c.contradicted_at.is_none()
+            c.final_via_webhook == success
+                && c.final_via_query == success
+                && c.contradicted_at.is_none()
         })
 }
 
 /// Doubt that rests on `E.1018`: the look-ups have a schedule of their own.
-pub fn is_duplicate_doubt(derived: &Derived) -> bool {
+pub fn is_duplicate_doubt(derived: &DerivedState) -> bool {
     derived.state == State::InDoubt
-        && matches!(&derived.basis, Basis::Refusal(r) if r.kind == RefusalKind::Duplicate)
+        && matches!(&derived.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Duplicate)
 }
 
 /// The interval at an age: half of it, at least `first_check`; at most `max_interval` while young,
 /// `max_interval_old` later.
-pub fn interval(age: Duration, pace: &Pace) -> Duration {
-    let longest = if age < YOUNG {
+pub fn check_interval(age: Duration, pace: &Pace) -> Duration {
+    let longest = if age < YOUNG_AGE_LIMIT {
         pace.max_interval
     } else {
         pace.max_interval_old
@@ -500,10 +529,10 @@ impl Pace {
     /// The longest pause at an age, whatever was learned: `max_interval` while it is young, and what
     /// the pace itself would wait later.
     pub fn longest(&self, age: Duration) -> Duration {
-        if age < YOUNG {
+        if age < YOUNG_AGE_LIMIT {
             self.max_interval.max(self.first_check)
         } else {
-            interval(age, self)
+            check_interval(age, self)
         }
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How far the gateway's `updated_at` may lie ahead of our receipt and still be believed.
-pub const MAX_AHEAD: Duration = Duration::from_secs(600);
+pub const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(600);
 
 /// What a status word amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,12 +29,12 @@ pub enum StatusClass {
 }
 
 /// Codes that say "ask again" even under a status that sounds final.
-const UNDECIDED: [&str; 4] = ["E.1000", "E.1018", "E.1035", "E.1036"];
+const DOUBT_CODES: [&str; 4] = ["E.1000", "E.1018", "E.1035", "E.1036"];
 
 impl StatusClass {
     /// Reads a status word of a body that has a uid, together with its code.
     pub fn of(status: &str, code: Option<&str>) -> Self {
-        let undecided = code.is_some_and(|c| c.starts_with("P.") || UNDECIDED.contains(&c));
+        let undecided = code.is_some_and(|c| c.starts_with("P.") || DOUBT_CODES.contains(&c));
         match status {
             "successful" => Self::Successful,
             "failed" => Self::Failed,
@@ -210,20 +210,21 @@ impl Snapshot {
 
     /// Drops an `updated_at` that lies too far ahead of the receipt to be believed.
     pub fn received(mut self, at: Timestamp) -> Self {
-        self.receive(at);
+        self.drop_future_timestamp(at);
         self
     }
 
     /// The same in place.
-    pub fn receive(&mut self, at: Timestamp) {
-        if self.is_ahead(at) {
+    pub fn drop_future_timestamp(&mut self, at: Timestamp) {
+        if self.is_from_future(at) {
             self.updated_at = None;
         }
     }
 
     /// Whether its `updated_at` lies too far ahead of the receipt to be believed.
-    pub fn is_ahead(&self, at: Timestamp) -> bool {
-        self.updated_at.is_some_and(|u| u > at.plus(MAX_AHEAD))
+    pub fn is_from_future(&self, at: Timestamp) -> bool {
+        self.updated_at
+            .is_some_and(|u| u > at.plus(MAX_CLOCK_AHEAD))
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the evidence of one transaction amounts to, and how one more fact is joined to it.
 
+mod final_sources;
+
 use crate::absence::FOREIGN_BEFORE;
-use crate::candidate::{Candidate, Claim, is_misnamed};
+use crate::candidate::{Candidate, OwnershipClaim, is_misnamed};
 use crate::earlier::{EarlierEnd, Written};
 use crate::evidence::{AbsenceProof, Decision, FoundBy, Namer, RefusalCheck};
 use crate::{
-    Channel, Fact, Opening, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
-    Uid,
+    Fact, Refusal, RefusalKind, Snapshot, SnapshotKey, State, TaskId, Timestamp,
+    TransactionRequest, Uid,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 /// By how much a clock may be wrong without anybody noticing: a wrong time zone makes fourteen hours,
 /// a wrong date is noticed.
-const CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
+const MAX_CLOCK_FAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// The code of what the gateway takes for a duplicate.
 pub(crate) const DUPLICATE: &str = "E.1018";
@@ -171,7 +173,7 @@ impl Task {
 
 impl Summary {
     /// Joins one fact. Joining it again, or in another order, gives the same summary.
-    pub fn join(&mut self, opening: &Opening, fact: &Fact) {
+    pub fn join(&mut self, opening: &TransactionRequest, fact: &Fact) {
         match fact {
             Fact::Stamped {
                 attempt,
@@ -242,7 +244,7 @@ impl Summary {
     }
 
     /// Joins what is told of the gateway's transactions.
-    fn join_sight(&mut self, opening: &Opening, fact: &Fact) {
+    fn join_sight(&mut self, opening: &TransactionRequest, fact: &Fact) {
         match fact {
             Fact::TaskResult { task, snapshot } if is_misnamed(opening, snapshot) => {
                 join_max(&mut self.task(task).refused, &no_word_of_ours(snapshot));
@@ -282,33 +284,9 @@ impl Summary {
         }
     }
 
-    /// Notes by which way ends were told, so that two ways that agree can spare further looks. Like
-    /// every join it is a maximum. A webhook counts where its signature held.
-    pub fn note_ends(&mut self, facts: &[&Fact], channel: Channel, signed: Option<bool>) {
-        for fact in facts {
-            let (Fact::Seen { snapshot, .. }
-            | Fact::Answered { snapshot, .. }
-            | Fact::TaskResult { snapshot, .. }) = fact
-            else {
-                continue;
-            };
-            let Some(candidate) = self.candidates.get_mut(&snapshot.uid) else {
-                continue;
-            };
-            let slot = match channel {
-                Channel::Webhook if signed == Some(true) => &mut candidate.end_told,
-                Channel::TaskResult | Channel::Query => &mut candidate.end_asked,
-                _ => continue,
-            };
-            if snapshot.class.is_final() {
-                *slot = (*slot).max(Some(snapshot.class));
-            }
-        }
-    }
-
     /// Whether this fact may have been joined before. `false` is certain: it would have left a trace. What
     /// was contested once may be told as ours later, and the other way round.
-    pub fn may_have_heard(&self, fact: &Fact) -> bool {
+    pub fn may_contain(&self, fact: &Fact) -> bool {
         let knows = |uid: &Uid| {
             self.candidates.contains_key(uid)
                 || self.contested.contains(uid)
@@ -348,7 +326,7 @@ impl Summary {
     }
 
     /// The attempts that were stamped.
-    pub fn stamped(&self) -> Vec<u32> {
+    pub fn stamped_attempts(&self) -> Vec<u32> {
         let stamped = self.attempts.iter().filter(|(_, a)| a.stamped_at.is_some());
         stamped.map(|(number, _)| *number).collect()
     }
@@ -371,7 +349,7 @@ impl Summary {
         self.candidates.entry(uid.clone()).or_default().bound = true;
     }
 
-    fn see(&mut self, opening: &Opening, snapshot: &Snapshot, found_by: FoundBy) {
+    fn see(&mut self, opening: &TransactionRequest, snapshot: &Snapshot, found_by: FoundBy) {
         let candidate = self.candidates.entry(snapshot.uid.clone()).or_default();
         candidate.bound |= found_by == FoundBy::OwnTask;
         candidate.join(opening, snapshot, false);
@@ -392,7 +370,7 @@ impl Summary {
     }
 
     /// Notes what our own task named under a name that is not ours. It is seen, and binds nothing.
-    fn misname(&mut self, opening: &Opening, snapshot: &Snapshot) {
+    fn misname(&mut self, opening: &TransactionRequest, snapshot: &Snapshot) {
         self.misnamed.insert(snapshot.uid.clone());
         self.see(opening, snapshot, FoundBy::TrackingId);
     }
@@ -400,7 +378,7 @@ impl Summary {
     /// Whether a candidate may be ours: it is bound, or some snapshot of it agrees with what was
     /// asked, is filed under our name, and is not older than our first stamp. One that another of ours has
     /// owned since before that stamp is not; what is ours once never becomes another's.
-    pub fn is_eligible(&self, opening: &Opening, candidate: &Candidate) -> bool {
+    pub fn is_eligible(&self, opening: &TransactionRequest, candidate: &Candidate) -> bool {
         let is_anothers = || {
             let uid = candidate.latest.as_deref().map(|latest| &latest.uid);
             uid.is_some_and(|uid| self.anothers.contains_key(uid))
@@ -414,13 +392,16 @@ impl Summary {
     /// Whether a candidate is left out for its age alone, and by no more than a clock may be wrong: it
     /// is not taken for ours, and while it stands there nothing proves that ours does not exist. See
     /// `docs/adr/0007-an-age-within-a-clock-fault-is-doubt.md`.
-    pub fn is_of_doubtful_age(&self, opening: &Opening, candidate: &Candidate) -> bool {
+    pub fn is_of_doubtful_age(&self, opening: &TransactionRequest, candidate: &Candidate) -> bool {
         let claim = candidate.claim(opening);
         !candidate.bound && claim.is_some_and(|claim| self.hardly_predates(claim))
     }
 
     /// The transactions of the gateway that stand in the way of a proof of absence.
-    pub fn doubtful<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Uid> {
+    pub fn doubtful<'a>(
+        &'a self,
+        opening: &'a TransactionRequest,
+    ) -> impl Iterator<Item = &'a Uid> {
         let doubtful = self
             .candidates
             .iter()
@@ -431,7 +412,7 @@ impl Summary {
     /// Transactions of the gateway that bear our name and are of our type, and not what was asked for: another
     /// amount, another mode, something that cannot be read. Each could be ours, unless it is another's or was
     /// made a day before we first sent.
-    pub fn unlike<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Uid> {
+    pub fn unlike<'a>(&'a self, opening: &'a TransactionRequest) -> impl Iterator<Item = &'a Uid> {
         let unlike = self.candidates.iter().filter(|(uid, candidate)| {
             let latest = candidate.latest.as_deref();
             !self.is_eligible(opening, candidate)
@@ -441,7 +422,7 @@ impl Summary {
         unlike.map(|(uid, _)| uid)
     }
 
-    fn could_be_ours(&self, opening: &Opening, snapshot: &Snapshot) -> bool {
+    fn could_be_ours(&self, opening: &TransactionRequest, snapshot: &Snapshot) -> bool {
         let kind = snapshot.kind.as_deref();
         kind.is_none_or(|kind| kind == opening.kind.as_str())
             && !is_misnamed(opening, snapshot)
@@ -457,13 +438,13 @@ impl Summary {
     }
 
     /// Whether the gateway has shown something that speaks against a proof that it has nothing of ours.
-    pub fn hinders_absence(&self, opening: &Opening) -> bool {
+    pub fn hinders_absence(&self, opening: &TransactionRequest) -> bool {
         !self.misnamed.is_empty() || self.hinders_no_duplicate(opening)
     }
 
     /// The same for the proof that an `E.1018` was no duplicate of ours: its answer may show what it clashed
     /// with.
-    pub fn hinders_no_duplicate(&self, opening: &Opening) -> bool {
+    pub fn hinders_no_duplicate(&self, opening: &TransactionRequest) -> bool {
         self.doubtful(opening).next().is_some() || self.unlike(opening).next().is_some()
     }
 
@@ -473,33 +454,41 @@ impl Summary {
     }
 
     /// Whether a snapshot tells of something made before we first sent, or while nothing was sent.
-    pub fn is_older(&self, snapshot: &Snapshot) -> bool {
-        self.predates(snapshot.created_at.map_or(Claim::Undated, Claim::Made))
+    pub fn predates_first_attempt(&self, snapshot: &Snapshot) -> bool {
+        self.predates(
+            snapshot
+                .created_at
+                .map_or(OwnershipClaim::Undated, OwnershipClaim::Made),
+        )
     }
 
     /// Whether it is older by no more than a clock may be wrong.
-    pub fn is_hardly_older(&self, snapshot: &Snapshot) -> bool {
-        self.hardly_predates(snapshot.created_at.map_or(Claim::Undated, Claim::Made))
+    pub fn is_within_clock_fault(&self, snapshot: &Snapshot) -> bool {
+        self.hardly_predates(
+            snapshot
+                .created_at
+                .map_or(OwnershipClaim::Undated, OwnershipClaim::Made),
+        )
     }
 
-    fn hardly_predates(&self, claim: Claim) -> bool {
+    fn hardly_predates(&self, claim: OwnershipClaim) -> bool {
         let stamps = self.attempts.values().filter_map(|a| a.stamped_at);
-        let within = stamps.min().map(|first| first.minus(CLOCK_FAULT));
-        self.predates(claim) && within.is_some_and(|within| claim >= Claim::Made(within))
+        let within = stamps.min().map(|first| first.minus(MAX_CLOCK_FAULT));
+        self.predates(claim) && within.is_some_and(|within| claim >= OwnershipClaim::Made(within))
     }
 
-    fn predates(&self, claim: Claim) -> bool {
+    fn predates(&self, claim: OwnershipClaim) -> bool {
         let first = self
             .attempts
             .values()
             .filter_map(|attempt| attempt.not_before)
             .min();
-        first.is_none_or(|first| claim < Claim::Made(first))
+        first.is_none_or(|first| claim < OwnershipClaim::Made(first))
     }
 
     /// Whether some attempt is known to have ended without naming a transaction of ours, so that
     /// a failure found by tracking id alone may be believed.
-    pub(crate) fn has_ended_in_doubt(&self) -> bool {
+    pub(crate) fn has_unresolved_attempt(&self) -> bool {
         let silent = self
             .attempts
             .values()
@@ -514,18 +503,21 @@ impl Summary {
     /// Whether a failure of this one may be believed where nothing but its tracking id says that it is ours: some
     /// attempt is known to have ended in doubt, and our own request had named no other.
     pub(crate) fn believes_failure_of(&self, uid: &Uid) -> bool {
-        self.has_ended_in_doubt() && !self.beside.contains(uid)
+        self.has_unresolved_attempt() && !self.beside.contains(uid)
     }
 
     /// All candidates that may be ours.
-    pub fn eligible<'a>(&'a self, opening: &'a Opening) -> impl Iterator<Item = &'a Candidate> {
+    pub fn eligible<'a>(
+        &'a self,
+        opening: &'a TransactionRequest,
+    ) -> impl Iterator<Item = &'a Candidate> {
         self.candidates
             .values()
             .filter(|c| self.is_eligible(opening, c))
     }
 
     /// The greatest snapshot of any candidate that may be ours: the basis of a decision.
-    pub fn greatest_key(&self, opening: &Opening) -> Option<SnapshotKey> {
+    pub fn greatest_key(&self, opening: &TransactionRequest) -> Option<SnapshotKey> {
         self.eligible(opening)
             .filter_map(|c| c.latest.as_deref())
             .map(Snapshot::key)

@@ -4,7 +4,7 @@ use crate::{Currency, Origin, ShopId, Timestamp, TrackingId, TransactionType, Ui
 
 /// What was asked, fixed when the transaction was opened. The fold reads it and never changes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
+pub struct TransactionRequest {
     /// The shop that it belongs to.
     pub shop: ShopId,
     /// Under which name; `None` only for a transaction that the gateway told without one.

@@ -2,36 +2,36 @@
 //!
 //! This is the one part that looks at the order of arrival. It decides nothing about the state.
 
-use crate::discrepancy::{findings, mentions};
+use crate::discrepancy::{indicated_discrepancies, mentions};
 use crate::evidence::FoundBy;
-use crate::fold::{Basis, Candidate, Derived, Differences, Summary};
-use crate::{DiscrepancyKind, Fact, Finding, Opening, Snapshot, State, StatusClass};
+use crate::fold::{Candidate, DerivedState, Mismatch, StateBasis, Summary};
+use crate::{Discrepancy, DiscrepancyKind, Fact, Snapshot, State, StatusClass, TransactionRequest};
 use crate::{Mention, Uid, Verdict, derive};
 
 /// What joining some facts did.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct AppliedChange {
     /// The summary afterwards.
     pub summary: Summary,
     /// The state before.
-    pub before: Derived,
+    pub before: DerivedState,
     /// The state afterwards.
-    pub after: Derived,
+    pub after: DerivedState,
     /// What the arrival amounted to. `Duplicate` is known to the store alone.
     pub verdict: Verdict,
     /// Findings that were not indicated before, or not with this content.
-    pub opened: Vec<Finding>,
+    pub opened: Vec<Discrepancy>,
     /// Findings that are indicated no more.
-    pub healed: Vec<Finding>,
+    pub healed: Vec<Discrepancy>,
     /// Something contradicts a final state or corrects it: one look-up becomes due at once.
-    pub look_again: bool,
+    pub recheck_now: bool,
     /// That look is to be at this very transaction of the gateway.
     pub look_at: Option<Uid>,
 }
 
-impl Change {
+impl AppliedChange {
     /// Whether the state, or what it rests on, moved.
-    pub fn moved(&self) -> bool {
+    pub fn has_changed_state(&self) -> bool {
         self.before != self.after
     }
 
@@ -42,25 +42,30 @@ impl Change {
 }
 
 /// Joins facts of one piece of evidence to what is known.
-pub fn apply(opening: &Opening, known: &Summary, facts: &[Fact]) -> Change {
+pub fn apply(opening: &TransactionRequest, known: &Summary, facts: &[Fact]) -> AppliedChange {
     let facts: Vec<&Fact> = facts.iter().collect();
     apply_to(opening, known, derive(opening, known), &facts)
 }
 
 /// The same for who has derived `before` from what is known already.
-pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&Fact]) -> Change {
+pub fn apply_to(
+    opening: &TransactionRequest,
+    known: &Summary,
+    before: DerivedState,
+    facts: &[&Fact],
+) -> AppliedChange {
     let mut summary = known.clone();
     for fact in facts {
         summary.join(opening, fact);
     }
     let after = derive(opening, &summary);
-    let old = findings(opening, known, &before);
-    let new = findings(opening, &summary, &after);
-    let mut opened: Vec<Finding> = new.iter().filter(|f| !f.is_among(&old)).cloned().collect();
+    let old = indicated_discrepancies(opening, known, &before);
+    let new = indicated_discrepancies(opening, &summary, &after);
+    let mut opened: Vec<Discrepancy> = new.iter().filter(|f| !f.is_among(&old)).cloned().collect();
     let gone = old
         .iter()
         .filter(|o| !new.iter().any(|n| n.kind == o.kind && n.uid == o.uid));
-    let mut healed: Vec<Finding> = gone.cloned().collect();
+    let mut healed: Vec<Discrepancy> = gone.cloned().collect();
     healed.extend(over(&before, &after, &new));
     let conflict = conflict(opening, known, &summary, facts);
     let correction = correction(&summary, &before, &after);
@@ -83,21 +88,21 @@ pub fn apply_to(opening: &Opening, known: &Summary, before: Derived, facts: &[&F
         opened.extend(correction);
     }
     let verdict = verdict(opening, known, &summary, facts, (&before, &after));
-    Change {
+    AppliedChange {
         summary,
         before,
         after,
         verdict,
         opened,
         healed,
-        look_again,
+        recheck_now: look_again,
         look_at,
     }
 }
 
 /// What looks have told of a doubt that is over now. Nothing in the summary indicates such a finding, so
 /// that it heals by what ends it.
-fn over(before: &Derived, after: &Derived, new: &[Finding]) -> Vec<Finding> {
+fn over(before: &DerivedState, after: &DerivedState, new: &[Discrepancy]) -> Vec<Discrepancy> {
     let doubted = before.state == State::InDoubt;
     let found = doubted && before.uid.is_none() && after.uid.is_some();
     let ended = doubted && after.state.is_final();
@@ -107,7 +112,7 @@ fn over(before: &Derived, after: &Derived, new: &[Finding]) -> Vec<Finding> {
     ];
     told.into_iter()
         .filter(|(kind, over)| *over && !new.iter().any(|n| n.kind == *kind && n.uid.is_none()))
-        .map(|(kind, _)| Finding {
+        .map(|(kind, _)| Discrepancy {
             kind,
             uid: None,
             basis: None,
@@ -121,11 +126,11 @@ fn over(before: &Derived, after: &Derived, new: &[Finding]) -> Vec<Finding> {
 /// Told once for each newer time at which it says so, so that the look-up which follows, and finds
 /// the same, does not ask for the next one.
 fn conflict(
-    opening: &Opening,
+    opening: &TransactionRequest,
     known: &Summary,
     summary: &Summary,
     facts: &[&Fact],
-) -> Option<Finding> {
+) -> Option<Discrepancy> {
     snapshots(facts).find_map(|snapshot| {
         let before = known.candidates.get(&snapshot.uid)?;
         let latest = before
@@ -144,7 +149,7 @@ fn conflict(
         } else {
             "an answer without a time"
         };
-        ((reopened || undated) && ours).then(|| Finding {
+        ((reopened || undated) && ours).then(|| Discrepancy {
             kind: DiscrepancyKind::StatusConflict,
             uid: Some(snapshot.uid.clone()),
             basis: Some(snapshot.key()),
@@ -175,10 +180,10 @@ fn is_other_end(
 /// A failure that was found by name, while our own task is known to run: only the task can say whether it
 /// is ours. It is asked at once, once for each (uid, `updated_at`).
 fn awaits_our_task(
-    opening: &Opening,
+    opening: &TransactionRequest,
     known: &Summary,
     summary: &Summary,
-    after: &Derived,
+    after: &DerivedState,
     facts: &[&Fact],
 ) -> bool {
     if after.state.is_final() || summary.running_task().is_none() {
@@ -206,18 +211,22 @@ fn awaits_our_task(
 
 /// Our own task has told its end of what was final already. As long as it ran a look went to the task,
 /// whose result does not change any more; the look at the transaction itself is still owed.
-fn task_has_answered(known: &Summary, summary: &Summary, before: &Derived) -> bool {
+fn task_has_answered(known: &Summary, summary: &Summary, before: &DerivedState) -> bool {
     let ended = known.running_task().is_some() && summary.running_task().is_none();
     before.state.is_final() && ended
 }
 
 /// A task told a refusal, and a look-up has to follow it.
-fn awaits_confirmation(derived: &Derived) -> bool {
-    derived.state == State::Processing && matches!(derived.basis, Basis::Refusal(_))
+fn awaits_confirmation(derived: &DerivedState) -> bool {
+    derived.state == State::Processing && matches!(derived.basis, StateBasis::Refusal(_))
 }
 
 /// A final state became another one.
-fn correction(summary: &Summary, before: &Derived, after: &Derived) -> Option<Finding> {
+fn correction(
+    summary: &Summary,
+    before: &DerivedState,
+    after: &DerivedState,
+) -> Option<Discrepancy> {
     if !before.state.is_final() || before.state == after.state {
         return None;
     }
@@ -228,11 +237,11 @@ fn correction(summary: &Summary, before: &Derived, after: &Derived) -> Option<Fi
         }
         _ => return None,
     };
-    Some(Finding {
+    Some(Discrepancy {
         kind,
         uid: after.uid.clone(),
         basis: match after.basis {
-            Basis::Snapshot(key) => Some(key),
+            StateBasis::Snapshot(key) => Some(key),
             _ => None,
         },
         detail: format!("it was {}, and is now {}", before.state, after.state),
@@ -250,11 +259,11 @@ fn snapshots<'a>(facts: &[&'a Fact]) -> impl Iterator<Item = &'a Snapshot> {
 }
 
 fn verdict(
-    opening: &Opening,
+    opening: &TransactionRequest,
     known: &Summary,
     summary: &Summary,
     facts: &[&Fact],
-    (before, after): (&Derived, &Derived),
+    (before, after): (&DerivedState, &DerivedState),
 ) -> Verdict {
     if before.state.is_final() && before.state != after.state {
         return Verdict::Correction;
@@ -266,7 +275,7 @@ fn verdict(
     if seen.peek().is_some() {
         let foreign = seen.all(|s| {
             let candidate = summary.candidates.get(&s.uid);
-            !Differences::between(opening, s).agree()
+            !Mismatch::between(opening, s).agree()
                 || candidate.is_none_or(|c| !summary.is_eligible(opening, c))
         });
         if foreign {

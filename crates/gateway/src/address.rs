@@ -16,7 +16,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The configured address of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
+pub struct GatewayAddress {
     base: Url,
 }
 
@@ -27,7 +27,7 @@ pub struct Address {
 )]
 pub struct InvalidAddress;
 
-impl Address {
+impl GatewayAddress {
     /// Takes the configured base address; a path in it stays in front of every path.
     pub fn new(base: &Url) -> Result<Self, InvalidAddress> {
         let fits = matches!(base.scheme(), "http" | "https")
@@ -42,7 +42,7 @@ impl Address {
 
     /// Whether an address has our scheme, host and port. One that begins with them as they are written here
     /// has; others are read.
-    pub fn is_origin_of(&self, url: &str) -> bool {
+    pub fn has_same_origin(&self, url: &str) -> bool {
         let front = &self.base[..url::Position::BeforePath];
         url.strip_prefix(front)
             .is_some_and(|rest| rest.starts_with('/'))
@@ -50,8 +50,8 @@ impl Address {
     }
 
     /// The task that one of our own addresses names.
-    pub(super) fn task_of(&self, url: &str) -> Option<TaskId> {
-        if !self.is_origin_of(url) {
+    pub(super) fn parse_task_url(&self, url: &str) -> Option<TaskId> {
+        if !self.has_same_origin(url) {
             return None;
         }
         let url = Url::parse(url).ok()?;
@@ -80,12 +80,12 @@ impl Address {
     }
 
     /// A transaction by uid; through the asynchronous mode or at once.
-    pub fn by_uid(&self, mode: Mode, uid: &Uid) -> Option<Url> {
+    pub fn by_uid(&self, mode: RequestMode, uid: &Uid) -> Option<Url> {
         self.with_id(&format!("{}/transactions/", mode.front()), uid.as_str())
     }
 
     /// Transactions by tracking id; through the asynchronous mode or at once.
-    pub fn by_tracking_id(&self, mode: Mode, tracking_id: &str) -> Option<Url> {
+    pub fn by_tracking_id(&self, mode: RequestMode, tracking_id: &str) -> Option<Url> {
         self.with_id(
             &format!("{}/v2/transactions/tracking_id/", mode.front()),
             tracking_id,
@@ -93,7 +93,7 @@ impl Address {
     }
 
     /// The balance; through the asynchronous mode or at once.
-    pub fn balance(&self, mode: Mode) -> Url {
+    pub fn balance(&self, mode: RequestMode) -> Url {
         self.join(&format!("{}/balance", mode.front()))
     }
 
@@ -112,14 +112,14 @@ impl Address {
 
 /// Whether a request runs as a task or is answered at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
+pub enum RequestMode {
     /// As a task.
     Async,
     /// At once.
     Sync,
 }
 
-impl Mode {
+impl RequestMode {
     const fn front(self) -> &'static str {
         match self {
             Self::Async => "/async",
@@ -147,8 +147,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
 
-    fn address(text: &str) -> Address {
-        Address::new(&Url::parse(text).unwrap()).unwrap()
+    fn address(text: &str) -> GatewayAddress {
+        GatewayAddress::new(&Url::parse(text).unwrap()).unwrap()
     }
 
     #[test]
@@ -172,23 +172,23 @@ mod tests {
             format!("{front}/async/status/a2ac9f8e")
         );
         assert_eq!(
-            ours.by_uid(Mode::Sync, &uid).unwrap().as_str(),
+            ours.by_uid(RequestMode::Sync, &uid).unwrap().as_str(),
             format!("{front}/transactions/4107-310b0da80b")
         );
         assert_eq!(
-            ours.by_tracking_id(Mode::Async, "a/b?c#d;e ü%")
+            ours.by_tracking_id(RequestMode::Async, "a/b?c#d;e ü%")
                 .unwrap()
                 .as_str(),
             format!("{front}/async/v2/transactions/tracking_id/a%2Fb%3Fc%23d%3Be%20%C3%BC%25")
         );
         assert_eq!(
-            ours.balance(Mode::Sync).as_str(),
+            ours.balance(RequestMode::Sync).as_str(),
             format!("{front}/balance")
         );
-        assert_eq!(ours.by_tracking_id(Mode::Sync, ".."), None);
+        assert_eq!(ours.by_tracking_id(RequestMode::Sync, ".."), None);
         assert_eq!(
             address("http://127.0.0.1:9/twin/")
-                .balance(Mode::Async)
+                .balance(RequestMode::Async)
                 .as_str(),
             "http://127.0.0.1:9/twin/async/balance"
         );
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn origins() {
         let ours = address("https://gateway.example");
-        assert!(ours.is_origin_of("https://gateway.example:443/x"));
-        assert!(ours.is_origin_of("https://gateway.example/async/result/x"));
-        assert!(ours.is_origin_of("https://gateway.example"));
+        assert!(ours.has_same_origin("https://gateway.example:443/x"));
+        assert!(ours.has_same_origin("https://gateway.example/async/result/x"));
+        assert!(ours.has_same_origin("https://gateway.example"));
         for other in [
             "http://gateway.example/x",
             "https://gateway.example:444/x",
@@ -208,15 +208,18 @@ mod tests {
             "/async/result/x",
             "not an address",
         ] {
-            assert!(!ours.is_origin_of(other), "{other}");
+            assert!(!ours.has_same_origin(other), "{other}");
         }
         let task = ours
-            .task_of("https://gateway.example/async/result/abc")
+            .parse_task_url("https://gateway.example/async/result/abc")
             .unwrap();
         assert_eq!(task.as_str(), "abc");
-        assert_eq!(ours.task_of("https://evil.example/async/result/abc"), None);
         assert_eq!(
-            ours.task_of("https://gateway.example/async/result/a/b"),
+            ours.parse_task_url("https://evil.example/async/result/abc"),
+            None
+        );
+        assert_eq!(
+            ours.parse_task_url("https://gateway.example/async/result/a/b"),
             None
         );
     }
@@ -231,7 +234,7 @@ mod tests {
             "mailto:x",
         ] {
             assert_eq!(
-                Address::new(&Url::parse(bad).unwrap()),
+                GatewayAddress::new(&Url::parse(bad).unwrap()),
                 Err(InvalidAddress),
                 "{bad}"
             );

@@ -6,13 +6,13 @@
 //! shows only after the request is written. What it deliberately cannot do: decide whether to
 //! send, read what came back, wait, or log a body or a secret.
 
-use super::address::{Address, InvalidAddress, Mode};
-use super::answer::{Answer, Arrived, arrive, describe};
-use super::card::{SensitiveBody, query_body};
-use super::gate::Gate;
+use super::address::{GatewayAddress, InvalidAddress, RequestMode};
 use super::redact::Secrets;
+use super::response::{GatewayResponse, ResponseHead, describe, read_body};
+use super::send_gate::SendGate;
+use super::sensitive_body::{SensitiveBody, query_body};
 use crate::settings::{self, ClientSettings};
-use domain::{RequestKey, TaskId, TransactionType, Uid};
+use domain::{GatewayIdempotencyKey, TaskId, TransactionType, Uid};
 use leaves::clock::BootInstant;
 use leaves::telemetry::traces;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
@@ -25,19 +25,19 @@ use std::time::Duration;
 use url::Url;
 
 /// How long an idle connection is kept for the next read: shorter than servers keep theirs.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(20);
 const JSON: &str = "application/json";
 
 /// A shop's credentials at the gateway.
 #[derive(Clone, Copy)]
-pub struct Credentials<'a> {
+pub struct ShopCredentials<'a> {
     /// The shop id.
     pub shop_id: &'a str,
     /// The secret key.
     pub secret: &'a str,
 }
 
-impl fmt::Debug for Credentials<'_> {
+impl fmt::Debug for ShopCredentials<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Credentials({}, ***)", self.shop_id)
     }
@@ -45,9 +45,9 @@ impl fmt::Debug for Credentials<'_> {
 
 /// What became of a submit.
 #[derive(Debug)]
-pub enum Submission {
+pub enum SubmitExchange {
     /// An answer came, whole.
-    Answered(Answer),
+    Answered(GatewayResponse),
     /// No byte of the request has left, and none will.
     NotSent {
         /// Why.
@@ -58,15 +58,15 @@ pub enum Submission {
         /// What happened.
         reason: String,
         /// What had come of an answer.
-        partial: Option<Box<Answer>>,
+        partial: Option<Box<GatewayResponse>>,
     },
 }
 
 /// What became of a read.
 #[derive(Debug)]
-pub enum Read {
+pub enum ReadExchange {
     /// An answer came; it is cut when it was longer than the limit.
-    Answered(Answer),
+    Answered(GatewayResponse),
     /// The gateway was not asked.
     NotAsked {
         /// Why.
@@ -79,13 +79,13 @@ pub enum Read {
         /// What happened.
         reason: String,
         /// What had come of the answer.
-        partial: Option<Box<Answer>>,
+        partial: Option<Box<GatewayResponse>>,
     },
 }
 
 /// One of the two requests that create no transaction.
 #[derive(Debug, Clone)]
-pub enum Query {
+pub enum QueryKind {
     /// The status of a transaction.
     ByUid(Uid),
     /// The status of what is filed under a tracking id.
@@ -116,7 +116,7 @@ pub enum ClientError {
 /// The client; cheap to clone.
 #[derive(Clone)]
 pub struct GatewayClient {
-    address: Address,
+    address: GatewayAddress,
     submits: Client,
     reads: Arc<Aging>,
 }
@@ -151,7 +151,9 @@ impl Aging {
 }
 
 fn reads(settings: &ClientSettings) -> Result<Client, ClientError> {
-    Ok(base(settings)?.pool_idle_timeout(IDLE).build()?)
+    Ok(base(settings)?
+        .pool_idle_timeout(IDLE_CONNECTION_TIMEOUT)
+        .build()?)
 }
 
 impl fmt::Debug for GatewayClient {
@@ -167,14 +169,14 @@ impl GatewayClient {
     pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            address: Address::new(&settings.base_url)?,
+            address: GatewayAddress::new(&settings.base_url)?,
             submits: base(settings)?.pool_max_idle_per_host(0).build()?,
             reads: Arc::new(Aging::new(settings)?),
         })
     }
 
     /// The address that requests go to.
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &GatewayAddress {
         &self.address
     }
 
@@ -182,16 +184,16 @@ impl GatewayClient {
     /// before the body is handed over; when it says no, nothing leaves.
     pub async fn submit<F>(
         &self,
-        shop: Credentials<'_>,
+        shop: ShopCredentials<'_>,
         kind: TransactionType,
         body: SensitiveBody,
-        key: RequestKey,
+        key: GatewayIdempotencyKey,
         may_send: F,
-    ) -> Submission
+    ) -> SubmitExchange
     where
         F: Fn() -> bool + Send + 'static,
     {
-        let gate = Gate::default();
+        let gate = SendGate::default();
         // The answer may repeat what was in the request, and is read without it.
         let card = Secrets::of(body.as_bytes());
         let request = self
@@ -202,21 +204,23 @@ impl GatewayClient {
             .header("RequestID", key.0.to_string())
             .body(Body::wrap_stream(gate.body(body, may_send)));
         match send(request, shop).await {
-            Ok(response) => match arrive(response).await.without(&card) {
-                Arrived::Whole(answer) if !answer.truncated => Submission::Answered(answer),
-                Arrived::Whole(answer) => Submission::Unclear {
+            Ok(response) => match read_body(response).await.without(&card) {
+                ResponseHead::Whole(answer) if !answer.truncated => {
+                    SubmitExchange::Answered(answer)
+                }
+                ResponseHead::Whole(answer) => SubmitExchange::Unclear {
                     reason: "the answer is longer than the limit".to_owned(),
                     partial: Some(Box::new(answer)),
                 },
-                Arrived::BrokenOff { answer, reason } => Submission::Unclear {
+                ResponseHead::BrokenOff { answer, reason } => SubmitExchange::Unclear {
                     reason,
                     partial: Some(Box::new(answer)),
                 },
             },
-            Err(error) if gate.close() => Submission::NotSent {
+            Err(error) if gate.close() => SubmitExchange::NotSent {
                 reason: describe(error),
             },
-            Err(error) => Submission::Unclear {
+            Err(error) => SubmitExchange::Unclear {
                 reason: describe(error),
                 partial: None,
             },
@@ -224,33 +228,48 @@ impl GatewayClient {
     }
 
     /// Reads a task's result. What is not a 200 can be read only once.
-    pub async fn result(&self, shop: Credentials<'_>, task: &TaskId) -> Read {
+    pub async fn result(&self, shop: ShopCredentials<'_>, task: &TaskId) -> ReadExchange {
         self.get(shop, self.address.task_result(task)).await
     }
 
     /// Reads a task's status. What is not a 200 can be read only once.
-    pub async fn status(&self, shop: Credentials<'_>, task: &TaskId) -> Read {
+    pub async fn status(&self, shop: ShopCredentials<'_>, task: &TaskId) -> ReadExchange {
         self.get(shop, self.address.task_status(task)).await
     }
 
     /// Looks a transaction up by uid.
-    pub async fn by_uid(&self, shop: Credentials<'_>, uid: &Uid) -> Read {
-        self.get(shop, self.address.by_uid(Mode::Sync, uid)).await
+    pub async fn by_uid(&self, shop: ShopCredentials<'_>, uid: &Uid) -> ReadExchange {
+        self.get(shop, self.address.by_uid(RequestMode::Sync, uid))
+            .await
     }
 
     /// Looks transactions up by tracking id.
-    pub async fn by_tracking_id(&self, shop: Credentials<'_>, tracking_id: &str) -> Read {
-        self.get(shop, self.address.by_tracking_id(Mode::Sync, tracking_id))
-            .await
+    pub async fn by_tracking_id(
+        &self,
+        shop: ShopCredentials<'_>,
+        tracking_id: &str,
+    ) -> ReadExchange {
+        self.get(
+            shop,
+            self.address.by_tracking_id(RequestMode::Sync, tracking_id),
+        )
+        .await
     }
 
     /// Makes a query: as a task, whose answer [`super::read_submit`] reads, or at once, with an
     /// answer such as a task's result has.
-    pub async fn query(&self, shop: Credentials<'_>, mode: Mode, query: &Query) -> Read {
+    pub async fn query(
+        &self,
+        shop: ShopCredentials<'_>,
+        mode: RequestMode,
+        query: &QueryKind,
+    ) -> ReadExchange {
         match query {
-            Query::ByUid(uid) => self.get(shop, self.address.by_uid(mode, uid)).await,
-            Query::ByTrackingId(id) => self.get(shop, self.address.by_tracking_id(mode, id)).await,
-            Query::Balance(fields) => {
+            QueryKind::ByUid(uid) => self.get(shop, self.address.by_uid(mode, uid)).await,
+            QueryKind::ByTrackingId(id) => {
+                self.get(shop, self.address.by_tracking_id(mode, id)).await
+            }
+            QueryKind::Balance(fields) => {
                 let body = bytes::Bytes::from_owner(query_body(fields.clone()));
                 let request = self
                     .reads
@@ -264,10 +283,10 @@ impl GatewayClient {
         }
     }
 
-    async fn get(&self, shop: Credentials<'_>, url: Option<Url>) -> Read {
+    async fn get(&self, shop: ShopCredentials<'_>, url: Option<Url>) -> ReadExchange {
         match url {
             Some(url) => read(self.reads.client().get(url), shop).await,
-            None => Read::NotAsked {
+            None => ReadExchange::NotAsked {
                 reason: "the id has no address".to_owned(),
             },
         }
@@ -310,20 +329,20 @@ pub fn by_way_of(
     Ok(builder.proxy(Proxy::all(url.as_str())?.no_proxy(except)))
 }
 
-async fn read(request: RequestBuilder, shop: Credentials<'_>) -> Read {
+async fn read(request: RequestBuilder, shop: ShopCredentials<'_>) -> ReadExchange {
     match send(request, shop).await {
-        Ok(response) => match arrive(response).await {
-            Arrived::Whole(answer) => Read::Answered(answer),
-            Arrived::BrokenOff { answer, reason } => Read::Interrupted {
+        Ok(response) => match read_body(response).await {
+            ResponseHead::Whole(answer) => ReadExchange::Answered(answer),
+            ResponseHead::BrokenOff { answer, reason } => ReadExchange::Interrupted {
                 response_began: true,
                 reason,
                 partial: Some(Box::new(answer)),
             },
         },
-        Err(error) if error.is_connect() || error.is_builder() => Read::NotAsked {
+        Err(error) if error.is_connect() || error.is_builder() => ReadExchange::NotAsked {
             reason: describe(error),
         },
-        Err(error) => Read::Interrupted {
+        Err(error) => ReadExchange::Interrupted {
             response_began: false,
             reason: describe(error),
             partial: None,
@@ -338,7 +357,7 @@ async fn read(request: RequestBuilder, shop: Credentials<'_>) -> Read {
 )]
 async fn send(
     request: RequestBuilder,
-    shop: Credentials<'_>,
+    shop: ShopCredentials<'_>,
 ) -> Result<reqwest::Response, reqwest::Error> {
     let request = traces::of_our_own()
         .into_iter()

@@ -8,7 +8,7 @@
 //!
 //! What it deliberately cannot do: complete what was cut off, or guess a code page.
 
-use super::sparse;
+use super::webhook_json;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use std::borrow::Cow;
 use std::io::Read;
@@ -85,7 +85,7 @@ fn unpack(packed: impl Read, limit: usize) -> Result<Zeroizing<Vec<u8>>, CodingE
 /// A body as it is read and kept: itself when it is JSON, else the JSON that it is but for its damage,
 /// else its text.
 pub fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
-    if sparse::is_json(bytes) {
+    if webhook_json::is_json(bytes) {
         Cow::Borrowed(bytes)
     } else {
         mended(bytes)
@@ -95,15 +95,15 @@ pub fn readable(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// The same of what is no JSON as it is.
 pub(super) fn mended(bytes: &[u8]) -> Cow<'_, [u8]> {
     let text = text(bytes);
-    if matches!(text, Cow::Owned(_)) && sparse::is_json(text.as_bytes()) {
+    if matches!(text, Cow::Owned(_)) && webhook_json::is_json(text.as_bytes()) {
         return into_bytes(text);
     }
     let mended = mend(&text);
-    if mended != text && sparse::is_json(mended.as_bytes()) {
+    if mended != text && webhook_json::is_json(mended.as_bytes()) {
         return Cow::Owned(mended.into_bytes());
     }
     let whole = whole_and_shallow(&mended);
-    if whole != mended && sparse::is_json(whole.as_bytes()) {
+    if whole != mended && webhook_json::is_json(whole.as_bytes()) {
         return Cow::Owned(whole.into_bytes());
     }
     into_bytes(text)

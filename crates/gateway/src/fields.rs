@@ -4,61 +4,63 @@
 //! from *malformed*, because a sum that cannot be read must not pass for a sum that agrees.
 //! Every text comes out redacted and bounded.
 
-use super::json::{Fields, Json};
+use super::borrowed_json::{BorrowedJson, ObjectFields};
 use super::redact::redact_text;
 use domain::Timestamp;
 use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// The longest text that is taken over, in bytes.
-pub(super) const MAX_TEXT: usize = 1024;
+pub(super) const MAX_KEPT_TEXT_LEN: usize = 1024;
 /// The longest word (a status, a type, a code) that is taken over, in bytes.
-pub(super) const MAX_WORD: usize = 64;
+pub(super) const MAX_KEPT_WORD_LEN: usize = 64;
 
 /// A field that is there and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("field {0} cannot be read")]
-pub(super) struct Malformed(pub(super) &'static str);
+pub(super) struct UnreadableField(pub(super) &'static str);
 
 /// The text of a field, exactly as it is; numbers count as their digits.
 pub(super) fn exact<'a>(
-    fields: &'a Fields<'_>,
+    fields: &'a ObjectFields<'_>,
     name: &'static str,
-) -> Result<Option<Cow<'a, str>>, Malformed> {
+) -> Result<Option<Cow<'a, str>>, UnreadableField> {
     match fields.get(name) {
-        None | Some(Json::Null) => Ok(None),
-        Some(Json::Text(text)) if text.is_empty() => Ok(None),
-        Some(Json::Text(text)) => Ok(Some(Cow::Borrowed(text))),
-        Some(Json::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
-        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => Err(Malformed(name)),
+        None | Some(BorrowedJson::Null) => Ok(None),
+        Some(BorrowedJson::Text(text)) if text.is_empty() => Ok(None),
+        Some(BorrowedJson::Text(text)) => Ok(Some(Cow::Borrowed(text))),
+        Some(BorrowedJson::Number(number)) => Ok(Some(Cow::Owned(number.to_string()))),
+        Some(BorrowedJson::Flag(_) | BorrowedJson::List(_) | BorrowedJson::Object(_)) => {
+            Err(UnreadableField(name))
+        }
     }
 }
 
 /// The same of a field that cannot be empty: to have nothing in it is not to agree.
 pub(super) fn filled<'a>(
-    fields: &'a Fields<'_>,
+    fields: &'a ObjectFields<'_>,
     name: &'static str,
-) -> Result<Option<Cow<'a, str>>, Malformed> {
+) -> Result<Option<Cow<'a, str>>, UnreadableField> {
     match fields.get(name) {
-        Some(Json::Text(text)) if text.trim().is_empty() => Err(Malformed(name)),
+        Some(BorrowedJson::Text(text)) if text.trim().is_empty() => Err(UnreadableField(name)),
         _ => exact(fields, name),
     }
 }
 
-/// A text for people: redacted, cut to [`MAX_TEXT`]; what is no text is absent.
-pub(super) fn text(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+/// A text for people: redacted, cut to [`MAX_KEPT_TEXT_LEN`]; what is no text is absent.
+pub(super) fn text(fields: &ObjectFields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
         .ok()
         .flatten()
-        .map(|text| clean(&text, MAX_TEXT))
+        .map(|text| redact_and_truncate(&text, MAX_KEPT_TEXT_LEN))
 }
 
-/// A single word: redacted, cut to [`MAX_WORD`]; what is no text is absent.
-pub(super) fn word(fields: &Fields<'_>, name: &'static str) -> Option<String> {
+/// A single word: redacted, cut to [`MAX_KEPT_WORD_LEN`]; what is no text is absent.
+pub(super) fn word(fields: &ObjectFields<'_>, name: &'static str) -> Option<String> {
     exact(fields, name)
         .ok()
         .flatten()
-        .map(|text| clean(&text, MAX_WORD))
+        .map(|text| redact_and_truncate(&text, MAX_KEPT_WORD_LEN))
 }
 
 /// A number of minor units.
@@ -70,24 +72,29 @@ pub(super) struct Minor {
 }
 
 /// A whole number of minor units; `"3245"`, `3245.0` and `"3245.00"` are whole numbers too.
-pub(super) fn minor(fields: &Fields<'_>, name: &'static str) -> Result<Option<Minor>, Malformed> {
+pub(super) fn minor(
+    fields: &ObjectFields<'_>,
+    name: &'static str,
+) -> Result<Option<Minor>, UnreadableField> {
     let read = match fields.get(name) {
-        None | Some(Json::Null) => return Ok(None),
-        Some(Json::Text(text)) => read_minor(text.trim()),
-        Some(Json::Number(number)) => match (number.as_i64(), number.as_f64().and_then(whole)) {
-            (Some(units), _) => Some(Minor {
-                units,
-                written: None,
-            }),
-            (None, Some(units)) => Some(Minor {
-                units,
-                written: Some(number.to_string()),
-            }),
-            (None, None) => None,
-        },
-        Some(Json::Flag(_) | Json::List(_) | Json::Object(_)) => None,
+        None | Some(BorrowedJson::Null) => return Ok(None),
+        Some(BorrowedJson::Text(text)) => read_minor(text.trim()),
+        Some(BorrowedJson::Number(number)) => {
+            match (number.as_i64(), number.as_f64().and_then(whole)) {
+                (Some(units), _) => Some(Minor {
+                    units,
+                    written: None,
+                }),
+                (None, Some(units)) => Some(Minor {
+                    units,
+                    written: Some(number.to_string()),
+                }),
+                (None, None) => None,
+            }
+        }
+        Some(BorrowedJson::Flag(_) | BorrowedJson::List(_) | BorrowedJson::Object(_)) => None,
     };
-    read.map(Some).ok_or(Malformed(name))
+    read.map(Some).ok_or(UnreadableField(name))
 }
 
 fn read_minor(text: &str) -> Option<Minor> {
@@ -97,19 +104,24 @@ fn read_minor(text: &str) -> Option<Minor> {
     };
     let is_whole = fraction.is_none_or(|f| !f.is_empty() && f.bytes().all(|b| b == b'0'));
     let units = units.parse().ok().filter(|_| is_whole)?;
-    let written = fraction.map(|_| clean(text, MAX_WORD));
+    let written = fraction.map(|_| redact_and_truncate(text, MAX_KEPT_WORD_LEN));
     Some(Minor { units, written })
 }
 
 /// What stands under a name, to be told to a person: bounded and redacted.
-pub(super) fn spelled(fields: &Fields<'_>, name: &'static str) -> String {
+pub(super) fn spelled(fields: &ObjectFields<'_>, name: &'static str) -> String {
     match fields.get(name) {
-        Some(Json::Text(text)) => format!("{name} {:?}", clean(text, MAX_WORD)),
-        Some(Json::Number(number)) => format!("{name} {}", clean(&number.to_string(), MAX_WORD)),
-        Some(Json::List(_)) => format!("{name} (a list)"),
-        Some(Json::Object(_)) => format!("{name} (an object)"),
-        Some(Json::Flag(flag)) => format!("{name} {flag}"),
-        Some(Json::Null) | None => format!("{name} (nothing)"),
+        Some(BorrowedJson::Text(text)) => {
+            format!("{name} {:?}", redact_and_truncate(text, MAX_KEPT_WORD_LEN))
+        }
+        Some(BorrowedJson::Number(number)) => format!(
+            "{name} {}",
+            redact_and_truncate(&number.to_string(), MAX_KEPT_WORD_LEN)
+        ),
+        Some(BorrowedJson::List(_)) => format!("{name} (a list)"),
+        Some(BorrowedJson::Object(_)) => format!("{name} (an object)"),
+        Some(BorrowedJson::Flag(flag)) => format!("{name} {flag}"),
+        Some(BorrowedJson::Null) | None => format!("{name} (nothing)"),
     }
 }
 
@@ -118,8 +130,8 @@ const MAX_URL: usize = 8 * 1024;
 
 /// An address that somebody is sent to: whole or not at all, since an altered one leads nowhere. Not at
 /// all when it is longer than [`MAX_URL`], or holds one of these card numbers.
-pub(super) fn url(fields: &Fields<'_>, name: &str, numbers: &[String]) -> Option<String> {
-    let url = fields.get(name).and_then(Json::as_str)?;
+pub(super) fn url(fields: &ObjectFields<'_>, name: &str, numbers: &[String]) -> Option<String> {
+    let url = fields.get(name).and_then(BorrowedJson::as_str)?;
     let plain = percent_decode_str(url).decode_utf8_lossy();
     let digits: String = plain
         .chars()
@@ -146,18 +158,23 @@ pub(super) fn names_card_number(name: &str) -> bool {
 
 /// The card numbers in the card fields of a body. Recursion is bounded: values come from a reader that
 /// refuses deep nesting.
-pub(super) fn card_numbers(fields: &Fields<'_>, found: &mut Vec<String>) {
-    fn inside(value: &Json<'_>, found: &mut Vec<String>) {
+pub(super) fn card_numbers(fields: &ObjectFields<'_>, found: &mut Vec<String>) {
+    fn inside(value: &BorrowedJson<'_>, found: &mut Vec<String>) {
         match value {
-            Json::Object(fields) => card_numbers(fields, found),
-            Json::List(items) => items.iter().for_each(|item| inside(item, found)),
-            Json::Null | Json::Flag(_) | Json::Number(_) | Json::Text(_) => {}
+            BorrowedJson::Object(fields) => card_numbers(fields, found),
+            BorrowedJson::List(items) => items.iter().for_each(|item| inside(item, found)),
+            BorrowedJson::Null
+            | BorrowedJson::Flag(_)
+            | BorrowedJson::Number(_)
+            | BorrowedJson::Text(_) => {}
         }
     }
     for (name, value) in fields.iter() {
         let text = match value {
-            Json::Text(text) if names_card_number(name) => Cow::Borrowed(&**text),
-            Json::Number(number) if names_card_number(name) => Cow::Owned(number.to_string()),
+            BorrowedJson::Text(text) if names_card_number(name) => Cow::Borrowed(&**text),
+            BorrowedJson::Number(number) if names_card_number(name) => {
+                Cow::Owned(number.to_string())
+            }
             other => {
                 inside(other, found);
                 continue;
@@ -179,21 +196,21 @@ fn whole(value: f64) -> Option<i64> {
 }
 
 /// A flag; `"true"`, `1` and their like are flags too.
-pub(super) fn flag(fields: &Fields<'_>, name: &'static str) -> Option<bool> {
+pub(super) fn flag(fields: &ObjectFields<'_>, name: &'static str) -> Option<bool> {
     match fields.get(name)? {
-        Json::Flag(flag) => Some(*flag),
-        Json::Text(text) => match text.trim() {
+        BorrowedJson::Flag(flag) => Some(*flag),
+        BorrowedJson::Text(text) => match text.trim() {
             "true" | "1" => Some(true),
             "false" | "0" => Some(false),
             _ => None,
         },
-        Json::Number(number) => number.as_i64().map(|n| n != 0),
-        Json::Null | Json::List(_) | Json::Object(_) => None,
+        BorrowedJson::Number(number) => number.as_i64().map(|n| n != 0),
+        BorrowedJson::Null | BorrowedJson::List(_) | BorrowedJson::Object(_) => None,
     }
 }
 
 /// A time; what cannot be read is absent.
-pub(super) fn time(fields: &Fields<'_>, name: &'static str) -> Option<Timestamp> {
+pub(super) fn time(fields: &ObjectFields<'_>, name: &'static str) -> Option<Timestamp> {
     read_time(&exact(fields, name).ok().flatten()?)
 }
 
@@ -203,11 +220,11 @@ pub(super) fn is_time(text: &str) -> bool {
 }
 
 fn read_time(text: &str) -> Option<Timestamp> {
-    Timestamp::parse(text).or_else(|| Timestamp::parse(&straighten(text)))
+    Timestamp::parse(text).or_else(|| Timestamp::parse(&normalize_timestamp(text)))
 }
 
 /// Brings near misses into the form of RFC 3339: blanks inside, `UTC`, an offset without a colon.
-fn straighten(text: &str) -> String {
+fn normalize_timestamp(text: &str) -> String {
     let text = text.trim().replace("UTC", "Z");
     let dated = match text.get(..11) {
         Some(date) if date.ends_with(' ') => format!("{}T{}", &text[..10], &text[11..]),
@@ -222,7 +239,7 @@ fn straighten(text: &str) -> String {
 }
 
 /// Redacts a text and cuts it at a character boundary.
-pub(super) fn clean(text: &str, max: usize) -> String {
+pub(super) fn redact_and_truncate(text: &str, max: usize) -> String {
     let redacted = redact_text(text);
     let mut end = redacted.len().min(max);
     while !redacted.is_char_boundary(end) {
@@ -241,7 +258,7 @@ pub(super) fn clean(text: &str, max: usize) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
     use super::*;
-    use crate::sparse::read_all;
+    use crate::webhook_json::read_all;
     use serde_json::{Value, json};
 
     #[test]
@@ -252,7 +269,7 @@ mod tests {
     }
 
     /// What is read of the fields of an object.
-    fn of<T>(object: &Value, read: impl Fn(&Fields<'_>) -> T) -> T {
+    fn of<T>(object: &Value, read: impl Fn(&ObjectFields<'_>) -> T) -> T {
         let body = object.to_string();
         read(read_all(body.as_bytes()).unwrap().as_object().unwrap())
     }
@@ -283,13 +300,13 @@ mod tests {
             json!({}),
             json!(true),
         ] {
-            assert_eq!(amount(bad), Err(Malformed("amount")));
+            assert_eq!(amount(bad), Err(UnreadableField("amount")));
         }
-        assert_eq!(amount(json!(u64::MAX)), Err(Malformed("amount")));
+        assert_eq!(amount(json!(u64::MAX)), Err(UnreadableField("amount")));
     }
 
     #[test]
-    fn an_amount_with_a_point_is_told_as_it_was_written() {
+    fn a_decimal_amount_is_kept_verbatim() {
         let written = |value: Value| {
             of(&json!({ "amount": value }), |fields| {
                 minor(fields, "amount").unwrap().unwrap().written

@@ -4,15 +4,15 @@
 //! as empty only when nothing else can be read into it. What it deliberately cannot do: choose
 //! between several transactions; candidates are weighed by the fold.
 
-use super::reading::{Received, reason};
+use super::body_shape::{self, Shape};
+use super::reading::{ReceivedResponse, reason};
 use super::refusals;
 use super::transaction;
-use super::wire::{self, Shape};
 use domain::{Snapshot, Uid};
 use std::time::Duration;
 
 /// A list that is this long may have left older transactions out.
-pub const FULL_LIST: usize = 10;
+pub const LOOKUP_PAGE_ROWS: usize = 10;
 
 /// What the answer to a look-up by uid says.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +39,7 @@ pub enum UidReading {
 
 /// What the answer to a look-up by tracking id says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum TrackingReading {
+pub enum TrackingIdReading {
     /// At least one transaction.
     Found {
         /// Those that could be read, in the order of the answer.
@@ -66,7 +66,7 @@ pub enum TrackingReading {
 }
 
 /// Reads the answer to a look-up of `asked`.
-pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
+pub fn read_by_uid(received: &ReceivedResponse<'_>, asked: &Uid) -> UidReading {
     let not_about = |what| UidReading::NotAbout {
         reason: reason(received, what),
         retry_after: received.retry_after,
@@ -98,12 +98,12 @@ pub fn read_by_uid(received: &Received<'_>, asked: &Uid) -> UidReading {
 }
 
 /// Reads the answer to a look-up by tracking id.
-pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
-    let not_about = |what| TrackingReading::NotAbout {
+pub fn read_by_tracking_id(received: &ReceivedResponse<'_>) -> TrackingIdReading {
+    let not_about = |what| TrackingIdReading::NotAbout {
         reason: reason(received, what),
         retry_after: received.retry_after,
     };
-    let unreadable = |what| TrackingReading::Unreadable {
+    let unreadable = |what| TrackingIdReading::Unreadable {
         reason: reason(received, what),
     };
     if received.is_about_the_read() {
@@ -118,19 +118,20 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
             not_about("an empty list that broke off")
         }
         Shape::List { rows, .. } if rows.is_empty() && received.http_status == 200 => {
-            TrackingReading::Empty
+            TrackingIdReading::Empty
         }
         Shape::List { rows, troubled } if received.is_success() && !rows.is_empty() => {
-            let full = rows.len() >= FULL_LIST || troubled || received.truncated;
+            let full = rows.len() >= LOOKUP_PAGE_ROWS || troubled || received.truncated;
             let read = |row| {
-                wire::row(row).and_then(|row| transaction::snapshot(row, received.source()).ok())
+                body_shape::row(row)
+                    .and_then(|row| transaction::snapshot(row, received.source()).ok())
             };
             let snapshots: Vec<Snapshot> = rows.iter().filter_map(read).collect();
             let unread = rows.len() - snapshots.len();
             if snapshots.is_empty() {
                 return unreadable("a list of which no row can be read");
             }
-            TrackingReading::Found {
+            TrackingIdReading::Found {
                 snapshots,
                 full,
                 unread,
@@ -139,7 +140,7 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
         // An older path of the gateway answers with one transaction.
         Shape::Transaction(fields) if received.is_success() => {
             match transaction::snapshot(&fields, received.source()) {
-                Ok(snapshot) => TrackingReading::Found {
+                Ok(snapshot) => TrackingIdReading::Found {
                     snapshots: vec![snapshot],
                     full: false,
                     unread: 0,
@@ -155,7 +156,10 @@ pub fn read_by_tracking_id(received: &Received<'_>) -> TrackingReading {
 }
 
 /// What a body is that answers no lookup: `Ok` if it is about the read, `Err` if it cannot be understood.
-fn no_answer(received: &Received<'_>, shape: &Shape<'_>) -> Result<&'static str, &'static str> {
+fn no_answer(
+    received: &ReceivedResponse<'_>,
+    shape: &Shape<'_>,
+) -> Result<&'static str, &'static str> {
     match shape {
         Shape::Error(error) if refusals::is_about_the_read(error) => {
             Ok("an error that describes the read")
@@ -176,8 +180,8 @@ mod tests {
 
     const UID: &str = "6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001";
 
-    fn received(http_status: u16, body: &[u8]) -> Received<'_> {
-        Received {
+    fn received(http_status: u16, body: &[u8]) -> ReceivedResponse<'_> {
+        ReceivedResponse {
             http_status,
             retry_after: Some(Duration::from_secs(3)),
             body,
@@ -195,7 +199,7 @@ mod tests {
         )
     }
 
-    fn by_tracking_id(http_status: u16, body: &Value) -> TrackingReading {
+    fn by_tracking_id(http_status: u16, body: &Value) -> TrackingIdReading {
         read_by_tracking_id(&received(http_status, body.to_string().as_bytes()))
     }
 
@@ -204,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn by_uid_finds_only_the_uid_that_was_asked() {
+    fn a_lookup_by_uid_accepts_only_that_uid() {
         let found = |reading| matches!(reading, UidReading::Found(s) if s.uid.as_str() == UID);
         assert!(found(by_uid(
             200,
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uid_is_missing_only_by_the_gateways_own_word() {
+    fn a_uid_is_missing_only_if_the_gateway_reports_it() {
         let gone = json!({"response": {"message": "Record not found"}});
         assert_eq!(by_uid(404, &gone), UidReading::Missing);
         assert_eq!(
@@ -255,7 +259,7 @@ mod tests {
     fn only_a_plain_empty_list_is_empty() {
         assert_eq!(
             by_tracking_id(200, &json!({"transactions": []})),
-            TrackingReading::Empty
+            TrackingIdReading::Empty
         );
         for (status, body) in [
             (201, json!({"transactions": []})),
@@ -267,33 +271,33 @@ mod tests {
         ] {
             let reading = by_tracking_id(status, &body);
             assert!(
-                matches!(reading, TrackingReading::Unreadable { .. }),
+                matches!(reading, TrackingIdReading::Unreadable { .. }),
                 "{status} {body}"
             );
         }
         for status in [401, 403, 429, 302, 502, 503, 504] {
             let reading = by_tracking_id(status, &json!({"transactions": []}));
             assert!(
-                matches!(reading, TrackingReading::NotAbout { .. }),
+                matches!(reading, TrackingIdReading::NotAbout { .. }),
                 "{status}"
             );
         }
-        let cut = |body| Received {
+        let cut = |body| ReceivedResponse {
             truncated: true,
             ..received(200, body)
         };
         assert!(matches!(
             read_by_tracking_id(&cut(br#"{"transactions":["#)),
-            TrackingReading::Unreadable { .. }
+            TrackingIdReading::Unreadable { .. }
         ));
         assert!(matches!(
             read_by_tracking_id(&cut(br#"{"transactions":[]}"#)),
-            TrackingReading::NotAbout { .. }
+            TrackingIdReading::NotAbout { .. }
         ));
         let gone = json!({"response": {"message": "Record not found"}});
         assert!(matches!(
             by_tracking_id(404, &gone),
-            TrackingReading::NotAbout { .. }
+            TrackingIdReading::NotAbout { .. }
         ));
     }
 
@@ -314,26 +318,26 @@ mod tests {
             let quiet = said == json!("");
             let body = json!({"transactions": [], name: said});
             let reading = by_tracking_id(200, &body);
-            let empty = reading == TrackingReading::Empty;
+            let empty = reading == TrackingIdReading::Empty;
             assert_eq!(empty, quiet, "{body} {reading:?}");
             let mut body = body;
             body["transactions"] = json!([transaction("a")]);
             let reading = by_tracking_id(200, &body);
             assert!(
-                matches!(&reading, TrackingReading::Found { snapshots, full, .. }
+                matches!(&reading, TrackingIdReading::Found { snapshots, full, .. }
                     if snapshots.len() == 1 && *full != quiet),
                 "{body} {reading:?}"
             );
         }
         let nothing = json!({"transactions": [], "errors": null, "message": null});
-        assert_eq!(by_tracking_id(200, &nothing), TrackingReading::Empty);
+        assert_eq!(by_tracking_id(200, &nothing), TrackingIdReading::Empty);
     }
 
     #[test]
     fn a_damaged_row_hides_no_other() {
         let body = b"{\"transactions\":[{\"uid\":\"a\xff\"},{\"uid\":\"b\",\"message\":\"\\ud83d\"},{\"uid\":\"c\",\"status\":\"failed\"}]}";
         let reading = read_by_tracking_id(&received(200, body));
-        let TrackingReading::Found {
+        let TrackingIdReading::Found {
             snapshots, unread, ..
         } = reading
         else {
@@ -353,7 +357,7 @@ mod tests {
             {"amount": 1500, "transaction": {"uid": "acquirer"}},
             {"uid": "d", "status": "successful", "amount": "1,5", "transaction": {"uid": "acquirer"}},
         ]});
-        let TrackingReading::Found {
+        let TrackingIdReading::Found {
             snapshots,
             full,
             unread,
@@ -372,17 +376,17 @@ mod tests {
         let ten = json!({"transactions": vec![transaction("x"); 10]});
         assert!(matches!(
             by_tracking_id(200, &ten),
-            TrackingReading::Found { full: true, .. }
+            TrackingIdReading::Found { full: true, .. }
         ));
         let junk = json!({"transactions": [1, 2]});
         assert!(matches!(
             by_tracking_id(200, &junk),
-            TrackingReading::Unreadable { .. }
+            TrackingIdReading::Unreadable { .. }
         ));
         let one = json!({"transaction": transaction("x")});
         assert!(matches!(
             by_tracking_id(200, &one),
-            TrackingReading::Found { unread: 0, .. }
+            TrackingIdReading::Found { unread: 0, .. }
         ));
     }
 
@@ -400,7 +404,7 @@ mod tests {
         ] {
             let none = by_tracking_id(200, &json!({"transactions": [], name: said}));
             assert!(
-                matches!(none, TrackingReading::NotAbout { .. }),
+                matches!(none, TrackingIdReading::NotAbout { .. }),
                 "{name} {said}"
             );
         }
@@ -408,15 +412,15 @@ mod tests {
         let some = json!({"transactions": [one], "total": 2});
         assert!(matches!(
             by_tracking_id(200, &some),
-            TrackingReading::Found { full: true, .. }
+            TrackingIdReading::Found { full: true, .. }
         ));
         let all = json!({"transactions": [one], "total": 1, "has_more": false, "next": null});
         assert!(matches!(
             by_tracking_id(200, &all),
-            TrackingReading::Found { full: false, .. }
+            TrackingIdReading::Found { full: false, .. }
         ));
         let none = json!({"transactions": [], "total": 0, "count": 0, "has_more": false,
             "next_page": false, "meta": {"total": "0"}, "total_pages": 1});
-        assert_eq!(by_tracking_id(200, &none), TrackingReading::Empty);
+        assert_eq!(by_tracking_id(200, &none), TrackingIdReading::Empty);
     }
 }

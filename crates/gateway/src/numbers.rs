@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_double_loses_becomes_a_text() {
+    fn only_numbers_that_lose_digits_become_text() {
         let texts = |body: &str| {
             as_texts(body.as_bytes()).map(|body| String::from_utf8_lossy(&body).into_owned())
         };
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_great_is_the_greatest() {
+    fn an_overflowing_number_is_the_maximum() {
         let body = finite(br#"{"a":1e400,"b":-1e999,"c":"1e400","d":5}"#);
         assert_eq!(
             body.as_deref(),

@@ -6,8 +6,8 @@
 //!
 //! What it deliberately cannot do: say that something is no JSON. It takes what the strict reader has taken.
 
-use super::card::SensitiveBody;
 use super::requests::plain_amount;
+use super::sensitive_body::SensitiveBody;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -288,9 +288,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-type Fields<'a> = Vec<(&'a [u8], Cow<'a, str>, Node<'a>)>;
+type NodeFields<'a> = Vec<(&'a [u8], Cow<'a, str>, Node<'a>)>;
 
-fn last_of_each(mut fields: Fields<'_>) -> Fields<'_> {
+fn last_of_each(mut fields: NodeFields<'_>) -> NodeFields<'_> {
     let mut seen = HashSet::with_capacity(fields.len());
     let stays: Vec<bool> = fields
         .iter()
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn our_address_wins_the_last_of_two_counts_and_the_amount_is_plain() {
+    fn a_forwarded_request_is_normalised() {
         assert_eq!(
             sent(
                 r#"{"amount":1,"notification\u005furl":"theirs","x":{"y":1,"y":2},"amount":1e15,"x":[]}"#
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn long_numbers_under_a_long_name_take_no_more_than_themselves() {
+    fn long_numbers_are_bounded_in_memory() {
         let numbers = vec!["1e-400"; 70_000].join(",");
         let body = format!("{{\"{}\":[{numbers}]}}", "x".repeat(500_000));
         let begun = leaves::clock::BootInstant::now();
@@ -414,7 +414,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_forwarded_is_what_was_read(a in any::<f64>(), b in any::<i64>(), text in ".{0,20}") {
+        fn the_forwarded_body_equals_the_parsed_one(a in any::<f64>(), b in any::<i64>(), text in ".{0,20}") {
             let value = json!({"a": a, "amount": 5, "b": [b, {"c": text}, null], &text: {}});
             let body = serde_json::to_string_pretty(&value).unwrap();
             let mut back: Value = serde_json::from_str(&sent(&body)).unwrap();

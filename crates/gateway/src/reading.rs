@@ -4,13 +4,13 @@
 //! Nothing here fails: what cannot be understood is said to be so. What it deliberately cannot do:
 //! conclude. Whether a payment failed is for the fold to say, over all evidence.
 
-use super::address::Address;
-use super::fields::{MAX_TEXT, clean};
-use super::json::Json;
+use super::address::GatewayAddress;
+use super::body_shape::{ErrorBody, Shape, TaskBody, TaskStatus, shape, speaks_of_a_transaction};
+use super::borrowed_json::BorrowedJson;
+use super::fields::{MAX_KEPT_TEXT_LEN, redact_and_truncate};
 use super::redact::redact_value;
-use super::refusals::{self, Place};
-use super::transaction::{self, Source};
-use super::wire::{ErrorBody, Shape, TaskBody, TaskWord, shape, speaks_of_a_transaction};
+use super::refusals::{self, RefusalSource};
+use super::transaction::{self, SnapshotSource};
 use domain::{Refusal, RefusalKind, Snapshot, TaskId, Timestamp, TransactionType};
 use serde_json::Value;
 use std::fmt;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// An HTTP answer that has been received, and when.
 #[derive(Clone, Copy)]
-pub struct Received<'a> {
+pub struct ReceivedResponse<'a> {
     /// The HTTP status.
     pub http_status: u16,
     /// `Retry-After`, as a time to wait.
@@ -33,7 +33,7 @@ pub struct Received<'a> {
     pub at: Timestamp,
 }
 
-impl fmt::Debug for Received<'_> {
+impl fmt::Debug for ReceivedResponse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Received")
             .field("http_status", &self.http_status)
@@ -43,7 +43,7 @@ impl fmt::Debug for Received<'_> {
     }
 }
 
-impl Received<'_> {
+impl ReceivedResponse<'_> {
     /// What the body is. Of one that broke off nothing is understood, unless an object in it is complete:
     /// nothing that could have followed would take it back.
     pub(super) fn shape(&self) -> Shape<'_> {
@@ -53,8 +53,8 @@ impl Received<'_> {
         }
     }
 
-    pub(super) fn source(&self) -> Source {
-        Source {
+    pub(super) fn source(&self) -> SnapshotSource {
+        SnapshotSource {
             sha256: self.sha256,
             at: self.at,
         }
@@ -99,7 +99,7 @@ pub enum SubmitReading {
 
 /// Which address of a task was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TaskUrl {
+pub enum TaskEndpoint {
     /// `status_url`: how far the task is.
     Status,
     /// `response_url`: what came of it.
@@ -136,15 +136,15 @@ pub enum TaskReading {
 }
 
 /// Reads the answer to a submit of any kind. `ours` is the configured address.
-pub fn read_submit(received: &Received<'_>, ours: &Address) -> SubmitReading {
+pub fn read_submit(received: &ReceivedResponse<'_>, ours: &GatewayAddress) -> SubmitReading {
     read_submit_of(None, received, ours)
 }
 
 /// The same where the kind of the request is known: errors can name the fields of that kind alone.
 pub fn read_submit_of(
     asked: Option<TransactionType>,
-    received: &Received<'_>,
-    ours: &Address,
+    received: &ReceivedResponse<'_>,
+    ours: &GatewayAddress,
 ) -> SubmitReading {
     let status = received.http_status;
     match received.shape() {
@@ -180,11 +180,15 @@ pub fn read_submit_of(
     }
 }
 
-fn submit_task(received: &Received<'_>, task: &TaskBody, ours: &Address) -> SubmitReading {
+fn submit_task(
+    received: &ReceivedResponse<'_>,
+    task: &TaskBody,
+    ours: &GatewayAddress,
+) -> SubmitReading {
     let status = received.http_status;
     let runs = match task.word {
-        TaskWord::Processing | TaskWord::Completed | TaskWord::Unsaid => true,
-        TaskWord::Unknown => false,
+        TaskStatus::Processing | TaskStatus::Completed | TaskStatus::Unsaid => true,
+        TaskStatus::Unknown => false,
     };
     match task_id(task, ours) {
         Some(id) if runs && received.is_success() => SubmitReading::Ack {
@@ -198,10 +202,10 @@ fn submit_task(received: &Received<'_>, task: &TaskBody, ours: &Address) -> Subm
 
 fn submit_error(
     asked: Option<TransactionType>,
-    received: &Received<'_>,
+    received: &ReceivedResponse<'_>,
     error: &ErrorBody,
 ) -> SubmitReading {
-    let mut refusal = refusals::read(Place::Submit, asked, received.http_status, error);
+    let mut refusal = refusals::read(RefusalSource::Submit, asked, received.http_status, error);
     let is_open = refusals::names_open_code(received.body);
     if is_open && refusal.kind == RefusalKind::Rejected {
         refusal.kind = RefusalKind::Doubt;
@@ -209,7 +213,7 @@ fn submit_error(
     // 429 is the gateway's word that nothing was processed, unless the body knows better.
     match refusal.kind {
         RefusalKind::Rejected | RefusalKind::Doubt
-            if received.http_status == 429 && !is_open && !refusals::leaves_open(error) =>
+            if received.http_status == 429 && !is_open && !refusals::may_be_in_progress(error) =>
         {
             SubmitReading::Deferred {
                 retry_after: received.retry_after,
@@ -228,7 +232,7 @@ fn unclear(status: u16, what: &str) -> SubmitReading {
 }
 
 /// The task's id: `request_id`, or the end of one of its addresses when they are ours.
-fn task_id(task: &TaskBody, ours: &Address) -> Option<TaskId> {
+fn task_id(task: &TaskBody, ours: &GatewayAddress) -> Option<TaskId> {
     task.request_id
         .as_deref()
         .and_then(TaskId::from_gateway)
@@ -236,28 +240,28 @@ fn task_id(task: &TaskBody, ours: &Address) -> Option<TaskId> {
             [&task.response_url, &task.status_url]
                 .into_iter()
                 .flatten()
-                .find_map(|url| ours.task_of(url))
+                .find_map(|url| ours.parse_task_url(url))
         })
 }
 
-fn foreign_url(task: &TaskBody, ours: &Address) -> Option<String> {
+fn foreign_url(task: &TaskBody, ours: &GatewayAddress) -> Option<String> {
     [&task.status_url, &task.response_url]
         .into_iter()
         .flatten()
-        .find(|url| !ours.is_origin_of(url))
-        .map(|url| clean(url, MAX_TEXT))
+        .find(|url| !ours.has_same_origin(url))
+        .map(|url| redact_and_truncate(url, MAX_KEPT_TEXT_LEN))
 }
 
 /// Reads an answer of a task's `status_url` or `response_url`, of a request of any kind.
-pub fn read_task(received: &Received<'_>, which: TaskUrl) -> TaskReading {
+pub fn read_task(received: &ReceivedResponse<'_>, which: TaskEndpoint) -> TaskReading {
     read_task_of(None, received, which)
 }
 
 /// The same where the kind of the request is known: errors can name the fields of that kind alone.
 pub fn read_task_of(
     asked: Option<TransactionType>,
-    received: &Received<'_>,
-    which: TaskUrl,
+    received: &ReceivedResponse<'_>,
+    which: TaskEndpoint,
 ) -> TaskReading {
     if received.is_about_the_read() {
         return not_about_task(received, "a status that describes the read");
@@ -268,13 +272,13 @@ pub fn read_task_of(
             Err(malformed) => unreadable(received, &format!("a transaction whose {malformed}")),
         },
         Shape::List { rows, .. } => TaskReading::Other(redact_value(&serde_json::json!({
-            "transactions": rows.into_iter().map(Json::into_value).collect::<Vec<_>>()
+            "transactions": rows.into_iter().map(BorrowedJson::into_value).collect::<Vec<_>>()
         }))),
         Shape::Balance(balance) => TaskReading::Other(redact_value(&balance.into_value())),
         Shape::Task(task) => read_task_word(received, which, &task),
         Shape::Error(error) if refusals::is_of_the_task(asked, received.http_status, &error) => {
             let status = received.http_status;
-            let mut refusal = refusals::read(Place::Task, asked, status, &error);
+            let mut refusal = refusals::read(RefusalSource::Task, asked, status, &error);
             if refusal.kind == RefusalKind::Rejected && refusals::names_open_code(received.body) {
                 refusal.kind = RefusalKind::Doubt;
             }
@@ -290,38 +294,46 @@ pub fn read_task_of(
     }
 }
 
-fn read_task_word(received: &Received<'_>, which: TaskUrl, task: &TaskBody) -> TaskReading {
+fn read_task_word(
+    received: &ReceivedResponse<'_>,
+    which: TaskEndpoint,
+    task: &TaskBody,
+) -> TaskReading {
     match (task.word, which) {
-        (TaskWord::Processing, TaskUrl::Status | TaskUrl::Result) => TaskReading::Running,
+        (TaskStatus::Processing, TaskEndpoint::Status | TaskEndpoint::Result) => {
+            TaskReading::Running
+        }
         // A result that is only "completed" is not there yet; asking again costs nothing.
-        (TaskWord::Completed, TaskUrl::Status | TaskUrl::Result) => TaskReading::Completed,
-        (TaskWord::Unknown, TaskUrl::Status | TaskUrl::Result) => {
+        (TaskStatus::Completed, TaskEndpoint::Status | TaskEndpoint::Result) => {
+            TaskReading::Completed
+        }
+        (TaskStatus::Unknown, TaskEndpoint::Status | TaskEndpoint::Result) => {
             if received.http_status >= 500 {
                 not_about_task(received, "a failing gateway that knows no task")
             } else {
                 TaskReading::Unknown
             }
         }
-        (TaskWord::Unsaid, TaskUrl::Status | TaskUrl::Result) => {
+        (TaskStatus::Unsaid, TaskEndpoint::Status | TaskEndpoint::Result) => {
             unreadable(received, "a task without a status")
         }
     }
 }
 
-fn not_about_task(received: &Received<'_>, what: &str) -> TaskReading {
+fn not_about_task(received: &ReceivedResponse<'_>, what: &str) -> TaskReading {
     TaskReading::NotAboutTask {
         reason: reason(received, what),
         retry_after: received.retry_after,
     }
 }
 
-fn unreadable(received: &Received<'_>, what: &str) -> TaskReading {
+fn unreadable(received: &ReceivedResponse<'_>, what: &str) -> TaskReading {
     TaskReading::Unreadable {
         reason: reason(received, what),
     }
 }
 
-pub(super) fn reason(received: &Received<'_>, what: &str) -> String {
+pub(super) fn reason(received: &ReceivedResponse<'_>, what: &str) -> String {
     let cut = if received.truncated { ", cut off" } else { "" };
     format!("http {} with {what}{cut}", received.http_status)
 }

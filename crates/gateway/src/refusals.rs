@@ -10,13 +10,13 @@ mod names;
 mod phrases;
 mod words;
 
-use super::wire::ErrorBody;
+use super::body_shape::ErrorBody;
 use domain::{Refusal, RefusalKind, TransactionType};
 use words::About;
 
 /// Where an error was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RefusalSource {
     /// In the answer to the submit.
     Submit,
     /// In the result of the task: the task itself produced it.
@@ -26,7 +26,7 @@ pub(super) enum Place {
 /// Reads an error with the HTTP status that it came under. `asked`: the kind of the request, where it is
 /// known.
 pub(super) fn read(
-    place: Place,
+    place: RefusalSource,
     asked: Option<TransactionType>,
     http_status: u16,
     error: &ErrorBody,
@@ -69,7 +69,7 @@ pub(super) fn is_of_the_task(
 }
 
 /// Whether the error says that something may be going on under this request, whatever its HTTP status.
-pub(super) fn leaves_open(error: &ErrorBody) -> bool {
+pub(super) fn may_be_in_progress(error: &ErrorBody) -> bool {
     let open =
         |code: &String| code.starts_with(['P', 'S', 'F']) || code == "E.1018" || is_left_open(code);
     error.is_beside_a_transaction || error.codes.iter().any(open) || is_left_open_by_texts(error)
@@ -98,15 +98,15 @@ pub(super) fn names_open_code(body: &[u8]) -> bool {
 }
 
 fn kind(
-    place: Place,
+    place: RefusalSource,
     asked: Option<TransactionType>,
     http_status: u16,
     error: &ErrorBody,
 ) -> RefusalKind {
-    let credentials = place == Place::Submit && matches!(http_status, 401 | 403);
+    let credentials = place == RefusalSource::Submit && matches!(http_status, 401 | 403);
     let heard = match place {
-        Place::Submit => (400..=499).contains(&http_status),
-        Place::Task => matches!(http_status, 400 | 422),
+        RefusalSource::Submit => (400..=499).contains(&http_status),
+        RefusalSource::Task => matches!(http_status, 400 | 422),
     };
     if !heard {
         return RefusalKind::Doubt;

@@ -9,7 +9,7 @@ mod schema;
 
 pub use schema::{balance_query_schema, request_schema, status_query_schema};
 
-use super::client::Query;
+use super::client::QueryKind;
 use super::redact::Secrets;
 use domain::{Currency, TrackingId, TransactionType, Uid};
 use serde_json::{Map, Number, Value};
@@ -17,7 +17,7 @@ use words::money::is_known;
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FieldProblem {
+pub struct FieldViolation {
     /// Where, as a JSON pointer (RFC 6901) into the caller's body.
     pub pointer: String,
     /// What is wrong; never what was there.
@@ -25,7 +25,7 @@ pub struct FieldProblem {
 }
 
 /// What a request of some kind must have.
-struct Needs {
+struct RequiredFields {
     parent: bool,
     currency: bool,
     description: bool,
@@ -34,15 +34,15 @@ struct Needs {
     card: Option<&'static str>,
 }
 
-const fn needs(kind: TransactionType) -> Needs {
-    let parentless = Needs {
+const fn needs(kind: TransactionType) -> RequiredFields {
+    let parentless = RequiredFields {
         parent: false,
         currency: true,
         description: true,
         reason: false,
         card: None,
     };
-    let child = Needs {
+    let child = RequiredFields {
         parent: true,
         currency: false,
         description: false,
@@ -54,16 +54,16 @@ const fn needs(kind: TransactionType) -> Needs {
         TransactionType::Payment
         | TransactionType::Authorization
         | TransactionType::Tokenization => parentless,
-        TransactionType::Payout => Needs {
+        TransactionType::Payout => RequiredFields {
             card: Some("recipient_credit_card"),
             ..parentless
         },
-        TransactionType::Checkup => Needs {
+        TransactionType::Checkup => RequiredFields {
             card: Some("credit_card"),
             ..parentless
         },
         TransactionType::Capture | TransactionType::Void | TransactionType::Chargeback => child,
-        TransactionType::Refund => Needs {
+        TransactionType::Refund => RequiredFields {
             reason: true,
             ..child
         },
@@ -72,7 +72,7 @@ const fn needs(kind: TransactionType) -> Needs {
 
 /// Checks the fields of a request: those inside the gateway's `request`. The tracking id is a name
 /// of our own API and is parsed there.
-pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<FieldProblem> {
+pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<FieldViolation> {
     if fields.get("request").is_some_and(Value::is_object) && !fields.contains_key("amount") {
         return vec![problem(
             "/request",
@@ -80,15 +80,15 @@ pub fn check_request(kind: TransactionType, fields: &Map<String, Value>) -> Vec<
         )];
     }
     let needs = needs(kind);
-    let mut problems = Problems {
+    let mut problems = Violations {
         fields,
         found: Vec::new(),
     };
     problems.amount();
     problems.currency(needs.currency);
     problems.parent_uid(needs.parent);
-    problems.text("description", MAX_TEXT, needs.description);
-    problems.text("reason", MAX_TEXT, needs.reason);
+    problems.text("description", MAX_TEXT_LEN, needs.description);
+    problems.text("reason", MAX_TEXT_LEN, needs.reason);
     if let Some(card) = needs.card {
         problems.card_given(card);
     }
@@ -122,7 +122,7 @@ pub const HOLDS_THE_CARD: &str = "must not hold the number of the request's card
 const MAX_TRACKING_ID: usize = 255;
 
 /// The longest description and reason, in characters.
-const MAX_TEXT: usize = 255;
+const MAX_TEXT_LEN: usize = 255;
 
 const BOOLEANS: [&str; 2] = ["test", "duplicate_check"];
 
@@ -155,30 +155,30 @@ const LIMITS: &[(&str, &str, usize)] = &[
     ("billing_address", "address", 255),
 ];
 
-fn problem(pointer: &str, message: &str) -> FieldProblem {
-    FieldProblem {
+fn problem(pointer: &str, message: &str) -> FieldViolation {
+    FieldViolation {
         pointer: pointer.to_owned(),
         message: message.to_owned(),
     }
 }
 
-struct Problems<'a> {
+struct Violations<'a> {
     fields: &'a Map<String, Value>,
-    found: Vec<FieldProblem>,
+    found: Vec<FieldViolation>,
 }
 
-impl Problems<'_> {
+impl Violations<'_> {
     fn add(&mut self, name: &str, message: &str) {
         self.found.push(problem(&format!("/{name}"), message));
     }
 
     /// A field that is there and not null.
-    fn given(&self, name: &str) -> Option<&Value> {
+    fn value(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
     fn amount(&mut self) {
-        let message = match self.given("amount") {
+        let message = match self.value("amount") {
             None => "is required",
             Some(Value::Number(number)) => match whole(number) {
                 Some(1..=MAX_AMOUNT) => return,
@@ -197,7 +197,7 @@ impl Problems<'_> {
     }
 
     fn currency(&mut self, required: bool) {
-        let message = match self.given("currency") {
+        let message = match self.value("currency") {
             None if required => "is required",
             None => return,
             Some(value) => match value.as_str().and_then(Currency::parse) {
@@ -214,7 +214,7 @@ impl Problems<'_> {
     }
 
     fn parent_uid(&mut self, required: bool) {
-        let message = match self.given("parent_uid") {
+        let message = match self.value("parent_uid") {
             None if required => "is required",
             None => return,
             Some(value) => match value.as_str().and_then(Uid::from_gateway) {
@@ -226,7 +226,7 @@ impl Problems<'_> {
     }
 
     fn text(&mut self, name: &str, most: usize, required: bool) {
-        let message = match self.given(name) {
+        let message = match self.value(name) {
             None if required => "is required".to_owned(),
             None => return,
             Some(Value::String(text)) if text.trim().is_empty() && required => {
@@ -242,19 +242,19 @@ impl Problems<'_> {
     /// The card itself, or something encrypted in its place.
     fn card_given(&mut self, name: &str) {
         let encrypted = self.fields.keys().any(|key| key.starts_with("encrypted_"));
-        if self.given(name).is_none() && !encrypted {
+        if self.value(name).is_none() && !encrypted {
             self.add(name, "is required");
         }
     }
 
     fn of_type(&mut self, name: &str, expected: &str, is: fn(&Value) -> bool) {
-        if self.given(name).is_some_and(|value| !is(value)) {
+        if self.value(name).is_some_and(|value| !is(value)) {
             self.add(name, &format!("must be {expected}"));
         }
     }
 
     fn limit(&mut self, object: &str, name: &str, most: usize) {
-        let value = self.given(object).and_then(|object| object.get(name));
+        let value = self.value(object).and_then(|object| object.get(name));
         let message = match value {
             None | Some(Value::Null) => return,
             // What the card's owner has encrypted is longer than what is in it.
@@ -299,10 +299,10 @@ fn at_most(most: usize) -> String {
 }
 
 /// So many names that hold the card's number are told of.
-const MOST_FOUND: usize = 100;
+const MAX_VIOLATIONS: usize = 100;
 
 /// Longer pointers to fields are cut.
-const LONGEST_POINTER: usize = 512;
+const MAX_POINTER_LEN: usize = 512;
 
 /// Ids are stored as they are, so that none may hold the number of the very card that the request is
 /// about. Nothing else about an id is guessed.
@@ -310,15 +310,15 @@ fn ids_with_the_card(
     fields: &Map<String, Value>,
     card: &Secrets,
     pointer: &str,
-    found: &mut Vec<FieldProblem>,
+    found: &mut Vec<FieldViolation>,
 ) {
     for (name, value) in fields {
-        if found.len() >= MOST_FOUND {
+        if found.len() >= MAX_VIOLATIONS {
             return;
         }
         let mut pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
         // Each problem has a copy of it, and a name may be as long as the body.
-        pointer.truncate(pointer.floor_char_boundary(LONGEST_POINTER));
+        pointer.truncate(pointer.floor_char_boundary(MAX_POINTER_LEN));
         let is_id = matches!(
             name.as_str(),
             "uid" | "parent_uid" | "tracking_id" | "request_id"
@@ -347,20 +347,20 @@ fn ids_with_the_card(
 }
 
 /// Reads the body of a status query: `uid` or `tracking_id`, one of them.
-pub fn status_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProblem>> {
+pub fn status_query(fields: &Map<String, Value>) -> Result<QueryKind, Vec<FieldViolation>> {
     let given = |name: &str| fields.get(name).filter(|value| !value.is_null());
     match (given("uid"), given("tracking_id")) {
         (Some(uid), None) => uid
             .as_str()
             .and_then(Uid::from_gateway)
-            .map(Query::ByUid)
+            .map(QueryKind::ByUid)
             .ok_or_else(|| vec![problem("/uid", "must be the uid of a transaction")]),
         (None, Some(id)) => id
             .as_str()
             .and_then(TrackingId::from_gateway)
             .filter(|id| id.as_str() != "." && id.as_str() != "..")
             .filter(|id| id.as_str().chars().count() <= MAX_TRACKING_ID)
-            .map(|id| Query::ByTrackingId(id.as_str().to_owned()))
+            .map(|id| QueryKind::ByTrackingId(id.as_str().to_owned()))
             .ok_or_else(|| vec![problem("/tracking_id", "must be a tracking id")]),
         (None, None) => Err(vec![problem("", "needs uid or tracking_id")]),
         (Some(_), Some(_)) => Err(vec![problem("", "needs uid or tracking_id, not both")]),
@@ -369,8 +369,8 @@ pub fn status_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProbl
 
 /// Reads the body of a balance query: `account`, `currency` or `gateway_id`; which of them the
 /// acquirer wants is for the gateway to say.
-pub fn balance_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProblem>> {
-    let mut problems = Problems {
+pub fn balance_query(fields: &Map<String, Value>) -> Result<QueryKind, Vec<FieldViolation>> {
+    let mut problems = Violations {
         fields,
         found: Vec::new(),
     };
@@ -381,14 +381,14 @@ pub fn balance_query(fields: &Map<String, Value>) -> Result<Query, Vec<FieldProb
     });
     if ["account", "currency", "gateway_id"]
         .iter()
-        .all(|name| problems.given(name).is_none())
+        .all(|name| problems.value(name).is_none())
     {
         problems
             .found
             .push(problem("", "needs account, currency or gateway_id"));
     }
     if problems.found.is_empty() {
-        Ok(Query::Balance(fields.clone()))
+        Ok(QueryKind::Balance(fields.clone()))
     } else {
         Err(problems.found)
     }

@@ -15,7 +15,7 @@ pub fn names_another_shop(body: &[u8], shop: &str) -> bool {
         return false;
     }
     // Read as what follows from it is read: mended where it is damaged.
-    let Ok(body) = super::sparse::read_value(&super::decode::readable(body)) else {
+    let Ok(body) = super::webhook_json::read_value(&super::decode::readable(body)) else {
         return false;
     };
     let transaction = &body["transaction"];
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_may_name_its_shop_in_several_places_and_ways() {
+    fn a_shop_is_found_in_every_field_of_a_body() {
         for other in [json!(1001), json!("1001"), json!(" 1001 ")] {
             for body in [
                 json!({"transaction": {"uid": "u", "shop": {"id": other}}}),

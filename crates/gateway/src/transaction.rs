@@ -5,23 +5,26 @@
 //! binding hangs (sum, currency, type, names) that cannot be read is noted in the snapshot, which then
 //! agrees with nothing and ends nothing. Only a uid must be readable.
 
-use super::fields::{self, Malformed};
-use super::json::{Fields, Json};
+use super::body_shape::row;
+use super::borrowed_json::{BorrowedJson, ObjectFields};
+use super::fields::{self, UnreadableField};
 use super::redact;
-use super::wire::row;
 use domain::snapshot::Card;
 use domain::{Currency, Snapshot, StatusClass, Timestamp, TrackingId, Uid};
 use std::borrow::Cow;
 
 /// Where a transaction was read: the hash of the whole body, and when it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct SnapshotSource {
     pub(super) sha256: [u8; 32],
     pub(super) at: Timestamp,
 }
 
 /// Reads one transaction.
-pub(super) fn snapshot(transaction: &Fields<'_>, source: Source) -> Result<Snapshot, Malformed> {
+pub(super) fn snapshot(
+    transaction: &ObjectFields<'_>,
+    source: SnapshotSource,
+) -> Result<Snapshot, UnreadableField> {
     let code = fields::word(transaction, "code");
     let status = fields::word(transaction, "status").unwrap_or_default();
     let names = redact::holders(transaction);
@@ -29,9 +32,10 @@ pub(super) fn snapshot(transaction: &Fields<'_>, source: Source) -> Result<Snaps
     fields::card_numbers(transaction, &mut numbers);
     let mut unread = Unread::default();
     let amount = unread.or_none(transaction, fields::minor(transaction, "amount"));
-    let free = |name| fields::text(transaction, name).map(|text| redact::strike(text, &names));
+    let free =
+        |name| fields::text(transaction, name).map(|text| redact::redact_holders(text, &names));
     let snapshot = Snapshot {
-        uid: uid(transaction, "uid")?.ok_or(Malformed("uid"))?,
+        uid: uid(transaction, "uid")?.ok_or(UnreadableField("uid"))?,
         class: StatusClass::of(&status, code.as_deref()),
         status,
         kind: unread.or_none(transaction, name_of_kind(transaction)),
@@ -64,10 +68,10 @@ struct Unread(Vec<String>);
 impl Unread {
     fn or_none<T>(
         &mut self,
-        transaction: &Fields<'_>,
-        read: Result<Option<T>, Malformed>,
+        transaction: &ObjectFields<'_>,
+        read: Result<Option<T>, UnreadableField>,
     ) -> Option<T> {
-        read.unwrap_or_else(|Malformed(name)| {
+        read.unwrap_or_else(|UnreadableField(name)| {
             self.0.push(fields::spelled(transaction, name));
             None
         })
@@ -79,19 +83,19 @@ impl Unread {
 }
 
 /// A uid with a lost letter in it would be another's.
-fn uid(transaction: &Fields<'_>, name: &'static str) -> Result<Option<Uid>, Malformed> {
+fn uid(transaction: &ObjectFields<'_>, name: &'static str) -> Result<Option<Uid>, UnreadableField> {
     let readable = |text: &Cow<'_, str>| !text.contains('\u{fffd}');
     fields::exact(transaction, name)?
         .map(|text| {
             let text = Some(text).filter(readable);
             text.and_then(|text| Uid::from_gateway(&text))
-                .ok_or(Malformed(name))
+                .ok_or(UnreadableField(name))
         })
         .transpose()
 }
 
 /// The parent that it names; where it does not, that of the body which a chargeback carries along.
-fn parent_uid(transaction: &Fields<'_>) -> Result<Option<Uid>, Malformed> {
+fn parent_uid(transaction: &ObjectFields<'_>) -> Result<Option<Uid>, UnreadableField> {
     let named = uid(transaction, "parent_uid")?;
     let is_chargeback = || fields::word(transaction, "type").as_deref() == Some("chargeback");
     if named.is_some() || !is_chargeback() {
@@ -101,21 +105,21 @@ fn parent_uid(transaction: &Fields<'_>) -> Result<Option<Uid>, Malformed> {
     carried.map_or(Ok(None), |parent| uid(parent, "uid"))
 }
 
-fn tracking_id(transaction: &Fields<'_>) -> Result<Option<TrackingId>, Malformed> {
+fn tracking_id(transaction: &ObjectFields<'_>) -> Result<Option<TrackingId>, UnreadableField> {
     const NAME: &str = "tracking_id";
     fields::exact(transaction, NAME)?
-        .map(|text| TrackingId::from_gateway(&text).ok_or(Malformed(NAME)))
+        .map(|text| TrackingId::from_gateway(&text).ok_or(UnreadableField(NAME)))
         .transpose()
 }
 
-fn currency(transaction: &Fields<'_>) -> Result<Option<Currency>, Malformed> {
+fn currency(transaction: &ObjectFields<'_>) -> Result<Option<Currency>, UnreadableField> {
     const NAME: &str = "currency";
     fields::filled(transaction, NAME)?
-        .map(|text| Currency::parse(text.trim()).ok_or(Malformed(NAME)))
+        .map(|text| Currency::parse(text.trim()).ok_or(UnreadableField(NAME)))
         .transpose()
 }
 
-fn name_of_kind(transaction: &Fields<'_>) -> Result<Option<String>, Malformed> {
+fn name_of_kind(transaction: &ObjectFields<'_>) -> Result<Option<String>, UnreadableField> {
     const NAME: &str = "type";
     fields::filled(transaction, NAME)?;
     Ok(fields::word(transaction, NAME))
@@ -123,9 +127,9 @@ fn name_of_kind(transaction: &Fields<'_>) -> Result<Option<String>, Malformed> {
 
 /// Version 2 has `credit_card` or `recipient_credit_card`, version 3 `payment_method`, which lies
 /// under `recipient` for a payout.
-fn card(transaction: &Fields<'_>) -> Option<Card> {
-    fn object<'b, 'a>(fields: &'b Fields<'a>, name: &str) -> Option<&'b Fields<'a>> {
-        fields.get(name).and_then(Json::as_object)
+fn card(transaction: &ObjectFields<'_>) -> Option<Card> {
+    fn object<'b, 'a>(fields: &'b ObjectFields<'a>, name: &str) -> Option<&'b ObjectFields<'a>> {
+        fields.get(name).and_then(BorrowedJson::as_object)
     }
     let card = object(transaction, "credit_card")
         .or_else(|| object(transaction, "payment_method"))
@@ -146,9 +150,9 @@ fn card(transaction: &Fields<'_>) -> Option<Card> {
 }
 
 /// A token must stay usable: it is kept whole, or not at all.
-fn token(card: &Fields<'_>, name: &'static str) -> Option<String> {
+fn token(card: &ObjectFields<'_>, name: &'static str) -> Option<String> {
     let token = fields::exact(card, name).ok().flatten()?;
-    let harmless = super::redact::is_harmless_token(&token);
-    (harmless && token.len() <= fields::MAX_TEXT && !token.contains('\0'))
+    let harmless = super::redact::is_safe_token(&token);
+    (harmless && token.len() <= fields::MAX_KEPT_TEXT_LEN && !token.contains('\0'))
         .then(|| token.into_owned())
 }

@@ -2,13 +2,13 @@
 //!
 //! Four kinds of body reach the same address. Only a transaction concerns us; the others are kept.
 //! What it deliberately cannot do: believe. Whether the sender is the gateway is decided by
-//! [`super::authenticity`] over the same bytes, and what follows from it by the fold.
+//! [`super::webhook_auth`] over the same bytes, and what follows from it by the fold.
 
-use super::json::Json;
+use super::body_shape::{Shape, row, shape, shape_of};
+use super::borrowed_json::BorrowedJson;
 use super::redact::{Redacted, redact, redact_read};
-use super::transaction::{self, Source};
-use super::wire::{Shape, row, shape, shape_of};
-use super::{decode, sparse};
+use super::transaction::{self, SnapshotSource};
+use super::{decode, webhook_json};
 use domain::{Snapshot, Timestamp, Uid};
 
 /// What a webhook says.
@@ -34,16 +34,16 @@ pub enum WebhookReading {
 
 /// Reads a webhook. `sha256` is that of the body as it was received, `at` when that was.
 pub fn read_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> WebhookReading {
-    reading(shape(body), body, Source { sha256, at })
+    reading(shape(body), body, SnapshotSource { sha256, at })
 }
 
 /// Reads a webhook, and gives it as it may be kept. The body is parsed once for both.
 pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, WebhookReading) {
-    let Ok(value) = sparse::read_plain(body) else {
+    let Ok(value) = webhook_json::read_plain(body) else {
         return (redact(body), read_webhook(body, sha256, at));
     };
     let kept = redact_read(body, Some(&value));
-    let reading = reading(shape_of(value), body, Source { sha256, at });
+    let reading = reading(shape_of(value), body, SnapshotSource { sha256, at });
     debug_assert_eq!(
         reading,
         read_webhook(body, sha256, at),
@@ -52,7 +52,7 @@ pub fn take_webhook(body: &[u8], sha256: [u8; 32], at: Timestamp) -> (Redacted, 
     (kept, reading)
 }
 
-fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
+fn reading(shape: Shape<'_>, body: &[u8], source: SnapshotSource) -> WebhookReading {
     let unknown = |reason: String| WebhookReading::Unknown { reason };
     match shape {
         Shape::Transaction(fields) => match transaction::snapshot(&fields, source) {
@@ -76,7 +76,7 @@ fn reading(shape: Shape<'_>, body: &[u8], source: Source) -> WebhookReading {
 /// good for a look-up, and proves nothing.
 pub fn scanned_uid(body: &[u8]) -> Option<String> {
     const NAME: &str = "\"uid\"";
-    if sparse::read_all(body).is_ok() {
+    if webhook_json::read_all(body).is_ok() {
         return None;
     }
     let text = decode::text(body);
@@ -92,18 +92,23 @@ pub fn scanned_uid(body: &[u8]) -> Option<String> {
 const LONGEST_UID: usize = 64;
 
 fn other(body: &[u8]) -> WebhookReading {
-    let Ok(Json::Object(fields)) = sparse::read_all(body) else {
+    let Ok(BorrowedJson::Object(fields)) = webhook_json::read_all(body) else {
         return WebhookReading::Unknown {
             reason: "no object".to_owned(),
         };
     };
-    let text = |name: &str| fields.get(name).and_then(Json::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        fields
+            .get(name)
+            .and_then(BorrowedJson::as_str)
+            .unwrap_or_default()
+    };
     if text("event").ends_with(".subscription")
         || (text("id").starts_with("sbs_") && fields.contains("state"))
     {
         return WebhookReading::Subscription;
     }
-    let expired = fields.get("expired") == Some(&Json::Flag(true));
+    let expired = fields.get("expired") == Some(&BorrowedJson::Flag(true));
     if expired && fields.contains("token") {
         return WebhookReading::ExpiredToken;
     }
@@ -206,12 +211,15 @@ mod tests {
             );
             let again = read_webhook(&kept.bytes, [1; 32], Timestamp::from_micros(0));
             assert_eq!(again, reading);
-            assert!(sparse::is_json(&kept.bytes), "an auditor reads it strictly");
+            assert!(
+                webhook_json::is_json(&kept.bytes),
+                "an auditor reads it strictly"
+            );
         }
     }
 
     #[test]
-    fn a_whole_object_counts_however_deep_it_is_and_with_strays_behind_it() {
+    fn a_deep_object_with_trailing_bytes_is_read() {
         let deep = |depth: usize| {
             let nested = format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
             format!(r#"{{"transaction":{{"x":{nested},"uid":"u","status":"successful"}}}}"#)
@@ -230,13 +238,13 @@ mod tests {
                     if snapshot.uid.as_str() == "u"),
                 "{reading:?}"
             );
-            assert!(sparse::is_json(&kept.bytes) && scanned_uid(body.as_bytes()).is_none());
+            assert!(webhook_json::is_json(&kept.bytes) && scanned_uid(body.as_bytes()).is_none());
             assert!(!redact(&kept.bytes).changed);
         }
     }
 
     #[test]
-    fn of_what_cannot_be_read_a_uid_is_found() {
+    fn a_uid_is_found_in_an_unreadable_webhook() {
         for (body, uid) in [
             (r#"{"transaction":{"uid" : "u-1","x":tru"#, Some("u-1")),
             (r#"{"uid":{},"a":{"uid":"u-2"},"#, Some("u-2")),
@@ -285,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_left_unread_changes_nothing(body in any_fields()) {
+        fn skipped_fields_change_nothing(body in any_fields()) {
             read(&body);
         }
     }

@@ -115,7 +115,7 @@ mod tests {
     use crate::random::generator;
 
     #[test]
-    fn a_fault_ends_after_its_requests_or_its_seconds() {
+    fn a_fault_expires_after_its_requests_or_seconds() {
         let mut random = generator(1, &[]);
         let mut faults = GatewayFaults::default();
         let hang = || GatewayFault {

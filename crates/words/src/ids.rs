@@ -151,9 +151,9 @@ impl fmt::Display for TransactionId {
 /// The `RequestID` header: a UUIDv5 of shop and tracking ID, so that it survives the loss of the
 /// row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestKey(pub Uuid);
+pub struct GatewayIdempotencyKey(pub Uuid);
 
-impl RequestKey {
+impl GatewayIdempotencyKey {
     /// Returns the key of a shop's tracking ID. It does not depend on the transaction type, because
     /// a tracking ID names one transaction whatever its type.
     pub fn of(shop: &ShopId, tracking_id: &TrackingId) -> Self {

@@ -10,7 +10,7 @@ pub mod openapi;
 pub mod timestamp;
 mod wording;
 
-pub use ids::{InvalidId, RequestKey, ShopId, TaskId, TrackingId, TransactionId, Uid};
+pub use ids::{GatewayIdempotencyKey, InvalidId, ShopId, TaskId, TrackingId, TransactionId, Uid};
 pub use kinds::{
     Channel, DiscrepancyKind, DiscrepancyStatus, Mention, Origin, State, TransactionType, Verdict,
 };

@@ -89,14 +89,14 @@ pub fn is_known(currency: Currency) -> bool {
 }
 
 /// Decimal places by currency code that override the gateway's table for a shop.
-pub type Overrides = BTreeMap<String, u8>;
+pub type ExponentOverrides = BTreeMap<String, u8>;
 
 /// Returns the number of decimal places of a shop's amounts: the configured one, else the
 /// gateway's.
 ///
-/// The gateway's table has a value for every code, so ISO 4217 is never used. [`disputed`] returns
+/// The gateway's table has a value for every code, so ISO 4217 is never used. [`conflicting_exponents`] returns
 /// the codes for which they differ.
-pub fn exponent(currency: Currency, overrides: &Overrides) -> u8 {
+pub fn exponent(currency: Currency, overrides: &ExponentOverrides) -> u8 {
     overrides
         .get(currency.as_str())
         .copied()
@@ -105,7 +105,7 @@ pub fn exponent(currency: Currency, overrides: &Overrides) -> u8 {
 
 /// Returns the currencies for which the gateway's table and ISO 4217 differ and the shop's
 /// configuration has no value. Currencies without a minor unit, such as gold, are left out.
-pub fn disputed(overrides: &Overrides) -> Vec<Currency> {
+pub fn conflicting_exponents(overrides: &ExponentOverrides) -> Vec<Currency> {
     every_code()
         .filter(|currency| !overrides.contains_key(currency.as_str()))
         .filter(|currency| {

@@ -1,7 +1,7 @@
 //! Puts the document together: what the handlers say, and what is added to it by rule.
 
 use crate::api::idempotency::collection;
-use crate::api::openapi::{Described, examples, listeners, messages, problems};
+use crate::api::openapi::{DescribedOperation, examples, listeners, messages, problems};
 use crate::metrics::VERSION;
 use domain::TransactionType;
 use gateway::{balance_query_schema, request_schema, status_query_schema};
@@ -14,7 +14,7 @@ const CREATE: &str = "/v1/shops/{shop}/{collection}";
 
 pub(super) fn document() -> Value {
     // The description is made of plain values, so that it always becomes one.
-    let mut document = serde_json::to_value(Described::openapi()).unwrap_or_default();
+    let mut document = serde_json::to_value(DescribedOperation::openapi()).unwrap_or_default();
     document["info"]["version"] = VERSION.into();
     let mut components = components(&mut document);
     let paths = document["paths"].as_object_mut();

@@ -2,7 +2,7 @@
 //! of their own, so that they are written down here; tests hold every answer to it.
 
 use crate::api::openapi::examples;
-use crate::http::problem::Kind;
+use crate::http::problem::ProblemKind;
 use crate::metrics::VERSION;
 use serde_json::{Map, Value, json};
 
@@ -83,9 +83,9 @@ fn server(setting: &str, default: &str, description: &str) -> Value {
 }
 
 /// The problems that are answered with, by status.
-fn problems(kinds: &[Kind], responses: &mut Value) {
+fn problems(kinds: &[ProblemKind], responses: &mut Value) {
     for kind in kinds {
-        let (status, suffix, _) = kind.facts();
+        let (status, suffix, _) = kind.parts();
         responses[status.as_str()] = json!({"$ref": format!("#/components/responses/{suffix}")});
     }
     let identified = json!({"$ref": "#/components/headers/X-Request-Id"});
@@ -98,7 +98,10 @@ fn problems(kinds: &[Kind], responses: &mut Value) {
 
 fn ops(name: &str, summary: &str, done: Value) -> Value {
     let mut responses = json!({"200": done});
-    problems(&[Kind::Malformed, Kind::Internal], &mut responses);
+    problems(
+        &[ProblemKind::Malformed, ProblemKind::Internal],
+        &mut responses,
+    );
     json!({"get": {
         "tags": ["Operations"],
         "operationId": name,
@@ -117,14 +120,14 @@ fn webhook() -> Value {
     );
     let mut responses = json!({"200": told});
     let kinds = [
-        Kind::Malformed,
-        Kind::Unauthorized,
-        Kind::NotFound,
-        Kind::RequestTimeout,
-        Kind::PayloadTooLarge,
-        Kind::UnsupportedMediaType,
-        Kind::Internal,
-        Kind::Unavailable,
+        ProblemKind::Malformed,
+        ProblemKind::Unauthorized,
+        ProblemKind::NotFound,
+        ProblemKind::RequestTimeout,
+        ProblemKind::PayloadTooLarge,
+        ProblemKind::UnsupportedMediaType,
+        ProblemKind::Internal,
+        ProblemKind::Unavailable,
     ];
     problems(&kinds, &mut responses);
     json!({"post": {

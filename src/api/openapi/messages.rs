@@ -1,11 +1,11 @@
 //! The messages to subscribers, as the `webhooks` of the document.
 
 use crate::api::openapi::examples;
-use crate::config::EventName;
+use crate::config::EventType;
 use serde_json::{Map, Value, json};
 
 /// What a thin message tells of a transaction, and of a finding.
-const THIN: [(&str, &str, &[&str]); 2] = [
+const THIN_FIELDS: [(&str, &str, &[&str]); 2] = [
     (
         "ThinTransaction",
         "Transaction",
@@ -19,7 +19,7 @@ const THIN: [(&str, &str, &[&str]); 2] = [
 ];
 
 pub(super) fn schemas() -> Vec<(String, Value)> {
-    let mut all: Vec<(String, Value)> = THIN
+    let mut all: Vec<(String, Value)> = THIN_FIELDS
         .iter()
         .map(|(name, whole, fields)| ((*name).to_owned(), thin(whole, fields)))
         .collect();
@@ -58,14 +58,14 @@ fn thin(whole: &str, fields: &[&str]) -> Value {
 
 /// One message for each type of event.
 pub(super) fn webhooks() -> Value {
-    EventName::ALL
+    EventType::ALL
         .iter()
         .map(|event| (event.as_str().to_owned(), json!({"post": message(*event)})))
         .collect::<Map<_, _>>()
         .into()
 }
 
-fn message(event: EventName) -> Value {
+fn message(event: EventType) -> Value {
     let name = event.as_str();
     let about_transaction = name.starts_with("transaction.");
     let (full, thin) = if about_transaction {

@@ -83,7 +83,7 @@ pub fn text() -> String {
     ),
     components(schemas(FieldError, EventPage))
 )]
-struct Described;
+struct DescribedOperation;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use std::sync::{Arc, LazyLock};
 use utoipa_swagger_ui::Config;
 
 /// Where a file of the page stands in `/docs/{file}`.
-const FILE: usize = 2;
+const FILE_SEGMENT: usize = 2;
 
 /// Scripts, styles and data from here alone; Swagger UI writes styles into its elements.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
@@ -61,7 +61,7 @@ pub(crate) async fn page() -> Result<HttpResponse, Problem> {
 
 /// `GET /docs/{file}`: what the page is made of.
 pub(crate) async fn asset(req: HttpRequest) -> Result<HttpResponse, Problem> {
-    file(&request::segment(&req, FILE).unwrap_or_default())
+    file(&request::segment(&req, FILE_SEGMENT).unwrap_or_default())
 }
 
 fn file(name: &str) -> Result<HttpResponse, Problem> {

@@ -1,6 +1,6 @@
 //! What requests carry beside their path and body, as it is described in the document.
 
-use crate::config::EventName;
+use crate::config::EventType;
 use domain::{DiscrepancyKind, Origin, State, TransactionType};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
@@ -8,24 +8,28 @@ use words::DiscrepancyStatus;
 use words::openapi::described;
 
 /// The kinds of event.
-pub(crate) struct EventType;
+pub(crate) struct EventTypeSchema;
 
-impl PartialSchema for EventType {
+impl PartialSchema for EventTypeSchema {
     fn schema() -> RefOr<Schema> {
-        let words = EventName::ALL
+        let words = EventType::ALL
             .iter()
             .map(|one| (one.as_str(), one.meaning()));
         words::openapi::described("What happened.", words)
     }
 }
 
-impl ToSchema for EventType {}
+impl ToSchema for EventTypeSchema {
+    fn name() -> std::borrow::Cow<'static, str> {
+        std::borrow::Cow::Borrowed("EventType")
+    }
+}
 
 /// Waiting, on a GET or a check.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct Waiting {
+pub(crate) struct WaitHeader {
     /// `wait=N` (RFC 7240), of which at most 55 are waited: answer when there is something to act on, or after N
     /// seconds. What cannot be read is passed over.
     #[param(rename = "Prefer")]
@@ -36,7 +40,7 @@ pub(crate) struct Waiting {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct Preferring {
+pub(crate) struct CreatePreferHeader {
     /// `wait=N` (RFC 7240), of which at most 55 are waited: answer when the state is final, or `pending` with a
     /// `redirect_url`, else after N seconds. `respond-async`: answer as soon as the row is
     /// committed (not for card data). Without it: when the gateway has acknowledged or refused.
@@ -48,7 +52,7 @@ pub(crate) struct Preferring {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct Condition {
+pub(crate) struct IfNoneMatchHeader {
     /// The `ETag` of an earlier answer: 304 while nothing has changed, with `Prefer: wait=N` after
     /// N seconds.
     #[param(rename = "If-None-Match")]
@@ -59,7 +63,7 @@ pub(crate) struct Condition {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct Resumption {
+pub(crate) struct LastEventIdHeader {
     /// The `id` of the last event that was read of a stream; takes precedence over `after`. Read
     /// when a stream is asked for (`Accept: text/event-stream`).
     #[param(rename = "Last-Event-ID")]
@@ -70,7 +74,7 @@ pub(crate) struct Resumption {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct Forcing {
+pub(crate) struct ForceParam {
     /// Take more from the parent than is left of it. Needs the scope `operate`; recorded, and not
     /// forwarded.
     force: Option<bool>,
@@ -148,7 +152,7 @@ pub(crate) struct DiscrepancyFilter {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "read for its description alone")]
-pub(crate) struct FeedPlace {
+pub(crate) struct FeedParams {
     /// The `seq` of the last event that was read; 0, and when not given: from the beginning.
     #[param(minimum = 0)]
     after: Option<i64>,

@@ -1,12 +1,12 @@
 //! The problems of the API: one schema, one response for each type, and which operation can answer
 //! with which.
 
-use crate::http::problem::{Kind, TYPES};
+use crate::http::problem::{ProblemKind, TYPE_PREFIX};
 use serde_json::{Map, Value, json};
 
 /// A problem document, whatever its type.
 pub(super) fn schema() -> Value {
-    let types: Vec<String> = Kind::ALL.iter().map(|kind| urn(*kind)).collect();
+    let types: Vec<String> = ProblemKind::ALL.iter().map(|kind| urn(*kind)).collect();
     json!({
         "type": "object",
         "description": "A problem document (RFC 9457).",
@@ -27,18 +27,18 @@ pub(super) fn schema() -> Value {
 
 /// A response for each type of problem.
 pub(super) fn responses() -> Value {
-    let kinds = Kind::ALL.into_iter().filter(|kind| {
+    let kinds = ProblemKind::ALL.into_iter().filter(|kind| {
         // No operation of the document is asked with a method that its path does not take.
-        *kind != Kind::MethodNotAllowed
+        *kind != ProblemKind::MethodNotAllowed
     });
     kinds
-        .map(|kind| (kind.facts().1.to_owned(), response(kind)))
+        .map(|kind| (kind.parts().1.to_owned(), response(kind)))
         .collect::<Map<_, _>>()
         .into()
 }
 
-fn response(kind: Kind) -> Value {
-    let (status, _, title) = kind.facts();
+fn response(kind: ProblemKind) -> Value {
+    let (status, _, title) = kind.parts();
     let mut fields = json!({"type": {"const": urn(kind)}, "status": {"const": status.as_u16()}});
     let mut example = json!({
         "type": urn(kind),
@@ -57,15 +57,18 @@ fn response(kind: Kind) -> Value {
         }
     }
     let mut headers = json!({"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}});
-    if matches!(kind, Kind::TooManyRequests | Kind::Unavailable) {
+    if matches!(
+        kind,
+        ProblemKind::TooManyRequests | ProblemKind::Unavailable
+    ) {
         headers["Retry-After"] = json!({"$ref": "#/components/headers/Retry-After"});
     }
-    if kind == Kind::Unauthorized {
+    if kind == ProblemKind::Unauthorized {
         headers["WWW-Authenticate"] = json!({"required": true, "schema": {"type": "string"},
             "description": "Which credentials are wanted."});
     }
     json!({
-        "description": format!("`{}`: {title}.", kind.facts().1),
+        "description": format!("`{}`: {title}.", kind.parts().1),
         "headers": headers,
         "content": {"application/problem+json": {
             "schema": {
@@ -80,23 +83,23 @@ fn response(kind: Kind) -> Value {
 }
 
 /// What a type has beside the members of all: name, schema, example, whether it is always there.
-fn members(kind: Kind) -> Vec<(&'static str, Value, Value, bool)> {
+fn members(kind: ProblemKind) -> Vec<(&'static str, Value, Value, bool)> {
     let of = |name: &str| json!({"$ref": format!("#/components/schemas/{name}")});
     match kind {
-        Kind::Validation => vec![(
+        ProblemKind::Validation => vec![(
             "errors",
             json!({"type": "array", "items": of("FieldError")}),
             json!([{"pointer": "/amount", "message": "is required"}]),
             true,
         )],
-        Kind::FeedTruncated => vec![(
+        ProblemKind::FeedTruncated => vec![(
             "first_after",
             json!({"type": "integer", "minimum": 0,
                 "description": "The least `after` that can be answered."}),
             json!(4711),
             true,
         )],
-        Kind::GatewayUnreachable => vec![
+        ProblemKind::GatewayUnreachable => vec![
             ("transaction", of("Transaction"), Value::Null, false),
             (
                 "result",
@@ -109,8 +112,8 @@ fn members(kind: Kind) -> Vec<(&'static str, Value, Value, bool)> {
     }
 }
 
-fn urn(kind: Kind) -> String {
-    format!("{TYPES}{}", kind.facts().1)
+fn urn(kind: ProblemKind) -> String {
+    format!("{TYPE_PREFIX}{}", kind.parts().1)
 }
 
 /// The problems that an operation can answer with.
@@ -119,30 +122,37 @@ pub(super) fn add(path: &str, operation: &mut Value) {
     let takes_body = operation.get("requestBody").is_some();
     // Also of what has no parameters: one that it does not know is no parameter of it.
     let reads_query = path.starts_with("/v1/");
-    let mut kinds = vec![Kind::Malformed, Kind::Internal];
+    let mut kinds = vec![ProblemKind::Malformed, ProblemKind::Internal];
     if !is_open {
-        kinds.extend([Kind::Unauthorized, Kind::Forbidden, Kind::NotFound]);
-        kinds.extend([Kind::TooManyRequests, Kind::Unavailable]);
+        kinds.extend([
+            ProblemKind::Unauthorized,
+            ProblemKind::Forbidden,
+            ProblemKind::NotFound,
+        ]);
+        kinds.extend([ProblemKind::TooManyRequests, ProblemKind::Unavailable]);
     }
     if takes_body {
-        kinds.extend([Kind::RequestTimeout, Kind::PayloadTooLarge]);
-        kinds.push(Kind::UnsupportedMediaType);
+        kinds.extend([ProblemKind::RequestTimeout, ProblemKind::PayloadTooLarge]);
+        kinds.push(ProblemKind::UnsupportedMediaType);
     }
     if takes_body || reads_query {
-        kinds.push(Kind::Validation);
+        kinds.push(ProblemKind::Validation);
     }
     if path.contains("/queries/") {
-        kinds.extend([Kind::GatewayUnreachable, Kind::GatewayTimeout]);
+        kinds.extend([ProblemKind::GatewayUnreachable, ProblemKind::GatewayTimeout]);
     }
     let responses = &mut operation["responses"];
     if responses.get("409").is_some() {
-        kinds.extend([Kind::TrackingIdConflict, Kind::GatewayUnreachable]);
+        kinds.extend([
+            ProblemKind::TrackingIdConflict,
+            ProblemKind::GatewayUnreachable,
+        ]);
     }
     if responses.get("410").is_some() {
-        kinds.push(Kind::FeedTruncated);
+        kinds.push(ProblemKind::FeedTruncated);
     }
     for kind in kinds {
-        let (status, suffix, _) = kind.facts();
+        let (status, suffix, _) = kind.parts();
         responses[status.as_str()] = json!({"$ref": format!("#/components/responses/{suffix}")});
     }
 }

@@ -36,7 +36,7 @@ fn every_route_is_described_and_nothing_else() {
 }
 
 #[test]
-fn what_another_listener_serves_says_so() {
+fn paths_of_other_listeners_name_their_server() {
     for (method, path, operation) in operations() {
         let elsewhere = operation["servers"][0]["variables"]["origin"]["default"].is_string();
         let api = routes::api()

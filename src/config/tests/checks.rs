@@ -87,7 +87,7 @@ fn listeners_do_not_share_an_address() {
 }
 
 #[test]
-fn plain_http_is_for_loopback_unless_allowed_in_the_same_section() {
+fn plain_http_needs_loopback_or_allow_http() {
     let loopback = [
         "http://localhost:1",
         "http://127.0.0.1:1",
@@ -384,7 +384,7 @@ fn one_mistake_is_one_error() {
 }
 
 #[test]
-fn what_is_unwise_is_a_warning() {
+fn an_unwise_setting_is_a_warning() {
     assert_eq!(warnings(&parse(&minimal_and(CLIENT))), Vec::<String>::new());
     let unwise = "webhook_signature = 'optional'\n\
         [gateway]\nbase_url = 'http://gateway.example'\nallow_http = true\n\
@@ -409,7 +409,7 @@ fn what_is_unwise_is_a_warning() {
 }
 
 #[test]
-fn what_a_listener_takes_of_others_makes_sense() {
+fn listener_limits_are_checked() {
     let with = |text: &str| minimal_and(&format!("[api]\n{text}"));
     for (text, error) in [
         (

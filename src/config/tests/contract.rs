@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::{
-    EventName, Follow, LogFormat, Origin, Scope, ShopSet, Submits, SubscriberBody,
-    WebhookSignature, warnings,
+    EventType, FollowMode, LogFormat, PayloadStyle, Scope, SettingOrigin, ShopSelection,
+    SubmitsMode, WebhookSignature, warnings,
 };
 use super::{File, PUBLIC_KEY, minimal, no_file, only_error, parse};
 
@@ -167,7 +167,7 @@ fn every_key_arrives_in_its_field() {
         config.gateway.reports_url.as_str(),
         "https://online.example.com/"
     );
-    assert_eq!(config.gateway.follow, Follow::Status);
+    assert_eq!(config.gateway.follow, FollowMode::Status);
     assert!(config.gateway.trust_request_id);
     assert_eq!(config.gateway.connect_timeout, seconds(4));
     assert_eq!(config.gateway.request_timeout, seconds(20));
@@ -199,7 +199,7 @@ fn every_key_of_the_lists_arrives_in_its_field() {
         .collect();
     assert_eq!(keys, ["new", "old"]);
     assert_eq!(shop.secret_key.current().expose(), "new");
-    assert_eq!(shop.submits, Submits::Paused);
+    assert_eq!(shop.submits, SubmitsMode::Paused);
     assert_eq!(shop.public_key.len(), 1);
     assert_eq!(shop.webhook_signature, WebhookSignature::Optional);
     assert_eq!((shop.max_requests_per_second, shop.max_in_flight), (21, 65));
@@ -218,7 +218,7 @@ fn every_key_of_the_lists_arrives_in_its_field() {
     assert!(orders.shops.contains("1001") && !orders.shops.contains("1002"));
     assert_eq!(
         (&finance.shops, finance.max_requests_per_second),
-        (&ShopSet::All, None)
+        (&ShopSelection::All, None)
     );
     assert!(finance.shops.contains("1002"));
     let [subscriber] = config.subscribers.as_slice() else {
@@ -233,16 +233,16 @@ fn every_key_of_the_lists_arrives_in_its_field() {
         b"01234567890123456789012345678901"
     );
     let events = [
-        EventName::TransactionUpdated,
-        EventName::DiscrepancyResolved,
+        EventType::TransactionUpdated,
+        EventType::DiscrepancyResolved,
     ];
     assert_eq!(subscriber.events, BTreeSet::from(events));
-    assert_eq!(subscriber.body, SubscriberBody::Thin);
+    assert_eq!(subscriber.body, PayloadStyle::Thin);
     assert!(!subscriber.allow_private);
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn a_missing_setting_has_its_default() {
     let config = parse(&minimal());
     assert_eq!(config.database.max_connections, 16);
     assert_eq!(
@@ -276,7 +276,7 @@ fn what_is_left_out_has_its_default() {
         config.gateway.reports_url.as_str(),
         "https://online.unonapay.com/"
     );
-    assert_eq!(config.gateway.follow, Follow::Result);
+    assert_eq!(config.gateway.follow, FollowMode::Result);
     assert!(!config.gateway.trust_request_id);
     assert_eq!(config.gateway.connect_timeout, seconds(5));
     assert_eq!(config.gateway.request_timeout, seconds(30));
@@ -297,7 +297,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.telemetry.otlp_endpoint.is_none());
     assert!(config.clients.is_empty() && config.subscribers.is_empty());
     let shop = config.shop("1001").unwrap();
-    assert_eq!(shop.submits, Submits::On);
+    assert_eq!(shop.submits, SubmitsMode::On);
     assert_eq!(shop.webhook_signature, WebhookSignature::Required);
     assert_eq!((shop.max_requests_per_second, shop.max_in_flight), (20, 64));
     assert!(shop.currency_exponents.is_empty());
@@ -323,7 +323,7 @@ fn the_pace_follows_a_single_setting() {
 }
 
 #[test]
-fn what_must_be_there_is_named_when_it_is_not() {
+fn a_missing_required_setting_is_named() {
     let errors = no_file(&[]).unwrap_err();
     let keys: Vec<&str> = errors.iter().map(|error| error.key.as_str()).collect();
     let required = [
@@ -431,7 +431,7 @@ fn the_example_shows_every_setting() {
     let settings = File::new(&uncommented.join("\n")).explain(&[]);
     let hidden: Vec<_> = settings
         .iter()
-        .filter(|it| it.origin == Origin::Default)
+        .filter(|it| it.origin == SettingOrigin::Default)
         .collect();
     assert!(hidden.is_empty(), "not in the example: {hidden:#?}");
     for optional in [
@@ -454,7 +454,8 @@ fn the_example_shows_every_setting() {
 fn the_example_shows_the_defaults() {
     let shown = File::new(&example()).explain(&[]);
     for setting in File::new(&minimal()).explain(&[]) {
-        if setting.origin == Origin::Default && setting.key != "shops[0].currency_exponents" {
+        if setting.origin == SettingOrigin::Default && setting.key != "shops[0].currency_exponents"
+        {
             let example = shown.iter().find(|it| it.key == setting.key);
             assert_eq!(
                 example.map(|it| &it.value),

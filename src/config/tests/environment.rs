@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Follow, Origin, Scope, ShopSet};
+use super::super::{FollowMode, Scope, SettingOrigin, ShopSelection};
 use super::{
     File, PUBLIC_KEY, errors_with_env, minimal, minimal_and, no_file, only, only_error, with_env,
 };
@@ -44,7 +44,7 @@ fn every_type_can_be_written_as_text() {
         config.gateway.base_url.as_str(),
         "https://other.example.com/"
     );
-    assert_eq!(config.gateway.follow, Follow::Status);
+    assert_eq!(config.gateway.follow, FollowMode::Status);
     assert_eq!(config.api.listen.to_string(), "0.0.0.0:80");
     let minutes = [Duration::from_secs(60), Duration::from_secs(120)];
     assert_eq!(config.follow.recheck_after_final, minutes);
@@ -52,7 +52,7 @@ fn every_type_can_be_written_as_text() {
 }
 
 #[test]
-fn text_that_looks_like_a_number_stays_text_where_text_is_wanted() {
+fn text_that_looks_like_a_number_stays_text() {
     let env = [
         ("RECONCILER__SHOPS__0__ID", "2002"),
         ("RECONCILER__SHOPS__0__SECRET_KEY", "123"),
@@ -79,7 +79,7 @@ fn lists_are_toml_arrays_or_separated_by_commas() {
         assert!(config.clients[0].shops.contains("1001"), "{shops}");
     }
     let config = with_env(&clients(), &[("RECONCILER__CLIENTS__0__SHOPS", "*")]);
-    assert_eq!(config.clients[0].shops, ShopSet::All);
+    assert_eq!(config.clients[0].shops, ShopSelection::All);
     let config = with_env(
         &minimal(),
         &[("RECONCILER__FOLLOW__RECHECK_AFTER_FINAL", "")],
@@ -113,7 +113,7 @@ fn entries_of_lists_are_found_by_id_name_or_index() {
 }
 
 #[test]
-fn names_that_a_variable_cannot_tell_apart_are_refused() {
+fn ambiguous_variable_names_are_rejected() {
     let second = clients()
         .replace(
             "[[clients]]\nname = \"orders-api\"",
@@ -229,7 +229,7 @@ fn database_url_overrides_database_url() {
 }
 
 #[test]
-fn unknown_keys_in_variables_are_errors_with_the_key_and_the_variable() {
+fn an_unknown_variable_is_an_error_with_its_key() {
     for (variable, expected) in [
         (
             "RECONCILER__GATEWAY__BASE_ULR",
@@ -270,7 +270,7 @@ fn other_variables_are_left_alone() {
 }
 
 #[test]
-fn a_wrong_value_names_the_variable_and_what_is_allowed() {
+fn an_invalid_value_names_its_variable_and_range() {
     for (variable, value, expected) in [
         (
             "DATABASE__MAX_CONNECTIONS",
@@ -343,7 +343,7 @@ fn a_number_for_an_id_in_the_file_is_not_guessed_at() {
 }
 
 #[test]
-fn every_setting_says_where_it_came_from() {
+fn every_setting_has_a_source() {
     let file = File::new(&minimal_and(
         "[[subscribers]]\nname='s'\nurl='https://x.example/h?token=hunter3'\nshops=['*']\n\
          secret='whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz'",
@@ -360,9 +360,9 @@ fn every_setting_says_where_it_came_from() {
     assert_eq!(of("gateway.request_timeout").value, "20s");
     assert_eq!(
         of("gateway.request_timeout").origin,
-        Origin::Env("RECONCILER__GATEWAY__REQUEST_TIMEOUT".to_owned())
+        SettingOrigin::Env("RECONCILER__GATEWAY__REQUEST_TIMEOUT".to_owned())
     );
-    assert_eq!(of("webhooks.public_url").origin, Origin::File);
+    assert_eq!(of("webhooks.public_url").origin, SettingOrigin::File);
     assert_eq!(
         of("follow.lease").to_string(),
         "follow.lease = 45s  # default"

@@ -53,7 +53,7 @@ fn every_way_to_write_a_public_key_gives_the_key_that_checks() {
 }
 
 #[test]
-fn what_is_no_usable_rsa_key_is_refused() {
+fn an_unusable_rsa_key_is_rejected() {
     let cut = &PUBLIC_KEY[..PUBLIC_KEY.len() - 40];
     let longer = |text: &str| {
         let mut der = STANDARD.decode(text).unwrap();

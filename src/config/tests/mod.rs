@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::{Config, ConfigErrors, Setting, explain, load};
+use super::{Config, ConfigErrors, EffectiveSetting, load};
 
 /// A throw-away RSA key of 2048 bits, as the back office shows one.
 const PUBLIC_KEY: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAs8X6XDT/PediaeyvD8BYAFsgwc09CF5IgSMiU5nax5CUhU0iDYfMZWEcgKspsnu5ktJhIpFvGRxDgUKWHyVv5R8aHTzYp8/S2/ZmqorpaFvhXoqpJsGpFZEigStdfOnaqDPh0NMTpW+38fA5/D02Tiq0YINAUPhTJTar6h/UCV3TagnRI6MC7frDboDrgqtYsFEXeSo+7C6LoU6FIYaik/OpkQiG9EwM12x6kTgWt9h2L43v6jnOokbQMyfQRuU1eu/CJpOCWXXbGFpXfY7zjm1oYhTNwf53PbL9yXezJhL71ukkQoVdEl8YXyBR60CNQfmKkfKGQUWgKAmi5gOUQQIDAQAB";
@@ -77,8 +77,8 @@ impl File {
         load(Some(&self.path()), pairs(env))
     }
 
-    fn explain(&self, env: &[(&str, &str)]) -> Vec<Setting> {
-        explain(Some(&self.path()), pairs(env)).unwrap()
+    fn explain(&self, env: &[(&str, &str)]) -> Vec<EffectiveSetting> {
+        super::effective_settings(Some(&self.path()), pairs(env)).unwrap()
     }
 }
 

@@ -154,14 +154,14 @@ fn rotating_secrets_are_lists_in_the_environment_too() {
 }
 
 #[test]
-fn blanks_of_a_secret_are_kept_and_line_ends_are_not() {
+fn a_secret_keeps_blanks_and_loses_line_ends() {
     let env = [("RECONCILER__SHOPS__1001__SECRET_KEY", " a b \r\n")];
     let config = File::new(&minimal()).load(&env).unwrap();
     assert_eq!(config.shops[0].secret_key.current().expose(), " a b ");
 }
 
 #[test]
-fn all_fingerprint_keys_are_accepted_and_told_apart_by_id() {
+fn fingerprint_keys_have_distinct_ids() {
     let keys = "fingerprint_key = ['0123456789abcdef0123456789abcdef', 'another key of more than 32 bytes!']";
     let config = parse(&minimal_with(FINGERPRINT, keys));
     let ids: Vec<&str> = config
@@ -248,7 +248,7 @@ fn files_that_cannot_be_read_are_refused() {
 
 /// Whatever is wrong around a secret, the secret is not in the error.
 #[test]
-fn no_error_tells_a_secret() {
+fn no_error_contains_a_secret() {
     const CANARY: &str = "hunter2canary";
     let broken = [
         format!("[database]\nurl = \"mysql://root:{CANARY}@db/x\""),

@@ -13,7 +13,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn text_that_is_not_toml_is_named_by_its_place() {
+fn a_toml_error_has_its_position() {
     let error = only_error("[api]\nlisten = \"127.0.0.1:80\nx = 1\n");
     assert!(error.starts_with("file, line 2, column "), "{error}");
     let error = only_error("[api]\nlisten = '127.0.0.1:80'\nlisten = '127.0.0.1:81'\n");

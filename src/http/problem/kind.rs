@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 
 /// What went wrong. The suffixes of the types are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemKind {
     Malformed,
     Unauthorized,
     Forbidden,
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
     GatewayTimeout,
 }
 
-impl Kind {
+impl ProblemKind {
     /// Every one, by its status.
     pub(crate) const ALL: [Self; 16] = [
         Self::Malformed,
@@ -45,7 +45,7 @@ impl Kind {
     ];
 
     /// The status, the suffix of the type, and the title.
-    pub(crate) const fn facts(self) -> (StatusCode, &'static str, &'static str) {
+    pub(crate) const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         let (suffix, title) = self.words();
         (self.status(), suffix, title)
     }

@@ -30,7 +30,7 @@ async fn a_problem_document_has_the_members_of_the_contract() {
 
 #[actix_web::test]
 async fn no_detail_keeps_a_card_number() {
-    let problem = Problem::new(Kind::Malformed, "card 4200000000000000 is not json");
+    let problem = Problem::new(ProblemKind::Malformed, "card 4200000000000000 is not json");
     let (_, body) = told(&problem).await;
     assert!(!body.to_string().contains("4200000000000000"));
     let problem = Problem::invalid("/4200000000000000", "unknown");
@@ -39,10 +39,10 @@ async fn no_detail_keeps_a_card_number() {
 }
 
 #[actix_web::test]
-async fn waiting_is_told_in_whole_seconds() {
+async fn retry_after_is_in_whole_seconds() {
     for (after, header) in [(0, "1"), (999, "1"), (1_000, "1"), (1_001, "2")] {
-        let problem =
-            Problem::new(Kind::TooManyRequests, "slow").retry_after(Duration::from_millis(after));
+        let problem = Problem::new(ProblemKind::TooManyRequests, "slow")
+            .retry_after(Duration::from_millis(after));
         let (head, _) = told(&problem).await;
         assert_eq!(head.headers().get("retry-after").unwrap(), header);
     }
@@ -58,11 +58,11 @@ async fn the_cause_is_for_the_log_alone() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_stored_now_is_asked_to_come_again() {
+async fn an_unavailable_store_has_retry_after() {
     for error in [
         LedgerError::Overloaded,
         LedgerError::Unavailable,
-        LedgerError::FateUnknown,
+        LedgerError::CommitUnknown,
     ] {
         let (head, body) = told(&Problem::from(error)).await;
         assert_eq!(head.status(), 503);

@@ -1,7 +1,7 @@
 //! When a thing was answered, and which conclusions of ours may still be recorded.
 
 use super::Batch;
-use crate::ledger::Record;
+use crate::ledger::RecordEvidence;
 use crate::observation::Observation;
 use domain::{Fact, State, Timestamp};
 use uuid::Uuid;
@@ -12,14 +12,14 @@ impl Batch<'_> {
     pub(super) fn dated(&self, learned: &Observation) -> Timestamp {
         let passed = learned
             .answered
-            .map(|answered| self.began.duration_since(answered));
+            .map(|answered| self.started.duration_since(answered));
         self.at.minus(passed.unwrap_or_default())
     }
 
     /// Whether a conclusion of ours may be recorded. Evidence always may. A proof is an act: it takes the
     /// lease under which it was reached, the doubt that it ends, and that no later attempt was stamped.
-    pub(super) fn may_conclude(&self, record: &Record, id: Uuid) -> bool {
-        let facts = &record.learned.facts;
+    pub(super) fn may_conclude(&self, record: &RecordEvidence, id: Uuid) -> bool {
+        let facts = &record.observation.facts;
         let acts: Vec<&Fact> = facts
             .iter()
             .filter(|fact| matches!(fact, Fact::AbsenceProved(_) | Fact::RefusalChecked { .. }))
@@ -32,7 +32,7 @@ impl Batch<'_> {
         };
         let is_held = record.lease.is_some() && record.lease == self.live_lease(id);
         let summary = &row.stored.summary;
-        let stamped = summary.stamped();
+        let stamped = summary.stamped_attempts();
         let is_open = |fact: &&Fact| match fact {
             Fact::AbsenceProved(proof) => {
                 row.derived.state == State::InDoubt

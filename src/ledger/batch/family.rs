@@ -1,14 +1,16 @@
 //! Families of a batch: the parents that its children name, their own parents, and what all of them have
 //! taken. Locked before anything else, so that nobody takes from a family meanwhile.
 
-use super::{Batch, Row};
-use crate::ledger::tables::Tables;
-use crate::ledger::{ParentLimit, Record, Work, evidence_of, findings};
-use crate::store::batch::{Family, Healed};
-use crate::store::sweeps::OrphanRow;
+use super::{Batch, BatchRow};
+use crate::ledger::batch_store::BatchStore;
+use crate::ledger::{
+    LedgerCommand, ParentLimit, RecordEvidence, discrepancies, observation_from_orphan,
+};
+use crate::store::batch::{Family, ResolvedDiscrepancy};
+use crate::store::maintenance::OrphanRow;
 use crate::store::{StoreError, StoredTransaction};
 use domain::family::{self, Child, Member, Unfit};
-use domain::{Currency, DiscrepancyKind, Finding, Opening, State, Timestamp};
+use domain::{Currency, Discrepancy, DiscrepancyKind, State, Timestamp, TransactionRequest};
 use domain::{TransactionType, Uid};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,7 +27,7 @@ pub(super) struct Families {
 }
 
 /// Whether a child may be sent.
-pub(super) enum Room {
+pub(super) enum ChildRoom {
     /// It may, and not before this time.
     From(Option<Timestamp>),
     /// It may not.
@@ -33,31 +35,32 @@ pub(super) enum Room {
 }
 
 /// The parents of children that are to be sent.
-fn givers(works: &[Work]) -> BTreeSet<&str> {
+fn givers(works: &[LedgerCommand]) -> BTreeSet<&str> {
     let limits = works.iter().filter_map(|work| match work {
-        Work::Open(open) => open.parent_limit.as_ref(),
-        Work::Stamp(stamp, _) => stamp.child.as_ref(),
-        Work::Record(_) | Work::Close(_) => None,
+        LedgerCommand::Open(open) => open.parent_limit.as_ref(),
+        LedgerCommand::Stamp(stamp, _) => stamp.child.as_ref(),
+        LedgerCommand::Record(_) | LedgerCommand::Close(_) => None,
     });
     limits.map(|limit| limit.parent.as_str()).collect()
 }
 
 /// What waits for a parent, as jobs: captures first, since more may go back of those.
-fn kept_works(kept: &[OrphanRow]) -> Vec<Work> {
-    let is_capture = |record: &Record| {
-        let mut kinds = record.learned.snapshots().map(|s| s.kind.as_deref());
+fn kept_works(kept: &[OrphanRow]) -> Vec<LedgerCommand> {
+    let is_capture = |record: &RecordEvidence| {
+        let mut kinds = record.observation.snapshots().map(|s| s.kind.as_deref());
         kinds.any(|kind| kind == Some(TransactionType::Capture.as_str()))
     };
-    let mut records: Vec<Record> = kept.iter().filter_map(evidence_of).collect();
-    records.sort_by_key(|record| (!is_capture(record), record.learned.id));
+    let mut records: Vec<RecordEvidence> =
+        kept.iter().filter_map(observation_from_orphan).collect();
+    records.sort_by_key(|record| (!is_capture(record), record.observation.id));
     let works = records
         .into_iter()
-        .map(|record| Work::Record(Box::new(record)));
+        .map(|record| LedgerCommand::Record(Box::new(record)));
     works.collect()
 }
 
 /// The jobs of a batch, behind what waited for a parent of theirs.
-pub(super) fn after(kept: Vec<Work>, works: &[Work]) -> Cow<'_, [Work]> {
+pub(super) fn after(kept: Vec<LedgerCommand>, works: &[LedgerCommand]) -> Cow<'_, [LedgerCommand]> {
     if kept.is_empty() {
         return Cow::Borrowed(works);
     }
@@ -66,26 +69,26 @@ pub(super) fn after(kept: Vec<Work>, works: &[Work]) -> Cow<'_, [Work]> {
 
 /// The parents whose families a batch needs: of children to be sent, and of what tells that money went
 /// back.
-fn parents<'a>(works: impl Iterator<Item = &'a Work>) -> BTreeSet<&'a str> {
+fn parents<'a>(works: impl Iterator<Item = &'a LedgerCommand>) -> BTreeSet<&'a str> {
     let mut named = BTreeSet::new();
     for work in works {
         match work {
-            Work::Open(open) => {
+            LedgerCommand::Open(open) => {
                 let limit = open.parent_limit.iter();
                 named.extend(limit.map(|limit| limit.parent.as_str()));
             }
-            Work::Stamp(stamp, _) => {
+            LedgerCommand::Stamp(stamp, _) => {
                 named.extend(stamp.child.iter().map(|limit| limit.parent.as_str()));
             }
-            Work::Record(record) => {
-                let snapshots = record.learned.snapshots();
+            LedgerCommand::Record(record) => {
+                let snapshots = record.observation.snapshots();
                 let back = snapshots.filter(|s| {
                     let kind = s.kind.as_deref().and_then(TransactionType::parse);
                     kind.is_some_and(goes_back) && s.class.is_final()
                 });
                 named.extend(back.filter_map(|s| s.parent_uid.as_ref().map(Uid::as_str)));
             }
-            Work::Close(_) => {}
+            LedgerCommand::Close(_) => {}
         }
     }
     named
@@ -101,11 +104,11 @@ const fn goes_back(kind: TransactionType) -> bool {
 impl Families {
     /// Locks the families that the jobs of a batch name. Also gives what waits for a parent and was taken
     /// from one of which a child is to be sent: it is recorded before that child is judged.
-    pub(super) async fn lock<T: Tables>(
+    pub(super) async fn lock<T: BatchStore>(
         tables: &mut T,
         shop: &domain::ShopId,
-        works: &[Work],
-    ) -> Result<(Self, Vec<Work>), StoreError> {
+        works: &[LedgerCommand],
+    ) -> Result<(Self, Vec<LedgerCommand>), StoreError> {
         let givers: Vec<&str> = givers(works).into_iter().collect();
         let kept = waiting_at(tables, shop, &givers).await?;
         let waiting = kept_works(&kept);
@@ -137,7 +140,7 @@ impl Families {
     }
 
     /// Reads the children, when the parents are locked.
-    pub(super) async fn load<T: Tables>(
+    pub(super) async fn load<T: BatchStore>(
         &mut self,
         tables: &mut T,
         shop: &domain::ShopId,
@@ -165,7 +168,7 @@ impl Families {
 }
 
 /// What waits for a parent and was taken from one of these.
-async fn waiting_at<T: Tables>(
+async fn waiting_at<T: BatchStore>(
     tables: &mut T,
     shop: &domain::ShopId,
     givers: &[&str],
@@ -204,7 +207,12 @@ impl Batch<'_> {
 
     /// Whether a child may be sent, under the locks of its family. The child itself, which may be there
     /// already, is not counted.
-    pub(super) fn room(&self, itself: Uuid, opening: &Opening, limit: &ParentLimit) -> Room {
+    pub(super) fn room(
+        &self,
+        itself: Uuid,
+        opening: &TransactionRequest,
+        limit: &ParentLimit,
+    ) -> ChildRoom {
         let child = Child {
             kind: opening.kind,
             amount: opening.amount,
@@ -214,15 +222,15 @@ impl Batch<'_> {
         if let (Some(ours), Some(parent)) = (opening.currency, parent.and_then(currency_of))
             && ours != parent
         {
-            return Room::Unfit(Unfit::Currency { parent });
+            return ChildRoom::Unfit(Unfit::Currency { parent });
         }
         let others = self.relatives(itself);
         if !limit.force
             && let Err(unfit) = self.fits(child, &others)
         {
-            return Room::Unfit(unfit);
+            return ChildRoom::Unfit(unfit);
         }
-        Room::From(
+        ChildRoom::From(
             limit
                 .duplicate_window
                 .and_then(|window| family::wait(child, &others, window, self.at)),
@@ -236,7 +244,7 @@ impl Batch<'_> {
             let state = parent.state();
             return Err(Unfit::Parent { state });
         }
-        match family::left(child, &parent, others) {
+        match family::remaining_amount(child, &parent, others) {
             Some(left) if child.amount.unwrap_or(0) > left => Err(Unfit::Exceeds { left }),
             _ => Ok(()),
         }
@@ -245,7 +253,7 @@ impl Batch<'_> {
     /// Tells where more went back than there was, and where it is so no more, once something that goes back
     /// has ended in this batch, or ended otherwise than before.
     pub(super) fn find_back_twice(&mut self) {
-        let fresh = |row: &Row| {
+        let fresh = |row: &BatchRow| {
             let stored = &row.stored;
             let ended = stored.state.is_final() && stored.state_since == self.at;
             ended && goes_back(stored.opening.kind)
@@ -265,7 +273,7 @@ impl Batch<'_> {
             let member = Member::of(&stored.opening, &stored.summary);
             let others = self.relatives(Uuid::nil());
             let Some(over) = family::back_twice(&parent, &member, &others) else {
-                let healed = failed.then(|| Healed {
+                let healed = failed.then(|| ResolvedDiscrepancy {
                     transaction_id: stored.record.id,
                     kind: DiscrepancyKind::RefundedAndChargedBack,
                     subject: parent.to_string(),
@@ -275,7 +283,7 @@ impl Batch<'_> {
                 self.healed.extend(healed);
                 continue;
             };
-            let finding = Finding {
+            let finding = Discrepancy {
                 kind: DiscrepancyKind::RefundedAndChargedBack,
                 uids: self.mentions(&parent),
                 uid: Some(parent),
@@ -285,7 +293,7 @@ impl Batch<'_> {
                      (minor units)"
                 ),
             };
-            let mut row = findings::about(stored, &finding, self.at);
+            let mut row = discrepancies::transaction_discrepancy(stored, &finding, self.at);
             row.amount = Some(over);
             self.opened.push(row);
         }

@@ -1,14 +1,14 @@
 //! Openings, stamps and closings of a batch: what callers and the engine ask for.
 
-use super::family::{Room, currency_of};
-use super::{Batch, CheckDecision, Draft, Row};
+use super::family::{ChildRoom, currency_of};
+use super::{Batch, BatchRow, CheckDecision, PendingResult};
 use crate::config::sealing::Sealed;
-use crate::ledger::{Close, Lease, Open, Stamp};
+use crate::ledger::{Lease, OpenTransaction, ResolveDiscrepancy, StampAttempt};
 use crate::observation::Observation;
 use crate::store::StoredTransaction;
 use crate::store::waiting::WaitingRow;
 use domain::candidate::mode;
-use domain::{Channel, Fact, Opening, State};
+use domain::{Channel, Fact, State, TransactionRequest};
 use domain::{Summary, Timestamp, Verdict};
 use serde_json::json;
 use std::borrow::Cow;
@@ -25,11 +25,11 @@ struct Attempt {
 
 /// What was asked, with what a child has from its parent: the currency, the mode, and the name under which
 /// the gateway may file it.
-fn child_of(parent: Option<&StoredTransaction>, asked: &Opening) -> Opening {
+fn child_of(parent: Option<&StoredTransaction>, asked: &TransactionRequest) -> TransactionRequest {
     let Some(parent) = parent else {
         return asked.clone();
     };
-    Opening {
+    TransactionRequest {
         currency: asked.currency.or_else(|| currency_of(parent)),
         parent_tracking_id: (asked.parent_tracking_id.clone())
             .or_else(|| parent.opening.tracking_id.clone()),
@@ -40,7 +40,7 @@ fn child_of(parent: Option<&StoredTransaction>, asked: &Opening) -> Opening {
 }
 
 impl Batch<'_> {
-    pub(super) fn open(&mut self, open: &Open, id: Uuid) -> Draft {
+    pub(super) fn open(&mut self, open: &OpenTransaction, id: Uuid) -> PendingResult {
         let name = open
             .opening
             .tracking_id
@@ -48,36 +48,36 @@ impl Batch<'_> {
             .map(ToString::to_string)
             .unwrap_or_default();
         if let Some(first) = self.by_name.get(&name) {
-            return Draft::Exists { id: *first };
+            return PendingResult::Exists { id: *first };
         }
-        match self.routing.ours(&name) {
+        match self.routing.by_tracking_id(&name) {
             // A second run of a batch whose COMMIT took place: the row is ours, and what the first
             // run has left of a lease is all there is.
             Some(ours) if ours == id => {
-                let lease = self.held(id, id);
-                return Draft::Created { id, lease };
+                let lease = self.remaining_lease(id, id);
+                return PendingResult::Created { id, lease };
             }
-            Some(_) => return Draft::ReadBack { tracking_id: name },
+            Some(_) => return PendingResult::ReadBack { tracking_id: name },
             None => {}
         }
         let mut not_before = open.not_before;
         if let Some(limit) = &open.parent_limit {
             match self.room(id, &open.opening, limit) {
-                Room::From(wait) => not_before = not_before.max(wait),
-                Room::Unfit(unfit) => return Draft::Unfit(unfit),
+                ChildRoom::From(wait) => not_before = not_before.max(wait),
+                ChildRoom::Unfit(unfit) => return PendingResult::Unfit(unfit),
             }
         }
         let send_now = open.send_now && not_before.is_none_or(|at| at <= self.at);
         if let Some(until) = not_before.filter(|_| open.opening.card_data && !send_now) {
-            return Draft::TooSoon(until);
+            return PendingResult::TooSoon(until);
         }
         self.insert(open, id, send_now, not_before);
         self.by_name.insert(name, id);
         let lease = Lease {
             token: id,
-            until: self.began + self.settings.lease,
+            until: self.started + self.settings.lease,
         };
-        Draft::Created {
+        PendingResult::Created {
             id,
             lease: send_now.then_some(lease),
         }
@@ -85,7 +85,7 @@ impl Batch<'_> {
 
     pub(super) fn insert(
         &mut self,
-        open: &Open,
+        open: &OpenTransaction,
         id: Uuid,
         send_now: bool,
         not_before: Option<Timestamp>,
@@ -94,7 +94,7 @@ impl Batch<'_> {
             .parent_limit
             .as_ref()
             .and_then(|limit| self.parent_of(&limit.parent));
-        let opening = Opening {
+        let opening = TransactionRequest {
             opened_at: self.at,
             ..child_of(parent, &open.opening)
         };
@@ -117,7 +117,7 @@ impl Batch<'_> {
             evidence_head: [0; 32],
             opening,
         };
-        self.rows.map.insert(id, Box::new(Row::new(stored)));
+        self.rows.map.insert(id, Box::new(BatchRow::new(stored)));
         let mut opened = Observation::from_gateway(
             Channel::Local,
             None,
@@ -130,14 +130,14 @@ impl Batch<'_> {
         let how = if forced { ", by force" } else { "" };
         opened.note = Some(format!("a {} was asked for{how}", open.opening.kind));
         let facts = forced.then_some(Cow::Owned(Fact::Forced));
-        self.learn(id, &opened, facts.into_iter().collect(), Verdict::Applied);
+        self.join_facts(id, &opened, facts.into_iter().collect(), Verdict::Applied);
         self.keep(id, open.sealed.as_ref());
         if send_now {
             let first = Attempt {
                 number: 1,
                 ..Attempt::default()
             };
-            self.put_stamp(id, first, id);
+            self.stamp_attempt(id, first, id);
         } else {
             let due_at = not_before.unwrap_or(self.at);
             self.schedule(
@@ -161,7 +161,7 @@ impl Batch<'_> {
     }
 
     /// Stamps an attempt: from here on bytes may leave.
-    fn put_stamp(&mut self, id: Uuid, attempt: Attempt, token: Uuid) {
+    fn stamp_attempt(&mut self, id: Uuid, attempt: Attempt, token: Uuid) {
         let Attempt {
             number: attempt,
             replay,
@@ -189,7 +189,7 @@ impl Batch<'_> {
         let stamped = Observation::local(Channel::Local, "stamped", &act, facts);
         let facts = stamped.facts.iter().map(Cow::Borrowed);
         let facts = facts.chain(known_as_anothers.into_iter().map(Cow::Owned));
-        self.learn(id, &stamped, facts.collect(), Verdict::Applied);
+        self.join_facts(id, &stamped, facts.collect(), Verdict::Applied);
         let due_at = self.at.plus(self.settings.lease);
         self.schedule(
             id,
@@ -210,28 +210,28 @@ impl Batch<'_> {
 
     /// What is left of the lease under which an earlier run of this batch has stamped an attempt. It
     /// may be nothing: then the attempt is known to be ours, and nothing can be sent under it.
-    pub(super) fn held(&self, id: Uuid, token: Uuid) -> Option<Lease> {
+    pub(super) fn remaining_lease(&self, id: Uuid, token: Uuid) -> Option<Lease> {
         let row = self.rows.map.get(&id)?;
         let check = row.check.as_ref().filter(|c| c.lease == Some(token))?;
-        let until = self.began + check.due_at.since(self.at);
+        let until = self.started + check.due_at.since(self.at);
         (row.stored.state == State::Submitting).then_some(Lease { token, until })
     }
 
-    pub(super) fn stamp(&mut self, stamp: &Stamp, token: Uuid) -> Draft {
+    pub(super) fn stamp(&mut self, stamp: &StampAttempt, token: Uuid) -> PendingResult {
         let Some(row) = self.rows.map.get(&stamp.id) else {
-            return Draft::NotFound;
+            return PendingResult::NotFound;
         };
         let held = self.live_lease(stamp.id);
         let derived = &row.derived;
         let last = row.stored.summary.last_attempt();
         // A person may have decided `not_sent` of something that did leave: it is not sent again.
-        let clear = row.stored.summary.is_clear_to_send();
+        let clear = row.stored.summary.can_send();
         // By a clock that is ahead of the server's: it would hold over the attempt.
         let decision = row.stored.summary.decision.as_ref();
         let decided_later = decision.is_some_and(|decision| decision.at >= self.at);
         // A second run of a batch whose COMMIT took place.
-        if let Some(lease) = self.held(stamp.id, token) {
-            return Draft::Ready {
+        if let Some(lease) = self.remaining_lease(stamp.id, token) {
+            return PendingResult::Ready {
                 id: stamp.id,
                 attempt: last,
                 lease,
@@ -239,7 +239,7 @@ impl Batch<'_> {
         }
         let lease = Lease {
             token,
-            until: self.began + self.settings.lease,
+            until: self.started + self.settings.lease,
         };
         let allowed = match derived.state {
             State::Accepted => clear && stamp.lease.is_some() && stamp.lease == held,
@@ -261,7 +261,7 @@ impl Batch<'_> {
             | State::Merged => false,
         };
         if !allowed {
-            return Draft::No { id: stamp.id };
+            return PendingResult::No { id: stamp.id };
         }
         let hindered = self.no_room(stamp).or_else(|| self.told_since(stamp));
         if let Some(refused) = hindered {
@@ -276,9 +276,9 @@ impl Batch<'_> {
             replay: stamp.replay,
             forced: !known && stamp.child.as_ref().is_some_and(|limit| limit.force),
         };
-        self.put_stamp(stamp.id, next, token);
+        self.stamp_attempt(stamp.id, next, token);
         self.keep(stamp.id, stamp.sealed.as_ref());
-        Draft::Ready {
+        PendingResult::Ready {
             id: stamp.id,
             attempt: last + 1,
             lease,
@@ -287,9 +287,9 @@ impl Batch<'_> {
 
     /// What was told of it since it was read, and before its first stamp, was not looked up before anything
     /// was locked: the next turn knows of it.
-    fn told_since(&self, stamp: &Stamp) -> Option<Draft> {
+    fn told_since(&self, stamp: &StampAttempt) -> Option<PendingResult> {
         let id = stamp.id;
-        let told_before = Stamp::told_before(self.rows.get(id)?);
+        let told_before = StampAttempt::told_before(self.rows.get(id)?);
         if told_before
             .iter()
             .all(|uid| stamp.told_before.contains(uid))
@@ -297,24 +297,24 @@ impl Batch<'_> {
             return None;
         }
         Some(match stamp.lease {
-            Some(_) => Draft::Wait { id, until: self.at },
-            None => Draft::No { id },
+            Some(_) => PendingResult::Wait { id, until: self.at },
+            None => PendingResult::No { id },
         })
     }
 
     /// Why the next attempt of a child is not stamped now, if it is not.
-    fn no_room(&self, stamp: &Stamp) -> Option<Draft> {
+    fn no_room(&self, stamp: &StampAttempt) -> Option<PendingResult> {
         let (id, limit) = (stamp.id, stamp.child.as_ref()?);
         let opening = &self.rows.get(id)?.opening;
         match self.room(id, opening, limit) {
-            Room::From(None) => None,
-            Room::From(Some(until)) => Some(Draft::Wait { id, until }),
-            Room::Unfit(unfit) => Some(Draft::Unsuited { id, unfit }),
+            ChildRoom::From(None) => None,
+            ChildRoom::From(Some(until)) => Some(PendingResult::Wait { id, until }),
+            ChildRoom::Unfit(unfit) => Some(PendingResult::Unsuited { id, unfit }),
         }
     }
 
-    pub(super) fn close(&mut self, close: &Close) -> Draft {
+    pub(super) fn resolve_discrepancy(&mut self, close: &ResolveDiscrepancy) -> PendingResult {
         self.closings.push(close.clone());
-        Draft::Closed { id: close.id }
+        PendingResult::Closed { id: close.id }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Batch, CheckDecision, snapshot_of};
 use crate::ledger::route::gives_way;
-use crate::ledger::{Target, Work};
+use crate::ledger::{EvidenceTarget, LedgerCommand};
 use crate::observation::Observation;
 use domain::candidate::is_misnamed;
 use domain::evidence::{Decision, FoundBy, Namer};
@@ -58,17 +58,19 @@ impl Batch<'_> {
 
     /// Notes what more than one of ours names in this batch and nobody of ours owns: it cannot be told
     /// whose it is, and neither ends on it.
-    pub(super) fn note_named_at_once(&mut self, works: &[Work]) {
+    pub(super) fn note_named_at_once(&mut self, works: &[LedgerCommand]) {
         let mut first: HashMap<&Uid, Uuid> = HashMap::new();
         for work in works {
-            let Work::Record(record) = work else { continue };
-            let Target::Transaction(id) = record.target else {
+            let LedgerCommand::Record(record) = work else {
+                continue;
+            };
+            let EvidenceTarget::Transaction(id) = record.target else {
                 continue;
             };
             let Some(row) = self.rows.get(id) else {
                 continue;
             };
-            for fact in &record.learned.facts {
+            for fact in &record.observation.facts {
                 let Some(Word::Ours(Some(_), snapshot)) = word(fact) else {
                     continue;
                 };
@@ -124,7 +126,7 @@ impl Batch<'_> {
                 format!("two of ours were named with transaction {uid} at once: neither is bound")
             }
         });
-        self.learn(id, &noted, Vec::new(), Verdict::Applied);
+        self.join_facts(id, &noted, Vec::new(), Verdict::Applied);
     }
 
     /// Keeps as evidence which failures, known or among these facts, were found beside what our own request had
@@ -157,7 +159,7 @@ impl Batch<'_> {
         // What was told of before the first stamp becomes ours by it, if it is not too old. By a later one
         // nothing does: what it could claim was looked up when it was told of.
         let is_stamp = facts.iter().any(|f| matches!(**f, Fact::Stamped { .. }));
-        let is_first = is_stamp && summary.stamped().len() == 1;
+        let is_first = is_stamp && summary.stamped_attempts().len() == 1;
         let told_before = summary.candidates.keys().filter(|_| is_first);
         let eligible: Vec<Uid> = facts
             .iter()
@@ -174,7 +176,7 @@ impl Batch<'_> {
             .collect();
         for uid in eligible {
             match self.routing.owner(&uid) {
-                None => self.routing.claim(&uid, id),
+                None => self.routing.assign_uid(&uid, id),
                 Some(owner) if owner != id && ours && gives_way(owner, &self.rows) => {
                     self.merge(owner, id, &uid);
                 }
@@ -216,13 +218,13 @@ impl Batch<'_> {
         );
         let facts = gone.facts.iter().map(Cow::Borrowed).collect();
         self.schedule(from, CheckDecision::Drop);
-        self.learn(from, &gone, facts, Verdict::Applied);
+        self.join_facts(from, &gone, facts, Verdict::Applied);
         if let Some(snapshot) = greatest {
             let act = json!({ "from": from, "snapshot": &*snapshot });
             let fact = Fact::Merged { from, snapshot };
             let came = Observation::local(Channel::Local, "merged", &act, vec![fact]);
             let facts = came.facts.iter().map(Cow::Borrowed).collect();
-            self.learn(into, &came, facts, Verdict::Applied);
+            self.join_facts(into, &came, facts, Verdict::Applied);
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Evidence of a batch: brought to its owner, joined, chained, and told of.
 
-use super::{Batch, Draft, Row, is_contested, receive, snapshot_of, to_json};
-use crate::ledger::route::{Delivery, adopted_fact, orphan_kind};
-use crate::ledger::{Record, Settings, Target, findings};
+use super::{Batch, BatchRow, PendingResult, is_contested, receive, snapshot_of, to_json};
+use crate::ledger::route::{RoutedFacts, adopted_fact, orphan_kind};
+use crate::ledger::{EvidenceTarget, LedgerSettings, RecordEvidence, discrepancies};
 use crate::observation::Observation;
 use crate::store::{EventWrite, OrphanWrite, StoredTransaction, batch as rows};
 use domain::evidence::{FoundBy, Namer};
-use domain::fold::Basis;
-use domain::pacing::{self, Seen};
-use domain::{Channel, DiscrepancyKind, Fact, Finding, Opening, Origin, ShopId, Snapshot, State};
+use domain::fold::StateBasis;
+use domain::forecast::{self, CompletionSample};
+use domain::{
+    Channel, Discrepancy, DiscrepancyKind, Fact, Origin, ShopId, Snapshot, State,
+    TransactionRequest,
+};
 use domain::{Summary, Timestamp, TransactionType, Uid, Verdict, verdict};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -16,7 +19,7 @@ use uuid::Uuid;
 use words::Mention;
 
 /// What was shown of a transaction before an arrival, beside what is shown after it.
-pub(super) enum Before {
+pub(super) enum StateBefore {
     /// The same.
     Same,
     /// Something else.
@@ -26,16 +29,16 @@ pub(super) enum Before {
 }
 
 impl Batch<'_> {
-    pub(super) fn record(&mut self, record: &Record) -> Draft {
-        let learned = &record.learned;
+    pub(super) fn record(&mut self, record: &RecordEvidence) -> PendingResult {
+        let learned = &record.observation;
         if learned.orphan_kind == "refused" {
-            self.opened.push(findings::about_shop(
+            self.opened.push(discrepancies::about_shop(
                 DiscrepancyKind::SignatureRejected,
                 learned.subject.as_deref().unwrap_or(""),
                 &learned.sentence(),
                 self.at,
             ));
-            return Draft::Recorded {
+            return PendingResult::Recorded {
                 verdict: Verdict::Refused,
                 id: None,
                 told: false,
@@ -43,9 +46,9 @@ impl Batch<'_> {
         }
         let mut first: Option<(Verdict, Uuid)> = None;
         let mut adopted = None;
-        for delivery in self.routing.deliver(record, &self.rows) {
+        for delivery in self.routing.route(record, &self.rows) {
             match delivery {
-                Delivery::To(id, facts) => {
+                RoutedFacts::To(id, facts) => {
                     // One that turned out to be another by what came right before learns no more.
                     let row = self.rows.get(id);
                     if row.is_none_or(|row| row.state == State::Merged) && !is_target(record, id) {
@@ -54,27 +57,27 @@ impl Batch<'_> {
                     if row.is_none() {
                         continue;
                     }
-                    let verdict = self.deliver(record, id, facts);
+                    let verdict = self.apply_to_transaction(record, id, facts);
                     first.get_or_insert((verdict, id));
                 }
-                Delivery::Adopt(snapshot) => {
+                RoutedFacts::Adopt(snapshot) => {
                     adopted = self.adopt(learned, &snapshot, None).or(adopted);
                 }
-                Delivery::Unclaimed(snapshot, kind) => {
+                RoutedFacts::Unclaimed(snapshot, kind) => {
                     adopted = self.adopt(learned, &snapshot, kind).or(adopted);
                 }
-                Delivery::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
-                Delivery::Offered(id, told, fact) => self.offer(id, *told, *fact),
+                RoutedFacts::Orphan(snapshot) => self.orphan(learned, snapshot.as_deref()),
+                RoutedFacts::Offered(id, told, fact) => self.offer(id, *told, *fact),
             }
         }
         match (first.or(adopted), &record.target) {
-            (Some((verdict, id)), target) => Draft::Recorded {
+            (Some((verdict, id)), target) => PendingResult::Recorded {
                 verdict,
                 id: Some(id),
-                told: matches!(target, crate::ledger::Target::Transaction(_)),
+                told: matches!(target, crate::ledger::EvidenceTarget::Transaction(_)),
             },
-            (None, crate::ledger::Target::Transaction(_)) => Draft::NotFound,
-            (None, crate::ledger::Target::Snapshots) => Draft::Recorded {
+            (None, crate::ledger::EvidenceTarget::Transaction(_)) => PendingResult::NotFound,
+            (None, crate::ledger::EvidenceTarget::Snapshots) => PendingResult::Recorded {
                 verdict: Verdict::NothingNew,
                 id: None,
                 told: false,
@@ -88,23 +91,23 @@ impl Batch<'_> {
         if row.is_none_or(|row| row.state == State::Merged) {
             return;
         }
-        let record = Record {
-            target: Target::Snapshots,
-            learned: told,
+        let record = RecordEvidence {
+            target: EvidenceTarget::Snapshots,
+            observation: told,
             lease: None,
             next_check: None,
         };
-        self.deliver(&record, id, vec![Cow::Owned(fact)]);
+        self.apply_to_transaction(&record, id, vec![Cow::Owned(fact)]);
     }
 
     /// Brings evidence to a locked transaction, and settles its next check.
-    pub(super) fn deliver(
+    pub(super) fn apply_to_transaction(
         &mut self,
-        record: &Record,
+        record: &RecordEvidence,
         id: Uuid,
         facts: Vec<Cow<'_, Fact>>,
     ) -> Verdict {
-        let learned = &record.learned;
+        let learned = &record.observation;
         let row = self.rows.map.get(&id);
         let before = row.map(|row| row.derived.state);
         let rested = row.and_then(|row| row.derived.uid.clone());
@@ -120,7 +123,7 @@ impl Batch<'_> {
             (Verdict::Duplicate, false)
         } else {
             self.known.insert((id, learned.id));
-            self.learn(id, learned, facts, bare)
+            self.join_facts(id, learned, facts, bare)
         };
         if !duplicate && let Some((kind, text)) = &learned.finding {
             self.find(id, *kind, ("", text), learned.mentions.clone());
@@ -130,9 +133,9 @@ impl Batch<'_> {
             self.find(id, DiscrepancyKind::UnknownBody, about, Vec::new());
         }
         let look_again = look_again
-            || (learned.look_again && !duplicate)
+            || (learned.recheck_now && !duplicate)
             || self.rests_anew(id, before, rested.as_ref());
-        self.settle(record, id, before, look_again);
+        self.reschedule(record, id, before, look_again);
         verdict
     }
 
@@ -147,7 +150,7 @@ impl Batch<'_> {
 
     /// Joins facts, chains the evidence, and notes events and findings. Returns the verdict, and
     /// whether a look at the gateway becomes due.
-    pub(super) fn learn(
+    pub(super) fn join_facts(
         &mut self,
         id: Uuid,
         learned: &Observation,
@@ -193,13 +196,13 @@ impl Batch<'_> {
         let stored = &row.stored;
         let sight = lesson(stored, &change, &facts, learned.channel, at, self.settings);
         let mut summary = std::mem::take(&mut change.summary);
-        summary.note_ends(&facts, learned.channel, learned.signed);
+        summary.record_final_sources(&facts, learned.channel, learned.signed);
         let before = if change.before.state != change.after.state {
-            Before::Other
+            StateBefore::Other
         } else if summary != stored.summary || change.after.state != stored.state {
-            Before::Shown(to_json(&stored.view_of(&change.before)))
+            StateBefore::Shown(to_json(&stored.view_of(&change.before)))
         } else {
-            Before::Same
+            StateBefore::Same
         };
         self.seen
             .extend(sight.map(|seen| (stored.opening.kind, seen)));
@@ -227,18 +230,23 @@ impl Batch<'_> {
                 )
             }));
         }
-        (verdict, change.look_again)
+        (verdict, change.recheck_now)
     }
 
-    pub(super) fn note_change(&mut self, id: Uuid, before: &Before, change: &verdict::Change) {
+    pub(super) fn note_change(
+        &mut self,
+        id: Uuid,
+        before: &StateBefore,
+        change: &verdict::AppliedChange,
+    ) {
         let at = self.at;
-        if matches!(before, Before::Same) {
+        if matches!(before, StateBefore::Same) {
             return;
         }
         let Some(row) = self.rows.map.get_mut(&id) else {
             return;
         };
-        if let Before::Shown(before) = before
+        if let StateBefore::Shown(before) = before
             && *before == to_json(&row.stored.view_of(&change.after))
         {
             return;
@@ -265,14 +273,14 @@ impl Batch<'_> {
     pub(super) fn note_findings(
         &mut self,
         id: Uuid,
-        change: &verdict::Change,
+        change: &verdict::AppliedChange,
         learned: &Observation,
     ) {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
         let reason = learned.reason.as_deref();
-        let subject = |f: &Finding| f.uid.as_ref().map(ToString::to_string).unwrap_or_default();
+        let subject = |f: &Discrepancy| f.uid.as_ref().map(ToString::to_string).unwrap_or_default();
         for finding in &change.opened {
             // What healed in this very batch and is indicated again does not heal.
             let subject = subject(finding);
@@ -280,11 +288,11 @@ impl Batch<'_> {
                 (healed.transaction_id, healed.kind) != (id, finding.kind)
                     || healed.subject != subject
             });
-            let about = findings::about(&row.stored, finding, self.at);
+            let about = discrepancies::transaction_discrepancy(&row.stored, finding, self.at);
             self.opened.push(about);
         }
         self.healed
-            .extend(change.healed.iter().map(|f| rows::Healed {
+            .extend(change.healed.iter().map(|f| rows::ResolvedDiscrepancy {
                 transaction_id: id,
                 kind: f.kind,
                 subject: subject(f),
@@ -303,21 +311,21 @@ impl Batch<'_> {
         let Some(row) = self.rows.map.get(&id) else {
             return;
         };
-        let finding = domain::Finding {
+        let finding = domain::Discrepancy {
             kind,
             uid: None,
             basis: None,
             detail: detail.to_owned(),
             uids,
         };
-        let mut found = findings::about(&row.stored, &finding, self.at);
+        let mut found = discrepancies::transaction_discrepancy(&row.stored, &finding, self.at);
         found.subject = subject.to_owned();
         self.opened.push(found);
     }
 
     /// A finding about one of the gateway's transactions.
     fn find_of(&mut self, id: Uuid, kind: DiscrepancyKind, snapshot: &Snapshot, detail: String) {
-        let finding = Finding {
+        let finding = Discrepancy {
             kind,
             uid: Some(snapshot.uid.clone()),
             basis: None,
@@ -326,7 +334,7 @@ impl Batch<'_> {
         };
         let row = self.rows.get(id);
         self.opened
-            .extend(row.map(|row| findings::about(row, &finding, self.at)));
+            .extend(row.map(|row| discrepancies::transaction_discrepancy(row, &finding, self.at)));
     }
 
     /// Makes a transaction of origin `gateway` of something that the gateway told. `unsaid`: what it is
@@ -353,7 +361,7 @@ impl Batch<'_> {
             .and_then(|id| self.rows.get(id))
             .and_then(|p| p.opening.tracking_id.clone());
         let id = taken_over_as(self.at, self.shop, &snapshot.uid);
-        let opening = Opening {
+        let opening = TransactionRequest {
             shop: self.shop.clone(),
             tracking_id: snapshot.tracking_id.clone(),
             kind,
@@ -386,10 +394,10 @@ impl Batch<'_> {
             evidence_count: 0,
             evidence_head: [0; 32],
         };
-        self.rows.map.insert(id, Box::new(Row::new(stored)));
+        self.rows.map.insert(id, Box::new(BatchRow::new(stored)));
         self.known.insert((id, learned.id));
         let facts = vec![Cow::Owned(adopted_fact(snapshot))];
-        let (verdict, _) = self.learn(id, learned, facts, Verdict::Applied);
+        let (verdict, _) = self.join_facts(id, learned, facts, Verdict::Applied);
         if kind != TransactionType::Chargeback {
             let detail = format!("the gateway has a {kind} that was not made through this service");
             self.find_of(id, DiscrepancyKind::MissingHere, snapshot, detail);
@@ -428,7 +436,7 @@ impl Batch<'_> {
         };
         if let Some(kind) = kind {
             let subject = orphan.uid.clone().unwrap_or_else(|| orphan.id.to_string());
-            let mut row = findings::about_shop(kind, &subject, &orphan.note, self.at);
+            let mut row = discrepancies::about_shop(kind, &subject, &orphan.note, self.at);
             row.uid = orphan.uid.clone();
             row.tracking_id = orphan.tracking_id.clone();
             row.amount = snapshot.and_then(|s| s.amount);
@@ -440,8 +448,8 @@ impl Batch<'_> {
     }
 }
 
-fn is_target(record: &Record, id: Uuid) -> bool {
-    record.target == crate::ledger::Target::Transaction(id)
+fn is_target(record: &RecordEvidence, id: Uuid) -> bool {
+    record.target == crate::ledger::EvidenceTarget::Transaction(id)
 }
 
 /// The uids that our own word, or a person's, has named now and that belong to another of ours. What was
@@ -478,12 +486,12 @@ const fn why_healed(kind: DiscrepancyKind) -> &'static str {
 /// What an arrival teaches of the time to final, if it tells of an end of ours.
 fn lesson(
     stored: &StoredTransaction,
-    change: &verdict::Change,
+    change: &verdict::AppliedChange,
     facts: &[&Fact],
     channel: Channel,
     at: Timestamp,
-    settings: &Settings,
-) -> Option<Seen> {
+    settings: &LedgerSettings,
+) -> Option<CompletionSample> {
     let by_webhook = match channel {
         Channel::Webhook => true,
         Channel::TaskResult | Channel::Query => false,
@@ -494,26 +502,26 @@ fn lesson(
         .iter()
         .filter_map(|fact| snapshot_of(fact))
         .find(|s| s.class.is_final() && Some(&s.uid) == after.uid.as_ref())?;
-    if stored.opening.origin != Origin::Api || !matches!(after.basis, Basis::Snapshot(_)) {
+    if stored.opening.origin != Origin::Api || !matches!(after.basis, StateBasis::Snapshot(_)) {
         return None;
     }
     let known = stored.summary.candidates.get(&ended.uid);
     // A webhook may have told before of a failure that only our own task could confirm.
-    let told = known.is_some_and(|candidate| candidate.end_told.is_some());
+    let told = known.is_some_and(|candidate| candidate.final_via_webhook.is_some());
     if !stored.state.is_final() && after.state.is_final() {
         let tolerance = settings.clock_tolerance;
-        let took = pacing::took(sent, ended.updated_at, at, by_webhook, tolerance);
+        let took = forecast::gateway_duration(sent, ended.updated_at, at, by_webhook, tolerance);
         return Some(if by_webhook || told {
-            Seen::ByWebhook(took)
+            CompletionSample::ByWebhook(took)
         } else {
-            Seen::ByAsking(took)
+            CompletionSample::ByAsking(took)
         });
     }
     // The first webhook of an end that we had asked for.
-    let asked = known.is_some_and(|candidate| candidate.end_asked.is_some());
+    let asked = known.is_some_and(|candidate| candidate.final_via_query.is_some());
     let after_all = by_webhook && !told && asked;
     let late = at.since(stored.record.finalized_at?);
-    (after_all && pacing::is_in_time(late)).then_some(Seen::WebhookAfterAll)
+    (after_all && forecast::is_in_time(late)).then_some(CompletionSample::WebhookAfterAll)
 }
 
 /// Our id of what is taken over: ordered by time as all ids, and made of content, so that the same work makes

@@ -1,10 +1,10 @@
 //! One transaction of a batch: how it was found, what follows from it, and what is to be written.
 
-use crate::ledger::evidence::Link;
+use crate::ledger::observation::ChainLink;
 use crate::observation::Observation;
 use crate::store::{CheckRow, EvidenceWrite, StoredTransaction, batch as rows};
 use domain::earlier::{RULES, Written};
-use domain::fold::Derived;
+use domain::fold::DerivedState;
 use domain::schedule::{self, Course, Wishes};
 use domain::{Summary, Timestamp, Verdict};
 use std::collections::BTreeMap;
@@ -12,31 +12,31 @@ use uuid::Uuid;
 
 /// The transactions of a batch, locked or new.
 #[derive(Default)]
-pub(crate) struct Rows {
+pub(crate) struct BatchRows {
     // Boxed: rows are large, and a tree moves what it holds.
-    pub(super) map: BTreeMap<Uuid, Box<Row>>,
+    pub(super) map: BTreeMap<Uuid, Box<BatchRow>>,
 }
 
-impl Rows {
+impl BatchRows {
     pub(crate) fn get(&self, id: Uuid) -> Option<&StoredTransaction> {
         self.map.get(&id).map(|row| &row.stored)
     }
 }
 
 /// One of them, and what this batch does with it.
-pub(super) struct Row {
+pub(super) struct BatchRow {
     pub(super) stored: StoredTransaction,
     /// What follows from it, as it is now.
-    pub(super) derived: Derived,
+    pub(super) derived: DerivedState,
     pub(super) check: Option<CheckRow>,
     /// How its looks have gone, and what the next is for.
     pub(super) course: Course,
     /// What this batch wishes for the next look.
     pub(super) wished: Wishes,
     /// Where it lies; nowhere while it is new.
-    pub(super) place: Option<rows::Place>,
+    pub(super) place: Option<rows::RowLocation>,
     /// Where its due check lies, if it has had one before this batch.
-    pub(super) check_place: Option<rows::Place>,
+    pub(super) check_place: Option<rows::RowLocation>,
     pub(super) dirty: bool,
     /// Whether a request of it may have been waiting before this batch.
     pub(super) could_be_sent: bool,
@@ -59,7 +59,7 @@ pub(super) fn may_be_sent(stored: &StoredTransaction, at: Timestamp) -> bool {
     schedule::may_be_sent(&stored.opening, &stored.summary, stored.state, at)
 }
 
-impl Row {
+impl BatchRow {
     pub(super) fn new(stored: StoredTransaction) -> Self {
         Self {
             derived: stored.derived(),
@@ -75,7 +75,7 @@ impl Row {
         }
     }
 
-    pub(super) fn locked(stored: StoredTransaction, place: rows::Place) -> Self {
+    pub(super) fn locked(stored: StoredTransaction, place: rows::RowLocation) -> Self {
         Self {
             place: Some(place),
             ..Self::new(stored)
@@ -83,7 +83,7 @@ impl Row {
     }
 
     /// Takes the joined evidence over, and what is derived from it.
-    pub(super) fn accept(&mut self, summary: Summary, derived: &Derived, at: Timestamp) {
+    pub(super) fn accept(&mut self, summary: Summary, derived: &DerivedState, at: Timestamp) {
         self.derived = derived.clone();
         let stored = &mut self.stored;
         stored.summary = summary;
@@ -104,7 +104,7 @@ impl Row {
         let stored = &mut self.stored;
         let position = stored.evidence_count + 1;
         let note = learned.sentence();
-        let link = Link {
+        let link = ChainLink {
             previous: &stored.evidence_head,
             id: learned.id,
             position,

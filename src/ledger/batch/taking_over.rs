@@ -3,7 +3,7 @@
 use super::Batch;
 use crate::observation::{Observation, content_id};
 use crate::store::StoredTransaction;
-use domain::fold::Basis;
+use domain::fold::StateBasis;
 use domain::{DiscrepancyKind, Fact, State, Verdict};
 use serde_json::json;
 use std::borrow::Cow;
@@ -43,7 +43,7 @@ pub fn take_over(stored: &StoredTransaction) -> Option<Observation> {
     // Where a program of the earlier release goes on beside this one, it may be taken over more than once.
     noted.id = content_id(&[b"taken over", &stored.evidence_head]);
     noted.verdict = Some(Verdict::Applied);
-    if let Basis::EarlierRules(ruled) = stored.derived().basis {
+    if let StateBasis::EarlierRules(ruled) = stored.derived().basis {
         look_it_up(&mut noted, stored.state, ruled);
     }
     Some(noted)
@@ -61,7 +61,7 @@ pub fn looked_over(stored: &StoredTransaction) -> Observation {
 
 /// Has it looked up at the gateway, and tells a person that the rules of now would say something else.
 pub fn look_it_up(noted: &mut Observation, state: State, ruled: State) {
-    noted.look_again = true;
+    noted.recheck_now = true;
     noted.wishes.by_name = true;
     let text =
         format!("an earlier release ended it as {state}; by the rules of now it would be {ruled}");
@@ -79,13 +79,13 @@ impl Batch<'_> {
             return false;
         };
         let facts = noted.facts.iter().map(Cow::Borrowed).collect();
-        self.learn(id, &noted, facts, Verdict::Applied);
+        self.join_facts(id, &noted, facts, Verdict::Applied);
         if let Some((kind, text)) = &noted.finding {
             self.find(id, *kind, ("", text), Vec::new());
         }
         if let Some(row) = self.rows.map.get_mut(&id) {
             row.wished.join(&noted.wishes);
         }
-        noted.look_again
+        noted.recheck_now
     }
 }

@@ -1,17 +1,17 @@
 //! Who may act: leases that are right, somebody else's, and run out.
 
 use super::*;
-use crate::ledger::Target;
+use crate::ledger::EvidenceTarget;
 use crate::observation::Observation;
 use domain::evidence::Decision;
 use domain::schedule::Pace;
-use domain::{Currency, Opening, Origin, State, TaskId, TrackingId};
+use domain::{Currency, Origin, State, TaskId, TrackingId, TransactionRequest};
 use gateway::{WebhookReading, read_webhook};
 
 const LEASE: Duration = Duration::from_secs(45);
 
-fn settings() -> Settings {
-    Settings {
+fn settings() -> LedgerSettings {
+    LedgerSettings {
         pace: Pace {
             first_check: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
@@ -35,15 +35,15 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_micros(1_793_491_200_000_000).plus(Duration::from_secs(seconds))
 }
 
-fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
+fn batch<'a>(shop: &'a ShopId, settings: &'a LedgerSettings) -> Batch<'a> {
     Batch {
         shop,
         settings,
         at: at(0),
-        chance: 0,
-        began: BootInstant::now(),
-        rows: Rows::default(),
-        routing: Routing::default(),
+        jitter_seed: 0,
+        started: BootInstant::now(),
+        rows: BatchRows::default(),
+        routing: OwnerIndex::default(),
         named_at_once: HashSet::new(),
         known: HashSet::new(),
         evidence: Vec::new(),
@@ -66,7 +66,7 @@ fn batch<'a>(shop: &'a ShopId, settings: &'a Settings) -> Batch<'a> {
 
 fn open(batch: &mut Batch<'_>, send_now: bool) -> Uuid {
     let id = Uuid::from_u128(7);
-    let opening = Opening {
+    let opening = TransactionRequest {
         shop: shop(),
         tracking_id: TrackingId::parse("order-1").ok(),
         kind: TransactionType::Payment,
@@ -79,7 +79,7 @@ fn open(batch: &mut Batch<'_>, send_now: bool) -> Uuid {
         test: None,
         opened_at: at(0),
     };
-    let open = Open {
+    let open = OpenTransaction {
         id,
         opening,
         description: None,
@@ -92,7 +92,10 @@ fn open(batch: &mut Batch<'_>, send_now: bool) -> Uuid {
         not_before: None,
         parent_limit: None,
     };
-    assert!(matches!(batch.open(&open, id), Draft::Created { .. }));
+    assert!(matches!(
+        batch.open(&open, id),
+        PendingResult::Created { .. }
+    ));
     id
 }
 
@@ -109,8 +112,8 @@ fn lease(batch: &mut Batch<'_>, id: Uuid, token: Uuid, until: Timestamp) {
     }
 }
 
-fn stamp(id: Uuid, lease: Option<Uuid>) -> Stamp {
-    Stamp {
+fn stamp(id: Uuid, lease: Option<Uuid>) -> StampAttempt {
+    StampAttempt {
         sealed: None,
         id,
         lease,
@@ -125,18 +128,18 @@ const ANOTHERS: Uuid = Uuid::from_u128(2);
 const NEXT: Uuid = Uuid::from_u128(3);
 
 #[test]
-fn what_an_earlier_run_has_left_of_a_lease_is_what_the_row_says() {
+fn a_retried_batch_reads_the_lease_from_the_row() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
     // The first run was twenty seconds ago.
     batch.at = at(20);
-    let Some(left) = batch.held(id, id) else {
+    let Some(left) = batch.remaining_lease(id, id) else {
         panic!("it is ours")
     };
     assert_eq!(left.token, id);
     assert_eq!(
-        left.until.duration_since(batch.began),
+        left.until.duration_since(batch.started),
         LEASE - Duration::from_secs(20)
     );
 }
@@ -149,8 +152,8 @@ fn nothing_can_be_sent_under_a_lease_that_ran_out() {
     for late in [45, 46, 4_000] {
         batch.at = at(late);
         let left = batch
-            .held(id, id)
-            .map(|held| held.until.duration_since(batch.began));
+            .remaining_lease(id, id)
+            .map(|held| held.until.duration_since(batch.started));
         assert_eq!(left, Some(Duration::ZERO), "{late}");
         assert_eq!(batch.live_lease(id), None, "{late}");
     }
@@ -162,9 +165,12 @@ fn another_workers_lease_is_not_held() {
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
     lease(&mut batch, id, ANOTHERS, at(60));
-    assert!(batch.held(id, id).is_none());
+    assert!(batch.remaining_lease(id, id).is_none());
     assert_eq!(batch.live_lease(id), Some(ANOTHERS));
-    assert!(batch.held(Uuid::from_u128(99), id).is_none(), "no such row");
+    assert!(
+        batch.remaining_lease(Uuid::from_u128(99), id).is_none(),
+        "no such row"
+    );
 }
 
 #[test]
@@ -173,7 +179,7 @@ fn a_lease_under_which_nothing_was_stamped_is_not_held() {
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, false);
     lease(&mut batch, id, OURS, at(45));
-    assert!(batch.held(id, OURS).is_none());
+    assert!(batch.remaining_lease(id, OURS).is_none());
 }
 
 #[test]
@@ -190,7 +196,7 @@ fn only_a_live_lease_of_ones_own_stamps() {
         let id = open(&mut batch, false);
         lease(&mut batch, id, OURS, at(until));
         let draft = batch.stamp(&stamp(id, named), NEXT);
-        let ready = matches!(draft, Draft::Ready { attempt: 1, .. });
+        let ready = matches!(draft, PendingResult::Ready { attempt: 1, .. });
         assert_eq!(ready, may, "{named:?} {until}");
     }
 }
@@ -213,11 +219,11 @@ fn nothing_is_stamped_over_which_a_decision_would_still_hold() {
         let facts = vec![Fact::Decided(decision)];
         let act = Observation::local(Channel::Operator, "decided", &serde_json::json!({}), facts);
         let facts = act.facts.iter().map(Cow::Borrowed).collect();
-        batch.learn(id, &act, facts, Verdict::Applied);
+        batch.join_facts(id, &act, facts, Verdict::Applied);
         batch.at = at(now);
         let draft = batch.stamp(&stamp(id, None), NEXT);
         assert_eq!(
-            matches!(draft, Draft::Ready { attempt: 1, .. }),
+            matches!(draft, PendingResult::Ready { attempt: 1, .. }),
             may,
             "{now}"
         );
@@ -239,13 +245,13 @@ fn only_a_live_lease_of_ones_own_plans() {
         lease(&mut batch, id, OURS, at(until));
         let read = failed_read();
         let wish = at(50);
-        let record = Record {
-            target: Target::Transaction(id),
-            learned: read,
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: read,
             lease: named,
             next_check: Some(wish),
         };
-        batch.deliver(&record, id, Vec::new());
+        batch.apply_to_transaction(&record, id, Vec::new());
         let row = &batch.rows.map[&id];
         let due = row.check.as_ref().map(|check| check.due_at);
         assert_eq!(due == Some(wish), may, "{named:?} {until}");
@@ -267,13 +273,13 @@ fn look(batch: &mut Batch<'_>, id: Uuid, learned: Observation, wish: Option<u64>
     let mut learned = learned;
     learned.pause = wish.map(Duration::from_secs);
     let facts = learned.facts.clone();
-    let record = Record {
-        target: Target::Transaction(id),
-        learned,
+    let record = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: learned,
         lease: Some(OURS),
         next_check: None,
     };
-    batch.deliver(&record, id, facts.iter().map(Cow::Borrowed).collect());
+    batch.apply_to_transaction(&record, id, facts.iter().map(Cow::Borrowed).collect());
     let row = &batch.rows.map[&id];
     let due = row.check.as_ref().map(|check| check.due_at);
     let pause = due.map_or(f64::INFINITY, |due| due.since(batch.at).as_secs_f64());
@@ -281,7 +287,7 @@ fn look(batch: &mut Batch<'_>, id: Uuid, learned: Observation, wish: Option<u64>
 }
 
 #[test]
-fn looks_that_tell_nothing_come_ever_more_rarely_whatever_the_gateway_asks_for() {
+fn uninformative_checks_become_rare() {
     let (shop, settings) = (shop(), settings());
     for wish in [None, Some(0), Some(86_400)] {
         let mut batch = batch(&shop, &settings);
@@ -298,7 +304,7 @@ fn looks_that_tell_nothing_come_ever_more_rarely_whatever_the_gateway_asks_for()
 }
 
 #[test]
-fn an_answer_that_tells_something_begins_the_count_anew() {
+fn an_informative_response_resets_the_count() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
@@ -320,18 +326,18 @@ fn an_answer_that_tells_something_begins_the_count_anew() {
 }
 
 #[test]
-fn a_look_that_was_not_answered_counts_and_what_it_was_for_is_still_wished() {
+fn an_unanswered_check_counts_and_is_still_wanted() {
     let (shop, settings) = (shop(), settings());
     let mut batch = batch(&shop, &settings);
     let id = open(&mut batch, true);
-    let asked = crate::ledger::look("ops", at(0));
-    let record = Record {
-        target: Target::Transaction(id),
-        learned: asked,
+    let asked = crate::ledger::request_check("ops", at(0));
+    let record = RecordEvidence {
+        target: EvidenceTarget::Transaction(id),
+        observation: asked,
         lease: None,
         next_check: None,
     };
-    batch.deliver(&record, id, Vec::new());
+    batch.apply_to_transaction(&record, id, Vec::new());
     let mut silent = failed_read();
     silent.http_status = None;
     for count in 1..4 {
@@ -376,9 +382,9 @@ fn an_arrival_has_the_time_at_which_it_came_here() {
                 snapshot,
             },
         ];
-        let record = Record {
-            target: Target::Transaction(id),
-            learned: Observation::from_gateway(
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: Observation::from_gateway(
                 Channel::TaskResult,
                 Some(200),
                 None,
@@ -389,8 +395,11 @@ fn an_arrival_has_the_time_at_which_it_came_here() {
             lease: None,
             next_check: None,
         };
-        let facts = record.learned.facts.iter().map(Cow::Borrowed).collect();
-        assert_eq!(batch.deliver(&record, id, facts), Verdict::Applied);
+        let facts = record.observation.facts.iter().map(Cow::Borrowed).collect();
+        assert_eq!(
+            batch.apply_to_transaction(&record, id, facts),
+            Verdict::Applied
+        );
         let summary = &batch.rows.map[&id].stored.summary;
         let latest = summary.candidates[&uid].latest.clone();
         (

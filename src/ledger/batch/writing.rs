@@ -1,10 +1,12 @@
 //! What a batch writes, and what its callers are answered.
 
 use super::owning::MERGED;
-use super::{Answer, Batch, CheckDecision, Draft, row, to_json};
-use crate::ledger::tables::{Reads, Tables};
-use crate::ledger::{Opened, Recorded, Shared, Stamped, StampedAttempt, findings};
-use crate::store::batch::{Changed, Writes};
+use super::{Batch, CheckDecision, CommandResult, PendingResult, row, to_json};
+use crate::ledger::batch_store::{BatchStore, CommittedReads};
+use crate::ledger::{
+    LedgerContext, OpenResult, RecordResult, StampResult, StampedAttempt, discrepancies,
+};
+use crate::store::batch::{BatchWrites, TransactionUpdate};
 use crate::store::{CheckWrite, DiscrepancyRow, EventWrite, StoreError, StoredTransaction};
 use domain::{Uid, schedule};
 use std::collections::{BTreeMap, HashSet};
@@ -27,7 +29,7 @@ fn brought_up_to_date(told: &[DiscrepancyRow], new: &HashSet<Uuid>) -> Vec<Discr
 
 impl Batch<'_> {
     /// Writes everything. `None` when another writer was first and the batch must be folded anew.
-    pub(super) async fn write<T: Tables>(
+    pub(super) async fn write<T: BatchStore>(
         &mut self,
         tables: &mut T,
     ) -> Result<Option<Vec<DiscrepancyRow>>, StoreError> {
@@ -64,7 +66,7 @@ impl Batch<'_> {
     }
 
     /// `false` when a name was taken in between.
-    async fn insert_transactions<T: Tables>(&self, tables: &mut T) -> Result<bool, StoreError> {
+    async fn insert_transactions<T: BatchStore>(&self, tables: &mut T) -> Result<bool, StoreError> {
         let new = self.rows.map.values().filter(|row| row.place.is_none());
         let new: Vec<&StoredTransaction> = new.map(|row| &row.stored).collect();
         if new.is_empty() {
@@ -75,16 +77,16 @@ impl Batch<'_> {
 
     /// Writes what is about rows that are ours by now: nothing of it waits for anybody.
     /// `false` when something of it is there already.
-    async fn write_rows<T: Tables>(&self, tables: &mut T) -> Result<bool, StoreError> {
-        let mut writes = Writes {
+    async fn write_rows<T: BatchStore>(&self, tables: &mut T) -> Result<bool, StoreError> {
+        let mut writes = BatchWrites {
             evidence: &self.evidence,
-            ..Writes::default()
+            ..BatchWrites::default()
         };
         let mut drops = Vec::new();
         for (id, row) in &self.rows.map {
             if let (true, Some(place)) = (row.dirty, &row.place) {
                 debug_assert_eq!(row.derived, row.stored.derived(), "derived before a change");
-                writes.changed.push(Changed {
+                writes.changed.push(TransactionUpdate {
                     row: &row.stored,
                     uid: row.derived.uid.as_ref().map(Uid::as_str),
                     place,
@@ -119,7 +121,7 @@ impl Batch<'_> {
     }
 
     /// Keeps the requests that may have to be sent, and removes those that can be sent no more.
-    async fn write_waiting<T: Tables>(&self, tables: &mut T) -> Result<(), StoreError> {
+    async fn write_waiting<T: BatchStore>(&self, tables: &mut T) -> Result<(), StoreError> {
         let waits = |id: Uuid| {
             let row = self.rows.map.get(&id);
             row.is_some_and(|row| row::may_be_sent(&row.stored, self.at))
@@ -139,14 +141,14 @@ impl Batch<'_> {
         Ok(())
     }
 
-    pub(super) async fn write_findings<T: Tables>(
+    pub(super) async fn write_findings<T: BatchStore>(
         &mut self,
         tables: &mut T,
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let event = |kind, row: &DiscrepancyRow| EventWrite {
             kind,
             transaction_id: row.transaction_id,
-            payload: to_json(&findings::view(row)),
+            payload: to_json(&discrepancies::view(row)),
         };
         if !self.opened.is_empty() {
             let new = tables.open_discrepancies(self.shop, &self.opened).await?;
@@ -185,7 +187,7 @@ impl Batch<'_> {
     }
 
     /// After the commit: counts, and wakes those who wait.
-    pub(super) fn tell(&self, shared: &Shared) {
+    pub(super) fn publish(&self, shared: &LedgerContext) {
         for (channel, verdict) in &self.counted {
             shared.metrics.evidence(channel.as_str(), verdict.as_str());
         }
@@ -194,10 +196,10 @@ impl Batch<'_> {
                 .metrics
                 .finalized(kind.as_str(), channel.as_str(), *took);
         }
-        shared.learning.see(self.shop, &self.seen, self.at);
+        shared.learning.observe(self.shop, &self.seen, self.at);
         let moved = self.events.iter().filter_map(|event| event.transaction_id);
         let fed = (!self.events.is_empty()).then(Uuid::nil);
-        shared.waiters.wake(self.shop, moved.chain(fed));
+        shared.waiters.notify(self.shop, moved.chain(fed));
         shared.waiters.tell_due(self.shop, self.due_soon());
     }
 
@@ -218,67 +220,74 @@ impl Batch<'_> {
         })
     }
 
-    pub(super) async fn answer<R: Reads>(
+    pub(super) async fn answer<R: CommittedReads>(
         &self,
         reads: &R,
-        draft: Draft,
+        draft: PendingResult,
         closed: &[DiscrepancyRow],
-    ) -> Result<Answer, StoreError> {
+    ) -> Result<CommandResult, StoreError> {
         let row = |id: Uuid| self.rows.get(id).cloned().map(Box::new);
-        let answer =
-            match draft {
-                Draft::Created { id, lease } => row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Opened(match lease {
+        let answer = match draft {
+            PendingResult::Created { id, lease } => {
+                row(id).map_or(CommandResult::NotFound, |transaction| {
+                    CommandResult::Opened(match lease {
                         Some(lease) => {
                             let number = transaction.summary.last_attempt();
-                            Opened::Ready(StampedAttempt::new(transaction, number, lease))
+                            OpenResult::Ready(StampedAttempt::new(transaction, number, lease))
                         }
-                        None => Opened::Created { transaction },
+                        None => OpenResult::Created { transaction },
+                    })
+                })
+            }
+            PendingResult::Exists { id } => row(id).map_or(CommandResult::NotFound, |t| {
+                CommandResult::Opened(OpenResult::Exists { transaction: t })
+            }),
+            // Another writer was first.
+            PendingResult::ReadBack { tracking_id } => reads
+                .named(self.shop, &tracking_id)
+                .await?
+                .map_or(CommandResult::NotFound, |found| {
+                    CommandResult::Opened(OpenResult::Exists {
+                        transaction: Box::new(found),
                     })
                 }),
-                Draft::Exists { id } => row(id).map_or(Answer::NotFound, |t| {
-                    Answer::Opened(Opened::Exists { transaction: t })
-                }),
-                // Another writer was first.
-                Draft::ReadBack { tracking_id } => reads
-                    .named(self.shop, &tracking_id)
-                    .await?
-                    .map_or(Answer::NotFound, |found| {
-                        Answer::Opened(Opened::Exists {
-                            transaction: Box::new(found),
-                        })
-                    }),
-                Draft::Unfit(unfit) => Answer::Opened(Opened::Unfit(unfit)),
-                Draft::TooSoon(until) => Answer::Opened(Opened::TooSoon(until)),
-                Draft::Recorded { verdict, id, told } => Answer::Recorded(Recorded {
+            PendingResult::Unfit(unfit) => CommandResult::Opened(OpenResult::Unfit(unfit)),
+            PendingResult::TooSoon(until) => CommandResult::Opened(OpenResult::TooSoon(until)),
+            PendingResult::Recorded { verdict, id, told } => {
+                CommandResult::Recorded(RecordResult {
                     verdict,
                     owner: id,
                     transaction: id.filter(|_| told).and_then(row),
+                })
+            }
+            PendingResult::Ready { id, attempt, lease } => {
+                row(id).map_or(CommandResult::NotFound, |transaction| {
+                    let stamped = StampedAttempt::new(transaction, attempt, lease);
+                    CommandResult::Stamped(StampResult::Ready(stamped))
+                })
+            }
+            PendingResult::No { id } => row(id).map_or(CommandResult::NotFound, |transaction| {
+                CommandResult::Stamped(StampResult::Denied { transaction })
+            }),
+            PendingResult::Wait { id, until } => row(id)
+                .map_or(CommandResult::NotFound, |transaction| {
+                    CommandResult::Stamped(StampResult::Wait { transaction, until })
                 }),
-                Draft::Ready { id, attempt, lease } => {
-                    row(id).map_or(Answer::NotFound, |transaction| {
-                        let stamped = StampedAttempt::new(transaction, attempt, lease);
-                        Answer::Stamped(Stamped::Ready(stamped))
-                    })
-                }
-                Draft::No { id } => row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Stamped(Stamped::No { transaction })
+            PendingResult::Unsuited { id, unfit } => row(id)
+                .map_or(CommandResult::NotFound, |transaction| {
+                    CommandResult::Stamped(StampResult::Unfit { transaction, unfit })
                 }),
-                Draft::Wait { id, until } => row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Stamped(Stamped::Wait { transaction, until })
-                }),
-                Draft::Unsuited { id, unfit } => row(id).map_or(Answer::NotFound, |transaction| {
-                    Answer::Stamped(Stamped::Unfit { transaction, unfit })
-                }),
-                Draft::Closed { id } => match closed.iter().find(|row| row.id == id) {
-                    Some(row) => Answer::Closed(Box::new(row.clone())),
-                    None => reads
-                        .finding(self.shop, id)
-                        .await?
-                        .map_or(Answer::NotFound, |row| Answer::Closed(Box::new(row))),
-                },
-                Draft::NotFound => Answer::NotFound,
-            };
+            PendingResult::Closed { id } => match closed.iter().find(|row| row.id == id) {
+                Some(row) => CommandResult::Closed(Box::new(row.clone())),
+                None => reads
+                    .finding(self.shop, id)
+                    .await?
+                    .map_or(CommandResult::NotFound, |row| {
+                        CommandResult::Closed(Box::new(row))
+                    }),
+            },
+            PendingResult::NotFound => CommandResult::NotFound,
+        };
         Ok(answer)
     }
 }

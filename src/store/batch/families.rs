@@ -3,8 +3,8 @@
 //! A family is locked by its uids, and not by rows alone: of a parent that is not known here there is no
 //! row, and it may appear while two of its children are opened.
 
+use crate::store::maintenance::OrphanRow;
 use crate::store::rows::raw_transaction;
-use crate::store::sweeps::OrphanRow;
 use crate::store::{StoreError, StoredTransaction, uids};
 use domain::ShopId;
 use sha2::{Digest, Sha256};

@@ -1,6 +1,6 @@
 //! The writes of a group commit.
 
-use super::Place;
+use super::RowLocation;
 use crate::store::{CheckWrite, EventWrite, EvidenceWrite, StoreError, StoredTransaction, uids};
 use domain::{ShopId, Timestamp, Uid};
 use sqlx::PgConnection;
@@ -10,9 +10,9 @@ use uuid::Uuid;
 /// What nearly every batch writes: all of it about rows that are locked or new, so that nothing of it
 /// waits for anybody.
 #[derive(Debug, Default)]
-pub struct Writes<'a> {
+pub struct BatchWrites<'a> {
     /// Transactions whose moving columns are written.
-    pub changed: Vec<Changed<'a>>,
+    pub changed: Vec<TransactionUpdate<'a>>,
     /// Evidence to be appended. All of it is new: the transactions are locked, and
     /// [`super::known_evidence`] was asked where it could be known.
     pub evidence: &'a [EvidenceWrite],
@@ -22,16 +22,16 @@ pub struct Writes<'a> {
 
 /// A transaction to be written.
 #[derive(Debug)]
-pub struct Changed<'a> {
+pub struct TransactionUpdate<'a> {
     /// As it is now.
     pub row: &'a StoredTransaction,
     /// The gateway's uid that follows from it.
     pub uid: Option<&'a str>,
     /// Where it lies.
-    pub place: &'a Place,
+    pub place: &'a RowLocation,
 }
 
-impl Writes<'_> {
+impl BatchWrites<'_> {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.evidence.is_empty() && self.checks.is_empty()
@@ -45,7 +45,7 @@ impl Writes<'_> {
 pub async fn write(
     conn: &mut PgConnection,
     shop: &ShopId,
-    writes: &Writes<'_>,
+    writes: &BatchWrites<'_>,
 ) -> Result<bool, StoreError> {
     let (changed, evidence) = (&writes.changed, writes.evidence);
     let (summaries, (known, new)) = (summaries(changed)?, known_and_new(&writes.checks));
@@ -108,18 +108,18 @@ pub async fn write(
     Ok(true)
 }
 
-fn summaries(changed: &[Changed<'_>]) -> Result<Vec<String>, StoreError> {
+fn summaries(changed: &[TransactionUpdate<'_>]) -> Result<Vec<String>, StoreError> {
     let each = changed.iter();
     each.map(|c| encode(&c.row.summary, c.row.record.id))
         .collect()
 }
 
-fn finalized_at(changed: &Changed<'_>) -> Option<OffsetDateTime> {
+fn finalized_at(changed: &TransactionUpdate<'_>) -> Option<OffsetDateTime> {
     changed.row.record.finalized_at.map(OffsetDateTime::from)
 }
 
 /// The rows that lie somewhere, and those that are to be added.
-fn known_and_new(checks: &[CheckWrite]) -> (Vec<(&CheckWrite, &Place)>, Vec<&CheckWrite>) {
+fn known_and_new(checks: &[CheckWrite]) -> (Vec<(&CheckWrite, &RowLocation)>, Vec<&CheckWrite>) {
     let known = checks.iter().filter_map(|r| Some((r, r.place.as_ref()?)));
     let new = checks.iter().filter(|r| r.place.is_none());
     (known.collect(), new.collect())
@@ -285,7 +285,7 @@ fn encode(summary: &domain::Summary, row: Uuid) -> Result<String, StoreError> {
 
 /// Claims uids. Returns `false` when somebody else has claimed one in between: the batch must be
 /// folded anew.
-pub async fn claim_uids(
+pub async fn insert_uids(
     conn: &mut PgConnection,
     shop: &ShopId,
     claims: &[(String, Uuid)],

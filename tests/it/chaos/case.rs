@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Parameters of a case.
-pub struct Plan {
+pub struct CaseParameters {
     /// Name of the case in the results table.
     pub name: &'static str,
     /// Test environment; its service is the real binary.
@@ -22,7 +22,7 @@ pub struct Plan {
     pub environment: Vec<(String, String)>,
 }
 
-impl Plan {
+impl CaseParameters {
     /// Creates a case with one replica.
     pub fn new(name: &'static str) -> Self {
         Self {
@@ -88,7 +88,7 @@ pub struct Case<'w> {
 }
 
 impl<'w> Case<'w> {
-    async fn begin(plan: &Plan, world: &'w World) -> Self {
+    async fn begin(plan: &CaseParameters, world: &'w World) -> Self {
         let scale = ChaosScale::chosen();
         // Keeps many transactions open at once; the slow ones are still open after the fault.
         let tasks = json!({"bimodal": {"fast": 1.0, "slow": 2.5, "slow_share": 0.5}});

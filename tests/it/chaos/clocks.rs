@@ -3,7 +3,7 @@
 //! libfaketime intercepts reads of the system clock. It does not change the monotonic clock, like a
 //! real jump.
 
-use crate::chaos::Plan;
+use crate::chaos::CaseParameters;
 use std::path::{Path, PathBuf};
 
 /// Returns the path of libfaketime.
@@ -68,7 +68,8 @@ fn write_whole(path: &Path, text: &str) {
 #[test]
 fn service_clock_jumps() {
     let clock = Clock::new();
-    let mut plan = Plan::new("the service's clock jumps an hour ahead, an hour behind, and back");
+    let mut plan =
+        CaseParameters::new("the service's clock jumps an hour ahead, an hour behind, and back");
     plan.environment = clock.environment();
     plan.run(async |case| {
         clock.jump("+3600");

@@ -1,6 +1,6 @@
 //! Requests to PostgreSQL arrive and the responses do not, or nothing arrives.
 
-use crate::chaos::{Case, Plan};
+use crate::chaos::{Case, CaseParameters};
 use crate::world::{Proxy, ProxyFault, private_cluster_with};
 use testkit::postgres::ClusterOptions;
 
@@ -11,7 +11,7 @@ fn over_a_wire(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &Proxy
         let (cluster, url) = private_cluster_with(ClusterOptions::default()).await;
         (Proxy::before(cluster.socket_dir()).await, url, cluster)
     });
-    let mut plan = Plan::new(name);
+    let mut plan = CaseParameters::new(name);
     let way = proxy.url("own");
     plan.setup = plan.setup.database(&url).database_by_way_of(&way);
     plan.run(async |case| fault(case, &proxy).await);

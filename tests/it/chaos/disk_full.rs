@@ -4,7 +4,7 @@
 //! example without root, the test limits the size of the server's files instead (`RLIMIT_FSIZE`):
 //! writes fail as well, with another error number.
 
-use crate::chaos::Plan;
+use crate::chaos::CaseParameters;
 use crate::world::private_cluster_with;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -111,7 +111,7 @@ fn postgresql_disk_is_full() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (mut cluster, url): (PostgresCluster, String) =
         runtime.block_on(private_cluster_with(options));
-    let mut plan = Plan::new("PostgreSQL's disk is full");
+    let mut plan = CaseParameters::new("PostgreSQL's disk is full");
     plan.setup = plan.setup.database(&url);
     plan.run(async |case| {
         let data = cluster.data_dir().to_owned();

@@ -1,6 +1,6 @@
 //! Failures of the gateway, or of the network to it.
 
-use crate::chaos::Plan;
+use crate::chaos::CaseParameters;
 use crate::world::Relay;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Runs a case in which this fault affects every request to the gateway.
 fn struck(name: &'static str, act: Value, effect: bool) {
-    Plan::new(name).run(async |case| {
+    CaseParameters::new(name).run(async |case| {
         let fault = json!({"operation": "*", "act": act, "effect": effect});
         case.world.twin().fault(fault).await;
         case.outage().await;
@@ -93,7 +93,7 @@ fn gateway_unreachable_behind_a_proxy() {
 #[test]
 fn gateway_refuses_connections() {
     let relay = Relay::reserve();
-    let mut plan = Plan::new("the gateway refuses connections");
+    let mut plan = CaseParameters::new("the gateway refuses connections");
     plan.setup = plan.setup.gateway_by_way_of(&relay.base("127.0.0.1"));
     plan.run_after(
         async |world| relay.open(&world.twin().base()).await,
@@ -125,7 +125,7 @@ fn gateway_name_does_not_resolve() {
     let found = directory.path().join("found");
     std::fs::write(&found, "").unwrap();
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut plan = Plan::new("the gateway's name does not resolve");
+    let mut plan = CaseParameters::new("the gateway's name does not resolve");
     plan.environment = vec![
         ("LD_PRELOAD".to_owned(), text(&resolver(directory.path()))),
         ("NAMES_FOUND".to_owned(), text(&found)),

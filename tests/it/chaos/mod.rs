@@ -23,4 +23,4 @@ mod reconcile;
 mod scale;
 mod stale_leases;
 
-pub use case::{Case, Plan};
+pub use case::{Case, CaseParameters};

@@ -1,7 +1,7 @@
 //! PgBouncer in transaction mode between the service and PostgreSQL. Each transaction may use
 //! another server connection, and prepared statements must still work.
 
-use crate::chaos::{Case, Plan};
+use crate::chaos::{Case, CaseParameters};
 use crate::world::{Pooler, private_cluster_with};
 use testkit::postgres::{ClusterOptions, PostgresCluster, StopMode};
 
@@ -12,7 +12,7 @@ fn pooled(
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (mut cluster, url) = runtime.block_on(private_cluster_with(ClusterOptions::default()));
     let mut pooler = Pooler::before(cluster.socket_dir());
-    let mut plan = Plan::new(name);
+    let mut plan = CaseParameters::new(name);
     plan.replicas = 2;
     let way = pooler.url("own");
     plan.setup = plan.setup.database(&url).database_by_way_of(&way);

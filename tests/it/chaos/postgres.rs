@@ -1,6 +1,6 @@
 //! PostgreSQL fails, or is blocked.
 
-use crate::chaos::{Case, Plan};
+use crate::chaos::{Case, CaseParameters};
 use crate::world::{eventually, eventually_within, private_cluster_with};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
@@ -16,7 +16,7 @@ fn with_server(name: &'static str, fault: impl AsyncFnOnce(&mut Case<'_>, &mut P
         ..ClusterOptions::default()
     };
     let (mut cluster, url) = runtime.block_on(private_cluster_with(options));
-    let mut plan = Plan::new(name);
+    let mut plan = CaseParameters::new(name);
     plan.setup = plan.setup.database(&url);
     plan.run(async |case| fault(case, &mut cluster).await);
 }
@@ -56,7 +56,7 @@ fn postgresql_is_restarted_repeatedly() {
 
 #[test]
 fn backends_are_terminated_one_by_one() {
-    Plan::new("PostgreSQL backends are terminated one by one").run(async |case| {
+    CaseParameters::new("PostgreSQL backends are terminated one by one").run(async |case| {
         let until = Instant::now() + case.scale.outage;
         let mut ended = 0;
         while Instant::now() < until {
@@ -76,7 +76,7 @@ fn backends_are_terminated_one_by_one() {
 }
 
 #[test]
-fn another_client_takes_all_connections() {
+fn another_client_uses_all_connections() {
     let name = "another client takes all PostgreSQL connections";
     with_server(name, async |case, cluster| {
         let url = cluster.url("own");
@@ -142,7 +142,7 @@ async fn forgotten(case: &mut Case<'_>, locks: &'static str) {
 
 #[test]
 fn an_abandoned_transaction_locks_open_rows() {
-    Plan::new("an abandoned transaction locks the rows of all open transactions").run(
+    CaseParameters::new("an abandoned transaction locks the rows of all open transactions").run(
         async |case| {
             let locks = "SELECT FROM transactions WHERE finalized_at IS NULL FOR UPDATE";
             forgotten(case, locks).await;
@@ -152,14 +152,14 @@ fn an_abandoned_transaction_locks_open_rows() {
 
 #[test]
 fn an_abandoned_transaction_locks_the_feed_counter() {
-    Plan::new("an abandoned transaction locks the feed counter").run(async |case| {
+    CaseParameters::new("an abandoned transaction locks the feed counter").run(async |case| {
         forgotten(case, "SELECT FROM shop_feeds FOR UPDATE").await;
     });
 }
 
 #[test]
 fn a_migration_locks_the_tables() {
-    Plan::new("a migration locks the tables (ACCESS EXCLUSIVE)").run(async |case| {
+    CaseParameters::new("a migration locks the tables (ACCESS EXCLUSIVE)").run(async |case| {
         let locks = "LOCK TABLE due_checks, evidence, events IN ACCESS EXCLUSIVE MODE";
         forgotten(case, locks).await;
     });

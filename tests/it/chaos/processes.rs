@@ -1,6 +1,6 @@
 //! The service itself is killed or stopped.
 
-use crate::chaos::Plan;
+use crate::chaos::CaseParameters;
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ async fn some_time(longest: Duration) {
 
 #[test]
 fn service_is_killed_repeatedly() {
-    Plan::new("the service is killed (`kill -9`) repeatedly").run(async |case| {
+    CaseParameters::new("the service is killed (`kill -9`) repeatedly").run(async |case| {
         for _ in 0..case.scale.rounds {
             some_time(Duration::from_millis(1_500)).await;
             case.processes[0].signal(Signal::KILL);
@@ -24,7 +24,8 @@ fn service_is_killed_repeatedly() {
 
 #[test]
 fn one_of_two_replicas_is_killed() {
-    let mut plan = Plan::new("one of two replicas is killed, and returns after the outage");
+    let mut plan =
+        CaseParameters::new("one of two replicas is killed, and returns after the outage");
     plan.replicas = 2;
     plan.run(async |case| {
         case.processes[0].signal(Signal::KILL);
@@ -36,7 +37,7 @@ fn one_of_two_replicas_is_killed() {
 
 #[test]
 fn service_is_stopped_and_started() {
-    Plan::new("the service is stopped (SIGTERM) and started again").run(async |case| {
+    CaseParameters::new("the service is stopped (SIGTERM) and started again").run(async |case| {
         for _ in 0..case.scale.rounds.div_ceil(2) {
             some_time(Duration::from_millis(1_000)).await;
             case.merchants[0].until_ready().await;

@@ -1,6 +1,6 @@
 //! A body that PostgreSQL rejects arrives together with valid ones.
 
-use crate::chaos::Plan;
+use crate::chaos::CaseParameters;
 use crate::world::SHOP;
 use serde_json::json;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const REFUSAL: [&str; 2] = [
 #[test]
 fn a_rejected_body_does_not_block_its_batch() {
     let name = "bodies that PostgreSQL rejects arrive by webhook and as task results";
-    Plan::new(name).run(async |case| {
+    CaseParameters::new(name).run(async |case| {
         for statement in REFUSAL {
             case.world.database.execute(statement).await;
         }

@@ -5,7 +5,7 @@
 //! gateway to it is held.
 
 use crate::world::{
-    Addresses, COMMIT, FakeGateway, KEY, Merchant, Process, Proxy, Reply, Setup, World, ack,
+    Addresses, COMMIT, FakeGateway, FakeReply, KEY, Merchant, Process, Proxy, Setup, World, ack,
     eventually, payment, private_cluster, transaction, wrapped,
 };
 use rustix::process::Signal;
@@ -123,7 +123,7 @@ fn a_worker_paused_with_a_lease_stamps_nothing() {
 }
 
 /// Starts a gateway that holds its first response about the task, which it sends only once.
-fn holding(held: &Arc<Notify>, only: Reply, later: Reply) -> FakeGateway {
+fn holding(held: &Arc<Notify>, only: FakeReply, later: FakeReply) -> FakeGateway {
     let held = Arc::clone(held);
     let reads = Arc::new(std::sync::atomic::AtomicU32::new(0));
     FakeGateway::start(move |request| {
@@ -131,10 +131,10 @@ fn holding(held: &Arc<Notify>, only: Reply, later: Reply) -> FakeGateway {
         let (only, later) = (only.clone(), later.clone());
         async move {
             if request.is_submit() {
-                return Reply::Json(200, ack("http://127.0.0.1:1", "task-1"));
+                return FakeReply::Json(200, ack("http://127.0.0.1:1", "task-1"));
             }
             if request.path.contains("/tracking_id/") {
-                return Reply::Json(200, json!({"transactions": []}));
+                return FakeReply::Json(200, json!({"transactions": []}));
             }
             if reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 0 {
                 return later;
@@ -178,7 +178,11 @@ fn a_worker_paused_after_a_read_still_records_it() {
     // The only response with the refusal goes to the stopped worker.
     let refused = json!({"message": "no", "errors": {"amount": ["is too small"]}});
     let unknown = json!({"status": "unknown", "request_id": "task-1"});
-    let fake = holding(&held, Reply::Json(422, refused), Reply::Json(404, unknown));
+    let fake = holding(
+        &held,
+        FakeReply::Json(422, refused),
+        FakeReply::Json(404, unknown),
+    );
     // Absence cannot be proved during this time.
     let setup = setup()
         .set("follow", "in_doubt_horizon", "\"1h\"")
@@ -207,8 +211,8 @@ fn a_worker_paused_after_a_read_schedules_nothing() {
     let pending = transaction("uid-read", "ok-read", "pending");
     let fake = holding(
         &held,
-        Reply::Raw(later),
-        Reply::Json(200, wrapped(&pending)),
+        FakeReply::Raw(later),
+        FakeReply::Json(200, wrapped(&pending)),
     );
     with_proxy(setup().gateway(&fake), async |world, proxy| {
         let (first, second, other) =

@@ -56,7 +56,7 @@ impl Transaction {
 
 /// What a task comes to.
 #[derive(Debug, Clone)]
-pub enum End {
+pub enum TaskEnd {
     Transaction(String),
     Error(u16, Value),
 }
@@ -66,7 +66,7 @@ pub enum End {
 pub struct Task {
     pub created_at: Timestamp,
     pub done_at: Timestamp,
-    pub end: End,
+    pub end: TaskEnd,
     /// The arrival that it belongs to.
     pub arrival: usize,
     /// What can be read once has been read.
@@ -120,7 +120,7 @@ pub struct Books {
 
 /// How a POST is met.
 #[derive(Debug, Clone)]
-pub enum Met {
+pub enum PostHandling {
     /// As usual.
     Taken,
     /// Nothing is done, and this is answered.
@@ -154,7 +154,7 @@ impl Books {
         now: Timestamp,
         cup: &mut Cup,
         plan: &Plan,
-        met: Met,
+        met: PostHandling,
     ) -> (Reply, Vec<Turn>) {
         if plan.honours
             && let Some((at, task)) = self.keys.get(&post.key)
@@ -167,11 +167,11 @@ impl Books {
             at: now,
             not_processed_at: None,
             made: None,
-            doubled: matches!(met, Met::Doubled),
+            doubled: matches!(met, PostHandling::Doubled),
         };
         let refused = match met {
-            Met::Not(reply) => Some(reply),
-            Met::Taken | Met::Doubled => self.refuses(post, now, plan),
+            PostHandling::Not(reply) => Some(reply),
+            PostHandling::Taken | PostHandling::Doubled => self.refuses(post, now, plan),
         };
         if let Some(reply) = refused {
             arrival.not_processed_at = Some(now);
@@ -242,8 +242,8 @@ impl Books {
                 let refused = json!({"code": "E.1025", "message": "refused by the task",
                     "errors": {"base": "not allowed"}});
                 match course.ends {
-                    Ends::Refused => End::Error(422, refused),
-                    _ => End::Error(500, crashed),
+                    Ends::Refused => TaskEnd::Error(422, refused),
+                    _ => TaskEnd::Error(500, crashed),
                 }
             }
             ends => {
@@ -257,8 +257,8 @@ impl Books {
                 turns = course.turns(&uid);
                 self.transactions.insert(uid.clone(), made);
                 match ends {
-                    Ends::Crashed => End::Error(500, crashed),
-                    _ => End::Transaction(uid),
+                    Ends::Crashed => TaskEnd::Error(500, crashed),
+                    _ => TaskEnd::Transaction(uid),
                 }
             }
         };
@@ -350,19 +350,19 @@ impl Books {
             return Reply::json(status, &json!({"status": "processing", "request_id": task}));
         }
         match found.end.clone() {
-            End::Error(status, body) => {
+            TaskEnd::Error(status, body) => {
                 if plan.status_once && !result && !std::mem::replace(&mut found.status_read, true) {
                     return Reply::json(200, &json!({"status": "failed", "request_id": task}));
                 }
                 found.spent = true;
                 Reply::json(status, &body)
             }
-            End::Transaction(_) if !result => Reply::json(
+            TaskEnd::Transaction(_) if !result => Reply::json(
                 200,
                 &json!({"status": "completed", "request_id": task,
                     "response_url": format!("{}/async/result/{task}", super::replies::ORIGIN)}),
             ),
-            End::Transaction(uid) => Reply::about(&[&self.transactions[&uid]], plan),
+            TaskEnd::Transaction(uid) => Reply::about(&[&self.transactions[&uid]], plan),
         }
     }
 

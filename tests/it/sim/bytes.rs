@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// How the bytes end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum BytesEnd {
     Whole,
     /// The connection broke off after them.
     Broken,
@@ -15,47 +15,53 @@ pub enum End {
 pub const MARK: &str = "@mark@";
 
 /// What happens to the bytes.
-pub fn of(row: &Row, body: &Value) -> (Vec<u8>, End) {
+pub fn of(row: &Row, body: &Value) -> (Vec<u8>, BytesEnd) {
     let text = body.to_string();
     let marked = |with: &[u8]| replaced(text.as_bytes(), MARK.as_bytes(), with);
     let plain = || marked(b"Order 17");
     match row.get() {
-        Bytes::Whole => (plain(), End::Whole),
-        Bytes::CutAfter => (plain(), End::Broken),
+        Bytes::Whole => (plain(), BytesEnd::Whole),
+        Bytes::CutAfter => (plain(), BytesEnd::Broken),
         Bytes::CutWithin => {
             let mut body = plain();
             body.truncate(body.len() * 3 / 5);
             let end = if row.is(Channel::Webhook) {
-                End::Whole
+                BytesEnd::Whole
             } else {
-                End::Broken
+                BytesEnd::Broken
             };
             (body, end)
         }
-        Bytes::Bom => ([b"\xEF\xBB\xBF", plain().as_slice()].concat(), End::Whole),
-        Bytes::BadByte => (marked(b"caf\xE9 17"), End::Whole),
-        Bytes::HalfSurrogate => (marked(b"Order \\ud83d"), End::Whole),
-        Bytes::Cp1251 => (marked(b"\xC7\xE0\xEA\xE0\xE7 17"), End::Whole),
+        Bytes::Bom => (
+            [b"\xEF\xBB\xBF", plain().as_slice()].concat(),
+            BytesEnd::Whole,
+        ),
+        Bytes::BadByte => (marked(b"caf\xE9 17"), BytesEnd::Whole),
+        Bytes::HalfSurrogate => (marked(b"Order \\ud83d"), BytesEnd::Whole),
+        Bytes::Cp1251 => (marked(b"\xC7\xE0\xEA\xE0\xE7 17"), BytesEnd::Whole),
         Bytes::Utf16 => {
             let units = text.replace(MARK, "Order 17");
             let units = units.encode_utf16().flat_map(u16::to_le_bytes);
             (
                 b"\xFF\xFE".iter().copied().chain(units).collect(),
-                End::Whole,
+                BytesEnd::Whole,
             )
         }
-        Bytes::DuplicateKey => (marked(b"Order 17\",\"extra\":1,\"extra\":\"2"), End::Whole),
-        Bytes::Gzip => (gzip(&plain()), End::Whole),
+        Bytes::DuplicateKey => (
+            marked(b"Order 17\",\"extra\":1,\"extra\":\"2"),
+            BytesEnd::Whole,
+        ),
+        Bytes::Gzip => (gzip(&plain()), BytesEnd::Whole),
         Bytes::Long => {
             let mut body = marked(&vec![b'x'; 1_153_434]);
             body.push(b'\n');
-            (body, End::Whole)
+            (body, BytesEnd::Whole)
         }
         Bytes::Html => {
             let page = b"<html><head><title>Bad Gateway</title></head><body></body></html>";
-            (page.to_vec(), End::Whole)
+            (page.to_vec(), BytesEnd::Whole)
         }
-        Bytes::Empty => (Vec::new(), End::Whole),
+        Bytes::Empty => (Vec::new(), BytesEnd::Whole),
     }
 }
 

@@ -5,19 +5,21 @@
 use super::conformance_ops::Ops;
 use super::db::Db;
 use super::tx::{Committed, Tx};
-use super::world::World;
+use super::world::SimState;
 use crate::world::Database;
 use domain::schedule::{Course, Wishes};
 use domain::{ShopId, Timestamp, Uid};
 use leaves::clock::BootInstant;
-use reconciler::ledger::tables::Tables;
-use reconciler::ledger::{Answer, Close, Fold, Work};
-use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
-use reconciler::store::sweeps::OrphanRow;
+use reconciler::ledger::batch_store::BatchStore;
+use reconciler::ledger::{CommandResult, FoldedBatch, LedgerCommand, ResolveDiscrepancy};
+use reconciler::store::batch::{
+    BatchWrites, Family, LookupKeys, LookupResult, ResolvedDiscrepancy, RowLocation,
+};
+use reconciler::store::maintenance::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
-    CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, Session, Store, StoreError,
-    StoredTransaction, checks, controls, feed, read, sweeps,
+    CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, PinnedConnection, Store, StoreError,
+    StoredTransaction, checks, feed, maintenance, read, shop_controls,
 };
 use sqlx::PgConnection;
 use std::collections::HashSet;
@@ -31,8 +33,8 @@ use uuid::Uuid;
 const SEQUENCES: u64 = 6;
 const LENGTH: usize = 50;
 
-/// Both databases inside one transaction.
-struct Both<'a> {
+/// DualStore databases inside one transaction.
+struct DualStore<'a> {
     real: &'a mut PgConnection,
     model: Tx,
 }
@@ -40,13 +42,13 @@ struct Both<'a> {
 /// Asks both, and wants one answer.
 macro_rules! ask_both {
     ($(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
-        impl Tables for Both<'_> {
+        impl BatchStore for DualStore<'_> {
             async fn begin_batch(&mut self) -> Result<Timestamp, StoreError> {
                 self.real.begin_batch().await
             }
 
             $(async fn $name(&mut self, $($arg: $type),*) -> Result<$out, StoreError> {
-                let real = Tables::$name(self.real, $($arg),*).await?;
+                let real = BatchStore::$name(self.real, $($arg),*).await?;
                 let model = self.model.$name($($arg),*).await?;
                 same(stringify!($name), &real, &model);
                 Ok(real)
@@ -56,15 +58,15 @@ macro_rules! ask_both {
 }
 
 ask_both! {
-    fn look_up(shop: &ShopId, names: &Names<'_>) -> Found;
-    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<(StoredTransaction, Place)>;
-    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<(CheckRow, Place)>;
+    fn look_up(shop: &ShopId, names: &LookupKeys<'_>) -> LookupResult;
+    fn lock_transactions(shop: &ShopId, ids: &[Uuid]) -> Vec<(StoredTransaction, RowLocation)>;
+    fn lock_checks(shop: &ShopId, ids: &[Uuid]) -> Vec<(CheckRow, RowLocation)>;
     fn known_evidence(shop: &ShopId, keys: &[(Uuid, Uuid)]) -> HashSet<(Uuid, Uuid)>;
     fn lock_families(shop: &ShopId, parents: &[&str]) -> Vec<Family>;
     fn children_of(shop: &ShopId, parents: &[&str]) -> Vec<StoredTransaction>;
     fn orphans_of(shop: &ShopId, parents: &[&str]) -> Vec<OrphanRow>;
     fn insert_transactions(shop: &ShopId, new: &[&StoredTransaction]) -> bool;
-    fn write(shop: &ShopId, writes: &Writes<'_>) -> bool;
+    fn write(shop: &ShopId, writes: &BatchWrites<'_>) -> bool;
     fn drop_checks(shop: &ShopId, ids: &[Uuid]) -> ();
     fn put_waiting(shop: &ShopId, new: &[WaitingRow]) -> ();
     fn drop_waiting(shop: &ShopId, ids: &[Uuid]) -> ();
@@ -73,9 +75,9 @@ ask_both! {
     fn put_orphans(shop: &ShopId, at: Timestamp, new: &[OrphanWrite]) -> HashSet<Uuid>;
     fn open_discrepancies(shop: &ShopId, new: &[DiscrepancyRow]) -> HashSet<Uuid>;
     fn update_discrepancies(shop: &ShopId, now: &[DiscrepancyRow]) -> ();
-    fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow>;
+    fn heal_discrepancies(shop: &ShopId, at: Timestamp, healed: &[ResolvedDiscrepancy]) -> Vec<DiscrepancyRow>;
     fn heal_all(shop: &ShopId, at: Timestamp, ids: &[Uuid], reason: &str) -> Vec<DiscrepancyRow>;
-    fn close(shop: &ShopId, at: Timestamp, closings: &[Close]) -> Vec<DiscrepancyRow>;
+    fn close(shop: &ShopId, at: Timestamp, closings: &[ResolveDiscrepancy]) -> Vec<DiscrepancyRow>;
     fn append_events(shop: &ShopId, at: Timestamp, new: &[EventWrite]) -> i64;
 }
 
@@ -102,7 +104,7 @@ impl<T: Debug> Parts for HashSet<T> {
     }
 }
 
-impl Parts for Found {
+impl Parts for LookupResult {
     fn parts(&self) -> Vec<String> {
         let (owners, ours) = (self.owners.parts(), self.ours.parts());
         [owners, ours, self.children.parts()].concat()
@@ -130,20 +132,20 @@ fn same<T: Parts>(what: &str, real: &T, model: &T) {
 struct Pair {
     store: Store,
     shop: ShopId,
-    world: Arc<World>,
+    world: Arc<SimState>,
     ops: Ops,
 }
 
 impl Pair {
-    async fn commit(&mut self, works: &[Work]) {
+    async fn commit(&mut self, works: &[LedgerCommand]) {
         let settings = super::replica::settings();
-        let mut session = Session::new(self.store.clone());
+        let mut session = PinnedConnection::new(self.store.clone());
         let mut tx = session.begin().await.expect("a transaction");
-        let mut both = Both {
+        let mut both = DualStore {
             real: &mut tx,
             model: Tx::begin(&self.world, works),
         };
-        let fold = Fold::run(
+        let fold = FoldedBatch::run(
             &mut both,
             &settings,
             &self.shop,
@@ -202,7 +204,7 @@ impl Pair {
             let limit = usize::try_from(limit).unwrap_or(0);
             state.db.lease_due(now, limit, lease, token, |_| false)
         });
-        let of = |leased: &[checks::Leased]| {
+        let of = |leased: &[checks::LeasedCheck]| {
             let mut all: Vec<_> = leased
                 .iter()
                 .map(|l| {
@@ -356,7 +358,7 @@ impl Pair {
             db.events.iter().map(of).collect::<Vec<_>>()
         });
         assert_eq!(told.collect::<Vec<_>>(), known, "events");
-        let orphans = sweeps::matchable_orphans(store, shop, Uuid::nil(), 1_000)
+        let orphans = maintenance::matchable_orphans(store, shop, Uuid::nil(), 1_000)
             .await
             .expect("rows");
         same(
@@ -365,7 +367,9 @@ impl Pair {
             &self.model(|db| db.matchable_orphans(Uuid::nil(), 1_000)),
         );
         for signs in ["", ".", ":."] {
-            let control = read::control(store, shop, signs).await.expect("a row");
+            let control = read::known_transaction(store, shop, signs)
+                .await
+                .expect("a row");
             assert_eq!(control, self.model(|db| db.control(signs)), "control");
         }
         let (shops, ever) = ([shop.to_string()], Duration::from_secs(10_000_000_000));
@@ -385,14 +389,14 @@ async fn the_model_is_the_database() {
     let store = Store::connect_lazy(&database.url, 3).expect("a url");
     for seed in 0..SEQUENCES {
         let shop = ShopId::parse(&format!("shop-{seed}")).expect("a shop id");
-        controls::ensure(&store, &[shop.to_string()])
+        shop_controls::ensure_rows(&store, &[shop.to_string()])
             .await
             .expect("its row");
         let ops = Ops::new(seed, &shop);
         let mut pair = Pair {
             store: store.clone(),
             shop,
-            world: World::quiet(),
+            world: SimState::quiet(),
             ops,
         };
         for _ in 0..LENGTH {
@@ -416,10 +420,11 @@ async fn the_model_is_the_database() {
 }
 
 /// What an answer gives for the work that follows.
-pub fn lease_of(answer: &Answer) -> Option<(Uuid, Uuid)> {
-    use reconciler::ledger::{Opened, Stamped};
+pub fn lease_of(answer: &CommandResult) -> Option<(Uuid, Uuid)> {
+    use reconciler::ledger::{OpenResult, StampResult};
     match answer {
-        Answer::Opened(Opened::Ready(stamped)) | Answer::Stamped(Stamped::Ready(stamped)) => {
+        CommandResult::Opened(OpenResult::Ready(stamped))
+        | CommandResult::Stamped(StampResult::Ready(stamped)) => {
             Some((stamped.transaction().record.id, stamped.lease().token))
         }
         _ => None,

@@ -4,14 +4,17 @@
 use super::conformance::lease_of;
 use domain::evidence::FoundBy;
 use domain::{
-    Channel, Currency, Fact, Opening, Origin, ShopId, TaskId, Timestamp, TrackingId,
+    Channel, Currency, Fact, Origin, ShopId, TaskId, Timestamp, TrackingId, TransactionRequest,
     TransactionType, Uid,
 };
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use reconciler::config::sealing::Sealed;
-use reconciler::ledger::{Answer, Close, Open, Opened, ParentLimit, Record, Stamp, Target, Work};
+use reconciler::ledger::{
+    CommandResult, EvidenceTarget, LedgerCommand, OpenResult, OpenTransaction, ParentLimit,
+    RecordEvidence, ResolveDiscrepancy, StampAttempt,
+};
 use reconciler::observation::Observation;
 use reconciler::observation::submit as outcome;
 use reconciler::observation::webhook::observe as learned;
@@ -72,10 +75,12 @@ impl Ops {
     }
 
     /// Takes up what the ledger has answered.
-    pub fn learn(&mut self, works: &[Work], answers: &[Answer]) {
+    pub fn learn(&mut self, works: &[LedgerCommand], answers: &[CommandResult]) {
         for (work, answer) in works.iter().zip(answers) {
-            if let (Work::Open(open), Answer::Opened(Opened::Created { .. } | Opened::Ready(_))) =
-                (work, answer)
+            if let (
+                LedgerCommand::Open(open),
+                CommandResult::Opened(OpenResult::Created { .. } | OpenResult::Ready(_)),
+            ) = (work, answer)
             {
                 self.ids.push(open.id);
             }
@@ -84,18 +89,18 @@ impl Ops {
     }
 
     /// One batch.
-    pub fn works(&mut self) -> Vec<Work> {
+    pub fn works(&mut self) -> Vec<LedgerCommand> {
         let count = self.rng.random_range(1..5);
         (0..count).map(|_| self.work()).collect()
     }
 
-    fn work(&mut self) -> Work {
+    fn work(&mut self) -> LedgerCommand {
         match self.rng.random_range(0..10) {
             0..=2 => self.open(),
             3..=6 => self.record(),
             7 => self.webhook(),
             8 => self.stamp(),
-            _ => Work::Close(Close {
+            _ => LedgerCommand::Close(ResolveDiscrepancy {
                 id: self
                     .findings
                     .choose(&mut self.rng)
@@ -111,12 +116,12 @@ impl Ops {
         format!("name-{}", self.rng.random_range(0..6))
     }
 
-    fn open(&mut self) -> Work {
+    fn open(&mut self) -> LedgerCommand {
         let child = self.rng.random_bool(0.3);
         let uid = Uid::from_gateway(&format!("uid-{}", self.rng.random_range(0..6)));
         let name = self.name();
         let amount = Some(self.rng.random_range(1..4) * 500);
-        let opening = Opening {
+        let opening = TransactionRequest {
             shop: self.shop.clone(),
             tracking_id: TrackingId::parse(&name).ok(),
             kind: if child {
@@ -133,7 +138,7 @@ impl Ops {
             test: Some(true),
             opened_at: Timestamp::from_micros(0),
         };
-        Work::Open(Box::new(Open {
+        LedgerCommand::Open(Box::new(OpenTransaction {
             id: Uuid::now_v7(),
             opening,
             description: Some("Kaffee & Kuchen".to_owned()),
@@ -169,7 +174,7 @@ impl Ops {
         json!({ "transaction": body }).to_string().into_bytes()
     }
 
-    fn webhook(&mut self) -> Work {
+    fn webhook(&mut self) -> LedgerCommand {
         let body = if self.rng.random_bool(0.1) {
             b"<html>".to_vec()
         } else {
@@ -177,15 +182,15 @@ impl Ops {
         };
         let signed = self.rng.random_bool(0.8);
         let now = Timestamp::from(leaves::clock::now_utc());
-        Work::Record(Box::new(Record {
-            target: Target::Snapshots,
-            learned: learned(&body, signed, now),
+        LedgerCommand::Record(Box::new(RecordEvidence {
+            target: EvidenceTarget::Snapshots,
+            observation: learned(&body, signed, now),
             lease: None,
             next_check: None,
         }))
     }
 
-    fn record(&mut self) -> Work {
+    fn record(&mut self) -> LedgerCommand {
         let id = self.ids.choose(&mut self.rng).copied().unwrap_or_default();
         let mut found = learned(&self.body(), true, Timestamp::END);
         let task = TaskId::from_gateway("task-1").expect("an id");
@@ -236,9 +241,9 @@ impl Ops {
             .rev()
             .find(|(of, _)| *of == id)
             .map(|(_, token)| *token);
-        Work::Record(Box::new(Record {
-            target: Target::Transaction(id),
-            learned,
+        LedgerCommand::Record(Box::new(RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: learned,
             lease: held.filter(|_| self.rng.random_bool(0.7)),
             next_check: None,
         }))
@@ -254,7 +259,7 @@ impl Ops {
         self.rng.random_bool(0.3).then_some(limit)
     }
 
-    fn stamp(&mut self) -> Work {
+    fn stamp(&mut self) -> LedgerCommand {
         let id = self.ids.choose(&mut self.rng).copied().unwrap_or_default();
         let held = self
             .leases
@@ -267,8 +272,8 @@ impl Ops {
             1 => Some(Uuid::new_v4()),
             _ => held,
         };
-        Work::Stamp(
-            Stamp {
+        LedgerCommand::Stamp(
+            StampAttempt {
                 sealed: None,
                 id,
                 lease,

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 const CANDIDATES: usize = 30;
 
 /// The most values of one factor.
-const MOST: usize = 20;
+const MAX_ROUNDS: usize = 20;
 
 /// A value of a factor, by number.
 type Place = (usize, u8);
@@ -23,7 +23,7 @@ struct Exclusions(Vec<bool>);
 
 impl Exclusions {
     fn new() -> Self {
-        let width = FACTORS.len() * MOST;
+        let width = FACTORS.len() * MAX_ROUNDS;
         let mut table = vec![false; width * width];
         let places = || {
             FACTORS.iter().enumerate().flat_map(|(factor, of)| {
@@ -39,8 +39,8 @@ impl Exclusions {
     }
 
     fn cell(a: Place, b: Place) -> usize {
-        let at = |(factor, nth): Place| factor * MOST + usize::from(nth);
-        at(a) * FACTORS.len() * MOST + at(b)
+        let at = |(factor, nth): Place| factor * MAX_ROUNDS + usize::from(nth);
+        at(a) * FACTORS.len() * MAX_ROUNDS + at(b)
     }
 
     fn exclude(&self, a: Place, b: Place) -> bool {
@@ -101,7 +101,7 @@ struct Open {
 
 impl Open {
     fn new(mut waiting: Vec<Together>, strength: usize, dice: &mut StdRng) -> Self {
-        let width = FACTORS.len() * MOST;
+        let width = FACTORS.len() * MAX_ROUNDS;
         let mut cells = vec![false; width.pow(u32::try_from(strength).unwrap_or(2))];
         for values in &waiting {
             cells[Self::cell(values)] = true;
@@ -117,7 +117,7 @@ impl Open {
     /// `values` by factor.
     fn cell(values: &[Place]) -> usize {
         values.iter().fold(0, |cell, (factor, nth)| {
-            cell * FACTORS.len() * MOST + factor * MOST + usize::from(*nth)
+            cell * FACTORS.len() * MAX_ROUNDS + factor * MAX_ROUNDS + usize::from(*nth)
         })
     }
 
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_that_can_stand_together_does() {
+    fn every_possible_pair_is_covered() {
         let factors: Vec<usize> = (0..FACTORS.len()).collect();
         let wanted = possible(&factors, 2);
         let rows = rows(&factors, 2, 1);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_channel_carries_is_not_wanted() {
+    fn impossible_pairs_are_not_required() {
         use crate::sim::grammar::{Bytes, List};
         let gzip = (Bytes::FACTOR, Bytes::Gzip.index());
         let older = (List::FACTOR, List::Older.index());
@@ -279,7 +279,7 @@ mod tests {
 
     /// Every triple of the whole grammar: some minutes. `RECONCILER_EXPLORE_ALL=1`.
     #[test]
-    fn every_triple_when_everything_is_asked_for() {
+    fn every_triple_is_covered_on_request() {
         if std::env::var_os("RECONCILER_EXPLORE_ALL").is_none() {
             return;
         }

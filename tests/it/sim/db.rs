@@ -7,10 +7,10 @@
 use domain::absence::{self, Ability};
 use domain::schedule::Course;
 use domain::{Channel, Origin, Timestamp, TransactionType, Verdict};
-use reconciler::ledger::Close;
-use reconciler::store::batch::{Family, Healed, OpenChild};
-use reconciler::store::checks::Leased;
-use reconciler::store::sweeps::OrphanRow;
+use reconciler::ledger::ResolveDiscrepancy;
+use reconciler::store::batch::{Family, OpenChild, ResolvedDiscrepancy};
+use reconciler::store::checks::LeasedCheck;
+use reconciler::store::maintenance::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, CheckWrite, DiscrepancyRow, EventWrite, EvidenceRow, EvidenceWrite, OrphanWrite,
@@ -303,7 +303,7 @@ impl Db {
         lease: Duration,
         token: Uuid,
         is_locked: impl Fn(Uuid) -> bool,
-    ) -> Vec<Leased> {
+    ) -> Vec<LeasedCheck> {
         let mut due: Vec<(Timestamp, Uuid)> = self
             .checks
             .iter()
@@ -319,7 +319,7 @@ impl Db {
                 check.due_at = now.plus(lease);
                 let course = check.course.clone();
                 let transaction = bare(&self.transactions[&id]);
-                taken.push(Leased {
+                taken.push(LeasedCheck {
                     transaction,
                     lease: token,
                     due_at,
@@ -530,7 +530,7 @@ impl Db {
         }
     }
 
-    pub fn heal(&mut self, at: Timestamp, healed: &[Healed]) -> Vec<DiscrepancyRow> {
+    pub fn heal(&mut self, at: Timestamp, healed: &[ResolvedDiscrepancy]) -> Vec<DiscrepancyRow> {
         let mut closed = Vec::new();
         for row in self.findings.iter_mut().filter(|row| row.is_open) {
             let by = healed.iter().find(|h| {
@@ -560,7 +560,7 @@ impl Db {
         closed
     }
 
-    pub fn close(&mut self, at: Timestamp, closings: &[Close]) -> Vec<DiscrepancyRow> {
+    pub fn close(&mut self, at: Timestamp, closings: &[ResolveDiscrepancy]) -> Vec<DiscrepancyRow> {
         let mut closed = Vec::new();
         for row in self.findings.iter_mut().filter(|row| row.is_open) {
             if let Some(close) = closings.iter().find(|close| close.id == row.id) {

@@ -106,7 +106,7 @@ impl Dice {
 }
 
 #[test]
-fn what_one_name_draws_does_not_depend_on_others() {
+fn draws_of_one_name_are_independent_of_others() {
     let (mut alone, mut beside) = (Cup::of(7), Cup::of(7));
     let first = alone.draw("place", "a").0.below(u64::MAX);
     beside.draw("place", "b");

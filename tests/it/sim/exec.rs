@@ -102,8 +102,8 @@ impl Exec {
     }
 
     /// Waits for the next wake-up, whatever it is for.
-    pub fn park(&self) -> Park {
-        Park { asked: false }
+    pub fn park(&self) -> ParkedTask {
+        ParkedTask { asked: false }
     }
 
     /// Ends all tasks of a group, wherever they are, once the running one waits.
@@ -216,11 +216,11 @@ impl Future for Sleep {
 }
 
 /// See [`Exec::park`].
-pub struct Park {
+pub struct ParkedTask {
     asked: bool,
 }
 
-impl Future for Park {
+impl Future for ParkedTask {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {

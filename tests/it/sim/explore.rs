@@ -5,7 +5,7 @@ use super::invariants::{Seen, rule};
 use super::mutant::{Mutant, PLANS};
 use super::plan::Plan;
 use super::rules;
-use super::world::World;
+use super::world::SimState;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// What came of one seed.
 #[derive(Debug)]
-pub struct Told {
+pub struct SeedResult {
     pub seed: u64,
     pub mutant: Option<Mutant>,
     pub broken: Option<String>,
@@ -35,7 +35,7 @@ pub struct Told {
     pub file: Option<&'static str>,
 }
 
-impl Told {
+impl SeedResult {
     /// The one line that repeats it, and what it shows.
     pub fn line(&self) -> String {
         let mutant = self
@@ -70,14 +70,14 @@ impl Told {
 const MOST_TURNS: u64 = 400_000;
 
 /// Runs one seed to its end, or to the first broken rule.
-pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> Told {
+pub fn run(seed: u64, mutant: Option<Mutant>, traced: bool) -> SeedResult {
     run_plan(Plan::of(seed), mutant, traced)
 }
 
 /// Runs a plan to its end, or to the first broken rule.
-pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
+pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> SeedResult {
     let (seed, end) = (plan.seed, plan.end);
-    let world = World::new(plan, mutant, traced);
+    let world = SimState::new(plan, mutant, traced);
     if traced {
         world.note(|| format!("\n{}", world.plan.text()));
     }
@@ -116,7 +116,7 @@ pub fn run_plan(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Told {
     let decided = world.with(|state| std::mem::take(&mut state.decided));
     let is_linked = world.with(|state| state.linked == state.plan.chain.len());
     world.with(|state| state.alive.clear());
-    Told {
+    SeedResult {
         seed,
         mutant,
         broken,
@@ -240,10 +240,10 @@ impl fmt::Display for Report {
 
 /// Looks for what shows a mutant: its own plan, or a seed; first the one that is known to, then others up to
 /// `most`.
-pub fn find(mutant: Mutant, known: u64, rules: &[&str], most: u64) -> Option<Told> {
+pub fn find(mutant: Mutant, known: u64, rules: &[&str], most: u64) -> Option<SeedResult> {
     if let Some((_, file)) = PLANS.iter().find(|(of, _)| *of == mutant) {
         let told = run_plan(super::red::kept_plan(file), Some(mutant), false);
-        let told = Told {
+        let told = SeedResult {
             file: Some(file),
             ..told
         };
@@ -256,7 +256,7 @@ pub fn find(mutant: Mutant, known: u64, rules: &[&str], most: u64) -> Option<Tol
 }
 
 /// Looks for all mutants. Gives what was found, and the names of those that were not.
-pub fn find_all(most: u64) -> (Vec<Told>, Vec<Mutant>) {
+pub fn find_all(most: u64) -> (Vec<SeedResult>, Vec<Mutant>) {
     let found = Mutex::new((Vec::new(), Vec::new()));
     on_all_cores(0, |nth| {
         let one = usize::try_from(nth)

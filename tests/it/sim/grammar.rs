@@ -206,7 +206,7 @@ impl Row {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// Reads what [`Row::text`] writes. The error names the word that is not known.
+    /// Reads what [`BatchRow::text`] writes. The error names the word that is not known.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut row = Self::default();
         for word in text.split_whitespace() {
@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_body_excludes_an_empty_one() {
+    fn a_value_that_needs_a_body_excludes_an_empty_one() {
         let row = Row::default().with(Bytes::Empty).with(Whose::Anothers);
         assert!(!row.is_possible());
         let row = Row::default().with(Envelope::Empty).with(Amount::Other);

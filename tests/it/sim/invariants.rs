@@ -5,10 +5,10 @@ use super::books::Transaction;
 use super::db::{Check, Db};
 use super::mutant::Mutant;
 use super::world::State as World;
-use domain::fold::{Basis, Derived};
+use domain::fold::{DerivedState, StateBasis};
 use domain::{Origin, State, Timestamp};
-use gateway::Answer;
-use reconciler::ledger::Work;
+use gateway::GatewayResponse;
+use reconciler::ledger::LedgerCommand;
 use reconciler::store::StoredTransaction;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Seen {
 }
 
 /// An answer to a look-up by tracking id has come. It counts when it is a list without ours.
-pub fn looked_up(world: &mut World, name: &str, answer: &Answer, now: Timestamp) {
+pub fn looked_up(world: &mut World, name: &str, answer: &GatewayResponse, now: Timestamp) {
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(rows) = body["transactions"].as_array() else {
         return;
@@ -76,7 +76,7 @@ pub fn looked_up(world: &mut World, name: &str, answer: &Answer, now: Timestamp)
 }
 
 /// What a transaction was before a commit.
-pub type Before = BTreeMap<Uuid, (Derived, Option<Check>)>;
+pub type Before = BTreeMap<Uuid, (DerivedState, Option<Check>)>;
 
 pub fn before(db: &Db) -> Before {
     let of = |row: &StoredTransaction| {
@@ -183,7 +183,7 @@ pub fn recorded(world: &mut World, id: Option<Uuid>, sha256: [u8; 32]) {
 pub fn committed(
     world: &mut World,
     before: &Before,
-    works: &[Work],
+    works: &[LedgerCommand],
     (began, now): (Timestamp, Timestamp),
 ) -> Vec<String> {
     let rows: Vec<StoredTransaction> = world.db.transactions.values().cloned().collect();
@@ -223,7 +223,7 @@ pub fn committed(
             derived.state
         ));
         if let Some(was) = was
-            && matches!(was.basis, Basis::Snapshot(_))
+            && matches!(was.basis, StateBasis::Snapshot(_))
             && was.state.is_final()
             && !derived.state.is_final()
         {
@@ -237,14 +237,14 @@ pub fn committed(
             State::Accepted | State::Submitting | State::NotSent | State::InDoubt
         );
         if let Some(was) = was
-            && was.basis == Basis::Absence
-            && derived.basis != Basis::Operator
+            && was.basis == StateBasis::Absence
+            && derived.basis != StateBasis::Operator
             && reopened
         {
             let text = format!("{name} was told as not_found and is {}", derived.state);
             world.breaks(rule::FINAL, text);
         }
-        if derived.basis != Basis::Operator {
+        if derived.basis != StateBasis::Operator {
             justified(world, row, &derived);
         }
     }
@@ -256,7 +256,7 @@ fn fencing(
     world: &mut World,
     row: &StoredTransaction,
     held: Option<&Check>,
-    works: &[Work],
+    works: &[LedgerCommand],
     now: Timestamp,
 ) {
     let id = row.record.id;
@@ -265,10 +265,12 @@ fn fencing(
         return;
     };
     let is_holder = works.iter().any(|work| match work {
-        Work::Record(record) => record.lease == Some(token),
-        Work::Stamp(stamp, own) => (stamp.id == id && stamp.lease == Some(token)) || *own == token,
-        Work::Open(open) => open.id == token,
-        Work::Close(_) => false,
+        LedgerCommand::Record(record) => record.lease == Some(token),
+        LedgerCommand::Stamp(stamp, own) => {
+            (stamp.id == id && stamp.lease == Some(token)) || *own == token
+        }
+        LedgerCommand::Open(open) => open.id == token,
+        LedgerCommand::Close(_) => false,
     });
     let is_kept = world
         .db
@@ -291,7 +293,7 @@ fn stale(
     world: &mut World,
     row: &StoredTransaction,
     held: Option<&Check>,
-    (works, moved): (&[Work], bool),
+    (works, moved): (&[LedgerCommand], bool),
     began: Timestamp,
 ) {
     let id = row.record.id;
@@ -302,22 +304,22 @@ fn stale(
         return;
     };
     let names = match work {
-        Work::Record(record) => record.lease == Some(token),
-        Work::Stamp(stamp, _) => stamp.lease == Some(token),
-        Work::Open(_) | Work::Close(_) => false,
+        LedgerCommand::Record(record) => record.lease == Some(token),
+        LedgerCommand::Stamp(stamp, _) => stamp.lease == Some(token),
+        LedgerCommand::Open(_) | LedgerCommand::Close(_) => false,
     };
     if names {
         world.seen.count("stale workers");
     }
     let check = world.db.checks.get(&id);
     let wrong = match work {
-        Work::Record(record) if record.lease == Some(token) && !moved => {
+        LedgerCommand::Record(record) if record.lease == Some(token) && !moved => {
             check.is_none_or(|check| {
                 let is_due = check.lease.is_none() && check.due_at <= began;
                 !is_due && (check.due_at, check.lease) != (held.due_at, held.lease)
             })
         }
-        Work::Stamp(stamp, own) if stamp.id == id && stamp.lease == Some(token) => {
+        LedgerCommand::Stamp(stamp, own) if stamp.id == id && stamp.lease == Some(token) => {
             check.is_some_and(|check| check.lease == Some(*own) && *own != token)
         }
         _ => false,
@@ -393,20 +395,20 @@ pub fn chained(world: &mut World) {
     }
 }
 
-fn act_of(work: &Work) -> String {
+fn act_of(work: &LedgerCommand) -> String {
     match work {
-        Work::Open(open) => format!("open {}", open.id),
-        Work::Record(record) => {
-            let (learned, lease) = (&record.learned, record.lease);
+        LedgerCommand::Open(open) => format!("open {}", open.id),
+        LedgerCommand::Record(record) => {
+            let (learned, lease) = (&record.observation, record.lease);
             format!("{} {:?} under {lease:?}", learned.channel, learned.facts)
         }
-        Work::Stamp(stamp, token) => format!("stamp {token} under {:?}", stamp.lease),
-        Work::Close(close) => format!("close {}", close.id),
+        LedgerCommand::Stamp(stamp, token) => format!("stamp {token} under {:?}", stamp.lease),
+        LedgerCommand::Close(close) => format!("close {}", close.id),
     }
 }
 
 /// Whether the world gives reason for a state.
-fn justified(world: &mut World, row: &StoredTransaction, derived: &Derived) {
+fn justified(world: &mut World, row: &StoredTransaction, derived: &DerivedState) {
     let name = name_of(row);
     let posts = world.seen.posts.get(&name);
     let may_have_arrived = posts.is_some_and(|posts| posts.iter().any(|left| !left.released));

@@ -5,7 +5,7 @@ use super::covering;
 use super::grammar::{
     Bytes, CardData, Channel, Database, FACTORS, Http, Lasts, Row, Value, When, Whose,
 };
-use super::plan::{Course, Ends, Exchange, Fate, Notices, Order, Place, Plan};
+use super::plan::{Course, Ends, Exchange, MessageFate, Notices, Order, Place, Plan};
 use super::red::explore_layer;
 use super::sequences::stranger;
 use super::wide::may_be_taken;
@@ -94,7 +94,7 @@ impl Plan {
     /// The row of the odd answer.
     fn odd_row(&self) -> Option<Row> {
         self.exchanges.iter().find_map(|one| match &one.fate {
-            Fate::Row(row, _) => Some(*row),
+            MessageFate::Row(row, _) => Some(*row),
             _ => None,
         })
     }
@@ -140,7 +140,7 @@ impl Plan {
             Channel::ByName | Channel::Query => ("name", name.to_owned()),
         };
         if channel == "status" {
-            plan.follow = reconciler::config::Follow::Status;
+            plan.follow = reconciler::config::FollowMode::Status;
         }
         let lasts = row.is(Lasts::On) && channel != "ack";
         plan.exchanges.push(Exchange {
@@ -148,7 +148,7 @@ impl Plan {
             about,
             first: 1,
             last: if lasts { u64::MAX } else { 1 },
-            fate: Fate::Row(*row, may_be_taken(row)),
+            fate: MessageFate::Row(*row, may_be_taken(row)),
         });
         plan
     }
@@ -167,9 +167,11 @@ impl Plan {
             When::Pending => later = 300 * SECOND,
             When::Failed => ends = Ends::Failed,
             When::Expired => (ends, later) = (Ends::Expired, 60 * SECOND),
-            When::InDoubt => self.exchanges.push(lost(Fate::AnswerLost)),
-            When::DuplicateDoubt => self.exchanges.push(lost(Fate::Odd("duplicate".to_owned()))),
-            When::NotSent => self.exchanges.push(lost(Fate::Refused)),
+            When::InDoubt => self.exchanges.push(lost(MessageFate::AnswerLost)),
+            When::DuplicateDoubt => self
+                .exchanges
+                .push(lost(MessageFate::Odd("duplicate".to_owned()))),
+            When::NotSent => self.exchanges.push(lost(MessageFate::Refused)),
             When::WebhookMeanwhile => {
                 self.notices = Notices::Signed;
                 self.places.push(Place {

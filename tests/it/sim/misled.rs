@@ -2,13 +2,13 @@
 //! shows of others is in the books as well.
 
 use super::books::Transaction;
-use super::bytes::End;
+use super::bytes::BytesEnd;
 use super::grammar::{
     Amount, Bytes, Channel, Envelope, Errors, Http, List, Named, Row, Status, Truth, Updated,
     Whose, holds_transaction, is_allowed, is_documented_refusal,
 };
 use super::one_step::may_reject;
-use super::plan::{Fate, Plan, plain};
+use super::plan::{MessageFate, Plan, plain};
 use super::render::{Card, Entry, Names, Scene, beside, render, told};
 use super::replies::{ORIGIN, Reply};
 use super::world::State;
@@ -190,7 +190,8 @@ impl State {
         let refused = !holds && is_documented_refusal(row);
         // What a task refuses is looked up first, and a look-up that lags finds nothing; what the answer to a
         // POST refuses is looked up later.
-        let hides = |fate: &Fate| matches!(fate, Fate::Row(row, _) if row.is(List::Empty));
+        let hides =
+            |fate: &MessageFate| matches!(fate, MessageFate::Row(row, _) if row.is(List::Empty));
         let is_hidden = self.plan.fates().any(hides);
         let lags = !self.plan.lag.is_zero() || self.plan.empty;
         let unshown = own.is_some_and(|own| own.parent.is_some() && !self.plan.children_shown);
@@ -203,7 +204,7 @@ impl State {
             retry_after: rendered.retry_after,
             told,
             holds: standing,
-            cut: rendered.end == End::Broken,
+            cut: rendered.end == BytesEnd::Broken,
             body: rendered.body,
         }
     }

@@ -4,7 +4,7 @@
 //! gateway's bodies are the service's own; the database, the gateway, the network and the clock are
 //! models. `docs/reliability.md` tells what is explored and how a seed is repeated.
 
-mod answers;
+mod actors;
 mod books;
 mod bytes;
 mod conformance;
@@ -13,23 +13,23 @@ mod coverage;
 mod covering;
 mod db;
 mod dice;
-mod ending;
+mod effects;
 mod exec;
 mod explore;
+mod final_checks;
 mod grammar;
-mod hands;
 mod invariants;
 mod layers;
 mod misled;
 mod mutant;
 mod one_step;
-mod outside;
 mod plan;
 mod plan_text;
 mod red;
 mod render;
 pub mod replica;
 mod replies;
+mod responses;
 mod rules;
 mod seeds;
 mod sequences;
@@ -67,7 +67,7 @@ const HAPPENS: [&str; 16] = [
 ];
 
 /// How many seeds are tried for a mutant that its known seed does not show any more.
-const MOST: u64 = 600;
+const MAX_SEEDS: u64 = 600;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.trim().parse().ok()
@@ -145,7 +145,7 @@ fn a_seed_can_be_repeated() {
 /// that it breaks, and tells in one line how to see it again.
 #[test]
 fn every_mutant_is_found() {
-    let (mut found, missed) = find_all(MOST);
+    let (mut found, missed) = find_all(MAX_SEEDS);
     found.sort_by_key(|told| format!("{:?}", told.mutant));
     for told in &found {
         println!("{}", told.line());

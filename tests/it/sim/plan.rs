@@ -4,7 +4,7 @@
 
 use super::grammar::Database;
 use domain::TransactionType;
-use reconciler::config::Follow;
+use reconciler::config::FollowMode;
 use std::time::Duration;
 
 /// The shop of all runs.
@@ -90,12 +90,12 @@ pub struct Exchange {
     pub about: String,
     pub first: u64,
     pub last: u64,
-    pub fate: Fate,
+    pub fate: MessageFate,
 }
 
 /// What happens to one exchange.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
+pub enum MessageFate {
     /// The question does not arrive.
     Lost,
     /// Nobody listens: no byte leaves.
@@ -137,7 +137,7 @@ pub enum Link {
     Exchange {
         channel: String,
         about: String,
-        fate: Fate,
+        fate: MessageFate,
     },
     /// The next replica that has an answer in hand dies with it, or stalls.
     Falls { stalls: Option<Duration> },
@@ -218,7 +218,7 @@ pub struct Plan {
     pub renotified: f64,
     pub trust: bool,
     pub honours: bool,
-    pub follow: Follow,
+    pub follow: FollowMode,
     /// The gateway files children under their own name.
     pub own_children: bool,
     /// Look-ups by tracking id show children.
@@ -276,7 +276,7 @@ impl Default for Plan {
             renotified: 0.0,
             trust: false,
             honours: false,
-            follow: Follow::Result,
+            follow: FollowMode::Result,
             own_children: true,
             children_shown: true,
             enforced: false,
@@ -319,7 +319,7 @@ pub fn plain(name: &str) -> String {
 
 impl Plan {
     /// What happens to the nth exchange of a channel about a subject, when that is planned.
-    pub fn fate(&self, channel: &str, about: &str, nth: u64) -> Option<&Fate> {
+    pub fn fate(&self, channel: &str, about: &str, nth: u64) -> Option<&MessageFate> {
         let meant = |one: &&Exchange| {
             one.channel == channel && one.about == about && (one.first..=one.last).contains(&nth)
         };
@@ -327,7 +327,7 @@ impl Plan {
     }
 
     /// All that is planned for exchanges.
-    pub fn fates(&self) -> impl Iterator<Item = &Fate> {
+    pub fn fates(&self) -> impl Iterator<Item = &MessageFate> {
         let linked = self.chain.iter().filter_map(|link| match link {
             Link::Exchange { fate, .. } => Some(fate),
             Link::Falls { .. } | Link::Commit { .. } => None,
@@ -355,7 +355,8 @@ impl Plan {
             self.commit_lost,
         ];
         let whole = chances.iter().all(|chance| *chance == 0.0);
-        let takes_down = |fate: &Fate| matches!(fate, Fate::Row(row, _) if row.is(Database::Away));
+        let takes_down =
+            |fate: &MessageFate| matches!(fate, MessageFate::Row(row, _) if row.is(Database::Away));
         let answers = |link: &Link| matches!(link, Link::Exchange { .. });
         whole
             && self.places.is_empty()

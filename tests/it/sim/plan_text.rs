@@ -18,11 +18,11 @@
 
 use super::grammar::Row;
 use super::plan::{
-    Act, CommitFault, Course, Ends, Exchange, Fate, Link, Notices, Order, Place, Plan, Router,
-    Stranger, Thirty, What,
+    Act, CommitFault, Course, Ends, Exchange, Link, MessageFate, Notices, Order, Place, Plan,
+    Router, Stranger, Thirty, What,
 };
 use domain::TransactionType;
-use reconciler::config::Follow;
+use reconciler::config::FollowMode;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ words! {
         Check = "check", Failed = "failed", NotFound = "not_found", NotSent = "not_sent",
         InDoubt = "in_doubt", Post = "post", Pause = "pause", Resume = "resume", Forge = "forge",
     }
-    Follow { Result = "result", Status = "status" }
+    FollowMode { Result = "result", Status = "status" }
 }
 
 macro_rules! plain {
@@ -385,16 +385,16 @@ fn exchange_text(one: &Exchange) -> String {
     format!("exchange {} {} {nth} {fate}", one.channel, one.about)
 }
 
-fn fate_text(fate: &Fate) -> String {
+fn fate_text(fate: &MessageFate) -> String {
     match fate {
-        Fate::Lost => "lost".to_owned(),
-        Fate::Refused => "refused".to_owned(),
-        Fate::Late(by) => format!("late={}", by.word()),
-        Fate::Doubled => "doubled".to_owned(),
-        Fate::AnswerLost => "answer-lost".to_owned(),
-        Fate::Cut => "cut".to_owned(),
-        Fate::Odd(word) => format!("odd={word}"),
-        Fate::Row(row, taken) => {
+        MessageFate::Lost => "lost".to_owned(),
+        MessageFate::Refused => "refused".to_owned(),
+        MessageFate::Late(by) => format!("late={}", by.word()),
+        MessageFate::Doubled => "doubled".to_owned(),
+        MessageFate::AnswerLost => "answer-lost".to_owned(),
+        MessageFate::Cut => "cut".to_owned(),
+        MessageFate::Odd(word) => format!("odd={word}"),
+        MessageFate::Row(row, taken) => {
             let taken = if *taken { "" } else { " untaken" };
             format!("row{taken} {}", row.text())
         }
@@ -449,23 +449,23 @@ fn exchange(words: &[&str]) -> Option<Exchange> {
     })
 }
 
-fn fate(words: &[&str]) -> Option<Fate> {
+fn fate(words: &[&str]) -> Option<MessageFate> {
     let (what, rest) = words.split_first()?;
     Some(match what.split_once('=') {
-        Some(("late", by)) => Fate::Late(Word::read(by)?),
-        Some(("odd", word)) => Fate::Odd(word.to_owned()),
+        Some(("late", by)) => MessageFate::Late(Word::read(by)?),
+        Some(("odd", word)) => MessageFate::Odd(word.to_owned()),
         Some(_) => return None,
         None => match *what {
-            "lost" => Fate::Lost,
-            "refused" => Fate::Refused,
-            "doubled" => Fate::Doubled,
-            "answer-lost" => Fate::AnswerLost,
-            "cut" => Fate::Cut,
+            "lost" => MessageFate::Lost,
+            "refused" => MessageFate::Refused,
+            "doubled" => MessageFate::Doubled,
+            "answer-lost" => MessageFate::AnswerLost,
+            "cut" => MessageFate::Cut,
             "row" => {
                 let taken = !rest.contains(&"untaken");
                 let rest = rest.iter().copied().filter(|word| *word != "untaken");
                 let rest: Vec<&str> = rest.collect();
-                Fate::Row(Row::parse(&rest.join(" ")).ok()?, taken)
+                MessageFate::Row(Row::parse(&rest.join(" ")).ok()?, taken)
             }
             _ => return None,
         },

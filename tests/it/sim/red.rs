@@ -3,7 +3,7 @@
 //! entry moves to [`MENDED`], and the plan breaks nothing.
 
 use super::coverage::Coverage;
-use super::explore::{Told, on_all_cores, run_plan};
+use super::explore::{SeedResult, on_all_cores, run_plan};
 use super::plan::Plan;
 use super::rules::name;
 use super::shrink::{Shrinking, rule_of};
@@ -206,7 +206,11 @@ const MENDED: &[Fault] = &[
         name::ACKNOWLEDGED,
         "a hint asks for a look by its uid",
     ),
-    ("replay-in-a-pause", name::PAUSE, "a pause stops replays"),
+    (
+        "replay-in-a-pause",
+        name::POLL_INTERVAL,
+        "a pause stops replays",
+    ),
     (
         "task-of-a-child-is-never-asked-again",
         name::LIVELY,
@@ -331,7 +335,7 @@ pub fn is_ignored(rule: &str) -> bool {
     IGNORED.split(',').any(|ignored| ignored == rule)
 }
 
-fn told_of(name: &str) -> Told {
+fn told_of(name: &str) -> SeedResult {
     run_plan(kept_plan(name), None, false)
 }
 
@@ -517,7 +521,7 @@ fn the_tables_name_rules() {
         name::ONCE,
         name::CHILDREN,
         name::SPACING,
-        name::PAUSE,
+        name::POLL_INTERVAL,
         name::NO_FALSE_NO,
         name::NO_FALSE_YES,
         name::ONE_OWNER,

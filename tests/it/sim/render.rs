@@ -1,7 +1,7 @@
 //! How a row of the grammar becomes what travels: a status, headers and bytes. It is made from entries
 //! of the gateway's books, so that it is always known what would have been true.
 
-use super::bytes::{self, End, MARK};
+use super::bytes::{self, BytesEnd, MARK};
 use super::grammar::{
     Amount, Bytes, CardData, Channel, Code, Created, Currency, Envelope, Errors, Http, Kind, List,
     Named, Parent, Retry, Row, Status, Test, Updated, Value as _, Whose,
@@ -69,7 +69,7 @@ pub struct Rendered {
     /// The wait that `Retry-After` means.
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
-    pub end: End,
+    pub end: BytesEnd,
 }
 
 /// The transaction as the gateway has to have it if a row is to be true.
@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn an_honest_answer_says_what_the_books_say() {
+    fn an_honest_response_matches_the_gateways_records() {
         let row = Row::honest(Channel::TaskResult, When::Processing);
         let told = &body(row)["transaction"];
         assert_eq!(
@@ -556,11 +556,11 @@ mod tests {
         let list = body(Row::honest(Channel::ByName, When::InDoubt));
         assert_eq!(list["transactions"].as_array().map(Vec::len), Some(1));
         let ack = render(&Row::honest(Channel::Ack, When::Submitting), &scene());
-        assert_eq!((ack.status, ack.end), (200, End::Whole));
+        assert_eq!((ack.status, ack.end), (200, BytesEnd::Whole));
     }
 
     #[test]
-    fn values_change_what_they_name() {
+    fn each_value_changes_its_own_field() {
         let result = Row::honest(Channel::TaskResult, When::Processing);
         let amount = |value| body(result.with(value))["transaction"]["amount"].clone();
         assert_eq!(amount(Amount::TextDecimals), json!("1500.00"));
@@ -579,7 +579,7 @@ mod tests {
         let of = |value| render(&result.with(value), &scene());
         assert!(serde_json::from_slice::<Value>(&of(Bytes::BadByte).body).is_err());
         assert!(serde_json::from_slice::<Value>(&of(Bytes::HalfSurrogate).body).is_err());
-        assert_eq!(of(Bytes::CutAfter).end, End::Broken);
+        assert_eq!(of(Bytes::CutAfter).end, BytesEnd::Broken);
         assert!(of(Bytes::Long).body.len() > 1024 * 1024);
         let every = Bytes::ALL.iter().map(|value| of(*value).body);
         assert!(

@@ -2,21 +2,22 @@
 //! what its HTTP listeners do. Where the service has pure code, it is the service's own that runs.
 
 use super::db::{Check, Db};
+use super::effects::SimEffects;
 use super::exec::{Group, TaskId};
-use super::hands::SimHands;
 use super::invariants::{self, rule};
 use super::mutant::Mutant;
 use super::plan::Notices;
 use super::tx::{After, Committed, Tx};
-use super::world::World;
+use super::world::SimState;
 use domain::schedule::Pace;
 use domain::{DiscrepancyKind, ShopId, Timestamp, Uid};
 use leaves::clock::BootInstant;
-use reconciler::follow::sweep::{TOO_LONG, stuck};
+use reconciler::follow::sweep::{PENDING_TOO_LONG_AFTER, stuck};
 use reconciler::follow::{hints, step};
 use reconciler::ledger::{
-    Answer, Fold, LedgerError, Open, Opened, Record, Recorded, Settings, Stamp, Stamped, Target,
-    Work, evidence_of,
+    CommandResult, EvidenceTarget, FoldedBatch, LedgerCommand, LedgerError, LedgerSettings,
+    OpenResult, OpenTransaction, RecordEvidence, RecordResult, StampAttempt, StampResult,
+    observation_from_orphan,
 };
 use reconciler::store::StoreError;
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
-type Slot = Arc<Mutex<Option<Result<(Answer, Lasting), LedgerError>>>>;
+type Slot = Arc<Mutex<Option<Result<(CommandResult, Lasting), LedgerError>>>>;
 
 /// When the batch began, on our clock and on the one that the ledger was given.
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +43,25 @@ impl Lasting {
 }
 
 struct Waiting {
-    work: Work,
+    work: LedgerCommand,
     slot: Slot,
     caller: TaskId,
 }
 
 /// A replica.
 pub struct Replica {
-    pub world: Arc<World>,
+    pub world: Arc<SimState>,
     pub group: Group,
     pub shop: ShopId,
-    pub settings: Settings,
+    pub settings: LedgerSettings,
     queue: Mutex<VecDeque<Waiting>>,
     committer: Mutex<TaskId>,
     engine: Mutex<Option<TaskId>>,
 }
 
 /// The ledger's settings, as they are by default.
-pub fn settings() -> Settings {
-    Settings {
+pub fn settings() -> LedgerSettings {
+    LedgerSettings {
         pace: Pace {
             first_check: Duration::from_secs(1),
             max_interval: Duration::from_secs(60),
@@ -76,25 +77,25 @@ pub fn settings() -> Settings {
 /// How often a batch is tried again after it met another writer, and for how long otherwise: as in
 /// the service.
 const CONFLICTS: u32 = 10;
-const PATIENCE: Duration = Duration::from_secs(3);
+const COMMIT_RETRY_TIME: Duration = Duration::from_secs(3);
 const SEEK_FATE: Duration = Duration::from_secs(20);
 
 /// What a piece of work is about: its jitter is drawn by that.
-fn about(work: &Work) -> String {
+fn about(work: &LedgerCommand) -> String {
     match work {
-        Work::Open(open) => open.id.to_string(),
-        Work::Stamp(stamp, _) => stamp.id.to_string(),
-        Work::Record(record) => match record.target {
-            Target::Transaction(id) => id.to_string(),
+        LedgerCommand::Open(open) => open.id.to_string(),
+        LedgerCommand::Stamp(stamp, _) => stamp.id.to_string(),
+        LedgerCommand::Record(record) => match record.target {
+            EvidenceTarget::Transaction(id) => id.to_string(),
             _ => "snapshots".to_owned(),
         },
-        Work::Close(close) => close.id.to_string(),
+        LedgerCommand::Close(close) => close.id.to_string(),
     }
 }
 
 impl Replica {
     /// Starts a replica as a group of its own.
-    pub fn start(world: &Arc<World>, group: Group) -> Arc<Self> {
+    pub fn start(world: &Arc<SimState>, group: Group) -> Arc<Self> {
         let shop = ShopId::parse(super::plan::SHOP).expect("a shop id");
         let this = Arc::new(Self {
             world: Arc::clone(world),
@@ -131,7 +132,10 @@ impl Replica {
     }
 
     /// Hands a piece of work to the ledger.
-    pub async fn ledger(&self, work: Work) -> Result<(Answer, Lasting), LedgerError> {
+    pub async fn ledger(
+        &self,
+        work: LedgerCommand,
+    ) -> Result<(CommandResult, Lasting), LedgerError> {
         let slot = Slot::default();
         let waiting = Waiting {
             work,
@@ -157,31 +161,31 @@ impl Replica {
         }
     }
 
-    pub async fn open(&self, open: Open) -> Result<(Opened, Lasting), LedgerError> {
-        match self.ledger(Work::Open(Box::new(open))).await? {
-            (Answer::Opened(opened), lasting) => Ok((opened, lasting)),
-            _ => Err(LedgerError::Refused),
+    pub async fn open(&self, open: OpenTransaction) -> Result<(OpenResult, Lasting), LedgerError> {
+        match self.ledger(LedgerCommand::Open(Box::new(open))).await? {
+            (CommandResult::Opened(opened), lasting) => Ok((opened, lasting)),
+            _ => Err(LedgerError::DataRejected),
         }
     }
 
-    pub async fn record_once(&self, record: Record) -> Result<Recorded, LedgerError> {
-        match self.ledger(Work::Record(Box::new(record))).await? {
-            (Answer::Recorded(recorded), _) => Ok(recorded),
-            (Answer::NotFound, _) => Err(LedgerError::NotFound),
-            _ => Err(LedgerError::Refused),
+    pub async fn record_once(&self, record: RecordEvidence) -> Result<RecordResult, LedgerError> {
+        match self.ledger(LedgerCommand::Record(Box::new(record))).await? {
+            (CommandResult::Recorded(recorded), _) => Ok(recorded),
+            (CommandResult::NotFound, _) => Err(LedgerError::NotFound),
+            _ => Err(LedgerError::DataRejected),
         }
     }
 
     /// Records, and does not let go while the database is away: as the dispatcher does.
-    pub async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+    pub async fn record(&self, record: RecordEvidence) -> Result<RecordResult, LedgerError> {
         loop {
             match self.record_once(record.clone()).await {
                 Err(
-                    LedgerError::Unavailable | LedgerError::FateUnknown | LedgerError::Overloaded,
+                    LedgerError::Unavailable | LedgerError::CommitUnknown | LedgerError::Overloaded,
                 ) => self.world.exec.sleep(Duration::from_secs(1)).await,
                 Ok(recorded) => {
                     let stored = recorded.transaction.as_ref().map(|t| t.record.id);
-                    let sha256 = record.learned.body_sha256;
+                    let sha256 = record.observation.body_sha256;
                     self.world
                         .with(|state| invariants::recorded(state, stored, sha256));
                     return Ok(recorded);
@@ -191,20 +195,20 @@ impl Replica {
         }
     }
 
-    pub async fn stamp(&self, stamp: Stamp) -> Result<(Stamped, Lasting), LedgerError> {
+    pub async fn stamp(&self, stamp: StampAttempt) -> Result<(StampResult, Lasting), LedgerError> {
         let token = self.world.with(super::world::State::uuid);
         let asked = stamp.lease;
         let id = stamp.id;
-        match self.ledger(Work::Stamp(stamp, token)).await? {
-            (Answer::Stamped(stamped), lasting) => {
-                if matches!(stamped, Stamped::Ready(_)) {
+        match self.ledger(LedgerCommand::Stamp(stamp, token)).await? {
+            (CommandResult::Stamped(stamped), lasting) => {
+                if matches!(stamped, StampResult::Ready(_)) {
                     self.world
                         .note(|| format!("stamped under {asked:?} of {id}"));
                 }
                 Ok((stamped, lasting))
             }
-            (Answer::NotFound, _) => Err(LedgerError::NotFound),
-            _ => Err(LedgerError::Refused),
+            (CommandResult::NotFound, _) => Err(LedgerError::NotFound),
+            _ => Err(LedgerError::DataRejected),
         }
     }
 
@@ -218,7 +222,7 @@ impl Replica {
                 self.world.exec.park().await;
                 continue;
             }
-            let works: Vec<Work> = waiting.iter().map(|w| w.work.clone()).collect();
+            let works: Vec<LedgerCommand> = waiting.iter().map(|w| w.work.clone()).collect();
             match self.attempt(&works).await {
                 Ok((answers, lasting)) => {
                     for (waiting, answer) in waiting.into_iter().zip(answers) {
@@ -234,13 +238,16 @@ impl Replica {
         }
     }
 
-    fn tell(&self, waiting: &Waiting, told: Result<(Answer, Lasting), LedgerError>) {
+    fn tell(&self, waiting: &Waiting, told: Result<(CommandResult, Lasting), LedgerError>) {
         *waiting.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         self.world.exec.wake(waiting.caller);
     }
 
     /// Runs a batch, again as often as that can help.
-    async fn attempt(&self, works: &[Work]) -> Result<(Vec<Answer>, Lasting), LedgerError> {
+    async fn attempt(
+        &self,
+        works: &[LedgerCommand],
+    ) -> Result<(Vec<CommandResult>, Lasting), LedgerError> {
         let started = self.world.exec.now();
         let (mut conflicts, mut committing) = (0, false);
         loop {
@@ -259,7 +266,12 @@ impl Replica {
                     conflicts <= CONFLICTS
                 }
                 Some(StoreError::Unavailable(_)) | None => {
-                    waited < if committing { SEEK_FATE } else { PATIENCE }
+                    waited
+                        < if committing {
+                            SEEK_FATE
+                        } else {
+                            COMMIT_RETRY_TIME
+                        }
                 }
                 Some(error) => {
                     self.world
@@ -272,7 +284,7 @@ impl Replica {
                 self.world
                     .note(|| format!("a batch is given up, committing: {unknown}"));
                 return Err(if committing {
-                    LedgerError::FateUnknown
+                    LedgerError::CommitUnknown
                 } else {
                     LedgerError::Unavailable
                 });
@@ -284,8 +296,8 @@ impl Replica {
     /// One run of a batch. `Err(())` inside: its commit's fate is unknown.
     async fn batch(
         &self,
-        works: &[Work],
-    ) -> Result<Result<(Vec<Answer>, Lasting), ()>, StoreError> {
+        works: &[LedgerCommand],
+    ) -> Result<Result<(Vec<CommandResult>, Lasting), ()>, StoreError> {
         let lasting = Lasting {
             micros: self.world.exec.micros(),
             began: BootInstant::now(),
@@ -297,7 +309,7 @@ impl Replica {
         self.world.point("begin").await;
         let mut tx = Tx::begin(&self.world, works);
         let (settings, shop) = (&self.settings, &self.shop);
-        let fold = Fold::run(&mut tx, settings, shop, works, lasting.began, chance).await?;
+        let fold = FoldedBatch::run(&mut tx, settings, shop, works, lasting.began, chance).await?;
         let committed = tx.commit().await;
         if committed == Committed::Unknown && !self.world.is(Mutant::CommitFateGuessed) {
             return Ok(Err(()));
@@ -333,11 +345,11 @@ impl Replica {
                 let this = Arc::clone(&self);
                 self.world.exec.spawn(self.group, async move {
                     this.world.point("leased").await;
-                    let hands = SimHands::of(&this);
+                    let hands = SimEffects::of(&this);
                     let late = this.world.is(Mutant::LeaseNotChecked);
                     let exec = this.world.exec.clone();
                     let is_ours = move || late || exec.micros() + 30_000_000 <= until;
-                    step::take(&hands, &leased, is_ours).await;
+                    step::execute(&hands, &leased, is_ours).await;
                 });
             }
             if none {
@@ -376,7 +388,7 @@ impl Replica {
         let Some(named) = Uid::from_gateway(&uid) else {
             return;
         };
-        let told = hints::look_up(&SimHands::of(self), &named).await;
+        let told = hints::look_up(&SimEffects::of(self), &named).await;
         let (now, told) = (self.world.exec.now(), told.unwrap_or(false));
         self.world
             .with(|state| state.db.hint_done(&uid, asked_at, told, now));
@@ -390,7 +402,7 @@ impl Replica {
                 .world
                 .with(|state| state.db.matchable_orphans(uuid::Uuid::nil(), 100))
             {
-                let Some(record) = evidence_of(&orphan) else {
+                let Some(record) = observation_from_orphan(&orphan) else {
                     continue;
                 };
                 self.world.point("orphan").await;
@@ -414,7 +426,7 @@ impl Replica {
         let now = self.world.exec.now();
         for (id, state) in self
             .world
-            .with(|state| open_for_long(&state.db, now, TOO_LONG))
+            .with(|state| open_for_long(&state.db, now, PENDING_TOO_LONG_AFTER))
         {
             self.world.point("stuck").await;
             // One that is not recorded is told in the next turn.

@@ -1,9 +1,9 @@
 //! How a seed becomes a plan: how bad the world is, and what merchants want.
 
 use super::dice::Dice;
-use super::plan::{Act, Exchange, Fate, HOUR, Order, Plan, Stranger, What};
+use super::plan::{Act, Exchange, HOUR, MessageFate, Order, Plan, Stranger, What};
 use domain::TransactionType;
-use reconciler::config::Follow;
+use reconciler::config::FollowMode;
 use std::time::Duration;
 
 impl Plan {
@@ -33,9 +33,9 @@ impl Plan {
             trust,
             honours: trust || dice.chance(0.3),
             follow: if dice.chance(0.3) {
-                Follow::Status
+                FollowMode::Status
             } else {
-                Follow::Result
+                FollowMode::Result
             },
             own_children: dice.chance(0.5),
             blind,
@@ -77,7 +77,7 @@ impl Plan {
                         about: order.name.clone(),
                         first: 1,
                         last: 1,
-                        fate: Fate::Lost,
+                        fate: MessageFate::Lost,
                     });
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::grammar::{Channel, Row};
 use super::layers::orders;
-use super::plan::{Act, Course, Ends, Fate, Link, Notices, Plan, Stranger, What};
+use super::plan::{Act, Course, Ends, Link, MessageFate, Notices, Plan, Stranger, What};
 use super::red::explore_layer;
 use super::wide::may_be_taken;
 use domain::TransactionType;
@@ -150,7 +150,7 @@ fn link(row: &Row, taken: bool, name: &str) -> Link {
     Link::Exchange {
         channel: channel.to_owned(),
         about,
-        fate: Fate::Row(*row, taken),
+        fate: MessageFate::Row(*row, taken),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Makes a plan that breaks a rule as small as it can be, with the same rule still broken.
 
-use super::explore::{Told, run_plan};
+use super::explore::{SeedResult, run_plan};
 use super::grammar::{Channel, Row, Value as _, When};
-use super::plan::{Course, Ends, Fate, Plan};
+use super::plan::{Course, Ends, MessageFate, Plan};
 use super::plan_text::{SETTINGS, set_back};
 use std::time::Duration;
 
 /// How many runs a plan may take to become small.
-const MOST: u32 = 400;
+const MAX_STEPS: u32 = 400;
 
 /// A plan, and the rule that it breaks.
 pub struct Shrinking {
@@ -17,7 +17,7 @@ pub struct Shrinking {
 }
 
 /// The rule that a run broke.
-pub fn rule_of(told: &Told) -> Option<&str> {
+pub fn rule_of(told: &SeedResult) -> Option<&str> {
     let broken = told.broken.as_deref()?;
     broken.split_once(": ").map(|(rule, _)| rule)
 }
@@ -50,7 +50,7 @@ impl Shrinking {
         let certain = without_chance(&this.plan, &told.happened);
         this.try_plan(certain);
         let mut before = String::new();
-        while before != this.plan.text() && this.runs < MOST {
+        while before != this.plan.text() && this.runs < MAX_STEPS {
             before = this.plan.text();
             this.drop_parts();
             this.settle();
@@ -62,7 +62,7 @@ impl Shrinking {
 
     /// Keeps a plan that breaks the same rule.
     fn try_plan(&mut self, plan: Plan) -> bool {
-        if self.runs >= MOST || plan == self.plan {
+        if self.runs >= MAX_STEPS || plan == self.plan {
             return false;
         }
         self.runs += 1;
@@ -162,7 +162,8 @@ impl Shrinking {
     fn simplify_rows(&mut self) {
         for nth in 0..self.plan.exchanges.len() {
             self.try_with(|plan| plan.exchanges[nth].last = plan.exchanges[nth].first);
-            let Some(Fate::Row(row, taken)) = self.plan.exchanges.get(nth).map(|e| e.fate.clone())
+            let Some(MessageFate::Row(row, taken)) =
+                self.plan.exchanges.get(nth).map(|e| e.fate.clone())
             else {
                 continue;
             };
@@ -172,7 +173,7 @@ impl Shrinking {
             for factor in odd {
                 let simpler = row.with_at(factor, 0);
                 let mut plan = self.plan.clone();
-                plan.exchanges[nth].fate = Fate::Row(simpler, taken);
+                plan.exchanges[nth].fate = MessageFate::Row(simpler, taken);
                 if self.try_plan(plan) {
                     row = simpler;
                 }

@@ -3,12 +3,14 @@
 
 use super::db::Db;
 use super::mutant::Mutant;
-use super::world::World;
+use super::world::SimState;
 use domain::{Channel, ShopId, Timestamp, Uid};
-use reconciler::ledger::tables::{Reads, Tables};
-use reconciler::ledger::{Close, Target, Work};
-use reconciler::store::batch::{Family, Found, Healed, Names, Place, Writes};
-use reconciler::store::sweeps::OrphanRow;
+use reconciler::ledger::batch_store::{BatchStore, CommittedReads};
+use reconciler::ledger::{EvidenceTarget, LedgerCommand, ResolveDiscrepancy};
+use reconciler::store::batch::{
+    BatchWrites, Family, LookupKeys, LookupResult, ResolvedDiscrepancy, RowLocation,
+};
+use reconciler::store::maintenance::OrphanRow;
 use reconciler::store::waiting::WaitingRow;
 use reconciler::store::{
     CheckRow, DiscrepancyRow, EventWrite, OrphanWrite, StoreError, StoredTransaction,
@@ -43,7 +45,7 @@ pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One transaction.
 pub struct Tx {
-    world: Arc<World>,
+    world: Arc<SimState>,
     number: u64,
     writes: Vec<Write>,
     inserted: BTreeSet<String>,
@@ -52,7 +54,7 @@ pub struct Tx {
     /// The findings that it has closed.
     closed: Vec<DiscrepancyRow>,
     /// Why; for the rules that are looked at, and for mutants.
-    works: Vec<Work>,
+    works: Vec<LedgerCommand>,
     /// The server's time, as the batch was given it.
     began: Timestamp,
 }
@@ -74,7 +76,7 @@ impl Drop for Tx {
 }
 
 impl Tx {
-    pub fn begin(world: &Arc<World>, works: &[Work]) -> Self {
+    pub fn begin(world: &Arc<SimState>, works: &[LedgerCommand]) -> Self {
         let number = world.with(|state| {
             state.locks.last += 1;
             state.locks.last
@@ -161,8 +163,8 @@ impl Tx {
     /// The lease that the work on a transaction names.
     fn named_lease(&self, id: Uuid) -> Option<Uuid> {
         self.works.iter().find_map(|work| match work {
-            Work::Stamp(stamp, _) if stamp.id == id => stamp.lease,
-            Work::Record(record) if matches!(record.target, Target::Transaction(of) if of == id) => {
+            LedgerCommand::Stamp(stamp, _) if stamp.id == id => stamp.lease,
+            LedgerCommand::Record(record) if matches!(record.target, EvidenceTarget::Transaction(of) if of == id) => {
                 record.lease
             }
             _ => None,
@@ -189,7 +191,7 @@ impl Tx {
     }
 }
 
-impl Tables for Tx {
+impl BatchStore for Tx {
     async fn begin_batch(&mut self) -> Result<Timestamp, StoreError> {
         if self.world.with(|state| state.is_database_away()) {
             return Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut));
@@ -198,8 +200,12 @@ impl Tables for Tx {
         Ok(self.began)
     }
 
-    async fn look_up(&mut self, _: &ShopId, names: &Names<'_>) -> Result<Found, StoreError> {
-        let mut found = self.read(|db| Found {
+    async fn look_up(
+        &mut self,
+        _: &ShopId,
+        names: &LookupKeys<'_>,
+    ) -> Result<LookupResult, StoreError> {
+        let mut found = self.read(|db| LookupResult {
             owners: db.owners_of_uids(&names.uids),
             ours: db.by_tracking_ids(&names.tracking_ids),
             children: db.open_children(&names.parents),
@@ -214,7 +220,7 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         ids: &[Uuid],
-    ) -> Result<Vec<(StoredTransaction, Place)>, StoreError> {
+    ) -> Result<Vec<(StoredTransaction, RowLocation)>, StoreError> {
         self.world.statement().await;
         let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
         let mut rows = Vec::new();
@@ -228,7 +234,7 @@ impl Tables for Tx {
             {
                 row.summary.candidates.clear();
             }
-            rows.extend(row.map(|row| (row, Place::default())));
+            rows.extend(row.map(|row| (row, RowLocation::default())));
         }
         Ok(rows)
     }
@@ -237,13 +243,13 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         ids: &[Uuid],
-    ) -> Result<Vec<(CheckRow, Place)>, StoreError> {
+    ) -> Result<Vec<(CheckRow, RowLocation)>, StoreError> {
         let ids: BTreeSet<Uuid> = ids.iter().copied().collect();
         let mut rows = Vec::new();
         for id in ids {
             self.lock_row(check(id)).await?;
             let row = self.read(|db| db.check(id));
-            rows.extend(row.map(|row| (self.tampered(row), Place::default())));
+            rows.extend(row.map(|row| (self.tampered(row), RowLocation::default())));
         }
         Ok(rows)
     }
@@ -319,7 +325,7 @@ impl Tables for Tx {
         Ok(all)
     }
 
-    async fn write(&mut self, _: &ShopId, writes: &Writes<'_>) -> Result<bool, StoreError> {
+    async fn write(&mut self, _: &ShopId, writes: &BatchWrites<'_>) -> Result<bool, StoreError> {
         self.world.statement().await;
         for changed in &writes.changed {
             let row = changed.row.clone();
@@ -487,7 +493,7 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         at: Timestamp,
-        healed: &[Healed],
+        healed: &[ResolvedDiscrepancy],
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let healed = healed.to_vec();
         let closed = self.findings().heal(at, &healed);
@@ -502,7 +508,7 @@ impl Tables for Tx {
         &mut self,
         _: &ShopId,
         at: Timestamp,
-        closings: &[Close],
+        closings: &[ResolveDiscrepancy],
     ) -> Result<Vec<DiscrepancyRow>, StoreError> {
         let closings = closings.to_vec();
         let closed = self.findings().close(at, &closings);
@@ -529,9 +535,9 @@ impl Tables for Tx {
 }
 
 /// Reads after a commit.
-pub struct After(pub Arc<World>);
+pub struct After(pub Arc<SimState>);
 
-impl Reads for After {
+impl CommittedReads for After {
     async fn named(&self, _: &ShopId, name: &str) -> Result<Option<StoredTransaction>, StoreError> {
         Ok(self.0.with(|state| state.db.by_id(state.db.named(name)?)))
     }

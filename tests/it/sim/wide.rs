@@ -6,10 +6,10 @@ use super::grammar::{
     When, is_documented_refusal,
 };
 use super::plan::{
-    Act, Exchange, Fate, HOUR, Notices, Order, Plan, Router, Stranger, Thirty, What, plain,
+    Act, Exchange, HOUR, MessageFate, Notices, Order, Plan, Router, Stranger, Thirty, What, plain,
 };
 use domain::TransactionType;
-use reconciler::config::Follow;
+use reconciler::config::FollowMode;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ impl Plan {
             seed,
             faults_until: hours * HOUR,
             end: (hours + 100) * HOUR,
-            follow: dice.one_of(&[Follow::Result, Follow::Result, Follow::Status]),
+            follow: dice.one_of(&[FollowMode::Result, FollowMode::Result, FollowMode::Status]),
             ..Self::default()
         };
         plan.switches(&mut dice);
@@ -178,7 +178,7 @@ impl Plan {
             self.lossy(dice, channel)
         } else {
             let row = odd_row(dice, of);
-            Fate::Row(row, may_be_taken(&row) && dice.chance(0.5))
+            MessageFate::Row(row, may_be_taken(&row) && dice.chance(0.5))
         };
         let (channel, last) = (
             channel.to_owned(),
@@ -193,17 +193,17 @@ impl Plan {
         });
     }
 
-    fn lossy(&self, dice: &mut Dice, channel: &str) -> Fate {
+    fn lossy(&self, dice: &mut Dice, channel: &str) -> MessageFate {
         match (channel, dice.below(6)) {
-            ("ack", 0) => Fate::Refused,
-            ("ack", 1) => Fate::Late(dice.between(31 * SECOND, 300 * SECOND)),
-            ("ack", 2) => Fate::Odd("busy".to_owned()),
-            ("ack", 3) => Fate::Odd("duplicate".to_owned()),
-            ("ack", 4) => Fate::AnswerLost,
-            ("webhook", _) | (_, 0 | 1) => Fate::Lost,
-            (_, 2 | 3) => Fate::AnswerLost,
-            (_, 4) => Fate::Cut,
-            _ => Fate::Odd("502".to_owned()),
+            ("ack", 0) => MessageFate::Refused,
+            ("ack", 1) => MessageFate::Late(dice.between(31 * SECOND, 300 * SECOND)),
+            ("ack", 2) => MessageFate::Odd("busy".to_owned()),
+            ("ack", 3) => MessageFate::Odd("duplicate".to_owned()),
+            ("ack", 4) => MessageFate::AnswerLost,
+            ("webhook", _) | (_, 0 | 1) => MessageFate::Lost,
+            (_, 2 | 3) => MessageFate::AnswerLost,
+            (_, 4) => MessageFate::Cut,
+            _ => MessageFate::Odd("502".to_owned()),
         }
     }
 }

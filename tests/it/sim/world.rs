@@ -8,12 +8,12 @@ use super::exec::{Exec, Group, TaskId};
 use super::grammar::{Database, Row};
 use super::invariants;
 use super::mutant::Mutant;
-use super::plan::{CommitFault, Fate as Planned, Link, Place, Plan};
+use super::plan::{CommitFault, Link, MessageFate as Planned, Place, Plan};
 use super::rules;
 use super::tx::{Locks, Write};
 use super::wire::Wire;
 use domain::Timestamp;
-use reconciler::ledger::Work;
+use reconciler::ledger::LedgerCommand;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -56,7 +56,7 @@ pub struct State {
 }
 
 /// The world.
-pub struct World {
+pub struct SimState {
     pub exec: Exec,
     pub plan: Arc<Plan>,
     pub mutant: Option<Mutant>,
@@ -66,7 +66,7 @@ pub struct World {
 }
 
 /// What becomes of a commit.
-pub struct Fate {
+pub struct TransactionFate {
     pub takes_place: bool,
     pub is_told: bool,
 }
@@ -84,10 +84,12 @@ impl State {
     }
 
     /// Counts the rows in a batch that changed something.
-    fn count_decided(&mut self, works: &[Work], before: &invariants::Before) {
-        let row_of = |work: &Work| match work {
-            Work::Record(record) => self.rows.get(&record.learned.body_sha256).copied(),
-            Work::Open(_) | Work::Stamp(..) | Work::Close(_) => None,
+    fn count_decided(&mut self, works: &[LedgerCommand], before: &invariants::Before) {
+        let row_of = |work: &LedgerCommand| match work {
+            LedgerCommand::Record(record) => {
+                self.rows.get(&record.observation.body_sha256).copied()
+            }
+            LedgerCommand::Open(_) | LedgerCommand::Stamp(..) | LedgerCommand::Close(_) => None,
         };
         let rows: Vec<Row> = works.iter().filter_map(row_of).collect();
         if !rows.is_empty() && *before != invariants::before(&self.db) {
@@ -116,7 +118,7 @@ impl State {
     }
 
     /// What becomes of the next commit of a replica.
-    pub fn commit_fate(&mut self, group: Group) -> Fate {
+    pub fn commit_fate(&mut self, group: Group) -> TransactionFate {
         let (mut dice, nth) = self.cup.draw("commit fate", &group.to_string());
         let plan = Arc::clone(&self.plan);
         let mut planned = plan.commits.iter();
@@ -136,7 +138,7 @@ impl State {
             }
         };
         let Some(takes_place) = takes_place else {
-            return Fate {
+            return TransactionFate {
                 takes_place: true,
                 is_told: true,
             };
@@ -147,7 +149,7 @@ impl State {
             nth,
             takes_place,
         });
-        Fate {
+        TransactionFate {
             takes_place,
             is_told: false,
         }
@@ -247,7 +249,7 @@ impl State {
     }
 }
 
-impl World {
+impl SimState {
     pub fn new(plan: Plan, mutant: Option<Mutant>, traced: bool) -> Arc<Self> {
         let plan = Arc::new(plan);
         let state = State {
@@ -374,7 +376,7 @@ impl World {
     }
 
     /// Applies the writes of a commit at one moment, and looks at what they have done.
-    pub fn apply(&self, works: &[Work], writes: Vec<Write>, began: Timestamp) {
+    pub fn apply(&self, works: &[LedgerCommand], writes: Vec<Write>, began: Timestamp) {
         let now = self.exec.now();
         let moved = self.with(|state| {
             let before = invariants::before(&state.db);

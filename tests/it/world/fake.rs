@@ -49,7 +49,7 @@ impl Request {
 
 /// Response of the gateway to a request.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub enum FakeReply {
     /// Sends JSON and keeps the connection open.
     Json(u16, Value),
     /// Sends these bytes and closes the connection.
@@ -60,7 +60,7 @@ pub enum Reply {
     Hang,
 }
 
-type Held = Pin<Box<dyn Future<Output = Reply> + Send>>;
+type Held = Pin<Box<dyn Future<Output = FakeReply> + Send>>;
 type Script = Arc<dyn Fn(Request) -> Held + Send + Sync>;
 
 /// The scripted gateway.
@@ -82,7 +82,7 @@ impl FakeGateway {
     /// Starts the gateway in its own runtime, so that it can start before the test environment.
     pub fn start<F>(script: impl Fn(Request) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Reply> + Send + 'static,
+        F: Future<Output = FakeReply> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -153,7 +153,7 @@ async fn converse(
             seen.push(request.clone());
         }
         let bytes = match script(request).await {
-            Reply::Json(status, body) => {
+            FakeReply::Json(status, body) => {
                 let body = body.to_string();
                 let length = body.len();
                 format!(
@@ -162,12 +162,12 @@ async fn converse(
                 )
                 .into_bytes()
             }
-            Reply::Raw(bytes) => {
+            FakeReply::Raw(bytes) => {
                 let _ = stream.write_all(&bytes).await;
                 return;
             }
-            Reply::Close => return,
-            Reply::Hang => std::future::pending().await,
+            FakeReply::Close => return,
+            FakeReply::Hang => std::future::pending().await,
         };
         if stream.write_all(&bytes).await.is_err() {
             return;

@@ -23,7 +23,7 @@ mod wait;
 
 pub use cluster::{Database, private_cluster, private_cluster_with};
 pub use document::DOCUMENT;
-pub use fake::{FakeGateway, Reply, Request, ack, transaction, wrapped};
+pub use fake::{FakeGateway, FakeReply, Request, ack, transaction, wrapped};
 pub use gateway_relay::Relay;
 pub use http::{Answer, Http};
 pub use merchant::Merchant;

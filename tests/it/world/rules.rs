@@ -3,7 +3,7 @@
 use crate::world::World;
 use domain::{ShopId, derive};
 use reconciler::store::Store;
-use reconciler::store::read::{Filter, list};
+use reconciler::store::read::{TransactionQuery, list};
 
 /// Returns the broken rules, one sentence each.
 pub async fn broken(world: &World) -> Vec<String> {
@@ -103,7 +103,7 @@ async fn states(world: &World) -> Vec<String> {
         .await
     {
         let shop = ShopId::parse(&shop).expect("a shop");
-        let rows = list(&store, &shop, &Filter::default(), 100_000)
+        let rows = list(&store, &shop, &TransactionQuery::default(), 100_000)
             .await
             .expect("rows");
         for row in rows {
@@ -123,7 +123,7 @@ async fn states(world: &World) -> Vec<String> {
 /// Returns the differences that the audit reports.
 async fn second_opinion(world: &World) -> Vec<String> {
     let store = Store::connect_lazy(&world.database.url, 1).expect("a url");
-    let report = audit::run(store.unbounded_pool(), &audit::Plan::default()).await;
+    let report = audit::run(store.unbounded_pool(), &audit::AuditScope::default()).await;
     store.close().await;
     let differences = report.expect("an audit").differences;
     differences

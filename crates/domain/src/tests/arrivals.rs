@@ -6,15 +6,15 @@ use super::given::{
     stamped, summed, tracking, uid,
 };
 use crate::fold::Candidate;
-use crate::verdict::{Change, apply};
-use crate::{DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, Verdict};
+use crate::verdict::{AppliedChange, apply};
+use crate::{DiscrepancyKind, Fact, RefusalKind, Snapshot, State, TransactionRequest, Verdict};
 use proptest::prelude::*;
 
-fn arrive(opening: &Opening, known: &[Fact], fact: Fact) -> Change {
+fn arrive(opening: &TransactionRequest, known: &[Fact], fact: Fact) -> AppliedChange {
     apply(opening, &summed(opening, known), &[fact])
 }
 
-fn kinds(change: &Change) -> Vec<DiscrepancyKind> {
+fn kinds(change: &AppliedChange) -> Vec<DiscrepancyKind> {
     change.opened.iter().map(|finding| finding.kind).collect()
 }
 
@@ -26,7 +26,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn what_is_known_already_opens_nothing_and_asks_for_nothing(
+    fn known_evidence_changes_nothing(
         (opening, facts, more) in histories_and_more()
     ) {
         let known = summed(&opening, &[facts.clone(), more.clone()].concat());
@@ -34,14 +34,14 @@ proptest! {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
             prop_assert_eq!(&change.summary, &known);
             prop_assert!(change.opened.is_empty() && change.healed.is_empty());
-            prop_assert!(!change.moved() && !change.look_again);
+            prop_assert!(!change.has_changed_state() && !change.recheck_now);
             let idle = [Verdict::Stale, Verdict::NothingNew, Verdict::Mismatch];
             prop_assert!(idle.contains(&change.verdict), "{:?}", change.verdict);
         }
     }
 
     #[test]
-    fn a_status_conflict_opens_when_a_newer_open_one_follows_an_end_or_another_end_has_no_time(
+    fn a_status_conflict_opens_on_a_contradicting_status(
         (opening, facts, more) in histories_and_more()
     ) {
         let mut known = summed(&opening, &facts);
@@ -74,18 +74,18 @@ proptest! {
                 _ => false,
             };
             prop_assert_eq!(opened, expected);
-            prop_assert!(!opened || change.look_again);
+            prop_assert!(!opened || change.recheck_now);
             known = change.summary;
         }
     }
 
     #[test]
-    fn a_verdict_says_what_happened_to_the_state((opening, facts, more) in histories_and_more()) {
+    fn a_verdict_describes_the_state_change((opening, facts, more) in histories_and_more()) {
         let mut known = summed(&opening, &facts);
         for fact in &more {
             let change = apply(&opening, &known, std::slice::from_ref(fact));
             prop_assert_eq!(change.verdict == Verdict::Correction, change.is_correction());
-            if change.moved() {
+            if change.has_changed_state() {
                 prop_assert!([Verdict::Correction, Verdict::Applied].contains(&change.verdict));
             }
             if matches!(change.verdict, Verdict::Stale | Verdict::NothingNew) {
@@ -97,13 +97,13 @@ proptest! {
 }
 
 #[test]
-fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
+fn a_newer_open_status_after_a_final_one_triggers_one_check() {
     let opening = payment();
     let known = bound(&snapshot(&opening, "u-1", "successful", 5));
     let newer = snapshot(&opening, "u-1", "incomplete", 9);
     let change = arrive(&opening, &known, seen(&newer));
     assert_eq!(kinds(&change), [DiscrepancyKind::StatusConflict]);
-    assert!(!change.moved() && change.look_again);
+    assert!(!change.has_changed_state() && change.recheck_now);
     // The look-up finds the same in another body.
     let same = Snapshot {
         body_sha256: [77; 32],
@@ -114,14 +114,14 @@ fn a_newer_open_status_after_a_final_one_moves_nothing_and_asks_once() {
         &[known.clone(), vec![seen(&newer)]].concat(),
         seen(&same),
     );
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     let older = snapshot(&opening, "u-1", "incomplete", 4);
     let change = arrive(&opening, &known, seen(&older));
     assert_eq!((kinds(&change), change.verdict), (vec![], Verdict::Stale));
 }
 
 #[test]
-fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() {
+fn a_greater_final_snapshot_is_an_immediate_correction() {
     let opening = payment();
     let cases = [
         ("failed", "successful", DiscrepancyKind::LateSuccess),
@@ -134,7 +134,7 @@ fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() 
         let change = arrive(&opening, &known, seen(&snapshot(&opening, "u-1", is, 9)));
         assert_eq!(kinds(&change), [kind], "{was} to {is}");
         assert_eq!(
-            (change.verdict, change.look_again),
+            (change.verdict, change.recheck_now),
             (Verdict::Correction, true)
         );
         assert_eq!(change.after.state.as_str(), is);
@@ -142,7 +142,7 @@ fn a_greater_final_snapshot_is_a_correction_that_moves_at_once_and_asks_again() 
 }
 
 #[test]
-fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
+fn a_contradicting_final_without_a_time_is_checked_once() {
     let opening = payment();
     let undated = |status: &str, sha: u8| Snapshot {
         updated_at: None,
@@ -156,13 +156,13 @@ fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
     let failed = arrive(&opening, &known, seen(&undated("failed", 3)));
     assert_eq!(kinds(&failed), [DiscrepancyKind::StatusConflict]);
     assert_eq!(
-        (failed.look_again, failed.look_at),
+        (failed.recheck_now, failed.look_at),
         (true, Some(uid("u-1")))
     );
     // The look that follows finds the same, and asks for no other.
     let known = [known, vec![seen(&undated("failed", 3))]].concat();
     let again = arrive(&opening, &known, seen(&undated("failed", 4)));
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     // With a time it counts.
     let dated = snapshot(&opening, "u-1", "failed", 9);
     let moved = arrive(&opening, &known, seen(&dated));
@@ -171,7 +171,7 @@ fn an_end_without_a_time_that_contradicts_another_is_told_and_asked_for_once() {
 }
 
 #[test]
-fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time() {
+fn a_failure_during_a_running_task_triggers_one_task_read() {
     let opening = payment();
     let running = vec![stamped(1, 0), acked(1, "t-1", 1)];
     let failed = |updated: i64, sha: u8| Snapshot {
@@ -180,25 +180,25 @@ fn a_failure_told_while_our_own_task_runs_asks_it_at_once_and_once_for_each_time
     };
     let change = arrive(&opening, &running, seen(&failed(5, 1)));
     assert_eq!(
-        (change.after.state, change.look_again),
+        (change.after.state, change.recheck_now),
         (State::Pending, true)
     );
     let known = [running.clone(), vec![seen(&failed(5, 1))]].concat();
-    assert!(!arrive(&opening, &known, seen(&failed(5, 2))).look_again);
-    assert!(!arrive(&opening, &known, seen(&failed(4, 2))).look_again);
-    assert!(arrive(&opening, &known, seen(&failed(9, 2))).look_again);
+    assert!(!arrive(&opening, &known, seen(&failed(5, 2))).recheck_now);
+    assert!(!arrive(&opening, &known, seen(&failed(4, 2))).recheck_now);
+    assert!(arrive(&opening, &known, seen(&failed(9, 2))).recheck_now);
     // What is not ours asks for nothing, and nor does what has no task to be asked.
     let other = Snapshot {
         tracking_id: Some(tracking("other")),
         ..failed(5, 3)
     };
-    assert!(!arrive(&opening, &running, seen(&other)).look_again);
+    assert!(!arrive(&opening, &running, seen(&other)).recheck_now);
     let silent = [stamped(1, 0), silent(1)];
-    assert!(!arrive(&opening, &silent, seen(&failed(5, 1))).look_again);
+    assert!(!arrive(&opening, &silent, seen(&failed(5, 1))).recheck_now);
 }
 
 #[test]
-fn a_success_after_a_presumed_end_is_late_and_a_failure_is_no_news() {
+fn a_success_after_a_presumed_final_is_late() {
     let opening = payment();
     let known = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     let change = arrive(
@@ -231,7 +231,7 @@ fn a_success_after_a_presumed_end_is_late_and_a_failure_is_no_news() {
 }
 
 #[test]
-fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_agrees() {
+fn a_mismatch_resolves_when_a_greater_snapshot_agrees() {
     let opening = payment();
     let agrees = snapshot(&opening, "u-1", "successful", 5);
     let odd = Snapshot {
@@ -240,7 +240,7 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
     };
     let change = arrive(&opening, &bound(&odd)[..2], result("t-1", &odd));
     assert_eq!(
-        (kinds(&change), change.look_again),
+        (kinds(&change), change.recheck_now),
         (vec![DiscrepancyKind::AmountMismatch], true)
     );
     let known = bound(&odd);
@@ -250,12 +250,12 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
         ..odd.clone()
     };
     let again = arrive(&opening, &known, seen(&same));
-    assert!(again.opened.is_empty() && !again.look_again);
+    assert!(again.opened.is_empty() && !again.recheck_now);
     let newer = Snapshot {
         updated_at: Some(at(9)),
         ..odd.clone()
     };
-    assert!(arrive(&opening, &known, seen(&newer)).look_again);
+    assert!(arrive(&opening, &known, seen(&newer)).recheck_now);
     let change = arrive(
         &opening,
         &known,
@@ -267,12 +267,12 @@ fn a_mismatch_opens_a_finding_asks_once_per_time_and_heals_when_a_greater_one_ag
     assert_eq!(change.healed.len(), 1);
     assert_eq!(change.after.state, State::Successful);
     let change = arrive(&opening, &known, accepted(&odd));
-    assert_eq!((change.healed.len(), change.look_again), (1, false));
+    assert_eq!((change.healed.len(), change.recheck_now), (1, false));
     assert_eq!(change.after.state, State::Successful);
 }
 
 #[test]
-fn an_older_transaction_under_our_name_is_ambiguous_and_moves_nothing() {
+fn an_older_transaction_with_our_tracking_id_is_ambiguous() {
     let opening = payment();
     let known = [stamped(1, 0), silent(1)];
     let old = Snapshot {
@@ -281,11 +281,14 @@ fn an_older_transaction_under_our_name_is_ambiguous_and_moves_nothing() {
     };
     let change = arrive(&opening, &known, seen(&old));
     assert_eq!(kinds(&change), [DiscrepancyKind::AmbiguousTrackingId]);
-    assert_eq!((change.verdict, change.moved()), (Verdict::Mismatch, false));
+    assert_eq!(
+        (change.verdict, change.has_changed_state()),
+        (Verdict::Mismatch, false)
+    );
 }
 
 #[test]
-fn parents_siblings_and_children_found_by_name_are_no_discrepancy() {
+fn relatives_found_by_tracking_id_are_no_discrepancy() {
     let opening = refund();
     let known = [stamped(1, 0), silent(1)];
     let parents_name = Some(tracking("order-1"));
@@ -320,7 +323,7 @@ fn parents_siblings_and_children_found_by_name_are_no_discrepancy() {
 }
 
 #[test]
-fn two_successes_under_one_name_are_told() {
+fn two_successes_under_one_tracking_id_are_a_discrepancy() {
     let opening = payment();
     let known = bound(&snapshot(&opening, "u-1", "successful", 5));
     let change = arrive(
@@ -346,8 +349,8 @@ fn two_successes_under_one_name_are_told() {
 }
 
 #[test]
-fn unknown_words_missing_uids_contested_ones_and_test_for_live_are_told() {
-    let opening = Opening {
+fn unreadable_or_contested_snapshots_are_discrepancies() {
+    let opening = TransactionRequest {
         test: Some(false),
         ..payment()
     };
@@ -388,6 +391,6 @@ fn a_persons_decision_is_no_discrepancy() {
         &bound(&failed),
         decided(9, State::Successful, Some(failed.key())),
     );
-    assert_eq!((kinds(&change), change.look_again), (vec![], false));
+    assert_eq!((kinds(&change), change.recheck_now), (vec![], false));
     assert_eq!(change.verdict, Verdict::Correction);
 }

@@ -5,10 +5,12 @@ use super::given::{
     not_sent, payment, refund, refused, result, seen, silent, snapshot, stamped, state, summed,
     task_unknown, tracking, uid,
 };
-use crate::discrepancy::findings;
-use crate::explain::{summary, would_change};
-use crate::fold::Basis;
-use crate::{DiscrepancyKind, Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+use crate::discrepancy::indicated_discrepancies;
+use crate::explain::{describe_state, would_change};
+use crate::fold::StateBasis;
+use crate::{
+    DiscrepancyKind, Fact, RefusalKind, Snapshot, State, StatusClass, TransactionRequest, derive,
+};
 
 fn running() -> Vec<Fact> {
     vec![stamped(1, 0), acked(1, "t-1", 1)]
@@ -23,7 +25,7 @@ fn with(facts: Vec<Fact>, more: &[Fact]) -> Vec<Fact> {
 }
 
 #[test]
-fn status_words_are_read_as_the_design_says() {
+fn status_words_map_to_their_classes() {
     let of = StatusClass::of;
     assert_eq!(of("successful", Some("P.0001")), StatusClass::Successful);
     assert_eq!(of("failed", Some("F.0117")), StatusClass::Failed);
@@ -42,7 +44,7 @@ fn status_words_are_read_as_the_design_says() {
 }
 
 #[test]
-fn a_time_more_than_ten_minutes_ahead_of_receipt_counts_as_absent() {
+fn a_time_more_than_ten_minutes_ahead_is_ignored() {
     let ahead = |seconds| {
         snapshot(&payment(), "u-1", "failed", seconds)
             .received(at(0))
@@ -53,7 +55,7 @@ fn a_time_more_than_ten_minutes_ahead_of_receipt_counts_as_absent() {
 }
 
 #[test]
-fn the_order_of_one_uid_is_final_then_time_then_success_then_the_body() {
+fn snapshots_order_by_finality_time_success_and_body() {
     let opening = payment();
     let key = |status, updated| snapshot(&opening, "u-1", status, updated).key();
     assert!(key("expired", 1) > key("incomplete", 9));
@@ -72,7 +74,7 @@ fn the_order_of_one_uid_is_final_then_time_then_success_then_the_body() {
 }
 
 #[test]
-fn a_candidate_is_not_older_than_our_first_stamp_less_the_tolerance() {
+fn a_candidate_is_not_older_than_the_first_stamp() {
     let opening = payment();
     let made = |seconds| {
         let created_at = Some(at(seconds));
@@ -95,7 +97,7 @@ fn a_candidate_is_not_older_than_our_first_stamp_less_the_tolerance() {
 }
 
 #[test]
-fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
+fn a_slightly_older_transaction_blocks_a_proof() {
     let opening = payment();
     let day = 24 * 3600;
     let made = |seconds| {
@@ -143,11 +145,11 @@ fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
     }
     let told = seen(&made(-3_600));
     let known = summed(&opening, &with(doubt(), std::slice::from_ref(&told)));
-    let said = summary(&opening, &known, &derive(&opening, &known));
+    let said = describe_state(&opening, &known, &derive(&opening, &known));
     assert!(said.contains("u-1") && said.contains("a person"), "{said}");
     let changes = would_change(&opening, &known, State::InDoubt);
     assert!(!changes.iter().any(|change| change.contains("proof")));
-    let found = findings(&opening, &known, &derive(&opening, &known));
+    let found = indicated_discrepancies(&opening, &known, &derive(&opening, &known));
     let kind = DiscrepancyKind::AmbiguousTrackingId;
     assert!(
         found
@@ -157,7 +159,7 @@ fn what_is_older_by_no_more_than_a_clock_fault_stands_in_the_way_of_a_proof() {
 }
 
 #[test]
-fn nothing_seen_before_the_first_stamp_is_ours_unless_our_task_names_it() {
+fn a_snapshot_before_the_first_stamp_is_not_ours() {
     let opening = payment();
     let found = snapshot(&opening, "u-1", "successful", 5);
     assert_eq!(state(&opening, &[seen(&found)]), State::Accepted);
@@ -180,7 +182,7 @@ fn a_child_is_filed_under_its_own_name_or_its_parents() {
 }
 
 #[test]
-fn a_failure_found_by_tracking_id_alone_is_no_end_while_our_task_runs() {
+fn a_failure_by_tracking_id_is_not_final_while_the_task_runs() {
     let opening = payment();
     let failed = seen(&snapshot(&opening, "u-1", "failed", 5));
     let facts = with(running(), std::slice::from_ref(&failed));
@@ -191,7 +193,7 @@ fn a_failure_found_by_tracking_id_alone_is_no_end_while_our_task_runs() {
 }
 
 #[test]
-fn a_success_found_by_tracking_id_alone_is_an_end_and_can_be_corrected() {
+fn a_success_by_tracking_id_is_final_and_correctable() {
     let opening = payment();
     let paid = seen(&snapshot(&opening, "u-1", "successful", 5));
     let facts = with(running(), &[paid]);
@@ -230,14 +232,14 @@ fn a_later_snapshot_cannot_disown_a_transaction() {
 }
 
 #[test]
-fn a_foreign_failure_leaves_what_never_left_as_it_is() {
+fn a_foreign_failure_does_not_change_an_unsent_transaction() {
     let opening = card_payment();
     let failed = seen(&snapshot(&opening, "u-1", "failed", 5));
     let facts = [stamped(1, 0), not_sent(1), failed];
     assert_eq!(state(&opening, &facts), State::NotSent);
     assert_eq!(
         state(
-            &Opening {
+            &TransactionRequest {
                 card_data: false,
                 ..opening
             },
@@ -248,7 +250,7 @@ fn a_foreign_failure_leaves_what_never_left_as_it_is() {
 }
 
 #[test]
-fn of_several_the_end_comes_first_then_ours_then_success_then_the_earlier_then_the_smaller() {
+fn candidates_order_by_finality_ownership_success_and_age() {
     let opening = payment();
     let make = |name: &str, status: &str, created: i64| Snapshot {
         created_at: Some(at(created)),
@@ -277,7 +279,7 @@ fn of_several_the_end_comes_first_then_ours_then_success_then_the_earlier_then_t
 }
 
 #[test]
-fn another_amount_or_currency_keeps_it_pending_until_accepted_or_a_greater_one_agrees() {
+fn a_mismatch_stays_pending_until_accepted_or_corrected() {
     let opening = payment();
     let paid = snapshot(&opening, "u-1", "successful", 5);
     for odd in [
@@ -300,7 +302,7 @@ fn another_amount_or_currency_keeps_it_pending_until_accepted_or_a_greater_one_a
             (derived.state, derived.uid),
             (State::Pending, Some(uid("u-1")))
         );
-        assert_eq!(derived.basis, Basis::Differs(odd.key()));
+        assert_eq!(derived.basis, StateBasis::Differs(odd.key()));
         assert_eq!(
             state(&opening, &with(facts.clone(), &[accepted(&odd)])),
             State::Successful
@@ -350,7 +352,7 @@ fn a_short_proof_about_a_duplicate_proves_nothing_else() {
 }
 
 #[test]
-fn a_summary_knows_the_attempt_that_nobody_answered() {
+fn a_summary_records_the_unanswered_attempt() {
     let unanswered = |facts: &[Fact]| summed(&payment(), facts).unanswered_attempt();
     assert_eq!(unanswered(&[stamped(1, 0)]), Some(1));
     assert_eq!(

@@ -6,13 +6,13 @@ use super::given::{
     summed, tracking, uid,
 };
 use crate::evidence::FoundBy;
-use crate::fold::{Basis, Differences};
-use crate::{Fact, Opening, Snapshot, State, Timestamp, Uid, derive};
+use crate::fold::{Mismatch, StateBasis};
+use crate::{Fact, Snapshot, State, Timestamp, TransactionRequest, Uid, derive};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// Every snapshot of every candidate that may be ours, read straight from the facts.
-pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
+pub(super) fn oracle(opening: &TransactionRequest, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
     let first: Option<Timestamp> = facts
         .iter()
         .filter_map(|fact| match fact {
@@ -24,7 +24,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
     for fact in facts {
         let (snapshot, bound, accepted) = match fact {
             Fact::TaskResult { snapshot, .. } | Fact::Answered { snapshot, .. } => {
-                let misnamed = Differences::between(opening, snapshot).tracking_id;
+                let misnamed = Mismatch::between(opening, snapshot).tracking_id;
                 (snapshot, !misnamed, false)
             }
             Fact::Seen { snapshot, found_by } => (snapshot, *found_by == FoundBy::OwnTask, false),
@@ -32,7 +32,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
             Fact::MismatchAccepted(snapshot) => (snapshot, false, true),
             _ => continue,
         };
-        let differences = Differences::between(opening, snapshot);
+        let differences = Mismatch::between(opening, snapshot);
         let agrees = accepted || differences.agree();
         let young = first.is_some_and(|first| snapshot.created_at.is_none_or(|at| at >= first));
         let entry = all.entry(snapshot.uid.clone()).or_default();
@@ -46,7 +46,7 @@ pub(super) fn oracle(opening: &Opening, facts: &[Fact]) -> BTreeMap<Uid, Vec<Sna
 }
 
 /// Makes a snapshot somebody else's, in one way.
-fn spoil(opening: &Opening, snapshot: Snapshot, way: u8) -> Snapshot {
+fn spoil(opening: &TransactionRequest, snapshot: Snapshot, way: u8) -> Snapshot {
     let ours = Snapshot {
         uid: uid("u-9"),
         kind: None,
@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn what_may_be_ours_is_what_the_facts_say((opening, facts) in histories()) {
+    fn candidates_follow_from_the_facts((opening, facts) in histories()) {
         let summary = summed(&opening, &facts);
         let expected = oracle(&opening, &facts);
         let eligible: Vec<Uid> = summary
@@ -110,14 +110,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_adopted_may_be_ours((opening, facts) in histories()) {
+    fn an_adopted_transaction_is_a_candidate((opening, facts) in histories()) {
         if let Some(uid) = fold(&opening, &facts).uid {
             prop_assert!(oracle(&opening, &facts).contains_key(&uid));
         }
     }
 
     #[test]
-    fn what_is_somebody_elses_never_moves_the_state(
+    fn a_foreign_transaction_never_changes_the_state(
         (opening, facts) in histories(), snapshot in snapshots(payment()), way in 0..7_u8
     ) {
         // A payment has no parent, and a refund no currency and no mode, so that these do not differ there.
@@ -131,7 +131,7 @@ proptest! {
         summary.join(&opening, &foreign);
         let after = derive(&opening, &summary);
         // What bears our name and type may be ours after all: nothing is proved absent beside it.
-        let proved = before.basis == Basis::Absence
+        let proved = before.basis == StateBasis::Absence
             || (before.state == State::Rejected && summary.no_duplicate.is_some());
         let hindered = proved && summary.unlike(&opening).next().is_some();
         let presumes = !hindered && before != after;
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_a_little_older_moves_nothing_but_a_presumption_of_absence(
+    fn a_slightly_older_transaction_only_prevents_not_found(
         (opening, facts) in histories(), snapshot in snapshots(payment())
     ) {
         let older = Snapshot {
@@ -159,7 +159,7 @@ proptest! {
 }
 
 /// Our task names u-1, beside an attempt that ended in doubt; u-2 fails under our tracking id.
-fn beside() -> (Opening, Vec<Fact>, Snapshot) {
+fn beside() -> (TransactionRequest, Vec<Fact>, Snapshot) {
     let opening = payment();
     let named = snapshot(&opening, "u-1", "incomplete", 5);
     let facts = vec![
@@ -173,7 +173,7 @@ fn beside() -> (Opening, Vec<Fact>, Snapshot) {
 }
 
 #[test]
-fn a_failure_found_beside_our_own_ends_nothing() {
+fn a_failure_beside_our_own_transaction_is_ignored() {
     let (opening, mut facts, strange) = beside();
     let found = summed(&opening, &facts).found_beside(&opening, &[&seen(&strange)]);
     assert_eq!(found, [uid("u-2")].into());
@@ -195,7 +195,7 @@ fn a_failure_found_beside_our_own_ends_nothing() {
 }
 
 #[test]
-fn a_failure_is_found_beside_what_was_named_and_not_beside_itself() {
+fn a_failure_is_not_beside_itself() {
     let (opening, facts, strange) = beside();
     let of = |known: &[Fact], told: &Fact| summed(&opening, known).found_beside(&opening, &[told]);
     assert!(of(&facts[..2], &seen(&strange)).is_empty(), "none is named");

@@ -3,13 +3,13 @@
 use super::given::{
     acked, at, given_up, not_sent, payment, refund, refused, result, snapshot, stamped, summed, uid,
 };
-use crate::family::{Child, DUPLICATE_WINDOW, Member, back_twice, left, wait};
-use crate::{Fact, Opening, RefusalKind, TransactionType};
+use crate::family::{Child, DUPLICATE_WINDOW, Member, back_twice, remaining_amount, wait};
+use crate::{Fact, RefusalKind, TransactionRequest, TransactionType};
 
 use TransactionType::{Authorization, Capture, Chargeback, Payment, Refund, Void};
 
-fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> Opening {
-    Opening {
+fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> TransactionRequest {
+    TransactionRequest {
         kind,
         amount: Some(amount),
         parent_uid: parent.map(uid),
@@ -22,7 +22,7 @@ fn asked(kind: TransactionType, parent: Option<&str>, amount: i64) -> Opening {
 }
 
 /// One that the gateway calls so, under this uid, with this amount.
-fn known(opening: &Opening, name: &str, status: &str, amount: i64) -> Member {
+fn known(opening: &TransactionRequest, name: &str, status: &str, amount: i64) -> Member {
     let mut told = snapshot(opening, name, status, 5);
     told.amount = Some(amount);
     let facts = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &told)];
@@ -45,11 +45,11 @@ fn left_for(kind: TransactionType, parent: (&str, &Member), others: &[Member]) -
         amount: Some(1),
         parent: &name,
     };
-    left(child, parent.1, others)
+    remaining_amount(child, parent.1, others)
 }
 
 #[test]
-fn everything_that_goes_back_of_a_payment_shares_its_amount() {
+fn refunds_and_chargebacks_share_the_payments_amount() {
     let parent = done(Payment, "p", None, 1_500);
     let others = [
         done(Void, "v", Some("p"), 300),
@@ -63,7 +63,7 @@ fn everything_that_goes_back_of_a_payment_shares_its_amount() {
 }
 
 #[test]
-fn what_is_accepted_in_flight_in_doubt_or_done_counts_and_nothing_else() {
+fn open_and_successful_children_count() {
     let parent = done(Payment, "p", None, 1_500);
     let counts = |facts: &[Fact]| {
         let others = [of(Refund, "p", 400, facts)];
@@ -89,7 +89,7 @@ fn the_amounts_are_those_that_the_gateway_has() {
 }
 
 #[test]
-fn captures_and_voids_share_what_is_held_and_refunds_what_was_captured() {
+fn captures_and_voids_share_the_authorized_amount() {
     let parent = done(Authorization, "a", None, 1_500);
     let held = |others: &[Member]| left_for(Capture, ("a", &parent), others);
     let back = |others: &[Member]| left_for(Refund, ("a", &parent), others);
@@ -111,7 +111,7 @@ fn captures_and_voids_share_what_is_held_and_refunds_what_was_captured() {
 }
 
 #[test]
-fn children_of_captures_share_what_was_captured_of_their_authorization() {
+fn children_of_captures_share_the_captured_amount() {
     let (first, second) = (
         done(Capture, "c1", Some("a"), 400),
         done(Capture, "c2", Some("a"), 600),
@@ -158,7 +158,7 @@ fn an_equal_child_is_waited_for_from_when_it_was_sent() {
 }
 
 #[test]
-fn what_was_refunded_and_charged_back_went_back_twice() {
+fn a_refund_and_a_chargeback_are_a_double_refund() {
     let parent = done(Payment, "p", None, 1_500);
     let over = |others: &[Member]| back_twice(&uid("p"), &parent, others);
     let charged = |amount| done(Chargeback, "c", Some("p"), amount);

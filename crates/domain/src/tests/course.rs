@@ -7,7 +7,7 @@ use super::given::{
 use crate::schedule::{
     MOST_PUT_OFFS, Pace, Step, floor, misses_after, plan, read_again, resubmit_at, tells, turn,
 };
-use crate::{Fact, Opening, Origin, Timestamp, derive};
+use crate::{Fact, Origin, Timestamp, TransactionRequest, derive};
 use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -32,13 +32,13 @@ fn put_off(count: u32, seconds: i64) -> Vec<Fact> {
     each.collect()
 }
 
-fn step(opening: &Opening, facts: &[Fact]) -> Step {
+fn step(opening: &TransactionRequest, facts: &[Fact]) -> Step {
     let summary = summed(opening, facts);
     plan(opening, &summary, &derive(opening, &summary), at(DAY))
 }
 
 #[test]
-fn after_three_reads_that_told_nothing_look_ups_by_tracking_id_take_turns() {
+fn three_uninformative_reads_start_alternating_lookups() {
     let (opening, task) = (payment(), Step::AskTask(task_id("t-1")));
     let at_turn = |misses| turn(task.clone(), &opening, misses);
     let (ask, name) = (task.clone(), Step::LookUpTrackingId);
@@ -49,7 +49,7 @@ fn after_three_reads_that_told_nothing_look_ups_by_tracking_id_take_turns() {
     let by_uid = Step::LookUpUid(uid("u-1"));
     assert_eq!(turn(by_uid.clone(), &opening, 3), name);
     // A transaction that was not made here has no name of ours.
-    let theirs = Opening {
+    let theirs = TransactionRequest {
         origin: Origin::Gateway,
         ..payment()
     };
@@ -59,7 +59,7 @@ fn after_three_reads_that_told_nothing_look_ups_by_tracking_id_take_turns() {
 }
 
 #[test]
-fn turns_go_on_for_as_long_as_the_task_tells_nothing() {
+fn lookups_alternate_while_the_task_is_uninformative() {
     let (opening, mut misses) = (payment(), 0);
     let mut named = 0;
     for _ in 0..30_000 {
@@ -75,7 +75,7 @@ fn turns_go_on_for_as_long_as_the_task_tells_nothing() {
 }
 
 #[test]
-fn that_a_task_runs_tells_something_in_its_first_minute() {
+fn a_running_task_is_informative_in_its_first_minute() {
     let runs = [Fact::TaskAlive {
         task: task_id("t-1"),
     }];
@@ -89,7 +89,7 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn a_pause_for_reads_is_neither_forgotten_nor_longer_than_the_longest_interval(
+    fn retry_after_of_a_read_is_capped_at_max_interval(
         planned in 1_u64..70, wish in option::of(0_u64..200_000), misses in option::of(1_u16..40)
     ) {
         let summary = summed(&payment(), &[stamped(1, 0), acked(1, "t-1", 0)]);
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_task_that_runs_is_asked_once_more_before_the_gateway_forgets_it(
+    fn a_running_task_is_read_before_it_expires(
         age in 0_i64..DAY, pause in 1_u64..100_000
     ) {
         let summary = summed(&payment(), &[stamped(1, 0), acked(1, "t-1", 0)]);
@@ -135,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_gateway_has_put_off_twenty_times_is_given_up() {
+fn a_submit_is_abandoned_after_twenty_deferrals() {
     let opening = payment();
     let most = u32::try_from(MOST_PUT_OFFS).unwrap();
     assert_eq!(step(&opening, &put_off(most - 1, 60)), Step::Submit);
@@ -155,7 +155,7 @@ fn what_the_gateway_has_put_off_twenty_times_is_given_up() {
 }
 
 #[test]
-fn attempts_that_did_not_leave_are_not_counted_and_come_more_rarely_too() {
+fn unsent_attempts_do_not_count_and_become_rare() {
     let opening = payment();
     let unsent = |count: u32| -> Vec<Fact> {
         let each = (1..=count).flat_map(|n| [stamped(n, i64::from(n) * 60), not_sent(n)]);
@@ -171,7 +171,7 @@ fn attempts_that_did_not_leave_are_not_counted_and_come_more_rarely_too() {
 }
 
 #[test]
-fn what_the_gateway_has_put_off_for_a_day_is_given_up_and_other_waits_do_not_count() {
+fn a_submit_deferred_for_a_day_is_abandoned() {
     let opening = payment();
     // From an earlier release, which took a pause of half a day as it came.
     let half = DAY / 2;
@@ -186,7 +186,7 @@ fn what_the_gateway_has_put_off_for_a_day_is_given_up_and_other_waits_do_not_cou
 }
 
 #[test]
-fn what_was_never_tried_waits_for_nothing() {
+fn a_first_attempt_does_not_wait() {
     let summary = summed(&payment(), &[]);
     assert_eq!(resubmit_at(&summary, &pace()), None::<Timestamp>);
 }

@@ -6,7 +6,7 @@ use super::given::{
     absent, acked, decided, fold, payment, result, seen, silent, snapshot, stamped, state, summed,
 };
 use crate::evidence::Decision;
-use crate::fold::Basis;
+use crate::fold::StateBasis;
 use crate::{Fact, Snapshot, SnapshotKey, State};
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ proptest! {
             facts.iter().filter(|fact| !matches!(fact, Fact::Decided(_))).cloned().collect();
         let (with, without) = (fold(&opening, &facts), fold(&opening, &without));
         let greatest = oracle(&opening, &facts).into_values().flatten().map(|s| s.key()).max();
-        let ended = without.state.is_final() && matches!(without.basis, Basis::Snapshot(_));
+        let ended = without.state.is_final() && matches!(without.basis, StateBasis::Snapshot(_));
         let doubt = decision.state == State::InDoubt;
         let sent = decision.state == State::NotSent
             && summed(&opening, &facts).sent_at() > Some(decision.at);
@@ -38,10 +38,10 @@ proptest! {
         let news = greatest.map(SnapshotKey::says) > decision.basis.map(SnapshotKey::says);
         if news || (doubt && ended) || sent {
             prop_assert_eq!(with, without);
-        } else if with.basis == Basis::Absence {
+        } else if with.basis == StateBasis::Absence {
             prop_assert!(doubt && with.state == State::NotFound && with.uid.is_none());
         } else {
-            prop_assert_eq!(with.basis, Basis::Operator);
+            prop_assert_eq!(with.basis, StateBasis::Operator);
             prop_assert_eq!(with.state, decision.state);
             prop_assert_eq!(with.uid, without.uid);
         }
@@ -49,7 +49,7 @@ proptest! {
 }
 
 #[test]
-fn what_was_known_when_it_was_decided_changes_nothing_in_whatever_body_it_is_said_again() {
+fn evidence_known_at_a_decision_cannot_override_it() {
     let opening = payment();
     let open = snapshot(&opening, "u-1", "incomplete", 5);
     let facts = [
@@ -68,7 +68,7 @@ fn what_was_known_when_it_was_decided_changes_nothing_in_whatever_body_it_is_sai
 }
 
 #[test]
-fn a_decision_outranks_the_snapshot_it_was_based_on_and_a_greater_one_outranks_it() {
+fn a_greater_snapshot_overrides_a_decision() {
     let opening = payment();
     let failed = snapshot(&opening, "u-1", "failed", 5);
     let facts = vec![stamped(1, 0), acked(1, "t-1", 1), result("t-1", &failed)];
@@ -88,7 +88,7 @@ fn a_decision_outranks_the_snapshot_it_was_based_on_and_a_greater_one_outranks_i
 }
 
 #[test]
-fn a_decision_taken_before_anything_was_seen_gives_way_to_any_snapshot() {
+fn any_snapshot_overrides_a_decision_made_without_one() {
     let opening = payment();
     let facts = [stamped(1, 0), silent(1), decided(9, State::NotFound, None)];
     assert_eq!(state(&opening, &facts), State::NotFound);
@@ -117,7 +117,7 @@ fn that_nothing_was_sent_holds_until_something_is() {
 }
 
 #[test]
-fn doubt_decided_by_a_person_ends_by_a_later_proof_of_absence_only() {
+fn decided_doubt_ends_by_a_later_proof_of_absence() {
     let opening = payment();
     let facts = [
         stamped(1, 0),
@@ -131,7 +131,7 @@ fn doubt_decided_by_a_person_ends_by_a_later_proof_of_absence_only() {
 }
 
 #[test]
-fn a_proof_of_absence_says_nothing_against_a_known_transaction() {
+fn a_proof_of_absence_does_not_affect_a_known_transaction() {
     let opening = payment();
     let pending = snapshot(&opening, "u-1", "incomplete", 5);
     let facts = [
@@ -145,7 +145,7 @@ fn a_proof_of_absence_says_nothing_against_a_known_transaction() {
 }
 
 #[test]
-fn a_decision_for_doubt_cannot_reopen_what_a_snapshot_ended() {
+fn a_decision_for_doubt_cannot_reopen_a_final_snapshot() {
     let opening = payment();
     let paid = snapshot(&opening, "u-1", "successful", 5);
     let facts = [stamped(1, 0), silent(1), seen(&paid)];
@@ -157,7 +157,7 @@ fn a_decision_for_doubt_cannot_reopen_what_a_snapshot_ended() {
 }
 
 #[test]
-fn what_is_neither_an_end_nor_doubt_cannot_be_decided() {
+fn only_final_states_and_doubt_can_be_decided() {
     let opening = payment();
     let facts = [stamped(1, 0), silent(1)];
     for word in [

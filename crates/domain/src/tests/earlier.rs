@@ -6,21 +6,28 @@ use super::given::{
     stamped, state, summed, uid,
 };
 use crate::earlier::{EarlierEnd, RULES, Written};
-use crate::fold::Basis;
+use crate::fold::StateBasis;
 use crate::schedule::{Step, plan};
-use crate::{DiscrepancyKind, Fact, Opening, Snapshot, State, Summary, derive, discrepancy};
+use crate::{
+    DiscrepancyKind, Fact, Snapshot, State, Summary, TransactionRequest, derive, discrepancy,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 /// The act by which what is known is taken over with this end.
-fn end(opening: &Opening, facts: &[Fact], state: State, name: Option<&str>) -> Fact {
+fn end(opening: &TransactionRequest, facts: &[Fact], state: State, name: Option<&str>) -> Fact {
     let end = EarlierEnd::of(opening, &summed(opening, facts), state, name.map(uid));
     Fact::DecidedBefore(Box::new(end))
 }
 
 /// The facts of an end by earlier rules, with that end.
-fn kept(opening: &Opening, facts: Vec<Fact>, state: State, name: Option<&str>) -> Vec<Fact> {
+fn kept(
+    opening: &TransactionRequest,
+    facts: Vec<Fact>,
+    state: State,
+    name: Option<&str>,
+) -> Vec<Fact> {
     let end = end(opening, &facts, state, name);
     [facts, vec![end]].concat()
 }
@@ -30,7 +37,7 @@ fn and(facts: &[Fact], more: Fact) -> Vec<Fact> {
 }
 
 /// Absent by the rules of before, with another amount under its name.
-fn absent_beside_unlike(opening: &Opening) -> Vec<Fact> {
+fn absent_beside_unlike(opening: &TransactionRequest) -> Vec<Fact> {
     let unlike = Snapshot {
         amount: Some(900),
         ..snapshot(opening, "u-1", "successful", 20)
@@ -46,7 +53,7 @@ fn absent_beside_unlike(opening: &Opening) -> Vec<Fact> {
 }
 
 /// Bound by its own task, and of the other mode.
-fn other_mode(opening: &Opening) -> Vec<Fact> {
+fn other_mode(opening: &TransactionRequest) -> Vec<Fact> {
     let test = Snapshot {
         test: Some(true),
         ..snapshot(opening, "u-1", "successful", 20)
@@ -57,25 +64,25 @@ fn other_mode(opening: &Opening) -> Vec<Fact> {
 }
 
 #[test]
-fn what_an_earlier_release_ended_as_not_sent_is_not_sent_again_once_an_attempt_was_put_off() {
+fn an_earlier_not_sent_after_a_deferral_is_not_sent_again() {
     let put_off = vec![stamped(1, 0), deferred(1, 60)];
-    assert!(summed(&payment(), &put_off).is_clear_to_send());
+    assert!(summed(&payment(), &put_off).can_send());
     let ended = kept(&payment(), put_off, State::NotSent, None);
     assert_eq!(state(&payment(), &ended), State::NotSent);
-    assert!(!summed(&payment(), &ended).is_clear_to_send());
+    assert!(!summed(&payment(), &ended).can_send());
     let before_any = kept(&payment(), Vec::new(), State::NotSent, None);
-    assert!(summed(&payment(), &before_any).is_clear_to_send());
+    assert!(summed(&payment(), &before_any).can_send());
 }
 
 #[test]
-fn a_presumed_end_of_before_stays_until_a_snapshot_says_more() {
+fn an_earlier_presumed_final_stays_until_a_snapshot() {
     let opening = payment();
     let facts = absent_beside_unlike(&opening);
     let known = summed(&opening, &facts);
     let derived = derive(&opening, &known);
     assert_eq!(
         (derived.state, derived.basis),
-        (State::NotFound, Basis::EarlierRules(State::InDoubt))
+        (State::NotFound, StateBasis::EarlierRules(State::InDoubt))
     );
     let ours = snapshot(&opening, "u-2", "pending", 30);
     assert_eq!(state(&opening, &and(&facts, seen(&ours))), State::Pending);
@@ -87,7 +94,7 @@ fn a_presumed_end_of_before_stays_until_a_snapshot_says_more() {
 }
 
 #[test]
-fn an_end_by_a_snapshot_is_corrected_and_never_opened() {
+fn an_earlier_final_snapshot_is_only_corrected() {
     let opening = payment();
     let facts = other_mode(&opening);
     assert_eq!(state(&opening, &facts), State::Successful);
@@ -120,7 +127,7 @@ fn a_person_decides_over_it() {
         ..snapshot(&opening, "u-1", "successful", 20)
     };
     let derived = derive(&opening, &summed(&opening, &and(&facts, accepted(&test))));
-    assert!(matches!(derived.basis, Basis::Snapshot(_)));
+    assert!(matches!(derived.basis, StateBasis::Snapshot(_)));
 }
 
 #[test]
@@ -136,11 +143,11 @@ fn a_new_attempt_is_not_covered_by_it() {
 }
 
 #[test]
-fn what_the_rules_would_say_is_told_and_looked_up() {
+fn a_state_of_earlier_rules_is_looked_up() {
     let opening = payment();
     let known = summed(&opening, &absent_beside_unlike(&opening));
     let derived = derive(&opening, &known);
-    let found = discrepancy::findings(&opening, &known, &derived);
+    let found = discrepancy::indicated_discrepancies(&opening, &known, &derived);
     let told = found
         .iter()
         .find(|f| f.kind == DiscrepancyKind::StatusConflict);
@@ -152,7 +159,7 @@ fn what_the_rules_would_say_is_told_and_looked_up() {
 }
 
 #[test]
-fn a_summary_says_who_has_written_it() {
+fn a_summary_names_its_version() {
     let mut summary = Summary::default();
     assert!(summary.is_by_our_rules(0) && !summary.is_by_our_rules(3));
     summary.written = Some(Written(RULES, 3));
@@ -170,7 +177,7 @@ fn ends() -> impl Strategy<Value = State> {
 }
 
 /// A life that ended before, however that was, and what comes after.
-fn taken_over() -> impl Strategy<Value = (Opening, Vec<Fact>, State, Vec<Fact>)> {
+fn taken_over() -> impl Strategy<Value = (TransactionRequest, Vec<Fact>, State, Vec<Fact>)> {
     histories().prop_flat_map(|(opening, facts)| {
         (ends(), vec(any_fact(opening.clone()), 0..6))
             .prop_map(move |(state, more)| (opening.clone(), facts.clone(), state, more))
@@ -181,7 +188,7 @@ proptest! {
     #![proptest_config(cases(256))]
 
     #[test]
-    fn it_stays_what_it_was_and_order_does_not_matter((opening, facts, was, more) in taken_over()) {
+    fn an_earlier_state_stays_in_every_order((opening, facts, was, more) in taken_over()) {
         let name = (!was.is_presumed()).then_some("u-1");
         let act = end(&opening, &facts, was, name);
         let merged = |facts: &[Fact]| {

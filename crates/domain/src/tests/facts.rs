@@ -8,7 +8,9 @@ use super::given::{
     tracking, uid,
 };
 use crate::evidence::{Decision, FoundBy, Namer, RefusalCheck};
-use crate::{Fact, Opening, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, Timestamp};
+use crate::{
+    Fact, RefusalKind, Snapshot, SnapshotKey, State, StatusClass, Timestamp, TransactionRequest,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -24,7 +26,7 @@ pub(super) fn cases(count: u32) -> ProptestConfig {
     }
 }
 
-pub(super) fn openings() -> impl Strategy<Value = Opening> {
+pub(super) fn openings() -> impl Strategy<Value = TransactionRequest> {
     select(vec![payment(), card_payment(), test_payment(), refund()])
 }
 
@@ -37,7 +39,7 @@ fn mostly<T: Clone + std::fmt::Debug + 'static>(
 }
 
 /// Snapshots of three uids; some agree, some differ in one value or several.
-pub(super) fn snapshots(opening: Opening) -> impl Strategy<Value = Snapshot> {
+pub(super) fn snapshots(opening: TransactionRequest) -> impl Strategy<Value = Snapshot> {
     let what = (
         select(vec!["u-1", "u-2", "u-3"]),
         select(vec![
@@ -164,7 +166,7 @@ pub(super) fn dealings() -> impl Strategy<Value = Fact> {
 }
 
 /// What the gateway showed of its transactions, and what a person accepted of that.
-pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
+pub(super) fn sightings(opening: TransactionRequest) -> impl Strategy<Value = Fact> {
     (snapshots(opening), tasks(), 0..12_u8).prop_map(|(snapshot, task, way)| match way {
         0..=5 => seen(&snapshot),
         6..=7 => Fact::TaskResult {
@@ -188,7 +190,7 @@ pub(super) fn sightings(opening: Opening) -> impl Strategy<Value = Fact> {
 
 /// What the ledger tells of whose a uid is: one that another of ours owns is never told as ours, and one of
 /// origin `gateway` may turn out to be this one.
-fn ownerships(opening: Opening) -> impl Strategy<Value = Fact> {
+fn ownerships(opening: TransactionRequest) -> impl Strategy<Value = Fact> {
     (snapshots(opening), tasks(), 0..5_u8).prop_map(|(snapshot, task, way)| {
         let anothers = |by| Fact::Anothers {
             by,
@@ -251,7 +253,7 @@ fn proofs() -> impl Strategy<Value = Fact> {
 }
 
 /// Any fact at all.
-pub(super) fn any_fact(opening: Opening) -> impl Strategy<Value = Fact> {
+pub(super) fn any_fact(opening: TransactionRequest) -> impl Strategy<Value = Fact> {
     prop_oneof![
         5 => dealings(),
         5 => sightings(opening.clone()),
@@ -262,7 +264,7 @@ pub(super) fn any_fact(opening: Opening) -> impl Strategy<Value = Fact> {
 }
 
 /// Plausible beginnings: the fate of attempt 1, and sometimes a second one.
-fn lives(opening: Opening) -> impl Strategy<Value = Vec<Fact>> {
+fn lives(opening: TransactionRequest) -> impl Strategy<Value = Vec<Fact>> {
     let ours = snapshots(opening);
     let ack = Fact::Acknowledged {
         attempt: 1,
@@ -297,7 +299,7 @@ fn lives(opening: Opening) -> impl Strategy<Value = Vec<Fact>> {
 }
 
 /// A life: attempt 1 is stamped, something plausible comes of it, and anything at all happens.
-pub(super) fn histories() -> impl Strategy<Value = (Opening, Vec<Fact>)> {
+pub(super) fn histories() -> impl Strategy<Value = (TransactionRequest, Vec<Fact>)> {
     openings().prop_flat_map(|opening| {
         let facts = (lives(opening.clone()), vec(any_fact(opening.clone()), 0..9));
         facts.prop_map(move |(life, more)| {
@@ -308,7 +310,8 @@ pub(super) fn histories() -> impl Strategy<Value = (Opening, Vec<Fact>)> {
 }
 
 /// A life, and some facts more.
-pub(super) fn histories_and_more() -> impl Strategy<Value = (Opening, Vec<Fact>, Vec<Fact>)> {
+pub(super) fn histories_and_more()
+-> impl Strategy<Value = (TransactionRequest, Vec<Fact>, Vec<Fact>)> {
     histories().prop_flat_map(|(opening, facts)| {
         let more = vec(any_fact(opening.clone()), 1..6);
         more.prop_map(move |more| (opening.clone(), facts.clone(), more))

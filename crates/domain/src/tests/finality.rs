@@ -7,8 +7,8 @@ use super::given::{
     absent, acked, card_payment, not_sent, payment, refused, replayed, result, seen, silent,
     snapshot, stamped, state, summed, task_refused, task_unknown,
 };
-use crate::fold::Basis;
-use crate::{Fact, Opening, RefusalKind, Snapshot, State, StatusClass, derive};
+use crate::fold::StateBasis;
+use crate::{Fact, RefusalKind, Snapshot, State, StatusClass, TransactionRequest, derive};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn proved(facts: &[Fact], duplicate: bool) -> bool {
 }
 
 /// Whether a state has something among the facts that it may rest on.
-fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
+fn has_grounds(opening: &TransactionRequest, facts: &[Fact], state: State) -> bool {
     if decided(facts, state) {
         return true;
     }
@@ -77,7 +77,7 @@ fn has_grounds(opening: &Opening, facts: &[Fact], state: State) -> bool {
 }
 
 /// Silence, errors that say nothing, and tasks that went away; snapshots that are not final.
-fn doubtful() -> impl Strategy<Value = (Opening, Vec<Fact>)> {
+fn doubtful() -> impl Strategy<Value = (TransactionRequest, Vec<Fact>)> {
     openings().prop_flat_map(|opening| {
         let fact = prop_oneof![dealings(), sightings(opening.clone())];
         vec(fact, 0..10).prop_map(move |facts| {
@@ -101,13 +101,13 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn what_is_final_on_a_snapshot_stays_final((opening, facts, more) in histories_and_more()) {
+    fn a_state_final_by_a_snapshot_stays_final((opening, facts, more) in histories_and_more()) {
         let mut summary = summed(&opening, &[]);
         let mut ended = false;
         for fact in facts.iter().chain(&more) {
             summary.join(&opening, fact);
             let derived = derive(&opening, &summary);
-            ended |= derived.state.is_final() && matches!(derived.basis, Basis::Snapshot(_));
+            ended |= derived.state.is_final() && matches!(derived.basis, StateBasis::Snapshot(_));
             prop_assert!(!ended || derived.state.is_final(), "{derived:?} after {fact:?}");
         }
     }
@@ -119,12 +119,12 @@ proptest! {
     }
 
     #[test]
-    fn silence_never_ends_anything((opening, facts) in doubtful()) {
+    fn a_missing_response_never_makes_a_state_final((opening, facts) in doubtful()) {
         prop_assert!(!state(&opening, &facts).is_final());
     }
 
     #[test]
-    fn presumed_ends_are_outranked_by_any_snapshot_that_may_be_ours(
+    fn any_candidate_snapshot_overrides_a_presumed_final(
         (opening, facts) in histories(),
         which in 0..4_u8,
     ) {
@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn a_greater_final_snapshot_of_our_own_transaction_moves_the_state(
+    fn a_greater_final_snapshot_changes_the_state(
         one in snapshots(payment()), two in snapshots(payment())
     ) {
         let opening = payment();
@@ -173,7 +173,7 @@ fn a_transaction_is_accepted_until_it_is_stamped() {
 }
 
 #[test]
-fn a_task_is_processing_and_its_end_without_a_result_is_doubt() {
+fn a_task_that_ends_without_a_result_is_in_doubt() {
     let facts = vec![stamped(1, 0), acked(1, "t-1", 1)];
     assert_eq!(state(&payment(), &facts), State::Processing);
     assert_eq!(
@@ -183,7 +183,7 @@ fn a_task_is_processing_and_its_end_without_a_result_is_doubt() {
 }
 
 #[test]
-fn silence_and_an_error_that_says_nothing_are_doubt() {
+fn a_missing_or_unclear_response_is_in_doubt() {
     assert_eq!(
         state(&payment(), &[stamped(1, 0), silent(1)]),
         State::InDoubt
@@ -199,14 +199,14 @@ fn silence_and_an_error_that_says_nothing_are_doubt() {
 }
 
 #[test]
-fn what_never_left_is_not_sent_with_card_data_and_waits_without() {
+fn an_unsent_card_request_is_not_sent_others_wait() {
     let facts = [stamped(1, 0), not_sent(1)];
     assert_eq!(state(&card_payment(), &facts), State::NotSent);
     assert_eq!(state(&payment(), &facts), State::Accepted);
 }
 
 #[test]
-fn a_non_final_snapshot_reopens_a_presumed_end() {
+fn a_non_final_snapshot_reopens_a_presumed_final() {
     let opening = payment();
     let facts = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     assert_eq!(state(&opening, &facts), State::Rejected);
@@ -230,8 +230,8 @@ fn a_late_answer_counts_for_more_than_the_silence_before_it() {
 }
 
 #[test]
-fn another_attempt_may_be_stamped_only_when_none_can_have_been_processed() {
-    let clear = |facts: &[Fact]| summed(&payment(), facts).is_clear_to_send();
+fn a_new_attempt_needs_all_others_unprocessed() {
+    let clear = |facts: &[Fact]| summed(&payment(), facts).can_send();
     assert!(clear(&[]));
     assert!(clear(&[stamped(1, 0), not_sent(1)]));
     assert!(!clear(&[stamped(1, 0)]));

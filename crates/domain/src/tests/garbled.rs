@@ -1,10 +1,10 @@
 //! Descriptions that cannot be read in full: they are seen, they end nothing, and a person is told.
 
 use super::given::{accepted, acked, payment, result, seen, snapshot, stamped, state, summed};
-use crate::discrepancy::findings;
-use crate::{DiscrepancyKind, Fact, Opening, Snapshot, State, derive};
+use crate::discrepancy::indicated_discrepancies;
+use crate::{DiscrepancyKind, Fact, Snapshot, State, TransactionRequest, derive};
 
-fn garbled(opening: &Opening) -> Snapshot {
+fn garbled(opening: &TransactionRequest) -> Snapshot {
     Snapshot {
         amount: None,
         unread: Some("amount \"1500.4\"".to_owned()),
@@ -12,14 +12,14 @@ fn garbled(opening: &Opening) -> Snapshot {
     }
 }
 
-fn told(opening: &Opening, facts: &[Fact]) -> Vec<(DiscrepancyKind, String)> {
+fn told(opening: &TransactionRequest, facts: &[Fact]) -> Vec<(DiscrepancyKind, String)> {
     let summary = summed(opening, facts);
-    let found = findings(opening, &summary, &derive(opening, &summary));
+    let found = indicated_discrepancies(opening, &summary, &derive(opening, &summary));
     found.into_iter().map(|f| (f.kind, f.detail)).collect()
 }
 
 #[test]
-fn what_cannot_be_read_in_full_ends_nothing_and_is_told() {
+fn a_partly_readable_snapshot_is_not_final() {
     let opening = payment();
     let before = [stamped(1, 0), acked(1, "t-1", 1)];
     for fact in [result("t-1", &garbled(&opening)), seen(&garbled(&opening))] {
@@ -37,7 +37,7 @@ fn what_cannot_be_read_in_full_ends_nothing_and_is_told() {
 }
 
 #[test]
-fn a_readable_description_or_a_person_ends_it_all_the_same() {
+fn a_readable_snapshot_or_a_decision_still_makes_it_final() {
     let opening = payment();
     let facts = vec![
         stamped(1, 0),
@@ -52,7 +52,7 @@ fn a_readable_description_or_a_person_ends_it_all_the_same() {
 }
 
 #[test]
-fn an_amount_with_a_point_that_is_another_is_told_as_it_was_written() {
+fn a_differing_decimal_amount_is_reported_verbatim() {
     let opening = payment();
     let other = Snapshot {
         amount: Some(15),

@@ -1,10 +1,11 @@
 //! What tests begin with: an opening, and short ways to say facts.
 
 use crate::evidence::{AbsenceProof, Decision, FoundBy, RefusalCheck};
-use crate::fold::Derived;
+use crate::fold::DerivedState;
 use crate::{
-    Currency, Fact, Opening, Origin, Refusal, RefusalKind, ShopId, Snapshot, SnapshotKey, State,
-    StatusClass, Summary, TaskId, Timestamp, TrackingId, TransactionType, Uid, derive,
+    Currency, Fact, Origin, Refusal, RefusalKind, ShopId, Snapshot, SnapshotKey, State,
+    StatusClass, Summary, TaskId, Timestamp, TrackingId, TransactionRequest, TransactionType, Uid,
+    derive,
 };
 use uuid::Uuid;
 
@@ -32,8 +33,8 @@ pub(super) fn currency(code: &str) -> Currency {
     Currency::parse(code).unwrap()
 }
 
-pub(super) fn payment() -> Opening {
-    Opening {
+pub(super) fn payment() -> TransactionRequest {
+    TransactionRequest {
         shop: ShopId::parse("1001").unwrap(),
         tracking_id: Some(tracking("order-1")),
         kind: TransactionType::Payment,
@@ -48,22 +49,22 @@ pub(super) fn payment() -> Opening {
     }
 }
 
-pub(super) fn card_payment() -> Opening {
-    Opening {
+pub(super) fn card_payment() -> TransactionRequest {
+    TransactionRequest {
         card_data: true,
         ..payment()
     }
 }
 
-pub(super) fn test_payment() -> Opening {
-    Opening {
+pub(super) fn test_payment() -> TransactionRequest {
+    TransactionRequest {
         test: Some(true),
         ..payment()
     }
 }
 
-pub(super) fn refund() -> Opening {
-    Opening {
+pub(super) fn refund() -> TransactionRequest {
+    TransactionRequest {
         kind: TransactionType::Refund,
         tracking_id: Some(tracking("refund-1")),
         currency: None,
@@ -74,7 +75,12 @@ pub(super) fn refund() -> Opening {
 }
 
 /// A snapshot of `name` that agrees with what was asked, under our name, made after the stamp.
-pub(super) fn snapshot(opening: &Opening, name: &str, status: &str, updated: i64) -> Snapshot {
+pub(super) fn snapshot(
+    opening: &TransactionRequest,
+    name: &str,
+    status: &str,
+    updated: i64,
+) -> Snapshot {
     let mut sha = [0_u8; 32];
     sha[0] = status.bytes().fold(0, u8::wrapping_add);
     sha[1] = name.bytes().fold(0, u8::wrapping_add);
@@ -268,7 +274,7 @@ pub(super) fn decided(seconds: i64, state: State, basis: Option<SnapshotKey>) ->
     })
 }
 
-pub(super) fn summed(opening: &Opening, facts: &[Fact]) -> Summary {
+pub(super) fn summed(opening: &TransactionRequest, facts: &[Fact]) -> Summary {
     let mut summary = Summary::default();
     for fact in facts {
         summary.join(opening, fact);
@@ -276,10 +282,10 @@ pub(super) fn summed(opening: &Opening, facts: &[Fact]) -> Summary {
     summary
 }
 
-pub(super) fn fold(opening: &Opening, facts: &[Fact]) -> Derived {
+pub(super) fn fold(opening: &TransactionRequest, facts: &[Fact]) -> DerivedState {
     derive(opening, &summed(opening, facts))
 }
 
-pub(super) fn state(opening: &Opening, facts: &[Fact]) -> State {
+pub(super) fn state(opening: &TransactionRequest, facts: &[Fact]) -> State {
     fold(opening, facts).state
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::cmp::Ordering;
 
 /// A list, and the same facts in another order with some of them repeated.
-fn shuffled() -> impl Strategy<Value = (crate::Opening, Vec<Fact>, Vec<Fact>)> {
+fn shuffled() -> impl Strategy<Value = (crate::TransactionRequest, Vec<Fact>, Vec<Fact>)> {
     histories().prop_flat_map(|(opening, facts)| {
         let twice = [facts.clone(), facts.clone()].concat();
         let count = facts.len();

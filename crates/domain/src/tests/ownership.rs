@@ -6,12 +6,14 @@ use super::given::{
     tracking, uid,
 };
 use crate::Mention;
-use crate::discrepancy::findings;
+use crate::discrepancy::indicated_discrepancies;
 use crate::evidence::Namer;
 use crate::explain;
-use crate::fold::Basis;
-use crate::verdict::{Change, apply};
-use crate::{DiscrepancyKind, Fact, Finding, Opening, RefusalKind, Snapshot, State, derive};
+use crate::fold::StateBasis;
+use crate::verdict::{AppliedChange, apply};
+use crate::{
+    Discrepancy, DiscrepancyKind, Fact, RefusalKind, Snapshot, State, TransactionRequest, derive,
+};
 
 fn running() -> Vec<Fact> {
     vec![stamped(1, 0), acked(1, "t-1", 1)]
@@ -22,12 +24,12 @@ fn with(facts: Vec<Fact>, more: &[Fact]) -> Vec<Fact> {
 }
 
 /// What the facts indicate.
-fn told(opening: &Opening, facts: &[Fact]) -> Vec<Finding> {
+fn told(opening: &TransactionRequest, facts: &[Fact]) -> Vec<Discrepancy> {
     let known = summed(opening, facts);
-    findings(opening, &known, &derive(opening, &known))
+    indicated_discrepancies(opening, &known, &derive(opening, &known))
 }
 
-fn arrive(opening: &Opening, known: &[Fact], fact: Fact) -> Change {
+fn arrive(opening: &TransactionRequest, known: &[Fact], fact: Fact) -> AppliedChange {
     apply(opening, &summed(opening, known), &[fact])
 }
 
@@ -56,7 +58,7 @@ fn our_own_tasks_result_is_ours_at_any_age() {
 }
 
 #[test]
-fn an_answer_to_our_own_request_under_another_name_binds_nothing() {
+fn a_response_with_another_tracking_id_binds_nothing() {
     let opening = payment();
     let odd = Snapshot {
         tracking_id: Some(tracking("other")),
@@ -82,7 +84,7 @@ fn an_answer_to_our_own_request_under_another_name_binds_nothing() {
 }
 
 #[test]
-fn a_duplicate_that_shows_another_transaction_goes_the_way_of_a_duplicate() {
+fn a_duplicate_with_a_foreign_transaction_stays_a_duplicate() {
     let opening = payment();
     let other = Snapshot {
         tracking_id: Some(tracking("other")),
@@ -92,7 +94,7 @@ fn a_duplicate_that_shows_another_transaction_goes_the_way_of_a_duplicate() {
     };
     let derived = fold(&opening, &with(running(), &[result("t-1", &other)]));
     assert_eq!(derived.state, State::InDoubt);
-    let Basis::Refusal(refusal) = &derived.basis else {
+    let StateBasis::Refusal(refusal) = &derived.basis else {
         panic!("{derived:?}");
     };
     assert_eq!(refusal.kind, RefusalKind::Duplicate);
@@ -115,7 +117,7 @@ fn a_childs_result_may_bear_its_parents_name_and_no_third_one() {
 }
 
 #[test]
-fn an_answer_of_the_other_mode_never_ends_anything_without_a_person() {
+fn a_response_of_the_other_mode_needs_an_operator() {
     for (opening, other) in [(payment(), true), (test_payment(), false)] {
         for status in ["successful", "failed", "expired", "incomplete"] {
             let odd = Snapshot {
@@ -128,7 +130,7 @@ fn an_answer_of_the_other_mode_never_ends_anything_without_a_person() {
             let kinds: Vec<_> = found.iter().map(|f| f.kind).collect();
             assert_eq!(kinds, [DiscrepancyKind::TestLiveMix]);
             let known = summed(&opening, &facts);
-            let said = explain::summary(&opening, &known, &derive(&opening, &known));
+            let said = explain::describe_state(&opening, &known, &derive(&opening, &known));
             assert!(said.contains("mode"), "{said}");
         }
         let odd = Snapshot {
@@ -149,7 +151,7 @@ fn an_answer_of_the_other_mode_never_ends_anything_without_a_person() {
 }
 
 #[test]
-fn what_is_told_of_our_own_uid_heals_when_our_own_task_names_it() {
+fn a_uid_discrepancy_resolves_when_our_task_names_the_uid() {
     let opening = payment();
     let early = Snapshot {
         created_at: Some(at(-180)),
@@ -165,7 +167,7 @@ fn what_is_told_of_our_own_uid_heals_when_our_own_task_names_it() {
 }
 
 #[test]
-fn every_success_stands_in_the_finding_with_its_amount() {
+fn a_discrepancy_lists_every_success_with_its_amount() {
     let opening = payment();
     let paid = |name, updated| snapshot(&opening, name, "successful", updated);
     let known = with(running(), &[seen(&paid("x", 5)), seen(&paid("y", 6))]);
@@ -182,7 +184,7 @@ fn every_success_stands_in_the_finding_with_its_amount() {
 }
 
 #[test]
-fn that_the_state_rests_on_another_uid_than_our_own_task_named_is_told_with_both() {
+fn a_state_by_another_uid_is_reported_with_both_uids() {
     let opening = payment();
     let ours = snapshot(&opening, "own", "incomplete", 5);
     let other = snapshot(&opening, "other", "successful", 6);
@@ -212,7 +214,7 @@ fn that_the_state_rests_on_another_uid_than_our_own_task_named_is_told_with_both
 }
 
 #[test]
-fn a_failure_of_another_uid_does_not_end_what_our_own_task_named() {
+fn a_failure_of_another_uid_does_not_override_our_task() {
     let opening = payment();
     let ours = snapshot(&opening, "own", "incomplete", 5);
     let other = snapshot(&opening, "other", "failed", 6);
@@ -225,7 +227,7 @@ fn a_failure_of_another_uid_does_not_end_what_our_own_task_named() {
 }
 
 #[test]
-fn a_success_unlike_ours_is_told_beside_what_our_state_rests_on() {
+fn a_mismatched_success_is_reported_beside_our_state() {
     let opening = payment();
     let ours = snapshot(&opening, "own", "failed", 5);
     let unlike = Snapshot {
@@ -247,7 +249,7 @@ fn a_success_unlike_ours_is_told_beside_what_our_state_rests_on() {
 }
 
 #[test]
-fn a_person_who_names_a_uid_binds_it() {
+fn an_operator_who_names_a_uid_binds_it() {
     let opening = payment();
     let older = Snapshot {
         created_at: Some(at(-90_000)),
@@ -287,7 +289,7 @@ fn a_person_who_names_a_uid_binds_it() {
 }
 
 #[test]
-fn absence_is_not_proved_of_what_our_own_request_was_answered_with() {
+fn a_uid_in_our_own_response_blocks_a_proof_of_absence() {
     let opening = payment();
     let theirs = Snapshot {
         tracking_id: Some(tracking("somebody-else")),
@@ -304,7 +306,8 @@ fn absence_is_not_proved_of_what_our_own_request_was_answered_with() {
     for word in words {
         let facts = with(running(), &[word, absent_of(&[1], 90_000)]);
         assert_eq!(state(&opening, &facts), State::InDoubt);
-        let why = explain::summary(&opening, &summed(&opening, &facts), &fold(&opening, &facts));
+        let why =
+            explain::describe_state(&opening, &summed(&opening, &facts), &fold(&opening, &facts));
         assert!(why.contains("answered it with u-1"), "{why}");
         // A person ends it, and nothing else does.
         let facts = with(facts, &[decided(90_001, State::NotFound, None)]);

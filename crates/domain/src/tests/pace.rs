@@ -6,9 +6,10 @@ use super::given::{
     silent, snapshot, stamped, summed, task_id, uid,
 };
 use crate::schedule::{
-    Pace, Step, interval, jitter, look_owed, may_repeat, may_repeat_now, next_check, plan, turn,
+    Pace, Step, can_resend, check_interval, configured_next_check, jitter, may_repeat_now, plan,
+    retry_missed_check, turn,
 };
-use crate::{Fact, Opening, RefusalKind, Snapshot, State, Timestamp, derive};
+use crate::{Fact, RefusalKind, Snapshot, State, Timestamp, TransactionRequest, derive};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -23,35 +24,35 @@ fn pace() -> Pace {
     }
 }
 
-fn step(opening: &Opening, facts: &[Fact], now: i64) -> Step {
+fn step(opening: &TransactionRequest, facts: &[Fact], now: i64) -> Step {
     let summary = summed(opening, facts);
     plan(opening, &summary, &derive(opening, &summary), at(now))
 }
 
 fn due(facts: &[Fact], since: i64, now: i64) -> Option<Timestamp> {
-    next_check(&fold(&payment(), facts), at(since), at(now), &pace())
+    configured_next_check(&fold(&payment(), facts), at(since), at(now), &pace())
 }
 
 proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn what_is_not_final_has_a_next_check_and_something_to_do(
+    fn every_open_transaction_has_a_next_check_and_a_step(
         (opening, facts) in histories(), age in 0_i64..200_000
     ) {
         let summary = summed(&opening, &facts);
         let derived = derive(&opening, &summary);
         let now = at(30).plus(Duration::from_secs(age.unsigned_abs()));
-        let next = next_check(&derived, at(30), now, &pace());
+        let next = configured_next_check(&derived, at(30), now, &pace());
         let step = plan(&opening, &summary, &derived, now);
         if !derived.state.is_final() {
             prop_assert!(next.is_some_and(|next| next > now || (age == 0 && next == now)));
-            prop_assert!(step != Step::Rest);
+            prop_assert!(step != Step::Idle);
         }
         // Sent is only what is accepted, and never what may have been processed already.
         let sends = matches!(step, Step::Submit | Step::GiveUp { .. });
         prop_assert_eq!(sends, derived.state == State::Accepted);
-        prop_assert!(step != Step::Submit || summary.is_clear_to_send());
+        prop_assert!(step != Step::Submit || summary.can_send());
     }
 
     #[test]
@@ -59,9 +60,9 @@ proptest! {
         young in 0_u64..100_000, more in 0_u64..100_000
     ) {
         let (one, two) = (Duration::from_secs(young), Duration::from_secs(young + more));
-        prop_assert!(interval(one, &pace()) <= interval(two, &pace()));
-        prop_assert!(interval(one, &pace()) >= pace().first_check);
-        prop_assert!(interval(two, &pace()) <= pace().max_interval_old);
+        prop_assert!(check_interval(one, &pace()) <= check_interval(two, &pace()));
+        prop_assert!(check_interval(one, &pace()) >= pace().first_check);
+        prop_assert!(check_interval(two, &pace()) <= pace().max_interval_old);
     }
 
     #[test]
@@ -72,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_step_may_end_it_ends(
+    fn a_step_completes_its_transaction(
         hour in 0_i64..48, failed in any::<bool>(), ack in any::<bool>()
     ) {
         // Found by name alone while our own request was open: no history stays pending for ever.
@@ -87,7 +88,7 @@ proptest! {
                 prop_assert!(hour < 24);
                 facts.push(Fact::TaskUnknown { task });
             }
-            Step::OutliveTask(task) => {
+            Step::ExpireTask(task) => {
                 prop_assert!(hour >= 24);
                 facts.push(Fact::TaskOutlived { task });
             }
@@ -117,7 +118,7 @@ fn each_state_has_its_step() {
     assert_eq!(of(&task), Step::AskTask(task_id("t-1")));
     assert_eq!(
         step(&opening, &task, DAY + 1),
-        Step::OutliveTask(task_id("t-1"))
+        Step::ExpireTask(task_id("t-1"))
     );
     assert_eq!(of(&doubt), Step::LookUpTrackingId);
     assert_eq!(of(&ours("incomplete")), Step::LookUpUid(uid("u-1")));
@@ -126,11 +127,11 @@ fn each_state_has_its_step() {
         assert_eq!(of(&ours(status)), Step::LookUpBoth(uid("u-1")));
     }
     let unsent = [stamped(1, 0), not_sent(1)];
-    assert_eq!(step(&card_payment(), &unsent, 100), Step::Rest);
+    assert_eq!(step(&card_payment(), &unsent, 100), Step::Idle);
 }
 
 #[test]
-fn what_has_been_pending_for_long_is_looked_up_by_its_name() {
+fn a_long_pending_transaction_is_looked_up_by_tracking_id() {
     let opening = payment();
     let open = result("t-1", &snapshot(&opening, "u-1", "incomplete", 5));
     let pending = [stamped(1, 0), acked(1, "t-1", 1), open];
@@ -164,13 +165,13 @@ fn a_replay_comes_after_a_pause_and_never_for_a_duplicate() {
 }
 
 #[test]
-fn a_later_attempt_that_never_left_does_not_hide_the_unanswered_one() {
+fn an_unsent_attempt_does_not_hide_an_unanswered_one() {
     let facts = [stamped(1, 0), stamped(2, 9), not_sent(2)];
     assert_eq!(step(&payment(), &facts, 100), Step::TakeOver { attempt: 1 });
 }
 
 #[test]
-fn doubt_decided_by_a_person_still_asks_a_task_that_runs() {
+fn decided_doubt_still_reads_a_running_task() {
     let facts = [
         stamped(1, 0),
         acked(1, "t-1", 1),
@@ -180,7 +181,7 @@ fn doubt_decided_by_a_person_still_asks_a_task_that_runs() {
 }
 
 #[test]
-fn an_end_found_by_name_is_checked_against_our_own_task_and_transaction() {
+fn a_final_by_tracking_id_is_checked_against_our_task() {
     let opening = payment();
     let found = |status| seen(&snapshot(&opening, "u-2", status, 5));
     let running = [stamped(1, 0), acked(1, "t-1", 1)];
@@ -204,22 +205,22 @@ fn checks_grow_from_the_first_to_the_longest_interval() {
 }
 
 #[test]
-fn what_is_final_is_looked_at_again_as_often_as_the_setting_says() {
+fn a_final_state_is_rechecked_as_configured() {
     let paid = snapshot(&payment(), "u-1", "successful", 5);
     let facts = [stamped(1, 0), result("t-1", &paid)];
     assert_eq!(due(&facts, 0, 0), Some(at(3_600)));
     assert_eq!(due(&facts, 0, 3_600), Some(at(DAY)));
     assert_eq!(due(&facts, 0, DAY), None);
     let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
-    assert_eq!(next_check(&unsent, at(0), at(0), &pace()), None);
+    assert_eq!(configured_next_check(&unsent, at(0), at(0), &pace()), None);
 }
 
 #[test]
-fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
+fn a_failed_recheck_is_retried_for_a_day() {
     let paid = snapshot(&payment(), "u-1", "successful", 5);
     let facts = [stamped(1, 0), result("t-1", &paid)];
     let ended = fold(&payment(), &facts);
-    let owed = |now| look_owed(&ended, at(0), at(now), &pace());
+    let owed = |now| retry_missed_check(&ended, at(0), at(now), &pace());
     assert_eq!(owed(3_599), None, "none was due yet");
     assert_eq!(owed(3_600), Some(at(3_660)));
     assert_eq!(owed(4_600), Some(at(4_600 + 500)));
@@ -228,13 +229,13 @@ fn a_look_after_the_end_that_told_nothing_is_owed_for_a_day() {
     assert!(owed(2 * DAY - 1).is_some());
     assert_eq!(owed(2 * DAY), None);
     let running = fold(&payment(), &[stamped(1, 0), acked(1, "t-1", 1)]);
-    assert_eq!(look_owed(&running, at(0), at(DAY), &pace()), None);
+    assert_eq!(retry_missed_check(&running, at(0), at(DAY), &pace()), None);
     let unsent = fold(&card_payment(), &[stamped(1, 0), not_sent(1)]);
-    assert_eq!(look_owed(&unsent, at(0), at(DAY), &pace()), None);
+    assert_eq!(retry_missed_check(&unsent, at(0), at(DAY), &pace()), None);
 }
 
 #[test]
-fn a_duplicate_is_looked_up_at_once_and_after_one_five_and_fifteen_minutes() {
+fn a_duplicate_is_looked_up_after_0_1_5_and_15_minutes() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
     assert_eq!(due(&facts, 0, 0), Some(at(0)));
     assert_eq!(due(&facts, 0, 1), Some(at(60)));
@@ -258,9 +259,9 @@ fn a_mismatch_waits_for_a_person_at_the_slow_pace() {
 }
 
 #[test]
-fn a_request_is_repeated_for_twenty_hours_from_its_first_stamp_and_not_for_ever() {
+fn a_request_is_resent_for_twenty_hours() {
     let opening = payment();
-    let may = |facts: &[Fact], now| may_repeat(&opening, &summed(&opening, facts), at(now));
+    let may = |facts: &[Fact], now| can_resend(&opening, &summed(&opening, facts), at(now));
     let once = [stamped(1, 0), silent(1)];
     assert!(may(&once, 20 * 3_600 - 1));
     assert!(!may(&once, 20 * 3_600), "the key may be forgotten soon");
@@ -278,5 +279,5 @@ fn a_request_is_repeated_for_twenty_hours_from_its_first_stamp_and_not_for_ever(
 fn card_data_is_never_repeated() {
     let opening = card_payment();
     let facts = [stamped(1, 0), silent(1)];
-    assert!(!may_repeat(&opening, &summed(&opening, &facts), at(1)));
+    assert!(!can_resend(&opening, &summed(&opening, &facts), at(1)));
 }

@@ -2,8 +2,11 @@
 
 use super::facts::cases;
 use super::given::{acked, at, fold, payment, result, seen, silent, snapshot, stamped, summed};
-use crate::pacing::{BUCKETS, Experience, Forecast, Seen, is_in_time, thrift, took};
-use crate::schedule::{Pace, interval, is_settled, next_check, next_look};
+use crate::forecast::{
+    BUCKETS, CompletionSample, Forecast, LatencyHistory, gateway_duration, is_in_time,
+    price_multiplier,
+};
+use crate::schedule::{Pace, check_interval, configured_next_check, needs_no_recheck, next_check};
 use crate::{Channel, Fact, Snapshot, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -15,15 +18,15 @@ fn secs(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
 
-fn asked(times: impl IntoIterator<Item = f64>) -> Experience {
-    let mut experience = Experience::default();
+fn asked(times: impl IntoIterator<Item = f64>) -> LatencyHistory {
+    let mut experience = LatencyHistory::default();
     for time in times {
-        experience.see(Seen::ByAsking(Some(secs(time))), at(0));
+        experience.see(CompletionSample::ByAsking(Some(secs(time))), at(0));
     }
     experience
 }
 
-fn forecast(experience: &Experience) -> Forecast {
+fn forecast(experience: &LatencyHistory) -> Forecast {
     Forecast::of(experience, 1.0).unwrap()
 }
 
@@ -37,17 +40,17 @@ fn looks(forecast: &Forecast, count: usize) -> Vec<f64> {
     let mut age = Duration::ZERO;
     let mut ages = Vec::new();
     for _ in 0..count {
-        age += forecast.pause(age, SECOND, LONGEST);
+        age += forecast.next_interval(age, SECOND, LONGEST);
         ages.push(age.as_secs_f64());
     }
     ages
 }
 
-fn restored(counts: &[f32], told: f32, missed: f32) -> Experience {
-    Experience::restore(counts, told, missed, at(0)).unwrap()
+fn restored(counts: &[f32], told: f32, missed: f32) -> LatencyHistory {
+    LatencyHistory::restore(counts, told, missed, at(0)).unwrap()
 }
 
-fn experiences() -> impl Strategy<Value = Experience> {
+fn experiences() -> impl Strategy<Value = LatencyHistory> {
     let counts = proptest::collection::vec(0_f32..200.0, BUCKETS);
     (counts, 0_f32..300.0, 0_f32..300.0)
         .prop_map(|(counts, told, missed)| restored(&counts, told, missed))
@@ -57,19 +60,19 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn whatever_was_learned_the_settings_bound_the_pause(
+    fn the_settings_bound_every_forecast(
         experience in experiences(), dear in 1_f64..300.0, age in 0_f64..400_000.0,
         least in 0_f64..100.0, more in 0_f64..20_000.0
     ) {
         let (least, longest) = (secs(least), secs(least + more));
         if let Some(forecast) = Forecast::of(&experience, dear) {
-            let pause = forecast.pause(secs(age), least, longest);
+            let pause = forecast.next_interval(secs(age), least, longest);
             prop_assert!(pause >= least && pause <= longest, "{pause:?}");
         }
     }
 
     #[test]
-    fn a_lost_webhook_is_found_within_the_longest_pause_of_the_settings(
+    fn a_lost_webhook_is_found_within_max_interval(
         known in proptest::option::of(experiences()), dear in 1_f64..300.0, age in 0_u64..400_000_000,
         before in 0_u64..100_000_000, random in any::<u64>(), pending in any::<bool>(),
         first in 1_u64..20_000, more in 0_u64..200_000
@@ -88,13 +91,13 @@ proptest! {
         let (since, sent) = (at(0), at(0).minus(Duration::from_millis(before)));
         let now = since.plus(age);
         let forecast = known.and_then(|known| Forecast::of(&known, dear));
-        let due = next_look(&derived, since, Some(sent), now, &pace, forecast.as_ref(), random).unwrap();
+        let due = next_check(&derived, since, Some(sent), now, &pace, forecast.as_ref(), random).unwrap();
         let pause = due.since(now);
         prop_assert!(pause >= pace.first_check, "{pause:?}");
         if age < Duration::from_secs(900) {
             prop_assert!(pause <= pace.max_interval, "{pause:?}");
         } else {
-            prop_assert!(pause <= interval(age, &pace), "{pause:?} at {age:?}");
+            prop_assert!(pause <= check_interval(age, &pace), "{pause:?} at {age:?}");
         }
     }
 
@@ -104,23 +107,23 @@ proptest! {
         two in proptest::collection::vec(0.1_f64..5_000.0, 0..60)
     ) {
         let (a, b) = (asked(one.iter().copied()), asked(two.iter().copied()));
-        let stored = Experience::default();
-        let (ab, ba) = (stored.merged(&a).merged(&b), stored.merged(&b).merged(&a));
+        let stored = LatencyHistory::default();
+        let (ab, ba) = (stored.merge(&a).merge(&b), stored.merge(&b).merge(&a));
         for other in [ba, asked(one.into_iter().chain(two))] {
             let near = |x: f32, y: f32| (x - y).abs() < 0.01;
             prop_assert!(ab.counts().iter().zip(other.counts()).all(|(x, y)| near(*x, *y)));
-            prop_assert!(near(ab.told_and_missed().1, other.told_and_missed().1));
+            prop_assert!(near(ab.webhook_hits_and_misses().1, other.webhook_hits_and_misses().1));
         }
     }
 
     #[test]
-    fn the_more_webhooks_are_lost_the_earlier_it_looks(
+    fn lost_webhooks_make_checks_earlier(
         times in proptest::collection::vec(0.5_f64..500.0, 40..200), told in 0_f32..300.0, less in 0_f32..300.0
     ) {
         let counts = asked(times).counts().to_vec();
         let first = |told: f32| {
             let known = restored(&counts, told, 10.0);
-            forecast(&known).pause(Duration::ZERO, SECOND, LONGEST)
+            forecast(&known).next_interval(Duration::ZERO, SECOND, LONGEST)
         };
         prop_assert!(first((told - less).max(0.0)) <= first(told));
     }
@@ -133,7 +136,7 @@ fn too_little_is_no_forecast() {
 }
 
 #[test]
-fn it_looks_where_most_have_ended_and_not_before() {
+fn checks_wait_for_the_common_time_to_final() {
     let ages = looks(&forecast(&asked(spread(20.0, 24.0, 200))), 1);
     assert!(ages[0] > 20.0 && ages[0] < 30.0, "{ages:?}");
 }
@@ -143,13 +146,13 @@ fn it_follows_a_distribution_that_has_moved() {
     let mut known = asked(spread(1.5, 2.0, 500));
     assert!(looks(&forecast(&known), 1)[0] < 3.0);
     for time in spread(30.0, 40.0, 500) {
-        known.see(Seen::ByAsking(Some(secs(time))), at(6 * 3_600));
+        known.see(CompletionSample::ByAsking(Some(secs(time))), at(6 * 3_600));
     }
     assert!(looks(&forecast(&known), 1)[0] > 25.0);
 }
 
 #[test]
-fn it_does_not_look_in_the_gap_between_two_modes() {
+fn no_check_falls_between_two_modes() {
     let known = asked(spread(1.5, 2.0, 140).chain(spread(90.0, 120.0, 60)));
     let ages = looks(&forecast(&known), 4);
     assert!(ages[0] > 1.5 && ages[0] < 4.0, "{ages:?}");
@@ -161,66 +164,73 @@ fn it_does_not_look_in_the_gap_between_two_modes() {
 }
 
 #[test]
-fn what_outlives_all_that_was_seen_is_still_looked_at() {
+fn a_transaction_older_than_all_samples_is_still_checked() {
     let ages = looks(&forecast(&asked(spread(1.0, 2.0, 1_000))), 40);
     assert!(ages.windows(2).all(|pair| pair[1] - pair[0] < 600.1));
     assert!(ages[39] > 3_600.0, "{ages:?}");
 }
 
 #[test]
-fn where_webhooks_tell_it_hardly_asks() {
-    let mut known = Experience::default();
+fn reliable_webhooks_make_checks_rare() {
+    let mut known = LatencyHistory::default();
     for time in spread(1.0, 5.0, 300) {
-        known.see(Seen::ByWebhook(Some(secs(time))), at(0));
+        known.see(CompletionSample::ByWebhook(Some(secs(time))), at(0));
     }
     let before = looks(&forecast(&known), 1)[0];
     assert!(before > 5.0, "{before}");
     // They stop coming.
     for time in spread(1.0, 5.0, 300) {
-        known.see(Seen::ByAsking(Some(secs(time))), at(0));
+        known.see(CompletionSample::ByAsking(Some(secs(time))), at(0));
     }
     assert!(looks(&forecast(&known), 1)[0] < before);
 }
 
 #[test]
-fn webhooks_that_never_failed_leave_the_longest_pause_and_one_that_fails_ends_it() {
+fn one_missed_webhook_ends_the_longest_interval() {
     let longest = Duration::from_secs(60);
-    let mut known = Experience::default();
+    let mut known = LatencyHistory::default();
     for time in spread(1.0, 5.0, 200) {
-        known.see(Seen::ByWebhook(Some(secs(time))), at(0));
+        known.see(CompletionSample::ByWebhook(Some(secs(time))), at(0));
     }
-    let pause = |known: &Experience| forecast(known).pause(Duration::ZERO, SECOND, longest);
+    let pause =
+        |known: &LatencyHistory| forecast(known).next_interval(Duration::ZERO, SECOND, longest);
     assert_eq!(pause(&known), longest);
-    known.see(Seen::ByAsking(Some(SECOND)), at(0));
+    known.see(CompletionSample::ByAsking(Some(SECOND)), at(0));
     assert!(pause(&known) < longest, "one was lost");
 }
 
 #[test]
 fn a_webhook_that_came_after_all_was_not_lost() {
-    let mut known = Experience::default();
-    known.see(Seen::ByAsking(Some(SECOND)), at(0));
-    known.see(Seen::WebhookAfterAll, at(1));
-    assert_eq!(known.told_and_missed(), (1.0, 0.0));
+    let mut known = LatencyHistory::default();
+    known.see(CompletionSample::ByAsking(Some(SECOND)), at(0));
+    known.see(CompletionSample::WebhookAfterAll, at(1));
+    assert_eq!(known.webhook_hits_and_misses(), (1.0, 0.0));
     assert!(
         (known.weight() - 1.0).abs() < 1e-6,
         "one end was seen, once"
     );
     // What is still to be merged may hold the second half alone.
-    let (mut first, mut rest) = (Experience::default(), Experience::default());
-    first.see(Seen::ByAsking(Some(SECOND)), at(0));
-    rest.see(Seen::WebhookAfterAll, at(1));
-    assert_eq!(first.merged(&rest).told_and_missed(), (1.0, 0.0));
+    let (mut first, mut rest) = (LatencyHistory::default(), LatencyHistory::default());
+    first.see(CompletionSample::ByAsking(Some(SECOND)), at(0));
+    rest.see(CompletionSample::WebhookAfterAll, at(1));
+    assert_eq!(first.merge(&rest).webhook_hits_and_misses(), (1.0, 0.0));
     // Whichever is stored first.
-    let (told, missed) = rest.told_and_missed();
-    let stored = Experience::restore(rest.counts(), told, missed, rest.at()).unwrap();
-    assert_eq!(stored.merged(&first).told_and_missed(), (1.0, 0.0));
+    let (told, missed) = rest.webhook_hits_and_misses();
+    let stored = LatencyHistory::restore(rest.counts(), told, missed, rest.at()).unwrap();
+    assert_eq!(stored.merge(&first).webhook_hits_and_misses(), (1.0, 0.0));
     assert!(is_in_time(secs(2.0)) && !is_in_time(secs(3_600.0)));
 }
 
 #[test]
 fn short_requests_are_dear_and_bought_less() {
-    assert_eq!((thrift(1.0, true), thrift(2.0, false)), (2.0, 1.0));
-    assert_eq!((thrift(1.0, false), thrift(1e9, true)), (1.0, 256.0));
+    assert_eq!(
+        (price_multiplier(1.0, true), price_multiplier(2.0, false)),
+        (2.0, 1.0)
+    );
+    assert_eq!(
+        (price_multiplier(1.0, false), price_multiplier(1e9, true)),
+        (1.0, 256.0)
+    );
     let known = asked(spread(1.0, 60.0, 300));
     let within = |dear: f64| {
         let ages = looks(&Forecast::of(&known, dear).unwrap(), 60);
@@ -230,9 +240,9 @@ fn short_requests_are_dear_and_bought_less() {
 }
 
 #[test]
-fn a_quiet_night_is_not_forgotten_and_counts_less_than_the_morning() {
+fn old_samples_decay_and_are_kept_without_traffic() {
     let mut known = asked(spread(1.5, 2.0, 1_000));
-    known.see(Seen::ByAsking(Some(secs(40.0))), at(12 * 3_600));
+    known.see(CompletionSample::ByAsking(Some(secs(40.0))), at(12 * 3_600));
     assert!(
         known.weight() > 50.0 && known.weight() < 70.0,
         "{}",
@@ -241,10 +251,10 @@ fn a_quiet_night_is_not_forgotten_and_counts_less_than_the_morning() {
 }
 
 #[test]
-fn what_is_stored_comes_back_and_nonsense_does_not() {
+fn a_stored_forecast_is_restored_and_nonsense_rejected() {
     let known = asked([1.0, 2.0, 90_000_000.0]);
-    let (told, missed) = known.told_and_missed();
-    let again = Experience::restore(known.counts(), told, missed, known.at());
+    let (told, missed) = known.webhook_hits_and_misses();
+    let again = LatencyHistory::restore(known.counts(), told, missed, known.at());
     assert_eq!(again, Some(known));
     let one = [1.0; BUCKETS];
     let with = |nonsense: f32| {
@@ -262,7 +272,7 @@ fn what_is_stored_comes_back_and_nonsense_does_not() {
         (&one, f32::NAN, 0.0),
         (&one, 0.0, f32::INFINITY),
     ] {
-        assert!(Experience::restore(counts, told, missed, at(0)).is_none());
+        assert!(LatencyHistory::restore(counts, told, missed, at(0)).is_none());
     }
 }
 
@@ -271,7 +281,7 @@ fn the_gateways_own_time_counts_where_it_can_be_true() {
     let tolerance = secs(120.0);
     let of = |ended: Option<f64>, webhook| {
         let ended = ended.map(|s| at(0).plus(secs(1_000.0 + s)).minus(secs(1_000.0)));
-        let took = took(at(0), ended, at(60), webhook, tolerance);
+        let took = gateway_duration(at(0), ended, at(60), webhook, tolerance);
         took.map(|took| took.as_secs_f64())
     };
     assert_eq!(of(Some(7.25), false), Some(7.25));
@@ -281,7 +291,7 @@ fn the_gateways_own_time_counts_where_it_can_be_true() {
     assert_eq!(of(Some(200.5), false), None, "a clock that is wrong");
     assert_eq!(of(None, false), None);
     assert_eq!(of(None, true), Some(60.0), "a webhook comes when it ends");
-    let early = took(at(10), Some(at(5)), at(60), false, tolerance);
+    let early = gateway_duration(at(10), Some(at(5)), at(60), false, tolerance);
     assert_eq!(early, None, "before it was sent");
 }
 
@@ -295,13 +305,16 @@ fn pace() -> Pace {
 }
 
 #[test]
-fn what_was_learned_places_looks_at_what_runs_and_at_nothing_else() {
+fn a_forecast_schedules_only_checks_of_open_transactions() {
     let learned = forecast(&asked(spread(20.0, 24.0, 200)));
     let due = |facts: &[Fact], now| {
         let derived = fold(&payment(), facts);
         let look =
-            |forecast| next_look(&derived, at(0), Some(at(0)), at(now), &pace(), forecast, 0);
-        assert_eq!(look(None), next_check(&derived, at(0), at(now), &pace()));
+            |forecast| next_check(&derived, at(0), Some(at(0)), at(now), &pace(), forecast, 0);
+        assert_eq!(
+            look(None),
+            configured_next_check(&derived, at(0), at(now), &pace())
+        );
         (look(Some(&learned)), look(None))
     };
     let runs = [stamped(1, 0), acked(1, "t-1", 0)];
@@ -334,15 +347,15 @@ fn what_was_learned_places_looks_at_what_runs_and_at_nothing_else() {
 }
 
 #[test]
-fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
+fn two_agreeing_channels_skip_rechecks_of_a_success() {
     let settled = |status: &str, channels: &[Channel]| {
         let found = snapshot(&payment(), "u-1", status, 5);
         let facts = [stamped(1, 0), seen(&found), result("t-1", &found)];
         let mut summary = summed(&payment(), &facts);
         for channel in channels {
-            summary.note_ends(&[&seen(&found)], *channel, Some(true));
+            summary.record_final_sources(&[&seen(&found)], *channel, Some(true));
         }
-        is_settled(&summary, &derive(&payment(), &summary))
+        needs_no_recheck(&summary, &derive(&payment(), &summary))
     };
     let both = [Channel::Webhook, Channel::TaskResult];
     assert!(settled("successful", &both));
@@ -361,9 +374,9 @@ fn two_ways_that_agree_on_a_success_spare_the_looks_after_it() {
     let facts = [stamped(1, 0), result("t-1", &paid)];
     let of = |signed, facts: &[Fact]| {
         let mut summary = summed(&payment(), facts);
-        summary.note_ends(&[&seen(&paid)], Channel::Webhook, signed);
-        summary.note_ends(&[&seen(&paid)], Channel::TaskResult, None);
-        is_settled(&summary, &derive(&payment(), &summary))
+        summary.record_final_sources(&[&seen(&paid)], Channel::Webhook, signed);
+        summary.record_final_sources(&[&seen(&paid)], Channel::TaskResult, None);
+        needs_no_recheck(&summary, &derive(&payment(), &summary))
     };
     assert!(of(Some(true), &facts));
     assert!(!of(Some(false), &facts) && !of(None, &facts), "not signed");
@@ -381,9 +394,9 @@ fn a_success_that_only_one_way_knows_of_is_not_agreed_on() {
     );
     let facts = [stamped(1, 0), result("t-1", &failed), seen(&paid)];
     let mut summary = summed(&payment(), &facts);
-    summary.note_ends(&[&seen(&failed)], Channel::TaskResult, None);
-    summary.note_ends(&[&seen(&paid)], Channel::Webhook, Some(true));
-    assert!(!is_settled(&summary, &derive(&payment(), &summary)));
-    summary.note_ends(&[&seen(&paid)], Channel::Query, None);
-    assert!(is_settled(&summary, &derive(&payment(), &summary)));
+    summary.record_final_sources(&[&seen(&failed)], Channel::TaskResult, None);
+    summary.record_final_sources(&[&seen(&paid)], Channel::Webhook, Some(true));
+    assert!(!needs_no_recheck(&summary, &derive(&payment(), &summary)));
+    summary.record_final_sources(&[&seen(&paid)], Channel::Query, None);
+    assert!(needs_no_recheck(&summary, &derive(&payment(), &summary)));
 }

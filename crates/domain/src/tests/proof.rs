@@ -3,8 +3,8 @@
 use super::facts::cases;
 use super::given::at;
 use crate::absence::{
-    Ability, EmptyLookup, Proof, ProofRules, is_duplicate_provable, is_provable, judge,
-    judge_duplicate, pair, signs,
+    Ability, AbsenceRules, EmptyLookup, ProofStatus, evaluate, evaluate_duplicate,
+    is_duplicate_provable, is_provable, pair, signs,
 };
 use crate::{Timestamp, TransactionType};
 use proptest::collection::vec;
@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 const INTERVAL: i64 = 600;
 
-fn rules(horizon: i64, control_needed: bool) -> ProofRules {
+fn rules(horizon: i64, control_needed: bool) -> AbsenceRules {
     let interval = Duration::from_secs(INTERVAL.unsigned_abs());
-    ProofRules {
+    AbsenceRules {
         interval,
         horizon_at: at(horizon),
         control_needed,
@@ -48,7 +48,7 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn a_proof_has_what_the_design_asks_for(
+    fn a_proof_meets_every_condition(
         times in vec(0_i64..5_000, 0..9),
         controls in vec(0_i64..5_000, 0..3),
         horizon in 0_i64..4_000,
@@ -57,11 +57,11 @@ proptest! {
         let rules = rules(horizon, control_needed);
         let empties = lookups(&times);
         let controls: Vec<Ability> = controls.into_iter().map(control).collect();
-        let verdict = judge(&empties, &controls, rules);
+        let verdict = evaluate(&empties, &controls, rules);
         let backwards: Vec<EmptyLookup> = empties.iter().chain(&empties).rev().copied().collect();
-        prop_assert_eq!(&verdict, &judge(&backwards, &controls, rules));
+        prop_assert_eq!(&verdict, &evaluate(&backwards, &controls, rules));
         match verdict {
-            Proof::Complete(ids, used) => {
+            ProofStatus::Complete(ids, used) => {
                 let named: Vec<Timestamp> =
                     empties.iter().filter(|l| ids.contains(&l.evidence)).map(|l| l.at).collect();
                 let mut sorted = named;
@@ -83,33 +83,33 @@ proptest! {
                 }
                 prop_assert!(apart >= 3);
             }
-            Proof::LookUpAt(due) => {
+            ProofStatus::LookUpAt(due) => {
                 // Made when it is due, it leads on: an empty look-up per step, to the end.
                 let latest = times.iter().copied().max().map_or(at(0), at);
                 let mut more = empties;
                 let mut controls = controls;
                 let mut steps = 0;
-                let mut next = Proof::LookUpAt(due);
+                let mut next = ProofStatus::LookUpAt(due);
                 let mut now = latest;
-                while !matches!(next, Proof::Complete(..)) {
+                while !matches!(next, ProofStatus::Complete(..)) {
                     match next {
-                        Proof::LookUpAt(due) => {
+                        ProofStatus::LookUpAt(due) => {
                             now = now.max(due).plus(Duration::from_secs(1));
                             let id = Uuid::from_u128(9_000_000 + steps);
                             more.push(EmptyLookup::single(id, now));
                         }
-                        Proof::ControlMissing => {
+                        ProofStatus::ControlMissing => {
                             now = now.plus(Duration::from_secs(1));
                             controls.push(Ability { at: now, ..control(0) });
                         }
-                        Proof::Complete(..) => {}
+                        ProofStatus::Complete(..) => {}
                     }
-                    next = judge(&more, &controls, rules);
+                    next = evaluate(&more, &controls, rules);
                     steps += 1;
                     prop_assert!(steps < 12, "no end: {next:?}");
                 }
             }
-            Proof::ControlMissing => {
+            ProofStatus::ControlMissing => {
                 prop_assert!(control_needed);
             }
         }
@@ -117,66 +117,82 @@ proptest! {
 }
 
 #[test]
-fn three_empty_look_ups_apart_the_last_after_the_horizon() {
-    let judged = |times: &[i64], horizon| judge(&lookups(times), &[], rules(horizon, false));
-    assert_eq!(judged(&[], 0), Proof::LookUpAt(Timestamp::from_micros(0)));
-    assert!(
-        matches!(judged(&[0, 600, 1_200], 1_200), Proof::Complete(ids, None) if ids.len() == 3)
+fn a_proof_needs_three_spaced_lookups_past_the_horizon() {
+    let judged = |times: &[i64], horizon| evaluate(&lookups(times), &[], rules(horizon, false));
+    assert_eq!(
+        judged(&[], 0),
+        ProofStatus::LookUpAt(Timestamp::from_micros(0))
     );
-    assert_eq!(judged(&[0, 600], 0), Proof::LookUpAt(at(1_200)));
+    assert!(
+        matches!(judged(&[0, 600, 1_200], 1_200), ProofStatus::Complete(ids, None) if ids.len() == 3)
+    );
+    assert_eq!(judged(&[0, 600], 0), ProofStatus::LookUpAt(at(1_200)));
     assert_eq!(
         judged(&[0, 599, 1_198], 0),
-        Proof::LookUpAt(at(1_198 + 600))
+        ProofStatus::LookUpAt(at(1_198 + 600))
     );
-    assert_eq!(judged(&[0, 600, 1_200], 1_201), Proof::LookUpAt(at(1_800)));
-    assert_eq!(judged(&[0, 600, 1_200], 9_000), Proof::LookUpAt(at(9_000)));
+    assert_eq!(
+        judged(&[0, 600, 1_200], 1_201),
+        ProofStatus::LookUpAt(at(1_800))
+    );
+    assert_eq!(
+        judged(&[0, 600, 1_200], 9_000),
+        ProofStatus::LookUpAt(at(9_000))
+    );
 }
 
 #[test]
-fn one_look_up_told_three_times_is_one() {
+fn one_lookup_recorded_three_times_counts_once() {
     let same = [empty(0); 3];
-    let hasty = ProofRules {
+    let hasty = AbsenceRules {
         interval: Duration::ZERO,
         ..rules(0, false)
     };
-    assert!(matches!(judge(&same, &[], hasty), Proof::LookUpAt(_)));
+    assert!(matches!(
+        evaluate(&same, &[], hasty),
+        ProofStatus::LookUpAt(_)
+    ));
 }
 
 #[test]
-fn a_control_look_up_in_between_shows_that_look_ups_work() {
+fn a_proof_needs_a_control_lookup_in_between() {
     let times = lookups(&[0, 600, 1_200]);
-    let judged = |controls: &[Ability]| judge(&times, controls, rules(0, true));
-    assert_eq!(judged(&[]), Proof::ControlMissing);
-    assert_eq!(judged(&[control(-1)]), Proof::ControlMissing);
+    let judged = |controls: &[Ability]| evaluate(&times, controls, rules(0, true));
+    assert_eq!(judged(&[]), ProofStatus::ControlMissing);
+    assert_eq!(judged(&[control(-1)]), ProofStatus::ControlMissing);
     // One that came last is in between as soon as another look-up is empty.
-    assert_eq!(judged(&[control(1_201)]), Proof::LookUpAt(at(1_201)));
+    assert_eq!(judged(&[control(1_201)]), ProofStatus::LookUpAt(at(1_201)));
     assert!(
-        matches!(judged(&[control(700)]), Proof::Complete(ids, Some(used)) if ids.len() == 3 && used == control(700))
+        matches!(judged(&[control(700)]), ProofStatus::Complete(ids, Some(used)) if ids.len() == 3 && used == control(700))
     );
     let more = lookups(&[0, 600, 1_200, 1_202]);
-    let proof = judge(&more, &[control(1_201)], rules(0, true));
-    assert!(matches!(proof, Proof::Complete(ids, Some(_)) if ids.contains(&empty(1_202).evidence)));
+    let proof = evaluate(&more, &[control(1_201)], rules(0, true));
+    assert!(
+        matches!(proof, ProofStatus::Complete(ids, Some(_)) if ids.contains(&empty(1_202).evidence))
+    );
 }
 
 #[test]
-fn a_duplicate_takes_look_ups_at_once_and_after_one_five_and_fifteen_minutes() {
-    let judged = |times: &[i64]| judge_duplicate(&lookups(times), at(0));
-    assert_eq!(judged(&[]), Proof::LookUpAt(at(0)));
-    assert_eq!(judged(&[1]), Proof::LookUpAt(at(60)));
-    assert_eq!(judged(&[1, 61]), Proof::LookUpAt(at(300)));
-    assert_eq!(judged(&[1, 61, 301]), Proof::LookUpAt(at(900)));
-    assert!(matches!(judged(&[1, 61, 301, 901]), Proof::Complete(ids, None) if ids.len() == 4));
+fn a_duplicate_proof_takes_lookups_at_0_1_5_and_15_minutes() {
+    let judged = |times: &[i64]| evaluate_duplicate(&lookups(times), at(0));
+    assert_eq!(judged(&[]), ProofStatus::LookUpAt(at(0)));
+    assert_eq!(judged(&[1]), ProofStatus::LookUpAt(at(60)));
+    assert_eq!(judged(&[1, 61]), ProofStatus::LookUpAt(at(300)));
+    assert_eq!(judged(&[1, 61, 301]), ProofStatus::LookUpAt(at(900)));
+    assert!(
+        matches!(judged(&[1, 61, 301, 901]), ProofStatus::Complete(ids, None) if ids.len() == 4)
+    );
     // After a stop, four look-ups in a row prove nothing.
     assert_eq!(
         judged(&[2_000, 2_001, 2_002, 2_003]),
-        Proof::LookUpAt(at(2_030))
+        ProofStatus::LookUpAt(at(2_030))
     );
     // What was looked up before the gateway's answer does not count.
-    assert_eq!(judged(&[-5]), Proof::LookUpAt(at(0)));
+    assert_eq!(judged(&[-5]), ProofStatus::LookUpAt(at(0)));
 }
 
 #[test]
-fn a_childs_absence_can_be_proved_only_where_its_kind_was_seen_under_its_own_name() {
+fn child_absence_needs_a_child_seen_by_its_own_id() {
     let seen = [ability("shows:capture", 5), control(6)];
     assert!(is_provable(TransactionType::Payment, &[]));
     assert!(!is_provable(TransactionType::Refund, &[]));
@@ -185,7 +201,7 @@ fn a_childs_absence_can_be_proved_only_where_its_kind_was_seen_under_its_own_nam
 }
 
 #[test]
-fn a_childs_look_up_counts_only_together_with_the_one_under_its_parents_name() {
+fn a_childs_lookup_counts_only_with_its_parents() {
     let own = lookups(&[0, 600, 1_200]);
     assert_eq!(pair(&own, &[]), []);
     // The second has none of its own: what came before it was asked is about the first.
@@ -195,12 +211,12 @@ fn a_childs_look_up_counts_only_together_with_the_one_under_its_parents_name() {
     // Both names are looked up an interval apart.
     let close = pair(&own, &lookups(&[300, 600, 1_200]));
     assert_eq!(
-        judge(&close, &[], rules(0, false)),
-        Proof::LookUpAt(at(1_800))
+        evaluate(&close, &[], rules(0, false)),
+        ProofStatus::LookUpAt(at(1_800))
     );
     let apart = pair(&own, &lookups(&[0, 600, 1_200]));
     assert!(
-        matches!(judge(&apart, &[], rules(0, false)), Proof::Complete(ids, None) if ids.len() == 6)
+        matches!(evaluate(&apart, &[], rules(0, false)), ProofStatus::Complete(ids, None) if ids.len() == 6)
     );
 }
 
@@ -217,7 +233,7 @@ fn a_control_has_each_of_the_signs_of_our_name() {
 }
 
 #[test]
-fn an_e1018_is_judged_only_where_look_ups_were_seen_to_show_such_a_transaction() {
+fn an_e1018_is_evaluated_only_with_that_capability() {
     let shown = [Ability {
         word: Ability::shows(TransactionType::Payout),
         transaction: Uuid::nil(),

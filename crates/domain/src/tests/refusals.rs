@@ -6,11 +6,11 @@ use super::given::{
     task_refused,
 };
 use crate::evidence::RefusalCheck;
-use crate::fold::Basis;
+use crate::fold::StateBasis;
 use crate::{Fact, RefusalKind, State, derive};
 
 #[test]
-fn a_documented_refusal_of_the_submit_ends_it_at_once() {
+fn a_documented_refusal_of_a_submit_is_final_at_once() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     assert_eq!(state(&payment(), &facts), State::Rejected);
 }
@@ -27,16 +27,16 @@ fn told_by_task(checks: &[RefusalCheck]) -> Vec<Fact> {
 }
 
 #[test]
-fn a_refusal_that_a_task_told_waits_for_a_look_up_that_finds_nothing() {
+fn a_task_refusal_waits_for_an_empty_lookup() {
     use RefusalCheck::{CannotBeShown, FoundNothing, LookupsFailed, Overdue};
     let opening = payment();
     let waiting = fold(&opening, &told_by_task(&[]));
     assert_eq!(waiting.state, State::Processing);
     // It is shown meanwhile.
-    assert!(matches!(waiting.basis, Basis::Refusal(r) if r.kind == RefusalKind::Rejected));
+    assert!(matches!(waiting.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Rejected));
     let overdue = fold(&opening, &told_by_task(&[Overdue]));
     assert_eq!(overdue.state, State::InDoubt);
-    assert!(matches!(overdue.basis, Basis::Refusal(r) if r.kind == RefusalKind::Doubt));
+    assert!(matches!(overdue.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Doubt));
     for ends in [FoundNothing, CannotBeShown, LookupsFailed] {
         for checks in [vec![ends], vec![Overdue, ends], vec![ends, Overdue]] {
             assert_eq!(state(&opening, &told_by_task(&checks)), State::Rejected);
@@ -92,7 +92,7 @@ fn a_refused_replay_is_never_rejected() {
         let derived = fold(&opening, &facts);
         assert_eq!(derived.state, State::InDoubt);
         // It leaves the outcome open, whatever it would have meant for the first attempt.
-        assert!(matches!(derived.basis, Basis::Refusal(r) if r.kind == RefusalKind::Doubt));
+        assert!(matches!(derived.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Doubt));
         // Nor when it is the only attempt that can have been processed.
         let alone = [
             stamped(1, 0),
@@ -106,7 +106,7 @@ fn a_refused_replay_is_never_rejected() {
 }
 
 #[test]
-fn one_rejected_attempt_says_nothing_of_another() {
+fn one_refused_attempt_does_not_affect_another() {
     let opening = payment();
     let facts = [
         stamped(1, 0),
@@ -118,7 +118,7 @@ fn one_rejected_attempt_says_nothing_of_another() {
 }
 
 #[test]
-fn a_429_goes_back_to_accepted_and_with_card_data_to_not_sent() {
+fn a_429_returns_to_accepted_or_not_sent() {
     let facts = [
         stamped(1, 0),
         Fact::Deferred {
@@ -132,7 +132,7 @@ fn a_429_goes_back_to_accepted_and_with_card_data_to_not_sent() {
 }
 
 #[test]
-fn a_duplicate_is_rejected_only_when_it_was_the_first_and_only_attempt() {
+fn a_duplicate_is_rejected_only_on_a_single_attempt() {
     let opening = payment();
     let only = [stamped(1, 0), refused(1, RefusalKind::Duplicate)];
     assert_eq!(state(&opening, &only), State::InDoubt);
@@ -149,7 +149,7 @@ fn a_duplicate_is_rejected_only_when_it_was_the_first_and_only_attempt() {
 }
 
 #[test]
-fn a_proof_of_absence_counts_only_for_what_was_sent_before_it() {
+fn a_proof_of_absence_covers_only_earlier_attempts() {
     let opening = payment();
     let facts = [stamped(1, 0), silent(1), absent(90_000)];
     assert_eq!(state(&opening, &facts), State::NotFound);
@@ -158,7 +158,7 @@ fn a_proof_of_absence_counts_only_for_what_was_sent_before_it() {
 }
 
 #[test]
-fn what_was_proved_absent_is_never_accepted_again() {
+fn a_transaction_proved_absent_is_not_accepted_again() {
     let opening = payment();
     let facts = [
         stamped(1, 0),
@@ -167,7 +167,7 @@ fn what_was_proved_absent_is_never_accepted_again() {
         not_sent(1),
     ];
     assert_eq!(state(&opening, &facts), State::NotFound);
-    assert!(!summed(&opening, &facts).is_clear_to_send());
+    assert!(!summed(&opening, &facts).can_send());
     // One that covers fewer attempts than were stamped ends nothing.
     let more = [
         stamped(1, 0),
@@ -194,7 +194,7 @@ fn a_short_proof_does_not_displace_a_full_one() {
 }
 
 #[test]
-fn what_was_given_up_is_not_sent_until_it_is_begun_anew() {
+fn an_abandoned_submit_is_not_sent_until_posted_again() {
     let opening = payment();
     for (facts, expected) in [
         (vec![given_up(0)], State::NotSent),

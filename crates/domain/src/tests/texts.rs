@@ -5,14 +5,14 @@ use super::given::{
     acked, at, decided, fold, payment, refused, result, seen, silent, snapshot, stamped, summed,
     task_unknown, uid,
 };
-use crate::explain::{next, note, summary, would_change};
+use crate::explain::{describe_fact, describe_state, describe_step, would_change};
 use crate::schedule::plan;
 use crate::{Fact, RefusalKind, Snapshot, State, derive};
 use proptest::prelude::*;
 
 fn text(facts: &[Fact]) -> String {
     let opening = payment();
-    summary(&opening, &summed(&opening, facts), &fold(&opening, facts))
+    describe_state(&opening, &summed(&opening, facts), &fold(&opening, facts))
 }
 
 proptest! {
@@ -22,10 +22,10 @@ proptest! {
     fn everything_can_be_explained((opening, facts) in histories()) {
         let known = summed(&opening, &facts);
         let derived = derive(&opening, &known);
-        let said = summary(&opening, &known, &derived);
+        let said = describe_state(&opening, &known, &derived);
         prop_assert!(said.ends_with('.') && !said.contains("  ") && !said.contains(".."), "{said}");
         let step = plan(&opening, &known, &derived, at(100));
-        let parts = [vec![next(&step)], facts.iter().map(note).collect()].concat();
+        let parts = [vec![describe_step(&step)], facts.iter().map(describe_fact).collect()].concat();
         let changes = would_change(&opening, &known, derived.state);
         for part in parts.iter().map(String::as_str).chain(changes) {
             prop_assert!(!part.is_empty() && !part.ends_with('.'), "{part}");
@@ -35,7 +35,7 @@ proptest! {
 }
 
 #[test]
-fn doubt_says_that_money_may_have_moved_and_what_the_gateway_answered() {
+fn the_text_of_doubt_quotes_the_gateway() {
     let said = text(&[stamped(1, 0), refused(1, RefusalKind::Duplicate)]);
     assert_eq!(
         said,
@@ -46,7 +46,7 @@ fn doubt_says_that_money_may_have_moved_and_what_the_gateway_answered() {
 }
 
 #[test]
-fn a_mismatch_says_what_differs_and_what_ends_it() {
+fn the_text_of_a_mismatch_names_the_difference() {
     let odd = Snapshot {
         amount: Some(900),
         ..snapshot(&payment(), "u-1", "successful", 5)
@@ -59,14 +59,14 @@ fn a_mismatch_says_what_differs_and_what_ends_it() {
 }
 
 #[test]
-fn a_failure_that_does_not_count_yet_says_why() {
+fn the_text_of_an_unconfirmed_failure_gives_the_reason() {
     let failed = seen(&snapshot(&payment(), "u-1", "failed", 5));
     let said = text(&[stamped(1, 0), acked(1, "t-1", 1), failed]);
     assert!(said.contains("does not count as the end yet"), "{said}");
 }
 
 #[test]
-fn a_decision_says_who_and_why() {
+fn the_text_of_a_decision_names_operator_and_reason() {
     let said = text(&[stamped(1, 0), silent(1), decided(9, State::Failed, None)]);
     assert!(
         said.contains("ops decided this at") && said.contains("the bank said so"),
@@ -75,7 +75,7 @@ fn a_decision_says_who_and_why() {
 }
 
 #[test]
-fn an_unknown_task_says_that_its_text_may_be_lost() {
-    assert!(note(&task_unknown("t-1")).contains("the text of the error is lost"));
-    assert!(note(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
+fn the_text_of_an_unknown_task_warns_of_its_lost_error() {
+    assert!(describe_fact(&task_unknown("t-1")).contains("the text of the error is lost"));
+    assert!(describe_fact(&Fact::UidMissing { uid: uid("u-1") }).contains("404"));
 }

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What a server does with the requests of one connection, in turn.
 #[derive(Clone)]
-pub(super) enum Act {
+pub(super) enum ServerAction {
     /// Answers with these bytes and keeps the connection.
     Answer(Vec<u8>),
     /// Answers with these bytes and closes.
@@ -19,13 +19,13 @@ pub(super) enum Act {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct ReceivedRequest {
     requests: Arc<Mutex<Vec<String>>>,
     connections: Arc<Mutex<usize>>,
     pub(super) stray: Arc<Mutex<Vec<u8>>>,
 }
 
-impl Seen {
+impl ReceivedRequest {
     pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -67,10 +67,10 @@ async fn request_on(socket: &mut TcpStream, stray: &Mutex<Vec<u8>>) -> Option<St
 }
 
 /// Each connection goes through the acts of its place; the last list serves all later ones.
-pub(super) async fn serve(acts: Vec<Vec<Act>>) -> (u16, Seen) {
+pub(super) async fn serve(acts: Vec<Vec<ServerAction>>) -> (u16, ReceivedRequest) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let seen = Seen::default();
+    let seen = ReceivedRequest::default();
     let shared = seen.clone();
     tokio::spawn(async move {
         for number in 0.. {
@@ -85,12 +85,12 @@ pub(super) async fn serve(acts: Vec<Vec<Act>>) -> (u16, Seen) {
                     };
                     shared.requests.lock().unwrap().push(request);
                     match act {
-                        Act::Answer(bytes) => socket.write_all(&bytes).await.unwrap(),
-                        Act::AnswerAndClose(bytes) => {
+                        ServerAction::Answer(bytes) => socket.write_all(&bytes).await.unwrap(),
+                        ServerAction::AnswerAndClose(bytes) => {
                             return socket.write_all(&bytes).await.unwrap();
                         }
-                        Act::Close => return,
-                        Act::Silence => std::future::pending().await,
+                        ServerAction::Close => return,
+                        ServerAction::Silence => std::future::pending().await,
                     }
                 }
             });

@@ -1,8 +1,8 @@
 //! What really goes over the wire, seen by a server that is nothing but a socket.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use super::super::answer::MAX_BODY;
-use super::raw_server::{Act, Seen, plain};
+use super::super::response::MAX_RESPONSE_BYTES;
+use super::raw_server::{ReceivedRequest, ServerAction, plain};
 use super::*;
 use domain::{ShopId, TrackingId};
 use flate2::Compression;
@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 use std::io::Write;
 use tokio::net::TcpListener;
 
-const SHOP: Credentials<'static> = Credentials {
+const SHOP: ShopCredentials<'static> = ShopCredentials {
     shop_id: "1001",
     secret: "hush",
 };
 const ACK: &str = r#"{"status":"processing","request_id":"a"}"#;
 
-async fn serve(acts: Vec<Vec<Act>>) -> (GatewayClient, Seen) {
+async fn serve(acts: Vec<Vec<ServerAction>>) -> (GatewayClient, ReceivedRequest) {
     let (port, seen) = super::raw_server::serve(acts).await;
     (client(port), seen)
 }
@@ -35,14 +35,14 @@ fn client(port: u16) -> GatewayClient {
     .unwrap()
 }
 
-fn key() -> RequestKey {
-    RequestKey::of(
+fn key() -> GatewayIdempotencyKey {
+    GatewayIdempotencyKey::of(
         &ShopId::parse("1001").unwrap(),
         &TrackingId::parse("t-1").unwrap(),
     )
 }
 
-async fn submit(client: &GatewayClient, may_send: bool) -> Submission {
+async fn submit(client: &GatewayClient, may_send: bool) -> SubmitExchange {
     let body = SensitiveBody::new(br#"{"request":{"amount":5}}"#.to_vec());
     client
         .submit(SHOP, TransactionType::Payment, body, key(), move || {
@@ -57,8 +57,8 @@ fn uid() -> Uid {
 
 #[tokio::test]
 async fn a_submit_on_the_wire() {
-    let (client, seen) = serve(vec![vec![Act::Answer(plain("200 OK", ACK))]]).await;
-    let Submission::Answered(answer) = submit(&client, true).await else {
+    let (client, seen) = serve(vec![vec![ServerAction::Answer(plain("200 OK", ACK))]]).await;
+    let SubmitExchange::Answered(answer) = submit(&client, true).await else {
         panic!("no answer")
     };
     assert_eq!((answer.status, answer.truncated), (200, false));
@@ -91,10 +91,10 @@ async fn a_submit_on_the_wire() {
 
 #[tokio::test]
 async fn without_leave_nothing_leaves() {
-    let (client, seen) = serve(vec![vec![Act::Answer(plain("200 OK", ACK))]]).await;
+    let (client, seen) = serve(vec![vec![ServerAction::Answer(plain("200 OK", ACK))]]).await;
     let fate = submit(&client, false).await;
     assert!(
-        matches!(&fate, Submission::NotSent { reason } if reason.contains("withheld")),
+        matches!(&fate, SubmitExchange::NotSent { reason } if reason.contains("withheld")),
         "{fate:?}"
     );
     // A read on the same server comes after whatever the submit may have written.
@@ -105,30 +105,30 @@ async fn without_leave_nothing_leaves() {
 }
 
 #[tokio::test]
-async fn nobody_there() {
+async fn no_listener_is_a_connection_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = client(listener.local_addr().unwrap().port());
     drop(listener);
     assert!(matches!(
         submit(&client, true).await,
-        Submission::NotSent { .. }
+        SubmitExchange::NotSent { .. }
     ));
     assert!(matches!(
         client.by_uid(SHOP, &uid()).await,
-        Read::NotAsked { .. }
+        ReadExchange::NotAsked { .. }
     ));
 }
 
 #[tokio::test]
-async fn a_submit_that_is_read_and_not_answered_is_unclear_and_goes_out_once() {
+async fn an_unanswered_submit_is_unclear_and_sent_once() {
     for act in [
-        Act::Close,
-        Act::AnswerAndClose(b"HTTP/1.1 200 OK\r\ncont".to_vec()),
+        ServerAction::Close,
+        ServerAction::AnswerAndClose(b"HTTP/1.1 200 OK\r\ncont".to_vec()),
     ] {
         let (client, seen) = serve(vec![vec![act]]).await;
         let fate = submit(&client, true).await;
         assert!(
-            matches!(fate, Submission::Unclear { partial: None, .. }),
+            matches!(fate, SubmitExchange::Unclear { partial: None, .. }),
             "{fate:?}"
         );
         assert_eq!((seen.requests().len(), seen.connections()), (1, 1));
@@ -137,10 +137,10 @@ async fn a_submit_that_is_read_and_not_answered_is_unclear_and_goes_out_once() {
 
 #[tokio::test]
 async fn a_submit_without_an_answer_in_time_is_unclear() {
-    let (client, seen) = serve(vec![vec![Act::Silence]]).await;
+    let (client, seen) = serve(vec![vec![ServerAction::Silence]]).await;
     assert!(matches!(
         submit(&client, true).await,
-        Submission::Unclear { partial: None, .. }
+        SubmitExchange::Unclear { partial: None, .. }
     ));
     assert_eq!(seen.requests().len(), 1);
 }
@@ -148,33 +148,40 @@ async fn a_submit_without_an_answer_in_time_is_unclear() {
 #[tokio::test]
 async fn submits_never_share_a_connection() {
     // The server keeps every connection open, and cuts it at the second request.
-    let (client, seen) = serve(vec![vec![Act::Answer(plain("200 OK", ACK)), Act::Close]]).await;
+    let (client, seen) = serve(vec![vec![
+        ServerAction::Answer(plain("200 OK", ACK)),
+        ServerAction::Close,
+    ]])
+    .await;
     for count in 1..=5 {
         assert!(matches!(
             submit(&client, true).await,
-            Submission::Answered(_)
+            SubmitExchange::Answered(_)
         ));
         assert_eq!((seen.requests().len(), seen.connections()), (count, count));
     }
 }
 
 #[tokio::test]
-async fn a_cut_pooled_connection_interrupts_a_read_and_repeats_nothing() {
+async fn a_cut_pooled_connection_is_not_retried() {
     let (client, seen) = serve(vec![
-        vec![Act::Answer(plain("200 OK", "{}")), Act::Close],
-        vec![Act::Answer(plain("200 OK", ACK))],
+        vec![
+            ServerAction::Answer(plain("200 OK", "{}")),
+            ServerAction::Close,
+        ],
+        vec![ServerAction::Answer(plain("200 OK", ACK))],
     ])
     .await;
     let task = TaskId::from_gateway("t").unwrap();
     assert!(matches!(
         client.result(SHOP, &task).await,
-        Read::Answered(_)
+        ReadExchange::Answered(_)
     ));
     let cut = client.result(SHOP, &task).await;
     assert!(
         matches!(
             cut,
-            Read::Interrupted {
+            ReadExchange::Interrupted {
                 response_began: false,
                 ..
             }
@@ -185,7 +192,7 @@ async fn a_cut_pooled_connection_interrupts_a_read_and_repeats_nothing() {
     // A submit after that: one POST, on a connection of its own.
     assert!(matches!(
         submit(&client, true).await,
-        Submission::Answered(_)
+        SubmitExchange::Answered(_)
     ));
     let posts = seen
         .requests()
@@ -201,8 +208,8 @@ async fn a_cut_pooled_connection_interrupts_a_read_and_repeats_nothing() {
 #[tokio::test]
 async fn answers_that_break_off() {
     let half = b"HTTP/1.1 422 Unprocessable\r\ncontent-length: 100\r\n\r\n{\"message\":".to_vec();
-    let (client, _) = serve(vec![vec![Act::AnswerAndClose(half)]]).await;
-    let Submission::Unclear {
+    let (client, _) = serve(vec![vec![ServerAction::AnswerAndClose(half)]]).await;
+    let SubmitExchange::Unclear {
         partial: Some(partial),
         ..
     } = submit(&client, true).await
@@ -215,35 +222,39 @@ async fn answers_that_break_off() {
         .status(SHOP, &TaskId::from_gateway("t").unwrap())
         .await;
     assert!(
-        matches!(read, Read::Interrupted { response_began: true, partial: Some(p), .. }
+        matches!(read, ReadExchange::Interrupted { response_began: true, partial: Some(p), .. }
         if p.truncated)
     );
 }
 
 #[tokio::test]
 async fn answers_beyond_the_limit() {
-    let (client, _) = serve(vec![vec![Act::Answer(plain(
+    let (client, _) = serve(vec![vec![ServerAction::Answer(plain(
         "200 OK",
-        &"x".repeat(MAX_BODY + 1),
+        &"x".repeat(MAX_RESPONSE_BYTES + 1),
     ))]])
     .await;
     let read = client.by_uid(SHOP, &uid()).await;
-    assert!(matches!(read, Read::Answered(a) if a.truncated && a.body.len() == MAX_BODY));
+    assert!(
+        matches!(read, ReadExchange::Answered(a) if a.truncated && a.body.len() == MAX_RESPONSE_BYTES)
+    );
     let fate = submit(&client, true).await;
     assert!(matches!(
         fate,
-        Submission::Unclear {
+        SubmitExchange::Unclear {
             partial: Some(_),
             ..
         }
     ));
-    let (client, _) = serve(vec![vec![Act::Answer(plain(
+    let (client, _) = serve(vec![vec![ServerAction::Answer(plain(
         "200 OK",
-        &"x".repeat(MAX_BODY),
+        &"x".repeat(MAX_RESPONSE_BYTES),
     ))]])
     .await;
     let read = client.by_uid(SHOP, &uid()).await;
-    assert!(matches!(read, Read::Answered(a) if !a.truncated && a.body.len() == MAX_BODY));
+    assert!(
+        matches!(read, ReadExchange::Answered(a) if !a.truncated && a.body.len() == MAX_RESPONSE_BYTES)
+    );
 }
 
 /// A gzip file of stored blocks.
@@ -276,22 +287,28 @@ async fn compressed_answers() {
         [format!("{head} {}\r\n\r\n", file.len()).as_bytes(), &file].concat()
     };
     let (client, _) = serve(vec![
-        vec![Act::AnswerAndClose(answer(ACK.as_bytes()))],
-        vec![Act::AnswerAndClose(answer(&vec![b'x'; MAX_BODY + 7]))],
+        vec![ServerAction::AnswerAndClose(answer(ACK.as_bytes()))],
+        vec![ServerAction::AnswerAndClose(answer(&vec![
+            b'x';
+            MAX_RESPONSE_BYTES
+                + 7
+        ]))],
     ])
     .await;
     let read = client.by_uid(SHOP, &uid()).await;
     assert!(
-        matches!(&read, Read::Answered(a) if a.body == ACK && !a.truncated),
+        matches!(&read, ReadExchange::Answered(a) if a.body == ACK && !a.truncated),
         "{read:?}"
     );
-    assert!(matches!(read, Read::Answered(a) if a.request_id.as_deref() == Some("r")));
+    assert!(matches!(read, ReadExchange::Answered(a) if a.request_id.as_deref() == Some("r")));
     let read = client.by_uid(SHOP, &uid()).await;
-    assert!(matches!(&read, Read::Answered(a) if a.truncated && a.body.len() == MAX_BODY));
+    assert!(
+        matches!(&read, ReadExchange::Answered(a) if a.truncated && a.body.len() == MAX_RESPONSE_BYTES)
+    );
 }
 
 #[tokio::test]
-async fn a_coding_that_nobody_asked_for_is_undone_and_the_hash_is_of_what_came() {
+async fn an_unrequested_coding_is_decoded_and_hashed_as_received() {
     let mut packed = ZlibEncoder::new(Vec::new(), Compression::default());
     packed.write_all(ACK.as_bytes()).unwrap();
     let packed = packed.finish().unwrap();
@@ -300,18 +317,20 @@ async fn a_coding_that_nobody_asked_for_is_undone_and_the_hash_is_of_what_came()
             "HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n",
             packed.len()
         );
-        vec![Act::AnswerAndClose([head.as_bytes(), &packed].concat())]
+        vec![ServerAction::AnswerAndClose(
+            [head.as_bytes(), &packed].concat(),
+        )]
     };
     let (client, _) = serve(vec![answer("deflate"), answer("br")]).await;
     let sha256: [u8; 32] = Sha256::digest(&packed).into();
     let read = client.by_uid(SHOP, &uid()).await;
     assert!(
-        matches!(&read, Read::Answered(a) if a.body == ACK && a.sha256 == sha256),
+        matches!(&read, ReadExchange::Answered(a) if a.body == ACK && a.sha256 == sha256),
         "{read:?}"
     );
     let read = client.by_uid(SHOP, &uid()).await;
     assert!(
-        matches!(&read, Read::Answered(a) if a.body == packed),
+        matches!(&read, ReadExchange::Answered(a) if a.body == packed),
         "{read:?}"
     );
 }
@@ -319,24 +338,26 @@ async fn a_coding_that_nobody_asked_for_is_undone_and_the_hash_is_of_what_came()
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let moved = b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec();
-    let (client, seen) = serve(vec![vec![Act::Answer(moved)]]).await;
-    assert!(matches!(submit(&client, true).await, Submission::Answered(a) if a.status == 302));
+    let (client, seen) = serve(vec![vec![ServerAction::Answer(moved)]]).await;
+    assert!(matches!(submit(&client, true).await, SubmitExchange::Answered(a) if a.status == 302));
     let read = client.by_uid(SHOP, &uid()).await;
-    assert!(matches!(read, Read::Answered(a) if a.status == 302));
+    assert!(matches!(read, ReadExchange::Answered(a) if a.status == 302));
     assert_eq!(seen.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn reads_on_the_wire() {
-    let (client, seen) = serve(vec![vec![Act::Answer(plain("200 OK", "{}")); 9]]).await;
+    let (client, seen) = serve(vec![vec![ServerAction::Answer(plain("200 OK", "{}")); 9]]).await;
     let task = TaskId::from_gateway("t-9").unwrap();
     client.status(SHOP, &task).await;
     client.result(SHOP, &task).await;
     client.by_tracking_id(SHOP, "a;b c").await;
-    client.query(SHOP, Mode::Async, &Query::ByUid(uid())).await;
-    let balance = Query::Balance(Map::from_iter([("account".to_owned(), Value::from("x"))]));
-    client.query(SHOP, Mode::Sync, &balance).await;
-    client.query(SHOP, Mode::Async, &balance).await;
+    client
+        .query(SHOP, RequestMode::Async, &QueryKind::ByUid(uid()))
+        .await;
+    let balance = QueryKind::Balance(Map::from_iter([("account".to_owned(), Value::from("x"))]));
+    client.query(SHOP, RequestMode::Sync, &balance).await;
+    client.query(SHOP, RequestMode::Async, &balance).await;
     let requests = seen.requests();
     let lines: Vec<&str> = requests.iter().filter_map(|r| r.lines().next()).collect();
     assert_eq!(
@@ -358,7 +379,7 @@ async fn reads_on_the_wire() {
     assert!(requests[5].ends_with(r#"{"request":{"account":"x"}}"#));
     assert!(matches!(
         client.by_tracking_id(SHOP, "..").await,
-        Read::NotAsked { .. }
+        ReadExchange::NotAsked { .. }
     ));
     assert_eq!(seen.connections(), 1);
 }

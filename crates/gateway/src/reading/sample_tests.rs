@@ -11,8 +11,8 @@ use proptest::prelude::*;
 fn read_all(http_status: u16, body: &[u8]) {
     let received = received(http_status, body);
     read_submit(&received, &ours());
-    read_task(&received, TaskUrl::Status);
-    read_task(&received, TaskUrl::Result);
+    read_task(&received, TaskEndpoint::Status);
+    read_task(&received, TaskEndpoint::Result);
     read_by_uid(&received, &Uid::from_gateway("a").unwrap());
     read_by_tracking_id(&received);
     read_webhook(body, [0; 32], received.at);
@@ -30,7 +30,7 @@ fn every_sample_is_understood() {
             .try_into()
             .unwrap();
         let received = received(http_status, body.as_bytes());
-        let reading = read_task(&received, TaskUrl::Result);
+        let reading = read_task(&received, TaskEndpoint::Result);
         // The stored card is nobody's answer to anything asked here.
         let unread = matches!(reading, TaskReading::Unreadable { .. });
         assert_eq!(unread, name == "card_token_flat", "{name} {reading:?}");

@@ -7,12 +7,12 @@ use serde_json::json;
 
 pub(super) const SAMPLES: &str = include_str!("../../../../tests/data/samples.json");
 
-pub(super) fn ours() -> Address {
-    Address::new(&url::Url::parse("https://gateway.unonapay.com").unwrap()).unwrap()
+pub(super) fn ours() -> GatewayAddress {
+    GatewayAddress::new(&url::Url::parse("https://gateway.unonapay.com").unwrap()).unwrap()
 }
 
-pub(super) fn received(http_status: u16, body: &[u8]) -> Received<'_> {
-    Received {
+pub(super) fn received(http_status: u16, body: &[u8]) -> ReceivedResponse<'_> {
+    ReceivedResponse {
         http_status,
         retry_after: Some(Duration::from_secs(7)),
         body,
@@ -29,7 +29,7 @@ fn submit(http_status: u16, body: &Value) -> SubmitReading {
 fn result(http_status: u16, body: &Value) -> TaskReading {
     read_task(
         &received(http_status, body.to_string().as_bytes()),
-        TaskUrl::Result,
+        TaskEndpoint::Result,
     )
 }
 
@@ -161,7 +161,7 @@ fn pages_that_answer_a_submit() {
 }
 
 #[test]
-fn a_task_runs_whatever_the_http_status_says() {
+fn a_running_task_is_read_under_any_http_status() {
     for status in [200, 202, 404, 425, 500] {
         let body = sample("async_result_processing");
         assert_eq!(result(status, &body), TaskReading::Running, "{status}");
@@ -179,7 +179,7 @@ fn a_task_runs_whatever_the_http_status_says() {
 }
 
 #[test]
-fn what_a_task_ends_with() {
+fn a_task_result_is_classified() {
     let kind = |status, body: &Value| match result(status, body) {
         TaskReading::Refused(refusal) => refusal.kind,
         other => panic!("{other:?}"),
@@ -249,15 +249,15 @@ fn reads_that_say_nothing_of_the_task() {
         );
     }
     for status in [400, 404, 500] {
-        let page = read_task(&received(status, b"<html>"), TaskUrl::Status);
+        let page = read_task(&received(status, b"<html>"), TaskEndpoint::Status);
         assert!(not_about(page), "{status}");
     }
-    let cut = Received {
+    let cut = ReceivedResponse {
         truncated: true,
         ..received(200, br#"{"uid":"a","status":"failed""#)
     };
     assert!(matches!(
-        read_task(&cut, TaskUrl::Result),
+        read_task(&cut, TaskEndpoint::Result),
         TaskReading::Unreadable { .. }
     ));
     assert!(matches!(
@@ -268,13 +268,13 @@ fn reads_that_say_nothing_of_the_task() {
         result(422, &json!({"x": 1})),
         TaskReading::Unreadable { .. }
     ));
-    let page = read_task(&received(200, b"<html>"), TaskUrl::Result);
+    let page = read_task(&received(200, b"<html>"), TaskEndpoint::Result);
     assert!(matches!(page, TaskReading::Unreadable { .. }));
 }
 
 #[test]
 fn of_an_answer_that_broke_off_a_complete_object_counts() {
-    let cut = |http_status, body: &'static str| Received {
+    let cut = |http_status, body: &'static str| ReceivedResponse {
         truncated: true,
         ..received(http_status, body.as_bytes())
     };
@@ -285,12 +285,12 @@ fn of_an_answer_that_broke_off_a_complete_object_counts() {
     ));
     let failed = cut(422, r#"{"code":"E.1025","message":"x"}  "#);
     assert!(matches!(
-        read_task(&failed, TaskUrl::Result),
+        read_task(&failed, TaskEndpoint::Result),
         TaskReading::Refused(r) if r.kind == RefusalKind::Rejected
     ));
     let seen = cut(200, r#"{"uid":"a","status":"failed"}"#);
     assert!(matches!(
-        read_task(&seen, TaskUrl::Result),
+        read_task(&seen, TaskEndpoint::Result),
         TaskReading::Transaction(_)
     ));
     // What is missing of these might have said that the outcome is open.
@@ -334,7 +334,7 @@ fn with_a_uid_on_both_levels_the_outer_one_counts() {
 }
 
 #[test]
-fn the_acquirers_section_is_no_transaction_without_the_outer_uid() {
+fn an_acquirer_section_without_a_uid_is_no_transaction() {
     let section = json!({"uid": "ACQ-778899", "status": "successful", "amount": 1});
     for own in ["amount", "currency", "type", "tracking_id"] {
         let flat = json!({"uid": null, "status": "successful", own: "x", "transaction": section});
@@ -378,7 +378,7 @@ fn both_versions_give_the_same_snapshot() {
 
 #[test]
 fn odd_transactions() {
-    let read = |body: &[u8]| read_task(&received(200, body), TaskUrl::Result);
+    let read = |body: &[u8]| read_task(&received(200, body), TaskEndpoint::Result);
     // A key twice: the last one counts.
     let twice = br#"{"uid":"a","status":"failed","status":"successful","amount":"12"}"#;
     assert!(matches!(read(twice), TaskReading::Transaction(s)

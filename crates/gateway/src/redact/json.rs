@@ -3,9 +3,9 @@
 //!
 //! What it deliberately cannot do: read text that is not JSON; its caller makes sure.
 
-use super::keys::{self, KeyClass, Secret};
-use super::secrets::{Place, Secrets};
-use super::{MARK, OPEN_MARK, pairs, scan, text};
+use super::keys::{self, FieldSensitivity, Secret};
+use super::secrets::{SecretPlace, Secrets};
+use super::{OPEN_MARK, REDACTION_MARK, pairs, scan, text};
 use crate::{fields, refusals};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -123,7 +123,7 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
         out: None,
     };
     let mut at = 0;
-    let mut class = KeyClass::Plain;
+    let mut class = FieldSensitivity::Plain;
     // So far goes the value of the last `errors`.
     let mut errors = 0;
     let mut pairs = pairs::values(json).into_iter().peekable();
@@ -131,7 +131,7 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
         while pairs.next_if(|pair| pair.value.start < at).is_some() {}
         if pairs.next_if(|pair| pair.value.start == at).is_some() {
             at = sensitive_value(&mut copy, at, at < errors);
-            class = KeyClass::Plain;
+            class = FieldSensitivity::Plain;
             continue;
         }
         match byte {
@@ -142,34 +142,35 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
                 if json.get(next) == Some(&b':') {
                     class = key(&mut copy, at..end, is_worth_a_look, depth);
                     at = skip_blanks(json, next + 1);
-                    if let KeyClass::Sensitive(_) = class {
+                    if let FieldSensitivity::Sensitive(_) = class {
                         at = sensitive_value(&mut copy, at, at < errors);
-                        class = KeyClass::Plain;
+                        class = FieldSensitivity::Plain;
                     } else if at >= errors && json[..next].trim_ascii_end().ends_with(ERRORS) {
                         errors = value_end(json, at);
                     }
                 } else {
                     // Most are not, and an escape is worth a look itself.
-                    let is_long = class == KeyClass::Address && end - at > keys::LONGEST_ADDRESS;
+                    let is_long =
+                        class == FieldSensitivity::Address && end - at > keys::LONGEST_ADDRESS;
                     if is_worth_a_look || is_long {
                         string(&mut copy, at..end, class, depth);
                     }
-                    class = KeyClass::Plain;
+                    class = FieldSensitivity::Plain;
                     at = end;
                 }
             }
             b'-' | b'0'..=b'9' => {
                 let end = scalar_end(json, at);
-                if number_carries_card(class, &json[at..end], secrets) {
+                if number_contains_pan(class, &json[at..end], secrets) {
                     copy.replace(at..end, QUOTED_MARK);
                 }
-                class = KeyClass::Plain;
+                class = FieldSensitivity::Plain;
                 at = end;
             }
             b' ' | b'\t' | b'\n' | b'\r' => at += 1,
             // A bracket, a comma or a word: the key's value has begun or is over.
             _ => {
-                class = KeyClass::Plain;
+                class = FieldSensitivity::Plain;
                 at += 1;
             }
         }
@@ -179,29 +180,31 @@ pub(super) fn rewrite(json: &[u8], secrets: &Secrets, depth: u8) -> Option<Vec<u
 
 /// Whether a string under a key of this class has to change, and into what.
 pub(super) fn redacted_string(
-    class: KeyClass,
+    class: FieldSensitivity,
     value: &str,
     secrets: &Secrets,
     depth: u8,
 ) -> Option<Instead> {
     let exempt = match class {
-        KeyClass::Id => true,
-        KeyClass::LooseId => keys::is_uid(value),
-        KeyClass::Time => fields::is_time(value) && !scan::has_unbroken_hit(value.as_bytes()),
-        KeyClass::Amount => keys::is_decimal(value),
-        KeyClass::Token => keys::is_token(value),
-        KeyClass::Word => value.len() <= keys::LONGEST_WORD,
-        KeyClass::Address => {
+        FieldSensitivity::Id => true,
+        FieldSensitivity::LooseId => keys::is_uid(value),
+        FieldSensitivity::Time => {
+            fields::is_time(value) && !scan::has_unbroken_hit(value.as_bytes())
+        }
+        FieldSensitivity::Amount => keys::is_decimal(value),
+        FieldSensitivity::Token => keys::is_token(value),
+        FieldSensitivity::Word => value.len() <= keys::LONGEST_WORD,
+        FieldSensitivity::Address => {
             let may_stay = is_whole_address(value, secrets);
             return (!may_stay).then_some(Instead::Null);
         }
-        KeyClass::Plain | KeyClass::Sensitive(_) => false,
+        FieldSensitivity::Plain | FieldSensitivity::Sensitive(_) => false,
     };
     if exempt {
         return None;
     }
     let nothing = Secrets::default();
-    let secrets = if class == KeyClass::Word {
+    let secrets = if class == FieldSensitivity::Word {
         &nothing
     } else {
         secrets
@@ -230,22 +233,26 @@ pub(super) fn is_whole_address(value: &str, secrets: &Secrets) -> bool {
 }
 
 /// Whether a number under a key of this class has to go.
-pub(super) fn number_carries_card(class: KeyClass, number: &[u8], secrets: &Secrets) -> bool {
+pub(super) fn number_contains_pan(
+    class: FieldSensitivity,
+    number: &[u8],
+    secrets: &Secrets,
+) -> bool {
     match class {
-        KeyClass::Id | KeyClass::Amount => return false,
-        KeyClass::Time => return scan::has_unbroken_hit(number),
-        KeyClass::Word if number.len() <= keys::LONGEST_WORD => return false,
-        KeyClass::Plain
-        | KeyClass::Sensitive(_)
-        | KeyClass::LooseId
-        | KeyClass::Token
-        | KeyClass::Word
-        | KeyClass::Address => {}
+        FieldSensitivity::Id | FieldSensitivity::Amount => return false,
+        FieldSensitivity::Time => return scan::has_unbroken_hit(number),
+        FieldSensitivity::Word if number.len() <= keys::LONGEST_WORD => return false,
+        FieldSensitivity::Plain
+        | FieldSensitivity::Sensitive(_)
+        | FieldSensitivity::LooseId
+        | FieldSensitivity::Token
+        | FieldSensitivity::Word
+        | FieldSensitivity::Address => {}
     }
     if number.len() >= scan::MIN_DIGITS && scan::has_any_unbroken_hit(number) {
         return true;
     }
-    if class != KeyClass::Word && secrets.is_in_number(number) {
+    if class != FieldSensitivity::Word && secrets.is_in_number(number) {
         return true;
     }
     // `4.2e15` is a card number as well.
@@ -260,25 +267,30 @@ pub(super) fn number_carries_card(class: KeyClass, number: &[u8], secrets: &Secr
 }
 
 /// Whether a string under a sensitive key still says something.
-pub(super) fn says_something(value: &str) -> bool {
-    !value.is_empty() && value != MARK
+pub(super) fn has_content(value: &str) -> bool {
+    !value.is_empty() && value != REDACTION_MARK
 }
 
-fn key(copy: &mut Rewrite<'_>, range: Range<usize>, is_worth_a_look: bool, depth: u8) -> KeyClass {
+fn key(
+    copy: &mut Rewrite<'_>,
+    range: Range<usize>,
+    is_worth_a_look: bool,
+    depth: u8,
+) -> FieldSensitivity {
     let raw = &copy.source[range.start + 1..range.end - 1];
     // What is not worth a look has no escapes: the bytes are the name.
     let name = is_worth_a_look.then(|| unescape(raw));
     let spelled = name.as_ref().map_or(raw, |name| name.as_bytes());
     let class = match keys::classify(spelled) {
-        KeyClass::Sensitive(secret) => KeyClass::Sensitive(secret),
+        FieldSensitivity::Sensitive(secret) => FieldSensitivity::Sensitive(secret),
         // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
-        _ if depth > 0 => KeyClass::Plain,
+        _ if depth > 0 => FieldSensitivity::Plain,
         class => class,
     };
     let nothing = Secrets::default();
     let has_to_go = name.is_some_and(|name| {
         text::redacted(&name, &nothing, depth).is_some()
-            || copy.secrets.struck(&name, Place::Name).is_some()
+            || copy.secrets.struck(&name, SecretPlace::Name).is_some()
     });
     if has_to_go {
         copy.replace(range, QUOTED_MARK);
@@ -286,7 +298,7 @@ fn key(copy: &mut Rewrite<'_>, range: Range<usize>, is_worth_a_look: bool, depth
     class
 }
 
-fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: KeyClass, depth: u8) {
+fn string(copy: &mut Rewrite<'_>, range: Range<usize>, class: FieldSensitivity, depth: u8) {
     let value = unescape(&copy.source[range.start + 1..range.end - 1]);
     match redacted_string(class, &value, copy.secrets, depth) {
         None => {}
@@ -320,7 +332,7 @@ fn sensitive_value(copy: &mut Rewrite<'_>, start: usize, in_errors: bool) -> usi
     let value = &json[start..end];
     let silent = match value {
         b"null" => true,
-        [b'"', inner @ .., b'"'] => !says_something(&unescape(inner)) || is_listed(inner),
+        [b'"', inner @ .., b'"'] => !has_content(&unescape(inner)) || is_listed(inner),
         [b'{', inner @ .., b'}'] | [b'[', inner @ .., b']'] => {
             inner.iter().all(u8::is_ascii_whitespace)
         }
@@ -381,8 +393,8 @@ fn weighed_string(json: &[u8], start: usize) -> (usize, bool) {
     let (mut at, mut weight) = (start + 1, 0);
     while let Some(byte) = json.get(at) {
         match byte {
-            b'"' => return (at + 1, weight >= text::WORTH_A_LOOK),
-            b'\\' => (at, weight) = (at + 2, text::WORTH_A_LOOK),
+            b'"' => return (at + 1, weight >= text::MIN_PAN_LEN),
+            b'\\' => (at, weight) = (at + 2, text::MIN_PAN_LEN),
             _ => (at, weight) = (at + 1, weight + text::weight(*byte)),
         }
     }

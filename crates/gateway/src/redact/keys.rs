@@ -17,7 +17,7 @@ pub(super) enum Secret {
 
 /// What may stand under a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyClass {
+pub(super) enum FieldSensitivity {
     /// Anything: digits are looked at.
     Plain,
     /// Card data, whatever it looks like.
@@ -46,30 +46,32 @@ pub(super) const LONGEST_ADDRESS: usize = 8 * 1024;
 
 /// Reads a key. Case, blanks, dashes, dots and underscores do not matter for card data, so that no
 /// other spelling of `verification_value` slips through.
-pub(super) fn classify(key: &[u8]) -> KeyClass {
+pub(super) fn classify(key: &[u8]) -> FieldSensitivity {
     match key {
-        b"uid" | b"parent_uid" | b"tracking_id" | b"request_id" => return KeyClass::Id,
-        b"id" => return KeyClass::LooseId,
-        b"amount" => return KeyClass::Amount,
-        b"token" | b"stamp" => return KeyClass::Token,
-        b"redirect_url" | b"receipt_url" | b"acs_url" | b"pa_res_url" => return KeyClass::Address,
+        b"uid" | b"parent_uid" | b"tracking_id" | b"request_id" => return FieldSensitivity::Id,
+        b"id" => return FieldSensitivity::LooseId,
+        b"amount" => return FieldSensitivity::Amount,
+        b"token" | b"stamp" => return FieldSensitivity::Token,
+        b"redirect_url" | b"receipt_url" | b"acs_url" | b"pa_res_url" => {
+            return FieldSensitivity::Address;
+        }
         b"status" | b"code" | b"type" | b"currency" | b"rrn" | b"brand" | b"bin" | b"first_1"
-        | b"last_4" => return KeyClass::Word,
+        | b"last_4" => return FieldSensitivity::Word,
         _ => {}
     }
     if let Some(secret) = secret(key) {
-        return KeyClass::Sensitive(secret);
+        return FieldSensitivity::Sensitive(secret);
     }
     match key {
-        key if key.ends_with(b"_at") => KeyClass::Time,
-        key if key.ends_with(b"_amount") => KeyClass::Amount,
+        key if key.ends_with(b"_at") => FieldSensitivity::Time,
+        key if key.ends_with(b"_amount") => FieldSensitivity::Amount,
         key if [&b"_code"[..], b"_status", b"_type", b"_currency"]
             .iter()
             .any(|end| key.ends_with(end)) =>
         {
-            KeyClass::Word
+            FieldSensitivity::Word
         }
-        _ => KeyClass::Plain,
+        _ => FieldSensitivity::Plain,
     }
 }
 
@@ -259,12 +261,15 @@ mod tests {
             for key in keys.split_whitespace() {
                 assert_eq!(
                     classify(key.as_bytes()),
-                    KeyClass::Sensitive(secret),
+                    FieldSensitivity::Sensitive(secret),
                     "{key}"
                 );
             }
         }
-        assert_eq!(classify(b"holder "), KeyClass::Sensitive(Secret::Holder));
+        assert_eq!(
+            classify(b"holder "),
+            FieldSensitivity::Sensitive(Secret::Holder)
+        );
     }
 
     #[test]
@@ -287,7 +292,7 @@ mod tests {
             "order_number",
             "panel",
         ] {
-            assert_eq!(classify(key.as_bytes()), KeyClass::Plain, "{key}");
+            assert_eq!(classify(key.as_bytes()), FieldSensitivity::Plain, "{key}");
         }
         for key in [
             "last_4",
@@ -298,16 +303,16 @@ mod tests {
             "currency",
             "status",
         ] {
-            assert_eq!(classify(key.as_bytes()), KeyClass::Word, "{key}");
+            assert_eq!(classify(key.as_bytes()), FieldSensitivity::Word, "{key}");
         }
     }
 
     #[test]
-    fn what_is_left_alone() {
-        assert_eq!(classify(b"tracking_id"), KeyClass::Id);
-        assert_eq!(classify(b"paid_at"), KeyClass::Time);
-        assert_eq!(classify(b"expired_at"), KeyClass::Time);
-        assert_eq!(classify(b"acs_url"), KeyClass::Address);
+    fn harmless_keys_are_kept() {
+        assert_eq!(classify(b"tracking_id"), FieldSensitivity::Id);
+        assert_eq!(classify(b"paid_at"), FieldSensitivity::Time);
+        assert_eq!(classify(b"expired_at"), FieldSensitivity::Time);
+        assert_eq!(classify(b"acs_url"), FieldSensitivity::Address);
         assert!(is_uid("4107-310b0da80b") && is_uid("6a0f5f1c-2f0e-4d2a-9f6e-0b1d7c9a1001"));
         assert!(!is_uid("4200000000000000") && !is_uid("4200-0000-0000-0000"));
         assert!(is_decimal("-12.5") && !is_decimal("4200 0000") && !is_decimal(""));

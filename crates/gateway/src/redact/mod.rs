@@ -21,18 +21,18 @@ mod scan;
 mod secrets;
 mod text;
 
-use super::json::{Fields, Json};
-use super::{decode, sparse};
-use keys::{KeyClass, Secret};
+use super::borrowed_json::{BorrowedJson, ObjectFields};
+use super::{decode, webhook_json};
+use keys::{FieldSensitivity, Secret};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
 pub use secrets::Secrets;
-pub(super) use secrets::strike;
+pub(super) use secrets::redact_holders;
 
 /// What stands in the place of what was taken out.
-pub const MARK: &str = "[redacted]";
+pub const REDACTION_MARK: &str = "[redacted]";
 
 /// The same of an error's text under the name of a card field that leaves the outcome open: that much of it
 /// must be read again from what is kept.
@@ -40,7 +40,11 @@ pub const OPEN_MARK: &str = "[redacted] (already used, or not known)";
 
 /// What is kept of such texts.
 pub(super) fn mark_of_error(leaves_open: bool) -> &'static str {
-    if leaves_open { OPEN_MARK } else { MARK }
+    if leaves_open {
+        OPEN_MARK
+    } else {
+        REDACTION_MARK
+    }
 }
 
 /// A body that may be kept.
@@ -78,11 +82,11 @@ pub fn redact_with(bytes: &[u8], others: &Secrets) -> Redacted {
 const MAX_MENDINGS: usize = 4;
 
 /// The same for who has read the body as JSON already, and found this in it.
-pub(super) fn redact_read(bytes: &[u8], read: Option<&Json<'_>>) -> Redacted {
+pub(super) fn redact_read(bytes: &[u8], read: Option<&BorrowedJson<'_>>) -> Redacted {
     redact_text_of(bytes, read, &Secrets::default())
 }
 
-fn redact_text_of(bytes: &[u8], read: Option<&Json<'_>>, others: &Secrets) -> Redacted {
+fn redact_text_of(bytes: &[u8], read: Option<&BorrowedJson<'_>>, others: &Secrets) -> Redacted {
     if read.is_none() && is_wide_and_broken(bytes) {
         return Redacted {
             bytes: told_of(bytes),
@@ -160,7 +164,7 @@ pub fn carries_card_data(value: &Value) -> bool {
         Value::Array(items) => items.iter().any(carries_card_data),
         Value::Object(fields) => fields.iter().any(|(name, value)| {
             if keys::is_sensitive(name.as_bytes()) {
-                says_something(value)
+                has_content(value)
             } else {
                 carries_card_data(value)
             }
@@ -168,11 +172,11 @@ pub fn carries_card_data(value: &Value) -> bool {
     }
 }
 
-fn says_something(value: &Value) -> bool {
+fn has_content(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(_) | Value::Number(_) => true,
-        Value::String(text) => json::says_something(text),
+        Value::String(text) => json::has_content(text),
         Value::Array(items) => !items.is_empty(),
         Value::Object(fields) => !fields.is_empty(),
     }
@@ -190,7 +194,7 @@ pub fn is_card_number(digits: &[u8]) -> bool {
 }
 
 /// Whether a field of this name holds card data, whatever its value looks like.
-pub fn names_card_data(name: &str) -> bool {
+pub fn mentions_card_data(name: &str) -> bool {
     keys::is_sensitive(name.as_bytes())
 }
 
@@ -200,13 +204,13 @@ pub(super) fn names_what_recurs(name: &str) -> bool {
 }
 
 /// What stands in the card fields of a body, and may recur in its texts.
-pub(super) fn holders(fields: &Fields<'_>) -> Secrets {
+pub(super) fn holders(fields: &ObjectFields<'_>) -> Secrets {
     Secrets::of_fields(fields)
 }
 
 /// Whether the value of `token` or `stamp` may be kept as it is.
-pub(super) fn is_harmless_token(token: &str) -> bool {
-    json::redacted_string(KeyClass::Token, token, &Secrets::default(), 0).is_none()
+pub(super) fn is_safe_token(token: &str) -> bool {
+    json::redacted_string(FieldSensitivity::Token, token, &Secrets::default(), 0).is_none()
 }
 
 /// Redacts a value in place, for answers that are built from it.
@@ -216,7 +220,8 @@ pub fn redact_value(value: &Value) -> Value {
     if !redacted.changed {
         return value.clone();
     }
-    sparse::read_value(&redacted.bytes).unwrap_or_else(|_| Value::String(MARK.to_owned()))
+    webhook_json::read_value(&redacted.bytes)
+        .unwrap_or_else(|_| Value::String(REDACTION_MARK.to_owned()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! follows. There it counts at the beginning of a line, or after a bracket or a comma.
 
 use super::json;
-use super::keys::{self, KeyClass, Secret};
+use super::keys::{self, FieldSensitivity, Secret};
 use std::ops::Range;
 
 /// So far the end of a tag is looked for.
@@ -21,7 +21,7 @@ const MAX_ELEMENT: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Named {
     /// What the name says.
-    pub(super) class: KeyClass,
+    pub(super) class: FieldSensitivity,
     /// The name.
     pub(super) name: Range<usize>,
     /// The value, without its quotes.
@@ -44,11 +44,11 @@ pub(super) fn named_values(text: &str) -> Vec<Named> {
         at = word.end;
         let class = keys::classify(&bytes[word.clone()]);
         let neighbour = of_neighbour(bytes, &word);
-        if class == KeyClass::Plain && neighbour.is_none() {
+        if class == FieldSensitivity::Plain && neighbour.is_none() {
             continue;
         }
         let (class, (value, mark, whole)) = match neighbour {
-            Some((secret, value)) => (KeyClass::Sensitive(secret), value),
+            Some((secret, value)) => (FieldSensitivity::Sensitive(secret), value),
             None => match value_after(bytes, &word, class) {
                 Some(value) => (class, value),
                 None => continue,
@@ -58,7 +58,10 @@ pub(super) fn named_values(text: &str) -> Vec<Named> {
         if !text.is_char_boundary(value.start) || !text.is_char_boundary(value.end) {
             continue;
         }
-        if matches!(class, KeyClass::Sensitive(_) | KeyClass::Address) {
+        if matches!(
+            class,
+            FieldSensitivity::Sensitive(_) | FieldSensitivity::Address
+        ) {
             // It may stand in front of its name.
             at = at.max(value.end);
         }
@@ -90,11 +93,11 @@ const MAX_EXEMPT: usize = 2 * keys::LONGEST_ADDRESS;
 /// The same where no address is meant.
 const MAX_ID: usize = 512;
 
-fn value_after(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option<Value> {
+fn value_after(bytes: &[u8], word: &Range<usize>, class: FieldSensitivity) -> Option<Value> {
     // What is exempt is short: nothing is read over and over.
     let most = match class {
-        KeyClass::Sensitive(_) => bytes.len(),
-        KeyClass::Address => word.end + MAX_EXEMPT,
+        FieldSensitivity::Sensitive(_) => bytes.len(),
+        FieldSensitivity::Address => word.end + MAX_EXEMPT,
         _ => word.end + MAX_ID,
     };
     let bytes = &bytes[..bytes.len().min(most)];
@@ -289,7 +292,7 @@ fn after_tag(bytes: &[u8], word: &Range<usize>) -> Option<Value> {
 }
 
 /// `name=value`, `name => value`, and `name: value` where no sentence can be.
-fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option<Value> {
+fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: FieldSensitivity) -> Option<Value> {
     let bracket = usize::from(bytes.get(word.end) == Some(&b']'));
     let after = json::skip_blanks(bytes, word.end + bracket);
     let start = match bytes.get(after..)? {
@@ -309,7 +312,7 @@ fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option
     }
     let stops: &[u8] = match class {
         // A name has blanks in it.
-        KeyClass::Sensitive(Secret::Holder) => b"&;\"'<>#\r\n",
+        FieldSensitivity::Sensitive(Secret::Holder) => b"&;\"'<>#\r\n",
         _ => b"&;\"'<># \t\r\n",
     };
     let start = start + bytes[start..].iter().take_while(|b| **b == b' ').count();
@@ -320,7 +323,7 @@ fn after_bare_name(bytes: &[u8], word: &Range<usize>, class: KeyClass) -> Option
 const MAX_IN_SENTENCE: usize = 96;
 
 /// `paid by the holder: Jane Roe` in running text: words that begin as names do, or digits.
-fn in_sentence(bytes: &[u8], from: usize, class: KeyClass) -> Option<Value> {
+fn in_sentence(bytes: &[u8], from: usize, class: FieldSensitivity) -> Option<Value> {
     let start = json::skip_blanks(bytes, from);
     let near = &bytes[start..bytes.len().min(start + MAX_IN_SENTENCE)];
     let near = match std::str::from_utf8(near) {
@@ -328,7 +331,7 @@ fn in_sentence(bytes: &[u8], from: usize, class: KeyClass) -> Option<Value> {
         Err(error) => std::str::from_utf8(&near[..error.valid_up_to()]).ok()?,
     };
     let length = match class {
-        KeyClass::Sensitive(Secret::Holder) => {
+        FieldSensitivity::Sensitive(Secret::Holder) => {
             let mut end = 0;
             let mut at = 0;
             for word in near.split_inclusive(' ') {
@@ -344,7 +347,7 @@ fn in_sentence(bytes: &[u8], from: usize, class: KeyClass) -> Option<Value> {
             }
             end
         }
-        KeyClass::Sensitive(Secret::Code | Secret::Other) => {
+        FieldSensitivity::Sensitive(Secret::Code | Secret::Other) => {
             let is_part = |c: char| c.is_ascii_digit() || matches!(c, '/' | '-');
             near.find(|c| !is_part(c)).unwrap_or(near.len())
         }

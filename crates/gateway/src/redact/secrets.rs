@@ -5,8 +5,8 @@
 //! overwritten when it is dropped.
 
 use super::keys::{self, Secret};
-use super::{MARK, scan, text};
-use crate::json::{Fields, Json};
+use super::{REDACTION_MARK, scan, text};
+use crate::borrowed_json::{BorrowedJson, ObjectFields};
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -44,11 +44,11 @@ const SHORT_NAME: usize = 4;
 
 /// More names than this are looked for in one pass. A body has one or two as a rule, for which that would
 /// be the dearer way; a hostile one has fifty thousand.
-const MANY: usize = 16;
+const MAX_HOLDERS: usize = 16;
 
 /// Where is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SecretPlace {
     /// A text: everything is looked for.
     Text,
     /// The name of a field: words of the protocol have no blanks, and are never struck.
@@ -64,7 +64,7 @@ impl Secrets {
     }
 
     /// The same of fields that have been read.
-    pub(crate) fn of_fields(fields: &Fields<'_>) -> Self {
+    pub(crate) fn of_fields(fields: &ObjectFields<'_>) -> Self {
         let mut found = Self::default();
         found.collect_fields(fields, false);
         found.ready()
@@ -83,8 +83,8 @@ impl Secrets {
     }
 
     /// A text that was read from the same body, without what recurs in it.
-    pub fn strike(&self, text: String) -> String {
-        match self.struck(&text, Place::Text) {
+    pub fn redact_holders(&self, text: String) -> String {
+        match self.struck(&text, SecretPlace::Text) {
             Some(struck) => struck,
             None => text,
         }
@@ -155,7 +155,7 @@ impl Secrets {
             list.dedup();
         }
         self.finder = None;
-        if self.holders.len() > MANY {
+        if self.holders.len() > MAX_HOLDERS {
             self.finder = AhoCorasick::builder()
                 .match_kind(MatchKind::LeftmostLongest)
                 .build(&self.holders)
@@ -167,7 +167,7 @@ impl Secrets {
     /// Takes a value over that stands under a name of card data. `in_card` tells that its object is a card.
     pub(super) fn add(&mut self, secret: Secret, value: &str, in_card: bool) {
         let value = value.trim();
-        if value.is_empty() || value == MARK {
+        if value.is_empty() || value == REDACTION_MARK {
             return;
         }
         match secret {
@@ -193,7 +193,7 @@ impl Secrets {
     }
 
     /// Recursion is bounded: values come from a reader that refuses deep nesting.
-    fn collect_fields(&mut self, fields: &Fields<'_>, in_card: bool) {
+    fn collect_fields(&mut self, fields: &ObjectFields<'_>, in_card: bool) {
         for (key, value) in fields.iter() {
             // What stands there are messages.
             if key == "errors" {
@@ -206,32 +206,35 @@ impl Secrets {
         }
     }
 
-    fn collect(&mut self, value: &Json<'_>, in_card: bool) {
+    fn collect(&mut self, value: &BorrowedJson<'_>, in_card: bool) {
         match value {
-            Json::Object(fields) => self.collect_fields(fields, in_card),
-            Json::List(items) => items.iter().for_each(|item| self.collect(item, in_card)),
-            Json::Null | Json::Flag(_) | Json::Number(_) | Json::Text(_) => {}
+            BorrowedJson::Object(fields) => self.collect_fields(fields, in_card),
+            BorrowedJson::List(items) => items.iter().for_each(|item| self.collect(item, in_card)),
+            BorrowedJson::Null
+            | BorrowedJson::Flag(_)
+            | BorrowedJson::Number(_)
+            | BorrowedJson::Text(_) => {}
         }
     }
 
     /// A field that was given twice has been read as a list.
-    fn collect_values(&mut self, secret: Secret, value: &Json<'_>, in_card: bool) {
+    fn collect_values(&mut self, secret: Secret, value: &BorrowedJson<'_>, in_card: bool) {
         match value {
-            Json::Text(text) => self.add(secret, text, in_card),
-            Json::Number(number) => self.add(secret, &number.to_string(), in_card),
-            Json::List(items) => {
+            BorrowedJson::Text(text) => self.add(secret, text, in_card),
+            BorrowedJson::Number(number) => self.add(secret, &number.to_string(), in_card),
+            BorrowedJson::List(items) => {
                 for item in items {
                     self.collect_values(secret, item, in_card);
                 }
             }
-            Json::Object(fields) => self.collect_fields(fields, true),
-            Json::Null | Json::Flag(_) => {}
+            BorrowedJson::Object(fields) => self.collect_fields(fields, true),
+            BorrowedJson::Null | BorrowedJson::Flag(_) => {}
         }
     }
 
     /// The text without what recurs in it, or `None` when nothing does.
-    pub(super) fn struck(&self, text: &str, place: Place) -> Option<String> {
-        let mut found = self.found(text, place);
+    pub(super) fn struck(&self, text: &str, place: SecretPlace) -> Option<String> {
+        let mut found = self.find(text, place);
         if found.is_empty() {
             return None;
         }
@@ -241,7 +244,7 @@ impl Secrets {
         for range in found {
             if range.start >= copied {
                 out.push_str(&text[copied..range.start]);
-                out.push_str(MARK);
+                out.push_str(REDACTION_MARK);
             }
             copied = copied.max(range.end);
         }
@@ -249,7 +252,7 @@ impl Secrets {
         Some(out)
     }
 
-    fn found(&self, text: &str, place: Place) -> Vec<Range<usize>> {
+    fn find(&self, text: &str, place: SecretPlace) -> Vec<Range<usize>> {
         let mut found = Vec::new();
         if self.is_empty() {
             return found;
@@ -257,14 +260,14 @@ impl Secrets {
         if !self.numbers.is_empty() {
             numbers_in(text.as_bytes(), &self.numbers, &mut found);
         }
-        if place == Place::Text && !self.codes.is_empty() {
+        if place == SecretPlace::Text && !self.codes.is_empty() {
             codes_in(text, &self.codes, &mut found);
         }
         self.holders_in(text, place, &mut found);
         found
     }
 
-    fn holders_in(&self, text: &str, place: Place, found: &mut Vec<Range<usize>>) {
+    fn holders_in(&self, text: &str, place: SecretPlace, found: &mut Vec<Range<usize>>) {
         let Some(shortest) = self.holders.last().map(String::len) else {
             return;
         };
@@ -276,7 +279,7 @@ impl Secrets {
         let counts = |range: &Range<usize>| {
             let name = &low.text[range.clone()];
             let is_whole = name.chars().count() >= SHORT_NAME || low.is_word(range);
-            is_whole && (place == Place::Text || name.contains(' '))
+            is_whole && (place == SecretPlace::Text || name.contains(' '))
         };
         let mut add = |range: Range<usize>| {
             if counts(&range) {
@@ -494,8 +497,8 @@ impl fmt::Debug for Secrets {
 }
 
 /// Takes what recurs out of a text that is read from the same body.
-pub(crate) fn strike(text: String, secrets: &Secrets) -> String {
-    secrets.strike(text)
+pub(crate) fn redact_holders(text: String, secrets: &Secrets) -> String {
+    secrets.redact_holders(text)
 }
 
 /// A value as a form writes it.

@@ -108,7 +108,7 @@ fn texts_for_people() {
 }
 
 #[test]
-fn requests_with_card_data_are_told_apart() {
+fn requests_with_card_data_are_recognised() {
     let token = json!({"amount": 3245, "currency": "EUR", "description": "Order number: 1001",
         "credit_card": {"token": "5b1f0c2e-7d54-4a0b-8f1a-93b0c2d4e611"}});
     assert!(!carries_card_data(&token));
@@ -191,17 +191,17 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// Fails when a card number is left where nothing exempts it.
-fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
+fn assert_clean(value: &Value, class: FieldSensitivity, nested: bool) {
     match value {
-        Value::String(text) if class == KeyClass::Plain => {
+        Value::String(text) if class == FieldSensitivity::Plain => {
             match serde_json::from_str::<Value>(text) {
                 Ok(Value::Null | Value::Bool(_) | Value::Number(_)) | Err(_) => {
                     assert!(scan::first_hit(text.as_bytes(), 0).is_none(), "{text}");
                 }
-                Ok(document) => assert_clean(&document, KeyClass::Plain, true),
+                Ok(document) => assert_clean(&document, FieldSensitivity::Plain, true),
             }
         }
-        Value::Number(number) if class == KeyClass::Plain => {
+        Value::Number(number) if class == FieldSensitivity::Plain => {
             assert!(
                 !scan::has_any_unbroken_hit(number.to_string().as_bytes()),
                 "{number}"
@@ -210,12 +210,12 @@ fn assert_clean(value: &Value, class: KeyClass, nested: bool) {
         Value::Array(items) => {
             items
                 .iter()
-                .for_each(|item| assert_clean(item, KeyClass::Plain, nested));
+                .for_each(|item| assert_clean(item, FieldSensitivity::Plain, nested));
         }
         Value::Object(fields) => fields.iter().for_each(|(name, value)| {
             assert!(scan::first_hit(name.as_bytes(), 0).is_none(), "{name}");
             let class = if nested {
-                KeyClass::Plain
+                FieldSensitivity::Plain
             } else {
                 keys::classify(name.as_bytes())
             };
@@ -231,7 +231,7 @@ proptest! {
         let body = serde_json::to_vec(&value).unwrap();
         let redacted = redact(&body);
         let back: Value = serde_json::from_slice(&redacted.bytes).unwrap();
-        assert_clean(&back, KeyClass::Plain, false);
+        assert_clean(&back, FieldSensitivity::Plain, false);
         prop_assert!(!carries_card_data(&back), "{} from {}", back, value);
         prop_assert!(redacted.changed || !carries_card_data(&value));
         prop_assert!(!redact(&redacted.bytes).changed);
@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn a_card_number_in_any_text_goes(before in "[^0-9]{0,12}", pan in card_number(), after in "[^0-9]{0,12}") {
+    fn a_card_number_in_any_text_is_redacted(before in "[^0-9]{0,12}", pan in card_number(), after in "[^0-9]{0,12}") {
         let text = format!("{before} {pan} {after}");
         let clean = redact_text(&text).into_owned();
         prop_assert!(!clean.contains(&pan), "{}", clean);
@@ -275,7 +275,7 @@ proptest! {
 }
 
 #[test]
-fn a_holder_is_taken_out_of_the_messages_of_the_same_body_too() {
+fn a_holder_is_redacted_in_the_messages_of_its_body() {
     let body = json!({"transaction": {
         "uid": "u", "message": "the card of ANNA \"A\" MEIER was charged",
         "credit_card": {"holder": "ANNA \"A\" MEIER", "last_4": "4444"},
@@ -318,7 +318,7 @@ fn a_holder_is_found_however_the_body_spells_the_name() {
 }
 
 #[test]
-fn many_holders_are_all_taken_out() {
+fn many_holders_are_all_redacted() {
     let names: Vec<String> = (0..100).map(|n| format!("Jane Roe {n}")).collect();
     let message = names.join(", ");
     let holders: Vec<Value> = names.iter().map(|name| json!({"holder": name})).collect();
@@ -328,7 +328,7 @@ fn many_holders_are_all_taken_out() {
 }
 
 #[test]
-fn a_holder_of_one_word_cannot_strike_words_of_the_protocol() {
+fn a_one_word_holder_does_not_redact_protocol_words() {
     let body = json!({"status": "successful", "message": "Successful!",
         "credit_card": {"holder": "successful"}});
     let redacted = redact(body.to_string().as_bytes());
@@ -424,7 +424,7 @@ fn every_spelling_of_a_field_is_known_in_every_kind_of_body() {
 }
 
 #[test]
-fn either_of_two_fields_is_looked_for_in_the_rest() {
+fn both_of_two_fields_are_redacted_elsewhere() {
     let body =
         r#"{"card":{"holder":"ANNA MEIER","holder":"OTTO KLEIN"},"m":"Anna Meier, otto klein"}"#;
     let kept = text_of(body);
@@ -432,7 +432,7 @@ fn either_of_two_fields_is_looked_for_in_the_rest() {
 }
 
 #[test]
-fn a_code_goes_only_where_it_stands_alone_in_a_text() {
+fn a_code_is_redacted_only_between_word_bounds() {
     let body = json!({"cvc": "100", "message": "code 100, not 1000, 1.100 or A100", "amount": 100,
         "code": "100", "rrn": "100", "auth_code": "100", "last_4": "100"});
     let kept: Value = serde_json::from_str(&text_of(&body.to_string())).unwrap();
@@ -469,7 +469,7 @@ fn an_address_is_whole_or_null() {
 }
 
 #[test]
-fn the_card_of_a_request_is_taken_out_of_its_answer() {
+fn the_requests_card_is_redacted_in_the_response() {
     let request = br#"{"request":{"credit_card":{"number":"9111222233334444","holder":"Jane Roe","cvc":"917"}}}"#;
     let answer =
         br#"{"uid":"9111222233334444","message":"9111 2222 3333 4444 of JANE  ROE (917)"}"#;
@@ -481,7 +481,7 @@ fn the_card_of_a_request_is_taken_out_of_its_answer() {
 }
 
 #[test]
-fn what_is_no_text_is_told_by_its_length_and_hash() {
+fn binary_is_replaced_by_length_and_hash() {
     let kept = redact(b"PNG\x00\x01\xFF 4200000000000000");
     let told: Value = serde_json::from_slice(&kept.bytes).unwrap();
     assert_eq!(told["length"], 23);
@@ -491,7 +491,7 @@ fn what_is_no_text_is_told_by_its_length_and_hash() {
 }
 
 #[test]
-fn hostile_bodies_take_no_long_time() {
+fn hostile_bodies_are_redacted_quickly() {
     let started = leaves::clock::BootInstant::now();
     for piece in [
         "<holder>x",

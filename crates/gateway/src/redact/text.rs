@@ -4,10 +4,10 @@
 //! What it deliberately cannot do: know a holder's name that stands in no field. It knows values by the
 //! name written before them, and card numbers by their digits.
 
-use super::keys::KeyClass;
+use super::keys::FieldSensitivity;
 use super::named::{Named, named_values};
-use super::secrets::{Place, Secrets, of_form};
-use super::{MARK, json, scan};
+use super::secrets::{SecretPlace, Secrets, of_form};
+use super::{REDACTION_MARK, json, scan};
 use std::borrow::Cow;
 
 /// Documents as text in documents are followed so deep; what lies deeper goes as a whole.
@@ -19,7 +19,7 @@ const ENCRYPTED: &[u8] = b"$begatewaycse";
 
 /// The redacted text, or `None` when nothing in it has to go.
 pub(super) fn redacted(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
-    if !is_worth_a_look(text.as_bytes()) && secrets.is_empty() {
+    if !may_contain_pan(text.as_bytes()) && secrets.is_empty() {
         return None;
     }
     let mut last = one_round(text, secrets, depth)?;
@@ -29,7 +29,7 @@ pub(super) fn redacted(text: &str, secrets: &Secrets, depth: u8) -> Option<Strin
             None => return Some(last),
         }
     }
-    Some(MARK.to_owned())
+    Some(REDACTION_MARK.to_owned())
 }
 
 /// Finds what stands in the card fields of a body that may be anything.
@@ -45,7 +45,7 @@ pub(super) fn collect(bytes: &[u8], found: &mut Secrets, depth: u8) {
     let plain = resolve_escapes(&text);
     let names_a_card = plain.to_ascii_lowercase().contains("card");
     for named in named_values(&plain) {
-        if let KeyClass::Sensitive(secret) = named.class {
+        if let FieldSensitivity::Sensitive(secret) = named.class {
             let value = &plain[named.value.clone()];
             let is_cards =
                 !plain[named.name.clone()].eq_ignore_ascii_case("number") || names_a_card;
@@ -61,12 +61,12 @@ pub(super) fn collect(bytes: &[u8], found: &mut Secrets, depth: u8) {
 }
 
 /// Most texts are short and plain: no twelve digits, and nothing that names or encodes a value.
-pub(super) fn is_worth_a_look(bytes: &[u8]) -> bool {
-    bytes.iter().map(|byte| weight(*byte)).sum::<usize>() >= WORTH_A_LOOK
+pub(super) fn may_contain_pan(bytes: &[u8]) -> bool {
+    bytes.iter().map(|byte| weight(*byte)).sum::<usize>() >= MIN_PAN_LEN
 }
 
 /// The weight of a text that is worth a look: twelve digits, or one telling sign.
-pub(super) const WORTH_A_LOOK: usize = 12;
+pub(super) const MIN_PAN_LEN: usize = 12;
 
 /// What a byte adds to the weight of a text. Read from a table, since every byte of a body is asked.
 pub(super) fn weight(byte: u8) -> usize {
@@ -83,7 +83,7 @@ const WEIGHTS: [u8; 256] = {
     let signs = *b"\"'<=%\\${[:&\t";
     let mut at = 0;
     while at < signs.len() {
-        weights[signs[at] as usize] = WORTH_A_LOOK as u8;
+        weights[signs[at] as usize] = MIN_PAN_LEN as u8;
         at += 1;
     }
     weights
@@ -98,21 +98,21 @@ pub(super) fn holds_encrypted(text: &str) -> bool {
 fn one_round(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
     let bytes = text.as_bytes();
     if holds_encrypted(text) {
-        return Some(MARK.to_owned());
+        return Some(REDACTION_MARK.to_owned());
     }
     let inner = bytes.trim_ascii();
     if matches!(inner.first(), Some(b'{' | b'[' | b'"')) && json::is_json(inner) {
         if depth >= MAX_DEPTH {
-            return Some(MARK.to_owned());
+            return Some(REDACTION_MARK.to_owned());
         }
         let rewritten = json::rewrite(inner, secrets, depth + 1)?;
-        return Some(String::from_utf8(rewritten).unwrap_or_else(|_| MARK.to_owned()));
+        return Some(String::from_utf8(rewritten).unwrap_or_else(|_| REDACTION_MARK.to_owned()));
     }
     let plain = resolve_escapes(text);
     let clean = without_values(&plain, secrets, depth);
     let left = clean.as_deref().unwrap_or(&plain);
     if hides_more(left, secrets, depth) {
-        return Some(MARK.to_owned());
+        return Some(REDACTION_MARK.to_owned());
     }
     clean
 }
@@ -164,7 +164,7 @@ fn without_values(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
             continue;
         }
         let told = &text[value.clone()];
-        if let KeyClass::Sensitive(_) = class {
+        if let FieldSensitivity::Sensitive(_) = class {
             if is_silent(told) {
                 continue;
             }
@@ -176,16 +176,16 @@ fn without_values(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
         {
             // Ids and sums of the gateway do not lie in texts; there the names prove nothing.
             match kept_whole(*class, told, secrets) {
-                Kept::Whole => {
+                KeptText::Whole => {
                     out.without_runs(free..value.start, secrets);
                     free = value.end;
                 }
-                Kept::Null => {
+                KeptText::Null => {
                     out.without_runs(free..address.start, secrets);
                     out.replace(address.clone(), "null");
                     free = address.end;
                 }
-                Kept::Not => {}
+                KeptText::Not => {}
             }
         }
     }
@@ -193,29 +193,33 @@ fn without_values(text: &str, secrets: &Secrets, depth: u8) -> Option<String> {
     out.finish()
 }
 
-enum Kept {
+enum KeptText {
     Whole,
     Null,
     Not,
 }
 
 /// Whether the value of a field that is exempt is what such a field holds.
-fn kept_whole(class: KeyClass, value: &str, secrets: &Secrets) -> Kept {
+fn kept_whole(class: FieldSensitivity, value: &str, secrets: &Secrets) -> KeptText {
     /// No id is longer, in bytes.
     const LONGEST_ID: usize = 255;
     let is_exempt = match class {
         // In what is broken, a blank may be where the next field has begun.
-        KeyClass::Id => value.len() <= LONGEST_ID && !value.contains(char::is_whitespace),
-        KeyClass::Address if json::is_whole_address(value, secrets) => true,
-        KeyClass::Address => return Kept::Null,
-        KeyClass::Plain => false,
+        FieldSensitivity::Id => value.len() <= LONGEST_ID && !value.contains(char::is_whitespace),
+        FieldSensitivity::Address if json::is_whole_address(value, secrets) => true,
+        FieldSensitivity::Address => return KeptText::Null,
+        FieldSensitivity::Plain => false,
         other => {
             // With a number in it that it may not have, it is a text like any other.
             let has_signs = value.contains(['"', '\'', '=', '<', '{']);
             !has_signs && json::redacted_string(other, value, secrets, MAX_DEPTH).is_none()
         }
     };
-    if is_exempt { Kept::Whole } else { Kept::Not }
+    if is_exempt {
+        KeptText::Whole
+    } else {
+        KeptText::Not
+    }
 }
 
 /// A copy that is made only when something differs.
@@ -238,7 +242,7 @@ impl Copy<'_> {
     fn without_runs(&mut self, range: std::ops::Range<usize>, secrets: &Secrets) {
         let part = &self.source[range.clone()];
         let mut clean: Cow<'_, str> = Cow::Borrowed(part);
-        if let Some(struck) = secrets.struck(&clean, Place::Text) {
+        if let Some(struck) = secrets.struck(&clean, SecretPlace::Text) {
             clean = Cow::Owned(struck);
         }
         if let Some(scanned) = without_digit_runs(&clean) {
@@ -263,7 +267,7 @@ fn without_digit_runs(text: &str) -> Option<String> {
     while let Some(hit) = scan::first_hit(bytes, copied) {
         let out = out.get_or_insert_default();
         out.push_str(&text[copied..hit.start]);
-        out.push_str(MARK);
+        out.push_str(REDACTION_MARK);
         copied = hit.end;
     }
     let mut out = out?;
@@ -429,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_recurs_goes_too() {
+    fn recurring_secrets_are_redacted() {
         assert_eq!(
             clean("holder=IVAN+PETROV&cvc=987&m=987 and ivan petrov"),
             "holder=[redacted]&cvc=[redacted]&m=[redacted] and [redacted]"
@@ -442,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_exempt_stays_in_broken_json_too() {
+    fn exempt_fields_stay_in_broken_json() {
         let whole = r#"{"uid":"4200000000000000","redirect_url":"https://x/?o=4200000000000000","#;
         assert_eq!(clean(whole), whole);
         assert_eq!(

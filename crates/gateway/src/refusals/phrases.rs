@@ -120,7 +120,7 @@ const ANOTHER_RU: [&str; 19] = [
 ];
 
 /// Progress, in the texts of `errors` alone.
-const PROGRESS: [&str; 17] = [
+const IN_PROGRESS_MARKERS: [&str; 17] = [
     " still ",
     " running",
     " waiting",
@@ -434,13 +434,13 @@ impl Phrase {
     }
 
     /// Whether it leaves open what came of the request, beside what says that there is another.
-    pub(super) fn leaves_open(&self, about: About) -> bool {
+    pub(super) fn may_be_in_progress(&self, about: About) -> bool {
         let in_errors = matches!(about, About::Field | About::Whole);
         let at_large = matches!(about, About::Whole | About::Message);
         let given = self.holds(&GIVEN);
         let parties = self.holds(&PARTIES) || self.holds(&LINKS);
         let subjects = parties || self.holds(&WORK) || self.holds(&ANSWERS);
-        (in_errors && self.holds(&PROGRESS))
+        (in_errors && self.holds(&IN_PROGRESS_MARKERS))
             || (about != About::Payer && self.says_when(&["later", "позже", "позднее", "попозже"]))
             || (self.holds(&NOT_CONFIRMED) && !self.holds(&CONFIRMED))
             || self.holds(&SILENT)

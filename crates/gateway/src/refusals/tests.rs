@@ -2,10 +2,10 @@
 #![allow(clippy::panic, reason = "a test may fail loudly")]
 
 use super::*;
-use crate::wire::{Shape, shape};
+use crate::body_shape::{Shape, shape};
 use serde_json::{Value, json};
 
-fn read_kind(place: Place, http_status: u16, body: &Value) -> RefusalKind {
+fn read_kind(place: RefusalSource, http_status: u16, body: &Value) -> RefusalKind {
     match shape(body.to_string().as_bytes()) {
         Shape::Error(error) => read(place, None, http_status, &error).kind,
         other => panic!("{body} is no error but {other:?}"),
@@ -26,20 +26,32 @@ fn every_code_of_the_protocol() {
             _ => RefusalKind::Rejected,
         };
         let body = coded(&format!("E.{number}"));
-        assert_eq!(read_kind(Place::Submit, 422, &body), expected, "{number}");
-        assert_eq!(read_kind(Place::Task, 422, &body), expected, "{number}");
-        assert_eq!(read_kind(Place::Task, 400, &body), expected, "{number}");
+        assert_eq!(
+            read_kind(RefusalSource::Submit, 422, &body),
+            expected,
+            "{number}"
+        );
+        assert_eq!(
+            read_kind(RefusalSource::Task, 422, &body),
+            expected,
+            "{number}"
+        );
+        assert_eq!(
+            read_kind(RefusalSource::Task, 400, &body),
+            expected,
+            "{number}"
+        );
         for status in [200, 404, 405, 500] {
-            let read = read_kind(Place::Task, status, &body);
+            let read = read_kind(RefusalSource::Task, status, &body);
             assert_eq!(read, RefusalKind::Doubt, "{number} {status}");
         }
         assert_eq!(
-            read_kind(Place::Submit, 500, &body),
+            read_kind(RefusalSource::Submit, 500, &body),
             RefusalKind::Doubt,
             "{number}"
         );
         assert_eq!(
-            read_kind(Place::Submit, 200, &body),
+            read_kind(RefusalSource::Submit, 200, &body),
             RefusalKind::Doubt,
             "{number}"
         );
@@ -66,7 +78,11 @@ fn codes_of_other_families_say_nothing_without_a_uid() {
         .chain(routing)
         .chain(others.map(str::to_owned))
     {
-        for (place, status) in [(Place::Submit, 422), (Place::Task, 422), (Place::Task, 200)] {
+        for (place, status) in [
+            (RefusalSource::Submit, 422),
+            (RefusalSource::Task, 422),
+            (RefusalSource::Task, 200),
+        ] {
             assert_eq!(
                 read_kind(place, status, &coded(&code)),
                 RefusalKind::Doubt,
@@ -79,11 +95,20 @@ fn codes_of_other_families_say_nothing_without_a_uid() {
 #[test]
 fn the_code_that_leaves_more_open_counts() {
     let body = json!({"code": "E.1025", "error_code": "E.1018"});
-    assert_eq!(read_kind(Place::Submit, 422, &body), RefusalKind::Duplicate);
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 422, &body),
+        RefusalKind::Duplicate
+    );
     let body = json!({"code": "e.1025", "response": {"code": "P.0001"}});
-    assert_eq!(read_kind(Place::Submit, 422, &body), RefusalKind::Doubt);
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 422, &body),
+        RefusalKind::Doubt
+    );
     let body = json!({"error_code": "E.1065"});
-    assert_eq!(read_kind(Place::Submit, 400, &body), RefusalKind::Rejected);
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 400, &body),
+        RefusalKind::Rejected
+    );
 }
 
 #[test]
@@ -97,18 +122,18 @@ fn errors_without_a_code() {
     ];
     for body in rejected {
         assert_eq!(
-            read_kind(Place::Submit, 422, &body),
+            read_kind(RefusalSource::Submit, 422, &body),
             RefusalKind::Rejected,
             "{body}"
         );
         assert_eq!(
-            read_kind(Place::Task, 400, &body),
+            read_kind(RefusalSource::Task, 400, &body),
             RefusalKind::Rejected,
             "{body}"
         );
         for early in [408, 409, 425] {
             assert_eq!(
-                read_kind(Place::Submit, early, &body),
+                read_kind(RefusalSource::Submit, early, &body),
                 RefusalKind::Doubt,
                 "{body}"
             );
@@ -128,19 +153,22 @@ fn errors_without_a_code() {
     ] {
         let body = json!({"errors": {"amount": ["is fine"], "base": [text]}});
         assert_eq!(
-            read_kind(Place::Submit, 422, &body),
+            read_kind(RefusalSource::Submit, 422, &body),
             RefusalKind::Doubt,
             "{text}"
         );
         let body = json!({"errors": {"customer": {"ip": text}}});
         assert_eq!(
-            read_kind(Place::Task, 422, &body),
+            read_kind(RefusalSource::Task, 422, &body),
             RefusalKind::Doubt,
             "{text}"
         );
     }
     let told = json!({"message": "Duplicate transaction", "errors": {"base": ["is invalid"]}});
-    assert_eq!(read_kind(Place::Submit, 422, &told), RefusalKind::Doubt);
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 422, &told),
+        RefusalKind::Doubt
+    );
 }
 
 #[test]
@@ -153,7 +181,11 @@ fn errors_that_name_no_field_are_doubt() {
         json!({"message": "x", "errors": {"base": [" "]}}),
         json!({"message": "x", "errors": null}),
     ] {
-        for (place, status) in [(Place::Submit, 422), (Place::Task, 422), (Place::Task, 500)] {
+        for (place, status) in [
+            (RefusalSource::Submit, 422),
+            (RefusalSource::Task, 422),
+            (RefusalSource::Task, 500),
+        ] {
             assert_eq!(
                 read_kind(place, status, &body),
                 RefusalKind::Doubt,
@@ -167,36 +199,45 @@ fn errors_that_name_no_field_are_doubt() {
 fn wrong_credentials_refuse_a_submit_only() {
     let denied = json!({"response": {"status": "error", "message": "Access denied"}});
     assert_eq!(
-        read_kind(Place::Submit, 401, &denied),
+        read_kind(RefusalSource::Submit, 401, &denied),
         RefusalKind::Rejected
     );
     assert_eq!(
-        read_kind(Place::Submit, 403, &denied),
+        read_kind(RefusalSource::Submit, 403, &denied),
         RefusalKind::Rejected
     );
-    assert_eq!(read_kind(Place::Submit, 400, &denied), RefusalKind::Doubt);
-    assert_eq!(read_kind(Place::Task, 400, &denied), RefusalKind::Doubt);
     assert_eq!(
-        read_kind(Place::Submit, 403, &coded("E.1018")),
+        read_kind(RefusalSource::Submit, 400, &denied),
+        RefusalKind::Doubt
+    );
+    assert_eq!(
+        read_kind(RefusalSource::Task, 400, &denied),
+        RefusalKind::Doubt
+    );
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 403, &coded("E.1018")),
         RefusalKind::Duplicate
     );
     assert_eq!(
-        read_kind(Place::Submit, 403, &coded("E.1000")),
+        read_kind(RefusalSource::Submit, 403, &coded("E.1000")),
         RefusalKind::Doubt
     );
     let busy = json!({"message": "transaction already in progress"});
-    assert_eq!(read_kind(Place::Submit, 403, &busy), RefusalKind::Doubt);
+    assert_eq!(
+        read_kind(RefusalSource::Submit, 403, &busy),
+        RefusalKind::Doubt
+    );
 }
 
 #[test]
-fn what_was_said_is_kept_without_card_data() {
+fn a_refusal_is_kept_without_card_data() {
     let body = json!({"code": "E.1025", "friendly_message": "no",
         "errors": {"credit_card": {"holder": ["JOHN is too short"], "token": ["is bad"]},
                    "base": ["card 4200000000000000"]}});
     let Shape::Error(error) = shape(body.to_string().as_bytes()) else {
         panic!("no error")
     };
-    let refusal = read(Place::Submit, None, 422, &error);
+    let refusal = read(RefusalSource::Submit, None, 422, &error);
     assert_eq!(refusal.code.as_deref(), Some("E.1025"));
     assert_eq!(refusal.http_status, Some(422));
     let message = refusal.message.unwrap_or_default();
@@ -215,7 +256,7 @@ fn error_of(body: &Value) -> ErrorBody {
 }
 
 #[test]
-fn what_a_task_can_have_produced() {
+fn only_possible_task_errors_are_accepted() {
     let fields = json!({"errors": {"amount": ["is wrong"]}});
     let of_the_task = |status, body: &Value| is_of_the_task(None, status, &error_of(body));
     for (yes, no) in [
@@ -250,14 +291,17 @@ fn what_a_task_can_have_produced() {
     }
     let mixed = json!({"errors": {"amount": ["is wrong"], "upstream": ["is away"]}});
     assert!(of_the_task(422, &mixed));
-    assert_eq!(read_kind(Place::Task, 422, &mixed), RefusalKind::Doubt);
+    assert_eq!(
+        read_kind(RefusalSource::Task, 422, &mixed),
+        RefusalKind::Doubt
+    );
 }
 
 #[test]
 fn errors_name_the_fields_of_their_kind() {
     let kind = |asked, name: &str| {
         let error = error_of(&json!({"errors": {name: ["is wrong"]}}));
-        read(Place::Submit, Some(asked), 422, &error).kind
+        read(RefusalSource::Submit, Some(asked), 422, &error).kind
     };
     use TransactionType::{Capture, Payment, Payout, Refund};
     for (asked, name) in [
@@ -290,11 +334,11 @@ fn errors_name_the_fields_of_their_kind() {
 /// The kind of a refusal with this text under this name.
 fn of_text(name: &str, text: &str) -> RefusalKind {
     let body = json!({"message": "Validation failed", "errors": {name: [text]}});
-    read_kind(Place::Task, 422, &body)
+    read_kind(RefusalSource::Task, 422, &body)
 }
 
 #[test]
-fn words_of_a_duplicate_of_progress_of_time_and_of_the_unknown_are_doubt() {
+fn ambiguous_words_of_an_error_are_doubt() {
     for text in [
         "is not unique",
         "tracking_id must be unique",
@@ -326,7 +370,7 @@ fn words_of_a_duplicate_of_progress_of_time_and_of_the_unknown_are_doubt() {
     ] {
         assert_eq!(of_text("base", text), RefusalKind::Doubt, "{text}");
         let body = json!({"message": text, "errors": {"base": ["is invalid"]}});
-        let said = read_kind(Place::Submit, 422, &body);
+        let said = read_kind(RefusalSource::Submit, 422, &body);
         assert_eq!(said, RefusalKind::Doubt, "{text} as a message");
     }
     for text in [
@@ -366,18 +410,18 @@ fn words_about_the_fields_of_the_request_stay_a_refusal() {
 }
 
 #[test]
-fn a_429_is_no_processing_unless_its_code_or_text_leaves_it_open() {
+fn a_429_is_unprocessed_unless_it_is_ambiguous() {
     for code in [
         "E.1000", "E.1018", "E.1019", "E.1023", "E.1035", "E.1036", "P.1019", "F.0108", "S.0000",
     ] {
-        assert!(leaves_open(&error_of(&coded(code))), "{code}");
+        assert!(may_be_in_progress(&error_of(&coded(code))), "{code}");
     }
     for body in [
         json!({"message": "Acquirer timeout"}),
         json!({"errors": {"base": ["The acquirer did not answer in time, the result is not known"]}}),
         json!({"message": "x", "friendly_message": "The outcome is unknown"}),
     ] {
-        assert!(leaves_open(&error_of(&body)), "{body}");
+        assert!(may_be_in_progress(&error_of(&body)), "{body}");
     }
     for body in [
         coded("E.1025"),
@@ -385,7 +429,7 @@ fn a_429_is_no_processing_unless_its_code_or_text_leaves_it_open() {
         json!({"message": "Too many requests"}),
         json!({"message": "Too many requests, try again later"}),
     ] {
-        assert!(!leaves_open(&error_of(&body)), "{body}");
+        assert!(!may_be_in_progress(&error_of(&body)), "{body}");
     }
 }
 
@@ -402,7 +446,7 @@ fn many_words_of_doubt_and_many_of_fields() {
     for text in lines(OPEN) {
         for name in ["base", "amount", "tracking_id", "credit_card.number"] {
             let body = json!({"errors": {name: [text]}});
-            if read_kind(Place::Submit, 422, &body) != RefusalKind::Doubt {
+            if read_kind(RefusalSource::Submit, 422, &body) != RefusalKind::Doubt {
                 wrong.push(format!("{name}: {text} is open"));
             }
         }
@@ -434,20 +478,20 @@ fn an_error_beside_a_transaction_or_a_task_is_doubt() {
             json!({"code": "E.1025", "errors": errors, name: value}),
         ] {
             for (place, status) in [
-                (Place::Submit, 422),
-                (Place::Submit, 401),
-                (Place::Task, 422),
+                (RefusalSource::Submit, 422),
+                (RefusalSource::Submit, 401),
+                (RefusalSource::Task, 422),
             ] {
                 let read = read_kind(place, status, &body);
                 assert_eq!(read, RefusalKind::Doubt, "{status} {body}");
             }
-            assert!(leaves_open(&error_of(&body)), "{body}");
+            assert!(may_be_in_progress(&error_of(&body)), "{body}");
         }
     }
     for status in ["error", "failed", "422", "", "unprocessable_entity"] {
         let body = json!({"errors": errors, "status": status, "transaction": null});
         assert_eq!(
-            read_kind(Place::Submit, 422, &body),
+            read_kind(RefusalSource::Submit, 422, &body),
             RefusalKind::Rejected,
             "{body}"
         );

@@ -22,7 +22,7 @@ pub(super) enum About {
 
 /// Beginnings of words that speak of a duplicate or of progress. Words that ordinary refusals hold as well
 /// ("cannot be processed") are told by their company.
-const ANOTHER_ATTEMPT: [&str; 59] = [
+const DUPLICATE_MARKERS: [&str; 59] = [
     "duplic",
     "duplik",
     "dubl",
@@ -85,7 +85,7 @@ const ANOTHER_ATTEMPT: [&str; 59] = [
 ];
 
 /// Looked for in the texts of `errors` alone: in a message they are part of common phrases.
-const PROGRESS: [&str; 10] = [
+const IN_PROGRESS_MARKERS: [&str; 10] = [
     "processing",
     "awaiting",
     "not completed",
@@ -338,17 +338,17 @@ pub(super) fn leave_open(text: &str, about: About) -> bool {
     speaks_of_another(&text)
         || holds(&TIME_OUT)
         || is_out_of_time(&text)
-        || (errors && holds(&PROGRESS))
+        || (errors && holds(&IN_PROGRESS_MARKERS))
         || (whole && holds(&BROKEN))
         || (about == About::Whole && !holds(&REFUSES))
         || (whole && expired && holds(&RUNNING) && !holds(&GIVEN))
         || (holds(outcomes) && holds(&UNKNOWN))
-        || Phrase::of(&text).leaves_open(about)
+        || Phrase::of(&text).may_be_in_progress(about)
 }
 
 /// Whether a text speaks of another attempt at the same thing. In small letters.
 fn speaks_of_another(text: &str) -> bool {
-    ANOTHER_ATTEMPT.iter().any(|word| text.contains(word))
+    DUPLICATE_MARKERS.iter().any(|word| text.contains(word))
         || says_that_it_exists(text)
         || Phrase::of(text).speaks_of_another()
 }

@@ -4,7 +4,7 @@
 //! them together case by case. What this deliberately cannot do: say anything of `tracking_id`, which
 //! is a name of our own API and is added there.
 
-use super::{BOOLEANS, LIMITS, MAX_AMOUNT, MAX_TEXT, MAX_TRACKING_ID, OBJECTS, STRINGS, needs};
+use super::{BOOLEANS, LIMITS, MAX_AMOUNT, MAX_TEXT_LEN, MAX_TRACKING_ID, OBJECTS, STRINGS, needs};
 use domain::TransactionType;
 use serde_json::{Map, Value, json};
 use words::ids::GATEWAY_ID_PATTERN;
@@ -40,7 +40,7 @@ pub fn request_schema(kind: TransactionType) -> Value {
     }
     fields.insert("request".to_owned(), no_wrapper());
     for (name, schema) in &mut fields {
-        if let (Some(told), Value::Object(schema)) = (told(name), schema) {
+        if let (Some(told), Value::Object(schema)) = (describe_field(name), schema) {
             schema.insert("description".to_owned(), told.into());
         }
     }
@@ -116,9 +116,9 @@ fn parent_uid(required: bool) -> Value {
 
 fn text(required: bool) -> Value {
     if required {
-        json!({"type": "string", "pattern": "\\S", "maxLength": MAX_TEXT})
+        json!({"type": "string", "pattern": "\\S", "maxLength": MAX_TEXT_LEN})
     } else {
-        json!({"type": ["string", "null"], "maxLength": MAX_TEXT})
+        json!({"type": ["string", "null"], "maxLength": MAX_TEXT_LEN})
     }
 }
 
@@ -150,7 +150,7 @@ fn card_or_encrypted(card: &str) -> Value {
 }
 
 /// What a field is for.
-fn told(name: &str) -> Option<&'static str> {
+fn describe_field(name: &str) -> Option<&'static str> {
     Some(match name {
         "amount" => "In minor units of the currency: 3245 with EUR is 32.45.",
         "currency" => "ISO 4217, in capitals.",

@@ -188,7 +188,7 @@ fn no_message_repeats_a_value() {
 }
 
 #[test]
-fn encrypted_cards_stand_for_cards() {
+fn encrypted_cards_count_as_cards() {
     let encrypted = with(
         "encrypted_credit_card",
         json!({"number": "$begatewaycse_x"}),
@@ -200,10 +200,13 @@ fn encrypted_cards_stand_for_cards() {
 #[test]
 fn queries() {
     let status = |value: &Value| status_query(&fields(value));
-    assert!(matches!(status(&json!({"uid": "a"})), Ok(Query::ByUid(_))));
+    assert!(matches!(
+        status(&json!({"uid": "a"})),
+        Ok(QueryKind::ByUid(_))
+    ));
     assert!(matches!(
         status(&json!({"tracking_id": "a b"})),
-        Ok(Query::ByTrackingId(_))
+        Ok(QueryKind::ByTrackingId(_))
     ));
     for bad in [
         json!({}),
@@ -223,7 +226,10 @@ fn queries() {
         json!({"currency": "EUR"}),
         json!({"gateway_id": 5}),
     ] {
-        assert!(matches!(balance(&good), Ok(Query::Balance(_))), "{good}");
+        assert!(
+            matches!(balance(&good), Ok(QueryKind::Balance(_))),
+            "{good}"
+        );
     }
     for bad in [
         json!({}),
@@ -368,15 +374,15 @@ fn the_schemas_of_queries_and_their_checks_agree() {
 }
 
 #[test]
-fn long_names_and_many_findings_stay_small() {
+fn long_names_and_many_violations_are_bounded() {
     let item = json!({"uid": "4200000000000000"});
     let mut body = with("credit_card", json!({"number": "4200 0000 0000 0000"}));
     body["k".repeat(100_000)] = json!(vec![item; 1_000]);
-    let found: Vec<FieldProblem> = check_request(TransactionType::Payment, &fields(&body))
+    let found: Vec<FieldViolation> = check_request(TransactionType::Payment, &fields(&body))
         .into_iter()
         .filter(|problem| problem.message == HOLDS_THE_CARD)
         .collect();
-    assert_eq!(found.len(), MOST_FOUND);
+    assert_eq!(found.len(), MAX_VIOLATIONS);
     let long = found.iter().map(|problem| problem.pointer.len()).max();
-    assert!(long <= Some(LONGEST_POINTER), "{long:?}");
+    assert!(long <= Some(MAX_POINTER_LEN), "{long:?}");
 }

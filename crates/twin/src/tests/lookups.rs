@@ -39,7 +39,7 @@ fn a_missing_transaction_is_an_empty_list_or_404() {
 }
 
 #[test]
-fn visibility_starts_at_the_post_the_end_or_later() {
+fn visibility_starts_at_the_post_the_final_or_later() {
     let seen = |switches: BehaviourSwitches, after: f64| {
         let mut gateway = Gateway::with(switches);
         gateway.pay("ok-1");

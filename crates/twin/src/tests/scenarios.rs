@@ -146,7 +146,7 @@ fn a_task_result_names_its_own_transaction() {
 }
 
 #[test]
-fn results_are_delivered_as_the_scenario_says() {
+fn results_are_delivered_by_the_scenario() {
     let mut gateway = Gateway::new();
     let names = [
         "crash", "once422", "unknown", "html", "cut", "v3", "mismatch", "currency",
@@ -212,7 +212,7 @@ fn an_early_transaction_and_its_3ds_page_share_a_uid() {
 }
 
 #[test]
-fn a_script_takes_precedence_over_the_scenario() {
+fn a_script_overrides_the_scenario() {
     let mut gateway = Gateway::new();
     let script = scenario::named("decline").unwrap_or_default();
     gateway.world.scripts.set_exact("ok-1".into(), script);

@@ -8,14 +8,16 @@ use crate::sim::plan::SHOP;
 use crate::sim::replica::settings;
 use crate::sim::replies::ORIGIN;
 use crate::sim::tx::{After, Committed, Tx};
-use crate::sim::world::World;
+use crate::sim::world::SimState;
 use domain::{
-    Channel, Currency, Fact, Opening, Origin, ShopId, Snapshot, TaskId, Timestamp, TrackingId,
-    TransactionType, Uid,
+    Channel, Currency, Fact, Origin, ShopId, Snapshot, TaskId, Timestamp, TrackingId,
+    TransactionRequest, TransactionType, Uid,
 };
-use gateway::{Address, Answer, Submission};
+use gateway::{GatewayAddress, GatewayResponse, SubmitExchange};
 use leaves::clock::BootInstant;
-use reconciler::ledger::{self, Fold, Open, Record, Target, Work};
+use reconciler::ledger::{
+    self, EvidenceTarget, FoldedBatch, LedgerCommand, OpenTransaction, RecordEvidence,
+};
 use reconciler::observation::{Observation, submit, webhook};
 use reconciler::store::StoredTransaction;
 use serde_json::json;
@@ -24,19 +26,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
 
-pub fn address() -> Address {
-    Address::new(&ORIGIN.parse().expect("an address")).expect("an address")
+pub fn address() -> GatewayAddress {
+    GatewayAddress::new(&ORIGIN.parse().expect("an address")).expect("an address")
 }
 
 /// One batch of one job.
 pub async fn commit(
-    world: &Arc<World>,
+    world: &Arc<SimState>,
     shop: &ShopId,
-    work: Work,
-) -> Result<ledger::Answer, String> {
+    work: LedgerCommand,
+) -> Result<ledger::CommandResult, String> {
     let (settings, works) = (settings(), [work]);
     let mut tx = Tx::begin(world, &works);
-    let fold = Fold::run(&mut tx, &settings, shop, &works, BootInstant::now(), 7).await;
+    let fold = FoldedBatch::run(&mut tx, &settings, shop, &works, BootInstant::now(), 7).await;
     let fold = fold.map_err(|error| error.chain())?;
     if tx.commit().await != Committed::Yes {
         return Err("the commit is not known".to_owned());
@@ -48,7 +50,7 @@ pub async fn commit(
 
 /// Makes the rows that a stage begins with.
 pub struct Builder {
-    pub world: Arc<World>,
+    pub world: Arc<SimState>,
     pub is_child: bool,
 }
 
@@ -57,7 +59,7 @@ impl Builder {
         self.world.exec.run_until(since, u64::MAX);
     }
 
-    fn work(&self, work: Work) {
+    fn work(&self, work: LedgerCommand) {
         let shop = ShopId::parse(SHOP).expect("a shop id");
         now(commit(&self.world, &shop, work)).expect("a commit");
     }
@@ -95,7 +97,7 @@ impl Builder {
     }
 
     fn insert(&self, id: Uuid, name: &str, amount: i64, parent: Option<&str>, send_now: bool) {
-        let opening = Opening {
+        let opening = TransactionRequest {
             shop: ShopId::parse(SHOP).expect("a shop id"),
             tracking_id: TrackingId::parse(name).ok(),
             kind: if parent.is_some() {
@@ -112,7 +114,7 @@ impl Builder {
             test: Some(false),
             opened_at: Timestamp::from_micros(0),
         };
-        self.work(Work::Open(Box::new(Open {
+        self.work(LedgerCommand::Open(Box::new(OpenTransaction {
             id,
             opening,
             description: None,
@@ -136,34 +138,34 @@ impl Builder {
     }
 
     fn record(&self, id: Uuid, learned: Observation) {
-        let record = Record {
-            target: Target::Transaction(id),
-            learned,
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: learned,
             lease: None,
             next_check: None,
         };
-        self.work(Work::Record(Box::new(record)));
+        self.work(LedgerCommand::Record(Box::new(record)));
     }
 
     /// The answer to its POST.
     fn submitted(&self, id: Uuid, status: u16, body: &str) {
         let answer = plain(status, body);
         let at = self.world.exec.now();
-        let outcome = submit::of(
-            &Submission::Answered(answer),
+        let outcome = submit::from_exchange(
+            &SubmitExchange::Answered(answer),
             1,
             self.kind(),
             &address(),
             at,
         );
         let lease = Some(id);
-        let record = Record {
-            target: Target::Transaction(id),
-            learned: outcome.learned,
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: outcome.observation,
             lease,
             next_check: None,
         };
-        self.work(Work::Record(Box::new(record)));
+        self.work(LedgerCommand::Record(Box::new(record)));
     }
 
     /// Brings it into a state. `by_task`: by way of a task of the gateway.
@@ -175,14 +177,14 @@ impl Builder {
             self.submitted(id, 200, &body.to_string());
         };
         let silent = || {
-            let submission = Submission::Unclear {
+            let submission = SubmitExchange::Unclear {
                 reason: "no answer".to_owned(),
                 partial: None,
             };
             let at = self.world.exec.now();
             self.record(
                 id,
-                submit::of(&submission, 1, self.kind(), &address(), at).learned,
+                submit::from_exchange(&submission, 1, self.kind(), &address(), at).observation,
             );
         };
         let refused = |code: &str| {
@@ -224,13 +226,13 @@ impl Builder {
                 self.at(BEGAN + Duration::from_secs(10));
                 let body = self.body("incomplete");
                 let at = self.world.exec.now();
-                let record = Record {
-                    target: Target::Snapshots,
-                    learned: webhook::observe(body.as_bytes(), true, at),
+                let record = RecordEvidence {
+                    target: EvidenceTarget::Snapshots,
+                    observation: webhook::observe(body.as_bytes(), true, at),
                     lease: None,
                     next_check: None,
                 };
-                self.work(Work::Record(Box::new(record)));
+                self.work(LedgerCommand::Record(Box::new(record)));
             }
         }
     }
@@ -327,8 +329,8 @@ fn observation(channel: Channel, status: u16, body: &str, fact: Fact) -> Observa
 }
 
 /// A whole answer.
-fn plain(status: u16, body: &str) -> Answer {
-    Answer {
+fn plain(status: u16, body: &str) -> GatewayResponse {
+    GatewayResponse {
         status,
         retry_after: None,
         content_type: None,

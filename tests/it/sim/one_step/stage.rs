@@ -2,28 +2,24 @@
 //! one answer that reaches it through the service's own readers and one batch of the ledger.
 
 use super::setting::{Builder, address, commit};
-use crate::sim::bytes::End;
+use crate::sim::bytes::BytesEnd;
 use crate::sim::db::{Check, Db};
 use crate::sim::grammar::{Bytes, Channel, FACTORS, Named, Row, Status, Value as _, When, Whose};
-use crate::sim::plan::SHOP;
 use crate::sim::render::{Card, Entry, Names, Rendered, Scene, beside, render};
-use crate::sim::replica::settings;
-use crate::sim::replies::ORIGIN;
-use crate::sim::world::World;
-use domain::absence::Ability;
-use domain::schedule::Course;
-use domain::{Origin, ShopId, Timestamp};
-use gateway::{Answer, Submission};
-use reconciler::config::Follow;
-use reconciler::follow::effects::{Hands, Question};
-use reconciler::follow::{Settings, step};
+use crate::sim::{plan::SHOP, replica::settings, replies::ORIGIN, world::SimState};
+use domain::{Origin, ShopId, Timestamp, absence::Ability, schedule::Course};
+use gateway::{GatewayResponse, SubmitExchange};
+use reconciler::config::FollowMode;
+use reconciler::follow::effects::{GatewayRead, StepEffects};
+use reconciler::follow::{EngineSettings, step};
 use reconciler::ledger::{
-    self, LedgerError, Record, Recorded, Stamp, Stamped, StampedAttempt, Target, Work,
+    self, EvidenceTarget, LedgerCommand, LedgerError, RecordEvidence, RecordResult, StampAttempt,
+    StampResult, StampedAttempt,
 };
 use reconciler::observation::query::{self, Asked};
 use reconciler::observation::webhook::Opened;
 use reconciler::observation::{Observation, submit};
-use reconciler::store::checks::Leased;
+use reconciler::store::checks::LeasedCheck;
 use reconciler::store::{EvidenceRow, StoreError, StoredTransaction};
 use sha2::{Digest, Sha256};
 use std::pin::pin;
@@ -70,7 +66,7 @@ impl Way {
 
 /// What is made ready once for all answers to a row in a state.
 pub struct Stage {
-    world: Arc<World>,
+    world: Arc<SimState>,
     pub db: Db,
     pub when: When,
     pub is_child: bool,
@@ -148,7 +144,7 @@ impl Stage {
     /// Sets a row up in a state, for answers that come in a way.
     pub fn set(when: When, is_child: bool, way: Way) -> Self {
         let builder = Builder {
-            world: World::quiet(),
+            world: SimState::quiet(),
             is_child,
         };
         builder.others();
@@ -331,7 +327,7 @@ pub fn is_natural(channel: Channel, when: When) -> bool {
 /// under a lower limit; nothing here has to read a mebibyte.
 fn rendered(row: &Row, scene: &Scene) -> Rendered {
     if row.is(Bytes::Long) {
-        let end = End::Broken;
+        let end = BytesEnd::Broken;
         return Rendered {
             end,
             ..render(&row.with(Bytes::CutWithin), scene)
@@ -341,9 +337,9 @@ fn rendered(row: &Row, scene: &Scene) -> Rendered {
 }
 
 /// An answer as the service's client gives it.
-fn answer_of(rendered: &Rendered) -> Answer {
+fn answer_of(rendered: &Rendered) -> GatewayResponse {
     let body = &rendered.body;
-    Answer {
+    GatewayResponse {
         status: rendered.status,
         retry_after: rendered.retry_after,
         content_type: None,
@@ -351,16 +347,16 @@ fn answer_of(rendered: &Rendered) -> Answer {
         date: None,
         sha256: Sha256::digest(body).into(),
         body: body.clone().into(),
-        truncated: rendered.end == End::Broken,
+        truncated: rendered.end == BytesEnd::Broken,
     }
 }
 
 /// The hands of a step that asks once.
 struct OneAnswer<'a> {
-    world: &'a Arc<World>,
+    world: &'a Arc<SimState>,
     shop: ShopId,
-    settings: Settings,
-    answer: Mutex<Option<Answer>>,
+    settings: EngineSettings,
+    answer: Mutex<Option<GatewayResponse>>,
     broken_off: bool,
     learned: Mutex<Vec<Observation>>,
     noted: Mutex<bool>,
@@ -372,18 +368,18 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl<'a> OneAnswer<'a> {
-    fn new(world: &'a Arc<World>, answer: Answer, row: &Row) -> Self {
+    fn new(world: &'a Arc<SimState>, answer: GatewayResponse, row: &Row) -> Self {
         let ledger = settings();
-        let settings = Settings {
+        let settings = EngineSettings {
             pace: ledger.pace.clone(),
             lease: ledger.lease,
             request_timeout: Duration::from_secs(30),
             absence_interval: Duration::from_secs(600),
             in_doubt_horizon: Duration::from_secs(86_400),
             follow: if row.is(Channel::TaskStatus) {
-                Follow::Status
+                FollowMode::Status
             } else {
-                Follow::Result
+                FollowMode::Result
             },
             trust_request_id: false,
             evidence_retention: Duration::from_secs(400 * 86_400),
@@ -411,15 +407,20 @@ impl<'a> OneAnswer<'a> {
         )
     }
 
-    fn taken(&self) -> Option<Answer> {
+    fn taken(&self) -> Option<GatewayResponse> {
         locked(&self.answer).take()
     }
 
-    async fn commit(&self, record: Record) -> Result<Recorded, String> {
-        locked(&self.learned).push(record.learned.clone());
-        let answer = commit(self.world, &self.shop, Work::Record(Box::new(record))).await?;
+    async fn commit(&self, record: RecordEvidence) -> Result<RecordResult, String> {
+        locked(&self.learned).push(record.observation.clone());
+        let answer = commit(
+            self.world,
+            &self.shop,
+            LedgerCommand::Record(Box::new(record)),
+        )
+        .await?;
         match answer {
-            ledger::Answer::Recorded(recorded) => Ok(recorded),
+            ledger::CommandResult::Recorded(recorded) => Ok(recorded),
             _ => Err("it was not recorded".to_owned()),
         }
     }
@@ -430,18 +431,18 @@ impl<'a> OneAnswer<'a> {
         let submission = if self.broken_off {
             let reason = "the answer broke off".to_owned();
             let partial = Some(Box::new(answer));
-            Submission::Unclear { reason, partial }
+            SubmitExchange::Unclear { reason, partial }
         } else {
-            Submission::Answered(answer)
+            SubmitExchange::Answered(answer)
         };
         let at = self.world.exec.now();
         let kind = self
             .world
             .with(|state| state.db.transactions[&id].opening.kind);
-        let outcome = submit::of(&submission, 1, kind, &address(), at);
-        let record = Record {
-            target: Target::Transaction(id),
-            learned: outcome.learned,
+        let outcome = submit::from_exchange(&submission, 1, kind, &address(), at);
+        let record = RecordEvidence {
+            target: EvidenceTarget::Transaction(id),
+            observation: outcome.observation,
             lease: Some(id),
             next_check: outcome.retry_after.map(|after| at.plus(after)),
         };
@@ -455,9 +456,9 @@ impl<'a> OneAnswer<'a> {
         let coding = coding.map(|(_, coding)| coding.as_str());
         let opened = Opened::of(coding, &rendered.body, MAX_WEBHOOK);
         let opened = opened.map_err(|error| error.to_string())?;
-        let record = Record {
-            target: Target::Snapshots,
-            learned: opened.observe(&rendered.body, true, self.world.exec.now()),
+        let record = RecordEvidence {
+            target: EvidenceTarget::Snapshots,
+            observation: opened.observe(&rendered.body, true, self.world.exec.now()),
             lease: None,
             next_check: None,
         };
@@ -485,9 +486,9 @@ impl<'a> OneAnswer<'a> {
         let Some(learned) = query::observe(&answer, asked, named.is_some()) else {
             return Ok(());
         };
-        let record = Record {
-            target: named.map_or(Target::Snapshots, Target::Transaction),
-            learned,
+        let record = RecordEvidence {
+            target: named.map_or(EvidenceTarget::Snapshots, EvidenceTarget::Transaction),
+            observation: learned,
             lease: None,
             next_check: None,
         };
@@ -507,30 +508,30 @@ impl<'a> OneAnswer<'a> {
         };
         self.world
             .with(|state| state.db.checks.insert(stage.id, check));
-        let leased = Leased {
+        let leased = LeasedCheck {
             transaction: view.clone(),
             lease: LEASE,
             due_at: stage.now,
             now: stage.now,
             course: Course::default(),
         };
-        step::take(self, &leased, || true).await;
+        step::execute(self, &leased, || true).await;
         Ok(())
     }
 }
 
-impl Hands for OneAnswer<'_> {
+impl StepEffects for OneAnswer<'_> {
     type Body = ();
 
     fn shop(&self) -> &ShopId {
         &self.shop
     }
 
-    fn settings(&self) -> &Settings {
+    fn settings(&self) -> &EngineSettings {
         &self.settings
     }
 
-    async fn admit(&self) -> Result<(), Duration> {
+    async fn acquire_permission(&self) -> Result<(), Duration> {
         Ok(())
     }
 
@@ -545,16 +546,16 @@ impl Hands for OneAnswer<'_> {
             .with(|state| state.db.postpone(at, id, lease, until)))
     }
 
-    async fn record(&self, record: Record) -> Result<Recorded, LedgerError> {
+    async fn record(&self, record: RecordEvidence) -> Result<RecordResult, LedgerError> {
         let recorded = self.commit(record).await;
         recorded.map_err(|error| {
             *locked(&self.failed) = Some(error);
-            LedgerError::Refused
+            LedgerError::DataRejected
         })
     }
 
-    async fn stamp(&self, _: Stamp) -> Result<Stamped, LedgerError> {
-        Err(LedgerError::Refused)
+    async fn stamp(&self, _: StampAttempt) -> Result<StampResult, LedgerError> {
+        Err(LedgerError::DataRejected)
     }
 
     async fn stored_body(&self, _: Uuid) -> Result<Option<()>, StoreError> {
@@ -563,7 +564,7 @@ impl Hands for OneAnswer<'_> {
 
     async fn send(&self, _: StampedAttempt, (): ()) {}
 
-    async fn ask(&self, _: Question<'_>) -> Option<Answer> {
+    async fn read_gateway(&self, _: GatewayRead<'_>) -> Option<GatewayResponse> {
         self.taken()
     }
 
@@ -573,7 +574,10 @@ impl Hands for OneAnswer<'_> {
         Ok(self.world.with(|state| state.db.evidence_of(id)))
     }
 
-    async fn control(&self, _: &str) -> Result<Option<(Uuid, String, String)>, StoreError> {
+    async fn known_transaction(
+        &self,
+        _: &str,
+    ) -> Result<Option<(Uuid, String, String)>, StoreError> {
         Ok(None)
     }
 

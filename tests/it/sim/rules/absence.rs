@@ -5,7 +5,7 @@ use super::super::plan::plain;
 use super::super::wire::Sent;
 use super::super::world::State;
 use super::{name_of, ours};
-use domain::fold::Basis;
+use domain::fold::StateBasis;
 use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 use serde_json::Value;
@@ -19,7 +19,7 @@ const HORIZON: Duration = Duration::from_secs(86_400 - 1);
 pub fn proved(state: &State, _: Timestamp) -> Option<String> {
     ours(state).find_map(|row| {
         let derived = (row.state == Ours::NotFound).then(|| row.derived())?;
-        if derived.basis != Basis::Absence {
+        if derived.basis != StateBasis::Absence {
             return None;
         }
         let name = name_of(row);

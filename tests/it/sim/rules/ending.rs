@@ -5,8 +5,8 @@ use super::notices::unknown;
 use super::pace::is_honest;
 use super::truth::is_alike;
 use super::{is_told, name_of, ours};
-use domain::fold::Basis;
-use domain::schedule::is_settled;
+use domain::fold::StateBasis;
+use domain::schedule::needs_no_recheck;
 use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 
@@ -36,10 +36,10 @@ pub fn known(state: &State, _: Timestamp) -> Option<String> {
         let of = of.filter(|t| honest || state.wire.told.contains_key(&t.uid));
         // Of a success that was told and asked for the gateway tells more by itself: by design what somebody
         // else makes under its name, and nobody tells of, is left to the gateway's reports.
-        let settled = is_settled(&row.summary, &row.derived());
+        let settled = needs_no_recheck(&row.summary, &row.derived());
         // Of what was not sent nobody looks for anything. What waits for a person, since it is not what was asked
         // for, is asked for by its uid alone once it was in doubt.
-        let differs = matches!(row.derived().basis, Basis::Differs(_));
+        let differs = matches!(row.derived().basis, StateBasis::Differs(_));
         let rests = settled || row.state == Ours::NotSent || differs;
         let of = of.filter(|t| !rests || state.wire.told.contains_key(&t.uid));
         of.filter(|_| sent)

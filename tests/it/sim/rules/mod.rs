@@ -17,7 +17,7 @@ pub use truth::{is_alike, is_false_by_design, is_hidden, is_unseen};
 use super::invariants;
 use super::world::State;
 use domain::{Channel, Origin, Timestamp};
-use reconciler::ledger::Work;
+use reconciler::ledger::LedgerCommand;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
 
 /// The names of the rules.
@@ -25,7 +25,7 @@ pub mod name {
     pub const ONCE: &str = "once";
     pub const CHILDREN: &str = "children";
     pub const SPACING: &str = "spacing";
-    pub const PAUSE: &str = "pause";
+    pub const POLL_INTERVAL: &str = "pause";
     pub const NO_FALSE_NO: &str = "no false no";
     pub const NO_FALSE_YES: &str = "no false yes";
     pub const ONE_OWNER: &str = super::invariants::rule::OWNER;
@@ -56,7 +56,7 @@ const AFTER_COMMITS: [(&str, Rule); 9] = [
     (name::FINDINGS, notices::money_back_twice),
     (name::DUE, pace::due),
     (name::PROOFS, absence::proved),
-    (name::PAUSE, money::pause),
+    (name::POLL_INTERVAL, money::pause),
 ];
 
 /// What holds whenever time passes.
@@ -88,9 +88,11 @@ fn look(state: &mut State, rules: &[(&str, Rule)], now: Timestamp) {
 }
 
 /// A commit has taken place.
-pub fn committed(state: &mut State, works: &[Work], now: Timestamp) {
+pub fn committed(state: &mut State, works: &[LedgerCommand], now: Timestamp) {
     let records = works.iter().filter_map(|work| match work {
-        Work::Record(record) => Some((record.learned.body_sha256, record.learned.channel)),
+        LedgerCommand::Record(record) => {
+            Some((record.observation.body_sha256, record.observation.channel))
+        }
         _ => None,
     });
     let read: Vec<([u8; 32], Channel)> = records.collect();

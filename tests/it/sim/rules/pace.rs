@@ -6,7 +6,7 @@ use super::super::plan::{Notices, Plan, What, plain};
 use super::super::world::State;
 use super::truth::{is_alike, is_own};
 use super::{name_of, ours};
-use domain::fold::Basis;
+use domain::fold::StateBasis;
 use domain::schedule::is_duplicate_doubt;
 use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
@@ -30,14 +30,14 @@ pub fn due(state: &State, now: Timestamp) -> Option<String> {
         let check = state.db.checks.get(&row.record.id)?;
         let derived = (!row.state.is_final()).then(|| row.derived())?;
         // Of what was refused the looks are counted from the refusal.
-        let refused = matches!(derived.basis, Basis::Refusal(_));
+        let refused = matches!(derived.basis, StateBasis::Refusal(_));
         let refused = refused.then(|| row.summary.refused_at()).flatten();
         let since = refused.map_or(row.state_since, |at| at.min(row.state_since));
         let most = if derived.state == Ours::Accepted {
             Duration::from_secs(3600)
         } else if is_duplicate_doubt(&derived) {
             longest(now.since(since)).max(YOUNG)
-        } else if matches!(derived.basis, Basis::Differs(_)) {
+        } else if matches!(derived.basis, StateBasis::Differs(_)) {
             // It waits for a person, at the pace of what is old.
             longest(now.since(row.state_since)).max(now.since(row.state_since) / 2)
         } else {
@@ -94,8 +94,8 @@ fn decidable_since(
         .tasks
         .get(&task)
         .is_some_and(|task| match &task.end {
-            super::super::books::End::Transaction(_) => true,
-            super::super::books::End::Error(..) => false,
+            super::super::books::TaskEnd::Transaction(_) => true,
+            super::super::books::TaskEnd::Error(..) => false,
         });
     let mut acks = state.wire.answers("ack", name_of(row));
     let acked = acks.any(|sent| {
@@ -151,7 +151,7 @@ pub fn lively(state: &State, now: Timestamp) -> Option<String> {
             .flatten()?;
         let age = since.since(row.record.created_at);
         let most = longest(age) * 3 + 2 * MINUTE;
-        let waits = matches!(derived.basis, Basis::Differs(_));
+        let waits = matches!(derived.basis, StateBasis::Differs(_));
         (now.since(since) > most && !waits).then(|| {
             let late = now.since(since);
             format!(

@@ -3,7 +3,7 @@
 use super::super::books::Transaction;
 use super::super::world::State;
 use super::{is_honest, is_told, is_told_in_full, name_of, ours};
-use domain::fold::Basis;
+use domain::fold::StateBasis;
 use domain::{Currency, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ pub fn no_false_no(state: &State, now: Timestamp) -> Option<String> {
     ours(state).find_map(|row| {
         let is_no = matches!(row.state, Ours::NotFound | Ours::Rejected | Ours::NotSent);
         let derived = is_no.then(|| row.derived())?;
-        if derived.basis == Basis::Operator {
+        if derived.basis == StateBasis::Operator {
             return None;
         }
         let name = name_of(row);
@@ -73,7 +73,7 @@ pub fn is_false_by_design(state: &State, now: Timestamp) -> bool {
     ours(state).any(|row| {
         let is_no = matches!(row.state, Ours::NotFound | Ours::Rejected);
         let derived = is_no.then(|| row.derived());
-        let shown = derived.filter(|derived| derived.basis != Basis::Operator);
+        let shown = derived.filter(|derived| derived.basis != StateBasis::Operator);
         shown.is_some_and(|derived| {
             let live = state.books.live(name_of(row), now).next().is_some();
             live && is_by_design(state, row, derived.state)
@@ -133,7 +133,7 @@ pub fn no_false_yes(state: &State, _: Timestamp) -> Option<String> {
 fn false_yes(state: &State, row: &StoredTransaction) -> Option<String> {
     let is_yes = matches!(row.state, Ours::Successful | Ours::Failed | Ours::Expired);
     let derived = is_yes.then(|| row.derived())?;
-    if derived.basis == Basis::Operator {
+    if derived.basis == StateBasis::Operator {
         return None;
     }
     let (name, shown) = (name_of(row), derived.state.as_str());
@@ -245,7 +245,7 @@ pub fn told(state: &State, _: Timestamp) -> Option<String> {
             .books
             .made(name)
             .find(|t| t.uid != uid && state.wire.named_by_task.contains(&t.uid))?;
-        let rests = derived.state.is_final() && derived.basis != Basis::Operator;
+        let rests = derived.state.is_final() && derived.basis != StateBasis::Operator;
         (rests && !is_told_in_full(state, &[&uid, &named.uid])).then(|| {
             let shown = derived.state;
             format!(

@@ -1,15 +1,15 @@
 //! Each rule can be broken: a small world that breaks it is handed to each.
 
-use super::super::books::{Met, Post};
+use super::super::books::{Post, PostHandling};
 use super::super::plan::{Course, Ends, Notices, Order, Plan, SHOP, Stranger};
 use super::super::replies::Reply;
 use super::super::wire::Owed;
-use super::super::world::{State, World};
+use super::super::world::{SimState, State};
 use super::{absence, ending, money, notices, pace, truth};
 use domain::evidence::{AbsenceProof, FoundBy};
 use domain::{
-    Currency, DiscrepancyKind, Fact, Opening, Origin, ShopId, Summary, TaskId, Timestamp,
-    TrackingId, TransactionType, Uid, derive,
+    Currency, DiscrepancyKind, Fact, Origin, ShopId, Summary, TaskId, Timestamp, TrackingId,
+    TransactionRequest, TransactionType, Uid, derive,
 };
 use reconciler::observation::webhook::observe;
 use reconciler::store::{DiscrepancyRow, StoredTransaction};
@@ -65,8 +65,8 @@ fn order(name: &str) -> Order {
 }
 
 /// A world of one plan in which nothing runs.
-fn world(plan: Plan) -> Arc<World> {
-    World::new(plan, None, false)
+fn world(plan: Plan) -> Arc<SimState> {
+    SimState::new(plan, None, false)
 }
 
 fn calm() -> Plan {
@@ -87,7 +87,7 @@ fn take(state: &mut State, post: &Post, now: Timestamp) {
     let plan = Arc::clone(&state.plan);
     let (_, turns) = state
         .books
-        .submit(post, now, &mut state.cup, &plan, Met::Taken);
+        .submit(post, now, &mut state.cup, &plan, PostHandling::Taken);
     for turn in turns {
         state.books.turn(&turn, now.plus(turn.after), &plan);
     }
@@ -138,7 +138,7 @@ fn named(state: &State, uid: &str) -> Fact {
 /// Our row under a name, with what is known of it.
 fn row(state: &mut State, name: &str, facts: &[Fact], since: Timestamp) -> Uuid {
     let id = state.id(name, since);
-    let opening = Opening {
+    let opening = TransactionRequest {
         shop: ShopId::parse(SHOP).expect("a shop"),
         tracking_id: Some(TrackingId::parse(name).expect("a name")),
         kind: TransactionType::Payment,
@@ -220,7 +220,7 @@ fn an_absence_beside_a_transaction_is_seen() {
 }
 
 #[test]
-fn an_end_by_what_is_not_ours_is_seen() {
+fn a_final_state_by_a_foreign_transaction_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1400, None), at(1));
         let fact = named(state, "uid-a-1");
@@ -259,7 +259,7 @@ fn a_uid_that_is_shown_and_not_claimed_is_seen() {
 }
 
 #[test]
-fn an_end_by_another_uid_is_seen_until_it_is_told() {
+fn a_final_state_by_another_uid_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         stranger(state, "uid-y", TransactionType::Payment, None);
@@ -302,7 +302,7 @@ fn finding(state: &mut State, kind: DiscrepancyKind, detail: &str) {
 }
 
 #[test]
-fn what_was_told_and_stands_nowhere_is_seen() {
+fn lost_evidence_is_detected() {
     world(calm()).with(|state| {
         row(state, "a", &[silent()], at(0));
         stranger(state, "uid-y", TransactionType::Payment, None);
@@ -317,7 +317,7 @@ fn what_was_told_and_stands_nowhere_is_seen() {
 }
 
 #[test]
-fn doubt_about_what_is_settled_is_seen() {
+fn doubt_about_a_known_state_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         let fact = named(state, "uid-a-1");
@@ -330,7 +330,7 @@ fn doubt_about_what_is_settled_is_seen() {
 }
 
 #[test]
-fn money_that_goes_back_twice_is_seen() {
+fn a_double_refund_is_detected() {
     world(calm()).with(|state| {
         take(state, &post("a", "payment", 1500, None), at(1));
         let id = row(state, "a", &[], at(0));
@@ -379,7 +379,7 @@ fn equals_that_leave_together_and_a_stamp_in_a_pause_are_seen() {
 }
 
 #[test]
-fn a_look_that_is_owed_or_late_is_seen() {
+fn a_missing_or_late_check_is_detected() {
     world(calm()).with(|state| {
         state.wire.owed.push(Owed {
             uid: "uid-y".to_owned(),
