@@ -373,7 +373,7 @@ fn pub_type(line: &str) -> Option<&str> {
     );
     words
         .next()
-        .filter(|name| is_pub && is_type && !name.is_empty())
+        .filter(|name| is_pub && is_type && name.starts_with(char::is_alphabetic))
 }
 
 #[test]
@@ -385,6 +385,7 @@ fn pub_types_are_found_in_every_spelling() {
     assert_eq!(pub_type("struct A;"), None);
     assert_eq!(pub_type("pub fn a() {"), None);
     assert_eq!(pub_type("    type A = B;"), None);
+    assert_eq!(pub_type("pub struct $name;"), None);
 }
 
 #[test]
