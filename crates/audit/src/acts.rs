@@ -79,12 +79,16 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Saying>, &'static str> {
     }])
 }
 
-/// Of another of ours, or found beside what our own request had named.
+/// Of another of ours, or found beside what our own request had named, or what had still to end.
 fn whose(act: &str, json: &Value) -> Result<Saying, &'static str> {
     let uid = json["uid"].as_str().and_then(Uid::from_gateway);
     let uid = uid.ok_or("its uid")?;
     Ok(match act {
-        "beside" => Saying::Beside(uid),
+        "beside" => {
+            let open = json["open"].as_array().into_iter().flatten();
+            let open = open.map(|uid| uid.as_str().map(str::to_owned));
+            Saying::Beside(uid, open.collect::<Option<_>>().ok_or("what was open")?)
+        }
         _ => Saying::Anothers(uid),
     })
 }

@@ -79,7 +79,7 @@ pub(super) fn judge(asked: &Asked, case: &Case, owners: &BTreeMap<String, Uuid>)
         .iter()
         .map(|(n, a)| fate(case, *n, a))
         .collect();
-    let adopted = adopt(case, &candidates, &fates);
+    let adopted = adopt(asked, case, &candidates, &fates);
     let uid = adopted
         .as_ref()
         .map(|(candidate, _)| candidate.uid.to_owned());
@@ -122,8 +122,7 @@ pub(super) fn candidates<'a>(
 ) -> Vec<Candidate<'a>> {
     let mut all = Vec::new();
     for (uid, seen) in &case.seen {
-        let agrees = |seen: &&Seen| seen.accepted || asked.agrees(&seen.told);
-        let agreeing: Vec<&Seen> = seen.iter().filter(agrees).collect();
+        let agreeing: Vec<&Seen> = seen.iter().filter(|seen| is_agreed(asked, seen)).collect();
         let named = case.named_by_person.contains(uid);
         let bound = named || seen.iter().any(|seen| seen.named);
         // A child that has equal siblings shares names with them: what nobody owns is contested.
@@ -145,6 +144,11 @@ pub(super) fn candidates<'a>(
         }
     }
     all
+}
+
+/// Whether a description agrees with what was asked, or a person takes it as it is.
+fn is_agreed(asked: &Asked, seen: &Seen) -> bool {
+    seen.accepted || asked.agrees(&seen.told)
 }
 
 /// Whether one description by itself makes its transaction ours, found by name alone.
@@ -223,10 +227,15 @@ pub(super) fn greatest<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<&'a S
 /// "Several candidates": ends first, then bound, then success, then the earlier, then the smaller
 /// uid. Gives the one adopted, and whether it ends the transaction.
 fn adopt<'a, 'b>(
+    asked: &Asked,
     case: &Case,
     candidates: &'b [Candidate<'a>],
     fates: &[Fate],
 ) -> Option<(&'b Candidate<'a>, bool)> {
+    let has_ended = |seen: &[Seen]| {
+        let agreeing = seen.iter().filter(|seen| is_agreed(asked, seen));
+        greatest(agreeing).is_some_and(|seen| seen.told.ending.is_final())
+    };
     let silent = |attempt: &Attempt| attempt.silent || !attempt.refusals.is_empty();
     let lost = |task: &Task| task.unknown || task.outlived || !task.refusals.is_empty();
     let some_ended_in_doubt = case.attempts.values().any(silent) || case.tasks.values().any(lost);
@@ -238,7 +247,7 @@ fn adopt<'a, 'b>(
         let ending = candidate
             .agreed
             .map_or(Ending::Open, |seen| seen.told.ending);
-        let alone = some_ended_in_doubt && !case.beside.contains(candidate.uid);
+        let alone = some_ended_in_doubt && !case.is_beside(candidate.uid, has_ended);
         let believed = candidate.bound || candidate.succeeded || alone;
         // A failure found by name alone, and nothing of ours ever left: somebody else's.
         if ending.is_final() && !believed && !on_its_way {
@@ -304,11 +313,14 @@ fn decided(
 fn proved_at(asked: &Asked, case: &Case, duplicate: bool) -> Option<Timestamp> {
     let proof = case.proof(duplicate)?;
     let (at, covers) = (proof.at, case.is_covered_by(proof));
-    let mut all = case.seen.values();
-    let hindered = all
-        .any(|seen| is_of_doubtful_age(asked, case, seen) || is_unlike(asked, case, seen))
-        || (!duplicate && case.answered_amiss);
+    let hindered = some_could_be_ours(asked, case) || (!duplicate && case.answered_amiss);
     (covers && !hindered).then_some(at)
+}
+
+/// Whether something is no candidate and could be ours all the same.
+fn some_could_be_ours(asked: &Asked, case: &Case) -> bool {
+    let mut all = case.seen.values();
+    all.any(|seen| is_of_doubtful_age(asked, case, seen) || is_unlike(asked, case, seen))
 }
 
 /// The state when no transaction of the gateway is ours.
@@ -347,7 +359,8 @@ fn presumed(asked: &Asked, case: &Case, fates: &[Fate]) -> State {
         return State::Submitting;
     }
     let refused = [Fate::Rejected, Fate::Unconfirmed, Fate::Overdue];
-    if all_are(Fate::Rejected) {
+    // What could be ours makes a refusal doubtful.
+    if all_are(Fate::Rejected) && !some_could_be_ours(asked, case) {
         State::Rejected
     } else if live.contains(&Fate::Unconfirmed) && live.iter().all(|f| refused.contains(f)) {
         State::Processing

@@ -178,9 +178,9 @@ impl Adopted<'_> {
 /// monotone; then what our own task named; then success; then the earlier; then the smaller uid.
 ///
 /// A failure found by tracking id alone ends it only once some attempt of ours is known to have
-/// ended in doubt and it was not found beside what our own request had named, or when the same one had
-/// succeeded before. Until then it is adopted as not
-/// final while something of ours is on its way, and not at all when nothing ever left us.
+/// ended in doubt and it was not found beside what our own request had named or another that has still to end,
+/// or when the same one had succeeded before. Until then it is adopted as not final while something of ours is on
+/// its way, and not at all when nothing ever left us.
 fn adopt<'a>(
     opening: &Opening,
     summary: &'a Summary,
@@ -224,6 +224,12 @@ fn adopt<'a>(
         })
         .max_by(|(a, _), (b, _)| a.cmp(b))
         .map(|(_, adopted)| adopted)
+}
+
+/// Whether a snapshot ends it, whatever a person has decided.
+pub(crate) fn is_ended(opening: &Opening, summary: &Summary) -> bool {
+    let adopted = adopt(opening, summary, &fates(summary));
+    adopted.is_some_and(|adopted| adopted.is_final)
 }
 
 /// What one attempt came to.
@@ -297,7 +303,9 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         Fate::Rejected(refusal) => Some(Some(refusal.clone())),
         _ => None,
     });
-    if let Some(Some(refusal)) = rejected {
+    // Beside what could be ours, a refusal may not be the whole truth.
+    let hindered = summary.hinders_no_duplicate(opening);
+    if let (Some(Some(refusal)), false) = (rejected, hindered) {
         return bare(State::Rejected, Basis::Refusal(refusal));
     }
     if let Some(Fate::Unconfirmed(_, refusal)) = in_question(&live) {
