@@ -255,7 +255,7 @@ impl Fate {
     }
 }
 
-/// The state when no snapshot speaks.
+/// The state when no snapshot speaks. Beside what could be ours, a refusal may not be the whole truth.
 fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Derived {
     let bare = |state, basis| Derived {
         state,
@@ -267,8 +267,7 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         .map(|(_, fate)| fate)
         .filter(|f| f.is_live())
         .collect();
-    // What was told as not found stays so: nothing is stamped after a proof, whatever becomes known of the
-    // attempts that it covers.
+    // What was told as not found stays so, whatever becomes known of the attempts that it covers.
     let absent = proof(opening, summary, summary.absence.as_ref()).is_some();
     if live.is_empty() && summary.is_proved_absent() {
         return bare(State::NotFound, Basis::Absence);
@@ -303,9 +302,8 @@ fn presume(opening: &Opening, summary: &Summary, fates: &[(u32, Fate)]) -> Deriv
         Fate::Rejected(refusal) => Some(Some(refusal.clone())),
         _ => None,
     });
-    // Beside what could be ours, a refusal may not be the whole truth.
-    let hindered = summary.hinders_no_duplicate(opening);
-    if let (Some(Some(refusal)), false) = (rejected, hindered) {
+    let believed = rejected.filter(|_| !summary.hinders_no_duplicate(opening));
+    if let Some(Some(refusal)) = believed {
         return bare(State::Rejected, Basis::Refusal(refusal));
     }
     if let Some(Fate::Unconfirmed(_, refusal)) = in_question(&live) {
