@@ -83,7 +83,7 @@ pub async fn execute<H: StepEffects>(
             look_up_uid(hands, leased, &uid, owed).await;
         }
         Step::LookUpTrackingId if absence::concerns(transaction) => {
-            absence::look(hands, leased, &is_ours).await;
+            Box::pin(in_doubt(hands, leased, &is_ours)).await;
         }
         Step::LookUpTrackingId => look_up_tracking_id(hands, leased, is_ours).await,
         Step::LookUpBoth(uid) => Box::pin(look_up_both(hands, leased, &uid, is_ours)).await,
@@ -292,6 +292,25 @@ async fn as_wished<H: StepEffects>(
         return absence::look(hands, leased, &is_ours).await;
     }
     look_up_tracking_id(hands, leased, is_ours).await;
+}
+
+/// Looks up what is in doubt; first it asks the task once more that told what leaves everything open, unless the
+/// last look got no answer.
+async fn in_doubt<H: StepEffects>(
+    hands: &H,
+    leased: &LeasedCheck,
+    is_ours: &(impl Fn() -> bool + Send + Sync),
+) {
+    let transaction = &leased.transaction;
+    let derived = transaction.derived();
+    let task = schedule::doubtful_task(&transaction.summary, &derived, leased.now);
+    if let Some(task) = task.filter(|_| leased.course.unanswered.is_multiple_of(2)) {
+        ask_task(hands, leased, task, true).await;
+        if !may_go_on(hands, leased, is_ours).await {
+            return;
+        }
+    }
+    absence::look(hands, leased, is_ours).await;
 }
 
 /// Whether a look may ask once more: within the shop's budget, and under its lease.

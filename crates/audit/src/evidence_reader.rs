@@ -9,6 +9,7 @@ use crate::local_facts;
 use crate::refusal_table::{self, AuditedRefusal, names_open_code};
 use crate::sql::AuditedEvidence;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use url::Url;
 use uuid::Uuid;
 use words::{Channel, State, TaskId, Timestamp, TransactionType, Uid};
@@ -92,8 +93,9 @@ pub(super) enum Statement {
     LookedOver,
     /// This uid was named as ours, and belongs to another of ours.
     Anothers(Uid),
-    /// The failure of this one was found beside what our own request had named.
-    Beside(Uid),
+    /// The failure of this one was found beside these, which had not ended; none: beside what our own request had
+    /// named.
+    Beside(Uid, BTreeSet<String>),
     /// One that was learned of from the gateway is this one; its greatest description, with the hash of its
     /// body.
     Merged(ReportedTransaction, [u8; 32]),

@@ -186,8 +186,8 @@ pub(super) struct TransactionHistory {
     pub(super) is_merged: bool,
     /// What was named as ours and belongs to another of ours: such a word binds nothing.
     anothers: BTreeSet<String>,
-    /// Failures found beside what our own request had named.
-    pub(super) beside: BTreeSet<String>,
+    /// Failures found beside these, which had not ended, or (none) beside what our own request had named.
+    beside: Vec<(String, BTreeSet<String>)>,
     /// An answer to our own request named what is not ours.
     pub(super) answered_amiss: bool,
 }
@@ -231,7 +231,7 @@ impl TransactionHistory {
         let says = pieces.iter().flat_map(|piece| &piece.says);
         case.beside = says
             .filter_map(|saying| match saying {
-                Statement::Beside(uid) => Some(uid.to_string()),
+                Statement::Beside(uid, open) => Some((uid.to_string(), open.clone())),
                 _ => None,
             })
             .collect();
@@ -277,6 +277,21 @@ impl TransactionHistory {
     /// Whether an answer to our own request names what is ours.
     fn names_ours(&self, asked: &AuditedRequest, told: &ReportedTransaction) -> bool {
         asked.has_our_tracking_id(told) && !self.anothers.contains(told.uid.as_str())
+    }
+
+    /// Whether the failure of one says nothing of ours: it was found beside what our request had named, or beside
+    /// what has not ended. What is another's is none that had to end.
+    pub(super) fn is_beside(
+        &self,
+        uid: &str,
+        has_ended: impl Fn(&[AuditedSnapshot]) -> bool,
+    ) -> bool {
+        let ended = |other: &String| {
+            let seen = self.seen.get(other).map_or(&[][..], Vec::as_slice);
+            self.anothers.contains(other) || has_ended(seen)
+        };
+        let mut found = self.beside.iter().filter(|(beside, _)| beside == uid);
+        found.any(|(_, open)| open.is_empty() || !open.iter().all(ended))
     }
 
     fn hear(&mut self, asked: &AuditedRequest, saying: &Statement) {
@@ -336,7 +351,7 @@ impl TransactionHistory {
             | Statement::TakenOver
             | Statement::LookedOver
             | Statement::Anothers(_)
-            | Statement::Beside(_)
+            | Statement::Beside(..)
             | Statement::Merged(..)
             | Statement::Offered(..)
             | Statement::Opened(_)

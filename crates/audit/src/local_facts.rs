@@ -82,12 +82,16 @@ pub(super) fn read(row: &AuditedEvidence) -> Result<Vec<Statement>, &'static str
     }])
 }
 
-/// Of another of ours, or found beside what our own request had named.
+/// Of another of ours, or found beside what our own request had named, or what had still to end.
 fn whose(act: &str, json: &Value) -> Result<Statement, &'static str> {
     let uid = json["uid"].as_str().and_then(Uid::from_gateway);
     let uid = uid.ok_or("its uid")?;
     Ok(match act {
-        "beside" => Statement::Beside(uid),
+        "beside" => {
+            let open = json["open"].as_array().into_iter().flatten();
+            let open = open.map(|uid| uid.as_str().map(str::to_owned));
+            Statement::Beside(uid, open.collect::<Option<_>>().ok_or("what was open")?)
+        }
         _ => Statement::Anothers(uid),
     })
 }

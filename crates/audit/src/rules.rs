@@ -85,7 +85,7 @@ pub(super) fn derive_state(
         .iter()
         .map(|(n, a)| fate(case, *n, a))
         .collect();
-    let adopted = adopt(case, &candidates, &fates);
+    let adopted = adopt(asked, case, &candidates, &fates);
     let uid = adopted
         .as_ref()
         .map(|(candidate, _)| candidate.uid.to_owned());
@@ -128,8 +128,8 @@ pub(super) fn candidates<'a>(
 ) -> Vec<AuditedCandidate<'a>> {
     let mut all = Vec::new();
     for (uid, seen) in &case.seen {
-        let agrees = |seen: &&AuditedSnapshot| seen.accepted || asked.matches_request(&seen.told);
-        let agreeing: Vec<&AuditedSnapshot> = seen.iter().filter(agrees).collect();
+        let agreeing: Vec<&AuditedSnapshot> =
+            seen.iter().filter(|seen| is_agreed(asked, seen)).collect();
         let named = case.named_by_person.contains(uid);
         let bound = named || seen.iter().any(|seen| seen.named);
         // A child that has equal siblings shares names with them: what nobody owns is contested.
@@ -153,6 +153,11 @@ pub(super) fn candidates<'a>(
         }
     }
     all
+}
+
+/// Whether a description agrees with what was asked, or a person takes it as it is.
+fn is_agreed(asked: &AuditedRequest, seen: &AuditedSnapshot) -> bool {
+    seen.accepted || asked.matches_request(&seen.told)
 }
 
 /// Whether one description by itself makes its transaction ours, found by name alone.
@@ -246,10 +251,15 @@ pub(super) fn greatest<'a>(
 /// "Several candidates": ends first, then bound, then success, then the earlier, then the smaller
 /// uid. Gives the one adopted, and whether it ends the transaction.
 fn adopt<'a, 'b>(
+    asked: &AuditedRequest,
     case: &TransactionHistory,
     candidates: &'b [AuditedCandidate<'a>],
     fates: &[AuditedAttemptOutcome],
 ) -> Option<(&'b AuditedCandidate<'a>, bool)> {
+    let has_ended = |seen: &[AuditedSnapshot]| {
+        let agreeing = seen.iter().filter(|seen| is_agreed(asked, seen));
+        greatest(agreeing).is_some_and(|seen| seen.told.ending.is_final())
+    };
     let silent = |attempt: &AuditedAttempt| attempt.silent || !attempt.refusals.is_empty();
     let lost = |task: &AuditedTask| task.unknown || task.outlived || !task.refusals.is_empty();
     let some_ended_in_doubt = case.attempts.values().any(silent) || case.tasks.values().any(lost);
@@ -264,7 +274,7 @@ fn adopt<'a, 'b>(
         let ending = candidate
             .agreed
             .map_or(FinalityRank::Open, |seen| seen.told.ending);
-        let alone = some_ended_in_doubt && !case.beside.contains(candidate.uid);
+        let alone = some_ended_in_doubt && !case.is_beside(candidate.uid, has_ended);
         let believed = candidate.bound || candidate.succeeded || alone;
         // A failure found by name alone, and nothing of ours ever left: somebody else's.
         if ending.is_final() && !believed && !on_its_way {
@@ -334,11 +344,14 @@ fn proved_at(
 ) -> Option<Timestamp> {
     let proof = case.proof(duplicate)?;
     let (at, covers) = (proof.at, case.is_covered_by(proof));
-    let mut all = case.seen.values();
-    let hindered = all
-        .any(|seen| is_of_doubtful_age(asked, case, seen) || is_unlike(asked, case, seen))
-        || (!duplicate && case.answered_amiss);
+    let hindered = some_could_be_ours(asked, case) || (!duplicate && case.answered_amiss);
     (covers && !hindered).then_some(at)
+}
+
+/// Whether something is no candidate and could be ours all the same.
+fn some_could_be_ours(asked: &AuditedRequest, case: &TransactionHistory) -> bool {
+    let mut all = case.seen.values();
+    all.any(|seen| is_of_doubtful_age(asked, case, seen) || is_unlike(asked, case, seen))
 }
 
 /// The state when no transaction of the gateway is ours.
@@ -385,7 +398,8 @@ fn presumed(
         AuditedAttemptOutcome::Unconfirmed,
         AuditedAttemptOutcome::Overdue,
     ];
-    if all_are(AuditedAttemptOutcome::Rejected) {
+    // What could be ours makes a refusal doubtful.
+    if all_are(AuditedAttemptOutcome::Rejected) && !some_could_be_ours(asked, case) {
         State::Rejected
     } else if live.contains(&AuditedAttemptOutcome::Unconfirmed)
         && live.iter().all(|f| refused.contains(f))

@@ -4,6 +4,7 @@ use crate::earlier::EarlierEnd;
 use crate::snapshot::hex_bytes;
 use crate::{Snapshot, SnapshotKey, State, TaskId, Timestamp, Uid};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use uuid::Uuid;
 use words::words;
 
@@ -245,12 +246,14 @@ pub enum Fact {
         /// Its description.
         snapshot: Box<Snapshot>,
     },
-    /// A failure that was found by tracking id alone while this one was open and our own request had named
-    /// another transaction: it says nothing of what became of ours. Recorded before the failure can end
-    /// anything, so that no end is ever taken back by it.
+    /// A failure that was found by tracking id alone while our own request had named another transaction, or
+    /// while others that may be ours as well had not ended: it says nothing of what became of ours. Recorded
+    /// before the failure can end anything, so that no end is ever taken back by it.
     Beside {
         /// The one that failed.
         uid: Uid,
+        /// Those that had not ended; none: our own request had named another.
+        open: BTreeSet<Uid>,
     },
     /// The gateway answered 404 to a look-up of this uid.
     UidMissing {

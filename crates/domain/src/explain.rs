@@ -153,10 +153,18 @@ fn of_transactions(fact: &Fact) -> Option<String> {
              counts for nothing here",
             described(snapshot)
         ),
-        Fact::Beside { uid } => format!(
+        Fact::Beside { uid, open } if open.is_empty() => format!(
             "transaction {uid} has failed beside the one that our own request named, so that its failure \
              ends nothing here"
         ),
+        Fact::Beside { uid, open } => {
+            let open: Vec<&str> = open.iter().map(|uid| uid.as_str()).collect();
+            format!(
+                "transaction {uid} has failed, and {} may be this one as well, so that the failure ends \
+                 nothing here before that has ended",
+                open.join(", ")
+            )
+        }
         Fact::Merged { from, snapshot } => format!(
             "what was known as ~{from} turned out to be this one: transaction {}",
             described(snapshot)

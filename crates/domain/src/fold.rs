@@ -183,9 +183,9 @@ impl Adopted<'_> {
 /// monotone; then what our own task named; then success; then the earlier; then the smaller uid.
 ///
 /// A failure found by tracking id alone ends it only once some attempt of ours is known to have
-/// ended in doubt and it was not found beside what our own request had named, or when the same one had
-/// succeeded before. Until then it is adopted as not
-/// final while something of ours is on its way, and not at all when nothing ever left us.
+/// ended in doubt and it was not found beside what our own request had named or another that has still to end,
+/// or when the same one had succeeded before. Until then it is adopted as not final while something of ours is on
+/// its way, and not at all when nothing ever left us.
 fn adopt<'a>(
     opening: &TransactionRequest,
     summary: &'a Summary,
@@ -234,6 +234,12 @@ fn adopt<'a>(
         .map(|(_, adopted)| adopted)
 }
 
+/// Whether a snapshot ends it, whatever a person has decided.
+pub(crate) fn is_ended(opening: &TransactionRequest, summary: &Summary) -> bool {
+    let adopted = adopt(opening, summary, &fates(summary));
+    adopted.is_some_and(|adopted| adopted.is_final)
+}
+
 /// What one attempt came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum AttemptOutcome {
@@ -257,7 +263,7 @@ impl AttemptOutcome {
     }
 }
 
-/// The state when no snapshot speaks.
+/// The state when no snapshot speaks. Beside what could be ours, a refusal may not be the whole truth.
 fn presume(
     opening: &TransactionRequest,
     summary: &Summary,
@@ -273,8 +279,7 @@ fn presume(
         .map(|(_, fate)| fate)
         .filter(|f| f.is_live())
         .collect();
-    // What was told as not found stays so: nothing is stamped after a proof, whatever becomes known of the
-    // attempts that it covers.
+    // What was told as not found stays so, whatever becomes known of the attempts that it covers.
     let absent = proof(opening, summary, summary.absence.as_ref()).is_some();
     if live.is_empty() && summary.is_proved_absent() {
         return bare(State::NotFound, StateBasis::Absence);
@@ -309,7 +314,8 @@ fn presume(
         AttemptOutcome::Rejected(refusal) => Some(Some(refusal.clone())),
         _ => None,
     });
-    if let Some(Some(refusal)) = rejected {
+    let believed = rejected.filter(|_| !summary.hinders_no_duplicate(opening));
+    if let Some(Some(refusal)) = believed {
         return bare(State::Rejected, StateBasis::Refusal(refusal));
     }
     if let Some(AttemptOutcome::Unconfirmed(_, refusal)) = in_question(&live) {

@@ -4,7 +4,7 @@
 use crate::absence::DUPLICATE_LOOKUPS;
 use crate::fold::{DerivedState, StateBasis, Summary};
 use crate::forecast::Forecast;
-use crate::{Fact, Origin, RefusalKind, State, StatusClass, TransactionRequest};
+use crate::{Fact, Origin, Refusal, RefusalKind, State, StatusClass, TransactionRequest};
 use crate::{TaskId, Timestamp, Uid};
 use std::time::Duration;
 
@@ -213,6 +213,28 @@ fn first_hand(summary: &Summary, derived: &DerivedState, now: Timestamp) -> Opti
     attempt.map(|attempt| Step::TakeOver { attempt })
 }
 
+/// A task that told what leaves everything open, and not that it had ended otherwise: in doubt it is asked once
+/// more beside the look-ups, in every other minute and as long as the gateway keeps it. What it told may have been said by whatever stands
+/// before it.
+pub fn doubtful_task<'a>(
+    summary: &'a Summary,
+    derived: &DerivedState,
+    now: Timestamp,
+) -> Option<&'a TaskId> {
+    let doubted = summary.tasks.iter().filter(|(_, task)| {
+        let open = |refusal: &Refusal| refusal.kind == RefusalKind::Doubt;
+        let kept = |at: Timestamp| now.since(at) < TASK_LIFETIME;
+        let has_turn = |at: Timestamp| !(now.since(at).as_secs() / 60).is_multiple_of(2);
+        task.refused.as_ref().is_some_and(open)
+            && task.refused_at.or(task.acked_at).is_some_and(has_turn)
+            && task.acked_at.is_some_and(kept)
+            && !(task.unknown || task.outlived || task.uid.is_some())
+    });
+    let in_doubt = derived.state == State::InDoubt && derived.uid.is_none();
+    let last = doubted.max_by_key(|(id, task)| (task.attempt, *id));
+    last.map(|(id, _)| id).filter(|_| in_doubt)
+}
+
 /// What is done at this look. Where the way that the state asks for has told nothing for a while, look-ups
 /// by tracking id take turns with it: a task is one channel of several. `misses`: see [`misses_after`].
 pub fn turn(step: Step, opening: &TransactionRequest, misses: u16) -> Step {
@@ -337,8 +359,7 @@ fn gives_up(summary: &Summary) -> Option<String> {
 }
 
 /// What is final, and what has been pending for long, is looked up by its name: the same request shows whatever
-/// else goes by it. While it is young its uid alone is asked for; so it is where an attempt has ended in doubt,
-/// since there a strange failure under its name would end it.
+/// else goes by it. While it is young its uid alone is asked for.
 fn look_up(
     opening: &TransactionRequest,
     summary: &Summary,
@@ -348,7 +369,6 @@ fn look_up(
     let young = summary
         .sent_at()
         .is_none_or(|sent| now.since(sent) < YOUNG_AGE_LIMIT);
-    let young = young || summary.has_unresolved_attempt();
     match (unsettled(opening, summary, derived), &opening.tracking_id) {
         (Some(uid), Some(_)) if (derived.state.is_final() || !young) && is_named(opening) => {
             Step::LookUpBoth(uid.clone())

@@ -60,6 +60,10 @@ pub struct Summary {
     /// be bound or once to have succeeded.
     #[serde(rename = "bs", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub beside: BTreeSet<Uid>,
+    /// Failures that were found beside others that may be ours as well and had not ended. They end nothing until
+    /// these have ended.
+    #[serde(rename = "bo", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside_open: BTreeMap<Uid, BTreeSet<Uid>>,
     /// Transactions that were named as ours and belong to another of ours, by their greatest snapshot.
     #[serde(rename = "an", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub anothers: BTreeMap<Uid, Box<Snapshot>>,
@@ -270,8 +274,12 @@ impl Summary {
                 self.contested.insert(snapshot.uid.clone());
                 keep_greatest(&mut self.contested_as, snapshot);
             }
-            Fact::Beside { uid } => {
+            Fact::Beside { uid, open } if open.is_empty() => {
                 self.beside.insert(uid.clone());
+            }
+            Fact::Beside { uid, open } => {
+                let others = self.beside_open.entry(uid.clone()).or_default();
+                others.extend(open.iter().cloned());
             }
             Fact::UidMissing { uid } => {
                 self.missing.insert(uid.clone());
@@ -498,12 +506,6 @@ impl Summary {
                 .tasks
                 .values()
                 .any(|t| t.unknown || t.outlived || t.refused.is_some())
-    }
-
-    /// Whether a failure of this one may be believed where nothing but its tracking id says that it is ours: some
-    /// attempt is known to have ended in doubt, and our own request had named no other.
-    pub(crate) fn believes_failure_of(&self, uid: &Uid) -> bool {
-        self.has_unresolved_attempt() && !self.beside.contains(uid)
     }
 
     /// All candidates that may be ours.

@@ -1,7 +1,7 @@
 //! Whose a uid is: claimed by the first, given up by what was learned of from the gateway, and never taken
 //! from another of ours.
 
-use super::{Batch, CheckDecision, snapshot_of};
+use super::{Batch, CheckDecision, receive, snapshot_of};
 use crate::ledger::route::gives_way;
 use crate::ledger::{EvidenceTarget, LedgerCommand};
 use crate::observation::Observation;
@@ -130,19 +130,25 @@ impl Batch<'_> {
     }
 
     /// Keeps as evidence which failures, known or among these facts, were found beside what our own request had
-    /// named, before one of them can end the transaction. By the order of arrival alone nobody could tell later.
-    pub(super) fn note_beside(&mut self, id: Uuid, facts: &[Cow<'_, Fact>]) {
+    /// named or what has still to end, before one of them can end the transaction. By the order of arrival alone
+    /// nobody could tell later.
+    pub(super) fn note_beside(&mut self, id: Uuid, facts: &[Cow<'_, Fact>], learned: &Observation) {
         let row = self.rows.get(id);
-        let open = row.filter(|row| row.opening.origin == Origin::Api && !row.state.is_final());
+        let Some(row) = row.filter(|row| row.opening.origin == Origin::Api) else {
+            return;
+        };
+        let answered_at = self.dated(learned);
         let counted = facts
             .iter()
             .filter_map(|fact| self.as_it_counts(id, Cow::Borrowed(&**fact)));
-        let counted: Vec<Cow<'_, Fact>> = counted.collect();
+        let mut counted: Vec<Cow<'_, Fact>> = counted.collect();
+        counted
+            .iter_mut()
+            .for_each(|fact| receive(fact, answered_at));
         let facts: Vec<&Fact> = counted.iter().map(AsRef::as_ref).collect();
-        let beside = open.map(|row| row.summary.found_beside(&row.opening, &facts));
-        for uid in beside.unwrap_or_default() {
-            let fact = Fact::Beside { uid: uid.clone() };
-            let act = json!({ "uid": uid.as_str() });
+        for (uid, open) in row.summary.found_beside(&row.opening, &facts) {
+            let act = json!({ "uid": uid.as_str(), "open": &open });
+            let fact = Fact::Beside { uid, open };
             let noted = Observation::local(Channel::Local, "beside", &act, vec![fact.clone()]);
             self.join(id, &noted, vec![Cow::Owned(fact)], Verdict::Applied);
         }

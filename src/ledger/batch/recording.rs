@@ -158,7 +158,7 @@ impl Batch<'_> {
         bare: Verdict,
     ) -> (Verdict, bool) {
         let taken_over = self.take_it_over(id, learned);
-        self.note_beside(id, &facts);
+        self.note_beside(id, &facts, learned);
         let (verdict, look_again) = self.join(id, learned, facts, bare);
         (verdict, look_again || taken_over)
     }

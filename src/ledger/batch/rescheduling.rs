@@ -247,8 +247,10 @@ impl BatchRow {
             } else {
                 0
             };
-            // A look that goes on counts once, by its last answer: two names are no two turns.
-            if !learned.goes_on || (told && own_way) {
+            // A look that goes on counts once, by its last answer: two names are no two turns, and that one of
+            // them shows nothing makes up for no answer under the other.
+            let by_task = learned.channel != Channel::Query;
+            if !learned.goes_on || (told && own_way && by_task) {
                 course.misses = schedule::misses_after(course.misses, told, own_way);
             }
             if told && !owed && !learned.goes_on {

@@ -4,7 +4,7 @@
 use super::books::Transaction;
 use super::invariants::{self, ours, rule};
 use super::plan::{HOUR, Notices, Order, Router, Stranger};
-use super::rules::{is_alike, is_hidden, is_honest, is_unseen, names};
+use super::rules::{is_alike, is_by_design, is_hidden, is_honest, is_unseen, names};
 use super::world::SimState;
 use domain::absence::{Ability, is_duplicate_provable};
 use domain::schedule::{is_duplicate_doubt, needs_no_recheck};
@@ -74,6 +74,7 @@ impl SimState {
             || about(Self::is_unshown_refusal)
             || about(Self::is_spoilt)
             || about(Self::is_named)
+            || truth.is_some() && self.with(|state| is_by_design(state, row, row.state))
             || about(Self::is_lost);
         let told = truth.map_or("nothing", |t| t.status.as_str());
         (!fits).then(|| {
@@ -185,6 +186,7 @@ impl SimState {
     fn is_spoilt(&self, row: &StoredTransaction, truth: &Transaction) -> bool {
         let mut exchanges = self.plan.exchanges.iter();
         needs_no_recheck(&row.summary, &row.derived())
+            && truth.had(row.state.as_str())
             && exchanges.any(|one| one.channel == "webhook" && one.about == truth.uid)
     }
 

@@ -301,6 +301,31 @@ const MENDED: &[Fault] = &[
         name::LIVELY,
         "where the look-up by name hangs, the uid has its turn alone",
     ),
+    (
+        "second-success-beside-a-doubtful-pending-one",
+        name::KNOWN,
+        "what is pending is looked up by its name, and a failure beside what is open ends nothing",
+    ),
+    (
+        "refusal-beside-a-success-that-seems-older",
+        name::NO_FALSE_NO,
+        "a refusal beside what could be ours is doubt",
+    ),
+    (
+        "task-is-not-asked-again-in-doubt",
+        name::LIVELY,
+        "in doubt a task that left everything open is asked once more",
+    ),
+    (
+        "check-of-a-child-without-a-pause",
+        name::BOUNDED,
+        "a look by two names counts by its last answer alone",
+    ),
+    (
+        "task-of-a-child-once-names-its-parent",
+        name::LIVELY,
+        "in doubt a task that left everything open is asked once more",
+    ),
 ];
 
 /// Rules that answers drawn at random still break, while each of these faults has no shrunk plan of its

@@ -258,8 +258,9 @@ pub fn may_be_taken(row: &Row) -> bool {
         row.get(),
         Code::E1000 | Code::E1018 | Code::E1035 | Code::E1036
     );
-    // A code of the table counts whatever the text says.
+    // A code of the table counts whatever the text says, and an error by its code has one.
     let open_text = row.is(Code::True)
+        && !row.is(Envelope::ErrorCode)
         && matches!(
             row.get(),
             Errors::TimeOut | Errors::InProgress | Errors::Already | Errors::NotUnique

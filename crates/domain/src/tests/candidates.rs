@@ -3,13 +3,14 @@
 use super::facts::{cases, histories, snapshots};
 use super::given::{
     TOLERANCE, acked, at, currency, fold, payment, result, seen, silent, snapshot, stamped, state,
-    summed, tracking, uid,
+    summed, task_unknown, tracking, uid,
 };
 use crate::evidence::FoundBy;
 use crate::fold::{Mismatch, StateBasis};
 use crate::{Fact, Snapshot, State, Timestamp, TransactionRequest, Uid, derive};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// Every snapshot of every candidate that may be ours, read straight from the facts.
 pub(super) fn oracle(opening: &TransactionRequest, facts: &[Fact]) -> BTreeMap<Uid, Vec<Snapshot>> {
@@ -131,8 +132,7 @@ proptest! {
         summary.join(&opening, &foreign);
         let after = derive(&opening, &summary);
         // What bears our name and type may be ours after all: nothing is proved absent beside it.
-        let proved = before.basis == StateBasis::Absence
-            || (before.state == State::Rejected && summary.no_duplicate.is_some());
+        let proved = before.basis == StateBasis::Absence || before.state == State::Rejected;
         let hindered = proved && summary.unlike(&opening).next().is_some();
         let presumes = !hindered && before != after;
         prop_assert!(!presumes, "{:?} {:?}", before, after);
@@ -153,7 +153,6 @@ proptest! {
         let after = derive(&opening, &summary);
         prop_assert_eq!(&before.uid, &after.uid);
         let presumed = matches!(before.state, State::NotFound | State::Rejected);
-        // What rests on no proof, such as a refusal, may stand behind it.
         prop_assert!(before == after || (presumed && after.state != State::NotFound));
     }
 }
@@ -172,12 +171,19 @@ fn beside() -> (TransactionRequest, Vec<Fact>, Snapshot) {
     (opening, facts, strange)
 }
 
+fn found_beside(failed: &str, open: &[&str]) -> Fact {
+    Fact::Beside {
+        uid: uid(failed),
+        open: open.iter().map(|open| uid(open)).collect(),
+    }
+}
+
 #[test]
 fn a_failure_beside_our_own_transaction_is_ignored() {
     let (opening, mut facts, strange) = beside();
     let found = summed(&opening, &facts).found_beside(&opening, &[&seen(&strange)]);
-    assert_eq!(found, [uid("u-2")].into());
-    facts.extend([Fact::Beside { uid: uid("u-2") }, seen(&strange)]);
+    assert_eq!(found, [(uid("u-2"), BTreeSet::new())].into());
+    facts.extend([found_beside("u-2", &[]), seen(&strange)]);
     assert_eq!(state(&opening, &facts), State::Pending);
     assert_eq!(
         fold(&opening, &facts).uid,
@@ -206,14 +212,15 @@ fn a_failure_is_not_beside_itself() {
     // What was found before is noted when our own is named.
     let early = [stamped(1, 0), acked(1, "t-1", 1), seen(&strange)];
     let named = of(&early, &facts[3]);
-    assert_eq!(named, [uid("u-2")].into());
+    assert_eq!(named, [(uid("u-2"), BTreeSet::new())].into());
     // So it is where our task names one under another tracking id, which binds nothing.
     let misnamed = Snapshot {
         tracking_id: Some(tracking("somebody-elses")),
         ..snapshot(&opening, "u-1", "incomplete", 5)
     };
     let known = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &misnamed)];
-    assert_eq!(of(&known, &seen(&strange)), [uid("u-2")].into());
+    let found = of(&known, &seen(&strange));
+    assert_eq!(found, [(uid("u-2"), BTreeSet::new())].into());
     // What a duplicate clashed with is not what was made of our request.
     let clash = Snapshot {
         code: Some("E.1018".to_owned()),
@@ -221,4 +228,67 @@ fn a_failure_is_not_beside_itself() {
     };
     let known = [stamped(1, 0), acked(1, "t-1", 1), result("t-1", &clash)];
     assert!(of(&known, &seen(&strange)).is_empty());
+}
+
+#[test]
+fn a_failure_ends_nothing_while_another_that_may_be_ours_is_open() {
+    let opening = payment();
+    let told = |uid: &str, status: &str, at| seen(&snapshot(&opening, uid, status, at));
+    let found =
+        |facts: &[Fact], told: &[&Fact]| summed(&opening, facts).found_beside(&opening, told);
+    let open = vec![stamped(1, 0), silent(1), told("u-1", "incomplete", 5)];
+    let failed = told("u-2", "failed", 6);
+    let beside = [(uid("u-2"), [uid("u-1")].into())];
+    assert_eq!(found(&open, &[&failed]), beside.clone().into());
+    // One answer that shows both says the same, in whatever order, and so does what comes by a merger.
+    let fresh = &open[..2];
+    assert_eq!(found(fresh, &[&failed, &open[2]]), beside.clone().into());
+    let merged = Fact::Merged {
+        from: Uuid::nil(),
+        snapshot: Box::new(snapshot(&opening, "u-2", "failed", 6)),
+    };
+    assert_eq!(found(&open, &[&merged]), beside.into());
+    // The open one ends in the same answer: nothing had to end first.
+    let ended = told("u-1", "failed", 7);
+    assert!(found(&open, &[&failed, &ended]).is_empty());
+    let mut facts = open.clone();
+    facts.extend([found_beside("u-2", &["u-1"]), failed.clone()]);
+    assert_eq!(state(&opening, &facts), State::Pending);
+    assert!(found(&facts, &[&failed]).is_empty(), "it is noted once");
+    // A further one that is open is noted as well, and each of them has to end.
+    let third = told("u-3", "incomplete", 8);
+    let beside = [uid("u-1"), uid("u-3")].into();
+    assert_eq!(found(&facts, &[&third]), [(uid("u-2"), beside)].into());
+    facts.extend([found_beside("u-2", &["u-1", "u-3"]), third]);
+    facts.push(ended.clone());
+    facts.push(found_beside("u-1", &["u-3"]));
+    assert_eq!(state(&opening, &facts), State::Pending);
+    facts.push(told("u-3", "expired", 9));
+    for _ in 0..facts.len() {
+        facts.rotate_left(1);
+        assert_eq!(state(&opening, &facts), State::Failed);
+        assert_eq!(fold(&opening, &facts).uid, Some(uid("u-1")));
+    }
+    // What has ended is not opened again by what is found after it.
+    assert!(found(&facts, &[&told("u-4", "incomplete", 10)]).is_empty());
+    // What an end did not wait for does not wait later.
+    let alone = [stamped(1, 0), silent(1), failed];
+    assert_eq!(state(&opening, &alone), State::Failed);
+    assert!(found(&alone, &[&open[2]]).is_empty());
+}
+
+#[test]
+fn a_failure_beside_an_open_one_may_end_before_the_attempt_is_in_doubt() {
+    let opening = payment();
+    let told = |uid: &str, status: &str, at| seen(&snapshot(&opening, uid, status, at));
+    let known = [stamped(1, 0), acked(1, "t-1", 1), told("u-2", "failed", 6)];
+    let open = told("u-1", "incomplete", 5);
+    let found = summed(&opening, &known).found_beside(&opening, &[&open]);
+    assert_eq!(found, [(uid("u-2"), [uid("u-1")].into())].into());
+    let mut facts = known.to_vec();
+    facts.extend([open, found_beside("u-2", &["u-1"]), task_unknown("t-1")]);
+    assert_eq!(state(&opening, &facts), State::Pending);
+    // Our own task named it after all.
+    facts.push(result("t-1", &snapshot(&opening, "u-2", "failed", 6)));
+    assert_eq!(state(&opening, &facts), State::Failed);
 }

@@ -3,11 +3,11 @@
 use super::facts::{cases, histories};
 use super::given::{
     acked, at, card_payment, decided, fold, not_sent, payment, refused, replayed, result, seen,
-    silent, snapshot, stamped, summed, task_id, uid,
+    silent, snapshot, stamped, summed, task_id, task_refused, task_unknown, uid,
 };
 use crate::schedule::{
-    Pace, Step, can_resend, check_interval, configured_next_check, jitter, may_repeat_now, plan,
-    retry_missed_check, turn,
+    Pace, Step, can_resend, check_interval, configured_next_check, doubtful_task, jitter,
+    may_repeat_now, plan, retry_missed_check, turn,
 };
 use crate::{Fact, RefusalKind, Snapshot, State, Timestamp, TransactionRequest, derive};
 use proptest::prelude::*;
@@ -141,12 +141,40 @@ fn a_long_pending_transaction_is_looked_up_by_tracking_id() {
     // The uid has its turn where the name tells nothing.
     assert_eq!(turn(both.clone(), &opening, 0), both);
     assert_eq!(turn(both.clone(), &opening, 1), Step::LookUpUid(uid("u-1")));
-    // A strange failure under the name would end it where an attempt has ended in doubt.
+    // So it is where an attempt has ended in doubt: a strange failure under the name ends nothing then.
     let doubtful = [pending.to_vec(), vec![stamped(2, 9), silent(2)]].concat();
+    assert_eq!(step(&opening, &doubtful, 2_000), both);
+}
+
+#[test]
+fn a_task_that_told_what_leaves_all_open_is_asked_once_more() {
+    let opening = payment();
+    let asked = |kind, now| {
+        let facts = [stamped(1, 0), acked(1, "t-1", 1), task_refused("t-1", kind)];
+        let summary = summed(&opening, &facts);
+        let derived = derive(&opening, &summary);
+        doubtful_task(&summary, &derived, at(now)).cloned()
+    };
+    let doubt = RefusalKind::Doubt;
+    assert_eq!(asked(doubt, 200), Some(task_id("t-1")));
     assert_eq!(
-        step(&opening, &doubtful, 2_000),
-        Step::LookUpUid(uid("u-1"))
+        asked(doubt, 260),
+        None,
+        "the look-ups have their turn alone"
     );
+    assert_eq!(asked(doubt, 30), None, "it has just told that");
+    assert_eq!(asked(doubt, DAY + 2), None, "the gateway has forgotten it");
+    assert_eq!(asked(RefusalKind::Duplicate, 200), None);
+    // What the gateway does not know is asked no more.
+    let unknown = [
+        stamped(1, 0),
+        acked(1, "t-1", 1),
+        task_refused("t-1", doubt),
+        task_unknown("t-1"),
+    ];
+    let summary = summed(&opening, &unknown);
+    let derived = derive(&opening, &summary);
+    assert_eq!(doubtful_task(&summary, &derived, at(200)), None);
 }
 
 #[test]

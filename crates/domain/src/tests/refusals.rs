@@ -7,12 +7,40 @@ use super::given::{
 };
 use crate::evidence::RefusalCheck;
 use crate::fold::StateBasis;
-use crate::{Fact, RefusalKind, State, derive};
+use crate::{Fact, RefusalKind, Snapshot, State, derive};
 
 #[test]
 fn a_documented_refusal_of_a_submit_is_final_at_once() {
     let facts = [stamped(1, 0), refused(1, RefusalKind::Rejected)];
     assert_eq!(state(&payment(), &facts), State::Rejected);
+}
+
+#[test]
+fn a_refusal_beside_what_could_be_ours_is_doubt() {
+    let opening = payment();
+    let older = Snapshot {
+        created_at: Some(at(-3_600)),
+        ..snapshot(&opening, "u-1", "successful", 9)
+    };
+    let unlike = Snapshot {
+        amount: Some(7),
+        ..snapshot(&opening, "u-1", "successful", 9)
+    };
+    let long_before = Snapshot {
+        created_at: Some(at(-90_000)),
+        ..older.clone()
+    };
+    let by_submit = vec![stamped(1, 0), refused(1, RefusalKind::Rejected)];
+    for refused in [by_submit, told_by_task(&[RefusalCheck::FoundNothing])] {
+        let beside = |found: &Snapshot| [refused.clone(), vec![seen(found)]].concat();
+        for found in [&older, &unlike] {
+            let told = fold(&opening, &beside(found));
+            assert_eq!(told.state, State::InDoubt);
+            // What was refused is shown.
+            assert!(matches!(told.basis, StateBasis::Refusal(r) if r.kind == RefusalKind::Doubt));
+        }
+        assert_eq!(state(&opening, &beside(&long_before)), State::Rejected);
+    }
 }
 
 /// What the task of attempt 1 refused, and what look-ups came to.

@@ -5,7 +5,6 @@ use super::notices::unknown;
 use super::pace::is_honest;
 use super::truth::is_alike;
 use super::{is_told, name_of, ours};
-use domain::fold::StateBasis;
 use domain::schedule::needs_no_recheck;
 use domain::{State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
@@ -37,10 +36,8 @@ pub fn known(state: &State, _: Timestamp) -> Option<String> {
         // Of a success that was told and asked for the gateway tells more by itself: by design what somebody
         // else makes under its name, and nobody tells of, is left to the gateway's reports.
         let settled = needs_no_recheck(&row.summary, &row.derived());
-        // Of what was not sent nobody looks for anything. What waits for a person, since it is not what was asked
-        // for, is asked for by its uid alone once it was in doubt.
-        let differs = matches!(row.derived().basis, StateBasis::Differs(_));
-        let rests = settled || row.state == Ours::NotSent || differs;
+        // Of what was not sent nobody looks for anything.
+        let rests = settled || row.state == Ours::NotSent;
         let of = of.filter(|t| !rests || state.wire.told.contains_key(&t.uid));
         of.filter(|_| sent)
             .find_map(|t| unknown(state, &t.uid))
@@ -69,12 +66,12 @@ pub fn as_the_books(state: &State, _: Timestamp) -> Option<String> {
         }
         // Under the parent's name a look-up by that name shows it, where the router lets it.
         let router = state.plan.router;
-        let by_parents = is_parents(row, &found.name) && router.shows(&found.name, &found.name);
-        let shown = router.shows(name, &found.name) || by_parents;
+        let is_readable =
+            |asked: &str| router.shows(asked, &found.name) && is_honest(&state.plan, "name", asked);
+        let by_parents = is_parents(row, &found.name) && is_readable(&found.name);
+        let shown = is_readable(name) || by_parents;
         let single = state.books.of(name).count() == 1;
         let clocks = state.plan.behind.is_zero() && state.plan.ahead.is_zero();
-        let honest = is_honest(&state.plan, "name", name);
-        let shown = shown && honest;
         let visible = shown && !state.plan.empty && state.plan.children_shown && clocks && single;
         visible.then(|| format!("{name} is in doubt, and look-ups show {}", found.uid))
     })

@@ -12,7 +12,7 @@ mod violated;
 
 pub use notices::acknowledged;
 pub use pace::is_honest;
-pub use truth::{is_alike, is_false_by_design, is_hidden, is_unseen};
+pub use truth::{is_alike, is_by_design, is_false_by_design, is_hidden, is_unseen};
 
 use super::invariants;
 use super::world::State;

@@ -1,6 +1,6 @@
 //! What may be sent: each request once, no more than a parent has, equal ones apart, nothing in a pause.
 
-use super::super::books::{Arrival, Books};
+use super::super::books::{Arrival, Books, Transaction};
 use super::super::world::State;
 use super::{name_of, ours};
 use domain::Timestamp;
@@ -45,6 +45,18 @@ fn taken(books: &Books, now: Timestamp, kinds: &[&str], parents: &[&str]) -> i64
     arrivals.map(|arrival| arrival.post.amount).sum()
 }
 
+/// What a parent has. What was told of it without a time, or with one from before, is older than what was told
+/// with a later time, whenever it came: that says nothing of what it has now.
+fn has(state: &State, parent: &Transaction) -> i64 {
+    let held = state.wire.held_as.get(&parent.uid);
+    let held = held.map_or(&[][..], Vec::as_slice);
+    let as_now = held.iter().filter(|held| held.amount == parent.amount);
+    let as_now = as_now.map(|held| held.updated_at).max();
+    let last = held.iter().max_by_key(|held| held.updated_at);
+    let newer = last.filter(|last| as_now.is_some_and(|at| at < last.updated_at));
+    newer.map_or(parent.amount, |newer| newer.amount)
+}
+
 /// Children never take more than their parent has.
 pub fn children(state: &State, now: Timestamp) -> Option<String> {
     let last = state.books.arrivals.last().filter(|last| last.at == now)?;
@@ -55,16 +67,16 @@ pub fn children(state: &State, now: Timestamp) -> Option<String> {
         _ => parent,
     };
     let uid = root.uid.as_str();
+    let has = has(state, root);
     if root.kind != "authorization" {
         let back = taken(books, now, &["void", "refund", "chargeback"], &[uid]);
-        let over = back > root.amount;
-        return over.then(|| format!("{back} of {} goes back of {uid}", root.amount));
+        let over = back > has;
+        return over.then(|| format!("{back} of {has} goes back of {uid}"));
     }
     let held = taken(books, now, &["capture", "void"], &[uid]);
-    if held > root.amount {
+    if held > has {
         return Some(format!(
-            "{held} is captured and voided of {uid}, which holds {}",
-            root.amount
+            "{held} is captured and voided of {uid}, which holds {has}"
         ));
     }
     let captures = books.transactions.values().filter(|t| {

@@ -103,12 +103,12 @@ pub fn unknown(state: &State, uid: &str) -> Option<String> {
 
 /// A webhook was answered 200: a look of what it names is owed when nobody signed it, and one of our
 /// task when it contradicts what we have. `names`: the uid can be read in it; by a uid that stands nowhere
-/// nobody can look.
+/// nobody can look, and of whom a failure is told that names nobody, nobody knows.
 pub fn acknowledged(state: &mut State, uid: &str, (signed, names): (bool, bool), now: Timestamp) {
     let Some(found) = state.books.transactions.get(uid).cloned() else {
         return;
     };
-    if !signed && !names {
+    if !names {
         return;
     }
     if !signed {

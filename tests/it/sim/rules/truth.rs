@@ -82,7 +82,7 @@ pub fn is_false_by_design(state: &State, now: Timestamp) -> bool {
 }
 
 /// Where the design itself allows a false no; such runs are counted apart.
-fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
+pub fn is_by_design(state: &State, row: &StoredTransaction, shown: Ours) -> bool {
     let plan = &state.plan;
     let duplicate = row.summary.no_duplicate.is_some();
     match shown {
