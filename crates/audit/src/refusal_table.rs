@@ -244,7 +244,7 @@ fn leaves_open(text: &str, of: Of) -> bool {
     mentions_duplicate(text)
         || waited_in_vain(text)
         || (in_errors && holds(text, IN_PROGRESS_MARKERS))
-        || (of == Of::Whole && !holds(text, REFUSES))
+        || (of == Of::Whole && !holds(text, REFUSES) && !holds(text, GIVEN))
         || (at_large && (holds(text, FAULT) || expired))
         || (outcome && holds(text, NOT_KNOWN))
         || phrases::leave_open(&phrases::spaced(text), of)

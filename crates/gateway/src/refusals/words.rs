@@ -340,7 +340,7 @@ pub(super) fn leave_open(text: &str, about: About) -> bool {
         || is_out_of_time(&text)
         || (errors && holds(&IN_PROGRESS_MARKERS))
         || (whole && holds(&BROKEN))
-        || (about == About::Whole && !holds(&REFUSES))
+        || (about == About::Whole && !holds(&REFUSES) && !holds(&GIVEN))
         || (whole && expired && holds(&RUNNING) && !holds(&GIVEN))
         || (holds(outcomes) && holds(&UNKNOWN))
         || Phrase::of(&text).may_be_in_progress(about)
