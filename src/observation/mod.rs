@@ -169,6 +169,14 @@ impl Observation {
         !self.strays && facts.any(|fact| !matches!(fact, Fact::Nothing))
     }
 
+    /// Whether it is an answer to a question of ours.
+    pub(crate) fn is_look(&self) -> bool {
+        matches!(
+            self.channel,
+            Channel::TaskStatus | Channel::TaskResult | Channel::Query
+        )
+    }
+
     /// Says in the subject, where an auditor reads it, that an attempt was not sent for this.
     pub(crate) fn withhold(&mut self, attempt: u32) {
         let subject = self.subject.take().unwrap_or_default();
