@@ -112,7 +112,8 @@ impl Batch<'_> {
         if !mine {
             return Some(schedule::before_it_is_forgotten(summary, planned, at));
         }
-        let misses = (!record.observation.is_about_it()).then_some(misses);
+        let told = record.observation.is_about_it() && !record.observation.concludes_refusal();
+        let misses = (!told).then_some(misses);
         let planned = record.next_check.unwrap_or(planned);
         let pause = record.observation.pause.map(|pause| at.plus(pause));
         let pace = &self.settings.pace;
@@ -240,7 +241,7 @@ impl BatchRow {
     ) {
         let learned = &record.observation;
         let wished = std::mem::take(&mut self.wished);
-        let is_look = learned.is_look();
+        let (is_look, concludes) = (learned.is_look(), learned.concludes_refusal());
         let (summary, derived, course) = (&self.stored.summary, &self.derived, &mut self.course);
         let told = !learned.strays && schedule::tells(&learned.facts, summary.sent_at(), at);
         if mine && is_look {
@@ -267,7 +268,9 @@ impl BatchRow {
                 course.wishes = schedule::Wishes::default();
             }
         }
-        if (anew && told) || (mine && !is_look) || (anew && !mine) {
+        if mine && concludes {
+            course.misses = schedule::misses_after(course.misses, false, true);
+        } else if (anew && told) || (mine && !is_look) || (anew && !mine) {
             (course.misses, course.unanswered) = (0, 0);
         }
         course.wishes.join(&learned.wishes);

@@ -140,3 +140,42 @@ fn a_contradiction_that_goes_on_is_read_at_the_pace() {
     assert!(pauses[0] <= 0.0, "{pauses:?}");
     assert!(pauses[1..].iter().all(|pause| *pause >= 60.0), "{pauses:?}");
 }
+
+#[test]
+fn a_refusal_that_becomes_doubt_keeps_what_was_counted() {
+    let (shop, settings) = (shop(), settings());
+    let mut batch = batch(&shop, &settings);
+    let id = open(&mut batch, true);
+    let refused = Fact::TaskRefused {
+        task: task(),
+        refusal: domain::Refusal {
+            kind: domain::RefusalKind::Rejected,
+            code: Some("E.1025".to_owned()),
+            message: None,
+            friendly_message: None,
+            http_status: Some(422),
+        },
+        at: at(1),
+    };
+    look(
+        &mut batch,
+        id,
+        told_by(Channel::TaskResult, 0, vec![acked(&task()), refused]),
+        None,
+    );
+    let mut silent = failed_read();
+    (silent.channel, silent.http_status) = (Channel::Query, None);
+    for _ in 0..6 {
+        look(&mut batch, id, silent.clone(), None);
+    }
+    batch.at = at(1_000);
+    let overdue = Fact::RefusalChecked {
+        task: task(),
+        check: domain::evidence::RefusalCheck::Overdue,
+    };
+    let act = serde_json::json!({"check": "overdue"});
+    let act = Observation::local(Channel::Local, "refusal_checked", &act, vec![overdue]);
+    let (pause, misses) = look(&mut batch, id, act, None);
+    assert_eq!(batch.rows.map[&id].derived.state, State::InDoubt);
+    assert!(pause >= 60.0 && misses == 7, "{pause} {misses}");
+}
