@@ -68,3 +68,11 @@ LANGUAGE sql STABLE SECURITY DEFINER AS $$
             date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC' - interval '1 month')
         LIMIT 1000) AS misplaced
 $$;
+
+DO $$
+BEGIN
+    EXECUTE format('ALTER FUNCTION ensure_evidence_partitions(integer) SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION make_evidence_partition(timestamptz) SET search_path = %I, pg_temp', current_schema());
+    EXECUTE format('ALTER FUNCTION misplaced_evidence() SET search_path = %I, pg_temp', current_schema());
+END
+$$;

@@ -93,7 +93,7 @@ impl ApiContext {
 
     /// Returns whether new submits of a shop are paused, by its configuration or by an operator.
     pub(crate) async fn is_paused(&self, shop: &HttpShop) -> Result<bool, Problem> {
-        if shop.submits == SubmitsMode::Paused {
+        if shop.submits.is_stopped() {
             return Ok(true);
         }
         let now = BootInstant::now();

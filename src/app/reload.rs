@@ -10,6 +10,7 @@
 use crate::app::serve::{AppError, dropped_key, key_ids};
 use crate::config::{ConfigErrors, ConfigSource, EffectiveSetting, LiveConfig, LoadedConfig};
 use crate::store::Store;
+use crate::store::shop_controls::forgotten_shop;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -110,7 +111,10 @@ impl ConfigReloader {
     /// Loads the configuration and applies its keys if all of it is valid.
     async fn reload(&mut self, cause: Option<&'static str>) {
         let read = match self.load_known().await {
-            Ok(loaded) => self.keeps_keys(&loaded).await.map(|()| loaded),
+            Ok(loaded) => match self.keeps_keys(&loaded).await {
+                Ok(()) => self.keeps_shops(&loaded).await.map(|()| loaded),
+                Err(reason) => Err(reason),
+            },
             Err(reason) => Err(reason),
         };
         match read {
@@ -143,6 +147,24 @@ impl ConfigReloader {
             Ok(Some(key)) => Err(AppError::DroppedKey(key).to_string()),
             Err(error) => Err(format!(
                 "security.fingerprint_key: a key was removed, and reading whether stored data needs it failed: {error}"
+            )),
+        }
+    }
+
+    /// Fails if a removed shop has open transactions, or if that cannot be read.
+    async fn keeps_shops(&self, loaded: &LoadedConfig) -> Result<(), String> {
+        let after: Vec<String> = (loaded.config.shops.iter())
+            .map(|shop| shop.id.clone())
+            .collect();
+        let before = self.live.current();
+        if before.shops.iter().all(|shop| after.contains(&shop.id)) {
+            return Ok(());
+        }
+        match forgotten_shop(&self.store, &after).await {
+            Ok(None) => Ok(()),
+            Ok(Some(shop)) => Err(AppError::ForgottenShop(shop).to_string()),
+            Err(error) => Err(format!(
+                "shops: a shop was removed, and reading whether it has open transactions failed: {error}"
             )),
         }
     }

@@ -84,6 +84,11 @@ pub enum AppError {
              need it; list it after the new one"
     )]
     DroppedKey(String),
+    /// A shop was removed whose open transactions nobody would follow.
+    #[error(
+        "shops: shop {0} is missing and has open transactions; keep it with submits = \"off\" until they have ended"
+    )]
+    ForgottenShop(String),
     /// The listeners could not be started.
     #[error("failed to start listeners")]
     Http(#[source] std::io::Error),
@@ -153,12 +158,8 @@ impl App {
         let shops = shop_ids(&config);
         let names: Vec<String> = shops.iter().map(ToString::to_string).collect();
         let prepared = begin_preparing(&store, names.clone(), key_ids(&config), acceptance).await?;
-        let ledger = Ledger::start(
-            store.clone(),
-            shops,
-            ledger_settings(&config),
-            Arc::clone(&metrics),
-        );
+        let settings = ledger_settings(&config);
+        let ledger = Ledger::start(store.clone(), shops, settings, Arc::clone(&metrics));
         let gateway = GatewayClient::new(&config.gateway.client())?;
         let drain = config.serve.drain_timeout;
         // Only the live configuration is read below: start-up keys must not outlive a rotation.
@@ -355,7 +356,10 @@ async fn fits(
         return Err(AppError::DroppedKey(key));
     }
     store.read_history(shops, acceptance).await?;
-    Ok(())
+    match shop_controls::forgotten_shop(store, shops).await? {
+        Some(shop) => Err(AppError::ForgottenShop(shop)),
+        None => Ok(()),
+    }
 }
 
 /// Checks the database now, if it is available, and starts a task that prepares it.

@@ -53,8 +53,9 @@ pub(super) async fn set_paused(
             "submits of shop {shop} paused, effective within 1 s; open transactions are still followed"
         ),
         (false, SubmitsMode::On) => format!("submits of shop {shop} resumed"),
-        (false, SubmitsMode::Paused) => {
-            format!("shop {shop} resumed, but its configuration still sets submits = paused")
+        (false, mode @ (SubmitsMode::Paused | SubmitsMode::Off)) => {
+            let mode = mode.as_str();
+            format!("shop {shop} resumed, but its configuration still sets submits = {mode}")
         }
     })
 }

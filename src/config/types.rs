@@ -295,6 +295,18 @@ choices! {
         On = "on",
         /// They are refused before anything is stamped; following goes on.
         Paused = "paused",
+        /// The same for a shop that is to be taken out of the configuration: it is followed to its end.
+        Off = "off",
+    }
+}
+
+impl SubmitsMode {
+    /// Whether no new submit is sent.
+    pub fn is_stopped(self) -> bool {
+        match self {
+            Self::On => false,
+            Self::Paused | Self::Off => true,
+        }
     }
 }
 

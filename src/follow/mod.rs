@@ -186,7 +186,7 @@ fn plan(config: &Config, shop: &crate::config::ShopConfig) -> Option<ShopContext
     Some(ShopContext {
         id: ShopId::parse(&shop.id).ok()?,
         notification_url: config.webhooks.notification_url(&shop.id).to_string(),
-        paused: shop.submits == crate::config::SubmitsMode::Paused,
+        paused: shop.submits.is_stopped(),
         permits: shop.max_in_flight as usize,
     })
 }

@@ -20,7 +20,7 @@ mod session;
 
 pub use report::{ProbeReport, ProbeResult, QUESTIONS, Question, SentTransaction};
 
-use crate::config::{Config, ShopConfig, SubmitsMode};
+use crate::config::{Config, ShopConfig};
 use crate::store::{Store, StoreError, shop_controls};
 use domain::{Currency, ShopId, Snapshot, TransactionType};
 use gateway::{ClientError, GatewayClient};
@@ -132,7 +132,7 @@ pub async fn run(
     store: &Store,
     options: ProbeOptions,
 ) -> Result<ProbeReport, ProbeError> {
-    if shop.submits == SubmitsMode::Paused || shop_controls::is_paused(store, id).await? {
+    if shop.submits.is_stopped() || shop_controls::is_paused(store, id).await? {
         return Err(ProbeError::Paused);
     }
     shop_controls::ensure_rows(store, std::slice::from_ref(&shop.id)).await?;

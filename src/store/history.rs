@@ -126,7 +126,9 @@ impl KnownHistory {
         let is_news = *read != (server, history);
         *read = (server, history);
         drop(read);
-        self.changed.notify_waiters();
+        if is_news {
+            self.changed.notify_waiters();
+        }
         is_news
     }
 

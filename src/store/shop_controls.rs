@@ -20,6 +20,18 @@ pub async fn ensure_rows(store: &Store, shops: &[String]) -> Result<(), StoreErr
     Ok(())
 }
 
+/// A shop that is not among these and has transactions which have not ended.
+pub async fn forgotten_shop(store: &Store, shops: &[String]) -> Result<Option<String>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        "-- forgotten_shop
+        SELECT shop_id FROM due_checks WHERE NOT shop_id = ANY($1)
+            AND state IN ('accepted', 'submitting', 'processing', 'pending', 'in_doubt') LIMIT 1",
+        shops
+    )
+    .fetch_optional(store.pool())
+    .await?)
+}
+
 /// Whether new submits of a shop are stopped.
 pub async fn is_paused(store: &Store, shop: &ShopId) -> Result<bool, StoreError> {
     let paused = sqlx::query_scalar!(

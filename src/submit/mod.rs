@@ -279,7 +279,6 @@ impl Dispatcher {
             .metrics
             .gateway_request(shop.id.as_str(), operation, label, started.elapsed());
         finish_span(span, answer);
-        self.compare_clocks(shop, answer);
         let hangs = matches!(read, ReadExchange::Interrupted { .. });
         if let Some(wait) = self.apply_backpressure(shop, answer, hangs) {
             shop.budget.pause(wait).await;
@@ -302,6 +301,7 @@ impl Dispatcher {
         answer: Option<&GatewayResponse>,
         hangs: bool,
     ) -> Option<Duration> {
+        self.compare_clocks(shop, answer);
         if answer.is_some() {
             shop.breaker.record_response();
         } else {
@@ -380,7 +380,6 @@ impl Dispatcher {
             SubmitExchange::Answered(answer) => Some(answer),
             SubmitExchange::NotSent { .. } | SubmitExchange::Unclear { .. } => None,
         };
-        self.compare_clocks(&shop, answer);
         if let Some(wait) = self.apply_backpressure(&shop, answer, outcome::hangs(&submission)) {
             shop.budget.pause_background(wait).await;
         }

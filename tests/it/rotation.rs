@@ -294,6 +294,43 @@ fn a_fingerprint_key_that_is_still_needed_cannot_be_dropped() {
 }
 
 #[test]
+fn a_shop_with_open_transactions_cannot_be_removed() {
+    Setup::default().quiet().service_down().run(async |world| {
+        let process = world.process().await;
+        world.pay("never-removed").await.expect(202);
+        let text = world.config_text(&world.addresses());
+        let shop = format!("id = \"{SHOP}\"\n");
+        let removed = text.replace(&shop, "id = \"another\"\n");
+        let removed = removed.replace(&format!("\"{SHOP}\""), "\"another\"");
+        process.reload(&removed).await;
+        let refused = |log: &str| log.contains(&format!("shop {SHOP} is missing"));
+        assert!(refused(&process.log()), "{}", process.log());
+        drop(process);
+        let mut other = Process::start(&removed, &world.addresses());
+        let ended = other.ended().await;
+        assert!(!ended.success() && refused(&other.log()), "{}", other.log());
+        // Switched off, it is followed to its end and takes nothing new.
+        let off = with(&text, &shop, &format!("{shop}submits = \"off\"\n"));
+        let process = Process::start(&off, &world.addresses());
+        world.merchant().until_ready().await;
+        world
+            .pay("never-new")
+            .await
+            .expect_problem(503, "unavailable");
+        assert_eq!(world.twin().posts("never-new").await, 0);
+        assert_eq!(world.status("never-removed").await["final"], false);
+        world
+            .resolve("never-removed", "failed", "it is over")
+            .await
+            .expect(200);
+        drop(process);
+        let process = Process::start(&removed, &world.addresses());
+        world.merchant().until_ready().await;
+        drop(process);
+    });
+}
+
+#[test]
 fn changed_settings_that_need_a_restart_are_logged() {
     let neighbour = receiver(|_| 204);
     hearing(&neighbour).service_down().run(async |world| {
