@@ -169,6 +169,21 @@ impl Observation {
         !self.strays && facts.any(|fact| !matches!(fact, Fact::Nothing))
     }
 
+    /// Whether it is an answer to a question of ours.
+    pub(crate) fn is_look(&self) -> bool {
+        matches!(
+            self.channel,
+            Channel::TaskStatus | Channel::TaskResult | Channel::Query
+        )
+    }
+
+    /// Whether it is what the look-ups after a refusal came to: they are this look's answers, and the next look
+    /// goes their way.
+    pub(crate) fn concludes_refusal(&self) -> bool {
+        let mut facts = self.facts.iter();
+        facts.any(|fact| matches!(fact, Fact::RefusalChecked { .. }))
+    }
+
     /// Says in the subject, where an auditor reads it, that an attempt was not sent for this.
     pub(crate) fn withhold(&mut self, attempt: u32) {
         let subject = self.subject.take().unwrap_or_default();

@@ -22,6 +22,7 @@ pub async fn audit(world: &World) -> AuditReport {
 pub async fn agrees(world: &World) -> AuditReport {
     let report = audit(world).await;
     assert!(report.is_clean(), "{}", report.table());
+    assert_eq!(report.older, 0, "no earlier release has written anything");
     report
 }
 

@@ -1,5 +1,6 @@
 //! The danger: somebody else's transaction taken for ours, and ours for somebody else's.
 
+use crate::audit::agrees;
 use crate::world::{
     FakeGateway, FakeReply, Request, SHOP, Setup, World, ack, card_payment, eventually,
     transaction, wrapped,
@@ -119,6 +120,7 @@ fn a_result_with_another_tracking_id_is_not_ours() {
                 .then_some(())
         })
         .await;
+        agrees(world).await;
     });
 }
 

@@ -116,11 +116,12 @@ fn checks_fit(stored: &Value, checks: &BTreeSet<String>) -> bool {
 }
 
 /// The tasks whose refusal an earlier release has read: it noted no time, and that was the end. Nothing else
-/// that is stored tells so.
+/// that is stored tells so. What a task's word about another transaction amounts to has no time either: that is
+/// doubt, or a duplicate, and no end by the rules of any release.
 pub(super) fn refused_before(summary: &str) -> Vec<String> {
     let summary: Value = serde_json::from_str(summary).unwrap_or(Value::Null);
     let tasks = summary["ta"].as_object().into_iter().flatten();
-    let old = tasks.filter(|(_, task)| !task["re"].is_null() && task["ra"].is_null());
+    let old = tasks.filter(|(_, task)| task["re"]["kind"] == "rejected" && task["ra"].is_null());
     old.map(|(id, _)| id.clone()).collect()
 }
 

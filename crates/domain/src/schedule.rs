@@ -2,7 +2,7 @@
 //! nothing else, so that timer, webhook, operator and start-up all end in the same step.
 
 use crate::absence::DUPLICATE_LOOKUPS;
-use crate::fold::{DerivedState, StateBasis, Summary};
+use crate::fold::{Candidate, DerivedState, StateBasis, Summary};
 use crate::forecast::Forecast;
 use crate::{Fact, Origin, Refusal, RefusalKind, State, StatusClass, TransactionRequest};
 use crate::{TaskId, Timestamp, Uid};
@@ -192,11 +192,7 @@ pub fn may_be_sent(
 /// What our own attempts have still to tell. A transaction that was found by its tracking id alone
 /// does not answer that: until the attempts have ended, its failure may not be ours.
 fn first_hand(summary: &Summary, derived: &DerivedState, now: Timestamp) -> Option<Step> {
-    let known = derived
-        .uid
-        .as_ref()
-        .and_then(|uid| summary.candidates.get(uid));
-    if known.is_some_and(|candidate| candidate.bound) {
+    if adopted(summary, derived).is_some_and(|candidate| candidate.bound) {
         return None;
     }
     if let Some((task, known)) = summary.running_task() {
@@ -469,8 +465,10 @@ pub fn next_check(
     Some(due.min(now.plus(longest)))
 }
 
-/// When our own task is asked next after an end that was known before anything was sent: such an end says
-/// nothing of what our own attempt came to. `None`: nothing runs, or the end is our own task's word.
+/// When our own task is asked next after an end that another's word has told: such an end says nothing of what
+/// our own attempt came to. An end that was known before anything was sent leaves all of the way to the task. Else
+/// it is asked by the re-checks, and once more before the gateway forgets it; when that has come, a look by name
+/// shows what it made. `None`: nothing runs, or the end is our own request's word.
 pub fn task_owed(
     summary: &Summary,
     derived: &DerivedState,
@@ -478,13 +476,22 @@ pub fn task_owed(
     now: Timestamp,
     pace: &Pace,
 ) -> Option<Timestamp> {
-    let known = derived.uid.as_ref();
-    let known = known.and_then(|uid| summary.candidates.get(uid));
-    let owed = derived.state.is_final()
-        && summary.sent_at() >= Some(since)
-        && summary.running_task().is_some()
-        && known.is_some_and(|candidate| !candidate.bound);
-    owed.then(|| now.plus(check_interval(now.since(since), pace)))
+    let rests = adopted(summary, derived).filter(|_| derived.state.is_final())?;
+    let (_, task) = summary.running_task().filter(|_| !rests.bound)?;
+    let end = task.acked_at?.plus(TASK_LIFETIME);
+    let last = [end.minus(LAST_CALL), end];
+    let last = last.into_iter().find(|at| now < *at)?;
+    let by_pace = now.plus(check_interval(now.since(since), pace));
+    Some(match summary.sent_at() >= Some(since) {
+        true => by_pace.min(last),
+        false => last,
+    })
+}
+
+/// The gateway's transaction that the state rests on.
+fn adopted<'a>(summary: &'a Summary, derived: &DerivedState) -> Option<&'a Candidate> {
+    let uid = derived.uid.as_ref();
+    uid.and_then(|uid| summary.candidates.get(uid))
 }
 
 /// When a look after a final state is taken again that told nothing: the gateway was in trouble, or refused
@@ -507,20 +514,17 @@ pub fn retry_missed_check(
     (late < RECHECK_RETRY_WINDOW).then(|| now.plus((late / 2).max(pace.max_interval)))
 }
 
-/// Whether a success needs no more looks: a signed webhook told of it, and we saw it when we asked.
-/// What becomes of it after that a webhook will tell as well. A failure is looked at again all the
-/// same: some failures are temporary, and a late success is what must not be missed. So is what the
-/// gateway has contradicted since.
+/// Whether a success needs no more looks: our own request named it, a signed webhook told of it, and we saw it
+/// when we asked. What becomes of it after that a webhook will tell as well. A failure is looked at again all the
+/// same: some failures are temporary, and a late success is what must not be missed. So is what the gateway has
+/// contradicted since, and a success that goes by our name alone: what our own request made may be another.
 pub fn needs_no_recheck(summary: &Summary, derived: &DerivedState) -> bool {
-    let candidate = derived
-        .uid
-        .as_ref()
-        .and_then(|uid| summary.candidates.get(uid));
     let success = Some(StatusClass::Successful);
     derived.state == State::Successful
         && matches!(derived.basis, StateBasis::Snapshot(_))
-        && candidate.is_some_and(|c| {
-            c.final_via_webhook == success
+        && adopted(summary, derived).is_some_and(|c| {
+            c.bound
+                && c.final_via_webhook == success
                 && c.final_via_query == success
                 && c.contradicted_at.is_none()
         })
@@ -558,7 +562,7 @@ impl Pace {
 }
 
 /// The pace of what waits for a person: that of an old transaction from the beginning.
-fn slow(age: Duration, pace: &Pace) -> Duration {
+pub fn slow(age: Duration, pace: &Pace) -> Duration {
     (age / 2).max(pace.max_interval).min(pace.max_interval_old)
 }
 

@@ -23,16 +23,26 @@ pub struct AppliedChange {
     pub opened: Vec<Discrepancy>,
     /// Findings that are indicated no more.
     pub healed: Vec<Discrepancy>,
-    /// Something contradicts a final state or corrects it: one look-up becomes due at once.
+    /// One look-up becomes due at once, unless a look of ours has told it: see [`AppliedChange::looks_again`].
     pub recheck_now: bool,
-    /// That look is to be at this very transaction of the gateway.
+    /// A final state is contradicted or corrected: that look is to be at this very transaction of the gateway.
     pub look_at: Option<Uid>,
+    /// What our own attempt came to has still to be confirmed, whoever told of it.
+    own_way: bool,
 }
 
 impl AppliedChange {
     /// Whether the state, or what it rests on, moved.
     pub fn has_changed_state(&self) -> bool {
         self.before != self.after
+    }
+
+    /// Whether a look becomes due at once after a look of ours, of which `looked_at` was what it was wished for.
+    /// What it has read makes nothing due that it is the answer to: a difference, or what was contradicted, that
+    /// bears another time at each read would be asked for without a pause.
+    pub fn looks_again(&self, looked_at: Option<&Uid>) -> bool {
+        let is_disputed = self.look_at.is_some() && self.look_at.as_ref() != looked_at;
+        self.own_way || is_disputed
     }
 
     /// Whether a final state changed.
@@ -75,11 +85,12 @@ pub fn apply_to(
     let mismatch_opened = opened
         .iter()
         .any(|f| f.kind.is_mismatch() && !f.is_dated_as_in(&old));
-    let answered = task_has_answered(known, &summary, &before)
-        || awaits_our_task(opening, known, &summary, &after, facts);
+    let failed = awaits_our_task(opening, known, &summary, &after, facts);
     let refused = awaits_confirmation(&after) && !awaits_confirmation(&before);
-    let look_again = !by_person
-        && (refused || conflict.is_some() || correction.is_some() || mismatch_opened || answered);
+    let own_way = !by_person
+        && (refused || task_has_answered(known, &summary, &before) || failed == Some(Failure::New));
+    let disputes = conflict.is_some() || correction.is_some() || mismatch_opened;
+    let look_again = own_way || !by_person && (disputes || failed.is_some());
     let disputed = conflict.as_ref().or(correction.as_ref());
     let look_at = disputed.and_then(|finding| finding.uid.clone());
     let look_at = look_at.filter(|_| !by_person);
@@ -97,6 +108,7 @@ pub fn apply_to(
         healed,
         recheck_now: look_again,
         look_at,
+        own_way,
     }
 }
 
@@ -177,6 +189,15 @@ fn is_other_end(
     stays && undated && other && !before.other_ends.contains(&snapshot.class)
 }
 
+/// A failure that was found by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Failure {
+    /// It was known to have ended.
+    Again,
+    /// It was not.
+    New,
+}
+
 /// A failure that was found by name, while our own task is known to run: only the task can say whether it
 /// is ours. It is asked at once, once for each (uid, `updated_at`).
 fn awaits_our_task(
@@ -185,9 +206,9 @@ fn awaits_our_task(
     summary: &Summary,
     after: &DerivedState,
     facts: &[&Fact],
-) -> bool {
+) -> Option<Failure> {
     if after.state.is_final() || summary.running_task().is_none() {
-        return false;
+        return None;
     }
     let by_name = facts.iter().filter_map(|fact| match fact {
         Fact::Seen {
@@ -196,17 +217,23 @@ fn awaits_our_task(
         } => Some(&**snapshot),
         _ => None,
     });
-    let mut failures = by_name
+    let failures = by_name
         .filter(|snapshot| matches!(snapshot.class, StatusClass::Failed | StatusClass::Expired));
-    failures.any(|snapshot| {
+    let told = failures.filter_map(|snapshot| {
         let before = known.candidates.get(&snapshot.uid);
         let ended = before
             .and_then(|candidate| candidate.latest.as_deref())
             .filter(|latest| latest.class.is_final());
         let newer = ended.is_none_or(|ended| snapshot.updated_at > ended.updated_at);
         let now = summary.candidates.get(&snapshot.uid);
-        newer && now.is_some_and(|now| summary.is_eligible(opening, now))
-    })
+        let is_told = newer && now.is_some_and(|now| summary.is_eligible(opening, now));
+        is_told.then_some(if ended.is_none() {
+            Failure::New
+        } else {
+            Failure::Again
+        })
+    });
+    told.max()
 }
 
 /// Our own task has told its end of what was final already. As long as it ran a look went to the task,

@@ -216,9 +216,8 @@ impl Batch<'_> {
         for uid in anothers {
             self.note_anothers(id, &uid);
         }
-        if let Some(row) = self.rows.map.get_mut(&id) {
-            row.wish(change.look_at.as_ref());
-        }
+        let row = self.rows.map.get_mut(&id);
+        let looks_again = row.is_some_and(|row| row.looks_again(learned, &change));
         let ended = change.after.state.is_final() && change.after.state != State::Merged;
         if !change.before.state.is_final() && ended {
             let row = self.rows.get(id);
@@ -230,7 +229,7 @@ impl Batch<'_> {
                 )
             }));
         }
-        (verdict, change.recheck_now)
+        (verdict, looks_again)
     }
 
     pub(super) fn note_change(

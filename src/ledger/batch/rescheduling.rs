@@ -2,8 +2,10 @@
 
 use super::{Batch, BatchRow, CheckDecision};
 use crate::ledger::RecordEvidence;
+use crate::observation::Observation;
 use crate::store::{CheckRow, StoredTransaction};
 use domain::schedule::{self, Course};
+use domain::verdict::AppliedChange;
 use domain::{Channel, DerivedState, State, Timestamp, Uid};
 use uuid::Uuid;
 
@@ -91,10 +93,14 @@ impl Batch<'_> {
         if state.is_final() {
             // A look that was wished for and told nothing is taken again soon, and not for ever.
             let wished = mine && row.course.wishes != schedule::Wishes::default();
-            let again = (wished && misses < MOST_IN_VAIN)
-                .then(|| at.plus(schedule::floor(misses, &self.settings.pace)));
             let asked_for = record.next_check.filter(|_| mine);
             let (since, pace) = (row.stored.state_since, &self.settings.pace);
+            // One that told of the same once more has no news: that waits for a person.
+            let pause = match misses {
+                0 => schedule::slow(at.since(since), pace),
+                _ => schedule::floor(misses, pace),
+            };
+            let again = (wished && misses < MOST_IN_VAIN).then(|| at.plus(pause));
             let own = schedule::task_owed(summary, &row.derived, since, at, pace);
             let times = planned.into_iter().chain(again).chain(asked_for);
             return times.chain(own).min();
@@ -106,7 +112,8 @@ impl Batch<'_> {
         if !mine {
             return Some(schedule::before_it_is_forgotten(summary, planned, at));
         }
-        let misses = (!record.observation.is_about_it()).then_some(misses);
+        let told = record.observation.is_about_it() && !record.observation.concludes_refusal();
+        let misses = (!told).then_some(misses);
         let planned = record.next_check.unwrap_or(planned);
         let pause = record.observation.pause.map(|pause| at.plus(pause));
         let pace = &self.settings.pace;
@@ -209,10 +216,17 @@ impl BatchRow {
     }
 
     /// What the batch wishes for the next look.
-    pub(super) fn wish(&mut self, at: Option<&Uid>) {
+    fn wish(&mut self, at: Option<&Uid>) {
         if at.is_some() {
             self.wished.at = at.cloned();
         }
+    }
+
+    /// Wishes for the look that a change asks for. Whether it becomes due at once.
+    pub(super) fn looks_again(&mut self, learned: &Observation, change: &AppliedChange) -> bool {
+        self.wish(change.look_at.as_ref());
+        let looked_at = self.course.wishes.at.as_ref();
+        change.recheck_now && (!learned.is_look() || change.looks_again(looked_at))
     }
 
     /// Notes how a look went, and what the next one is for. `anew`: something has come that makes the count
@@ -227,10 +241,7 @@ impl BatchRow {
     ) {
         let learned = &record.observation;
         let wished = std::mem::take(&mut self.wished);
-        let is_look = matches!(
-            learned.channel,
-            Channel::TaskStatus | Channel::TaskResult | Channel::Query
-        );
+        let (is_look, concludes) = (learned.is_look(), learned.concludes_refusal());
         let (summary, derived, course) = (&self.stored.summary, &self.derived, &mut self.course);
         let told = !learned.strays && schedule::tells(&learned.facts, summary.sent_at(), at);
         if mine && is_look {
@@ -257,7 +268,9 @@ impl BatchRow {
                 course.wishes = schedule::Wishes::default();
             }
         }
-        if (anew && told) || (mine && !is_look) || (anew && !mine) {
+        if mine && concludes {
+            course.misses = schedule::misses_after(course.misses, false, true);
+        } else if (anew && told) || (mine && !is_look) || (anew && !mine) {
             (course.misses, course.unanswered) = (0, 0);
         }
         course.wishes.join(&learned.wishes);

@@ -8,6 +8,8 @@ use domain::schedule::Pace;
 use domain::{Currency, Origin, State, TaskId, TrackingId, TransactionRequest};
 use gateway::{WebhookReading, read_webhook};
 
+mod reading;
+
 const LEASE: Duration = Duration::from_secs(45);
 
 fn settings() -> LedgerSettings {
@@ -361,12 +363,7 @@ fn an_arrival_has_the_time_at_which_it_came_here() {
     let told = |ahead: u64| {
         let mut batch = batch(&shop, &settings);
         let id = open(&mut batch, true);
-        let body = serde_json::json!({"uid": "u", "status": "successful", "type": "payment",
-            "tracking_id": "order-1", "updated_at": at(ahead).to_rfc3339()});
-        let snapshot = match read_webhook(body.to_string().as_bytes(), [2; 32], Timestamp::END) {
-            WebhookReading::Transaction { snapshot, .. } => snapshot,
-            other => panic!("{other:?}"),
-        };
+        let snapshot = described(&serde_json::json!({"updated_at": at(ahead).to_rfc3339()}));
         let uid = snapshot.uid.clone();
         let Some(task) = TaskId::from_gateway("t") else {
             panic!("a task's id")
@@ -410,4 +407,17 @@ fn an_arrival_has_the_time_at_which_it_came_here() {
     // What lies ten minutes ahead may be a clock; more is not believed.
     assert_eq!(told(600), (Some(at(0)), Some(at(600))));
     assert_eq!(told(601), (Some(at(0)), None));
+}
+
+/// A success of ours, except for these fields.
+fn described(other: &serde_json::Value) -> Box<Snapshot> {
+    let mut body = serde_json::json!({"uid": "u", "status": "successful", "type": "payment",
+        "tracking_id": "order-1", "amount": 500, "currency": "EUR"});
+    for (key, value) in other.as_object().into_iter().flatten() {
+        body[key] = value.clone();
+    }
+    match read_webhook(body.to_string().as_bytes(), [2; 32], Timestamp::END) {
+        WebhookReading::Transaction { snapshot, .. } => snapshot,
+        other => panic!("{other:?}"),
+    }
 }

@@ -326,6 +326,11 @@ const MENDED: &[Fault] = &[
         name::LIVELY,
         "in doubt a task that left everything open is asked once more",
     ),
+    (
+        "own-task-is-not-read-beside-a-success",
+        name::KNOWN,
+        "a success that our own request did not name is not settled",
+    ),
 ];
 
 /// Rules that answers drawn at random still break, while each of these faults has no shrunk plan of its

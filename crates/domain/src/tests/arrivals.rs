@@ -168,6 +168,8 @@ fn a_contradicting_final_without_a_time_is_checked_once() {
     let moved = arrive(&opening, &known, seen(&dated));
     assert_eq!(moved.after.state, State::Failed);
     assert_eq!(moved.look_at, Some(uid("u-1")));
+    // A look of ours that shows it is followed by one that is to confirm it, which needs no other.
+    assert!(moved.looks_again(None) && !moved.looks_again(Some(&uid("u-1"))));
 }
 
 #[test]
@@ -186,7 +188,10 @@ fn a_failure_during_a_running_task_triggers_one_task_read() {
     let known = [running.clone(), vec![seen(&failed(5, 1))]].concat();
     assert!(!arrive(&opening, &known, seen(&failed(5, 2))).recheck_now);
     assert!(!arrive(&opening, &known, seen(&failed(4, 2))).recheck_now);
-    assert!(arrive(&opening, &known, seen(&failed(9, 2))).recheck_now);
+    let again = arrive(&opening, &known, seen(&failed(9, 2)));
+    assert!(again.recheck_now);
+    // A look of ours that shows it asks for that once.
+    assert!(change.looks_again(None) && !again.looks_again(None));
     // What is not ours asks for nothing, and nor does what has no task to be asked.
     let other = Snapshot {
         tracking_id: Some(tracking("other")),
@@ -255,7 +260,8 @@ fn a_mismatch_resolves_when_a_greater_snapshot_agrees() {
         updated_at: Some(at(9)),
         ..odd.clone()
     };
-    assert!(arrive(&opening, &known, seen(&newer)).recheck_now);
+    let again = arrive(&opening, &known, seen(&newer));
+    assert!(again.recheck_now && !again.looks_again(None), "by a look");
     let change = arrive(
         &opening,
         &known,

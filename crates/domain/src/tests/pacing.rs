@@ -7,6 +7,7 @@ use crate::forecast::{
     price_multiplier,
 };
 use crate::schedule::{Pace, check_interval, configured_next_check, needs_no_recheck, next_check};
+use crate::schedule::{TASK_LIFETIME, task_owed};
 use crate::{Channel, Fact, Snapshot, derive};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -399,4 +400,52 @@ fn a_success_that_only_one_way_knows_of_is_not_agreed_on() {
     assert!(!needs_no_recheck(&summary, &derive(&payment(), &summary)));
     summary.record_final_sources(&[&seen(&paid)], Channel::Query, None);
     assert!(needs_no_recheck(&summary, &derive(&payment(), &summary)));
+}
+
+#[test]
+fn a_success_that_our_own_request_did_not_name_is_not_agreed_on() {
+    let found = snapshot(&payment(), "u-y", "successful", 5);
+    let agreed = |facts: &[Fact]| {
+        let mut summary = summed(&payment(), facts);
+        for channel in [Channel::Webhook, Channel::Query] {
+            summary.record_final_sources(&[&seen(&found)], channel, Some(true));
+        }
+        needs_no_recheck(&summary, &derive(&payment(), &summary))
+    };
+    let runs = [stamped(1, 0), acked(1, "t-1", 1), seen(&found)];
+    assert!(!agreed(&runs), "our own may end as another");
+    assert!(!agreed(&[stamped(1, 0), silent(1), seen(&found)]));
+    assert!(agreed(
+        &[runs.to_vec(), vec![result("t-1", &found)]].concat()
+    ));
+}
+
+#[test]
+fn a_task_that_runs_beside_an_end_is_asked_before_it_is_forgotten() {
+    let found = snapshot(&payment(), "u-y", "successful", 5);
+    let facts = [stamped(1, 0), acked(1, "t-1", 1), seen(&found)];
+    let pace = Pace {
+        first_check: SECOND,
+        max_interval: LONGEST,
+        max_interval_old: LONGEST,
+        recheck_after_final: Vec::new(),
+    };
+    let owed = |facts: &[Fact], since: i64, now: i64| {
+        let summary = summed(&payment(), facts);
+        let derived = derive(&payment(), &summary);
+        task_owed(&summary, &derived, at(since), at(now), &pace)
+    };
+    let end = 1 + i64::try_from(TASK_LIFETIME.as_secs()).unwrap();
+    assert_eq!(owed(&facts, 5, 10), Some(at(end - 300)));
+    assert_eq!(owed(&facts, 5, end - 300), Some(at(end)));
+    assert_eq!(owed(&facts, 5, end), None, "a look by its name came last");
+    assert_eq!(
+        owed(&facts, 0, 10),
+        Some(at(15)),
+        "known before it was sent"
+    );
+    assert_eq!(owed(&facts, 0, end), None);
+    let named = [facts.to_vec(), vec![result("t-1", &found)]].concat();
+    assert_eq!(owed(&named, 5, 10), None);
+    assert_eq!(owed(&facts[..2], 5, 10), None, "it is not final");
 }

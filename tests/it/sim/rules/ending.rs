@@ -3,7 +3,7 @@
 use super::super::world::State;
 use super::notices::unknown;
 use super::pace::is_honest;
-use super::truth::is_alike;
+use super::truth::{is_alike, is_own};
 use super::{is_told, name_of, ours};
 use domain::schedule::needs_no_recheck;
 use domain::{State as Ours, Timestamp};
@@ -33,9 +33,13 @@ pub fn known(state: &State, _: Timestamp) -> Option<String> {
         // A list that never tells the truth tells nothing.
         let honest = is_honest(plan, "name", name);
         let of = of.filter(|t| honest || state.wire.told.contains_key(&t.uid));
-        // Of a success that was told and asked for the gateway tells more by itself: by design what somebody
-        // else makes under its name, and nobody tells of, is left to the gateway's reports.
-        let settled = needs_no_recheck(&row.summary, &row.derived());
+        // Of a success of our own that was told and asked for the gateway tells more by itself: by design what
+        // somebody else makes under its name, and nobody tells of, is left to the gateway's reports.
+        let derived = row.derived();
+        let uid = derived.uid.as_ref().map(ToString::to_string);
+        let rests_on = uid.and_then(|uid| state.books.transactions.get(&uid));
+        let is_own = rests_on.is_some_and(|found| is_own(row, found));
+        let settled = is_own && needs_no_recheck(&row.summary, &derived);
         // Of what was not sent nobody looks for anything.
         let rests = settled || row.state == Ours::NotSent;
         let of = of.filter(|t| !rests || state.wire.told.contains_key(&t.uid));
