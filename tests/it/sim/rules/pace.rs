@@ -8,8 +8,9 @@ use super::truth::{is_alike, is_own};
 use super::{name_of, ours};
 use domain::fold::StateBasis;
 use domain::schedule::is_duplicate_doubt;
-use domain::{State as Ours, Timestamp};
+use domain::{Origin, State as Ours, Timestamp};
 use reconciler::store::StoredTransaction;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -194,10 +195,44 @@ pub fn silent(state: &State, _: Timestamp) -> Option<String> {
         })
 }
 
-/// Never more than 10 requests in 10 seconds about one row, nor 60 in 15 minutes.
+/// The uids that rows of origin `gateway` stand for: what is asked by them is asked for those rows.
+fn uids_apart(state: &State) -> BTreeSet<String> {
+    let rows = state.db.transactions.values();
+    let apart = rows.filter(|row| row.opening.origin == Origin::Gateway);
+    apart
+        .filter_map(|row| row.derived().uid.map(|uid| uid.to_string()))
+        .collect()
+}
+
+/// Whether more requests than these lie in a time.
+fn holds_more(times: &[Timestamp], count: usize, time: Duration) -> bool {
+    times
+        .windows(count + 1)
+        .any(|within| within[count].since(within[0]) < time)
+}
+
+/// What is wrong with the times of the requests for one row.
+fn too_often(name: &str, times: &mut [Timestamp]) -> Option<String> {
+    times.sort();
+    if holds_more(times, 10, Duration::from_secs(10)) {
+        return Some(format!("{name}: more than 10 requests in 10 s"));
+    }
+    holds_more(times, 60, YOUNG).then(|| format!("{name}: more than 60 requests in 15 min"))
+}
+
+/// Never more than 10 requests in 10 seconds for one row, nor 60 in 15 minutes.
 pub fn bounded(state: &State, _: Timestamp) -> Option<String> {
     if !state.plan.is_calm() {
         return None;
+    }
+    let apart = uids_apart(state);
+    let is_apart = |channel: &str, about: &String| channel == "uid" && apart.contains(about);
+    let asked = &state.wire.asked;
+    let mut others = asked
+        .iter()
+        .filter(|((channel, about), _)| is_apart(channel, about));
+    if let Some(wrong) = others.find_map(|((_, uid), times)| too_often(uid, &mut times.clone())) {
+        return Some(wrong);
     }
     state.plan.orders.iter().find_map(|order| {
         let (name, plain) = (&order.name, plain(&order.name));
@@ -205,7 +240,9 @@ pub fn bounded(state: &State, _: Timestamp) -> Option<String> {
             let bare = about.trim_start_matches("task-").trim_start_matches("uid-");
             bare == name || bare.rsplit_once('-').is_some_and(|(bare, _)| bare == plain)
         };
-        let all = state.wire.asked.iter().filter(|((_, about), _)| of(about));
+        let all = asked
+            .iter()
+            .filter(|((channel, about), _)| of(about) && !is_apart(channel, about));
         let mut times: Vec<Timestamp> = all.flat_map(|(_, times)| times.clone()).collect();
         let posts = state.books.arrivals.iter().filter(|a| &a.post.name == name);
         times.extend(posts.map(|arrival| arrival.at));
@@ -217,14 +254,6 @@ pub fn bounded(state: &State, _: Timestamp) -> Option<String> {
             let first = times.partition_point(|time| *time < at);
             times.drain(first..(first + 2).min(times.len()));
         }
-        let within = |count: usize, time: Duration| {
-            times
-                .windows(count + 1)
-                .any(|w| w[count].since(w[0]) < time)
-        };
-        if within(10, Duration::from_secs(10)) {
-            return Some(format!("{name}: more than 10 requests in 10 s"));
-        }
-        within(60, YOUNG).then(|| format!("{name}: more than 60 requests in 15 min"))
+        too_often(name, &mut times)
     })
 }
