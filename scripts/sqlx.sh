@@ -15,5 +15,5 @@ fi
 cargo build --quiet --locked -p reconciler-testkit --bin with-postgres
 export PATH=$tools/bin:$PATH SQLX_OFFLINE=false
 exec "${CARGO_TARGET_DIR:-target}/debug/with-postgres" sh -ec '
-    applied=$(sqlx migrate run --source migrations) || { echo "$applied" >&2; exit 1; }
+    sqlx migrate run --source migrations >&2
     exec cargo sqlx prepare --workspace "$@" -- --all-targets' sh "$@"
