@@ -1,7 +1,10 @@
 //! The danger: the one way to see what became of a payment is blind, or hangs, or is asked without end,
 //! and the others are not tried; or something is sent that nobody wants sent any more.
 
-use crate::world::{FakeGateway, FakeReply, Request, Setup, ack, eventually, transaction, wrapped};
+use crate::world::{
+    FakeGateway, FakeReply, Request, Setup, ack, eventually, eventually_within, transaction,
+    wrapped,
+};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -148,7 +151,12 @@ fn a_deferred_submit_is_abandoned_and_can_be_posted_again() {
     setup.gateway(&fake).run(async |world| {
         let asked = world.pay("put-off").await.expect(202).json;
         assert_eq!(asked["state"], "accepted");
-        let ended = world.until_final("put-off").await;
+        // Twenty attempts are at least a second apart each.
+        let ended = eventually_within(Duration::from_secs(90), async || {
+            let seen = world.status("put-off").await;
+            (seen["final"] == true).then_some(seen)
+        });
+        let ended = ended.await.expect("it ends");
         assert_eq!(ended["state"], "not_sent");
         assert!(
             ended["message"].as_str().unwrap().contains("20 times"),
