@@ -41,8 +41,28 @@ pub(super) struct DemoSubscriber {
 struct ReceivedMessages {
     verified: usize,
     refused: usize,
-    /// Latest `sequence` and state of each transaction.
+    /// Latest `sequence` and state of each transaction that was requested here, by its tracking ID.
     latest: HashMap<String, (i64, String)>,
+}
+
+impl ReceivedMessages {
+    /// Keeps the state of a transaction. Messages can arrive in any order, and more than once. A transaction that
+    /// was found at the gateway can have the same tracking ID, and has a `sequence` of its own.
+    fn note(&mut self, data: &Value) {
+        let about = (
+            data["tracking_id"].as_str(),
+            data["sequence"].as_i64(),
+            data["state"].as_str(),
+        );
+        if let ((Some(name), Some(sequence), Some(state)), "api") =
+            (about, data["origin"].as_str().unwrap_or_default())
+        {
+            let latest = self.latest.entry(name.to_owned()).or_default();
+            if sequence > latest.0 {
+                *latest = (sequence, state.to_owned());
+            }
+        }
+    }
 }
 
 impl DemoSubscriber {
@@ -136,19 +156,7 @@ async fn take(
     }
     heard.verified += 1;
     let message: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let data = &message["data"];
-    let about = (
-        data["tracking_id"].as_str(),
-        data["sequence"].as_i64(),
-        data["state"].as_str(),
-    );
-    if let (Some(name), Some(sequence), Some(state)) = about {
-        let latest = heard.latest.entry(name.to_owned()).or_default();
-        // Messages can arrive in any order, and more than once.
-        if sequence > latest.0 {
-            *latest = (sequence, state.to_owned());
-        }
-    }
+    heard.note(&message["data"]);
     HttpResponse::NoContent().finish()
 }
 
@@ -166,6 +174,19 @@ fn is_signed(secret: &str, header: &dyn Fn(&str) -> Option<Vec<u8>>, body: &[u8]
 #[expect(clippy::expect_used, reason = "a failed test may panic")]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn another_transaction_of_the_same_tracking_id_hides_nothing() {
+        let message = |origin: &str, sequence: i64, state: &str| {
+            json!({"origin": origin, "tracking_id": "t", "sequence": sequence, "state": state})
+        };
+        let mut heard = ReceivedMessages::default();
+        heard.note(&message("gateway", 3, "merged"));
+        heard.note(&message("api", 3, "pending"));
+        heard.note(&message("api", 2, "processing"));
+        assert_eq!(heard.latest.get("t"), Some(&(3, "pending".to_owned())));
+    }
 
     #[test]
     fn only_valid_signatures_are_accepted() {
