@@ -431,6 +431,7 @@ async fn quarantine(
     rows::insert_orphans(&mut tx, shop, at, std::slice::from_ref(&orphan)).await?;
     let finding = kept_aside(record, at);
     let opened = rows::open_discrepancies(&mut tx, shop, std::slice::from_ref(&finding)).await?;
+    let mut last_seq = None;
     if opened.contains(&finding.id) {
         let view = super::discrepancies::view(&finding);
         let event = EventWrite {
@@ -438,9 +439,13 @@ async fn quarantine(
             transaction_id: finding.transaction_id,
             payload: batch::to_json(&view),
         };
-        rows::append_events(&mut tx, shop, at, std::slice::from_ref(&event)).await?;
+        let events = std::slice::from_ref(&event);
+        last_seq = Some(rows::append_events(&mut tx, shop, at, events).await?);
     }
     shared.store.commit(tx).await?;
+    if let Some(last_seq) = last_seq {
+        shared.store.saw_committed(shop, last_seq);
+    }
     shared.waiters.notify(shop, [uuid::Uuid::nil()]);
     Ok(())
 }

@@ -126,17 +126,13 @@ pub async fn plan(store: &Store) -> Result<Plan, MigrateError> {
 async fn size(store: &Store, table: &str) -> Result<i64, StoreError> {
     let size: Option<i64> = sqlx::query_scalar(
         "-- table_size
-        SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_partition_tree(to_regclass($1))",
+        SELECT greatest(pg_total_relation_size(to_regclass($1)),
+            (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(to_regclass($1))))::bigint",
     )
     .bind(table)
     .fetch_one(store.pool())
     .await?;
-    let whole: Option<i64> =
-        sqlx::query_scalar("-- whole_size\nSELECT pg_total_relation_size(to_regclass($1))")
-            .bind(table)
-            .fetch_one(store.pool())
-            .await?;
-    Ok(size.unwrap_or(0).max(whole.unwrap_or(0)))
+    Ok(size.unwrap_or(0))
 }
 
 /// The statements of a migration, without comments and without the bodies of functions, in one line each.

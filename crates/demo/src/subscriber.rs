@@ -178,9 +178,7 @@ mod tests {
 
     #[test]
     fn another_transaction_of_the_same_tracking_id_hides_nothing() {
-        let message = |origin: &str, sequence: i64, state: &str| {
-            json!({"origin": origin, "tracking_id": "t", "sequence": sequence, "state": state})
-        };
+        let message = |origin: &str, sequence: i64, state: &str| json!({"origin": origin, "tracking_id": "t", "sequence": sequence, "state": state});
         let mut heard = ReceivedMessages::default();
         heard.note(&message("gateway", 3, "merged"));
         heard.note(&message("api", 3, "pending"));
